@@ -1,0 +1,315 @@
+//! Blocks of rounds: vCPU 0 leads, the others follow.
+
+use crate::apic;
+use crate::calibrate;
+use crate::ipi::{self, Call, Failed, Mask};
+use crate::mem;
+use crate::port;
+use crate::processor::{self, Private, UserWords};
+use crate::state;
+use crate::tsc;
+use crate::user;
+use crate::workers;
+use core::arch::asm;
+use core::sync::atomic::{AtomicU32, Ordering};
+use guest_stub::abi::{
+    self, Command, Destination, MASK_WORDS, MAX_VCPUS, Operation, RING_SAMPLES, Report, Route, Sample, Status,
+    TargetState, VECTOR_WAKE, Worker, sample_flags,
+};
+use guest_stub::icr::{self, To};
+
+/// Counts the activities that vCPU 0 has announced. The command page says what the current one is.
+static ACTIVITY: AtomicU32 = AtomicU32::new(0);
+
+/// The activity that each processor has finished; those that follow start at the first one when they are up.
+static FINISHED: [AtomicU32; MAX_VCPUS] = [const { AtomicU32::new(NOT_STARTED) }; MAX_VCPUS];
+const NOT_STARTED: u32 = u32::MAX;
+
+/// `ready` of a processor that is not in its state yet.
+const NOT_IN_STATE: u32 = u32::MAX;
+
+/// A command that has been found valid.
+struct Block {
+    command: Command,
+    route: Route,
+    destination: Destination,
+    state: TargetState,
+    worker: Worker,
+}
+
+impl Block {
+    fn parse(command: Command) -> Option<Self> {
+        Some(Self {
+            route: Route::from_wire(command.route)?,
+            destination: Destination::from_wire(command.destination)?,
+            state: TargetState::from_wire(command.target_state)?,
+            worker: Worker::from_wire(command.worker)?,
+            command,
+        })
+        .filter(|block| block.command.rounds as usize <= RING_SAMPLES)
+    }
+
+    /// The APIC mode that the block needs, if it needs one.
+    fn x2apic(&self) -> Option<bool> {
+        match self.route {
+            Route::XApic => Some(false),
+            Route::X2Apic => Some(true),
+            Route::Memory => None,
+        }
+    }
+}
+
+/// What vCPU 0 does for ever: start the others, then run what the VMM asks for.
+pub(crate) fn lead(private: &'static Private) -> ! {
+    // SAFETY: the tables are loaded.
+    unsafe { asm!("sti", options(nostack)) };
+    let boot = mem::boot();
+    let processors = (boot.vcpus as usize).clamp(1, MAX_VCPUS);
+    if boot.yield_cpu != 0 {
+        tsc::yield_while_waiting();
+    }
+    apic::set_mode(private, boot.x2apic != 0);
+    private.touch_ring();
+    mem::report(start_others(private, processors, boot.deadline));
+    loop {
+        port::write(abi::PORT_DOORBELL, 0);
+        let command = mem::command();
+        let report = match Operation::from_wire(command.operation) {
+            Some(Operation::Block) => match Block::parse(command) {
+                Some(block) => run_block(private, processors, &block),
+                None => report(Status::BadCommand),
+            },
+            Some(Operation::Calibrate) => {
+                calibrate::instruments(private, (command.rounds as usize).min(RING_SAMPLES));
+                Report { rounds: command.rounds, ..report(Status::Done) }
+            }
+            Some(Operation::ClockExchange) if (1..processors).contains(&(command.partner as usize)) => {
+                exchange_clocks(private, processors, &command)
+            }
+            _ => report(Status::BadCommand),
+        };
+        mem::report(report);
+    }
+}
+
+fn report(status: Status) -> Report {
+    Report {
+        status: status as u32,
+        rounds: 0,
+        generation: 0,
+        resent: 0,
+        duplicate: 0,
+        late: 0,
+        missing: [0; MASK_WORDS],
+    }
+}
+
+/// INIT–SIPI–SIPI (SDM Vol. 3A 10.4.4.1), to all others at once. A virtual INIT needs none of the 10 ms that the
+/// manual asks for; the second SIPI goes out when the first has not brought everybody up.
+fn start_others(private: &'static Private, processors: usize, deadline: u64) -> Report {
+    if processors == 1 {
+        return report(Status::Done);
+    }
+    let start = tsc::now();
+    let everybody_is_up = || (1..processors).all(|other| FINISHED[other].load(Ordering::Acquire) == 0);
+    apic::send(private, icr::init(To::AllButSelf), To::AllButSelf);
+    apic::send(private, icr::startup(To::AllButSelf), To::AllButSelf);
+    if tsc::poll_until(start.wrapping_add(deadline / 4), everybody_is_up) {
+        return report(Status::Done);
+    }
+    apic::send(private, icr::startup(To::AllButSelf), To::AllButSelf);
+    if tsc::poll_until(start.wrapping_add(deadline), everybody_is_up) {
+        return report(Status::Done);
+    }
+    Report {
+        missing: mask(processors, |other| FINISHED[other].load(Ordering::Acquire) != 0),
+        ..report(Status::NotResponding)
+    }
+}
+
+/// Those of the other processors that `is_in` holds for.
+fn mask(processors: usize, is_in: impl Fn(usize) -> bool) -> Mask {
+    let mut mask = [0; MASK_WORDS];
+    for other in (1..processors).filter(|&other| is_in(other)) {
+        mask[other / 64] |= 1 << (other % 64);
+    }
+    mask
+}
+
+/// What the other processors do for ever.
+pub(crate) fn follow(private: &'static Private) -> ! {
+    apic::set_mode(private, mem::boot().x2apic != 0);
+    private.touch_ring();
+    let mut activity = 0;
+    loop {
+        // Release pairs with vCPU 0's look: all that this processor did for the activity comes first.
+        FINISHED[private.index].store(activity, Ordering::Release);
+        activity = state::sleep_until_changed(&ACTIVITY, activity);
+        let command = mem::command();
+        if command.operation == Operation::ClockExchange as u32 {
+            if command.partner as usize == private.index {
+                user::answer(private);
+            }
+        } else if let Some(block) = Block::parse(command) {
+            prepare(private, &block);
+            state::stay(private, block.route, block.destination, block.state);
+        }
+    }
+}
+
+/// Gets this processor ready for a block.
+fn prepare(private: &'static Private, block: &Block) {
+    if let Some(x2apic) = block.x2apic() {
+        apic::set_mode(private, x2apic);
+    }
+    private.touch_ring();
+    private.handled.store(0, Ordering::Relaxed);
+    private.duplicate.store(0, Ordering::Relaxed);
+    private.late.store(0, Ordering::Relaxed);
+    private.user_page().handled().store(0, Ordering::Relaxed);
+}
+
+/// Announces an activity to the other processors. The command page and their words are as they should be.
+fn announce(private: &'static Private, processors: usize) -> u32 {
+    let activity = ACTIVITY.load(Ordering::Relaxed).wrapping_add(1) & !(1 << 31);
+    // Release pairs with `sleep_until_changed`.
+    ACTIVITY.store(activity, Ordering::Release);
+    wake(private, processors);
+    activity
+}
+
+fn wake(private: &'static Private, processors: usize) {
+    if processors > 1 {
+        apic::send(private, icr::fixed(VECTOR_WAKE, To::AllButSelf), To::AllButSelf);
+    }
+}
+
+/// Tells the other processors to leave their state, and waits until they have.
+fn dismiss(private: &'static Private, processors: usize, activity: u32, deadline: u64) -> Result<(), Mask> {
+    for other in 1..processors {
+        UserWords::of(other).stop().store(1, Ordering::Release);
+    }
+    wake(private, processors);
+    let has_left = |other: usize| FINISHED[other].load(Ordering::Acquire) == activity;
+    if tsc::poll_until(tsc::now().wrapping_add(deadline), || (1..processors).all(has_left)) {
+        Ok(())
+    } else {
+        Err(mask(processors, |other| !has_left(other)))
+    }
+}
+
+fn run_block(private: &'static Private, processors: usize, block: &Block) -> Report {
+    let deadline = block.command.deadline;
+    for other in 1..processors {
+        let words = UserWords::of(other);
+        words.stop().store(0, Ordering::Relaxed);
+        words.ready().store(NOT_IN_STATE, Ordering::Relaxed);
+    }
+    let activity = announce(private, processors);
+    let report = if wait_ready(processors, 0, deadline) {
+        // Only now: the wake-up went out in the mode that the others were in.
+        prepare(private, block);
+        run_rounds(private, processors, block)
+    } else {
+        not_ready(processors, 0)
+    };
+    match dismiss(private, processors, activity, deadline) {
+        Ok(()) => count_idle_entries(processors, report),
+        Err(missing) if report.status == Status::Done as u32 => {
+            Report { status: Status::NotResponding as u32, missing, ..report }
+        }
+        Err(_) => report,
+    }
+}
+
+/// Adds up the interrupts that had nothing to do. Every processor has finished the block.
+fn count_idle_entries(processors: usize, mut report: Report) -> Report {
+    for index in 0..processors {
+        // SAFETY: every processor is up, and so has initialised its page.
+        let private = unsafe { processor::of(index) };
+        report.duplicate += private.duplicate.load(Ordering::Relaxed);
+        report.late += private.late.load(Ordering::Relaxed);
+    }
+    report
+}
+
+fn is_ready(processor: usize, round: u32) -> bool {
+    UserWords::of(processor).ready().load(Ordering::Acquire) == round
+}
+
+/// Waits until every other processor is in its state, ready for `round`.
+fn wait_ready(processors: usize, round: u32, deadline: u64) -> bool {
+    tsc::poll_until(tsc::now().wrapping_add(deadline), || (1..processors).all(|other| is_ready(other, round)))
+}
+
+fn not_ready(processors: usize, round: u32) -> Report {
+    Report { rounds: round, missing: mask(processors, |other| !is_ready(other, round)), ..report(Status::NotReady) }
+}
+
+fn run_rounds(private: &'static Private, processors: usize, block: &Block) -> Report {
+    let command = &block.command;
+    let call = Call {
+        route: block.route,
+        destination: block.destination,
+        worker: workers::function(block.worker, command.observe != 0),
+        argument: command.argument as usize,
+        processors,
+        deadline: command.deadline,
+    };
+    let mut resent = 0;
+    for round in 0..command.rounds {
+        if !wait_ready(processors, round, command.deadline) {
+            return not_ready(processors, round);
+        }
+        tsc::wait(command.settle);
+        match ipi::broadcast(private, &call) {
+            Ok(done) => {
+                resent += u32::from(done.resent);
+                private.user_page().handled().store(round + 1, Ordering::Relaxed);
+                let flags = sample_flags::INITIATOR | if done.resent { sample_flags::RESENT } else { 0 };
+                private.record(
+                    round,
+                    Sample {
+                        generation: done.generation.get(),
+                        flags,
+                        t0: done.t0,
+                        t1: done.t1,
+                        a: done.a,
+                        w: done.w,
+                        x: done.x,
+                        t2: done.t2,
+                        result: done.result as u64,
+                    },
+                );
+            }
+            Err(Failed::Aborted { generation, missing }) => {
+                return Report {
+                    rounds: round,
+                    generation: generation.get(),
+                    resent: resent + 1,
+                    missing,
+                    ..report(Status::Aborted)
+                };
+            }
+            // `lead` runs at IRQL 0 with interrupts on.
+            Err(Failed::NotAllowedHere) => panic!("broadcast at IRQL {}", crate::irql::current()),
+        }
+    }
+    Report { rounds: command.rounds, resent, ..report(Status::Done) }
+}
+
+/// Exchanges time stamps with one processor. The others look at the command and go back to sleep.
+fn exchange_clocks(private: &'static Private, processors: usize, command: &Command) -> Report {
+    let partner = UserWords::of(command.partner as usize);
+    partner.stop().store(0, Ordering::Relaxed);
+    partner.ping().store(0, Ordering::Relaxed);
+    partner.pong().store(0, Ordering::Relaxed);
+    private.touch_ring();
+    let activity = announce(private, processors);
+    let until = tsc::now().wrapping_add(command.settle);
+    let rounds = user::exchange(private, partner, until);
+    match dismiss(private, processors, activity, command.deadline) {
+        Ok(()) => Report { rounds, ..report(Status::Done) },
+        Err(missing) => Report { rounds, missing, ..report(Status::NotResponding) },
+    }
+}

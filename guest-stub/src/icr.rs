@@ -1,0 +1,77 @@
+//! The interrupt command register's low word (SDM Vol. 3A figure 12-12), the same in both APIC modes.
+
+use crate::abi::SIPI_VECTOR;
+
+const INIT: u32 = 5 << 8;
+const STARTUP: u32 = 6 << 8;
+const ASSERT: u32 = 1 << 14;
+const SHORTHAND_ALL: u32 = 2 << 18;
+const SHORTHAND_ALL_BUT_SELF: u32 = 3 << 18;
+
+/// Bit 12: the last command has not been sent yet. xAPIC only.
+pub const SEND_PENDING: u32 = 1 << 12;
+
+/// Who gets an interrupt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum To {
+    /// Everybody but the sender.
+    AllButSelf,
+    /// Everybody, the sender included.
+    All,
+    /// The processor with this APIC id.
+    One(u32),
+}
+
+impl To {
+    const fn shorthand(self) -> u32 {
+        match self {
+            Self::AllButSelf => SHORTHAND_ALL_BUT_SELF,
+            Self::All => SHORTHAND_ALL,
+            Self::One(_) => 0,
+        }
+    }
+
+    /// The APIC id for the destination field, which a shorthand ignores.
+    pub const fn apic_id(self) -> u32 {
+        match self {
+            Self::One(id) => id,
+            Self::AllButSelf | Self::All => 0,
+        }
+    }
+}
+
+/// A fixed interrupt on `vector`, edge-triggered, physical destination mode.
+pub const fn fixed(vector: u8, to: To) -> u32 {
+    vector as u32 | ASSERT | to.shorthand()
+}
+
+/// INIT.
+pub const fn init(to: To) -> u32 {
+    INIT | ASSERT | to.shorthand()
+}
+
+/// Start-up at the trampoline.
+pub const fn startup(to: To) -> u32 {
+    SIPI_VECTOR as u32 | STARTUP | ASSERT | to.shorthand()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The values that SDM Vol. 3A 10.4.4.1 and everybody's start-up code write.
+    #[test]
+    fn commands_are_the_manuals() {
+        assert_eq!(init(To::AllButSelf), 0x000C_4500);
+        assert_eq!(startup(To::AllButSelf), 0x000C_4600 | u32::from(SIPI_VECTOR));
+        assert_eq!(init(To::One(3)), 0x0000_4500);
+    }
+
+    #[test]
+    fn fixed_interrupts_have_vector_and_shorthand() {
+        assert_eq!(fixed(0xE1, To::One(7)), 0x0000_40E1);
+        assert_eq!(fixed(0xE1, To::All), 0x0008_40E1);
+        assert_eq!(fixed(0xE1, To::AllButSelf), 0x000C_40E1);
+        assert_eq!((To::One(7).apic_id(), To::All.apic_id()), (7, 0));
+    }
+}

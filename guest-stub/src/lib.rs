@@ -1,0 +1,12 @@
+//! What kipi's guest and its VMM share.
+//!
+//! [`abi`] is the one place where the two agree on addresses, structures and numbers; [`rendezvous`] is the
+//! algorithm of the broadcast call, over atomics only; [`icr`] and [`descriptors`] are the encodings that hardware
+//! reads. They are here so that the host can test what the guest runs.
+
+#![no_std]
+
+pub mod abi;
+pub mod descriptors;
+pub mod icr;
+pub mod rendezvous;

@@ -1,0 +1,78 @@
+//! The memory functions that compiled code expects, and access to the command page.
+
+use core::arch::global_asm;
+use guest_stub::abi::{self, Boot, Command, CommandPage, Report};
+
+// By hand: a Rust loop here may be compiled into a call of itself. The direction flag is never set, so that interrupt
+// entries need not clear it.
+global_asm!(
+    ".global memcpy",
+    "memcpy:",
+    "mov rax, rdi",
+    "mov rcx, rdx",
+    "rep movsb",
+    "ret",
+    ".global memmove",
+    "memmove:",
+    "mov rax, rdi",
+    "mov rcx, rdx",
+    "cmp rdi, rsi",
+    "jb 2f",
+    "3: test rcx, rcx",
+    "jz 4f",
+    "mov r8b, [rsi + rcx - 1]",
+    "mov [rdi + rcx - 1], r8b",
+    "dec rcx",
+    "jmp 3b",
+    "2: rep movsb",
+    "4: ret",
+    ".global memset",
+    "memset:",
+    "mov r8, rdi",
+    "mov eax, esi",
+    "mov rcx, rdx",
+    "rep stosb",
+    "mov rax, r8",
+    "ret",
+    ".global memcmp",
+    ".global bcmp",
+    "memcmp:",
+    "bcmp:",
+    "xor eax, eax",
+    "mov rcx, rdx",
+    "cmp rcx, rcx",
+    "repe cmpsb",
+    "je 3f",
+    "movzx eax, byte ptr [rdi - 1]",
+    "movzx ecx, byte ptr [rsi - 1]",
+    "sub ecx, eax",
+    "mov eax, ecx",
+    "3: ret",
+);
+
+const PAGE: *mut CommandPage = abi::COMMAND_PAGE as *mut CommandPage;
+
+/// What the VMM said before the first instruction.
+pub(crate) fn boot() -> Boot {
+    // SAFETY: the page is mapped and the VMM has filled in this part before the guest started.
+    unsafe { (&raw const (*PAGE).boot).read_volatile() }
+}
+
+/// What the VMM wants now. Stable from a doorbell's return until the next doorbell.
+pub(crate) fn command() -> Command {
+    // SAFETY: the VMM writes this part only while vCPU 0 is inside a doorbell exit; the others read it between the
+    // activity that vCPU 0 announces after it and their acknowledgement.
+    unsafe { (&raw const (*PAGE).command).read_volatile() }
+}
+
+/// Leaves the report for the VMM. vCPU 0 only, right before the doorbell.
+pub(crate) fn report(report: Report) {
+    // SAFETY: the VMM reads this part only while vCPU 0 is inside a doorbell exit.
+    unsafe { (&raw mut (*PAGE).report).write_volatile(report) };
+}
+
+/// Where the bug check goes.
+pub(crate) fn bug_check() -> *mut abi::BugCheck {
+    // SAFETY: the page is mapped; only an address is computed.
+    unsafe { &raw mut (*PAGE).bug_check }
+}

@@ -1,0 +1,150 @@
+//! One processor's private page, and how code on any of its stacks finds it.
+
+use crate::tables::{Gdt, Tss};
+use core::arch::asm;
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
+use guest_stub::abi::{self, Sample, UserPage, area};
+use guest_stub::rendezvous::{Generation, Packet, Slot};
+
+/// A processor's private page. The interrupt entry knows it as the top of its stack.
+///
+/// Interrupt handlers of this processor and its own code both use it, no other processor does; the atomics are for
+/// the former, and always relaxed.
+#[repr(C)]
+pub(crate) struct Private {
+    /// Stamps of the call being served, written by the entry code.
+    pub(crate) a: AtomicU64,
+    pub(crate) w: AtomicU64,
+    pub(crate) x: AtomicU64,
+    /// IRQL that the interrupt found.
+    pub(crate) interrupted_irql: AtomicU64,
+    pub(crate) slot: &'static Slot,
+    pub(crate) user: *mut UserPage,
+    pub(crate) ring: *mut Sample,
+    pub(crate) index: usize,
+    /// The local APIC is in x2APIC mode.
+    pub(crate) x2apic: AtomicBool,
+    /// This processor has sent an IPI to itself as initiator, and has not taken it yet.
+    pub(crate) expects_self: AtomicBool,
+    /// Rounds of the block that this processor has served.
+    pub(crate) handled: AtomicU32,
+    /// Interrupts that nobody had asked for, and that came when their call had been given up.
+    pub(crate) duplicate: AtomicU32,
+    pub(crate) late: AtomicU32,
+    /// The stack pointer of what runs CPL3 code, to come back to.
+    pub(crate) kernel_rsp: AtomicU64,
+    pub(crate) tss: Tss,
+    pub(crate) gdt: Gdt,
+}
+
+const _: () = assert!(size_of::<Private>() as u64 <= abi::PAGE);
+
+/// The packet of the broadcast call.
+pub(crate) static PACKET: Packet = Packet::new(Generation::from_stored(0));
+/// Every processor's side of the rendezvous.
+pub(crate) static SLOTS: [Slot; abi::MAX_VCPUS] = [const { Slot::new() }; abi::MAX_VCPUS];
+
+/// Fills in the private page of processor `index` and returns it.
+///
+/// # Safety
+/// Called once for each index, on that processor, before anything else uses the page.
+pub(crate) unsafe fn initialise(index: usize) -> &'static Private {
+    let base = abi::vcpu_area(index);
+    let private = (base + area::PRIVATE) as *mut Private;
+    // SAFETY: the VMM maps the page for every processor, zeroed, which is valid for each of these types but the
+    // references, which are written first; nobody else uses it yet (the caller's promise).
+    unsafe {
+        (&raw mut (*private).slot).write(&SLOTS[index]);
+        (&raw mut (*private).user).write((base + area::USER) as *mut UserPage);
+        (&raw mut (*private).ring).write((base + area::RING) as *mut Sample);
+        (&raw mut (*private).index).write(index);
+        &*private
+    }
+}
+
+/// The private page of the processor that this runs on, found through the stack pointer.
+#[inline]
+pub(crate) fn current() -> &'static Private {
+    let stack: u64;
+    // SAFETY: reads a register.
+    unsafe { asm!("mov {}, rsp", out(reg) stack, options(nomem, nostack, preserves_flags)) };
+    let area = stack & !(abi::VCPU_STRIDE - 1);
+    // SAFETY: every stack that Rust code runs on lies in a vCPU area (layout in abi.rs), whose private page
+    // `initialise` has filled in before the first use.
+    unsafe { &*((area + area::PRIVATE) as *const Private) }
+}
+
+/// The private page of processor `index`.
+///
+/// # Safety
+/// That processor has been initialised.
+pub(crate) unsafe fn of(index: usize) -> &'static Private {
+    // SAFETY: the caller's promise; other processors only touch the atomics.
+    unsafe { &*((abi::vcpu_area(index) + area::PRIVATE) as *const Private) }
+}
+
+impl Private {
+    /// The processor's line of communication with its state loop and vCPU 0.
+    pub(crate) fn user_page(&self) -> UserWords {
+        UserWords(self.user)
+    }
+
+    /// Stores the sample of round `round` of this block.
+    pub(crate) fn record(&self, round: u32, sample: Sample) {
+        let slot = round as usize % abi::RING_SAMPLES;
+        // SAFETY: the ring is mapped, has RING_SAMPLES entries, and is written by this processor alone. Not volatile,
+        // which would build the sample on the stack first: the VMM reads it after the block, behind a Release store of
+        // this processor and the doorbell, across which no store moves.
+        unsafe { self.ring.add(slot).write(sample) };
+    }
+
+    /// Touches the ring's pages, so that no first-touch fault falls into a round.
+    pub(crate) fn touch_ring(&self) {
+        const SAMPLES_A_PAGE: usize = abi::PAGE as usize / size_of::<Sample>();
+        for slot in (0..abi::RING_SAMPLES).step_by(SAMPLES_A_PAGE) {
+            // SAFETY: as in `record`.
+            unsafe { (&raw mut (*self.ring.add(slot)).generation).write_volatile(0) };
+        }
+    }
+}
+
+/// The words of a processor's user page.
+#[derive(Clone, Copy)]
+pub(crate) struct UserWords(*mut UserPage);
+
+impl UserWords {
+    /// The user page of processor `index`.
+    pub(crate) fn of(index: usize) -> Self {
+        debug_assert!(index < abi::MAX_VCPUS);
+        Self((abi::vcpu_area(index) + area::USER) as *mut UserPage)
+    }
+
+    pub(crate) fn address(self) -> *mut UserPage {
+        self.0
+    }
+
+    pub(crate) fn handled(self) -> &'static AtomicU32 {
+        // SAFETY: the page is mapped for the guest's life and aligned; the word is only accessed atomically.
+        unsafe { AtomicU32::from_ptr(&raw mut (*self.0).handled) }
+    }
+
+    pub(crate) fn stop(self) -> &'static AtomicU32 {
+        // SAFETY: as in `handled`.
+        unsafe { AtomicU32::from_ptr(&raw mut (*self.0).stop) }
+    }
+
+    pub(crate) fn ready(self) -> &'static AtomicU32 {
+        // SAFETY: as in `handled`.
+        unsafe { AtomicU32::from_ptr(&raw mut (*self.0).ready) }
+    }
+
+    pub(crate) fn ping(self) -> &'static AtomicU64 {
+        // SAFETY: as in `handled`.
+        unsafe { AtomicU64::from_ptr(&raw mut (*self.0).ping) }
+    }
+
+    pub(crate) fn pong(self) -> &'static AtomicU64 {
+        // SAFETY: as in `handled`.
+        unsafe { AtomicU64::from_ptr(&raw mut (*self.0).pong) }
+    }
+}

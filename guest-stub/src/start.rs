@@ -1,0 +1,103 @@
+//! From the first instruction to Rust: vCPU 0 in long mode, the others through the real-mode trampoline.
+
+use crate::block;
+use crate::processor;
+use crate::tables;
+use core::arch::global_asm;
+use guest_stub::abi::{PAGE_TABLES, VCPU_AREAS, VCPU_STRIDE, area};
+use guest_stub::descriptors::KERNEL_CODE;
+
+const CR0: u32 = 0x8001_0033; // PG, WP, NE, ET, MP, PE (SDM Vol. 3A 2.5)
+const CR4: u32 = 0x620; // OSXMMEXCPT, OSFXSR, PAE
+const EFER: u32 = 0x900; // NXE, LME; LMA follows from CR0.PG
+const IA32_EFER: u32 = 0xC000_0080;
+/// Extended topology: EDX is the x2APIC id (SDM Vol. 2A, CPUID).
+const CPUID_TOPOLOGY: u32 = 0xB;
+
+// vCPU 0: the VMM has set up long mode and a stack.
+//
+// The others: from real mode straight into long mode (SDM Vol. 3A 11.8.5: PAE, CR3, EFER.LME, then PG). They know
+// themselves by the x2APIC id that CPUID shows, and so find their stack.
+global_asm!(
+    ".global _start",
+    "_start:",
+    "cld",
+    "call {boot}",
+    ".pushsection .trampoline, \"ax\", @progbits",
+    ".code16",
+    "cli",
+    "cld",
+    "xor eax, eax",
+    "mov ds, ax",
+    "lgdt [trampoline_gdtr]",
+    "mov eax, {cr4}",
+    "mov cr4, eax",
+    "mov eax, {page_tables}",
+    "mov cr3, eax",
+    "mov ecx, {ia32_efer}",
+    "xor edx, edx",
+    "mov eax, {efer}",
+    "wrmsr",
+    "mov eax, {cr0}",
+    "mov cr0, eax",
+    ".byte 0x66, 0xea", // JMP ptr16:32
+    ".long trampoline_long",
+    ".word {kernel_code}",
+    ".code64",
+    "trampoline_long:",
+    "xor eax, eax",
+    "mov ds, eax",
+    "mov es, eax",
+    "mov ss, eax",
+    "mov fs, eax",
+    "mov gs, eax",
+    "mov eax, {topology}",
+    "xor ecx, ecx",
+    "cpuid",
+    "mov edi, edx",
+    "mov rsp, rdi",
+    "shl rsp, {stride_shift}",
+    "add rsp, {stack}",
+    "mov rax, offset {join}",
+    "call rax",
+    ".balign 8",
+    "trampoline_gdt:",
+    ".quad 0",
+    ".quad 0x00AF9B000000FFFF",
+    "trampoline_gdtr:",
+    ".word 15",
+    ".long trampoline_gdt",
+    ".popsection",
+    boot = sym boot,
+    join = sym join,
+    cr0 = const CR0,
+    cr4 = const CR4,
+    efer = const EFER,
+    ia32_efer = const IA32_EFER,
+    page_tables = const PAGE_TABLES,
+    kernel_code = const KERNEL_CODE,
+    topology = const CPUID_TOPOLOGY,
+    stride_shift = const VCPU_STRIDE.trailing_zeros(),
+    stack = const VCPU_AREAS + area::KERNEL_STACK_TOP,
+);
+
+/// vCPU 0.
+extern "sysv64" fn boot() -> ! {
+    // SAFETY: the first thing on vCPU 0, before any other processor runs.
+    let private = unsafe {
+        tables::initialise_idt();
+        processor::initialise(0)
+    };
+    // SAFETY: this is vCPU 0, and the IDT is filled in.
+    unsafe { tables::load(private) };
+    block::lead(private)
+}
+
+/// Any other processor.
+extern "sysv64" fn join(index: usize) -> ! {
+    // SAFETY: the first thing on this processor; `index` is its own, from CPUID.
+    let private = unsafe { processor::initialise(index) };
+    // SAFETY: this is the processor; vCPU 0 has filled in the IDT before it sent the SIPI.
+    unsafe { tables::load(private) };
+    block::follow(private)
+}
