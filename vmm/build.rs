@@ -1,0 +1,52 @@
+//! Builds the guest image with the host's own toolchain, for `guest.rs` to embed.
+//!
+//! A nested cargo, since the image needs flags that nothing else may have. Its own target directory: the outer cargo
+//! holds the lock of the usual one.
+
+use std::env;
+use std::path::PathBuf;
+use std::process::Command;
+
+fn main() {
+    let manifest = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("set by cargo"));
+    let workspace = manifest.parent().expect("the workspace's root").to_path_buf();
+    let guest = workspace.join("guest-stub");
+    for input in ["src", "layout.ld", "build.rs", "Cargo.toml"] {
+        println!("cargo:rerun-if-changed={}", guest.join(input).display());
+    }
+    println!("cargo:rerun-if-changed=build.rs");
+
+    let out = PathBuf::from(env::var_os("OUT_DIR").expect("set by cargo"));
+    let target = env::var("TARGET").expect("set by cargo");
+    assert!(target.starts_with("x86_64-"), "kipi's guest is x86-64 code: it cannot be built for {target}");
+    let target_dir = out.join("guest");
+    let mut cargo = Command::new(env::var_os("CARGO").expect("set by cargo"));
+    // The image's red zone is off for all that is compiled here; `core` comes prebuilt with one, which is why every
+    // interrupt enters on an IST stack. No vector registers: a KVM that emulates CPL0 does not know their instructions,
+    // and interrupts need not save them. Inherited flags (coverage, target-cpu=native) would break the image.
+    cargo
+        .current_dir(&workspace)
+        .args(["build", "--release", "--locked", "--package", "guest-stub", "--bin", "kipi-guest"])
+        .args(["--features", "image", "--target", &target, "--target-dir"])
+        .arg(&target_dir)
+        .env(
+            "CARGO_ENCODED_RUSTFLAGS",
+            [
+                "-Crelocation-model=static",
+                "-Ccode-model=small",
+                "-Cno-redzone=yes",
+                "-Ctarget-cpu=x86-64",
+                "-Ctarget-feature=-sse2,-sse,-mmx,+soft-float",
+            ]
+            .join("\x1f"),
+        )
+        .env("CARGO_PROFILE_RELEASE_PANIC", "abort")
+        .env_remove("RUSTC_WRAPPER")
+        .env_remove("RUSTC_WORKSPACE_WRAPPER")
+        .env_remove("CARGO_BUILD_TARGET")
+        .env_remove("CARGO_TARGET_DIR");
+    let status = cargo.status().expect("cargo runs");
+    assert!(status.success(), "the guest image did not build: {status}");
+    let image = target_dir.join(&target).join("release/kipi-guest");
+    println!("cargo:rustc-env=KIPI_GUEST_IMAGE={}", image.display());
+}

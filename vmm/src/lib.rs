@@ -1,0 +1,13 @@
+//! kipi: a small virtual machine monitor that measures how simultaneously code runs on every processor of a KVM guest.
+
+pub mod arch;
+pub mod clock;
+pub mod diagnosis;
+pub mod guest;
+pub mod machine;
+mod rounds;
+pub mod samples;
+pub mod trace;
+pub mod vcpu;
+pub mod vm;
+pub mod wire;

@@ -1,0 +1,474 @@
+//! A booted guest, and the protocol with it: one command at a time through the command page and the doorbell.
+
+use crate::clock::{Exchange, cycles};
+use crate::diagnosis::{BugReport, Diagnosis};
+use crate::rounds::{RawRound, assess, check};
+use crate::samples::{Block, ExitCount, ExitSource, Exits};
+use crate::trace::ring::Event;
+use crate::vcpu::exit::Exit;
+use crate::vcpu::{News, Snapshot};
+use crate::vm::{self, Hypervisor, Vm, VmConfig};
+use crate::wire::Wire;
+use guest_stub::abi::{
+    self, BugCheck, Command, CommandPage, Destination, Operation, Report, Route, Rule, Sample, Status, TargetState,
+    Worker, area,
+};
+use std::collections::BTreeMap;
+use std::mem::{offset_of, size_of};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+use thiserror::Error;
+use vm_memory::{Bytes, GuestAddress};
+
+/// Why a block has no result.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// The machine could not be made.
+    #[error(transparent)]
+    Vm(#[from] vm::Error),
+    /// The user wants to stop.
+    #[error("interrupted")]
+    Interrupted,
+    /// The guest found a broken rule.
+    #[error("{0}")]
+    BugCheck(Box<BugReport>),
+    /// A vCPU cannot go on.
+    #[error("vCPU {vcpu} stopped: {exit}{at}")]
+    Stopped {
+        /// Which.
+        vcpu: usize,
+        /// Why.
+        exit: Exit,
+        /// Where, if it is known.
+        at: String,
+    },
+    /// Somebody did not take part, or nothing comes back at all.
+    #[error("{0}")]
+    Silent(Box<Diagnosis>),
+    /// The guest says what it cannot have seen.
+    #[error("the guest's report makes no sense: {0} (the guest image is damaged or hostile)")]
+    BadReport(String),
+    /// Guest memory cannot be accessed.
+    #[error("accessing guest memory: {0}")]
+    Memory(#[from] vm_memory::GuestMemoryError),
+}
+
+/// One block of rounds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BlockSpec {
+    /// How the interrupt travels.
+    pub route: Route,
+    /// How the targets are addressed.
+    pub destination: Destination,
+    /// What the targets do when it arrives.
+    pub target_state: TargetState,
+    /// What runs.
+    pub worker: Worker,
+    /// With which argument.
+    pub argument: u64,
+    /// Whether each worker begins with an exit.
+    pub observe: bool,
+    /// Rounds to throw away first.
+    pub warmup: usize,
+    /// Rounds to measure. With `warmup`, at most [`abi::RING_SAMPLES`].
+    pub rounds: usize,
+}
+
+/// How a machine is run.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// After which time a call is given up, ns.
+    pub deadline: Duration,
+    /// Time between the targets' readiness and the send.
+    pub settle: Duration,
+}
+
+/// What an operation of the calibration brought, in TSC cycles.
+#[derive(Debug, Clone, Default)]
+pub struct Calibration {
+    /// Difference of two stamps in a row.
+    pub stamp: Vec<i64>,
+    /// From the guest's stamp to the VMM's, of one observed exit.
+    pub exit_leg: Vec<i64>,
+    /// Around one observed exit.
+    pub exit_round_trip: Vec<i64>,
+}
+
+/// A booted guest that waits for a command.
+#[derive(Debug)]
+pub struct Machine<'a> {
+    vm: Vm,
+    image: &'a [u8],
+    interrupted: &'a AtomicBool,
+    tsc_khz: u64,
+    deadline_cycles: u64,
+    settle_cycles: u64,
+    deadline: Duration,
+    boot_time: Duration,
+    /// Where the vCPUs that have been paused are.
+    paused: BTreeMap<usize, Option<Snapshot>>,
+}
+
+/// How long the main thread sleeps between two looks at the interrupt flag and the guest's progress.
+const LOOK: Duration = Duration::from_millis(100);
+/// How long a vCPU's thread may take to leave the guest when it is kicked.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+impl<'a> Machine<'a> {
+    /// Starts a guest and waits until all its processors are up.
+    ///
+    /// # Errors
+    /// [`Error::Vm`], [`Error::Interrupted`], and what a guest that does not boot brings about.
+    pub fn boot(
+        hypervisor: &Hypervisor,
+        config: &VmConfig<'a>,
+        limits: Limits,
+        interrupted: &'a AtomicBool,
+    ) -> Result<Self, Error> {
+        let start = Instant::now();
+        let vm = Vm::start(hypervisor, config, limits.deadline)?;
+        let tsc_khz = vm.tsc().khz;
+        let mut machine = Self {
+            vm,
+            image: config.image,
+            interrupted,
+            tsc_khz,
+            deadline_cycles: cycles(limits.deadline, tsc_khz),
+            settle_cycles: cycles(limits.settle, tsc_khz),
+            deadline: limits.deadline,
+            boot_time: Duration::ZERO,
+            paused: BTreeMap::new(),
+        };
+        let report = machine.wait_for_doorbell()?;
+        machine.expect_done(&report, "booting")?;
+        machine.boot_time = start.elapsed();
+        Ok(machine)
+    }
+
+    /// How many vCPUs.
+    pub fn vcpus(&self) -> usize {
+        self.vm.vcpus()
+    }
+
+    /// Frequency of the guest's TSC, kHz.
+    pub fn tsc_khz(&self) -> u64 {
+        self.tsc_khz
+    }
+
+    /// From the first KVM ioctl to the doorbell that says that all processors are up.
+    pub fn boot_time(&self) -> Duration {
+        self.boot_time
+    }
+
+    /// The virtual machine.
+    pub fn vm(&self) -> &Vm {
+        &self.vm
+    }
+
+    /// Runs one block.
+    ///
+    /// # Errors
+    /// Every variant of [`enum@Error`]. After an error the machine is of no more use.
+    pub fn run_block(&mut self, spec: &BlockSpec) -> Result<Block, Error> {
+        let asked = (spec.warmup + spec.rounds).min(abi::RING_SAMPLES);
+        self.drain_rings();
+        let before = self.counters();
+        self.command(Command {
+            operation: Operation::Block as u32,
+            route: spec.route as u32,
+            destination: spec.destination as u32,
+            target_state: spec.target_state as u32,
+            worker: spec.worker as u32,
+            observe: spec.observe.into(),
+            rounds: wire(asked),
+            partner: 0,
+            argument: spec.argument,
+            settle: self.settle_cycles,
+            deadline: self.deadline_cycles,
+        })?;
+        let report = self.wait_for_doorbell()?;
+        self.expect_done(&report, "broadcasting")?;
+        if report.rounds as usize != asked {
+            return Err(Error::BadReport(format!("{} rounds of {asked} are done", report.rounds)));
+        }
+        let exits = difference(&before, &self.counters());
+        let events = self.drain_rings();
+        let rounds = self.read_rounds(spec, asked, &events)?;
+        Ok(assess(spec, rounds, &report, exits, asked))
+    }
+
+    /// Measures the instruments on vCPU 0, `count` times.
+    ///
+    /// # Errors
+    /// As [`Machine::run_block`].
+    pub fn calibrate(&mut self, count: usize) -> Result<Calibration, Error> {
+        let count = count.min(abi::RING_SAMPLES);
+        self.drain_rings();
+        self.command(Command { operation: Operation::Calibrate as u32, rounds: wire(count), ..Command::default() })?;
+        let report = self.wait_for_doorbell()?;
+        self.expect_done(&report, "calibrating")?;
+        let events = self.drain_rings();
+        let mut stamps = self.vmm_stamps(0, &events[0]);
+        let mut calibration = Calibration::default();
+        for number in 0..count {
+            let sample = self.sample(0, number)?;
+            let difference = |later: u64, earlier: u64| later.wrapping_sub(earlier).cast_signed();
+            calibration.stamp.push(difference(sample.t1, sample.t0));
+            calibration.exit_round_trip.push(difference(sample.x, sample.w));
+            if let Some(stamp) = stamps.remove(&sample.generation) {
+                calibration.exit_leg.push(difference(stamp, sample.w));
+            }
+        }
+        Ok(calibration)
+    }
+
+    /// Exchanges stamps between vCPU 0 and `partner` for at most `time`.
+    ///
+    /// # Errors
+    /// As [`Machine::run_block`].
+    pub fn exchange_clocks(&mut self, partner: usize, time: Duration) -> Result<Vec<Exchange>, Error> {
+        self.command(Command {
+            operation: Operation::ClockExchange as u32,
+            partner: wire(partner),
+            settle: cycles(time, self.tsc_khz),
+            deadline: self.deadline_cycles,
+            ..Command::default()
+        })?;
+        let report = self.wait_for_doorbell()?;
+        self.expect_done(&report, "comparing clocks")?;
+        (0..(report.rounds as usize).min(abi::RING_SAMPLES))
+            .map(|number| {
+                let sample = self.sample(0, number)?;
+                Ok(Exchange { sent: sample.t0, answered: sample.w, received: sample.t2 })
+            })
+            .collect()
+    }
+
+    fn command(&self, command: Command) -> Result<(), Error> {
+        let address = abi::COMMAND_PAGE + offset_of!(CommandPage, command) as u64;
+        self.vm.memory().write_obj(Wire(command), GuestAddress(address))?;
+        self.vm.resume(0);
+        Ok(())
+    }
+
+    /// Waits until vCPU 0 has nothing more to do, and reads what it says.
+    fn wait_for_doorbell(&mut self) -> Result<Report, Error> {
+        let patience = self.deadline * 3 + Duration::from_secs(2);
+        let mut progress = (self.calls_completed(), Instant::now());
+        loop {
+            match self.vm.wait(LOOK) {
+                Some((0, News::Doorbell)) => {
+                    let address = abi::COMMAND_PAGE + offset_of!(CommandPage, report) as u64;
+                    let Wire(report) = self.vm.memory().read_obj::<Wire<Report>>(GuestAddress(address))?;
+                    return Ok(report);
+                }
+                Some((vcpu, News::Stopped(Exit::BugCheck, _))) => return Err(self.bug_check(vcpu)),
+                Some((vcpu, News::Stopped(exit, snapshot))) => {
+                    let at = snapshot.map_or_else(String::new, |at| format!(" at {}", self.place(at.rip)));
+                    return Err(Error::Stopped { vcpu, exit, at });
+                }
+                Some((vcpu, News::Doorbell)) => {
+                    return Err(Error::BadReport(format!("vCPU {vcpu} rings the doorbell, which is vCPU 0's")));
+                }
+                Some((vcpu, News::Paused(snapshot))) => {
+                    self.paused.insert(vcpu, snapshot);
+                }
+                None => {}
+            }
+            if self.interrupted.load(Ordering::Relaxed) {
+                return Err(Error::Interrupted);
+            }
+            let completed = self.calls_completed();
+            if completed != progress.0 {
+                progress = (completed, Instant::now());
+            } else if progress.1.elapsed() > patience {
+                return Err(self.silent("waiting for the guest", None, patience));
+            }
+        }
+    }
+
+    /// Calls that vCPU 0 has completed in this block: what the watchdog takes for life.
+    fn calls_completed(&self) -> u32 {
+        let address = abi::vcpu_area(0) + area::USER + offset_of!(abi::UserPage, handled) as u64;
+        self.vm.memory().read_obj(GuestAddress(address)).unwrap_or_default()
+    }
+
+    fn expect_done(&mut self, report: &Report, operation: &'static str) -> Result<(), Error> {
+        match Status::from_wire(report.status) {
+            Some(Status::Done) => Ok(()),
+            Some(Status::Aborted | Status::NotReady | Status::NotResponding) => {
+                Err(self.silent(operation, Some(report), self.deadline))
+            }
+            Some(Status::BadCommand) => Err(Error::BadReport("it does not know the command".to_owned())),
+            None => Err(Error::BadReport(format!("status {}", report.status))),
+        }
+    }
+
+    fn bug_check(&self, reporter: usize) -> Error {
+        let address = abi::COMMAND_PAGE + offset_of!(CommandPage, bug_check) as u64;
+        match self.vm.memory().read_obj::<Wire<BugCheck>>(GuestAddress(address)) {
+            Ok(Wire(bug)) => Error::BugCheck(Box::new(BugReport::new(&bug, reporter, self.place_of_bug(&bug)))),
+            Err(error) => error.into(),
+        }
+    }
+
+    /// Where the rule was broken: the guest says, but for a worker that does not return. That one is looked up.
+    fn place_of_bug(&self, bug: &BugCheck) -> String {
+        let vcpu = bug.vcpu as usize;
+        if Rule::from_wire(bug.rule) != Some(Rule::WorkerOverstayed) || vcpu >= self.vcpus() {
+            return self.place(bug.rip);
+        }
+        self.vm.pause(vcpu);
+        let start = Instant::now();
+        while start.elapsed() < PATIENCE {
+            if let Some((from, News::Paused(Some(at)))) = self.vm.wait(LOOK)
+                && from == vcpu
+            {
+                return self.place(at.rip);
+            }
+        }
+        "an unknown place".to_owned()
+    }
+
+    fn place(&self, rip: u64) -> String {
+        crate::diagnosis::place(self.image, rip)
+    }
+
+    /// Gets every vCPU out of the guest and says where each was.
+    fn silent(&mut self, operation: &'static str, report: Option<&Report>, waited: Duration) -> Error {
+        let vcpus = self.vcpus();
+        (0..vcpus).for_each(|vcpu| self.vm.pause(vcpu));
+        let mut snapshots: Vec<Option<Snapshot>> = vec![None; vcpus];
+        let mut answers = self.paused.len();
+        for (&vcpu, &snapshot) in &self.paused {
+            snapshots[vcpu] = snapshot;
+        }
+        let start = Instant::now();
+        while answers < vcpus && start.elapsed() < PATIENCE {
+            // A vCPU that has rung the doorbell waits outside the guest, and does not answer.
+            if report.is_some() && answers == vcpus - 1 && snapshots[0].is_none() {
+                break;
+            }
+            match self.vm.wait(LOOK) {
+                Some((vcpu, News::Paused(snapshot) | News::Stopped(_, snapshot))) => {
+                    snapshots[vcpu] = snapshot;
+                    answers += 1;
+                }
+                Some((_, News::Doorbell)) => answers += 1,
+                None => {}
+            }
+        }
+        let missing = report.map_or_else(Vec::new, |report| members(&report.missing, vcpus));
+        let places = snapshots.into_iter().map(|at| at.map(|at| (at, self.place(at.rip)))).collect();
+        Error::Silent(Box::new(Diagnosis {
+            operation,
+            round: report.map(|report| report.rounds),
+            generation: report.map(|report| report.generation).filter(|&generation| generation != 0),
+            status: report.and_then(|report| Status::from_wire(report.status)),
+            waited,
+            missing,
+            places,
+        }))
+    }
+
+    fn drain_rings(&self) -> Vec<Vec<Event>> {
+        (0..self.vcpus()).map(|vcpu| self.vm.ring(vcpu).drain()).collect()
+    }
+
+    /// The VMM's stamps of a vCPU's observed exits by generation, in the guest's clock.
+    fn vmm_stamps(&self, vcpu: usize, events: &[Event]) -> BTreeMap<u32, u64> {
+        let offset = self.vm.tsc().offsets[vcpu].cycles;
+        events
+            .iter()
+            .filter(|event| event.reason == Exit::Observe(0).reason())
+            .map(|event| (event.payload, event.tsc.wrapping_add_signed(offset)))
+            .collect()
+    }
+
+    fn sample(&self, vcpu: usize, number: usize) -> Result<Sample, Error> {
+        let address = abi::vcpu_area(vcpu) + area::RING + (number * size_of::<Sample>()) as u64;
+        let Wire(sample) = self.vm.memory().read_obj::<Wire<Sample>>(GuestAddress(address))?;
+        Ok(sample)
+    }
+
+    /// Reads every vCPU's samples and puts them together by round.
+    fn read_rounds(&self, spec: &BlockSpec, asked: usize, events: &[Vec<Event>]) -> Result<Vec<RawRound>, Error> {
+        let mut rounds = (0..asked)
+            .map(|number| {
+                let initiator = self.sample(0, number)?;
+                Ok(RawRound { initiator, targets: Vec::with_capacity(self.vcpus() - 1), vmm: Vec::new() })
+            })
+            .collect::<Result<Vec<_>, Error>>()?;
+        for (vcpu, events) in events.iter().enumerate() {
+            let mut stamps = self.vmm_stamps(vcpu, events);
+            for (number, round) in rounds.iter_mut().enumerate() {
+                let generation = round.initiator.generation;
+                if vcpu > 0 {
+                    let sample = self.sample(vcpu, number)?;
+                    check(spec, vcpu, &sample, generation)?;
+                    round.targets.push(sample);
+                } else {
+                    check(spec, vcpu, &round.initiator, generation)?;
+                }
+                round.vmm.push(stamps.remove(&generation));
+            }
+        }
+        Ok(rounds)
+    }
+
+    /// Every exit counter, by source and reason, of the initiator and of all others.
+    fn counters(&self) -> Exits {
+        let mut exits = Exits::new();
+        for vcpu in 0..self.vcpus() {
+            let mut add = |source, reason: &str, count: u64| {
+                let total: &mut ExitCount = exits.entry((source, reason.to_owned())).or_default();
+                *if vcpu == 0 { &mut total.initiator } else { &mut total.targets } += count;
+            };
+            for (reason, count) in Exit::REASONS.into_iter().zip(self.vm.ring(vcpu).counts()) {
+                add(ExitSource::Vmm, reason, count);
+            }
+            // Counters that cannot be read are left out; `Vm::stats_error` says why.
+            if let Some(Ok(counters)) = self.vm.stats(vcpu).map(crate::trace::stats_fd::StatsFile::read) {
+                for (name, count) in counters {
+                    add(ExitSource::Stats, name, count);
+                }
+            }
+        }
+        exits
+    }
+}
+
+/// A number that the ABI's limits keep below 2^32.
+fn wire(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
+
+fn difference(before: &Exits, after: &Exits) -> Exits {
+    after
+        .iter()
+        .map(|(key, count)| {
+            let earlier = before.get(key).copied().unwrap_or_default();
+            let initiator = count.initiator.saturating_sub(earlier.initiator);
+            (key.clone(), ExitCount { initiator, targets: count.targets.saturating_sub(earlier.targets) })
+        })
+        .collect()
+}
+
+/// The members of a processor mask.
+fn members(mask: &[u64; abi::MASK_WORDS], vcpus: usize) -> Vec<usize> {
+    (0..vcpus.min(abi::MAX_VCPUS)).filter(|vcpu| mask[vcpu / 64] >> (vcpu % 64) & 1 == 1).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mask_names_its_members_within_the_machine() {
+        let mut mask = [0; abi::MASK_WORDS];
+        mask[0] = 0b110;
+        mask[1] = 1;
+        assert_eq!(members(&mask, 65), [1, 2, 64]);
+        assert_eq!(members(&[u64::MAX; abi::MASK_WORDS], 3), [0, 1, 2], "a hostile mask");
+    }
+}

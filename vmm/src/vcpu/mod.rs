@@ -1,0 +1,150 @@
+//! A vCPU's thread: runs the guest, records every exit, and answers to the machine that owns it.
+
+pub mod exit;
+pub mod kick;
+
+use crate::trace::ring::Ring;
+use exit::Exit;
+use kick::{Kick, Request};
+use kvm_bindings::{
+    KVM_MP_STATE_HALTED, KVM_MP_STATE_INIT_RECEIVED, KVM_MP_STATE_RUNNABLE, KVM_MP_STATE_UNINITIALIZED,
+};
+use kvm_ioctls::VcpuFd;
+use rustix::thread::{CpuSet, sched_setaffinity};
+use std::arch::x86_64::_rdtsc;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender};
+
+/// Where a vCPU is, for a diagnosis.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Instruction pointer.
+    pub rip: u64,
+    /// IRQL, from CR8.
+    pub irql: u64,
+    /// What KVM says it is doing.
+    pub activity: Activity,
+}
+
+/// A vCPU's multiprocessing state (KVM_GET_MP_STATE).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Activity {
+    /// Running code.
+    Running,
+    /// In HLT.
+    Halted,
+    /// Never started: waits for INIT or SIPI.
+    WaitingForSipi,
+    /// Something else, or KVM does not say.
+    Unknown,
+}
+
+impl Activity {
+    /// The state in words.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Halted => "halted",
+            Self::WaitingForSipi => "waiting for SIPI",
+            Self::Unknown => "in an unknown state",
+        }
+    }
+}
+
+/// What a vCPU's thread reports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum News {
+    /// The guest rang the doorbell; the thread waits for a [`Resume`].
+    Doorbell,
+    /// The guest cannot go on; the thread waits to be stopped.
+    Stopped(Exit, Option<Snapshot>),
+    /// The thread was asked to pause, and waits for a [`Resume`].
+    Paused(Option<Snapshot>),
+}
+
+/// Back into the guest. A closed channel means: end.
+#[derive(Debug, Clone, Copy)]
+pub struct Resume;
+
+/// Everything that a vCPU's thread owns or shares.
+#[derive(Debug)]
+pub struct Runner {
+    /// The vCPU.
+    pub vcpu: VcpuFd,
+    /// Its index, which is its APIC id.
+    pub index: usize,
+    /// The CPU to run on, if any.
+    pub cpu: Option<usize>,
+    /// Requests to this thread.
+    pub kick: Arc<Kick>,
+    /// The record of exits.
+    pub ring: Arc<Ring>,
+    /// Reports of this thread, with its index.
+    pub news: Sender<(usize, News)>,
+    /// Leave to go on.
+    pub resume: Receiver<Resume>,
+}
+
+impl Runner {
+    /// The thread's whole life.
+    pub fn run(mut self) {
+        if let Some(cpu) = self.cpu {
+            let mut set = CpuSet::new();
+            set.set(cpu);
+            // The CPU was allowed when the configuration was checked. Should it have gone away since, the vCPU runs
+            // wherever it may.
+            let _ = sched_setaffinity(None, &set);
+        }
+        while self.step() {}
+    }
+
+    /// One stay in the guest, and what follows from its end. `false`: the thread's life is over.
+    fn step(&mut self) -> bool {
+        match self.enter() {
+            Exit::Observe(_) => true,
+            Exit::Yield => {
+                std::thread::yield_now();
+                true
+            }
+            Exit::Doorbell => self.report(News::Doorbell),
+            Exit::Interrupted | Exit::Again => match self.kick.pending() {
+                Request::Run => true,
+                Request::Pause => {
+                    let snapshot = self.snapshot();
+                    self.report(News::Paused(snapshot))
+                }
+                Request::Stop => false,
+            },
+            exit => {
+                let snapshot = self.snapshot();
+                self.report(News::Stopped(exit, snapshot))
+            }
+        }
+    }
+
+    /// The one place where the guest runs, and where its exits are recorded.
+    fn enter(&mut self) -> Exit {
+        let exit = exit::run(&mut self.vcpu);
+        // SAFETY: user space may read the TSC on every x86-64 Linux unless a process forbids it to itself (prctl).
+        let tsc = unsafe { _rdtsc() };
+        self.ring.record(tsc, exit);
+        exit
+    }
+
+    /// Tells the machine, and waits for leave to go on. `false`: nobody listens any more.
+    fn report(&self, news: News) -> bool {
+        self.news.send((self.index, news)).is_ok() && self.resume.recv().is_ok()
+    }
+
+    fn snapshot(&self) -> Option<Snapshot> {
+        let regs = self.vcpu.get_regs().ok()?;
+        let sregs = self.vcpu.get_sregs().ok()?;
+        let activity = match self.vcpu.get_mp_state().map(|state| state.mp_state) {
+            Ok(KVM_MP_STATE_RUNNABLE) => Activity::Running,
+            Ok(KVM_MP_STATE_HALTED) => Activity::Halted,
+            Ok(KVM_MP_STATE_UNINITIALIZED | KVM_MP_STATE_INIT_RECEIVED) => Activity::WaitingForSipi,
+            _ => Activity::Unknown,
+        };
+        Some(Snapshot { rip: regs.rip, irql: sregs.cr8, activity })
+    }
+}

@@ -1,0 +1,102 @@
+//! The parts of a virtual machine before it runs: local APICs, memory with the guest in it, and vCPUs.
+
+use super::{Error, Hypervisor, TscFacts, VmConfig, kvm_error};
+use crate::arch::{cpuid, paging, regs};
+use crate::clock;
+use crate::guest;
+use guest_stub::abi::{self, PAGE_TABLES};
+use kvm_bindings::{
+    CpuId, KVM_CAP_HALT_POLL, KVM_CAP_SPLIT_IRQCHIP, KVM_CAP_X2APIC_API, KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK,
+    KVM_X2APIC_API_USE_32BIT_IDS, kvm_enable_cap, kvm_userspace_memory_region,
+};
+use kvm_ioctls::{Cap, VcpuFd, VmFd};
+use std::io;
+use std::time::Duration;
+use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
+
+/// 255 is the xAPIC's broadcast address.
+const LAST_XAPIC_ID: usize = 254;
+
+/// The local APICs in the kernel, and nothing else where that can be had: kipi has no use for a PIC or an I/O APIC.
+pub(super) fn create_irqchip(fd: &VmFd, vcpus: usize) -> Result<(), Error> {
+    const IO_APIC_PINS: u64 = 24;
+    let split = kvm_enable_cap { cap: KVM_CAP_SPLIT_IRQCHIP, args: [IO_APIC_PINS, 0, 0, 0], ..Default::default() };
+    if !fd.check_extension(Cap::SplitIrqchip) || fd.enable_cap(&split).is_err() {
+        fd.create_irq_chip().map_err(kvm_error("KVM_CREATE_IRQCHIP"))?;
+    }
+    if vcpus > LAST_XAPIC_ID + 1 {
+        let flags = KVM_X2APIC_API_USE_32BIT_IDS | KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK;
+        let wide = kvm_enable_cap { cap: KVM_CAP_X2APIC_API, args: [flags.into(), 0, 0, 0], ..Default::default() };
+        fd.enable_cap(&wide).map_err(|_| Error::NoWideApicIds(vcpus))?;
+    }
+    Ok(())
+}
+
+pub(super) fn set_halt_poll(fd: &VmFd, halt_poll_ns: Option<u32>) -> Result<(), Error> {
+    let Some(ns) = halt_poll_ns else { return Ok(()) };
+    let cap = kvm_enable_cap { cap: KVM_CAP_HALT_POLL, args: [ns.into(), 0, 0, 0], ..Default::default() };
+    fd.enable_cap(&cap).map_err(kvm_error("KVM_CAP_HALT_POLL"))
+}
+
+pub(super) fn create_memory(fd: &VmFd, vcpus: usize) -> Result<GuestMemoryMmap, Error> {
+    let bytes = abi::memory_size(vcpus);
+    let error = |reason: String| Error::Memory { bytes, reason };
+    let length = usize::try_from(bytes).map_err(|reason| error(reason.to_string()))?;
+    let memory =
+        GuestMemoryMmap::from_ranges(&[(GuestAddress(0), length)]).map_err(|reason| error(reason.to_string()))?;
+    let host = memory.get_host_address(GuestAddress(0)).map_err(|reason| error(reason.to_string()))?;
+    // A huge page for every few touched kilobytes would multiply the resident size. Where the advice is not known,
+    // there are no huge pages either.
+    // SAFETY: the range is the mapping just made, which `memory` owns.
+    unsafe { libc::madvise(host.cast(), length, libc::MADV_NOHUGEPAGE) };
+    let region = kvm_userspace_memory_region { memory_size: bytes, userspace_addr: host as u64, ..Default::default() };
+    // SAFETY: the region is the mapping just made; `Vm` drops it after the VM's descriptor.
+    unsafe { fd.set_user_memory_region(region) }.map_err(kvm_error("KVM_SET_USER_MEMORY_REGION"))?;
+    Ok(memory)
+}
+
+pub(super) fn memory_error(vcpus: usize) -> impl Fn(vm_memory::GuestMemoryError) -> Error {
+    move |reason| Error::Memory { bytes: abi::memory_size(vcpus), reason: reason.to_string() }
+}
+
+/// Writes the image and the page tables; returns the guest's entry.
+pub(super) fn load_guest(memory: &GuestMemoryMmap, config: &VmConfig<'_>) -> Result<u64, Error> {
+    let loaded = guest::load(memory, config.image)?;
+    let tables = paging::build(&loaded.header, config.vcpus)?;
+    memory.write_slice(&tables, GuestAddress(PAGE_TABLES)).map_err(memory_error(config.vcpus))?;
+    Ok(loaded.entry)
+}
+
+pub(super) fn read_tsc(vcpus: &[VcpuFd]) -> Result<TscFacts, Error> {
+    const MEASURE_OVER: Duration = Duration::from_millis(20);
+    let khz = match vcpus[0].get_tsc_khz() {
+        Ok(khz) if khz > 0 => khz.into(),
+        _ => clock::measure_khz(MEASURE_OVER),
+    };
+    let offsets = vcpus.iter().map(clock::read_offset).collect::<Result<_, _>>()?;
+    Ok(TscFacts { khz, offsets })
+}
+
+/// At most [`abi::MAX_VCPUS`], which `Vm::start` has checked.
+pub(super) fn vcpu_count(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
+}
+
+pub(super) fn create_vcpus(fd: &VmFd, hypervisor: &Hypervisor, count: usize, entry: u64) -> Result<Vec<VcpuFd>, Error> {
+    let mut vcpus = Vec::with_capacity(count);
+    for index in 0..vcpu_count(count) {
+        let vcpu = fd.create_vcpu(index.into()).map_err(kvm_error("KVM_CREATE_VCPU"))?;
+        let mut entries = hypervisor.cpuid.clone();
+        cpuid::set_apic_id(&mut entries, index);
+        let entries = CpuId::from_entries(&entries).map_err(|_| Error::System {
+            operation: "preparing a vCPU's CPUID",
+            source: io::Error::from_raw_os_error(libc::E2BIG),
+        })?;
+        vcpu.set_cpuid2(&entries).map_err(kvm_error("KVM_SET_CPUID2"))?;
+        vcpus.push(vcpu);
+    }
+    let sregs = vcpus[0].get_sregs().map_err(kvm_error("KVM_GET_SREGS"))?;
+    vcpus[0].set_sregs(&regs::long_mode(sregs)).map_err(kvm_error("KVM_SET_SREGS"))?;
+    vcpus[0].set_regs(&regs::at_entry(entry)).map_err(kvm_error("KVM_SET_REGS"))?;
+    Ok(vcpus)
+}
