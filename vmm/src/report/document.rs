@@ -1,0 +1,249 @@
+//! The measurement as a document: what `--json` writes and every other report renders.
+//!
+//! Times are in nanoseconds, as floating-point numbers; each metric carries its unit.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// The measurement document's name and version.
+pub const MEASUREMENT_SCHEMA: &str = "kipi.measurement/1";
+
+/// One run of `kipi measure`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Measurement {
+    /// Name and version of this document's schema: `kipi.measurement/1`.
+    #[schemars(extend("const" = "kipi.measurement/1"))]
+    pub schema: String,
+    /// Where it was measured.
+    pub host: Host,
+    /// What was asked for.
+    pub config: Config,
+    /// What the instruments cost, one entry for each virtual machine (vCPU count).
+    pub instruments: Vec<Instruments>,
+    /// One entry for each combination of route, destination, target state, vCPU count and vantage.
+    pub cells: Vec<Cell>,
+    /// Combinations that were asked for and cannot be measured here.
+    pub skipped: Vec<Skipped>,
+    /// What the reader should know before trusting a number.
+    pub warnings: Vec<String>,
+    /// The run was interrupted or failed: cells hold what was measured until then.
+    pub partial: bool,
+    /// Why the run ended early, if it did.
+    pub error: Option<String>,
+}
+
+/// Where a measurement was taken.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Host {
+    /// Kernel release, as `uname -r`.
+    pub kernel: String,
+    /// Processor model name.
+    pub cpu: String,
+    /// Processors that this process may run on.
+    pub cpus: Vec<usize>,
+    /// KVM's vendor modules that are loaded (`kvm_intel`, `kvm_amd`, `kvm_pvm`), or `built-in or unknown`.
+    pub kvm: Vec<String>,
+    /// Settings of KVM that change results, by `module.parameter`; those that can be read.
+    pub settings: BTreeMap<String, String>,
+    /// This machine is itself a virtual machine (CPUID's hypervisor bit).
+    pub nested: bool,
+    /// Version of kipi.
+    pub kipi: String,
+}
+
+/// What was asked for, with defaults filled in.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// vCPU counts.
+    pub vcpus: Vec<usize>,
+    /// Routes.
+    pub routes: Vec<String>,
+    /// Destinations.
+    pub destinations: Vec<String>,
+    /// Target states.
+    pub target_states: Vec<String>,
+    /// Vantages.
+    pub observe: Vec<String>,
+    /// Measured rounds of each cell.
+    pub rounds: u64,
+    /// Rounds of each block that are run before it and thrown away.
+    pub warmup: u64,
+    /// The worker.
+    pub worker: String,
+    /// The worker's argument.
+    pub argument: u64,
+    /// CPUs that vCPU threads are pinned to, in turn; empty: not pinned.
+    pub pin: Vec<usize>,
+}
+
+/// What the instruments of one virtual machine cost, and how well its clocks agree.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Instruments {
+    /// The vCPU count that identifies the virtual machine.
+    pub vcpus: usize,
+    /// One time-stamp read in the guest, ns: the difference of two in a row.
+    pub stamp_ns: Spread,
+    /// From the guest's stamp to the VMM's, for one observed exit on an otherwise idle vCPU, ns.
+    pub exit_leg_ns: Spread,
+    /// One observed exit and the way back, ns.
+    pub exit_round_trip_ns: Spread,
+    /// From process start (exec) to the first completed broadcast call, ns; of the first virtual machine only.
+    pub first_broadcast_ns: Option<f64>,
+    /// From KVM_CREATE_VM to the first completed broadcast call of this virtual machine, ns.
+    pub boot_ns: f64,
+    /// The clocks of this machine's vCPUs.
+    pub clock: Clock,
+}
+
+/// Quantiles of a cost.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Spread {
+    /// How many were measured.
+    pub n: u64,
+    /// Smallest.
+    pub min: f64,
+    /// Median.
+    pub p50: f64,
+    /// 99th percentile.
+    pub p99: f64,
+    /// Largest.
+    pub max: f64,
+}
+
+/// How well the vCPUs' clocks agree.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Clock {
+    /// Frequency of the guest's TSC, kHz.
+    pub tsc_khz: u64,
+    /// Bound ε of a skew's clock error, ns.
+    pub error_ns: f64,
+    /// How `error_ns` and the host's offset were obtained.
+    pub method: String,
+}
+
+/// One cell's results.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Cell {
+    /// How the interrupt travelled.
+    pub route: String,
+    /// How the targets were addressed.
+    pub destination: String,
+    /// What the targets did when it arrived.
+    pub target_state: String,
+    /// How many vCPUs took part.
+    pub vcpus: usize,
+    /// `guest`: nothing exits in a round but what the route needs; `exits`: each worker begins with an exit.
+    pub observe: String,
+    /// Rounds that count.
+    pub rounds: u64,
+    /// Rounds asked for.
+    pub rounds_asked: u64,
+    /// Rounds that were run but do not count, because a target was not in the state that was asked for.
+    pub not_in_state: u64,
+    /// What went wrong; all zero in a good run.
+    pub integrity: Integrity,
+    /// The clocks.
+    pub clock: CellClock,
+    /// Exits a call by who counted them and by reason, the time between the rounds included.
+    pub exits: Vec<Exits>,
+    /// By metric name; a metric that cannot exist here (a skew of one target) is left out.
+    pub metrics: BTreeMap<String, Metric>,
+}
+
+/// Calls that went wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Integrity {
+    /// Calls for which somebody arrived only after a second send.
+    pub lost: u64,
+    /// Interrupts that nobody had asked for.
+    pub duplicate: u64,
+    /// Interrupts that came when their call had been given up.
+    pub late: u64,
+    /// Calls that were given up.
+    pub timed_out: u64,
+}
+
+/// A cell's clock.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CellClock {
+    /// Frequency of the guest's TSC, kHz.
+    pub tsc_khz: u64,
+    /// Bound ε of a skew's clock error, ns.
+    pub error_ns: f64,
+}
+
+/// Exits of one reason, a call.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Exits {
+    /// Who counted: `stats` (KVM_GET_STATS_FD) or `vmm` (KVM_RUN returns).
+    pub source: String,
+    /// The reason, in the source's words.
+    pub reason: String,
+    /// A call, on the initiator's vCPU.
+    pub initiator: f64,
+    /// A call, on each other vCPU, on average.
+    pub per_target: f64,
+}
+
+/// One metric of one cell.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Metric {
+    /// `ns`, `ratio` or `ns/vcpu`.
+    pub unit: String,
+    /// Number of values: rounds, or rounds times targets for `delivery`.
+    pub n: u64,
+    /// Values below zero; they are in the quantiles like any other.
+    pub negative: u64,
+    /// Smallest.
+    pub min: f64,
+    /// Median.
+    pub p50: f64,
+    /// 90th percentile.
+    pub p90: f64,
+    /// 99th percentile.
+    pub p99: f64,
+    /// 99.9th percentile.
+    pub p999: f64,
+    /// Largest.
+    pub max: f64,
+    /// Bootstrap 95 % intervals, resampling whole blocks.
+    pub ci95: Intervals,
+}
+
+/// Bootstrap 95 % intervals of a metric. `null`: too few blocks to tell.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Intervals {
+    /// Of the median: low, high.
+    pub p50: Option<[f64; 2]>,
+    /// Of the 99th percentile: low, high.
+    pub p99: Option<[f64; 2]>,
+}
+
+/// A combination that cannot be measured here.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Skipped {
+    /// How the interrupt would travel.
+    pub route: String,
+    /// How the targets would be addressed.
+    pub destination: String,
+    /// What the targets would do.
+    pub target_state: String,
+    /// vCPUs.
+    pub vcpus: usize,
+    /// Why not.
+    pub reason: String,
+}

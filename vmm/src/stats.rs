@@ -1,0 +1,253 @@
+//! Order statistics of measured values, their bootstrap intervals, and the Theil–Sen slope.
+//!
+//! Nothing here interpolates between order statistics: every quantile, and every end of an interval, is a value that
+//! was measured. (The one exception is the slope's median, see [`theil_sen`].)
+//!
+//! Values are expected to be finite, and those of this program are by construction: each is an integer, or the quotient
+//! of two by one that was checked not to be zero. Order is `f64::total_cmp`, so that a NaN from elsewhere would come to
+//! the ends of the order and be seen there; it could neither panic nor hide.
+
+/// Fewest blocks that an interval is given for: the resamples of fewer are so few and so alike that it would be a guess.
+pub const MIN_BLOCKS: usize = 5;
+
+/// Resamples of a bootstrap. One less than a round number, so that the 2.5 % and 97.5 % ranks lie equally far from the
+/// ends.
+pub const RESAMPLES: usize = 1999;
+
+/// The bootstrap always draws the same blocks: the same values give the same report.
+const SEED: u64 = 0x6b69_7069;
+
+/// Ends of a 95 % interval.
+const INTERVAL: [Quantile; 2] = [Quantile { per_mille: 25 }, Quantile { per_mille: 975 }];
+
+/// A quantile, held as a whole number of thousandths because 0.99 is no floating-point number, and a rank that is off
+/// by one is another value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Quantile {
+    per_mille: usize,
+}
+
+impl Quantile {
+    /// The median.
+    pub const P50: Self = Self { per_mille: 500 };
+    /// The 90th percentile.
+    pub const P90: Self = Self { per_mille: 900 };
+    /// The 99th percentile.
+    pub const P99: Self = Self { per_mille: 990 };
+    /// The 99.9th percentile.
+    pub const P999: Self = Self { per_mille: 999 };
+
+    /// The nearest rank of this quantile q among `n` ≥ 1 values, counted from 1: max(1, ⌈q·n⌉). The quantile is the
+    /// value at that rank.
+    pub const fn rank(self, n: usize) -> usize {
+        // Thousands and rest apart, because q·n may not fit before it is divided.
+        let rank = n / 1000 * self.per_mille + (n % 1000 * self.per_mille).div_ceil(1000);
+        if rank == 0 { 1 } else { rank }
+    }
+}
+
+/// One measured value.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Observation {
+    /// The value, finite, in any unit.
+    pub value: f64,
+    /// Number of the block that it was measured in.
+    pub block: u32,
+}
+
+/// Quantiles of a sample, in the unit of its values.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Summary {
+    /// Number of values.
+    pub n: usize,
+    /// Values below zero; they are in the quantiles like any other.
+    pub negative: usize,
+    /// Smallest.
+    pub min: f64,
+    /// Median.
+    pub p50: f64,
+    /// 90th percentile.
+    pub p90: f64,
+    /// 99th percentile.
+    pub p99: f64,
+    /// 99.9th percentile.
+    pub p999: f64,
+    /// Largest.
+    pub max: f64,
+}
+
+/// Observations in the order of their values, at least one: sorted once, for all statistics.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sample(Vec<Observation>);
+
+impl Sample {
+    /// Sorts `observations`. `None` if there are none: nothing can be said about them.
+    pub fn new(mut observations: Vec<Observation>) -> Option<Self> {
+        observations.sort_unstable_by(|one, other| one.value.total_cmp(&other.value));
+        (!observations.is_empty()).then_some(Self(observations))
+    }
+
+    /// The values, smallest first.
+    pub fn values(&self) -> impl ExactSizeIterator<Item = f64> + '_ {
+        self.0.iter().map(|observation| observation.value)
+    }
+
+    /// The value at the nearest rank of `quantile`.
+    pub fn quantile(&self, quantile: Quantile) -> f64 {
+        self.0[quantile.rank(self.0.len()) - 1].value
+    }
+
+    /// Number of values, quantiles and extremes.
+    pub fn summary(&self) -> Summary {
+        Summary {
+            n: self.0.len(),
+            negative: self.0.partition_point(|observation| observation.value < 0.0),
+            min: self.0[0].value,
+            p50: self.quantile(Quantile::P50),
+            p90: self.quantile(Quantile::P90),
+            p99: self.quantile(Quantile::P99),
+            p999: self.quantile(Quantile::P999),
+            max: self.0[self.0.len() - 1].value,
+        }
+    }
+
+    /// Bootstrap 95 % percentile intervals (low, high) of `quantiles`; `None` if the values come from fewer than
+    /// [`MIN_BLOCKS`] blocks.
+    ///
+    /// What is drawn again, with replacement, is whole blocks. The rounds of a block share what the host's scheduler
+    /// did at that time, so they are not independent, and drawing them one by one would promise a precision that the
+    /// next run does not keep. Blocks without a value are not drawn. With few blocks the true coverage is somewhat
+    /// below 95 %, as for any percentile interval.
+    pub fn intervals<const N: usize>(&self, quantiles: [Quantile; N]) -> Option<[[f64; 2]; N]> {
+        let blocks = Blocks::of(&self.0);
+        let count = blocks.sizes.len();
+        if count < MIN_BLOCKS {
+            return None;
+        }
+        let starts = quantiles.map(|quantile| blocks.start(quantile));
+        let mut positions = [(); N].map(|()| Vec::with_capacity(RESAMPLES));
+        let mut random = SplitMix64(SEED);
+        let mut weights = vec![0; count];
+        for _ in 0..RESAMPLES {
+            weights.fill(0);
+            for _ in 0..count {
+                weights[random.below(count)] += 1;
+            }
+            for (start, positions) in starts.iter().zip(&mut positions) {
+                positions.push(blocks.position(start, &weights));
+            }
+        }
+        Some(positions.map(|mut positions| {
+            positions.sort_unstable();
+            INTERVAL.map(|end| self.0[positions[end.rank(RESAMPLES) - 1]].value)
+        }))
+    }
+}
+
+/// Which block each value of a sample is from, the blocks numbered without gaps.
+struct Blocks {
+    /// The block of each value, in the order of the values.
+    of_value: Vec<usize>,
+    /// Values in each block.
+    sizes: Vec<usize>,
+}
+
+/// Where the search for a resample's quantile begins: at the sample's own, because a resample's is seldom far.
+struct Start {
+    quantile: Quantile,
+    position: usize,
+    /// Values of each block that lie before `position`.
+    before: Vec<usize>,
+}
+
+impl Blocks {
+    fn of(observations: &[Observation]) -> Self {
+        let mut numbers: Vec<u32> = observations.iter().map(|observation| observation.block).collect();
+        numbers.sort_unstable();
+        numbers.dedup();
+        let of_value: Vec<usize> = observations
+            .iter()
+            .map(|observation| numbers.partition_point(|&number| number < observation.block))
+            .collect();
+        let sizes = count(&of_value, numbers.len());
+        Self { of_value, sizes }
+    }
+
+    fn start(&self, quantile: Quantile) -> Start {
+        let position = quantile.rank(self.of_value.len()) - 1;
+        Start { quantile, position, before: count(&self.of_value[..position], self.sizes.len()) }
+    }
+
+    /// Where in the sample the quantile of a resample lies, in which each block occurs as often as `weights` says.
+    /// Blocks differ in size, so the rank is that among the values that the resample really has.
+    fn position(&self, start: &Start, weights: &[usize]) -> usize {
+        let rank = start.quantile.rank(dot(&self.sizes, weights));
+        let weight = |position: usize| weights[self.of_value[position]];
+        let mut position = start.position;
+        let mut before = dot(&start.before, weights);
+        while before >= rank {
+            position -= 1;
+            before -= weight(position);
+        }
+        while before + weight(position) < rank {
+            before += weight(position);
+            position += 1;
+        }
+        position
+    }
+}
+
+/// How many of `blocks` are each of 0, 1, … up to `count`.
+fn count(blocks: &[usize], count: usize) -> Vec<usize> {
+    let mut counts = vec![0; count];
+    for &block in blocks {
+        counts[block] += 1;
+    }
+    counts
+}
+
+fn dot(one: &[usize], other: &[usize]) -> usize {
+    one.iter().zip(other).map(|(one, other)| one * other).sum()
+}
+
+/// Vigna's SplitMix64. The project's own, because a crate's generator may change with its version, and reports would
+/// change with it.
+struct SplitMix64(u64);
+
+impl SplitMix64 {
+    const fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// A number below `n`, each as likely as any other but for some n in 2⁶⁴.
+    #[expect(clippy::cast_possible_truncation, reason = "the upper half of the product is less than `n`")]
+    const fn below(&mut self, n: usize) -> usize {
+        ((self.next() as u128 * n as u128) >> 64) as usize
+    }
+}
+
+/// The Theil–Sen slope of y over x: the median of the slopes between all pairs of `points` (x, y), finite, that differ
+/// in x. `None` if no two do.
+///
+/// It is the textbook's median, the mean of the middle two of an even number: a slope is an estimate and not a
+/// measured value, and to take the lower of two would lean to one side.
+pub fn theil_sen(points: &[(f64, f64)]) -> Option<f64> {
+    let mut slopes = Vec::with_capacity(points.len() * points.len().saturating_sub(1) / 2);
+    for &(left, low) in points {
+        slopes.extend(points.iter().filter(|(x, _)| left < *x).map(|(x, y)| (y - low) / (x - left)));
+    }
+    if slopes.is_empty() {
+        return None;
+    }
+    let even = slopes.len().is_multiple_of(2);
+    let middle = slopes.len() / 2;
+    let (lower, &mut upper, _) = slopes.select_nth_unstable_by(middle, f64::total_cmp);
+    let below = if even { lower.iter().copied().max_by(f64::total_cmp) } else { None };
+    Some(below.map_or(upper, |below| f64::midpoint(below, upper)))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,216 @@
+#![expect(clippy::float_cmp, reason = "every expected value is one of the input, bit for bit, or exact in binary")]
+
+use super::*;
+use proptest::prelude::*;
+
+fn sample(values: &[f64]) -> Sample {
+    blocked(&[values])
+}
+
+fn blocked(blocks: &[&[f64]]) -> Sample {
+    let observations = (0..).zip(blocks).flat_map(|(block, values)| values.iter().map(move |&value| (value, block)));
+    Sample::new(observations.map(|(value, block)| Observation { value, block }).collect()).expect("values")
+}
+
+/// The percentile interval as its definition has it: every resample is spelt out and sorted.
+fn spelt_out(blocks: &[&[f64]], quantile: Quantile) -> [f64; 2] {
+    let mut random = SplitMix64(SEED);
+    let mut estimates: Vec<f64> = (0..RESAMPLES)
+        .map(|_| {
+            let drawn: Vec<f64> =
+                (0..blocks.len()).flat_map(|_| blocks[random.below(blocks.len())].iter().copied()).collect();
+            sample(&drawn).quantile(quantile)
+        })
+        .collect();
+    estimates.sort_unstable_by(f64::total_cmp);
+    [estimates[49], estimates[1949]]
+}
+
+/// Uniform in −1 to 1.
+fn uniform(random: &mut SplitMix64) -> f64 {
+    (random.next() >> 11) as f64 / (1_u64 << 52) as f64 - 1.0
+}
+
+#[test]
+fn ranks_are_exact() {
+    for (quantile, n, rank) in [
+        (Quantile::P50, 1, 1),
+        (Quantile::P50, 2, 1),
+        (Quantile::P50, 3, 2),
+        (Quantile::P50, 4, 2),
+        (Quantile::P90, 10, 9),
+        (Quantile::P90, 11, 10),
+        (Quantile::P99, 1, 1),
+        (Quantile::P99, 99, 99),
+        (Quantile::P99, 100, 99),
+        (Quantile::P99, 101, 100),
+        (Quantile::P999, 999, 999),
+        (Quantile::P999, 1000, 999),
+        (Quantile::P999, 1001, 1000),
+        (INTERVAL[0], 1, 1),
+        (INTERVAL[0], RESAMPLES, 50),
+        (INTERVAL[1], RESAMPLES, 1950),
+        (Quantile::P50, usize::MAX, usize::MAX / 2 + 1),
+    ] {
+        assert_eq!(quantile.rank(n), rank, "{quantile:?} of {n}");
+    }
+}
+
+#[test]
+fn summary_of_one_value() {
+    let one = Summary { n: 1, negative: 0, min: 7.0, p50: 7.0, p90: 7.0, p99: 7.0, p999: 7.0, max: 7.0 };
+    assert_eq!(sample(&[7.0]).summary(), one);
+    assert_eq!(Sample::new(Vec::new()), None);
+}
+
+#[test]
+fn summary_of_even_and_odd_counts() {
+    assert_eq!(sample(&[4.0, 1.0, 3.0, 2.0]).summary().p50, 2.0);
+    assert_eq!(sample(&[5.0, 4.0, 1.0, 3.0, 2.0]).summary().p50, 3.0);
+    let thousand: Vec<f64> = (1..=1000).rev().map(f64::from).collect();
+    let expected =
+        Summary { n: 1000, negative: 0, min: 1.0, p50: 500.0, p90: 900.0, p99: 990.0, p999: 999.0, max: 1000.0 };
+    assert_eq!(sample(&thousand).summary(), expected);
+}
+
+#[test]
+fn ties_and_negatives_are_values_like_any_other() {
+    let summary = sample(&[2.0, -3.0, 2.0, 2.0, -0.5, 0.0]).summary();
+    assert_eq!((summary.n, summary.negative), (6, 2));
+    assert_eq!((summary.min, summary.p50, summary.p90, summary.max), (-3.0, 0.0, 2.0, 2.0));
+}
+
+#[test]
+fn constant_values_have_an_interval_without_width() {
+    let block = [3.5; 10];
+    let intervals = blocked(&[&block[..]; 6]).intervals([Quantile::P50, Quantile::P99]);
+    assert_eq!(intervals, Some([[3.5, 3.5], [3.5, 3.5]]));
+}
+
+#[test]
+fn too_few_blocks_have_no_interval() {
+    let block = [1.0, 2.0, 3.0];
+    assert_eq!(blocked(&[&block[..]; MIN_BLOCKS - 1]).intervals([Quantile::P50]), None);
+    assert!(blocked(&[&block[..]; MIN_BLOCKS]).intervals([Quantile::P50]).is_some());
+    // A block without a value is none.
+    assert_eq!(blocked(&[&block, &block, &[], &block, &block]).intervals([Quantile::P50]), None);
+}
+
+#[test]
+fn blocks_are_told_apart_by_any_number() {
+    let numbered = |step: u32| {
+        let observations = (0..60_u32).map(|i| Observation { value: f64::from(i * 7 % 60), block: i / 10 * step });
+        Sample::new(observations.collect()).and_then(|sample| sample.intervals([Quantile::P50]))
+    };
+    assert!(numbered(1).is_some());
+    assert_eq!(numbered(1), numbered(700_000_000));
+}
+
+#[test]
+fn intervals_are_reproducible_and_hold_the_estimate() {
+    let mut random = SplitMix64(1);
+    let blocks: Vec<Vec<f64>> = (0..20).map(|_| (0..50).map(|_| uniform(&mut random)).collect()).collect();
+    let sample = blocked(&blocks.iter().map(Vec::as_slice).collect::<Vec<_>>());
+    let intervals = sample.intervals([Quantile::P50, Quantile::P99]);
+    assert_eq!(intervals, sample.clone().intervals([Quantile::P50, Quantile::P99]));
+    let [[low, high], [low_tail, high_tail]] = intervals.expect("twenty blocks");
+    let summary = sample.summary();
+    assert!(low < summary.p50 && summary.p50 < high, "{low} {} {high}", summary.p50);
+    assert!(low_tail < summary.p99 && summary.p99 < high_tail, "{low_tail} {} {high_tail}", summary.p99);
+}
+
+/// How often the interval holds the source's median, 0. Each block is shifted by up to 100, its values differ by up
+/// to 10. `independent` takes the values for independent of each other, as if each were a block.
+fn coverage(trials: u32, independent: bool) -> f64 {
+    let mut random = SplitMix64(2);
+    let held = (0..trials).filter(|_| {
+        let mut observations = Vec::new();
+        for block in 0..20 {
+            let shift = 100.0 * uniform(&mut random);
+            observations.extend((0..20).map(|i| Observation {
+                value: shift + 10.0 * uniform(&mut random),
+                block: if independent { 20 * block + i } else { block },
+            }));
+        }
+        let intervals = Sample::new(observations).and_then(|sample| sample.intervals([Quantile::P50]));
+        intervals.is_some_and(|[[low, high]]| low <= 0.0 && 0.0 <= high)
+    });
+    held.count() as f64 / f64::from(trials)
+}
+
+#[test]
+fn whole_blocks_give_the_coverage_that_single_values_do_not() {
+    let (blocks, values) = (coverage(200, false), coverage(50, true));
+    assert!(blocks >= 0.88, "blocks: {blocks}");
+    assert!(values <= 0.60, "values: {values}");
+}
+
+#[test]
+fn random_numbers_are_those_of_the_published_generator() {
+    let mut random = SplitMix64(1_234_567);
+    let numbers = [random.next(), random.next(), random.next()];
+    assert_eq!(numbers, [6_457_827_717_110_365_317, 3_203_168_211_198_807_973, 9_817_491_932_198_370_423]);
+}
+
+#[test]
+fn slope_of_hand_computed_points() {
+    assert_eq!(theil_sen(&[]), None);
+    assert_eq!(theil_sen(&[(1.0, 5.0)]), None);
+    assert_eq!(theil_sen(&[(1.0, 5.0), (1.0, 9.0)]), None);
+    assert_eq!(theil_sen(&[(3.0, 5.0), (1.0, 9.0)]), Some(-2.0));
+    // Slopes 1, 2 and 3: odd.
+    assert_eq!(theil_sen(&[(0.0, 0.0), (1.0, 1.0), (2.0, 4.0)]), Some(2.0));
+    // Slopes 1, 1, 3, 1, 4 and 7: even, the middle two are 1 and 3.
+    assert_eq!(theil_sen(&[(0.0, 0.0), (1.0, 1.0), (2.0, 2.0), (3.0, 9.0)]), Some(2.0));
+    // The pair that shares an x has no slope; the others have 1 and 3.
+    assert_eq!(theil_sen(&[(0.0, 0.0), (1.0, 1.0), (1.0, 3.0)]), Some(2.0));
+}
+
+#[test]
+fn slope_does_not_follow_an_outlier() {
+    let line = |i: u32| (f64::from(i), 10.0 + 4.0 * f64::from(i));
+    let points: Vec<_> = (0..300).map(|i| if i % 10 == 9 { (f64::from(i), 1e15) } else { line(i) }).collect();
+    assert_eq!(theil_sen(&points), Some(4.0));
+}
+
+#[test]
+fn flat_is_not_minus_zero() {
+    let slope = theil_sen(&[(2.0, 5.0), (0.0, 5.0), (1.0, 5.0)]).expect("three points");
+    assert!(slope == 0.0 && slope.is_sign_positive());
+}
+
+proptest! {
+    #[test]
+    fn summary_is_ordered_and_made_of_its_values(values in prop::collection::vec(-1e12..1e12_f64, 1..400)) {
+        let summary = sample(&values).summary();
+        let quantiles = [summary.min, summary.p50, summary.p90, summary.p99, summary.p999, summary.max];
+        prop_assert!(quantiles.is_sorted());
+        prop_assert!(quantiles.iter().all(|quantile| values.contains(quantile)));
+        prop_assert_eq!(summary.n, values.len());
+        prop_assert_eq!(summary.negative, values.iter().filter(|value| **value < 0.0).count());
+    }
+
+    #[test]
+    fn order_does_not_matter(
+        (values, shuffled) in prop::collection::vec(-1e12..1e12_f64, 1..100)
+            .prop_flat_map(|values| (Just(values.clone()), Just(values).prop_shuffle()))
+    ) {
+        prop_assert_eq!(sample(&values).summary(), sample(&shuffled).summary());
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(16))]
+
+    #[test]
+    fn interval_is_that_of_the_definition(
+        blocks in prop::collection::vec(prop::collection::vec(-20..20, 1..12), MIN_BLOCKS..9)
+    ) {
+        let blocks: Vec<Vec<f64>> =
+            blocks.into_iter().map(|block| block.into_iter().map(f64::from).collect()).collect();
+        let blocks: Vec<&[f64]> = blocks.iter().map(Vec::as_slice).collect();
+        let [median, tail] = blocked(&blocks).intervals([Quantile::P50, Quantile::P99]).expect("enough blocks");
+        prop_assert_eq!(median, spelt_out(&blocks, Quantile::P50));
+        prop_assert_eq!(tail, spelt_out(&blocks, Quantile::P99));
+    }
+}
