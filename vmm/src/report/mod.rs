@@ -1,3 +1,14 @@
-//! Reports: a finished [`document::Measurement`] rendered for people and machines.
+//! Reports: a finished [`document::Measurement`] rendered for people and machines, and where the result goes.
+//!
+//! Every format reads the document and nothing else, except [`csv`], which gets the raw samples block by block.
+//! [`output`] knows files and no format.
 
+pub mod csv;
 pub mod document;
+pub mod json;
+pub mod output;
+pub mod text;
+pub mod units;
+
+#[cfg(test)]
+mod fixture;

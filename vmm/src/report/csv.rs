@@ -1,0 +1,240 @@
+//! Raw samples as CSV: one row for each participant of each round, as they were taken.
+
+use crate::samples::{Participant, Round};
+use serde::Serialize;
+use std::io::{self, Write};
+
+/// The header row.
+const COLUMNS: [&str; 18] = [
+    "route",
+    "destination",
+    "target_state",
+    "vcpus",
+    "observe",
+    "block",
+    "round",
+    "generation",
+    "vcpu",
+    "role",
+    "t0",
+    "t1",
+    "t2",
+    "a",
+    "w",
+    "x",
+    "vmm",
+    "tsc_khz",
+];
+
+/// What tells one cell from another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CellKey<'a> {
+    /// How the interrupt travelled.
+    pub route: &'a str,
+    /// How the targets were addressed.
+    pub destination: &'a str,
+    /// What the targets did when it arrived.
+    pub target_state: &'a str,
+    /// How many vCPUs took part.
+    pub vcpus: usize,
+    /// `guest` or `exits`.
+    pub observe: &'a str,
+}
+
+/// One row: the fields are [`COLUMNS`], in their order.
+#[derive(Serialize)]
+struct Row<'a> {
+    route: &'a str,
+    destination: &'a str,
+    target_state: &'a str,
+    vcpus: usize,
+    observe: &'a str,
+    block: usize,
+    round: usize,
+    generation: u32,
+    vcpu: usize,
+    role: &'static str,
+    t0: Option<u64>,
+    t1: Option<u64>,
+    t2: Option<u64>,
+    a: Option<u64>,
+    w: u64,
+    x: u64,
+    vmm: Option<u64>,
+    tsc_khz: u64,
+}
+
+/// Writes blocks of rounds as they come.
+///
+/// Stamps are TSC cycles of the guest's clock, empty where none was taken; `t0`, `t1` and `t2` stand in the
+/// initiator's row only. `tsc_khz` turns cycles into time.
+pub struct CsvWriter<W: Write> {
+    writer: csv::Writer<W>,
+}
+
+impl<W: Write> CsvWriter<W> {
+    /// Writes the header, so that even a run without samples leaves a readable file.
+    ///
+    /// # Errors
+    /// The writer's own.
+    pub fn new(writer: W) -> io::Result<Self> {
+        let mut writer = csv::WriterBuilder::new().has_headers(false).from_writer(writer);
+        writer.write_record(COLUMNS).map_err(into_io)?;
+        Ok(Self { writer })
+    }
+
+    /// Adds one block of a cell's rounds, `tsc_khz` being the frequency of the guest's TSC. `round` counts from 0
+    /// within the block; a round's first participant is its initiator.
+    ///
+    /// # Errors
+    /// The writer's own.
+    pub fn block(&mut self, key: &CellKey<'_>, block: usize, rounds: &[Round], tsc_khz: u64) -> io::Result<()> {
+        for (index, round) in rounds.iter().enumerate() {
+            for (position, participant) in round.participants.iter().enumerate() {
+                let mut row = target_row(key, block, index, round.generation, participant, tsc_khz);
+                if position == 0 {
+                    row.role = "initiator";
+                    (row.t0, row.t1, row.t2) = (Some(round.t0), Some(round.t1), Some(round.t2));
+                }
+                self.writer.serialize(row).map_err(into_io)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes what is still buffered and hands the writer back.
+    ///
+    /// # Errors
+    /// The writer's own.
+    pub fn finish(self) -> io::Result<W> {
+        self.writer.into_inner().map_err(csv::IntoInnerError::into_error)
+    }
+}
+
+fn target_row<'a>(
+    key: &CellKey<'a>,
+    block: usize,
+    round: usize,
+    generation: u32,
+    participant: &Participant,
+    tsc_khz: u64,
+) -> Row<'a> {
+    Row {
+        route: key.route,
+        destination: key.destination,
+        target_state: key.target_state,
+        vcpus: key.vcpus,
+        observe: key.observe,
+        block,
+        round,
+        generation,
+        vcpu: participant.vcpu,
+        role: "target",
+        t0: None,
+        t1: None,
+        t2: None,
+        a: participant.a,
+        w: participant.w,
+        x: participant.x,
+        vmm: participant.vmm,
+        tsc_khz,
+    }
+}
+
+/// The writer's own error back out of the `csv` crate's, whose conversion would hide its kind (a broken pipe).
+fn into_io(error: csv::Error) -> io::Error {
+    let message = error.to_string();
+    match error.into_kind() {
+        csv::ErrorKind::Io(error) => error,
+        _ => io::Error::new(io::ErrorKind::InvalidData, format!("cannot write a row of samples: {message}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: CellKey<'_> =
+        CellKey { route: "x2apic", destination: "all-but-self", target_state: "halt", vcpus: 2, observe: "exits" };
+
+    fn round() -> Round {
+        Round {
+            generation: 7,
+            t0: 100,
+            t1: 150,
+            t2: 900,
+            participants: vec![
+                Participant { vcpu: 0, a: None, w: 500, x: 600, vmm: Some(550) },
+                Participant { vcpu: 1, a: Some(300), w: 501, x: 610, vmm: None },
+            ],
+        }
+    }
+
+    fn text(writer: CsvWriter<Vec<u8>>) -> String {
+        String::from_utf8(writer.finish().expect("a vector takes everything")).expect("UTF-8")
+    }
+
+    #[test]
+    fn one_row_for_each_participant_with_empty_fields_where_nothing_was_taken() {
+        let mut writer = CsvWriter::new(Vec::new()).expect("header");
+        writer.block(&KEY, 3, &[round()], 2_600_000).expect("block");
+        assert_eq!(
+            text(writer),
+            "route,destination,target_state,vcpus,observe,block,round,generation,vcpu,role,t0,t1,t2,a,w,x,vmm,tsc_khz\n\
+             x2apic,all-but-self,halt,2,exits,3,0,7,0,initiator,100,150,900,,500,600,550,2600000\n\
+             x2apic,all-but-self,halt,2,exits,3,0,7,1,target,,,,300,501,610,,2600000\n"
+        );
+    }
+
+    #[test]
+    fn rounds_count_within_their_block() {
+        let mut writer = CsvWriter::new(Vec::new()).expect("header");
+        writer.block(&KEY, 0, &[round(), round()], 1).expect("block 0");
+        writer.block(&KEY, 1, &[round()], 1).expect("block 1");
+        let text = text(writer);
+        let places: Vec<(&str, &str)> = text
+            .lines()
+            .skip(1)
+            .map(|line| line.split(',').collect::<Vec<_>>())
+            .map(|fields| (fields[5], fields[6]))
+            .collect();
+        assert_eq!(places, [("0", "0"), ("0", "0"), ("0", "1"), ("0", "1"), ("1", "0"), ("1", "0")]);
+    }
+
+    #[test]
+    fn header_alone_when_there_are_no_samples() {
+        let text = text(CsvWriter::new(Vec::new()).expect("header"));
+        assert_eq!(text.trim_end(), COLUMNS.join(","));
+    }
+
+    #[test]
+    fn full_stamps_survive() {
+        let mut writer = CsvWriter::new(Vec::new()).expect("header");
+        writer.block(&KEY, 0, &[Round { t2: u64::MAX, ..round() }], 1).expect("block");
+        assert!(text(writer).contains("18446744073709551615"));
+    }
+
+    /// Takes nothing.
+    struct Closed;
+
+    impl Write for Closed {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::BrokenPipe.into())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn the_writers_error_keeps_its_kind() {
+        let finished = CsvWriter::new(Closed).and_then(CsvWriter::finish);
+        assert_eq!(finished.err().map(|error| error.kind()), Some(io::ErrorKind::BrokenPipe));
+
+        let mut writer = CsvWriter::new(Closed).expect("the header is buffered");
+        let many = vec![round(); 1_000];
+        let error = writer.block(&KEY, 0, &many, 1).expect_err("the buffer overflows into the closed writer");
+        assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
+    }
+}

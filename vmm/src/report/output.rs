@@ -1,0 +1,263 @@
+//! Where results go: standard output, a device, or a file that appears whole or not at all.
+
+use rustix::io::Errno;
+use std::ffi::OsStr;
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::{self, BufWriter, Stdout, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::{fmt, process};
+use tempfile::NamedTempFile;
+
+/// As many symbolic links as Linux follows in one path.
+const MAX_LINKS: usize = 40;
+
+/// Why results cannot be written to where they were asked for.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {operation} {path}: {} ({})", reason(.error), way_out(self))]
+pub struct OutputError {
+    /// What was tried.
+    pub operation: Operation,
+    /// The path, or `standard output`.
+    pub path: String,
+    /// The option that named the path, `--json` for example.
+    pub option: &'static str,
+    // Part of this error's own line, hence not its source too.
+    error: io::Error,
+}
+
+/// What was tried on an output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operation {
+    /// Before measuring: to find out whether the path can be written, and to open it.
+    Open,
+    /// To write into it.
+    Write,
+    /// To bring the file to the disk.
+    Sync,
+    /// To give the complete file its name.
+    Rename,
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Open | Self::Write => "write results to",
+            Self::Sync => "bring results to the disk as",
+            Self::Rename => "put the complete results in place as",
+        })
+    }
+}
+
+impl OutputError {
+    /// The reader of a pipe went away, `kipi | head` for example: no reason to complain.
+    pub fn is_broken_pipe(&self) -> bool {
+        is_broken_pipe(&self.error)
+    }
+
+    /// The system's error.
+    pub fn io_error(&self) -> &io::Error {
+        &self.error
+    }
+}
+
+/// Whether a write failed because the reader of a pipe went away. [`Output`]'s own write errors keep their kind.
+pub fn is_broken_pipe(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::BrokenPipe
+}
+
+/// An open destination for one document.
+///
+/// A file is written beside its final place and takes its name in [`Output::commit`]: whoever drops an output without
+/// that leaves what was there before. Standard output and whatever is no regular file (a device, a FIFO) are written
+/// directly. Errors of [`Write`] are an [`OutputError`] inside an [`io::Error`] of the same kind, so that they name
+/// option and path whichever format was writing.
+#[derive(Debug)]
+pub struct Output {
+    option: &'static str,
+    path: String,
+    sink: Sink,
+}
+
+#[derive(Debug)]
+enum Sink {
+    Stdout(BufWriter<Stdout>),
+    Direct(BufWriter<File>),
+    /// The file to be, and its final name.
+    Whole(BufWriter<NamedTempFile>, PathBuf),
+}
+
+impl Output {
+    /// Opens `path`, `-` being standard output, for the option of that name: to be called before measuring, since all
+    /// that can be known to prevent writing fails here. Symbolic links are followed. Opening a FIFO waits for its
+    /// reader.
+    ///
+    /// # Errors
+    /// The directory does not exist or cannot be written, the path is a directory, or what is there cannot be replaced.
+    pub fn open(option: &'static str, path: &Path) -> Result<Self, OutputError> {
+        if path == Path::new("-") {
+            return Ok(Self::stdout(option));
+        }
+        let name = path.display().to_string();
+        let sink = match open_sink(path) {
+            Ok(Some(sink)) => sink,
+            Ok(None) => return Ok(Self::stdout(option)),
+            Err(error) => return Err(OutputError { operation: Operation::Open, path: name, option, error }),
+        };
+        Ok(Self { option, path: name, sink })
+    }
+
+    /// Whether this is standard output, where no two documents fit.
+    pub fn is_stdout(&self) -> bool {
+        matches!(self.sink, Sink::Stdout(_))
+    }
+
+    /// Completes the output: everything is written, a file is on the disk and has its name.
+    ///
+    /// # Errors
+    /// What is still buffered cannot be written, or the file cannot be synced or renamed. A file that failed here is
+    /// gone, and what was under its name before is still there.
+    pub fn commit(mut self) -> Result<(), OutputError> {
+        let flushed = self.writer().flush();
+        let Self { option, path, sink } = self;
+        let failed = |operation| {
+            let path = path.clone();
+            move |error| OutputError { operation, path, option, error }
+        };
+        flushed.map_err(failed(Operation::Write))?;
+        if let Sink::Whole(writer, target) = sink {
+            let file = writer.into_inner().map_err(|error| failed(Operation::Write)(error.into_error()))?;
+            file.as_file().sync_all().map_err(failed(Operation::Sync))?;
+            file.persist(target).map_err(|error| failed(Operation::Rename)(error.error))?;
+        }
+        Ok(())
+    }
+
+    fn stdout(option: &'static str) -> Self {
+        Self { option, path: "standard output".to_owned(), sink: Sink::Stdout(BufWriter::new(io::stdout())) }
+    }
+
+    fn writer(&mut self) -> &mut dyn Write {
+        match &mut self.sink {
+            Sink::Stdout(writer) => writer,
+            Sink::Direct(writer) => writer,
+            Sink::Whole(writer, _) => writer,
+        }
+    }
+
+    /// A write error that names option and path, under the kind that it had.
+    fn explained(&self, error: io::Error) -> io::Error {
+        let kind = error.kind();
+        // `write_all` tries again after an interruption, and only ever sees its kind.
+        if kind == io::ErrorKind::Interrupted {
+            return error;
+        }
+        let (option, path) = (self.option, self.path.clone());
+        io::Error::new(kind, OutputError { operation: Operation::Write, path, option, error })
+    }
+}
+
+impl Write for Output {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.writer().write(bytes).map_err(|error| self.explained(error))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.writer().flush().map_err(|error| self.explained(error))
+    }
+}
+
+/// Opens what the path leads to; `None`: it is this process's standard output.
+fn open_sink(path: &Path) -> io::Result<Option<Sink>> {
+    let mut path = path.to_owned();
+    for _ in 0..MAX_LINKS {
+        let (directory, name) = split(&path)?;
+        let place = directory.join(name);
+        let existing = match fs::symlink_metadata(&place) {
+            Ok(metadata) if metadata.is_symlink() && !directory.starts_with("/proc") => {
+                path = directory.join(fs::read_link(&place)?);
+                continue;
+            }
+            Ok(metadata) => Some(metadata),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(error),
+        };
+        if place == Path::new(&format!("/proc/{}/fd/1", process::id())) {
+            return Ok(None);
+        }
+        return match existing {
+            Some(metadata) if metadata.is_dir() => Err(Errno::ISDIR.into()),
+            // Renaming over a device or FIFO would replace it, and a link in /proc cannot be renamed over.
+            Some(metadata) if !metadata.is_file() => {
+                Ok(Some(Sink::Direct(BufWriter::new(OpenOptions::new().append(true).open(&place)?))))
+            }
+            existing => whole_file(&directory, place, existing.as_ref()).map(Some),
+        };
+    }
+    Err(Errno::LOOP.into())
+}
+
+/// The directory, without symbolic links, and the name in it.
+fn split(path: &Path) -> io::Result<(PathBuf, &OsStr)> {
+    let Some(name) = path.file_name().filter(|_| !path.as_os_str().as_bytes().ends_with(b"/")) else {
+        return Err(if path.as_os_str().is_empty() { Errno::NOENT } else { Errno::ISDIR }.into());
+    };
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    Ok((fs::canonicalize(directory)?, name))
+}
+
+/// A file in the same directory that is to become `place`, with the mode that an ordinary write would leave there.
+fn whole_file(directory: &Path, place: PathBuf, existing: Option<&fs::Metadata>) -> io::Result<Sink> {
+    if let Some(existing) = existing {
+        // A rename needs no permission on what it replaces; write protection is meant all the same.
+        OpenOptions::new().write(true).open(&place)?;
+        check_sticky(directory, existing)?;
+    }
+    let file = tempfile::Builder::new()
+        .prefix(".kipi-")
+        .suffix(".tmp")
+        .permissions(Permissions::from_mode(0o666))
+        .tempfile_in(directory)?;
+    if let Some(existing) = existing {
+        file.as_file().set_permissions(existing.permissions())?;
+    }
+    Ok(Sink::Whole(BufWriter::new(file), place))
+}
+
+/// In a sticky directory (`/tmp`) only a file's owner may replace it.
+fn check_sticky(directory: &Path, existing: &fs::Metadata) -> io::Result<()> {
+    const STICKY: u32 = 0o1000;
+    let directory = fs::metadata(directory)?;
+    let user = rustix::process::geteuid();
+    let may = user.is_root() || [existing.uid(), directory.uid()].contains(&user.as_raw());
+    if directory.mode() & STICKY == 0 || may { Ok(()) } else { Err(Errno::ACCESS.into()) }
+}
+
+/// The system's words without its number.
+fn reason(error: &io::Error) -> String {
+    let text = error.to_string();
+    match text.find(" (os error ") {
+        Some(end) => text[..end].to_owned(),
+        None => text,
+    }
+}
+
+fn way_out(output: &OutputError) -> String {
+    let option = output.option;
+    match output.error.kind() {
+        io::ErrorKind::NotFound => format!("create the directory or choose another {option} path"),
+        io::ErrorKind::IsADirectory => format!("give {option} a file in it"),
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            format!("choose a {option} path that you may write")
+        }
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            format!("free some space or choose another {option} path")
+        }
+        io::ErrorKind::BrokenPipe => "its reader went away".to_owned(),
+        _ => format!("choose another {option} path"),
+    }
+}
+
+#[cfg(test)]
+mod tests;

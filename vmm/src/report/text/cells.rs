@@ -1,0 +1,310 @@
+//! The sections about cells: calls, both vantages, skew over vCPU index, exits.
+
+use super::super::document::{Cell, Exits, Integrity, Metric};
+use super::super::units;
+use super::table::{self, Column, list, wrap};
+use super::{NO_VALUE, left_out};
+
+/// Reasons for exits that are printed for each source, the most frequent ones.
+const TOP_REASONS: usize = 6;
+
+/// The least room for a cell's exits, however narrow the terminal.
+const LEAST_EXITS_WIDTH: usize = 24;
+
+/// Metrics for which a value below zero is as good as one above.
+const SIGNED: [&str; 2] = ["skew_gap", "skew_slope"];
+
+/// A column that shows one statistic of one metric.
+struct Shown {
+    metric: &'static str,
+    group: &'static str,
+    name: &'static str,
+    /// 0: never left out; the larger, the earlier.
+    rank: u8,
+    /// From the metric and the cell's clock error in ns.
+    text: fn(&Metric, f64) -> String,
+}
+
+const fn shown(
+    metric: &'static str,
+    group: &'static str,
+    name: &'static str,
+    rank: u8,
+    text: fn(&Metric, f64) -> String,
+) -> Shown {
+    Shown { metric, group, name, rank, text }
+}
+
+/// The main table's columns. Rounds have rank [`ROUNDS_RANK`].
+const CALLS: [Shown; 11] = [
+    shown("round_trip", "round trip", "p50", 0, |metric, _| units::time(metric.p50)),
+    shown("round_trip", "round trip", "95 %", 6, interval),
+    shown("round_trip", "round trip", "p99", 2, |metric, _| units::time(metric.p99)),
+    shown("round_trip", "round trip", "max", 5, |metric, _| units::time(metric.max)),
+    shown("delivery", "delivery", "p50", 3, |metric, _| units::time(metric.p50)),
+    shown("delivery", "delivery", "p99", 8, |metric, _| units::time(metric.p99)),
+    shown("arrival_skew", "arrival", "skew p50", 10, |metric, error| units::bounded(metric.p50, error)),
+    shown("start_skew", "start skew", "p50", 0, |metric, error| units::bounded(metric.p50, error)),
+    shown("start_skew", "start skew", "p99", 1, |metric, error| units::bounded(metric.p99, error)),
+    shown("start_skew", "start skew", "max", 4, |metric, error| units::bounded(metric.max, error)),
+    shown("overlap", "overlap", "p50", 9, |metric, _| units::ratio(metric.p50)),
+];
+
+/// Rounds are rarely different.
+const ROUNDS_RANK: u8 = 7;
+
+const VANTAGES: [Shown; 9] = [
+    shown("start_skew", "guest's stamps", "p50", 0, |metric, error| units::bounded(metric.p50, error)),
+    shown("start_skew", "guest's stamps", "p99", 1, |metric, error| units::bounded(metric.p99, error)),
+    shown("start_skew", "guest's stamps", "max", 4, |metric, error| units::bounded(metric.max, error)),
+    shown("vmm_start_skew", "VMM's stamps", "p50", 0, |metric, error| units::bounded(metric.p50, error)),
+    shown("vmm_start_skew", "VMM's stamps", "p99", 1, |metric, error| units::bounded(metric.p99, error)),
+    shown("vmm_start_skew", "VMM's stamps", "max", 3, |metric, error| units::bounded(metric.max, error)),
+    shown("skew_gap", "gap", "p50", 0, |metric, _| units::time(metric.p50)),
+    shown("skew_gap", "gap", "p99", 2, |metric, _| units::time(metric.p99)),
+    shown("observed_exit", "exit", "p50", 0, |metric, _| units::time(metric.p50)),
+];
+
+const SLOPES: [Shown; 3] = [
+    shown("skew_slope", "per vCPU", "p50", 0, |metric, _| units::time(metric.p50)),
+    shown("skew_slope", "per vCPU", "95 %", 1, interval),
+    shown("skew_slope", "per vCPU", "p99", 2, |metric, _| units::time(metric.p99)),
+];
+
+fn interval(metric: &Metric, _: f64) -> String {
+    metric.ci95.p50.map_or_else(|| NO_VALUE.to_owned(), |[low, high]| units::range(low, high))
+}
+
+/// The main table: every cell of the guest's vantage.
+pub(super) fn calls(cells: &[Cell], width: Option<usize>) -> Option<String> {
+    let cells: Vec<&Cell> = cells.iter().filter(|cell| cell.observe == "guest").collect();
+    section("Broadcast calls, by the guest's time stamps", &cells, &CALLS, width)
+}
+
+/// Start skew as the guest and as the VMM see it, of the cells whose exits are observed.
+pub(super) fn vantages(cells: &[Cell], width: Option<usize>) -> Option<String> {
+    let cells: Vec<&Cell> = cells.iter().filter(|cell| cell.observe == "exits").collect();
+    section("Start skew from both vantages, each worker beginning with an exit", &cells, &VANTAGES, width)
+}
+
+/// How arrival depends on the vCPU's index.
+pub(super) fn slopes(cells: &[Cell], width: Option<usize>) -> Option<String> {
+    let cells: Vec<&Cell> = cells.iter().filter(|cell| cell.metrics.contains_key("skew_slope")).collect();
+    if cells.is_empty() {
+        return None;
+    }
+    let (mut columns, constants) = keys(&cells);
+    columns.extend(SLOPES.iter().filter_map(|shown| metric_column(&cells, shown)));
+    let lines = lay_out("Arrival over vCPU index (Theil–Sen slope of each round)", &constants, columns, width);
+    Some(lines.join("\n"))
+}
+
+/// A table of cells with all that tells how far its numbers are to be trusted.
+fn section(title: &str, cells: &[&Cell], metrics: &[Shown], width: Option<usize>) -> Option<String> {
+    if cells.is_empty() {
+        return None;
+    }
+    let (mut columns, mut constants) = keys(cells);
+    separate(
+        &mut columns,
+        &mut constants,
+        cells.iter().map(|cell| rounds(cell)).collect(),
+        |text| format!("{text} rounds"),
+        |rounds| Column::number("", "rounds", ROUNDS_RANK, rounds),
+    );
+    columns.extend(metrics.iter().filter_map(|shown| metric_column(cells, shown)));
+    if cells.iter().all(|cell| cell.integrity == Integrity::default()) {
+        constants.push("integrity ok".to_owned());
+    } else {
+        columns.push(Column::text("integrity", cells.iter().map(|cell| integrity(cell.integrity)).collect()));
+    }
+    constants.push(clock_error(cells));
+    let mut lines = lay_out(title, &constants, columns, width);
+    lines.extend(not_in_state(cells, width));
+    lines.extend(negative(cells, metrics, width));
+    Some(lines.join("\n"))
+}
+
+fn lay_out(title: &str, constants: &[String], columns: Vec<Column>, width: Option<usize>) -> Vec<String> {
+    let mut lines = vec![wrap(title, width, 2)];
+    if !constants.is_empty() {
+        lines.push(list("All rows:", constants, " ·", width, 2));
+    }
+    let table = table::render(columns, width);
+    lines.push(table.text);
+    lines.extend(left_out(&table.left_out, width));
+    lines
+}
+
+/// What tells the rows apart, as columns, and what they have in common, as words.
+fn keys(cells: &[&Cell]) -> (Vec<Column>, Vec<String>) {
+    let (mut columns, mut constants) = (Vec::new(), Vec::new());
+    let texts = |pick: fn(&Cell) -> &str| cells.iter().map(|cell| pick(cell).to_owned()).collect::<Vec<_>>();
+    for (name, values) in [
+        ("route", texts(|cell| &cell.route)),
+        ("destination", texts(|cell| &cell.destination)),
+        ("state", texts(|cell| &cell.target_state)),
+    ] {
+        let constant = |text: &str| format!("{name} {text}");
+        separate(&mut columns, &mut constants, values, constant, |values| Column::text(name, values));
+    }
+    separate(
+        &mut columns,
+        &mut constants,
+        cells.iter().map(|cell| cell.vcpus.to_string()).collect(),
+        |text| format!("{text} vCPUs"),
+        |vcpus| Column::number("", "vCPUs", 0, vcpus),
+    );
+    if cells.iter().any(|cell| cell.observe != cells[0].observe) {
+        columns.push(Column::text("observe", texts(|cell| &cell.observe)));
+    }
+    (columns, constants)
+}
+
+/// Values that are all the same become a constant, others a column.
+fn separate(
+    columns: &mut Vec<Column>,
+    constants: &mut Vec<String>,
+    values: Vec<String>,
+    constant: impl Fn(&str) -> String,
+    column: impl Fn(Vec<String>) -> Column,
+) {
+    match values.split_first() {
+        Some((first, rest)) if rest.iter().all(|value| value == first) => constants.push(constant(first)),
+        _ => columns.push(column(values)),
+    }
+}
+
+fn rounds(cell: &Cell) -> String {
+    if cell.rounds == cell.rounds_asked {
+        cell.rounds.to_string()
+    } else {
+        format!("{} of {}", cell.rounds, cell.rounds_asked)
+    }
+}
+
+/// A metric's column, unless no cell has the metric.
+fn metric_column(cells: &[&Cell], shown: &Shown) -> Option<Column> {
+    let text = |cell: &&Cell| {
+        let metric = cell.metrics.get(shown.metric)?;
+        Some((shown.text)(metric, cell.clock.error_ns))
+    };
+    let texts: Vec<Option<String>> = cells.iter().map(text).collect();
+    let any = texts.iter().any(Option::is_some);
+    let texts = texts.into_iter().map(|text| text.unwrap_or_else(|| NO_VALUE.to_owned())).collect();
+    any.then(|| Column::number(shown.group, shown.name, shown.rank, texts))
+}
+
+/// `ok`, or what went wrong: in one line if it is short.
+fn integrity(integrity: Integrity) -> String {
+    const ONE_LINE: usize = 16;
+    let Integrity { lost, duplicate, late, timed_out } = integrity;
+    let faults = [(lost, "lost"), (duplicate, "duplicate"), (late, "late"), (timed_out, "timed out")];
+    let texts: Vec<String> =
+        faults.iter().filter(|(count, _)| *count > 0).map(|(count, fault)| format!("{count} {fault}")).collect();
+    let line = texts.join(", ");
+    match line.len() {
+        0 => "ok".to_owned(),
+        1..=ONE_LINE => line,
+        _ => texts.join(",\n"),
+    }
+}
+
+fn clock_error(cells: &[&Cell]) -> String {
+    let errors = || cells.iter().map(|cell| cell.clock.error_ns);
+    let (least, most) = (errors().fold(f64::INFINITY, f64::min), errors().fold(f64::NEG_INFINITY, f64::max));
+    let (one, other) = (units::time(least), units::time(most));
+    let error = if one == other { one } else { units::range(least, most) };
+    format!("clock error ε = {error}")
+}
+
+/// A cell's name among others: what tells it apart, and its route in any case.
+fn name(cell: &Cell, cells: &[&Cell]) -> String {
+    let varies = |differs: &dyn Fn(&Cell) -> bool| cells.iter().any(|other| differs(other));
+    let mut parts = vec![cell.route.clone()];
+    if varies(&|other| other.destination != cell.destination) {
+        parts.push(cell.destination.clone());
+    }
+    if varies(&|other| other.target_state != cell.target_state) {
+        parts.push(cell.target_state.clone());
+    }
+    if varies(&|other| other.vcpus != cell.vcpus) {
+        parts.push(format!("{} vCPUs", cell.vcpus));
+    }
+    parts.join(" ")
+}
+
+fn not_in_state(cells: &[&Cell], width: Option<usize>) -> Option<String> {
+    let counts: Vec<String> = cells
+        .iter()
+        .filter(|cell| cell.not_in_state > 0)
+        .map(|cell| format!("{} ({})", cell.not_in_state, name(cell, cells)))
+        .collect();
+    let lead = "Rounds that do not count, a target not being in its state:";
+    (!counts.is_empty()).then(|| list(lead, &counts, ",", width, 2))
+}
+
+/// Negative deltas betray a clock that is off: they stay in the quantiles, and are said.
+fn negative(cells: &[&Cell], metrics: &[Shown], width: Option<usize>) -> Option<String> {
+    let mut counts = Vec::new();
+    for cell in cells {
+        for (metric, values) in &cell.metrics {
+            let printed = metrics.iter().any(|shown| shown.metric == metric) && !SIGNED.contains(&metric.as_str());
+            if printed && values.negative > 0 {
+                counts.push(format!("{} of {} {metric} ({})", values.negative, values.n, name(cell, cells)));
+            }
+        }
+    }
+    let lead = "Values below zero, which count like any other:";
+    (!counts.is_empty()).then(|| list(lead, &counts, ",", width, 2))
+}
+
+/// Exits a call: one row for each cell and source, the most frequent reasons first.
+pub(super) fn exits(cells: &[Cell], width: Option<usize>) -> Option<String> {
+    let mut rows: Vec<(&Cell, &str)> = Vec::new();
+    for cell in cells {
+        for exits in &cell.exits {
+            if !rows.contains(&(cell, exits.source.as_str())) {
+                rows.push((cell, &exits.source));
+            }
+        }
+    }
+    if rows.is_empty() {
+        return None;
+    }
+    let of_rows: Vec<&Cell> = rows.iter().map(|(cell, _)| *cell).collect();
+    let (mut columns, constants) = keys(&of_rows);
+    columns.push(Column::text("source", rows.iter().map(|(_, source)| (*source).to_owned()).collect()));
+    columns.push(Column::text("", Vec::new()));
+    let taken = table::total_width(&columns);
+    let room = width.map(|width| width.saturating_sub(taken).max(LEAST_EXITS_WIDTH));
+    columns.pop();
+    let reasons = rows.iter().map(|(cell, source)| reasons(cell, source, room)).collect();
+    columns.push(Column::text("reason initiator / each target", reasons));
+    let title = "Exits a call, the time between rounds included (stats: KVM_GET_STATS_FD, vmm: KVM_RUN returns)";
+    Some(lay_out(title, &constants, columns, width).join("\n"))
+}
+
+fn reasons(cell: &Cell, source: &str, room: Option<usize>) -> String {
+    let of_all = |exits: &Exits| exits.initiator + exits.per_target * cell.vcpus.saturating_sub(1) as f64;
+    let mut counted: Vec<&Exits> = cell
+        .exits
+        .iter()
+        .filter(|exits| exits.source == source && (exits.initiator != 0.0 || exits.per_target != 0.0))
+        .collect();
+    counted.sort_by(|one, other| of_all(other).total_cmp(&of_all(one)));
+    let mut texts: Vec<String> = counted
+        .iter()
+        .take(TOP_REASONS)
+        .map(|exits| {
+            let Exits { reason, initiator, per_target, .. } = exits;
+            format!("{reason} {} / {}", units::per_call(*initiator), units::per_call(*per_target))
+        })
+        .collect();
+    if counted.is_empty() {
+        texts.push("none".to_owned());
+    } else if counted.len() > TOP_REASONS {
+        texts.push(format!("and {} more", counted.len() - TOP_REASONS));
+    }
+    list("", &texts, ",", room, 0)
+}

@@ -1,0 +1,267 @@
+use super::super::document::{Cell, Integrity};
+use super::super::fixture::{cell, exits, measurement, metric, observed_cell, skipped};
+use super::*;
+
+/// The line that holds a text.
+fn line<'a>(report: &'a str, text: &str) -> &'a str {
+    report.lines().find(|line| line.contains(text)).unwrap_or_else(|| panic!("no {text:?} in:\n{report}"))
+}
+
+fn words(line: &str) -> Vec<&str> {
+    line.split_whitespace().collect()
+}
+
+fn widest(report: &str) -> usize {
+    report.lines().map(table::width_of).max().unwrap_or(0)
+}
+
+fn report_of(cells: Vec<Cell>) -> String {
+    render(&Measurement { cells, ..measurement() }, None)
+}
+
+/// Every section, with all that makes rows long.
+fn everything() -> Measurement {
+    let mut measurement = measurement();
+    measurement.cells.push(observed_cell());
+    let [spin, halt, ..] = measurement.cells.as_mut_slice() else { panic!("two cells") };
+    spin.metrics.insert("arrival_skew".to_owned(), metric(100.0));
+    spin.metrics.insert("skew_slope".to_owned(), metric(12.0));
+    halt.vcpus = 128;
+    halt.destination = "logical".to_owned();
+    halt.rounds = 993;
+    halt.not_in_state = 7;
+    halt.integrity = Integrity { lost: 100, duplicate: 1_000, late: 10_000, timed_out: 100_000 };
+    halt.exits.extend((0..9_u8).map(|index| exits("stats", &format!("some_reason_{index}"), index.into(), 0.0)));
+    measurement.skipped.push(skipped("kvm-pv", "halt", &"a reason that takes long to tell ".repeat(5)));
+    measurement.partial = true;
+    measurement.error = Some("interrupted by SIGINT".to_owned());
+    measurement
+}
+
+#[test]
+fn head_says_where_it_was_measured() {
+    let report = render(&measurement(), None);
+    let head: Vec<&str> = report.lines().take(3).collect();
+    assert_eq!(
+        head,
+        [
+            "kipi 0.1.0 · Linux 6.18.0 · KVM: kvm_amd · nested (this machine is virtual)",
+            "AMD EPYC 9B14 · CPUs 0-2,5 (4) · guest TSC 2600.000 MHz",
+            ""
+        ]
+    );
+}
+
+#[test]
+fn calls_have_values_with_units_and_their_interval() {
+    let report = render(&measurement(), None);
+    let spin = "spin 12.3 µs 11.7–12.9 µs 24.6 µs 49.2 µs 2.00 µs 4.00 µs ≤ ε 40.0 ns 80.0 ns 0.250";
+    assert_eq!(words(line(&report, "spin   12")).join(" "), spin);
+    assert!(line(&report, "halt    8").contains(" 842 ns    800–884 ns  1.68 µs "));
+}
+
+#[test]
+fn what_is_the_same_everywhere_is_said_once() {
+    let report = render(&measurement(), None);
+    assert_eq!(
+        line(&report, "All rows"),
+        "All rows: route x2apic · destination all-but-self · 2 vCPUs · 1000 rounds · integrity ok · \
+         clock error ε = 35.0 ns"
+    );
+    assert_eq!(words(line(&report, "95 %"))[0], "state");
+
+    let report = report_of(vec![cell("spin", 1.0)]);
+    assert!(line(&report, "All rows").contains("state spin"));
+}
+
+#[test]
+fn what_differs_is_a_column() {
+    let mut other = cell("spin", 12_300.0);
+    (other.destination, other.vcpus, other.rounds) = ("all".to_owned(), 4, 900);
+    other.clock.error_ns = 70.0;
+    let report = report_of(vec![cell("spin", 12_300.0), other]);
+    assert_eq!(words(line(&report, "95 %"))[..3], ["destination", "vCPUs", "rounds"]);
+    assert_eq!(words(line(&report, "all-but-self  "))[..3], ["all-but-self", "2", "1000"]);
+    assert_eq!(words(line(&report, "900 of"))[..5], ["all", "4", "900", "of", "1000"]);
+    assert_eq!(
+        line(&report, "All rows"),
+        "All rows: route x2apic · state spin · integrity ok · clock error ε = 35.0–70.0 ns"
+    );
+}
+
+#[test]
+fn a_skew_below_the_clock_error_is_not_given_a_number() {
+    let mut sharp = cell("spin", 12_300.0);
+    sharp.clock.error_ns = 3.0;
+    let report = report_of(vec![cell("halt", 12_300.0), sharp]);
+    assert!(line(&report, "halt   12").contains("≤ ε  40.0 ns"));
+    assert!(line(&report, "spin   12").contains("20.0 ns  40.0 ns"));
+}
+
+#[test]
+fn arrival_skew_has_a_column_once_a_cell_has_it() {
+    assert!(!render(&measurement(), None).contains("arrival"));
+    let mut with = cell("spin", 12_300.0);
+    with.metrics.insert("arrival_skew".to_owned(), metric(100.0));
+    let report = report_of(vec![with, cell("halt", 842.0)]);
+    assert!(line(&report, "round trip").contains("arrival"));
+    assert!(line(&report, "spin   12").contains(" 100 ns "));
+    assert!(line(&report, "halt    8").contains(" – "));
+}
+
+#[test]
+fn faults_are_counted_by_kind() {
+    let mut measurement = measurement();
+    measurement.cells[1].integrity = Integrity { lost: 2, late: 1, ..Integrity::default() };
+    let report = render(&measurement, None);
+    assert!(line(&report, "spin   12").ends_with("  ok"));
+    assert!(line(&report, "halt    8").ends_with("  2 lost, 1 late"));
+    assert!(!line(&report, "All rows").contains("integrity"));
+}
+
+#[test]
+fn values_and_rounds_that_are_odd_are_said() {
+    let mut measurement = measurement();
+    measurement.cells[1].not_in_state = 7;
+    measurement.cells[1].metrics.get_mut("delivery").expect("metric").negative = 3;
+    let report = render(&measurement, None);
+    assert!(line(&report, "Rounds that do not count").ends_with(": 7 (x2apic halt)"));
+    assert!(line(&report, "Values below zero").ends_with(": 3 of 1000 delivery (x2apic halt)"));
+}
+
+#[test]
+fn both_vantages_stand_side_by_side_and_not_among_the_calls() {
+    let mut measurement = measurement();
+    measurement.cells.push(observed_cell());
+    let report = render(&measurement, None);
+    let table: Vec<&str> = report.lines().skip_while(|line| !line.starts_with("Start skew from both")).collect();
+    assert_eq!(words(table[4]).join(" "), "≤ ε 40.0 ns 80.0 ns 1.00 µs 2.00 µs 4.00 µs 980 ns 1.96 µs 3.00 µs");
+    assert!(!report.contains("20.0 µs"), "the observed cell's round trip is not comparable with the others");
+    assert!(!render(&super::super::fixture::measurement(), None).contains("vantages"));
+}
+
+#[test]
+fn slope_is_printed_where_it_was_measured() {
+    assert!(!render(&measurement(), None).contains("Theil–Sen"));
+    let mut with = cell("spin", 12_300.0);
+    with.metrics.insert("skew_slope".to_owned(), metric(12.0));
+    let report = report_of(vec![with, cell("halt", 842.0)]);
+    let table: Vec<&str> = report.lines().skip_while(|line| !line.contains("Theil–Sen")).collect();
+    assert!(table[1].contains("state spin"));
+    assert_eq!(words(table[4]).join(" "), "12.0 ns 11.4–12.6 ns 24.0 ns");
+}
+
+#[test]
+fn exits_are_sorted_cut_and_never_zero() {
+    let mut cell = cell("spin", 12_300.0);
+    cell.exits = vec![
+        exits("stats", "never", 0.0, 0.0),
+        exits("stats", "rare", 0.001, 0.0),
+        exits("stats", "once", 1.0, 0.0),
+        exits("stats", "targets", 0.0, 1.5),
+        exits("vmm", "never", 0.0, 0.0),
+    ];
+    let report = report_of(vec![cell.clone()]);
+    assert_eq!(line(&report, "stats   "), "stats   targets 0 / 1.50, once 1.00 / 0, rare <0.01 / 0");
+    assert_eq!(line(&report, "vmm     "), "vmm     none");
+
+    cell.exits = (1..=8_u8).map(|count| exits("stats", &format!("r{count}"), count.into(), 0.0)).collect();
+    let report = report_of(vec![cell]);
+    assert!(line(&report, "stats   ").starts_with("stats   r8 8.00 / 0, r7 7.00 / 0,"));
+    assert!(line(&report, "stats   ").ends_with("r3 3.00 / 0, and 2 more"));
+}
+
+#[test]
+fn instruments_say_what_looking_costs() {
+    let report = render(&measurement(), None);
+    let table: Vec<&str> = report.lines().skip_while(|line| *line != "Instruments and start").collect();
+    let costs = "8.00 ns 16.0 ns 1.50 µs 3.00 µs 2.50 µs 5.00 µs 41.0 ms 12.0 ms 35.0 ns";
+    assert_eq!(words(table[3]).join(" "), costs);
+    assert_eq!(table[4..6], ["ε: minimum round trip, 1000 exchanges", "KVM settings: kvm.halt_poll_ns=200000"]);
+
+    let mut measurement = measurement();
+    let mut larger = measurement.instruments[0].clone();
+    (larger.vcpus, larger.first_broadcast_ns, larger.clock.method) = (4, None, "TSC offset".to_owned());
+    measurement.instruments.push(larger);
+    let report = render(&measurement, None);
+    assert_eq!(words(line(&report, "VM creation"))[0], "vCPUs");
+    line(&report, "ε (2 vCPUs): minimum round trip");
+    line(&report, "ε (4 vCPUs): TSC offset");
+}
+
+#[test]
+fn skipped_combinations_are_grouped_by_reason() {
+    let mut measurement = measurement();
+    measurement.skipped = vec![
+        skipped("hyperv", "spin", "no Hyper-V"),
+        skipped("kvm-pv", "spin", "no hypercall"),
+        skipped("hyperv", "halt", "no Hyper-V"),
+        skipped("nmi", "user", "no NMI"),
+        skipped("xapic", "halt", "no NMI"),
+    ];
+    let report = render(&measurement, None);
+    let lines: Vec<&str> = report.lines().skip_while(|line| !line.starts_with("Not measured")).take(8).collect();
+    assert_eq!(
+        lines,
+        [
+            "Not measured here (5 combinations)",
+            "- no Hyper-V",
+            "  hyperv × all-but-self × spin, halt × 2 vCPUs",
+            "- no hypercall",
+            "  kvm-pv × all-but-self × spin × 2 vCPUs",
+            "- no NMI",
+            "  nmi × all-but-self × user × 2 vCPUs",
+            "  xapic × all-but-self × halt × 2 vCPUs",
+        ]
+    );
+}
+
+#[test]
+fn a_partial_run_says_so_last() {
+    assert!(!render(&measurement(), None).contains("PARTIAL"));
+    let report = render(&everything(), None);
+    let last = report.lines().last().unwrap_or_default();
+    assert!(last.starts_with("PARTIAL: the run ended early"));
+    assert!(last.ends_with(": interrupted by SIGINT"));
+}
+
+#[test]
+fn a_run_without_cells_is_a_report_too() {
+    let mut measurement = measurement();
+    measurement.cells.clear();
+    measurement.instruments.clear();
+    measurement.warnings.clear();
+    let report = render(&measurement, Some(80));
+    assert!(report.contains("Not measured here (1 combination)"));
+    for section in ["Broadcast calls", "Exits a call", "Instruments", "warning", "TSC"] {
+        assert!(!report.contains(section), "{section}");
+    }
+}
+
+#[test]
+fn eighty_columns_are_never_exceeded_and_what_matters_stays() {
+    let report = render(&everything(), Some(80));
+    assert!(widest(&report) <= 80, "{report}");
+    assert!(line(&report, "halt  ").contains(" 842 ns "));
+    assert!(report.contains("100000 timed out"));
+    let columns = line(&report, "Not shown for want of room (--json has all): arrival skew p50, overlap p50,");
+    assert!(!columns.contains("  "), "{columns}");
+}
+
+#[test]
+fn default_cells_fit_in_120_columns_whole() {
+    let states = ["spin", "user", "halt", "preempted"];
+    let cells = ["xapic", "x2apic", "kvm-pv", "memory"]
+        .into_iter()
+        .flat_map(|route| states.into_iter().map(|state| Cell { route: route.to_owned(), ..cell(state, 119_000.0) }));
+    let measurement = Measurement { cells: cells.collect(), ..measurement() };
+    assert!(widest(&render(&measurement, None)) <= 120);
+    assert!(!render(&measurement, Some(120)).contains("want of room"));
+}
+
+#[test]
+fn no_line_ends_in_spaces() {
+    for width in [None, Some(120), Some(80), Some(40)] {
+        assert_eq!(render(&everything(), width).lines().find(|line| line.ends_with(' ')), None);
+    }
+}
