@@ -3,7 +3,9 @@
 pub mod arch;
 pub mod clock;
 pub mod diagnosis;
+pub mod doctor;
 pub mod guest;
+pub mod host;
 pub mod machine;
 pub mod metrics;
 pub mod report;

@@ -4,6 +4,7 @@
 //! [`output`] knows files and no format.
 
 pub mod csv;
+pub mod doctor;
 pub mod document;
 pub mod json;
 pub mod output;

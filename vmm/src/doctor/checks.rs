@@ -1,0 +1,24 @@
+//! The checks: findings turned into verdicts and advice.
+
+mod host;
+mod kvm;
+mod tracing;
+mod vcpus;
+
+pub(super) use vcpus::most_vcpus;
+
+use super::Check;
+use super::kvm::{Error, Offer};
+use crate::host::Facts;
+
+/// Every check that can be made, in the order of their groups.
+pub(super) fn all(host: &Facts, offer: &Result<Offer, Error>, vcpus: usize) -> Vec<Check> {
+    let offered = offer.as_ref().ok();
+    let mut checks = host::checks(host);
+    checks.push(kvm::device(host, offer));
+    checks.push(kvm::module(host, offered.is_some()));
+    checks.extend(offered.into_iter().flat_map(kvm::offers));
+    checks.extend(vcpus::checks(host, offered, vcpus));
+    checks.extend(tracing::checks(host));
+    checks
+}

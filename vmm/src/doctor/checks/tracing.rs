@@ -1,0 +1,52 @@
+//! Observing the kernel. kipi measures without it.
+
+use crate::doctor::{Check, Group, Verdict};
+use crate::host::{Facts, PerfAccess, Tracefs};
+
+pub(super) fn checks(host: &Facts) -> Vec<Check> {
+    vec![tracefs(host.tracefs.as_ref()), perf(host)]
+}
+
+fn tracefs(tracefs: Option<&Tracefs>) -> Check {
+    let Some(Tracefs { path, readable, writable, kvm_events }) = tracefs else {
+        return check("tracefs", Verdict::Missing, "not mounted, or not in this kernel")
+            .advise("sudo mount -t tracefs tracefs /sys/kernel/tracing");
+    };
+    match (readable, writable, kvm_events) {
+        (true, true, Some(true)) => check("tracefs", Verdict::Ready, format!("{path}: writable, with KVM's events")),
+        (true, false, Some(true)) => {
+            check("tracefs", Verdict::Limited, format!("{path}: readable, but not writable: no trace of one's own"))
+                .advise("run as root")
+        }
+        (true, _, _) => check("tracefs", Verdict::Missing, format!("{path}: mounted, but without KVM's events"))
+            .advise("load KVM's module; the kernel needs CONFIG_EVENT_TRACING"),
+        (false, _, _) => {
+            check("tracefs", Verdict::Missing, format!("{path}: mounted, but not readable to this process"))
+                .advise("run as root")
+        }
+    }
+}
+
+fn perf(host: &Facts) -> Check {
+    let Some(access) = host.perf.access else {
+        return check("perf", Verdict::Missing, "kernel.perf_event_paranoid cannot be read: no perf events here");
+    };
+    let (verdict, words) = match access {
+        PerfAccess::All => (Verdict::Ready, "everything, KVM's tracepoints included"),
+        PerfAccess::WholeCpu => (Verdict::Limited, "whole CPUs, but no raw tracepoints"),
+        PerfAccess::OwnKernel => (Verdict::Limited, "own threads, the kernel included, but no raw tracepoints"),
+        PerfAccess::OwnUserSpace => (Verdict::Limited, "own threads in user space only"),
+        PerfAccess::None => (Verdict::Missing, "nothing"),
+    };
+    let paranoid = host.perf.paranoid.map_or_else(|| "unknown".to_owned(), |value| value.to_string());
+    let privilege = if host.perf.privileged == Some(true) { ", lifted by this process's capabilities" } else { "" };
+    let check = check("perf", verdict, format!("kernel.perf_event_paranoid is {paranoid}{privilege}: permits {words}"));
+    if verdict == Verdict::Ready {
+        return check;
+    }
+    check.advise("run with CAP_PERFMON (or as root), or: sudo sysctl kernel.perf_event_paranoid=-1")
+}
+
+fn check(name: &str, verdict: Verdict, detail: impl Into<String>) -> Check {
+    Check::new(Group::Tracing, name, verdict, detail)
+}

@@ -1,0 +1,105 @@
+//! Room for the vCPUs that were asked for.
+
+use crate::doctor::kvm::{Capability, Offer};
+use crate::doctor::{Check, Group, Verdict};
+use crate::host::Facts;
+use guest_stub::abi::MAX_VCPUS;
+
+/// Files that each vCPU keeps open: the vCPU itself and its statistics.
+const FILES_PER_VCPU: u64 = 2;
+/// Files that kipi keeps open besides: standard streams, the device, the VM, reports, and some to spare.
+const FILES_BESIDES: u64 = 32;
+
+/// The most vCPUs of one virtual machine: what KVM allows and what kipi's guest has room for.
+pub(in crate::doctor) fn most_vcpus(offer: &Offer) -> usize {
+    let allowed = offer.value(Capability::MAX_VCPUS).min(offer.value(Capability::MAX_VCPU_ID));
+    usize::try_from(allowed).unwrap_or(0).min(MAX_VCPUS)
+}
+
+pub(super) fn checks(host: &Facts, offer: Option<&Offer>, vcpus: usize) -> Vec<Check> {
+    let mut checks = vec![cpus(host, vcpus)];
+    checks.extend(quota(host, vcpus));
+    checks.push(open_files(host, vcpus));
+    if let Some(offer) = offer {
+        checks.push(guest_room(vcpus));
+        checks.push(at_most(offer, Capability::MAX_VCPUS, vcpus, Verdict::Missing));
+        checks.push(at_most(offer, Capability::MAX_VCPU_ID, vcpus, Verdict::Missing));
+        checks.push(at_most(offer, Capability::NR_VCPUS, vcpus, Verdict::Limited));
+    }
+    checks
+}
+
+fn cpus(host: &Facts, vcpus: usize) -> Check {
+    let cpus = host.allowed_cpus.len();
+    match cpus.checked_sub(vcpus) {
+        _ if cpus == 0 => check("cpus", Verdict::Limited, "which CPUs this process may use cannot be told"),
+        Some(left) => {
+            check("cpus", Verdict::Ready, format!("{cpus} for {vcpus} vCPUs: {left} left for everything else"))
+        }
+        None => check(
+            "cpus",
+            Verdict::Limited,
+            format!("{cpus} for {vcpus} vCPUs: vCPUs wait for each other's time slices, and the numbers show it"),
+        )
+        .advise(format!("measure at most {cpus} vCPUs, or let this process use more CPUs (taskset, cpuset)")),
+    }
+}
+
+fn quota(host: &Facts, vcpus: usize) -> Option<Check> {
+    let quota = host.cpu_quota?;
+    if quota >= vcpus as f64 {
+        return Some(check("cpu quota", Verdict::Ready, format!("{quota:.2} CPUs' worth of time")));
+    }
+    Some(
+        check(
+            "cpu quota",
+            Verdict::Limited,
+            format!("the cgroup allows {quota:.2} CPUs' worth of time: busy vCPUs are frozen for part of every period"),
+        )
+        .advise(format!("raise cpu.max of the cgroup to {vcpus} CPUs or more, or run outside of it")),
+    )
+}
+
+fn open_files(host: &Facts, vcpus: usize) -> Check {
+    let needed = (vcpus as u64).saturating_mul(FILES_PER_VCPU).saturating_add(FILES_BESIDES);
+    let limit = host.open_files;
+    match limit.soft {
+        None => check("open files", Verdict::Ready, format!("unlimited, {needed} needed")),
+        Some(soft) if soft >= needed => check("open files", Verdict::Ready, format!("{soft}, {needed} needed")),
+        Some(soft) => {
+            let way_out = if limit.hard.is_none_or(|hard| hard >= needed) {
+                format!("ulimit -n {needed}")
+            } else {
+                format!("raise the hard limit first, as root: ulimit -Hn {needed}; ulimit -n {needed}")
+            };
+            check("open files", Verdict::Missing, format!("{soft}, but {needed} needed")).advise(way_out)
+        }
+    }
+}
+
+fn guest_room(vcpus: usize) -> Check {
+    if vcpus <= MAX_VCPUS {
+        return check("guest", Verdict::Ready, format!("kipi's guest has room for {MAX_VCPUS}"));
+    }
+    check("guest", Verdict::Missing, format!("kipi's guest has room for {MAX_VCPUS}, not {vcpus}"))
+        .advise(format!("ask for at most {MAX_VCPUS} vCPUs"))
+}
+
+fn at_most(offer: &Offer, capability: Capability, vcpus: usize, otherwise: Verdict) -> Check {
+    let value = offer.value(capability);
+    let what = match capability {
+        Capability::NR_VCPUS => "recommended at most",
+        Capability::MAX_VCPU_ID => "ids",
+        _ => "allowed at most",
+    };
+    let enough = usize::try_from(value).is_ok_and(|value| value >= vcpus);
+    if enough {
+        return check(capability.name, Verdict::Ready, format!("{value} {what}"));
+    }
+    check(capability.name, otherwise, format!("{value} {what}, fewer than {vcpus}"))
+        .advise(format!("ask for at most {value} vCPUs"))
+}
+
+fn check(name: &str, verdict: Verdict, detail: impl Into<String>) -> Check {
+    Check::new(Group::Vcpus, name, verdict, detail)
+}

@@ -1,0 +1,174 @@
+//! What this process may observe in the kernel: tracefs and perf events.
+
+use super::{field, read};
+use rustix::fs::{Access, access};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::fs::{self, File};
+use std::io::ErrorKind;
+use std::path::Path;
+
+/// The places where tracefs is mounted, below sysfs.
+const MOUNT_POINTS: [&str; 2] = ["kernel/tracing", "kernel/debug/tracing"];
+
+/// `CAP_SYS_ADMIN`; capabilities(7).
+const CAP_SYS_ADMIN: u32 = 21;
+/// `CAP_PERFMON`.
+const CAP_PERFMON: u32 = 38;
+
+/// A mounted tracefs, as far as this process can see it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Tracefs {
+    /// Where it is mounted.
+    pub path: String,
+    /// This process can read it.
+    pub readable: bool,
+    /// This process can make an instance of its own in it.
+    pub writable: bool,
+    /// It has KVM's events; `null`: not readable.
+    pub kvm_events: Option<bool>,
+}
+
+impl Tracefs {
+    /// Finds it below the sysfs root `sys`; `None` if it is not mounted.
+    pub fn find(sys: &Path) -> Option<Self> {
+        MOUNT_POINTS.iter().map(|place| sys.join(place)).find_map(|path| Self::examine(&path))
+    }
+
+    fn examine(path: &Path) -> Option<Self> {
+        let probe = path.join("trace_clock");
+        // The mount point exists without the mount, and with the mount nobody but root may look inside.
+        match fs::metadata(&probe) {
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => {}
+            Err(_) => return None,
+        }
+        // Opening tells more than the mode: a locked-down kernel refuses root as well.
+        let readable = File::open(&probe).is_ok();
+        Some(Self {
+            path: path.display().to_string(),
+            readable,
+            writable: access(path.join("instances"), Access::WRITE_OK | Access::EXEC_OK).is_ok(),
+            kvm_events: readable.then(|| path.join("events/kvm").is_dir()),
+        })
+    }
+}
+
+/// What this process may ask of perf_event_open(2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum PerfAccess {
+    /// Nothing.
+    None,
+    /// Its own threads in user space.
+    OwnUserSpace,
+    /// Its own threads, the kernel included.
+    OwnKernel,
+    /// Everything that runs on a CPU, but no raw tracepoint data.
+    WholeCpu,
+    /// Everything, KVM's tracepoints included.
+    All,
+}
+
+/// Perf events, and this process's right to them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Perf {
+    /// `kernel.perf_event_paranoid`; `null`: the kernel has no perf events, or hides the setting.
+    pub paranoid: Option<i32>,
+    /// This process has CAP_PERFMON or CAP_SYS_ADMIN, which no setting restricts.
+    pub privileged: Option<bool>,
+    /// What that permits; `null`: unknown.
+    pub access: Option<PerfAccess>,
+}
+
+impl Perf {
+    /// Reads the setting and this process's capabilities below the procfs root `proc`.
+    pub fn read(proc: &Path) -> Self {
+        let paranoid = read(&proc.join("sys/kernel/perf_event_paranoid")).and_then(|value| value.parse().ok());
+        let privileged = read(&proc.join("self/status"))
+            .as_deref()
+            .and_then(|status| field(status, "CapEff"))
+            .and_then(|mask| u64::from_str_radix(mask, 16).ok())
+            .map(|mask| mask & (1 << CAP_PERFMON | 1 << CAP_SYS_ADMIN) != 0);
+        Self { paranoid, privileged, access: paranoid.map(|paranoid| permitted(paranoid, privileged == Some(true))) }
+    }
+}
+
+/// Documentation/admin-guide/sysctl/kernel.rst; 3 and above are what distributions add.
+const fn permitted(paranoid: i32, privileged: bool) -> PerfAccess {
+    match paranoid {
+        _ if privileged => PerfAccess::All,
+        ..=-1 => PerfAccess::All,
+        0 => PerfAccess::WholeCpu,
+        1 => PerfAccess::OwnKernel,
+        2 => PerfAccess::OwnUserSpace,
+        3.. => PerfAccess::None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tempfile::{TempDir, tempdir};
+
+    fn proc_with(paranoid: Option<&str>, capabilities: &str) -> TempDir {
+        let proc = tempdir().expect("a temporary directory");
+        fs::create_dir_all(proc.path().join("sys/kernel")).expect("directories");
+        fs::create_dir_all(proc.path().join("self")).expect("directories");
+        if let Some(paranoid) = paranoid {
+            fs::write(proc.path().join("sys/kernel/perf_event_paranoid"), paranoid).expect("a file");
+        }
+        fs::write(proc.path().join("self/status"), format!("Name:\tkipi\nCapEff:\t{capabilities}\n")).expect("a file");
+        proc
+    }
+
+    #[test]
+    fn perf_follows_the_setting_unless_a_capability_lifts_it() {
+        let access = |paranoid, capabilities| Perf::read(proc_with(Some(paranoid), capabilities).path()).access;
+        let nobody = "0000000000000000";
+        assert_eq!(access("-1\n", nobody), Some(PerfAccess::All));
+        assert_eq!(access("0\n", nobody), Some(PerfAccess::WholeCpu));
+        assert_eq!(access("1\n", nobody), Some(PerfAccess::OwnKernel));
+        assert_eq!(access("2\n", nobody), Some(PerfAccess::OwnUserSpace));
+        assert_eq!(access("4\n", nobody), Some(PerfAccess::None));
+        assert_eq!(access("4\n", "0000004000000000"), Some(PerfAccess::All), "CAP_PERFMON is bit 38");
+        assert_eq!(access("4\n", "0000000000200000"), Some(PerfAccess::All), "CAP_SYS_ADMIN is bit 21");
+        assert_eq!(access("2\n", "0000008000000001"), Some(PerfAccess::OwnUserSpace), "neither of the two");
+    }
+
+    #[test]
+    fn perf_without_the_setting_is_unknown() {
+        let perf = Perf::read(proc_with(None, "000001ffffffffff").path());
+        assert_eq!(perf, Perf { paranoid: None, privileged: Some(true), access: None });
+        let nothing = tempdir().expect("a temporary directory");
+        assert_eq!(Perf::read(nothing.path()), Perf { paranoid: None, privileged: None, access: None });
+    }
+
+    #[test]
+    fn tracefs_is_not_an_empty_mount_point() {
+        let sys = tempdir().expect("a temporary directory");
+        fs::create_dir_all(sys.path().join("kernel/tracing")).expect("directories");
+        assert_eq!(Tracefs::find(sys.path()), None);
+    }
+
+    #[test]
+    fn tracefs_is_found_where_debugfs_mounts_it() {
+        let sys = tempdir().expect("a temporary directory");
+        let mount = sys.path().join("kernel/debug/tracing");
+        fs::create_dir_all(mount.join("events/sched")).expect("directories");
+        fs::create_dir_all(mount.join("instances")).expect("directories");
+        fs::write(mount.join("trace_clock"), "[local] x86-tsc\n").expect("a file");
+        let found = Tracefs::find(sys.path()).expect("it is mounted");
+        assert_eq!(found.path, mount.display().to_string());
+        assert!(found.readable && found.writable);
+        assert_eq!(found.kvm_events, Some(false));
+
+        fs::create_dir_all(mount.join("events/kvm")).expect("directories");
+        fs::remove_dir(mount.join("instances")).expect("a directory");
+        let found = Tracefs::find(sys.path()).expect("it is mounted");
+        assert_eq!(found.kvm_events, Some(true));
+        assert!(!found.writable, "no place for an instance");
+    }
+}

@@ -1,0 +1,250 @@
+//! The doctor's findings as text and as JSON.
+
+use crate::doctor::{Check, Doctor, Group, RouteVerdict, Verdict};
+use crate::host::Facts;
+use std::iter::once;
+
+/// Columns that a line is wrapped at.
+const WIDTH: usize = 80;
+/// Width of the verdict and the space before it.
+const VERDICT_COLUMNS: usize = 10;
+/// Widest name that the details are lined up behind.
+const NAME_COLUMNS: usize = 20;
+/// What stands before advice.
+const ADVICE: &str = "-> ";
+
+/// One line of the text: a verdict or nothing, a name, a text, and what to do.
+struct Line<'a> {
+    verdict: &'static str,
+    name: &'a str,
+    detail: String,
+    advice: Option<&'a str>,
+}
+
+/// Renders the findings for people: plain text of at most 80 columns, but for words that are longer.
+pub fn render_text(doctor: &Doctor) -> String {
+    let checks = |group| doctor.checks.iter().filter(move |check| check.group == group).map(of_check);
+    let device = once(fact("path", doctor.device.path.clone()));
+    let settings = once(fact("settings", settings(&doctor.host)));
+
+    let mut text = String::new();
+    section(&mut text, "Host", facts(&doctor.host).into_iter().chain(checks(Group::Host)));
+    section(&mut text, "KVM", device.chain(checks(Group::Kvm)).chain(settings));
+    section(&mut text, "vCPUs", once(fact("wanted", doctor.vcpus.to_string())).chain(checks(Group::Vcpus)));
+    section(&mut text, "Routes", doctor.routes.iter().map(of_route));
+    section(&mut text, "Tracing", checks(Group::Tracing));
+    for line in wrap(&summary(doctor), WIDTH) {
+        push_line(&mut text, &line);
+    }
+    text
+}
+
+/// Renders the findings for programs: the document of schema `kipi.doctor/1`.
+///
+/// # Errors
+/// As `serde_json`'s; the document's types give it no reason for one.
+pub fn render_json(doctor: &Doctor) -> Result<String, serde_json::Error> {
+    Ok(serde_json::to_string_pretty(doctor)? + "\n")
+}
+
+fn summary(doctor: &Doctor) -> String {
+    let ready: Vec<&str> = doctor
+        .routes
+        .iter()
+        .filter(|route| route.verdict == Verdict::Ready)
+        .map(|route| route.route.as_str())
+        .collect();
+    let vcpus = doctor.vcpus;
+    match (doctor.exit_status, ready.is_empty()) {
+        (0, _) => format!("kipi can measure {vcpus} vCPUs on this host, over {}.", ready.join(", ")),
+        (_, true) => format!("kipi cannot measure {vcpus} vCPUs on this host: no route is ready."),
+        (_, false) => {
+            format!("kipi cannot measure interrupts of {vcpus} vCPUs on this host: only {} is ready.", ready.join(", "))
+        }
+    }
+}
+
+/// The facts that no check repeats.
+fn facts(host: &Facts) -> Vec<Line<'static>> {
+    let smt = host.smt.map(|on| if on { "on: siblings share a core" } else { "off" }.to_owned());
+    let known = [
+        ("kernel", Some(host.kernel.clone())),
+        ("cpu", host.cpu.clone()),
+        ("allowed cpus", (!host.allowed_cpus.is_empty()).then(|| cpu_list(&host.allowed_cpus))),
+        ("online cpus", host.online_cpus.as_deref().map(cpu_list)),
+        ("smt", smt),
+        ("huge pages", host.transparent_hugepages.clone()),
+    ];
+    known.into_iter().filter_map(|(name, value)| Some(fact(name, value?))).collect()
+}
+
+fn settings(host: &Facts) -> String {
+    if host.settings.is_empty() {
+        return "none can be read".to_owned();
+    }
+    host.settings.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(" ")
+}
+
+/// Rising CPU numbers as the kernel writes them: `0-3,8`.
+fn cpu_list(cpus: &[usize]) -> String {
+    cpus.chunk_by(|cpu, next| cpu + 1 == *next)
+        .map(|run| match run {
+            [first, .., last] => format!("{first}-{last}"),
+            run => run.iter().map(usize::to_string).collect(),
+        })
+        .collect::<Vec<_>>()
+        .join(",")
+}
+
+fn fact(name: &str, detail: String) -> Line<'_> {
+    Line { verdict: "", name, detail, advice: None }
+}
+
+fn of_check(check: &Check) -> Line<'_> {
+    Line {
+        verdict: word(check.verdict),
+        name: &check.name,
+        detail: check.detail.clone(),
+        advice: check.advice.as_deref(),
+    }
+}
+
+fn of_route(route: &RouteVerdict) -> Line<'_> {
+    Line { verdict: word(route.verdict), name: &route.route, detail: route.reason.clone(), advice: None }
+}
+
+const fn word(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Ready => "ok",
+        Verdict::Limited => "limited",
+        Verdict::Missing => "missing",
+    }
+}
+
+fn section<'a>(text: &mut String, title: &str, lines: impl Iterator<Item = Line<'a>>) {
+    push_line(text, title);
+    for Line { verdict, name, detail, advice } in lines {
+        let head = format!("  {verdict:<8}{name:<NAME_COLUMNS$} ");
+        push_wrapped(text, &head, VERDICT_COLUMNS + NAME_COLUMNS + 1, &detail);
+        if let Some(advice) = advice {
+            let head = format!("{:VERDICT_COLUMNS$}{ADVICE}", "");
+            push_wrapped(text, &head, VERDICT_COLUMNS + ADVICE.len(), advice);
+        }
+    }
+    text.push('\n');
+}
+
+/// Appends `words` behind `head`, the lines after the first one indented by `indent` columns.
+fn push_wrapped(text: &mut String, head: &str, indent: usize, words: &str) {
+    for (number, line) in wrap(words, WIDTH.saturating_sub(indent)).iter().enumerate() {
+        let head = if number == 0 { head } else { &" ".repeat(indent) };
+        push_line(text, &format!("{head}{line}"));
+    }
+}
+
+fn push_line(text: &mut String, line: &str) {
+    text.push_str(line.trim_end());
+    text.push('\n');
+}
+
+/// Breaks a text between words into lines of at most `width` characters; a longer word has a line of its own. There is
+/// always one line, if an empty one.
+fn wrap(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    let mut used = 0;
+    for word in text.split_whitespace() {
+        let length = word.chars().count();
+        if used > 0 && used + 1 + length > width {
+            lines.push(String::new());
+            used = 0;
+        }
+        if let Some(line) = lines.last_mut() {
+            if used > 0 {
+                line.push(' ');
+                used += 1;
+            }
+            line.push_str(word);
+            used += length;
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::sample;
+
+    #[test]
+    fn text_has_every_group_check_and_route() {
+        let doctor = sample();
+        let text = render_text(&doctor);
+        for title in ["Host", "KVM", "vCPUs", "Routes", "Tracing"] {
+            assert!(text.lines().any(|line| line == title), "{title} in\n{text}");
+        }
+        for check in &doctor.checks {
+            let line = format!("{:<8}{}", word(check.verdict), check.name);
+            assert!(text.contains(&line), "{line} in\n{text}");
+        }
+        for route in &doctor.routes {
+            assert!(text.contains(&format!("{:<8}{}", word(route.verdict), route.route)));
+        }
+    }
+
+    #[test]
+    fn text_fits_eighty_columns_and_keeps_every_word() {
+        let mut doctor = sample();
+        doctor.routes[0].reason = "why ".repeat(60);
+        doctor.checks[0].advice = Some("do this, ".repeat(30));
+        let text = render_text(&doctor);
+        let wide: Vec<&str> = text.lines().filter(|line| line.chars().count() > WIDTH).collect();
+        assert!(wide.is_empty(), "{wide:#?}");
+        assert_eq!(text.matches("why").count(), 60);
+        assert_eq!(text.matches("do this,").count() + text.matches("do\n").count(), 30);
+    }
+
+    #[test]
+    fn advice_stands_under_its_check() {
+        let mut doctor = sample();
+        doctor.checks[0].advice = Some("turn it off and on".to_owned());
+        let name = doctor.checks[0].name.clone();
+        let text = render_text(&doctor);
+        let mut lines = text.lines().skip_while(|line| !line.contains(&name)).skip(1);
+        assert!(lines.any(|line| line == "          -> turn it off and on"), "{text}");
+    }
+
+    #[test]
+    fn summary_says_what_can_be_measured() {
+        let mut doctor = sample();
+        assert_eq!(summary(&doctor), "kipi can measure 4 vCPUs on this host, over xapic, x2apic, memory.");
+        doctor.exit_status = 4;
+        doctor.routes[0].verdict = Verdict::Missing;
+        doctor.routes[1].verdict = Verdict::Limited;
+        assert_eq!(summary(&doctor), "kipi cannot measure interrupts of 4 vCPUs on this host: only memory is ready.");
+        doctor.routes[2].verdict = Verdict::Missing;
+        assert_eq!(summary(&doctor), "kipi cannot measure 4 vCPUs on this host: no route is ready.");
+    }
+
+    #[test]
+    fn json_can_be_read_back() {
+        let doctor = sample();
+        let json = render_json(&doctor).expect("plain data");
+        assert_eq!(serde_json::from_str::<Doctor>(&json).expect("the same document"), doctor);
+    }
+
+    #[test]
+    fn wrapping_breaks_between_words_only() {
+        assert_eq!(wrap("aa bb cc", 5), ["aa bb", "cc"]);
+        assert_eq!(wrap("a muchtoolong b", 5), ["a", "muchtoolong", "b"]);
+        assert_eq!(wrap("muchtoolong\n b", 5), ["muchtoolong", "b"]);
+        assert_eq!(wrap("", 5), [""]);
+        assert_eq!(wrap("ää ää", 5), ["ää ää"]);
+    }
+
+    #[test]
+    fn cpu_lists_are_written_as_the_kernel_does() {
+        assert_eq!(cpu_list(&[0, 1, 2, 3, 8, 10, 11]), "0-3,8,10-11");
+        assert_eq!(cpu_list(&[5]), "5");
+        assert_eq!(cpu_list(&[]), "");
+    }
+}
