@@ -1,9 +1,16 @@
 //! kipi: a small virtual machine monitor that measures how simultaneously code runs on every processor of a KVM guest.
+//!
+//! Data flows one way: [`config`] → [`vm`] → [`vcpu`] threads → [`trace`] and [`samples`] → [`stats`] and [`metrics`] →
+//! [`report`]. [`machine`] speaks the guest's protocol, [`source`] makes it a source of blocks, [`experiment`] draws the
+//! line through it all.
 
 pub mod arch;
+pub mod cli;
 pub mod clock;
+pub mod config;
 pub mod diagnosis;
 pub mod doctor;
+pub mod experiment;
 pub mod guest;
 pub mod host;
 pub mod machine;
@@ -11,6 +18,7 @@ pub mod metrics;
 pub mod report;
 mod rounds;
 pub mod samples;
+pub mod source;
 pub mod stats;
 pub mod trace;
 pub mod vcpu;

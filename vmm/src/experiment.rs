@@ -1,0 +1,317 @@
+//! The straight line of a measurement: plan, machines, blocks in turn, statistics, document.
+
+use crate::config::{self, CellSpec, Config, Observe};
+use crate::host;
+use crate::machine::{self, BlockSpec, Calibration};
+use crate::metrics;
+use crate::report::csv::{CellKey, CsvWriter};
+use crate::report::document::{
+    Cell, CellClock, Clock, Exits, Instruments, Integrity, MEASUREMENT_SCHEMA, Measurement, Skipped, Spread,
+};
+use crate::samples::{self, Block};
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::num::NonZeroU64;
+use std::time::Duration;
+
+/// Where blocks come from: a virtual machine, or a test's invention.
+pub trait Source {
+    /// Runs one block.
+    ///
+    /// # Errors
+    /// As [`machine::Machine::run_block`].
+    fn run_block(&mut self, spec: &BlockSpec) -> Result<Block, machine::Error>;
+
+    /// Measures the instruments.
+    ///
+    /// # Errors
+    /// As [`machine::Machine::calibrate`].
+    fn calibrate(&mut self) -> Result<Calibration, machine::Error>;
+
+    /// The frequency of the guest's TSC, kHz.
+    fn tsc_khz(&self) -> u64;
+
+    /// The bound of a skew's clock error, in cycles, and how it was obtained.
+    ///
+    /// # Errors
+    /// As [`machine::Machine::exchange_clocks`].
+    fn clock_error(&mut self) -> Result<(u64, String), machine::Error>;
+
+    /// From KVM_CREATE_VM until the guest was up.
+    fn boot_time(&self) -> Duration;
+
+    /// What a reader should know about this source.
+    fn warnings(&self) -> Vec<String>;
+}
+
+/// Why a measurement ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The machine.
+    #[error(transparent)]
+    Machine(#[from] machine::Error),
+    /// Raw samples cannot be written.
+    #[error(transparent)]
+    Csv(#[from] io::Error),
+}
+
+/// What follows a measurement while it runs.
+pub struct Observer<'a, W: Write> {
+    /// Called before each block with the blocks done, their total, and the cell.
+    pub progress: &'a mut dyn FnMut(usize, usize, &CellSpec),
+    /// Where raw samples go.
+    pub csv: Option<&'a mut CsvWriter<W>>,
+    /// When the process started: for the time to the first broadcast.
+    pub started: Option<&'a dyn Fn() -> Duration>,
+}
+
+/// What is collected of a cell.
+struct Collected {
+    spec: CellSpec,
+    blocks: Vec<Block>,
+}
+
+/// Measures the cells and describes the result. An error ends the measurement; what was measured until then is in the
+/// document all the same.
+pub fn run<W: Write, S: Source>(
+    config: &Config,
+    cells: &[CellSpec],
+    refused: &[config::Refused],
+    mut boot: impl FnMut(usize) -> Result<S, machine::Error>,
+    observer: &mut Observer<'_, W>,
+) -> (Measurement, Option<Error>) {
+    let mut collected: Vec<Collected> = cells.iter().map(|&spec| Collected { spec, blocks: Vec::new() }).collect();
+    let mut sources = BTreeMap::new();
+    let mut instruments = BTreeMap::new();
+    let outcome = start(config, cells, &mut boot, &mut sources, &mut instruments, observer)
+        .and_then(|()| measure(config, &mut collected, &mut sources, observer));
+    let error = outcome.err();
+    let warnings = warnings(config, &sources, &instruments, &collected);
+    let measurement = Measurement {
+        schema: MEASUREMENT_SCHEMA.to_owned(),
+        host: host::describe(),
+        config: describe(config),
+        cells: collected.iter().filter_map(|cell| assess(config, cell, &instruments)).collect(),
+        instruments: instruments.into_values().collect(),
+        skipped: refused.iter().map(skipped).collect(),
+        warnings,
+        partial: error.is_some(),
+        error: error.as_ref().map(ToString::to_string),
+    };
+    (measurement, error)
+}
+
+/// Boots a machine for each vCPU count, makes one call on it, and measures its instruments.
+fn start<W: Write, S: Source>(
+    config: &Config,
+    cells: &[CellSpec],
+    boot: &mut impl FnMut(usize) -> Result<S, machine::Error>,
+    sources: &mut BTreeMap<usize, S>,
+    instruments: &mut BTreeMap<usize, Instruments>,
+    observer: &Observer<'_, W>,
+) -> Result<(), Error> {
+    for cell in cells {
+        if sources.contains_key(&cell.vcpus) {
+            continue;
+        }
+        let mut source = boot(cell.vcpus)?;
+        let start = std::time::Instant::now();
+        source.run_block(&block(config, cell, 0, 1))?;
+        let boot_ns = (source.boot_time() + start.elapsed()).as_nanos() as f64;
+        let since_start = observer.started.filter(|_| sources.is_empty()).map(|started| started());
+        let calibration = source.calibrate()?;
+        let (error, method) = source.clock_error()?;
+        let khz = frequency(source.tsc_khz());
+        let clock = Clock { tsc_khz: khz.get(), error_ns: metrics::nanoseconds(error as f64, khz), method };
+        instruments.insert(
+            cell.vcpus,
+            Instruments {
+                vcpus: cell.vcpus,
+                stamp_ns: spread(&calibration.stamp, khz),
+                exit_leg_ns: spread(&calibration.exit_leg, khz),
+                exit_round_trip_ns: spread(&calibration.exit_round_trip, khz),
+                first_broadcast_ns: since_start.map(|time| time.as_nanos() as f64),
+                boot_ns,
+                clock,
+            },
+        );
+        sources.insert(cell.vcpus, source);
+    }
+    Ok(())
+}
+
+/// A frequency of zero, which no KVM tells, would make every time infinite.
+fn frequency(khz: u64) -> NonZeroU64 {
+    NonZeroU64::new(khz).unwrap_or(NonZeroU64::MIN)
+}
+
+/// The quantiles of an instrument's cost; all zero, with `n` zero, if it could not be measured.
+fn spread(cycles: &[i64], khz: NonZeroU64) -> Spread {
+    metrics::spread(cycles, khz).unwrap_or(Spread { n: 0, min: 0.0, p50: 0.0, p99: 0.0, max: 0.0 })
+}
+
+/// Runs the cells' blocks in turn, so that a host that drifts does it to all alike.
+fn measure<W: Write, S: Source>(
+    config: &Config,
+    collected: &mut [Collected],
+    sources: &mut BTreeMap<usize, S>,
+    observer: &mut Observer<'_, W>,
+) -> Result<(), Error> {
+    let sizes = config::blocks(config.rounds, config.warmup);
+    let total = sizes.len() * collected.len();
+    let mut done = 0;
+    for (number, &rounds) in sizes.iter().enumerate() {
+        for cell in &mut *collected {
+            (observer.progress)(done, total, &cell.spec);
+            let Some(source) = sources.get_mut(&cell.spec.vcpus) else { continue };
+            let block = source.run_block(&block(config, &cell.spec, config.warmup, rounds))?;
+            if let Some(csv) = &mut observer.csv {
+                csv.block(&key(&cell.spec), number, &block.rounds, source.tsc_khz())?;
+            }
+            cell.blocks.push(block);
+            done += 1;
+        }
+    }
+    Ok(())
+}
+
+fn block(config: &Config, cell: &CellSpec, warmup: usize, rounds: usize) -> BlockSpec {
+    BlockSpec {
+        route: cell.route,
+        destination: cell.destination,
+        target_state: cell.target_state,
+        worker: config.worker,
+        argument: config.argument,
+        observe: cell.observe == Observe::Exits,
+        warmup,
+        rounds,
+    }
+}
+
+fn key(cell: &CellSpec) -> CellKey<'static> {
+    CellKey {
+        route: cell.route.name(),
+        destination: cell.destination.name(),
+        target_state: cell.target_state.name(),
+        vcpus: cell.vcpus,
+        observe: cell.observe.name(),
+    }
+}
+
+/// A cell's results; `None` if none of its blocks was run.
+fn assess(config: &Config, cell: &Collected, instruments: &BTreeMap<usize, Instruments>) -> Option<Cell> {
+    let clock = &instruments.get(&cell.spec.vcpus)?.clock;
+    if cell.blocks.is_empty() {
+        return None;
+    }
+    let khz = frequency(clock.tsc_khz);
+    let mut integrity = samples::Integrity::default();
+    cell.blocks.iter().for_each(|block| integrity.add(block.integrity));
+    let rounds: Vec<&[samples::Round]> = cell.blocks.iter().map(|block| block.rounds.as_slice()).collect();
+    Some(Cell {
+        route: cell.spec.route.name().to_owned(),
+        destination: cell.spec.destination.name().to_owned(),
+        target_state: cell.spec.target_state.name().to_owned(),
+        vcpus: cell.spec.vcpus,
+        observe: cell.spec.observe.name().to_owned(),
+        rounds: rounds.iter().map(|block| block.len() as u64).sum(),
+        rounds_asked: config.rounds as u64,
+        not_in_state: cell.blocks.iter().map(|block| block.not_in_state).sum(),
+        integrity: Integrity {
+            lost: integrity.lost,
+            duplicate: integrity.duplicate,
+            late: integrity.late,
+            timed_out: integrity.timed_out,
+        },
+        clock: CellClock { tsc_khz: clock.tsc_khz, error_ns: clock.error_ns },
+        exits: exits(cell),
+        metrics: metrics::collect(&rounds)
+            .iter()
+            .map(|(metric, sample)| (metric.name().to_owned(), metric.to_document(sample, khz)))
+            .collect(),
+    })
+}
+
+/// Exits a call, by source and reason; those that never occurred are left out.
+fn exits(cell: &Collected) -> Vec<Exits> {
+    let calls: u64 = cell.blocks.iter().map(|block| block.exit_rounds).sum();
+    let targets = cell.spec.vcpus.saturating_sub(1).max(1) as f64;
+    let mut total = samples::Exits::new();
+    for (key, count) in cell.blocks.iter().flat_map(|block| &block.exits) {
+        let sum = total.entry(key.clone()).or_default();
+        sum.initiator += count.initiator;
+        sum.targets += count.targets;
+    }
+    total
+        .into_iter()
+        .filter(|(_, count)| calls > 0 && count.initiator + count.targets > 0)
+        .map(|((source, reason), count)| Exits {
+            source: source.name().to_owned(),
+            reason,
+            initiator: count.initiator as f64 / calls as f64,
+            per_target: count.targets as f64 / calls as f64 / targets,
+        })
+        .collect()
+}
+
+fn skipped(refused: &config::Refused) -> Skipped {
+    Skipped {
+        route: refused.cell.route.name().to_owned(),
+        destination: refused.cell.destination.name().to_owned(),
+        target_state: refused.cell.target_state.name().to_owned(),
+        vcpus: refused.cell.vcpus,
+        reason: refused.reason.to_owned(),
+    }
+}
+
+fn describe(config: &Config) -> crate::report::document::Config {
+    let names = |names: &mut dyn Iterator<Item = &'static str>| names.map(str::to_owned).collect();
+    crate::report::document::Config {
+        vcpus: config.vcpus.clone(),
+        routes: names(&mut config.routes.iter().map(|route| route.name())),
+        destinations: names(&mut config.destinations.iter().map(|destination| destination.name())),
+        target_states: names(&mut config.target_states.iter().map(|state| state.name())),
+        observe: names(&mut config.observe.iter().map(|observe| observe.name())),
+        rounds: config.rounds as u64,
+        warmup: config.warmup as u64,
+        worker: config.worker.name().to_owned(),
+        argument: config.argument,
+        pin: config.pin.clone(),
+    }
+}
+
+/// What a reader must know before trusting the numbers.
+fn warnings<S: Source>(
+    config: &Config,
+    sources: &BTreeMap<usize, S>,
+    instruments: &BTreeMap<usize, Instruments>,
+    collected: &[Collected],
+) -> Vec<String> {
+    let mut warnings: Vec<String> = Vec::new();
+    let cpus = if config.pin.is_empty() { config.cpus.len() } else { distinct(&config.pin) };
+    if let Some(most) = instruments.keys().max().filter(|&&vcpus| vcpus > cpus) {
+        warnings.push(format!(
+            "{most} vCPUs share {cpus} CPUs: a call waits for the host's scheduler, and the numbers tell about that"
+        ));
+    }
+    for cell in collected {
+        let not_in_state: u64 = cell.blocks.iter().map(|block| block.not_in_state).sum();
+        if not_in_state > 0 {
+            let CellSpec { route, destination, target_state, vcpus, .. } = cell.spec;
+            warnings.push(format!(
+                "{not_in_state} rounds of {} {} {}, {vcpus} vCPUs, do not count: a target was not in state {}",
+                route.name(),
+                destination.name(),
+                target_state.name(),
+                target_state.name()
+            ));
+        }
+    }
+    warnings.extend(sources.values().flat_map(Source::warnings));
+    warnings.dedup();
+    warnings
+}
+
+fn distinct(cpus: &[usize]) -> usize {
+    cpus.iter().collect::<std::collections::BTreeSet<_>>().len()
+}

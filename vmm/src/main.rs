@@ -1,0 +1,270 @@
+//! `kipi`: parse, run, exit status.
+
+use clap::Parser;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use kipi::cli::{self, Cli, Command};
+use kipi::config::{self, CellSpec, Config};
+use kipi::experiment::{self, Observer};
+use kipi::machine::{self, Limits, Machine};
+use kipi::report::csv::CsvWriter;
+use kipi::report::document::{Integrity, Measurement};
+use kipi::report::output::Output;
+use kipi::report::{doctor, json, output, text};
+use kipi::source::{self, MachineSource};
+use kipi::vm::{Hypervisor, VmConfig};
+use kipi::{guest, host};
+use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// Exit statuses (the README's table).
+mod status {
+    pub(crate) const GOOD: u8 = 0;
+    pub(crate) const FAILED: u8 = 1;
+    pub(crate) const BAD_INPUT: u8 = 2;
+    pub(crate) const HOST_CANNOT: u8 = 4;
+    pub(crate) const INTERRUPTED: u8 = 130;
+}
+
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+fn main() -> ExitCode {
+    let start = Instant::now();
+    let before = cpu_time();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    let outcome = match &cli.command {
+        None => measure(&cli.measure, start, before),
+        Some(Command::Measure(options)) => measure(options, start, before),
+        Some(Command::Doctor(options)) => examine(options),
+    };
+    match outcome {
+        Ok(code) => ExitCode::from(code),
+        Err(failure) => {
+            complain(&failure.error);
+            ExitCode::from(failure.status)
+        }
+    }
+}
+
+/// An error with its exit status.
+struct Failure {
+    status: u8,
+    error: anyhow::Error,
+}
+
+impl Failure {
+    fn new(status: u8, error: impl Into<anyhow::Error>) -> Self {
+        Self { status, error: error.into() }
+    }
+}
+
+/// One line on standard error, if there is one. Errors say their cause in their own line.
+fn complain(error: &anyhow::Error) {
+    // Nobody is left to be told.
+    let _ = writeln!(io::stderr(), "kipi: {error}");
+}
+
+/// Help and version are asked for; everything else is a usage error.
+fn usage(error: &clap::Error) -> ExitCode {
+    if error.use_stderr() {
+        complain(&anyhow::anyhow!("{}", cli::one_line(error)));
+        return ExitCode::from(status::BAD_INPUT);
+    }
+    let _ = error.print();
+    ExitCode::from(status::GOOD)
+}
+
+/// CPU time of this process: what exec and the loader took, when read first thing.
+fn cpu_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
+}
+
+fn allowed_cpus() -> Vec<usize> {
+    host::Machine::read().allowed_cpus.filter(|cpus| !cpus.is_empty()).unwrap_or_else(|| vec![0])
+}
+
+fn measure(options: &cli::Measure, start: Instant, before: Duration) -> Result<u8, Failure> {
+    let config = options.to_config(allowed_cpus()).map_err(|error| Failure::new(status::BAD_INPUT, error))?;
+    let (json, csv) = open_outputs(options).map_err(|error| Failure::new(status::BAD_INPUT, error))?;
+    let image = match &config.guest {
+        Some(path) => guest::read(path).map_err(|error| Failure::new(status::BAD_INPUT, error))?,
+        None => guest::EMBEDDED.to_vec(),
+    };
+    let hypervisor = Hypervisor::open(&config.device).map_err(|error| Failure::new(status_of_vm(&error), error))?;
+    let (cells, refused) = config::plan(&config, hypervisor.offers_x2apic());
+    if cells.is_empty() {
+        return Err(nothing_to_measure(&refused));
+    }
+    raise_open_file_limit();
+    // A second Ctrl-C ends the process the hard way, should the first one not get through.
+    ctrlc::set_handler(|| {
+        if INTERRUPTED.swap(true, Ordering::Relaxed) {
+            std::process::exit(i32::from(status::INTERRUPTED));
+        }
+    })
+    .map_err(|error| Failure::new(status::FAILED, anyhow::anyhow!("cannot install the handler of Ctrl-C: {error}")))?;
+
+    let to_stdout = [&json, &csv].iter().any(|output| output.as_ref().is_some_and(Output::is_stdout));
+    let mut csv = csv.map(CsvWriter::new).transpose().map_err(|error| Failure::new(status::FAILED, error))?;
+    let bar = progress_bar();
+    let mut progress = |done: usize, total: usize, cell: &CellSpec| {
+        bar.set_length(total as u64);
+        bar.set_position(done as u64);
+        bar.set_message(format!("{} {} {}", cell.route.name(), cell.destination.name(), cell.target_state.name()));
+    };
+    let started = || before + start.elapsed();
+    let mut observer = Observer { progress: &mut progress, csv: csv.as_mut(), started: Some(&started) };
+    let (measurement, error) =
+        experiment::run(&config, &cells, &refused, |vcpus| boot(&hypervisor, &config, &image, vcpus), &mut observer);
+    bar.finish_and_clear();
+    let code = status_of(&measurement, error.as_ref());
+    let began = code != status::BAD_INPUT && code != status::HOST_CANNOT;
+    // A run that never began leaves alone what an earlier one has written.
+    let written = if began { write_results(&measurement, json, csv, to_stdout) } else { Ok(()) };
+    if let Some(error) = error.map(anyhow::Error::from).filter(|error| !nobody_reads(error)) {
+        complain(&error);
+    } else if code != status::GOOD {
+        complain(&anyhow::anyhow!("calls went wrong: see the integrity column"));
+    }
+    written.map_err(|error| Failure::new(if code == status::GOOD { status::FAILED } else { code }, error))?;
+    Ok(code)
+}
+
+fn boot<'a>(
+    hypervisor: &Hypervisor,
+    config: &'a Config,
+    image: &'a [u8],
+    vcpus: usize,
+) -> Result<MachineSource<'a>, machine::Error> {
+    let vm = VmConfig { vcpus, pin: &config.pin, cpus: config.shared_cpus(), image, halt_poll_ns: config.halt_poll_ns };
+    let limits = Limits { deadline: config.deadline(vcpus), settle: config.settle };
+    let machine = Machine::boot(hypervisor, &vm, limits, &INTERRUPTED)?;
+    Ok(MachineSource::new(machine, &config.pin, config.cpus.len()))
+}
+
+/// Opens what results go to, before anything is measured.
+fn open_outputs(options: &cli::Measure) -> anyhow::Result<(Option<Output>, Option<Output>)> {
+    if options.json.is_some() && options.json == options.csv {
+        anyhow::bail!("--json and --csv both name {} (give them different files)", shown(options.json.as_deref()));
+    }
+    let open =
+        |option, path: &Option<std::path::PathBuf>| path.as_deref().map(|path| Output::open(option, path)).transpose();
+    let (json, csv) = (open("--json", &options.json)?, open("--csv", &options.csv)?);
+    if [&json, &csv].iter().all(|output| output.as_ref().is_some_and(Output::is_stdout)) {
+        anyhow::bail!("--json and --csv both go to standard output (send one of them to a file)");
+    }
+    Ok((json, csv))
+}
+
+fn shown(path: Option<&std::path::Path>) -> String {
+    path.map_or_else(String::new, |path| path.display().to_string())
+}
+
+fn nothing_to_measure(refused: &[config::Refused]) -> Failure {
+    let host = refused.iter().any(|refused| refused.host);
+    let mut reasons: Vec<String> = Vec::new();
+    for config::Refused { cell, reason, .. } in refused {
+        if !reasons.iter().any(|known| known.ends_with(reason)) {
+            let (route, destination, state) = (cell.route.name(), cell.destination.name(), cell.target_state.name());
+            reasons.push(format!("{route} {destination} {state}, {} vCPUs: {reason}", cell.vcpus));
+        }
+    }
+    let error = anyhow::anyhow!("nothing can be measured: {} (see 'kipi doctor')", reasons.join("; "));
+    Failure::new(if host { status::HOST_CANNOT } else { status::BAD_INPUT }, error)
+}
+
+/// Each vCPU needs two descriptors; the usual soft limit is 1024, the hard one is larger.
+fn raise_open_file_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    // If it cannot be raised, the vCPU that finds none left says so.
+    let _ = setrlimit(Resource::Nofile, limit);
+}
+
+/// Drawn on a terminal only, and not more often than blocks end: a ticking thread would disturb what it reports.
+fn progress_bar() -> ProgressBar {
+    let target = if io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+    let style = ProgressStyle::with_template("{elapsed} [{bar:30}] {pos}/{len} blocks, {eta} left: {msg}");
+    ProgressBar::with_draw_target(None, target).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+}
+
+/// Writes everything that was asked for; the first error is returned when all has been tried.
+fn write_results(
+    measurement: &Measurement,
+    json: Option<Output>,
+    csv: Option<CsvWriter<Output>>,
+    to_stdout: bool,
+) -> anyhow::Result<()> {
+    let csv = csv.map_or(Ok(()), |csv| Ok(csv.finish()?.commit()?));
+    let json = json.map_or(Ok(()), |mut output| {
+        json::write(measurement, &mut output)?;
+        Ok(output.commit()?)
+    });
+    // Without a cell there is nothing to show that the error's line does not say.
+    let silent = to_stdout || measurement.cells.is_empty();
+    let table = if silent { Ok(()) } else { print(&text::render(measurement, terminal_width())) };
+    csv.and(json).and(table).or_else(|error| if nobody_reads(&error) { Ok(()) } else { Err(error) })
+}
+
+/// The reader of a pipe went away, as `head` does: no reason to complain.
+fn nobody_reads(error: &anyhow::Error) -> bool {
+    let io_error = match (error.downcast_ref(), error.downcast_ref(), error.downcast_ref()) {
+        (Some(experiment::Error::Csv(error)), ..) | (_, Some(json::JsonError::Write(error)), _) => Some(error),
+        (.., error) => error,
+    };
+    io_error.is_some_and(output::is_broken_pipe)
+        || error.downcast_ref().is_some_and(output::OutputError::is_broken_pipe)
+}
+
+fn terminal_width() -> Option<usize> {
+    let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
+    Some(size.ws_col.into()).filter(|&columns| columns > 0)
+}
+
+/// Prints to standard output; that nobody reads it any more is no error.
+fn print(text: &str) -> anyhow::Result<()> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if !output::is_broken_pipe(&error) => {
+            Err(anyhow::anyhow!("cannot write to standard output: {error}"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn status_of_vm(error: &kipi::vm::Error) -> u8 {
+    if error.is_host_limit() { status::HOST_CANNOT } else { status::BAD_INPUT }
+}
+
+fn status_of(measurement: &Measurement, error: Option<&experiment::Error>) -> u8 {
+    match error {
+        Some(experiment::Error::Machine(machine::Error::Interrupted)) => status::INTERRUPTED,
+        Some(experiment::Error::Machine(machine::Error::Vm(error))) => status_of_vm(error),
+        Some(experiment::Error::Csv(error)) if output::is_broken_pipe(error) => status::GOOD,
+        None if measurement.cells.iter().all(|cell| cell.integrity == Integrity::default()) => status::GOOD,
+        _ => status::FAILED,
+    }
+}
+
+fn examine(options: &cli::Doctor) -> Result<u8, Failure> {
+    let cpus = allowed_cpus();
+    let vcpus = options.vcpus.map_or_else(|| cli::default_vcpus(&cpus), usize::from);
+    let probe = |route| {
+        let hypervisor = Hypervisor::open(&options.device).map_err(|error| error.to_string())?;
+        source::probe(&hypervisor, route, &INTERRUPTED).map_err(|error| error.to_string())
+    };
+    let found = kipi::doctor::examine(&options.device, vcpus, &host::Sources::system(), probe);
+    let text = if options.json {
+        doctor::render_json(&found).map_err(|error| Failure::new(status::FAILED, error))?
+    } else {
+        doctor::render_text(&found)
+    };
+    print(&text).map_err(|error| Failure::new(status::FAILED, error))?;
+    Ok(found.exit_status)
+}
