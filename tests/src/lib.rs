@@ -1,0 +1,242 @@
+//! What kipi's integration tests share: the binary, a guarded way to run it, KVM or the reason to skip, the schema.
+//!
+//! The tests themselves are in `tests/`, one file for each question. Those that need KVM skip where there is none, and
+//! say so; no test asserts how fast anything is, and time limits only end what hangs.
+
+use kipi::vm::{Hypervisor, VmConfig};
+use object::{Object, ObjectSegment};
+use serde_json::Value;
+use std::fmt::Write as _;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+/// After this long a process hangs: it is killed, and its test fails.
+pub const HANG: Duration = Duration::from_mins(5);
+
+/// The KVM device.
+pub const DEVICE: &str = "/dev/kvm";
+
+/// The `kipi` binary, built with the profile of these tests.
+///
+/// # Panics
+/// If it cannot be built.
+pub fn binary() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(build)
+}
+
+/// Cargo tells integration tests of another package neither where the binary is nor builds it for them.
+fn build() -> PathBuf {
+    let test = std::env::current_exe().expect("a process knows its file");
+    // target[/triple]/profile/deps/test-hash
+    let profile_dir = test.ancestors().nth(2).expect("tests lie in deps/ of the profile's directory");
+    let profile = profile_dir.file_name().and_then(|name| name.to_str()).expect("profiles have plain names");
+    let parent = profile_dir.parent().expect("the profile's directory lies in the target directory");
+    let mut cargo = Command::new(env!("CARGO"));
+    // The same selection as a plain `cargo test`: of one package alone, cargo would unite other features and compile
+    // the dependencies once more.
+    cargo
+        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+        .args(["build", "--quiet", "--bin", "kipi", "--tests"]);
+    // Cargo's one exception: the profile `dev` builds into `debug`.
+    cargo.args(["--profile", if profile == "debug" { "dev" } else { profile }]);
+    if parent.join("CACHEDIR.TAG").exists() {
+        cargo.arg("--target-dir").arg(parent);
+    } else {
+        cargo.arg("--target").arg(parent.file_name().expect("the target's triple"));
+        cargo.arg("--target-dir").arg(parent.parent().expect("the target directory"));
+    }
+    let output = cargo.output().expect("cargo runs");
+    assert!(output.status.success(), "kipi does not build: {}", String::from_utf8_lossy(&output.stderr));
+    profile_dir.join("kipi")
+}
+
+/// What became of a process.
+#[derive(Debug)]
+pub struct Ran {
+    /// Exit status; `None` if a signal ended it.
+    pub status: Option<i32>,
+    /// Standard output.
+    pub stdout: String,
+    /// Standard error.
+    pub stderr: String,
+}
+
+impl Ran {
+    /// The error that a user reads: the one line on standard error, which begins with the program's name.
+    ///
+    /// # Panics
+    /// If standard error holds anything else.
+    pub fn complaint(&self) -> &str {
+        let line = self.stderr.strip_suffix('\n').filter(|line| !line.contains('\n'));
+        let line = line.unwrap_or_else(|| panic!("not one line on standard error: {self:?}"));
+        assert!(line.starts_with("kipi: ") && !line.contains("backtrace"), "{self:?}");
+        line
+    }
+}
+
+/// A process whose output is collected while it runs.
+#[derive(Debug)]
+pub struct Running {
+    child: Child,
+    stdout: JoinHandle<String>,
+    stderr: JoinHandle<String>,
+}
+
+impl Running {
+    /// Starts `command` with both outputs piped and no input.
+    ///
+    /// # Panics
+    /// If it does not start.
+    pub fn start(command: &mut Command) -> Self {
+        Self::start_for(command, collect)
+    }
+
+    /// As [`Running::start`], but nobody reads its standard output: the reader of the pipe is gone.
+    ///
+    /// # Panics
+    /// If it does not start.
+    pub fn start_unread(command: &mut Command) -> Self {
+        Self::start_for(command, |pipe| {
+            drop(pipe);
+            thread::spawn(String::new)
+        })
+    }
+
+    fn start_for(command: &mut Command, reader: impl FnOnce(ChildStdout) -> JoinHandle<String>) -> Self {
+        // Backtraces on: a panic would not go unnoticed.
+        command.env("RUST_BACKTRACE", "1").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?} does not start: {error}"));
+        let stdout = reader(child.stdout.take().expect("piped"));
+        let stderr = collect(child.stderr.take().expect("piped"));
+        Self { child, stdout, stderr }
+    }
+
+    /// The process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Whether it has ended.
+    pub fn has_ended(&mut self) -> bool {
+        !matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Panics
+    /// If it hangs.
+    pub fn finish(mut self) -> Ran {
+        let start = Instant::now();
+        let status = loop {
+            if let Some(status) = self.child.try_wait().expect("a child can be waited for") {
+                break status;
+            }
+            if start.elapsed() > HANG {
+                // It may have ended in between.
+                let _ = self.child.kill();
+                panic!("the process hangs; standard error: {:?}", self.stderr.join());
+            }
+            thread::sleep(Duration::from_millis(5));
+        };
+        let text = |reader: JoinHandle<String>| reader.join().expect("reading a pipe does not panic");
+        Ran { status: status.code(), stdout: text(self.stdout), stderr: text(self.stderr) }
+    }
+}
+
+fn collect(mut pipe: impl Read + Send + 'static) -> JoinHandle<String> {
+    thread::spawn(move || {
+        let mut bytes = Vec::new();
+        // What could be read is worth more than the reason why there is no more.
+        let _ = pipe.read_to_end(&mut bytes);
+        String::from_utf8_lossy(&bytes).into_owned()
+    })
+}
+
+/// Runs kipi to its end.
+///
+/// # Panics
+/// If it cannot be built, does not start, or hangs.
+pub fn kipi<S: AsRef<std::ffi::OsStr>>(arguments: impl IntoIterator<Item = S>) -> Ran {
+    Running::start(Command::new(binary()).args(arguments)).finish()
+}
+
+/// Waits until `condition` holds.
+///
+/// # Panics
+/// If that takes so long that something hangs.
+pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !condition() {
+        assert!(start.elapsed() < HANG, "waited in vain: {what}");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// KVM; `None`, after a line that says why, where it cannot be used.
+pub fn hypervisor() -> Option<Hypervisor> {
+    match Hypervisor::open(Path::new(DEVICE)) {
+        Ok(hypervisor) => Some(hypervisor),
+        Err(error) => {
+            eprintln!("SKIP: {error}");
+            None
+        }
+    }
+}
+
+/// The configuration of a machine of `vcpus` vCPUs on all CPUs, and kipi's own image.
+pub fn machine(vcpus: usize) -> VmConfig<'static> {
+    let cpus = thread::available_parallelism().map_or(1, usize::from);
+    VmConfig { vcpus, pin: &[], cpus, image: kipi::guest::EMBEDDED, halt_poll_ns: None }
+}
+
+/// The turn of one test among those of its file that keep the CPUs busy: guests that compete for them take much longer
+/// than guests in turn.
+pub fn turn() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    // A failed test says nothing about the next.
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Checks a measurement document against the published schema.
+///
+/// # Panics
+/// If it does not conform.
+pub fn assert_valid(document: &Value) {
+    static SCHEMA: &str = include_str!("../../resources/measurement.schema.json");
+    let schema = serde_json::from_str(SCHEMA).expect("the schema is JSON");
+    let validator = jsonschema::validator_for(&schema).expect("the schema is a schema");
+    let mut errors = String::new();
+    for error in validator.iter_errors(document) {
+        let _ = writeln!(errors, "{}: {error}", error.instance_path());
+    }
+    assert!(errors.is_empty(), "{errors}");
+}
+
+/// Reads a measurement document, and checks it against the schema.
+///
+/// # Panics
+/// If it is no such document.
+pub fn document(text: &str) -> Value {
+    let document = serde_json::from_str(text).unwrap_or_else(|error| panic!("not JSON: {error}: {text}"));
+    assert_valid(&document);
+    document
+}
+
+/// Where in an ELF file the byte lies that is loaded at `address`.
+///
+/// # Panics
+/// If it is no ELF file, or loads nothing there.
+pub fn file_offset(elf: &[u8], address: u64) -> usize {
+    let file = object::File::parse(elf).expect("an ELF file");
+    let segment = file.segments().find(|segment| {
+        let (start, (_, size)) = (segment.address(), segment.file_range());
+        (start..start + size).contains(&address)
+    });
+    let segment = segment.unwrap_or_else(|| panic!("nothing is loaded at {address:#x}"));
+    usize::try_from(segment.file_range().0 + (address - segment.address())).expect("the file is in memory")
+}

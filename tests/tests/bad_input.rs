@@ -1,0 +1,228 @@
+//! What cannot be done is refused in one line that names the thing, the value and the way out, with the right status.
+
+use guest_stub::abi::{self, ImageHeader};
+use kipi_tests::{Ran, Running, binary, file_offset, hypervisor, kipi, turn};
+use std::fs::{self, Permissions};
+use std::mem::offset_of;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Command;
+
+const BAD_INPUT: i32 = 2;
+const HOST_CANNOT: i32 = 4;
+
+/// Runs kipi, which must refuse with `status` and one line that has all of `needles`.
+fn refused(arguments: &[&str], status: i32, needles: &[&str]) {
+    expect_refusal(&kipi(arguments), arguments, status, needles);
+}
+
+fn expect_refusal(ran: &Ran, arguments: &[&str], status: i32, needles: &[&str]) {
+    let line = ran.complaint();
+    for needle in needles {
+        assert!(line.contains(needle), "{arguments:?}: no {needle:?} in: {line}");
+    }
+    assert_eq!(ran.status, Some(status), "{arguments:?}: {line}");
+    assert_eq!(ran.stdout, "", "{arguments:?}: nothing was measured, so there is nothing to print");
+}
+
+#[test]
+fn counts_of_vcpus() {
+    for bad in ["0", "5000", "x", "-1", "1.5", "", "2,0"] {
+        let option = format!("--vcpus={bad}");
+        let value = bad.rsplit(',').next().expect("split brings one part at least");
+        refused(&[&option], BAD_INPUT, &["--vcpus", &format!("'{value}'"), "kipi --help"]);
+    }
+    refused(&["--vcpus", "5000"], BAD_INPUT, &["1..=1024"]);
+}
+
+#[test]
+fn unknown_names_come_with_the_known_ones() {
+    for (option, known) in [
+        ("--route", ["xapic", "x2apic", "memory"]),
+        ("--destination", ["all-but-self", "all", "unicast"]),
+        ("--target-state", ["spin", "user", "halt"]),
+        ("--worker", ["[possible values: ", "stamp", "spin"]),
+        ("--observe", ["[possible values: ", "guest", "exits"]),
+    ] {
+        refused(&[option, "pigeon"], BAD_INPUT, &[&[option, "'pigeon'"][..], &known[..]].concat());
+    }
+    refused(&["pigeon"], BAD_INPUT, &["'pigeon'", "kipi --help"]);
+    refused(&["--pigeon"], BAD_INPUT, &["'--pigeon'", "kipi --help"]);
+}
+
+#[test]
+fn pins() {
+    refused(&["--pin", "9999"], BAD_INPUT, &["--pin", "CPU 9999", "it may use "]);
+    refused(&["--pin", "abc"], BAD_INPUT, &["--pin", "'abc'", "auto", "none", "0,2-3"]);
+    refused(&["--pin", "3-1"], BAD_INPUT, &["--pin", "'3-1'", "0,2-3"]);
+}
+
+#[test]
+fn counts_of_rounds() {
+    refused(&["--rounds", "0"], BAD_INPUT, &["--rounds", "'0'", "1..="]);
+    refused(&["--warmup", "1001"], BAD_INPUT, &["--warmup", "'1001'", "1000"]);
+}
+
+#[test]
+fn devices_that_are_not_kvm() {
+    let missing = "/nonexistent/kvm";
+    refused(&["--device", missing], HOST_CANNOT, &[missing, "does not exist", "--device"]);
+    refused(&["--device", "/dev/null"], HOST_CANNOT, &["/dev/null is not a KVM device", "--device /dev/kvm"]);
+    refused(&["--device", "/"], HOST_CANNOT, &["cannot open /", "kipi doctor"]);
+    refused(&["measure", "--device", missing], HOST_CANNOT, &[missing]);
+}
+
+/// Another user's kipi, and a device that is closed to it: permission bits do not stop root.
+#[test]
+fn a_device_without_permission() {
+    let directory = tempfile::tempdir().expect("a directory for temporary files");
+    let device = directory.path().join("kvm");
+    let program = directory.path().join("kipi");
+    fs::write(&device, "").expect("a file");
+    fs::copy(binary(), &program).expect("a copy of kipi");
+    for (path, mode) in [(directory.path(), 0o755), (&device, 0o000), (&program, 0o755)] {
+        fs::set_permissions(path, Permissions::from_mode(mode)).expect("one's own files");
+    }
+    let device = device.to_str().expect("a plain path");
+    let mut command = Command::new(&program);
+    command.args(["--device", device]);
+    if rustix::process::geteuid().is_root() {
+        const NOBODY: u32 = 65534;
+        command.uid(NOBODY).gid(NOBODY);
+    }
+    let ran = Running::start(&mut command).finish();
+    expect_refusal(&ran, &["--device", device], HOST_CANNOT, &["no permission", device, "usermod -aG kvm"]);
+}
+
+/// Found before anything else is done: even before KVM is looked for, which here is not to be found.
+#[test]
+fn outputs_that_cannot_be_written() {
+    let directory = tempfile::tempdir().expect("a directory for temporary files");
+    let a_directory = directory.path().to_str().expect("a plain path");
+    for option in ["--json", "--csv"] {
+        for (path, reason) in [
+            ("/nonexistent/out", "No such file or directory"),
+            (a_directory, "Is a directory"),
+            ("/dev/null/out", "Not a directory"),
+            ("/proc/kipi.out", ""),
+        ] {
+            refused(&[option, path, "--device", "/nonexistent/kvm"], BAD_INPUT, &[option, path, reason]);
+        }
+    }
+    let names: Vec<_> = fs::read_dir(directory.path()).expect("the directory").collect();
+    assert!(names.is_empty(), "left behind: {names:?}");
+}
+
+#[test]
+fn two_outputs_in_one_place() {
+    let directory = tempfile::tempdir().expect("a directory for temporary files");
+    let file = directory.path().join("out");
+    let file = file.to_str().expect("a plain path");
+    for (path, name) in [("-", "-"), (file, file)] {
+        let arguments = ["--json", path, "--csv", path, "--device", "/nonexistent/kvm"];
+        refused(&arguments, BAD_INPUT, &["--json", "--csv", name, "different files"]);
+    }
+    refused(&["--json", "-", "--csv", "/dev/stdout"], BAD_INPUT, &["--json", "--csv", "standard output"]);
+    assert!(!Path::new(file).exists());
+}
+
+#[test]
+fn guest_images_that_cannot_be_read() {
+    refused(&["--guest", "/nonexistent/guest"], BAD_INPUT, &["guest image", "/nonexistent/guest", "--guest"]);
+    refused(&["--guest", "/"], BAD_INPUT, &["guest image /", "--guest"]);
+}
+
+/// The system's reason stands in the sentence; it is not appended once more.
+#[test]
+fn a_reason_is_said_once() {
+    let directory = tempfile::tempdir().expect("a directory for temporary files");
+    let script = directory.path().join("guest");
+    fs::write(&script, "#!/bin/sh\n".repeat(100)).expect("a file");
+    let mut cases = vec![["--device", "/"], ["--guest", "/nonexistent/guest"]];
+    if hypervisor().is_some() {
+        cases.push(["--guest", script.to_str().expect("a plain path")]);
+    }
+    for arguments in cases {
+        let _turn = turn();
+        let ran = kipi(arguments);
+        let parts: Vec<&str> = ran.complaint().split(": ").collect();
+        let (last, earlier) = parts.split_last().expect("split brings one part at least");
+        assert!(!earlier.iter().any(|part| part.starts_with(last)), "{last:?} comes twice in {parts:?}");
+    }
+}
+
+/// Images, each with what the refusal must say about it.
+fn images_of_others() -> Vec<(Vec<u8>, Vec<String>)> {
+    let header = file_offset(kipi::guest::EMBEDDED, abi::IMAGE);
+    let patched = |field: usize, bytes: &[u8]| {
+        let mut image = kipi::guest::EMBEDDED.to_vec();
+        image[header + field..][..bytes.len()].copy_from_slice(bytes);
+        image
+    };
+    let version = abi::ABI_VERSION + 1;
+    let newer = patched(offset_of!(ImageHeader, abi_version), &version.to_le_bytes());
+    let versions = vec![format!("ABI version {version}"), format!("needs {}", abi::ABI_VERSION), "rebuild".to_owned()];
+    let say = |words: &[&str]| words.iter().map(ToString::to_string).collect();
+    vec![
+        (newer, versions),
+        (patched(offset_of!(ImageHeader, magic), b"someone!"), say(&["no kipi header", "guest-stub"])),
+        (patched(offset_of!(ImageHeader, data_end), &[0xff; 8]), say(&["damaged", "rebuild"])),
+        (b"#!/bin/sh\n".repeat(100), say(&["ELF", "guest-stub"])),
+        (Vec::new(), say(&["ELF", "guest-stub"])),
+        (kipi::guest::EMBEDDED[..header].to_vec(), say(&["guest-stub"])),
+    ]
+}
+
+#[test]
+fn guest_images_of_others() {
+    let _turn = turn();
+    if hypervisor().is_none() {
+        return;
+    }
+    let directory = tempfile::tempdir().expect("a directory for temporary files");
+    let path = directory.path().join("guest");
+    for (image, needles) in images_of_others() {
+        fs::write(&path, image).expect("a file");
+        let ran = kipi(["--guest", path.to_str().expect("a plain path")]);
+        let line = ran.complaint();
+        for needle in needles.iter().map(String::as_str).chain(["guest image"]) {
+            assert!(line.contains(needle), "no {needle:?} in: {line}");
+        }
+        assert_eq!(ran.status, Some(BAD_INPUT), "{line}");
+    }
+}
+
+#[test]
+fn nothing_is_printed_of_a_run_that_never_began() {
+    let _turn = turn();
+    if hypervisor().is_none() {
+        return;
+    }
+    let directory = tempfile::tempdir().expect("a directory for temporary files");
+    let image = directory.path().join("guest");
+    fs::write(&image, "not a guest").expect("a file");
+    refused(&["--guest", image.to_str().expect("a plain path")], BAD_INPUT, &["guest image"]);
+}
+
+#[test]
+fn combinations_that_cannot_be() {
+    let _turn = turn();
+    if hypervisor().is_none() {
+        return;
+    }
+    let memory = ["--route", "memory", "--target-state"];
+    refused(&[&memory[..], &["halt"]].concat(), BAD_INPUT, &["memory", "halt", "a halted processor polls nothing"]);
+    refused(&[&memory[..], &["user"]].concat(), BAD_INPUT, &["memory", "user", "poll at CPL0"]);
+    let all = ["--route", "memory", "--destination", "all", "--target-state", "spin"];
+    refused(&all, BAD_INPUT, &["memory all spin", "does not poll its own line"]);
+    refused(&["--vcpus", "300", "--route", "xapic"], BAD_INPUT, &["xapic", "300 vCPUs", "254", "use x2apic"]);
+}
+
+#[test]
+fn doctor_says_why_not_as_well() {
+    let ran = kipi(["doctor", "--device", "/nonexistent/kvm"]);
+    assert_eq!(ran.status, Some(HOST_CANNOT), "{ran:?}");
+    assert!(ran.stdout.contains("/nonexistent/kvm") && ran.stderr.is_empty(), "{ran:?}");
+    refused(&["doctor", "--vcpus", "0"], BAD_INPUT, &["--vcpus", "'0'"]);
+}

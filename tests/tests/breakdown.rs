@@ -1,0 +1,188 @@
+//! When the guest breaks a rule or falls silent, the machine says who and where, and nothing is left behind.
+
+use guest_stub::abi::{Destination, Route, TargetState, Worker};
+use kipi::machine::{BlockSpec, Error, Limits, Machine};
+use kipi::vcpu::News;
+use kipi::vm::Hypervisor;
+use kipi_tests::{HANG, hypervisor, machine, turn, wait_until};
+use std::fs;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+static NEVER: AtomicBool = AtomicBool::new(false);
+
+const CALL: BlockSpec = BlockSpec {
+    route: Route::XApic,
+    destination: Destination::AllButSelf,
+    target_state: TargetState::Halt,
+    worker: Worker::Stamp,
+    argument: 0,
+    observe: false,
+    warmup: 0,
+    rounds: 2,
+};
+
+/// A deadline for what is to go wrong; what goes well needs a tenth of it on a busy machine.
+const SHORT: Duration = Duration::from_secs(3);
+
+fn boot<'a>(hypervisor: &Hypervisor, vcpus: usize, deadline: Duration, stop: &'a AtomicBool) -> Machine<'a> {
+    let limits = Limits { deadline, settle: Duration::ZERO };
+    Machine::boot(hypervisor, &machine(vcpus), limits, stop).unwrap_or_else(|error| panic!("{vcpus} vCPUs: {error}"))
+}
+
+fn assert_says(error: &Error, needles: &[&str]) {
+    let text = error.to_string();
+    for needle in needles {
+        assert!(text.contains(needle), "no {needle:?} in: {text}");
+    }
+    assert!(!text.contains('\n'), "more than one line: {text}");
+}
+
+/// Threads of vCPUs in this process.
+fn vcpu_threads() -> usize {
+    let tasks = fs::read_dir("/proc/self/task").expect("procfs").filter_map(Result::ok);
+    // A thread may end between the listing and the look.
+    let names = tasks.filter_map(|task| fs::read_to_string(task.path().join("comm")).ok());
+    names.filter(|name| name.starts_with("vcpu")).count()
+}
+
+#[test]
+fn a_worker_that_faults_is_a_bug_check() {
+    let _turn = turn();
+    let Some(hypervisor) = hypervisor() else { return };
+    for vcpus in [1, 2, 3] {
+        let mut machine = boot(&hypervisor, vcpus, HANG / 4, &NEVER);
+        let error = machine.run_block(&BlockSpec { worker: Worker::Fault, ..CALL }).expect_err("a fault");
+        assert!(matches!(error, Error::BugCheck(_)), "{error:?}");
+        let who = format!("bug check on vCPU {}: #UD", vcpus - 1);
+        assert_says(&error, &[&who, "vector 6", "error code 0x0", "RIP 0x", "workers::fault", "IRQL 14"]);
+    }
+}
+
+#[test]
+fn a_worker_that_faults_in_a_polling_target_is_a_bug_check_too() {
+    let _turn = turn();
+    let Some(hypervisor) = hypervisor() else { return };
+    let mut machine = boot(&hypervisor, 2, HANG / 4, &NEVER);
+    let spec = BlockSpec { route: Route::Memory, target_state: TargetState::Spin, worker: Worker::Fault, ..CALL };
+    assert_says(&machine.run_block(&spec).expect_err("a fault"), &["bug check on vCPU 1: #UD", "workers::fault"]);
+}
+
+#[test]
+fn a_worker_that_never_returns_on_a_target_is_a_bug_check() {
+    let _turn = turn();
+    let Some(hypervisor) = hypervisor() else { return };
+    let mut machine = boot(&hypervisor, 2, SHORT, &NEVER);
+    let error = machine.run_block(&BlockSpec { worker: Worker::Hang, ..CALL }).expect_err("an overstay");
+    assert!(matches!(error, Error::BugCheck(_)), "{error:?}");
+    assert_says(
+        &error,
+        &["bug check on vCPU 1", "did not return within the call's deadline", "vCPU 0", "workers::hang"],
+    );
+}
+
+/// Nobody in the guest is left to notice.
+#[test]
+fn a_worker_that_never_returns_on_the_initiator_meets_the_watchdog() {
+    let _turn = turn();
+    let Some(hypervisor) = hypervisor() else { return };
+    let mut machine = boot(&hypervisor, 1, SHORT / 4, &NEVER);
+    let error = machine.run_block(&BlockSpec { worker: Worker::Hang, ..CALL }).expect_err("a hang");
+    assert!(matches!(error, Error::Silent(_)), "{error:?}");
+    assert_says(&error, &["vCPU 0 has made no progress", "vCPU 0 running at RIP 0x", "workers::hang", "IRQL 14"]);
+}
+
+/// A vCPU that is kept out of the guest does not take part: the line says which, and where it was.
+#[test]
+fn a_silent_target_is_named_with_its_place() {
+    let _turn = turn();
+    let Some(hypervisor) = hypervisor() else { return };
+    let mut machine = boot(&hypervisor, 3, SHORT, &NEVER);
+    run_well(&mut machine);
+    machine.vm().pause(2);
+    let error = machine.run_block(&CALL).expect_err("nobody speaks for vCPU 2");
+    let Error::Silent(diagnosis) = &error else { panic!("{error:?}") };
+    assert_eq!(diagnosis.missing, [2], "{error}");
+    assert!(diagnosis.places[1].is_some() && diagnosis.places[2].is_some(), "{error}");
+    assert_says(&error, &[": vCPU 2; vCPU 2 ", "at RIP 0x", "IRQL 0"]);
+}
+
+fn run_well(machine: &mut Machine<'_>) {
+    machine.run_block(&CALL).expect("a block of calls");
+}
+
+#[test]
+fn a_paused_vcpu_goes_on_where_it_was() {
+    let _turn = turn();
+    let Some(hypervisor) = hypervisor() else { return };
+    let mut machine = boot(&hypervisor, 2, HANG / 4, &NEVER);
+    for _ in 0..3 {
+        machine.vm().pause(1);
+        let news = machine.vm().wait(HANG);
+        assert!(matches!(news, Some((1, News::Paused(Some(_))))), "{news:?}");
+        machine.vm().resume(1);
+        run_well(&mut machine);
+    }
+}
+
+#[test]
+fn a_dropped_machine_leaves_no_thread() {
+    let _turn = turn();
+    let Some(hypervisor) = hypervisor() else { return };
+    assert_eq!(vcpu_threads(), 0);
+    let with = |what: &str, deadline: Duration, use_it: &dyn Fn(&mut Machine<'_>)| {
+        let mut machine = boot(&hypervisor, 4, deadline, &NEVER);
+        use_it(&mut machine);
+        assert_eq!(vcpu_threads(), 4, "{what}: these threads are vCPUs'");
+        drop(machine);
+        assert_eq!(vcpu_threads(), 0, "{what}");
+    };
+    with("booted", HANG / 4, &|_| {});
+    with("after a block", HANG / 4, &run_well);
+    with("with a paused vCPU", HANG / 4, &|machine| machine.vm().pause(1));
+    with("after a bug check", HANG / 4, &|machine| {
+        machine.run_block(&BlockSpec { worker: Worker::Fault, ..CALL }).expect_err("a fault");
+    });
+    with("after silence", SHORT, &|machine| {
+        machine.vm().pause(3);
+        machine.run_block(&CALL).expect_err("vCPU 3 is paused");
+    });
+}
+
+/// A machine that never came up, because it is stopped on the way.
+#[test]
+fn an_interrupted_boot_leaves_no_thread() {
+    let _turn = turn();
+    let Some(hypervisor) = hypervisor() else { return };
+    let stop = AtomicBool::new(true);
+    let limits = Limits { deadline: HANG / 4, settle: Duration::ZERO };
+    // A boot that is quicker than the first look at the flag is none the worse.
+    if let Err(error) = Machine::boot(&hypervisor, &machine(64), limits, &stop) {
+        assert!(matches!(error, Error::Interrupted), "{error}");
+    }
+    assert_eq!(vcpu_threads(), 0);
+}
+
+#[test]
+fn an_interruption_ends_a_block_in_the_middle() {
+    let _turn = turn();
+    let Some(hypervisor) = hypervisor() else { return };
+    let stop = AtomicBool::new(false);
+    let mut machine = boot(&hypervisor, 2, HANG, &stop);
+    // Each round takes a good second, the block far longer than any patience.
+    let argument = machine.tsc_khz() * 1000;
+    let spec = BlockSpec { worker: Worker::Spin, argument, rounds: 1000, ..CALL };
+    let start = Instant::now();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            thread::sleep(Duration::from_millis(300));
+            stop.store(true, Ordering::Relaxed);
+        });
+        let error = machine.run_block(&spec).expect_err("an interruption");
+        assert!(matches!(error, Error::Interrupted), "{error}");
+    });
+    drop(machine);
+    assert!(start.elapsed() < HANG / 2, "took {:?}", start.elapsed());
+    wait_until("no thread", || vcpu_threads() == 0);
+}

@@ -1,0 +1,302 @@
+//! The command line as a user meets it: what goes where, what is left when something happens in the middle.
+
+use kipi_tests::{Ran, Running, assert_valid, binary, document, hypervisor, kipi, turn, wait_until};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use std::fs;
+use std::io::Read;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use tempfile::TempDir;
+
+/// The quickest cell: one route, one state, one vantage.
+const QUICK: [&str; 8] = ["--route", "xapic", "--target-state", "halt", "--observe", "guest", "--vcpus", "2"];
+
+fn quick(more: &[&str]) -> Ran {
+    kipi(QUICK.iter().chain(more))
+}
+
+fn temporary() -> TempDir {
+    tempfile::tempdir().expect("a directory for temporary files")
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("a plain path")
+}
+
+/// Success: a result, and not a word on standard error, which is no terminal here.
+fn assert_good(ran: &Ran) {
+    assert_eq!((ran.status, ran.stderr.as_str()), (Some(0), ""), "{ran:?}");
+    assert_ne!(ran.stdout, "", "no result");
+}
+
+fn rounds(document: &Value) -> Vec<u64> {
+    let cells = document["cells"].as_array().expect("cells");
+    // A round that found its target in another state was run, and is told apart.
+    let counts = |cell: &Value| cell["rounds"].as_u64().zip(cell["not_in_state"].as_u64());
+    cells.iter().map(|cell| counts(cell).map(|(good, bad)| good + bad).expect("counts")).collect()
+}
+
+#[test]
+fn help_and_version_are_results() {
+    let help = kipi(["--help"]);
+    assert_good(&help);
+    for word in ["--vcpus", "--route", "--json", "doctor", "xapic", "all-but-self", "halt", "stamp"] {
+        assert!(help.stdout.contains(word), "no {word} in the help");
+    }
+    for hidden in ["fault", "hang"] {
+        assert!(!help.stdout.contains(&format!("{hidden},")), "the help offers {hidden}");
+    }
+    let version = kipi(["--version"]);
+    assert_good(&version);
+    assert_eq!(version.stdout, concat!("kipi ", env!("CARGO_PKG_VERSION"), "\n"));
+    for command in ["measure", "doctor"] {
+        assert_good(&kipi([command, "--help"]));
+    }
+}
+
+#[test]
+fn without_arguments_it_measures_the_default_cells() {
+    let _turn = turn();
+    let Some(hypervisor) = hypervisor() else { return };
+    let directory = temporary();
+    let json = directory.path().join("out.json");
+    let ran = kipi(["--json", text(&json)]);
+    assert_good(&ran);
+    for word in ["xapic", "memory", "spin", "user", "halt", "exits", "round trip", "ε"] {
+        assert!(ran.stdout.contains(word), "no {word} in the table:\n{}", ran.stdout);
+    }
+    let document = document(&fs::read_to_string(&json).expect("the document"));
+    assert_eq!((&document["partial"], &document["error"]), (&Value::Bool(false), &Value::Null));
+    // Each interrupt in three states, memory in one, all in two vantages.
+    let interrupts = if hypervisor.offers_x2apic() { 2 } else { 1 };
+    assert_eq!(rounds(&document), vec![500; (interrupts * 3 + 1) * 2]);
+    for cell in document["cells"].as_array().expect("cells") {
+        let clean = cell["integrity"].as_object().expect("integrity").values().all(|count| count == 0);
+        assert!(clean, "{cell}");
+    }
+}
+
+#[test]
+fn json_to_standard_output_is_all_that_is_there() {
+    let _turn = turn();
+    if hypervisor().is_none() {
+        return;
+    }
+    let ran = quick(&["--rounds", "20", "--json", "-"]);
+    assert_good(&ran);
+    let measurement = document(&ran.stdout);
+    assert_eq!(rounds(&measurement), [20]);
+    // The validator is one: a document without its cells is none.
+    let mut damaged = measurement;
+    damaged.as_object_mut().expect("an object").remove("cells");
+    assert!(std::panic::catch_unwind(|| assert_valid(&damaged)).is_err());
+}
+
+#[test]
+fn csv_to_standard_output_is_all_that_is_there() {
+    let _turn = turn();
+    if hypervisor().is_none() {
+        return;
+    }
+    let ran = quick(&["--rounds", "20", "--worker", "spin", "--csv", "-"]);
+    assert_good(&ran);
+    let lines: Vec<&str> = ran.stdout.lines().collect();
+    assert!(lines[0].starts_with("route,destination,target_state,vcpus,"), "{}", lines[0]);
+    assert!(lines[1..].iter().all(|line| line.starts_with("xapic,all-but-self,halt,2,guest,")), "{lines:?}");
+    assert!(lines.len() > 2 && lines.len() % 2 == 1, "a row for each of two participants: {} lines", lines.len());
+}
+
+#[test]
+fn a_block_larger_than_the_sample_rings_is_split() {
+    let _turn = turn();
+    if hypervisor().is_none() {
+        return;
+    }
+    // Twenty blocks as usual would have 25 rounds each: with their warm-up, one more than a ring holds.
+    let memory = ["--route", "memory", "--target-state", "spin", "--observe", "guest", "--vcpus", "2"];
+    let ran = kipi(memory.iter().chain(&["--rounds", "500", "--warmup", "1000", "--json", "-"]));
+    assert_good(&ran);
+    assert_eq!(rounds(&document(&ran.stdout)), [500]);
+}
+
+#[test]
+fn a_device_that_is_full_costs_the_document_but_not_the_table() {
+    let _turn = turn();
+    if hypervisor().is_none() {
+        return;
+    }
+    for option in ["--json", "--csv"] {
+        let ran = quick(&["--rounds", "20", option, "/dev/full"]);
+        let line = ran.complaint();
+        for needle in [option, "/dev/full", "No space left on device", "free some space"] {
+            assert!(line.contains(needle), "no {needle:?} in: {line}");
+        }
+        assert_eq!(ran.status, Some(1), "{line}");
+        assert!(ran.stdout.contains("xapic") && ran.stdout.contains("halt"), "the table is lost: {ran:?}");
+    }
+}
+
+/// A limit on the size of files stands in for the full disk: the write fails in the middle of the document.
+#[test]
+fn nothing_half_written_gets_the_final_name() {
+    let _turn = turn();
+    if hypervisor().is_none() {
+        return;
+    }
+    let directory = temporary();
+    let (fresh, existing) = (directory.path().join("fresh.json"), directory.path().join("existing.json"));
+    fs::write(&existing, "what was there before").expect("a file");
+    for path in [&fresh, &existing] {
+        let mut shell = Command::new("sh");
+        // Without its signal, the limit (one unit of 512 bytes or more) is an error like any other.
+        shell.args(["-c", "trap '' XFSZ && ulimit -f 1 && exec \"$@\"", "sh"]).arg(binary()).args(QUICK);
+        let ran = Running::start(shell.args(["--rounds", "20", "--json", text(path)])).finish();
+        let line = ran.complaint();
+        assert!(line.contains("--json") && line.contains(text(path)) && line.contains("File too large"), "{line}");
+        assert_eq!(ran.status, Some(1));
+        assert!(ran.stdout.contains("xapic"), "the table is lost: {ran:?}");
+    }
+    assert!(!fresh.exists(), "half a document");
+    assert_eq!(fs::read_to_string(&existing).expect("the old file"), "what was there before");
+    assert_eq!(fs::read_dir(directory.path()).expect("the directory").count(), 1, "temporary files are left");
+}
+
+/// A run that lasts until it is stopped, and measures already: raw samples arrive in the file that is to become `csv`.
+fn endless(directory: &Path) -> Running {
+    const SOME_BLOCK: u64 = 20_000;
+    let (json, csv) = (directory.join("out.json"), directory.join("out.csv"));
+    let mut command = Command::new(binary());
+    command.args(QUICK).args(["--rounds", "1000000", "--json", text(&json), "--csv", text(&csv)]);
+    let mut running = Running::start(&mut command);
+    let samples = || {
+        let entries = fs::read_dir(directory).expect("the directory").filter_map(Result::ok);
+        let temporary = entries.filter(|entry| entry.file_name().as_encoded_bytes().starts_with(b".kipi-"));
+        // A file may take its final name in between.
+        temporary.filter_map(|entry| Some(entry.metadata().ok()?.len())).sum::<u64>()
+    };
+    wait_until("samples", || running.has_ended() || samples() > SOME_BLOCK);
+    running
+}
+
+fn signal(running: &Running, signal: Signal) {
+    let id = i32::try_from(running.id()).expect("process ids are positive");
+    kill_process(Pid::from_raw(id).expect("process ids are positive"), signal).expect("one's own child");
+}
+
+#[test]
+fn ctrl_c_writes_what_was_measured() {
+    let _turn = turn();
+    if hypervisor().is_none() {
+        return;
+    }
+    let directory = temporary();
+    let running = endless(directory.path());
+    signal(&running, Signal::INT);
+    let ran = running.finish();
+    assert_eq!((ran.status, ran.complaint()), (Some(130), "kipi: interrupted"));
+    let document = document(&fs::read_to_string(directory.path().join("out.json")).expect("the document"));
+    assert_eq!((&document["partial"], &document["error"]), (&Value::Bool(true), &Value::from("interrupted")));
+    let measured = rounds(&document);
+    assert!(measured.len() == 1 && (1..1_000_000).contains(&measured[0]), "{measured:?}");
+    assert!(ran.stdout.contains("xapic") && ran.stdout.contains("PARTIAL"), "{}", ran.stdout);
+    // The raw samples are those of the document, each round with two participants.
+    let csv = fs::read_to_string(directory.path().join("out.csv")).expect("the samples");
+    let good = document["cells"][0]["rounds"].as_u64().expect("a count");
+    assert_eq!(csv.lines().count() as u64, 1 + 2 * good);
+    assert!(csv.ends_with('\n'), "half a row");
+}
+
+#[test]
+fn a_killed_run_leaves_what_was_there_before() {
+    let _turn = turn();
+    if hypervisor().is_none() {
+        return;
+    }
+    let directory = temporary();
+    let (json, csv) = (directory.path().join("out.json"), directory.path().join("out.csv"));
+    fs::write(&json, "yesterday's").expect("a file");
+    let running = endless(directory.path());
+    signal(&running, Signal::KILL);
+    assert_eq!(running.finish().status, None, "a signal ended it");
+    assert_eq!(fs::read_to_string(&json).expect("the old file"), "yesterday's");
+    assert!(!csv.exists(), "half the samples under the final name");
+}
+
+/// `kipi | true`: the reader is gone before the first byte.
+#[test]
+fn nobody_reads_the_result() {
+    let _turn = turn();
+    if hypervisor().is_none() {
+        return;
+    }
+    for more in
+        [&["--help"][..], &["--rounds", "20"], &["--rounds", "20", "--json", "-"], &["--rounds", "20", "--csv", "-"]]
+    {
+        let ran = Running::start_unread(Command::new(binary()).args(QUICK).args(more)).finish();
+        assert_eq!((ran.status, ran.stderr.as_str()), (Some(0), ""), "{more:?}");
+    }
+}
+
+#[test]
+fn a_bug_check_is_one_line_and_the_document_has_it() {
+    let _turn = turn();
+    if hypervisor().is_none() {
+        return;
+    }
+    let directory = temporary();
+    let json = directory.path().join("out.json");
+    let ran = quick(&["--worker", "fault", "--json", text(&json)]);
+    let line = ran.complaint();
+    for needle in ["bug check on vCPU 1", "#UD", "RIP 0x", "workers::fault", "error code", "IRQL 14"] {
+        assert!(line.contains(needle), "no {needle:?} in: {line}");
+    }
+    assert_eq!(ran.status, Some(1));
+    let document = document(&fs::read_to_string(&json).expect("the document"));
+    assert_eq!(document["partial"], true);
+    assert!(line.contains(document["error"].as_str().expect("the reason")));
+}
+
+#[test]
+fn more_vcpus_than_cpus_is_a_warning() {
+    let _turn = turn();
+    if hypervisor().is_none() {
+        return;
+    }
+    let allowed = kipi::host::Machine::read().allowed_cpus.expect("Linux tells");
+    let ran = quick(&["--pin", &allowed[0].to_string(), "--rounds", "2", "--json", "-"]);
+    let document = document(&ran.stdout);
+    let warnings = document["warnings"].as_array().expect("warnings");
+    let overcommit = warnings.iter().filter_map(Value::as_str).any(|it| it.contains("2 vCPUs share 1 CPUs"));
+    assert!(ran.status == Some(0) && overcommit, "{warnings:?}");
+}
+
+/// What kipi writes to its standard error when that is a terminal.
+fn on_a_terminal(arguments: &[&str]) -> String {
+    use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
+    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+    let terminal = openpt(flags).expect("a pseudo-terminal");
+    grantpt(&terminal).and_then(|()| unlockpt(&terminal)).expect("one's own pseudo-terminal");
+    let stderr = ioctl_tiocgptpeer(&terminal, flags).expect("its other side");
+    let mut command = Command::new(binary());
+    command.args(arguments).env("TERM", "xterm").stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
+    let mut child = command.spawn().expect("kipi starts");
+    // Its copy of the other side: the terminal ends when the child closes the last one.
+    drop(command);
+    let mut text = Vec::new();
+    // Ends with EIO when nobody has the other side open.
+    let _ = fs::File::from(terminal).read_to_end(&mut text);
+    assert!(child.wait().expect("a child can be waited for").success());
+    String::from_utf8_lossy(&text).into_owned()
+}
+
+#[test]
+fn progress_is_shown_on_a_terminal_only() {
+    let _turn = turn();
+    if hypervisor().is_none() {
+        return;
+    }
+    let shown = on_a_terminal(&[&QUICK[..], &["--rounds", "2000"]].concat());
+    assert!(shown.contains("blocks") && shown.contains("xapic all-but-self halt"), "{shown:?}");
+    assert_good(&quick(&["--rounds", "2000"]));
+}

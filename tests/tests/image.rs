@@ -1,0 +1,279 @@
+//! The guest image as it was built: what the loader, a KVM that emulates, and the interrupt path rely on.
+
+use guest_stub::abi::{self, ImageHeader};
+use iced_x86::{
+    Code, Decoder, DecoderOptions, FlowControl, Instruction, InstructionInfoFactory, Mnemonic, Register, UsedRegister,
+};
+use kipi::guest::EMBEDDED;
+use object::elf;
+use object::read::elf::{ElfFile64, FileHeader, ProgramHeader};
+use object::{LittleEndian, Object, ObjectSection, ObjectSymbol, SectionKind};
+use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::mem::offset_of;
+
+/// Instructions from the first of the interrupt entry to the CALL of the worker, that one included, on the shortest
+/// way: the gate is open when the target arrives. The worker's own are not counted.
+///
+/// Raise it only for a reason: each of them delays every target, and a KVM that emulates CPL0 takes 200 ns and more for
+/// it.
+const ENTRY_TO_WORKER: usize = 32;
+
+fn image() -> ElfFile64<'static, LittleEndian> {
+    ElfFile64::parse(EMBEDDED).expect("the image is an ELF file")
+}
+
+/// A loaded segment.
+struct Segment {
+    start: u64,
+    end: u64,
+    writable: bool,
+    executable: bool,
+}
+
+fn segments() -> Vec<Segment> {
+    let image = image();
+    let loads = image.elf_program_headers().iter().filter(|header| header.p_type(LittleEndian) == elf::PT_LOAD);
+    loads
+        .map(|header| {
+            let (start, flags) = (header.p_vaddr(LittleEndian), header.p_flags(LittleEndian));
+            Segment {
+                start,
+                end: start + header.p_memsz(LittleEndian),
+                writable: flags & elf::PF_W == elf::PF_W,
+                executable: flags & elf::PF_X == elf::PF_X,
+            }
+        })
+        .collect()
+}
+
+fn symbols() -> BTreeMap<String, u64> {
+    let image = image();
+    let named = image.symbols().filter_map(|symbol| Some((symbol.name().ok()?.to_owned(), symbol.address())));
+    named.collect()
+}
+
+fn symbol(name: &str) -> u64 {
+    *symbols().get(name).unwrap_or_else(|| panic!("the image has no symbol {name}"))
+}
+
+fn section(name: &str) -> (u64, &'static [u8]) {
+    let image = image();
+    let section = image.section_by_name(name).unwrap_or_else(|| panic!("the image has no section {name}"));
+    (section.address(), section.data().expect("the section is in the file"))
+}
+
+fn decode(bytes: &[u8], address: u64, bits: u32) -> Vec<Instruction> {
+    Decoder::with_ip(bits, bytes, address, DecoderOptions::NONE).into_iter().collect()
+}
+
+#[test]
+fn it_is_a_static_executable_for_fixed_addresses() {
+    let image = image();
+    let header = image.elf_header();
+    assert_eq!(header.e_type(LittleEndian), elf::ET_EXEC);
+    assert_eq!(header.e_machine(LittleEndian), elf::EM_X86_64);
+    for kind in [elf::PT_DYNAMIC, elf::PT_INTERP, elf::PT_TLS] {
+        let found = image.elf_program_headers().iter().any(|header| header.p_type(LittleEndian) == kind);
+        assert!(!found, "a program header of type {kind}");
+    }
+    for table in image.elf_section_table().iter() {
+        let kind = table.sh_type.get(LittleEndian);
+        assert!(![elf::SHT_REL, elf::SHT_RELA, elf::SHT_DYNAMIC].contains(&kind), "a section of type {kind}");
+    }
+    assert!(image.dynamic_relocations().is_none_or(|mut relocations| relocations.next().is_none()));
+}
+
+#[test]
+fn every_segment_lies_where_the_abi_says() {
+    let segments = segments();
+    let rooms = [
+        (abi::TRAMPOLINE, abi::TRAMPOLINE + abi::PAGE),
+        (abi::IMAGE, abi::IMAGE_END),
+        (abi::USER_TEXT, abi::USER_TEXT + abi::PAGE),
+    ];
+    for &Segment { start, end, .. } in &segments {
+        let fits = rooms.iter().any(|&(from, to)| (from..to).contains(&start) && end <= to);
+        assert!(fits, "{start:#x} to {end:#x} belongs to nobody");
+    }
+    for (from, _) in rooms {
+        assert!(segments.iter().any(|segment| segment.start == from), "nothing is loaded at {from:#x}");
+    }
+    // Each segment's pages have their own permissions.
+    let mut pages: Vec<_> = segments.iter().map(|it| (it.start / abi::PAGE, it.end.div_ceil(abi::PAGE))).collect();
+    pages.sort_unstable();
+    assert!(pages.windows(2).all(|pair| pair[0].1 <= pair[1].0), "two segments share a page: {pages:x?}");
+}
+
+#[test]
+fn the_link_script_has_the_abis_addresses() {
+    let script = include_str!("../../guest-stub/layout.ld");
+    let constant = |name: &str| {
+        let line = script.lines().find(|line| line.split_whitespace().next() == Some(name));
+        let value = line.and_then(|line| line.split("0x").nth(1)).and_then(|value| value.strip_suffix(';'));
+        let value = value.unwrap_or_else(|| panic!("{name} is not in the link script"));
+        u64::from_str_radix(value, 16).expect("a hexadecimal number")
+    };
+    assert_eq!(constant("TRAMPOLINE"), abi::TRAMPOLINE);
+    assert_eq!(constant("IMAGE"), abi::IMAGE);
+    assert_eq!(constant("IMAGE_END"), abi::IMAGE_END);
+    assert_eq!(constant("USER_TEXT"), abi::USER_TEXT);
+}
+
+#[test]
+fn nothing_is_both_writable_and_executable() {
+    for segment in segments() {
+        assert!(!(segment.writable && segment.executable), "the segment at {:#x}", segment.start);
+    }
+    assert_eq!(segments().iter().filter(|it| it.executable).count(), 3, "trampoline, text and user text");
+    assert_eq!(segments().iter().filter(|it| it.writable).count(), 1, "data");
+}
+
+#[test]
+fn the_header_tells_the_abi_version_and_the_segments() {
+    let offset = kipi_tests::file_offset(EMBEDDED, abi::IMAGE);
+    let word = |field: usize| {
+        let bytes = &EMBEDDED[offset + field..][..8];
+        u64::from_le_bytes(bytes.try_into().expect("eight bytes"))
+    };
+    assert_eq!(word(offset_of!(ImageHeader, magic)), abi::MAGIC);
+    assert_eq!(word(offset_of!(ImageHeader, abi_version)), u64::from(abi::ABI_VERSION), "and `reserved` is zero");
+    let (text, data) = (word(offset_of!(ImageHeader, text_start)), word(offset_of!(ImageHeader, data_start)));
+    let end = word(offset_of!(ImageHeader, data_end));
+    for segment in segments().iter().filter(|segment| (abi::IMAGE..abi::IMAGE_END).contains(&segment.start)) {
+        let range = match (segment.executable, segment.writable) {
+            (true, _) => text..data,
+            (_, true) => data..end,
+            _ => abi::IMAGE..text,
+        };
+        let Segment { start, end, .. } = *segment;
+        assert!(range.contains(&start) && end <= range.end, "{start:#x} to {end:#x} in {range:#x?}");
+    }
+}
+
+/// The image's code by section, the trampoline's in the two modes that it runs in. What is neither, its GDT, begins at
+/// `trampoline_gdt`.
+fn code() -> Vec<Instruction> {
+    let image = image();
+    let names: Vec<&str> = image
+        .sections()
+        .filter(|section| section.kind() == SectionKind::Text)
+        .map(|section| section.name().expect("sections have names"))
+        .collect();
+    assert!([".trampoline", ".text", ".user_text"].iter().all(|name| names.contains(name)), "{names:?}");
+    let mut code = Vec::new();
+    for name in names {
+        let (address, bytes) = section(name);
+        if name == ".trampoline" {
+            let part = |from: u64, to: u64| {
+                let index = |at: u64| usize::try_from(at - address).expect("within the section");
+                &bytes[index(from)..index(to)]
+            };
+            let (long, gdt) = (symbol("trampoline_long"), symbol("trampoline_gdt"));
+            code.extend(decode(part(address, long), address, 16));
+            // The padding before the GDT is never reached.
+            code.extend(decode(part(long, gdt), long, 64).into_iter().take_while(|it| !it.is_invalid()));
+        } else {
+            code.extend(decode(bytes, address, 64));
+        }
+    }
+    code
+}
+
+fn is_vector(register: Register) -> bool {
+    register.is_vector_register() || register.is_mm() || register.is_st() || register.is_k() || register.is_tmm()
+}
+
+/// Interrupts save no vector registers, and a KVM that emulates CPL0 does not know the instructions.
+#[test]
+fn no_instruction_touches_a_vector_or_floating_point_register() {
+    let mut info = InstructionInfoFactory::new();
+    let code = code();
+    assert!(code.len() > 1000, "only {} instructions were found", code.len());
+    for instruction in &code {
+        let ip = instruction.ip();
+        assert!(!instruction.is_invalid(), "{ip:#x} does not decode: data among the code?");
+        let vectors: Vec<Register> = info
+            .info(instruction)
+            .used_registers()
+            .iter()
+            .map(UsedRegister::register)
+            .filter(|&it| is_vector(it))
+            .collect();
+        assert!(vectors.is_empty(), "{ip:#x} {instruction} uses {vectors:?}");
+    }
+}
+
+#[test]
+fn the_symbols_that_diagnoses_and_tests_rely_on_are_there() {
+    let (text, bytes) = section(".text");
+    for name in ["_start", "ipi_entry", "ipi_worker_call", "halt_resume"] {
+        let address = symbol(name);
+        assert!((text..text + bytes.len() as u64).contains(&address), "{name} at {address:#x} is not in the text");
+    }
+}
+
+/// A place on the way from the interrupt entry: next instruction, return addresses, and whether CR8 has been written.
+type Place = (u64, Vec<u64>, bool);
+
+/// The shortest way from `from` to the instruction at `to`, that one included.
+///
+/// IRQL has to be raised on it. Without that, the way of an interrupt with nothing to do would count, which comes back
+/// without a worker.
+fn shortest_way(from: u64, to: u64) -> Option<usize> {
+    const DEEPEST: usize = 16;
+    let (text, bytes) = section(".text");
+    let fetch = |ip: u64| {
+        let offset = usize::try_from(ip.checked_sub(text)?).ok()?;
+        Some(Decoder::with_ip(64, bytes.get(offset..)?, ip, DecoderOptions::NONE).decode())
+    };
+    let mut seen: HashSet<Place> = HashSet::new();
+    let mut queue = VecDeque::from([((from, Vec::new(), false), 1)]);
+    while let Some((place, count)) = queue.pop_front() {
+        if !seen.insert(place.clone()) {
+            continue;
+        }
+        let (ip, mut stack, mut raised) = place;
+        if ip == to && raised {
+            return Some(count);
+        }
+        let instruction = fetch(ip).unwrap_or_else(|| panic!("the way leaves the text at {ip:#x}"));
+        raised |= instruction.code() == Code::Mov_cr_r64 && instruction.op0_register() == Register::CR8;
+        let (next, target) = (instruction.next_ip(), instruction.near_branch_target());
+        let mut go = |ip: u64, stack: Vec<u64>| queue.push_back(((ip, stack, raised), count + 1));
+        match instruction.flow_control() {
+            FlowControl::Next => go(next, stack),
+            FlowControl::UnconditionalBranch => go(target, stack),
+            FlowControl::ConditionalBranch => {
+                go(target, stack.clone());
+                go(next, stack);
+            }
+            FlowControl::Call if stack.len() < DEEPEST => {
+                stack.push(next);
+                go(target, stack);
+            }
+            // Without a caller it is the IRETQ that ends the interrupt.
+            FlowControl::Return => {
+                if let Some(caller) = stack.pop() {
+                    go(caller, stack);
+                }
+            }
+            // An indirect one cannot be followed, and #UD leads nowhere.
+            _ => {}
+        }
+    }
+    None
+}
+
+#[test]
+fn few_instructions_lie_between_interrupt_and_worker() {
+    let call = symbol("ipi_worker_call");
+    let (text, bytes) = section(".text");
+    let offset = usize::try_from(call - text).expect("a symbol of the text");
+    let instruction = Decoder::with_ip(64, &bytes[offset..], call, DecoderOptions::NONE).decode();
+    assert_eq!(instruction.mnemonic(), Mnemonic::Call, "{instruction}");
+    let count = shortest_way(symbol("ipi_entry"), call).expect("a way from the interrupt to the worker");
+    println!("{count} instructions from interrupt entry to worker");
+    // Nine registers to save and a stamp to take: a shorter way would have been followed wrongly.
+    assert!(count > 20, "{count} instructions cannot be all");
+    assert!(count <= ENTRY_TO_WORKER, "{count} instructions from interrupt entry to worker, {ENTRY_TO_WORKER} allowed");
+}

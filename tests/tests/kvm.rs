@@ -1,0 +1,266 @@
+//! Broadcast calls on real vCPUs: everybody takes part, once, in the right order, whatever the route.
+
+use guest_stub::abi::{Destination, RING_SAMPLES, Route, TargetState, Worker};
+use kipi::clock;
+use kipi::machine::{BlockSpec, Limits, Machine};
+use kipi::samples::{Block, ExitSource, Round};
+use kipi::vm::Hypervisor;
+use kipi_tests::{HANG, hypervisor, machine, turn};
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+static NEVER: AtomicBool = AtomicBool::new(false);
+
+/// A call by interrupt to halted targets, with a worker that is empty.
+const CALL: BlockSpec = BlockSpec {
+    route: Route::X2Apic,
+    destination: Destination::AllButSelf,
+    target_state: TargetState::Halt,
+    worker: Worker::Stamp,
+    argument: 7,
+    observe: false,
+    warmup: 0,
+    rounds: 4,
+};
+
+/// Boots on the CPUs that there are; the deadline only guards against a hang.
+fn boot(hypervisor: &Hypervisor, vcpus: usize) -> Machine<'static> {
+    // One vCPU waits for nobody: what it waits for would never come.
+    let deadline = if vcpus == 1 { HANG / 60 } else { HANG / 4 };
+    // Long enough for a target to get from readiness into HLT.
+    let limits = Limits { deadline, settle: Duration::from_micros(100) };
+    Machine::boot(hypervisor, &machine(vcpus), limits, &NEVER).unwrap_or_else(|error| panic!("{vcpus} vCPUs: {error}"))
+}
+
+/// A block in which at least one round counts. A host that is busy elsewhere may keep a target from its HLT, which makes
+/// a whole block of `halt` rounds worthless: then another is run.
+fn run(machine: &mut Machine<'_>, spec: &BlockSpec) -> Block {
+    const TRIES: usize = 50;
+    for _ in 0..TRIES {
+        let block = machine.run_block(spec).unwrap_or_else(|error| panic!("{spec:?}: {error}"));
+        assert!(block.integrity.is_clean(), "{spec:?}: {:?}", block.integrity);
+        assert_eq!(block.exit_rounds, (spec.warmup + spec.rounds) as u64, "{spec:?}");
+        assert_eq!(block.rounds.len() as u64 + block.not_in_state, spec.rounds as u64, "{spec:?}");
+        // Nothing takes a target out of a loop.
+        assert!(block.not_in_state == 0 || spec.target_state == TargetState::Halt, "{spec:?}: {}", block.not_in_state);
+        let generations: Vec<u32> = block.rounds.iter().map(|round| round.generation).collect();
+        assert!(generations.is_sorted_by(|a, b| a < b), "{spec:?}: {generations:?}");
+        if !block.rounds.is_empty() {
+            return block;
+        }
+    }
+    panic!("{spec:?}: in {TRIES} blocks, no round found every target halted");
+}
+
+/// The clock error between any two vCPUs.
+fn clock_error(machine: &mut Machine<'_>) -> u64 {
+    let partners = 1..machine.vcpus();
+    let exchange = |partner| {
+        let made = machine.exchange_clocks(partner, Duration::from_millis(200)).expect("an exchange of stamps");
+        clock::bound(&made).unwrap_or_else(|| panic!("no exchange of stamps with vCPU {partner}"))
+    };
+    clock::skew_error(partners.map(exchange).collect())
+}
+
+/// What causality demands of a round's stamps, where two clocks may differ by `error`.
+fn assert_causal(round: &Round, spec: &BlockSpec, vcpus: usize, error: u64) {
+    let context = || format!("{spec:?}, error {error}: {round:?}");
+    let before = |early: u64, late: u64| early <= late.saturating_add(error);
+    let indices: Vec<usize> = round.participants.iter().map(|each| each.vcpu).collect();
+    assert_eq!(indices, (0..vcpus).collect::<Vec<_>>(), "{}", context());
+    let initiator = &round.participants[0];
+    let own = [round.t0, round.t1, initiator.w, initiator.x, round.t2];
+    assert!(own.is_sorted() && own[0] > 0, "the initiator's own stamps: {}", context());
+    for each in &round.participants {
+        let interrupted = each.vcpu > 0 || (spec.destination == Destination::All && spec.route != Route::Memory);
+        assert_eq!(each.a.is_some(), interrupted && vcpus > 1, "vCPU {}: {}", each.vcpu, context());
+        if let Some(a) = each.a {
+            assert!(a <= each.w, "vCPU {} worked before it arrived: {}", each.vcpu, context());
+            assert!(before(round.t0, a), "vCPU {} arrived before the send: {}", each.vcpu, context());
+            for other in &round.participants {
+                assert!(before(a, other.w), "vCPU {} did not wait for {}: {}", other.vcpu, each.vcpu, context());
+            }
+        }
+        assert!(each.w <= each.x && before(each.x, round.t2), "vCPU {}: {}", each.vcpu, context());
+        assert_eq!(each.vmm.is_some(), spec.observe, "vCPU {}: {}", each.vcpu, context());
+        if let Some(vmm) = each.vmm {
+            assert!(before(each.w, vmm) && before(vmm, each.x), "vCPU {}'s exit: {}", each.vcpu, context());
+        }
+    }
+}
+
+/// KVM's own count says that the targets halted.
+fn assert_halted(block: &Block, spec: &BlockSpec, targets: u64) {
+    let halts = block.exits.get(&(ExitSource::Stats, "halt_exits".to_owned()));
+    match halts {
+        Some(halts) if spec.target_state == TargetState::Halt && spec.route != Route::Memory => {
+            let expected = block.exit_rounds * targets;
+            assert!(halts.targets >= expected, "{spec:?}: {} HLT exits instead of {expected}", halts.targets);
+        }
+        _ => {}
+    }
+}
+
+fn can_be(route: Route, destination: Destination, state: TargetState) -> bool {
+    route != Route::Memory || (destination != Destination::All && state == TargetState::Spin)
+}
+
+fn every_cell(vcpus: usize) {
+    let _turn = turn();
+    let Some(hypervisor) = hypervisor() else { return };
+    let mut machine = boot(&hypervisor, vcpus);
+    let offsets = &machine.vm().tsc().offsets;
+    let offset_error = offsets.iter().map(|offset| offset.error).max().expect("there is a vCPU");
+    let spread = offsets.iter().map(|offset| offset.cycles.abs_diff(offsets[0].cycles)).max().expect("there is a vCPU");
+    let error = clock_error(&mut machine) + spread + offset_error;
+    let mut cells = 0;
+    for &route in Route::ALL.iter().filter(|&&route| route != Route::X2Apic || hypervisor.offers_x2apic()) {
+        for &destination in Destination::ALL {
+            for &target_state in TargetState::ALL.iter().filter(|&&state| can_be(route, destination, state)) {
+                for observe in [false, true] {
+                    let spec = BlockSpec { route, destination, target_state, observe, warmup: 1, rounds: 6, ..CALL };
+                    let block = run(&mut machine, &spec);
+                    block.rounds.iter().for_each(|round| assert_causal(round, &spec, vcpus, error));
+                    assert_halted(&block, &spec, vcpus as u64 - 1);
+                    cells += 1;
+                }
+            }
+        }
+    }
+    // Nine for each interrupt, two by memory, each in two vantages.
+    assert_eq!(cells, if hypervisor.offers_x2apic() { 40 } else { 22 });
+}
+
+#[test]
+fn every_cell_of_two_vcpus() {
+    every_cell(2);
+}
+
+#[test]
+fn every_cell_of_three_vcpus() {
+    every_cell(3);
+}
+
+/// Starts `counts` of vCPUs by INIT and SIPI, and calls them all.
+fn boot_and_broadcast(counts: &[usize]) {
+    let _turn = turn();
+    let Some(hypervisor) = hypervisor().filter(|hypervisor| {
+        let offered = hypervisor.offers_x2apic();
+        if !offered {
+            eprintln!("SKIP: this KVM's CPUID offers guests no x2APIC mode");
+        }
+        offered
+    }) else {
+        return;
+    };
+    for &vcpus in counts {
+        if vcpus > hypervisor.max_vcpus() {
+            eprintln!("SKIP: {vcpus} vCPUs, this KVM allows {}", hypervisor.max_vcpus());
+            continue;
+        }
+        let mut machine = boot(&hypervisor, vcpus);
+        let block = run(&mut machine, &BlockSpec { rounds: 2, ..CALL });
+        for round in &block.rounds {
+            assert_eq!(round.participants.len(), vcpus);
+            assert_eq!(round.targets().count(), vcpus - 1);
+        }
+    }
+}
+
+#[test]
+fn few_vcpus_boot_and_answer() {
+    boot_and_broadcast(&[1, 2, 8, 64]);
+}
+
+/// 255 are the most that 8-bit APIC ids reach, 300 need wider ones.
+#[test]
+fn hundreds_of_vcpus_boot_and_answer() {
+    boot_and_broadcast(&[255, 300]);
+}
+
+#[test]
+fn one_machine_changes_between_apic_modes() {
+    let _turn = turn();
+    let Some(hypervisor) = hypervisor() else { return };
+    let mut machine = boot(&hypervisor, 3);
+    for destination in [Destination::Unicast, Destination::AllButSelf, Destination::All] {
+        for route in [Route::XApic, Route::X2Apic, Route::Memory, Route::X2Apic, Route::XApic, Route::Memory] {
+            let target_state = if route == Route::Memory { TargetState::Spin } else { TargetState::Halt };
+            if can_be(route, destination, target_state) && (route != Route::X2Apic || hypervisor.offers_x2apic()) {
+                run(&mut machine, &BlockSpec { route, destination, target_state, rounds: 2, ..CALL });
+            }
+        }
+    }
+}
+
+#[test]
+fn a_lonely_vcpu_works_and_sends_nothing() {
+    let _turn = turn();
+    let Some(hypervisor) = hypervisor() else { return };
+    let mut machine = boot(&hypervisor, 1);
+    for route in [Route::XApic, Route::Memory] {
+        for &destination in Destination::ALL.iter().filter(|&&it| can_be(route, it, TargetState::Spin)) {
+            let spec = BlockSpec { route, destination, target_state: TargetState::Spin, ..CALL };
+            let block = run(&mut machine, &spec);
+            block.rounds.iter().for_each(|round| assert_causal(round, &spec, 1, 0));
+            let injected = block.exits.get(&(ExitSource::Stats, "irq_injections".to_owned()));
+            assert_eq!(injected.map_or(0, |count| count.initiator), 0, "{spec:?}: it interrupted itself");
+        }
+    }
+}
+
+#[test]
+fn a_block_fills_the_sample_rings_to_the_last() {
+    let _turn = turn();
+    let Some(hypervisor) = hypervisor() else { return };
+    let mut machine = boot(&hypervisor, 2);
+    let spin = TargetState::Spin;
+    let spec = BlockSpec { route: Route::Memory, target_state: spin, rounds: RING_SAMPLES, observe: true, ..CALL };
+    let block = run(&mut machine, &spec);
+    assert_eq!(block.rounds.len(), RING_SAMPLES);
+    // Not one observed exit found its ring full.
+    assert!(block.rounds.iter().all(|round| round.participants.iter().all(|each| each.vmm.is_some())));
+    // The next block overwrites every sample of this one.
+    let next = run(&mut machine, &spec);
+    let last = block.rounds.last().map(|round| round.generation);
+    assert!(next.rounds.first().map(|round| round.generation) > last);
+}
+
+#[test]
+fn warm_up_is_run_and_thrown_away() {
+    let _turn = turn();
+    let Some(hypervisor) = hypervisor() else { return };
+    let mut machine = boot(&hypervisor, 2);
+    let spin = BlockSpec { route: Route::Memory, target_state: TargetState::Spin, ..CALL };
+    let first = run(&mut machine, &spin).rounds.last().map(|round| round.generation).expect("a round");
+    let warm = run(&mut machine, &BlockSpec { warmup: 5, rounds: 1, ..spin });
+    // Generations leave room for the gate's decision: they count in fours.
+    assert_eq!(warm.rounds[0].generation, first + 6 * 4);
+}
+
+#[test]
+fn the_spin_worker_lasts_as_long_as_it_is_told() {
+    let _turn = turn();
+    let Some(hypervisor) = hypervisor() else { return };
+    let mut machine = boot(&hypervisor, 2);
+    for argument in [10_000, 5_000_000] {
+        for observe in [false, true] {
+            let spec = BlockSpec { route: Route::XApic, worker: Worker::Spin, argument, observe, ..CALL };
+            for round in run(&mut machine, &spec).rounds {
+                let short = round.participants.iter().find(|each| each.x - each.w < argument);
+                assert!(short.is_none(), "{argument} cycles: {short:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn instruments_are_measured() {
+    let _turn = turn();
+    let Some(hypervisor) = hypervisor() else { return };
+    let calibration = boot(&hypervisor, 1).calibrate(50).expect("a calibration");
+    assert_eq!([calibration.stamp.len(), calibration.exit_leg.len(), calibration.exit_round_trip.len()], [50; 3]);
+    assert!(calibration.stamp.iter().all(|&cycles| cycles >= 0), "{:?}", calibration.stamp);
+    let (legs, trips) = (&calibration.exit_leg, &calibration.exit_round_trip);
+    assert!(legs.iter().zip(trips).all(|(leg, trip)| leg < trip), "{legs:?} {trips:?}");
+}

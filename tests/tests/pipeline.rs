@@ -1,0 +1,385 @@
+//! The way from samples to the document, on machines that are made up: known stamps have known metrics.
+
+use guest_stub::abi::{Destination, Route, TargetState, Worker};
+use kipi::config::{self, CellSpec, Config, Observe};
+use kipi::experiment::{self, Observer, Source};
+use kipi::machine::{BlockSpec, Calibration, Error};
+use kipi::report::csv::CsvWriter;
+use kipi::report::document::{self, Measurement};
+use kipi::report::json;
+use kipi::samples::{Block, ExitCount, ExitSource, Integrity, Participant, Round};
+use std::cell::RefCell;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// One cycle of this clock is one nanosecond.
+const KHZ: u64 = 1_000_000;
+/// What the made-up clocks are off by, in cycles.
+const CLOCK_ERROR: u64 = 35;
+
+/// What a made-up machine does in its `n`-th block, counted from 0; block 0 is the first call after the boot.
+type Behaviour<'a> = &'a dyn Fn(usize, &BlockSpec) -> Result<Block, Error>;
+
+/// Everything that was asked of the sources, in order.
+type Log = RefCell<Vec<(usize, BlockSpec)>>;
+
+struct Invented<'a> {
+    vcpus: usize,
+    khz: u64,
+    blocks: usize,
+    log: &'a Log,
+    behaviour: Behaviour<'a>,
+}
+
+impl Source for Invented<'_> {
+    fn run_block(&mut self, spec: &BlockSpec) -> Result<Block, Error> {
+        self.log.borrow_mut().push((self.vcpus, *spec));
+        self.blocks += 1;
+        (self.behaviour)(self.blocks - 1, spec)
+    }
+
+    fn calibrate(&mut self) -> Result<Calibration, Error> {
+        Ok(Calibration { stamp: vec![5, 6, 7], exit_leg: vec![100], exit_round_trip: vec![200, 300] })
+    }
+
+    fn tsc_khz(&self) -> u64 {
+        self.khz
+    }
+
+    fn clock_error(&mut self) -> Result<(u64, String), Error> {
+        Ok((CLOCK_ERROR, "made up".to_owned()))
+    }
+
+    fn boot_time(&self) -> Duration {
+        Duration::from_millis(3)
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        vec![format!("{} vCPUs are made up", self.vcpus)]
+    }
+}
+
+fn config() -> Config {
+    Config {
+        device: PathBuf::new(),
+        guest: None,
+        vcpus: vec![2],
+        routes: vec![Route::X2Apic],
+        destinations: vec![Destination::AllButSelf],
+        target_states: vec![TargetState::Spin, TargetState::Halt],
+        observe: vec![Observe::Guest],
+        rounds: 40,
+        warmup: 3,
+        worker: Worker::Spin,
+        argument: 100,
+        pin: vec![0, 1],
+        cpus: vec![0, 1],
+        deadline: None,
+        settle: Duration::ZERO,
+        halt_poll_ns: None,
+    }
+}
+
+/// What a run brought.
+struct Outcome {
+    document: Measurement,
+    error: Option<experiment::Error>,
+    log: Vec<(usize, BlockSpec)>,
+    progress: Vec<(usize, usize, CellSpec)>,
+    csv: String,
+}
+
+fn run(config: &Config, behaviour: Behaviour<'_>) -> Outcome {
+    let log = Log::default();
+    let mut progress = Vec::new();
+    let mut report = |done: usize, total: usize, cell: &CellSpec| progress.push((done, total, *cell));
+    let mut csv = CsvWriter::new(Vec::new()).expect("a vector takes everything");
+    let started = || Duration::from_millis(8);
+    let mut observer = Observer { progress: &mut report, csv: Some(&mut csv), started: Some(&started) };
+    let (cells, refused) = config::plan(config, true);
+    let boot = |vcpus| Ok(Invented { vcpus, khz: KHZ, blocks: 0, log: &log, behaviour });
+    let (document, error) = experiment::run(config, &cells, &refused, boot, &mut observer);
+    let csv = String::from_utf8(csv.finish().expect("a vector takes everything")).expect("text");
+    Outcome { document, error, log: log.into_inner(), progress, csv }
+}
+
+/// A round of two vCPUs that begins at `t0`: 50 to send, 400 to arrive, starts 30 apart, workers of 100 and of 120,
+/// 900 in all; the VMM's stamps are 200 and 260 after the starts.
+fn round(generation: u32, t0: u64) -> Round {
+    let participant = |vcpu, a, w: u64, length, exit| Participant {
+        vcpu,
+        a,
+        w: t0 + w,
+        x: t0 + w + length,
+        vmm: Some(t0 + w + exit),
+    };
+    let participants = vec![participant(0, None, 500, 100, 200), participant(1, Some(t0 + 400), 530, 120, 260)];
+    Round { generation, t0, t1: t0 + 50, t2: t0 + 900, participants }
+}
+
+fn block(rounds: Vec<Round>) -> Block {
+    Block { exit_rounds: rounds.len() as u64, rounds, ..Block::default() }
+}
+
+/// As many rounds as were asked for, all alike.
+fn alike(spec: &BlockSpec) -> Block {
+    block((0..spec.rounds as u64).zip(1..).map(|(number, generation)| round(4 * generation, 10_000 * number)).collect())
+}
+
+/// What a machine does on which nothing goes wrong.
+const WELL: Behaviour<'static> = &|_, spec| Ok(alike(spec));
+
+fn assert_valid(document: &Measurement) {
+    let mut bytes = Vec::new();
+    json::write(document, &mut bytes).expect("every number is finite");
+    kipi_tests::document(std::str::from_utf8(&bytes).expect("text"));
+}
+
+/// A metric whose values are all `value`.
+fn assert_constant(cell: &document::Cell, name: &str, unit: &str, n: u64, value: f64) {
+    let metric = cell.metrics.get(name).unwrap_or_else(|| panic!("no {name}"));
+    assert_eq!((metric.unit.as_str(), metric.n, metric.negative), (unit, n, 0), "{name}");
+    let all = [metric.min, metric.p50, metric.p90, metric.p99, metric.p999, metric.max];
+    assert!(all.iter().all(|it| (it - value).abs() < 1e-9), "{name}: {all:?} instead of {value}");
+}
+
+#[test]
+fn known_stamps_have_known_metrics() {
+    let outcome = run(&config(), WELL);
+    assert!(outcome.error.is_none());
+    assert_valid(&outcome.document);
+    assert_eq!(outcome.document.cells.len(), 2);
+    for cell in &outcome.document.cells {
+        for (name, value) in [
+            ("send_cost", 50.0),
+            ("delivery", 400.0),
+            ("start_skew", 30.0),
+            ("round_trip", 900.0),
+            ("vmm_start_skew", 90.0),
+            ("skew_gap", 60.0),
+        ] {
+            assert_constant(cell, name, "ns", 40, value);
+        }
+        // From 530 to 600, of workers of 110 on average.
+        assert_constant(cell, "overlap", "ratio", 40, 70.0 / 110.0);
+        let exits = &cell.metrics["observed_exit"];
+        assert_eq!((exits.n, exits.min, exits.max), (80, 200.0, 260.0));
+        for absent in ["arrival_skew", "skew_slope"] {
+            assert!(!cell.metrics.contains_key(absent), "one target has no {absent}");
+        }
+        assert_eq!((cell.rounds, cell.rounds_asked, cell.not_in_state), (40, 40, 0));
+        assert_eq!(cell.integrity, document::Integrity::default());
+        assert_eq!((cell.clock.tsc_khz, cell.clock.error_ns), (KHZ, 35.0));
+    }
+    let states: Vec<&str> = outcome.document.cells.iter().map(|cell| cell.target_state.as_str()).collect();
+    assert_eq!(states, ["spin", "halt"]);
+}
+
+#[test]
+fn the_clocks_frequency_turns_cycles_into_time() {
+    let (config, log) = (config(), Log::default());
+    let (cells, refused) = config::plan(&config, true);
+    let boot = |vcpus| Ok(Invented { vcpus, khz: 4 * KHZ, blocks: 0, log: &log, behaviour: WELL });
+    let mut observer = Observer::<Vec<u8>> { progress: &mut |_, _, _| {}, csv: None, started: None };
+    let (document, _) = experiment::run(&config, &cells, &refused, boot, &mut observer);
+    let cell = &document.cells[0];
+    assert_constant(cell, "round_trip", "ns", 40, 225.0);
+    assert_constant(cell, "overlap", "ratio", 40, 70.0 / 110.0);
+    assert!((cell.clock.error_ns - 8.75).abs() < 1e-9 && (document.instruments[0].stamp_ns.p50 - 1.5).abs() < 1e-9);
+    assert_eq!(document.instruments[0].first_broadcast_ns, None);
+}
+
+#[test]
+fn blocks_of_the_cells_alternate() {
+    let config = Config { rounds: 7, ..config() };
+    let outcome = run(&config, WELL);
+    let first = &outcome.log[0].1;
+    assert_eq!((first.rounds, first.warmup), (1, 0), "one call after the boot, which is not measured");
+    let states: Vec<TargetState> = outcome.log[1..].iter().map(|(_, spec)| spec.target_state).collect();
+    let sizes = config::blocks(config.rounds, config.warmup);
+    assert_eq!(states, [TargetState::Spin, TargetState::Halt].repeat(sizes.len()));
+    for (number, (vcpus, spec)) in outcome.log[1..].iter().enumerate() {
+        assert_eq!((*vcpus, spec.rounds, spec.warmup), (2, sizes[number / 2], 3));
+        assert_eq!((spec.worker, spec.argument, spec.observe), (Worker::Spin, 100, false));
+    }
+    let done: Vec<(usize, usize)> = outcome.progress.iter().map(|&(done, total, _)| (done, total)).collect();
+    assert_eq!(done, (0..states.len()).map(|done| (done, states.len())).collect::<Vec<_>>());
+    assert_eq!(outcome.progress[1].2.target_state, TargetState::Halt);
+}
+
+#[test]
+fn each_count_of_vcpus_has_its_machine_and_its_instruments() {
+    let both = vec![Observe::Guest, Observe::Exits];
+    let config =
+        Config { vcpus: vec![4, 2], rounds: 1, observe: both, cpus: vec![0, 1, 2, 3], pin: vec![], ..config() };
+    let outcome = run(&config, WELL);
+    let measured: Vec<(usize, bool)> = outcome.log[2..].iter().map(|(vcpus, spec)| (*vcpus, spec.observe)).collect();
+    assert_eq!(measured, [(4, false), (4, true), (4, false), (4, true), (2, false), (2, true), (2, false), (2, true)]);
+    let instruments = &outcome.document.instruments;
+    assert_eq!(instruments.iter().map(|it| it.vcpus).collect::<Vec<_>>(), [2, 4]);
+    for it in instruments {
+        assert_eq!((it.stamp_ns.n, it.stamp_ns.min, it.stamp_ns.p50, it.stamp_ns.max), (3, 5.0, 6.0, 7.0));
+        assert_eq!((it.exit_leg_ns.n, it.exit_leg_ns.max, it.exit_round_trip_ns.max), (1, 100.0, 300.0));
+        assert_eq!(it.clock.method, "made up");
+        assert!(it.boot_ns >= 3e6, "the boot and its first call: {}", it.boot_ns);
+    }
+    // Of the first machine alone: of the second, it would tell about the first as well.
+    let first: Vec<Option<f64>> = instruments.iter().map(|it| it.first_broadcast_ns).collect();
+    assert_eq!(first, [None, Some(8e6)]);
+    let made_up = ["2 vCPUs are made up", "4 vCPUs are made up"];
+    assert_eq!(outcome.document.warnings, made_up);
+    assert_valid(&outcome.document);
+}
+
+#[test]
+fn an_error_in_the_middle_leaves_what_was_measured() {
+    // The fourth block of the run is the second of the spinning cell.
+    let fails = |number, spec: &BlockSpec| {
+        if number == 3 { Err(Error::BadReport("made up".to_owned())) } else { Ok(alike(spec)) }
+    };
+    let outcome = run(&config(), &fails);
+    assert!(matches!(outcome.error, Some(experiment::Error::Machine(Error::BadReport(_)))));
+    let document = &outcome.document;
+    assert!(document.partial && document.error.as_deref().is_some_and(|error| error.contains("made up")));
+    let rounds: Vec<(u64, u64)> = document.cells.iter().map(|cell| (cell.rounds, cell.rounds_asked)).collect();
+    let block = config::blocks(40, 3)[0];
+    assert_eq!(rounds, [(block as u64, 40); 2], "one block each");
+    assert_eq!(outcome.csv.lines().count(), 1 + 2 * 2 * block, "two cells, two participants");
+    assert_valid(document);
+}
+
+#[test]
+fn an_error_in_the_first_block_leaves_the_other_cells_out() {
+    let fails = |number, spec: &BlockSpec| if number == 2 { Err(Error::Interrupted) } else { Ok(alike(spec)) };
+    let outcome = run(&config(), &fails);
+    assert!(matches!(outcome.error, Some(experiment::Error::Machine(Error::Interrupted))));
+    assert_eq!(outcome.document.cells.len(), 1, "the halted targets have no block");
+    assert_eq!((outcome.document.partial, outcome.document.error.as_deref()), (true, Some("interrupted")));
+    assert_valid(&outcome.document);
+}
+
+#[test]
+fn a_machine_that_does_not_come_up_leaves_an_empty_document() {
+    let outcome = run(&config(), &|_, _| Err(Error::BadReport("made up".to_owned())));
+    assert!(outcome.error.is_some() && outcome.document.partial);
+    assert!(outcome.document.cells.is_empty() && outcome.document.instruments.is_empty());
+    assert_valid(&outcome.document);
+}
+
+#[test]
+fn what_went_wrong_is_summed_over_the_blocks() {
+    let wrong = |number: usize, spec: &BlockSpec| {
+        let mut block = alike(spec);
+        // Rounds that do not count are none of the rounds that do.
+        block.rounds.pop();
+        block.not_in_state = 1;
+        block.integrity = Integrity { lost: 1, duplicate: 2, late: 3, timed_out: number as u64 };
+        Ok(block)
+    };
+    let only_spin = vec![TargetState::Spin];
+    let outcome = run(&Config { target_states: only_spin, ..config() }, &wrong);
+    assert!(outcome.error.is_none(), "what a call did wrong does not end the run");
+    let cell = &outcome.document.cells[0];
+    // The first call after the boot is number 0, and counts nowhere.
+    let n = config::blocks(40, 3).len() as u64;
+    let expected = document::Integrity { lost: n, duplicate: 2 * n, late: 3 * n, timed_out: (1..=n).sum() };
+    assert_eq!((cell.integrity, cell.rounds, cell.not_in_state), (expected, 40 - n, n));
+    let (warnings, text) = (&outcome.document.warnings, format!("{n} rounds of x2apic all-but-self spin, 2 vCPUs"));
+    assert!(warnings.iter().any(|it| it.contains(&text)), "{warnings:?}");
+    assert_valid(&outcome.document);
+}
+
+#[test]
+fn exits_are_told_by_call_and_target() {
+    let exits = |_, spec: &BlockSpec| {
+        let mut block = alike(spec);
+        let calls = (spec.rounds + spec.warmup) as u64;
+        block.exit_rounds = calls;
+        let count = |initiator, targets| ExitCount { initiator, targets };
+        block.exits.insert((ExitSource::Stats, "halt_exits".to_owned()), count(0, calls * 6));
+        block.exits.insert((ExitSource::Vmm, "observe".to_owned()), count(calls, calls * 3));
+        block.exits.insert((ExitSource::Vmm, "mmio".to_owned()), count(0, 0));
+        Ok(block)
+    };
+    let outcome = run(&Config { vcpus: vec![4], ..config() }, &exits);
+    let found: Vec<(&str, &str, f64, f64)> = outcome.document.cells[0]
+        .exits
+        .iter()
+        .map(|it| (it.source.as_str(), it.reason.as_str(), it.initiator, it.per_target))
+        .collect();
+    assert_eq!(found, [("stats", "halt_exits", 0.0, 2.0), ("vmm", "observe", 1.0, 1.0)]);
+}
+
+#[test]
+fn more_vcpus_than_cpus_are_warned_of() {
+    let warnings = |config: &Config| run(config, WELL).document.warnings;
+    let shares = |warnings: &[String], text: &str| warnings.iter().any(|warning| warning.contains(text));
+    let enough = warnings(&config());
+    assert!(!shares(&enough, "share"), "{enough:?}");
+    let pinned = warnings(&Config { pin: vec![1, 1], ..config() });
+    assert!(shares(&pinned, "2 vCPUs share 1 CPUs"), "{pinned:?}");
+    let free = warnings(&Config { pin: vec![], vcpus: vec![2, 8], ..config() });
+    assert!(shares(&free, "8 vCPUs share 2 CPUs"), "{free:?}");
+}
+
+#[test]
+fn what_cannot_be_measured_is_in_the_document_with_its_reason() {
+    let config = Config { routes: vec![Route::X2Apic, Route::Memory], ..config() };
+    let document = run(&config, WELL).document;
+    assert_eq!(document.cells.len(), 3);
+    let [skipped] = &document.skipped[..] else { panic!("{:?}", document.skipped) };
+    assert_eq!((skipped.route.as_str(), skipped.target_state.as_str(), skipped.vcpus), ("memory", "halt", 2));
+    assert_eq!(skipped.reason, "a halted processor polls nothing");
+    assert_eq!(
+        (document.config.routes.as_slice(), document.config.rounds),
+        (&["x2apic", "memory"].map(str::to_owned)[..], 40)
+    );
+    assert_eq!((document.config.worker.as_str(), document.config.argument), ("spin", 100));
+    assert_valid(&document);
+}
+
+#[test]
+fn raw_samples_are_those_of_the_rounds_that_count() {
+    let outcome = run(&Config { rounds: 2, ..config() }, WELL);
+    let lines: Vec<&str> = outcome.csv.lines().skip(1).collect();
+    let expected = |state: &str, block: u32| {
+        let cell = format!("x2apic,all-but-self,{state},2,guest,{block},0,4");
+        [
+            format!("{cell},0,initiator,0,50,900,,500,600,700,1000000"),
+            format!("{cell},1,target,,,,400,530,650,790,1000000"),
+        ]
+    };
+    let blocks = [("spin", 0), ("halt", 0), ("spin", 1), ("halt", 1)];
+    assert_eq!(lines, blocks.map(|(state, block)| expected(state, block)).concat());
+}
+
+/// Takes the header, and then nothing more.
+struct Full(usize);
+
+impl Write for Full {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 += bytes.len();
+        if self.0 > 10_000 { Err(io::ErrorKind::StorageFull.into()) } else { Ok(bytes.len()) }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn samples_that_cannot_be_written_end_the_run_with_what_was_measured() {
+    let config = Config { rounds: 1000, ..config() };
+    let (cells, refused) = config::plan(&config, true);
+    let log = Log::default();
+    let mut csv = CsvWriter::new(Full(0)).expect("room for the header");
+    let mut observer = Observer { progress: &mut |_, _, _| {}, csv: Some(&mut csv), started: None };
+    let boot = |vcpus| Ok(Invented { vcpus, khz: KHZ, blocks: 0, log: &log, behaviour: WELL });
+    let (document, error) = experiment::run(&config, &cells, &refused, boot, &mut observer);
+    let Some(experiment::Error::Csv(error)) = error else { panic!("{error:?}") };
+    assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+    assert!(document.partial && log.borrow().len() < 41, "it went on without its samples");
+    assert!(!document.cells.is_empty(), "what was measured is lost");
+    assert_valid(&document);
+}
