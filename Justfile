@@ -1,0 +1,32 @@
+# List the recipes
+default:
+    @just --list --unsorted
+
+# Measure: boot a guest, broadcast, print the table; options follow, as in: just run measure --vcpus 8
+run *OPTIONS:
+    cargo run --release -- {{ OPTIONS }}
+
+# Run the tests of the whole workspace; a part of a name runs those that contain it
+test *FILTER:
+    cargo test {{ FILTER }}
+
+# Look at the code quickly, without running it: formatting, then clippy with warnings denied
+check:
+    cargo fmt --all --check
+    cargo clippy --workspace --all-targets --locked -- -D warnings
+
+# Measure kipi itself: process start to first broadcast, memory, round trip, rounds per second; --quick for a short look
+bench *OPTIONS:
+    cargo bench --package kipi --bench end_to_end -- {{ OPTIONS }}
+
+# Write the JSON Schemas in resources/ anew, after a change to the documents' types
+bless:
+    KIPI_BLESS=1 cargo test --package kipi --lib schema
+
+# Check licences, duplicates and sources of the dependencies (needs cargo-deny)
+deny:
+    cargo deny --locked check licenses bans sources
+
+# Run everything that a commit must pass
+ci:
+    .ci/run
