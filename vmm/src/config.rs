@@ -1,5 +1,6 @@
 //! What a measurement is to be, checked once; nothing behind this knows about the command line.
 
+use crate::arch::XAPIC_VCPUS;
 use guest_stub::abi::{self, Destination, Route, TargetState, Worker};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -171,7 +172,6 @@ pub fn plan(config: &Config, offers_x2apic: bool) -> (Vec<CellSpec>, Vec<Refused
 }
 
 fn refuse(cell: &CellSpec, offers_x2apic: bool) -> Option<(&'static str, bool)> {
-    const XAPIC_VCPUS: usize = 255;
     match (cell.route, cell.destination, cell.target_state) {
         (Route::Memory, _, TargetState::Halt) => Some(("a halted processor polls nothing", false)),
         (Route::Memory, _, TargetState::User) => Some(("the memory route's targets poll at CPL0", false)),

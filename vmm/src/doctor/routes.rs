@@ -2,10 +2,8 @@
 
 use super::kvm::{Capability, Error, Offer};
 use super::{RouteVerdict, Verdict};
+use crate::arch::XAPIC_VCPUS;
 use guest_stub::abi::Route;
-
-/// vCPUs that APIC ids of eight bits can tell apart: 255 is the broadcast address.
-const VCPUS_WITH_BYTE_IDS: usize = 255;
 
 /// KVM_CAP_X2APIC_API's flags: APIC ids of 32 bits, and 255 as an id like any other.
 const X2APIC_API_WHOLE: i32 = 0b11;
@@ -57,16 +55,13 @@ fn shortfall(route: Route, offer: &Offer, vcpus: usize) -> Option<String> {
         return Some(format!("{vcpus} vCPUs are more than the {most} that can be had here"));
     }
     match route {
-        Route::XApic if vcpus > VCPUS_WITH_BYTE_IDS => {
-            Some(format!("xAPIC ids end at 254: {VCPUS_WITH_BYTE_IDS} vCPUs at most, not {vcpus}"))
+        Route::XApic if vcpus > XAPIC_VCPUS => {
+            Some(format!("xAPIC ids end at 254: {XAPIC_VCPUS} vCPUs at most, not {vcpus}"))
         }
         Route::X2Apic
-            if vcpus > VCPUS_WITH_BYTE_IDS
-                && offer.value(Capability::X2APIC_API) & X2APIC_API_WHOLE != X2APIC_API_WHOLE =>
+            if vcpus > XAPIC_VCPUS && offer.value(Capability::X2APIC_API) & X2APIC_API_WHOLE != X2APIC_API_WHOLE =>
         {
-            Some(format!(
-                "APIC ids above 254 need KVM_CAP_X2APIC_API: {VCPUS_WITH_BYTE_IDS} vCPUs at most, not {vcpus}"
-            ))
+            Some(format!("APIC ids above 254 need KVM_CAP_X2APIC_API: {XAPIC_VCPUS} vCPUs at most, not {vcpus}"))
         }
         Route::XApic | Route::X2Apic | Route::Memory => None,
     }

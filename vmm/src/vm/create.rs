@@ -1,7 +1,7 @@
 //! The parts of a virtual machine before it runs: local APICs, memory with the guest in it, and vCPUs.
 
 use super::{Error, Hypervisor, TscFacts, VmConfig, kvm_error};
-use crate::arch::{cpuid, paging, regs};
+use crate::arch::{XAPIC_VCPUS, cpuid, paging, regs};
 use crate::clock;
 use crate::guest;
 use guest_stub::abi::{self, PAGE_TABLES};
@@ -14,9 +14,6 @@ use std::io;
 use std::time::Duration;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
 
-/// 255 is the xAPIC's broadcast address.
-const LAST_XAPIC_ID: usize = 254;
-
 /// The local APICs in the kernel, and nothing else where that can be had: kipi has no use for a PIC or an I/O APIC.
 pub(super) fn create_irqchip(fd: &VmFd, vcpus: usize) -> Result<(), Error> {
     const IO_APIC_PINS: u64 = 24;
@@ -24,7 +21,7 @@ pub(super) fn create_irqchip(fd: &VmFd, vcpus: usize) -> Result<(), Error> {
     if !fd.check_extension(Cap::SplitIrqchip) || fd.enable_cap(&split).is_err() {
         fd.create_irq_chip().map_err(kvm_error("KVM_CREATE_IRQCHIP"))?;
     }
-    if vcpus > LAST_XAPIC_ID + 1 {
+    if vcpus > XAPIC_VCPUS {
         let flags = KVM_X2APIC_API_USE_32BIT_IDS | KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK;
         let wide = kvm_enable_cap { cap: KVM_CAP_X2APIC_API, args: [flags.into(), 0, 0, 0], ..Default::default() };
         fd.enable_cap(&wide).map_err(|_| Error::NoWideApicIds(vcpus))?;
