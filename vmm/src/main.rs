@@ -13,6 +13,7 @@ use kipi::report::{doctor, json, output, text};
 use kipi::source::{self, MachineSource};
 use kipi::vm::{Hypervisor, VmConfig};
 use kipi::{guest, host};
+use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -92,8 +93,8 @@ fn measure(options: &cli::Measure, start: Instant, before: Duration) -> Result<u
     let config = options.to_config(allowed_cpus()).map_err(|error| Failure::new(status::BAD_INPUT, error))?;
     let (json, csv) = open_outputs(options).map_err(|error| Failure::new(status::BAD_INPUT, error))?;
     let image = match &config.guest {
-        Some(path) => guest::read(path).map_err(|error| Failure::new(status::BAD_INPUT, error))?,
-        None => guest::EMBEDDED.to_vec(),
+        Some(path) => Cow::Owned(guest::read(path).map_err(|error| Failure::new(status::BAD_INPUT, error))?),
+        None => Cow::Borrowed(guest::EMBEDDED),
     };
     let hypervisor = Hypervisor::open(&config.device).map_err(|error| Failure::new(status_of_vm(&error), error))?;
     let (cells, refused) = config::plan(&config, hypervisor.offers_x2apic());

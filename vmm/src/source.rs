@@ -66,12 +66,11 @@ impl Source for MachineSource<'_> {
         const TIME: Duration = Duration::from_millis(50);
         let offsets = &self.machine.vm().tsc().offsets;
         let cycles = || offsets.iter().map(|offset| offset.cycles);
-        let equal = cycles().min() == cycles().max();
         let exact = offsets.iter().all(|offset| offset.method == clock::Method::Attribute);
         let spread = cycles().max().unwrap_or(0).abs_diff(cycles().min().unwrap_or(0));
-        let offsets = match (exact, equal) {
-            (true, true) => "all vCPUs have one TSC offset (KVM_VCPU_TSC_OFFSET)".to_owned(),
-            (true, false) => format!("TSC offsets differ by {spread} cycles (KVM_VCPU_TSC_OFFSET)"),
+        let offsets = match (exact, spread) {
+            (true, 0) => "all vCPUs have one TSC offset (KVM_VCPU_TSC_OFFSET)".to_owned(),
+            (true, _) => format!("TSC offsets differ by {spread} cycles (KVM_VCPU_TSC_OFFSET)"),
             (false, _) => "TSC offsets estimated by reading IA32_TSC between two host stamps".to_owned(),
         };
         let mut bounds = Vec::new();
