@@ -56,9 +56,14 @@ pub(crate) fn end_of_interrupt(private: &Private) {
     }
 }
 
-/// Brings this processor's APIC into the given mode and enables it. Nothing may be pending: from x2APIC to xAPIC
-/// leads through the disabled state, which forgets everything (SDM Vol. 3A 12.12.5).
+/// Brings this processor's APIC into the given mode and enables it. From x2APIC to xAPIC leads through the disabled
+/// state, which forgets everything that is pending (SDM Vol. 3A 12.12.5): nothing may be that is still needed.
+///
+/// Interrupts are on afterwards. They wait while the mode and this processor's word for it differ: a handler in between
+/// would end its interrupt in the wrong mode, and the vector's class would stay in service for ever.
 pub(crate) fn set_mode(private: &Private, x2apic: bool) {
+    // SAFETY: the stack is untouched, and IF is set again below.
+    unsafe { asm!("cli", options(nostack)) };
     let base = msr::read(IA32_APIC_BASE);
     let in_x2apic = base & X2APIC_ENABLE != 0;
     if x2apic && !in_x2apic {
@@ -74,4 +79,6 @@ pub(crate) fn set_mode(private: &Private, x2apic: bool) {
     } else {
         xapic::write(SPURIOUS_INTERRUPT_VECTOR, spurious);
     }
+    // SAFETY: the tables are loaded on every processor that has a `Private`.
+    unsafe { asm!("sti", options(nostack)) };
 }
