@@ -58,7 +58,26 @@ pub(crate) unsafe fn initialise(index: usize) -> &'static Private {
         (&raw mut (*private).user).write((base + area::USER) as *mut UserPage);
         (&raw mut (*private).ring).write((base + area::RING) as *mut Sample);
         (&raw mut (*private).index).write(index);
+        touch_stacks(index);
         &*private
+    }
+}
+
+/// Touches the pages of the stacks that interrupts, faults and NMIs enter on, and of the user page. A first touch by
+/// the delivery of an interrupt would be an exit within a round; and an emulated processor may lose the place of a
+/// guest that it cannot deliver an interrupt to (QEMU's SVM does).
+fn touch_stacks(index: usize) {
+    let stacks = [
+        area::IPI_STACK..area::PRIVATE,
+        area::FAULT_STACK..area::FAULT_STACK_TOP,
+        area::NMI_STACK..area::NMI_STACK_TOP,
+        area::USER..area::USER + abi::PAGE,
+    ];
+    for page in stacks.into_iter().flat_map(|stack| stack.step_by(abi::PAGE as usize)) {
+        let word = (abi::vcpu_area(index) + page) as *mut u64;
+        // SAFETY: the area is this processor's and mapped; no interrupt has been enabled yet, so that nothing else
+        // writes between the two accesses, and what is there stays.
+        unsafe { word.write_volatile(word.read_volatile()) };
     }
 }
 
