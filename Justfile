@@ -10,6 +10,15 @@ run *OPTIONS:
 test *FILTER:
     cargo test {{ FILTER }}
 
+# Run kipi on an emulated KVM host, QEMU's AMD or (--host intel) Bochs' Intel: just emulated-host measure --vcpus 2
+[positional-arguments]
+emulated-host *OPTIONS:
+    @tests/emulated-host/run "$@"
+
+# Run the tests that need a real KVM on this machine's and on the emulated hosts, and print one table
+hosts:
+    tests/emulated-host/hosts
+
 # Look at the code quickly, without running it: formatting, then clippy with warnings denied
 check:
     cargo fmt --all --check

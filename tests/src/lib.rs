@@ -20,13 +20,14 @@ pub const HANG: Duration = Duration::from_mins(5);
 /// The KVM device.
 pub const DEVICE: &str = "/dev/kvm";
 
-/// The `kipi` binary, built with the profile of these tests.
+/// The `kipi` binary: the one that `KIPI_TEST_BINARY` names, where tests run without cargo; else built with the profile
+/// of these tests.
 ///
 /// # Panics
 /// If it cannot be built.
 pub fn binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    BINARY.get_or_init(build)
+    BINARY.get_or_init(|| std::env::var_os("KIPI_TEST_BINARY").map_or_else(build, PathBuf::from))
 }
 
 /// Cargo tells integration tests of another package neither where the binary is nor builds it for them.

@@ -1,0 +1,105 @@
+# What the emulated host boots: a kernel, and an initramfs of busybox, KVM's modules, the program and its files.
+
+# kipi, built for this machine; cargo says where it is.
+build_kipi() {
+    local message
+    # Its own output appears as it comes: a first build takes a while.
+    message=$(cd "$root" && cargo build --release --locked --bin kipi --message-format=json-render-diagnostics) ||
+        fail "kipi does not build: cargo's complaint is above"
+    program=$(printf '%s\n' "$message" | sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | tail -n1)
+    [ -x "$program" ] || fail "cargo built kipi, and did not say where it is"
+}
+
+# The part that does not change from run to run, made once: busybox, `init`, the modules.
+prepare_archive() {
+    kernel=$(echo "$folder"/kernel/boot/vmlinuz-*)
+    [ -r "$kernel" ] || fail "$folder/kernel has no kernel: delete $folder and start again"
+    base=$folder/base-$host.cpio
+    [ ! "$base" -nt "$here/init" ] || [ ! "$base" -nt "$folder/kernel.unpacked" ] || [ ! "$base" -nt "$here/$host.sh" ] || return 0
+    local stage=$run/base name module
+    mkdir -p "$stage"/{bin,modules,proc,sys,dev,tmp,run,root,etc} || fail "$stage cannot be made: is the disk full?"
+    cp "$tree/bin/busybox" "$stage/bin/" || fail "busybox is not in $tree: delete $folder and start again"
+    install -m 755 "$here/init" "$stage/init"
+    echo 'root:x:0:0:root:/root:/bin/sh' >"$stage/etc/passwd"
+    # A module that is not there is built into the kernel.
+    for name in $host_modules; do
+        module=$(find "$folder/kernel/lib/modules" -name "$name.ko*")
+        case $module in
+        '') continue ;;
+        *.ko) cp "$module" "$stage/modules/" ;;
+        *.ko.xz) xz -dc "$module" >"$stage/modules/$name.ko" ;;
+        *.ko.zst) zstd -qdc "$module" >"$stage/modules/$name.ko" ;;
+        esac || fail "$module cannot be unpacked into $stage"
+        echo "$name" >>"$stage/modules/order"
+    done
+    pack "$stage" "$base.$$"
+    mv "$base.$$" "$base"
+}
+
+# Packs the folder $1 as the initramfs $2.
+pack() {
+    (cd "$1" && find . | "$tree/bin/busybox" cpio --quiet -o -H newc -F "$2" 2>"$run/cpio.log") ||
+        fail "$2 cannot be written: $(df -h "$folder" | awk 'END { print $4 }') are left on the disk"
+}
+
+# Quotes $1 for a POSIX shell.
+quote() {
+    printf "'%s'" "${1//\'/\'\\\'\'}"
+}
+
+# Copies the file $1 into the folder $2 under its own path.
+take_along() {
+    mkdir -p "$2${1%/*}" && cp -L "$1" "$2$1" || fail "$1 cannot be copied into $2: is the disk full?"
+}
+
+# The path that the argument $1 could name, absolute; nothing if it is an option.
+path_of() {
+    local path=$1
+    case $path in
+    --*=*) path=${path#*=} ;;
+    -*) return 0 ;;
+    esac
+    case $path in
+    '') return 0 ;;
+    /*) printf '%s' "$path" ;;
+    *) printf '%s' "$PWD/$path" ;;
+    esac
+}
+
+# The archive of this run, for the program's arguments $@.
+make_archive() {
+    local stage=$run/stage argument path library
+    mkdir -p "$stage/job" "$stage$PWD" || fail "$stage cannot be made: is the disk full?"
+    cp "$program" "$stage/job/${program##*/}" || fail "$program cannot be copied into $stage: is the disk full?"
+    for path in "${takes[@]}"; do take_along "$(realpath "$path")" "$stage"; done
+    # "not a dynamic executable" is an answer, too.
+    for library in $(ldd "$program" "${takes[@]}" 2>/dev/null | grep -o '[[:blank:]]/[^ ]*' | sort -u || true); do
+        take_along "$library" "$stage"
+    done
+    for argument; do
+        path=$(path_of "$argument")
+        [ -n "$path" ] || continue
+        # Where the folder is missing, it is missing there, too: the program says so.
+        [ ! -d "${path%/*}" ] || mkdir -p "$stage${path%/*}"
+        [ ! -f "$path" ] || take_along "$path" "$stage"
+        printf '%s\n' "$path"
+    done >"$stage/job/paths"
+    {
+        printf 'cd %s || exit 1\n' "$(quote "$PWD")"
+        for argument in RUST_BACKTRACE NO_COLOR; do
+            [ -z "${!argument-}" ] || printf 'export %s=%s\n' "$argument" "$(quote "${!argument}")"
+        done
+        for argument in "${environment[@]}"; do
+            printf 'export %s=%s\n' "${argument%%=*}" "$(quote "${argument#*=}")"
+        done
+        printf 'exec %s' "$(quote "/job/${program##*/}")"
+        for argument; do printf ' %s' "$(quote "$argument")"; done
+        printf '\n'
+    } >"$stage/job/command"
+    pack "$stage" "$run/job.cpio"
+    archive=$run/archive
+    cat "$base" "$run/job.cpio" >"$archive" || fail "$archive cannot be written: is the disk full?"
+    rm -rf "$stage" "$run/job.cpio"
+    # Mitigations of what an emulator does not have would only slow it down; a panic ends the run.
+    parameters="console=ttyS0,115200 quiet panic=-1 mitigations=off nokaslr $host_parameters $append"
+}

@@ -1,0 +1,163 @@
+# The emulated Intel host: Bochs, whose processor has VMX with EPT, unrestricted guests and virtual NMIs.
+
+host_memory=512 host_boot_limit=420 host_time_limit=3600 host_silence=120
+host_name='kvm_intel on Bochs'
+host_modules='irqbypass kvm kvm-intel'
+# What a second of the emulated host is: as many instructions of each CPU. It lasts seconds outside when all CPUs
+# are busy, and next to nothing when all are idle.
+readonly instructions_per_second=100000000
+# - tsc_early_khz: the TSC counts instructions, and the kernel cannot find out how fast: its time would run far off.
+# - tsc=reliable: it is the same on all CPUs, without a check.
+# - maxcpus: KVM patches the kernel when it loads, and each patch interrupts all CPUs. That takes ten times as long with
+#   two; init wakes the others afterwards.
+# - cryptomgr.notests, initcall_blacklist, rodata: seconds each, spent on checks of the kernel's cryptography, of its
+#   certificates and of its page tables.
+host_parameters="tsc_early_khz=$((instructions_per_second / 1000)) tsc=reliable maxcpus=1 cryptomgr.notests"
+host_parameters+=' initcall_blacklist=load_system_certificate_list rodata=off'
+
+# The file or folder $1 of a package, which is unpacked or installed.
+part() {
+    if [ -e "$tree/$1" ]; then printf '%s' "$tree/$1"; else printf '/%s' "$1"; fi
+}
+
+readonly bochs_libraries=usr/lib/x86_64-linux-gnu
+
+host_packages() {
+    local each
+    for each in usr/bin/bochs-bin "$bochs_libraries/bochs/plugins/libbx_term_gui.so" usr/bin/xorriso \
+        usr/share/bochs/BIOS-bochs-latest usr/share/vgabios/vgabios.bin usr/lib/ISOLINUX/isolinux.bin \
+        usr/lib/syslinux/modules/bios/ldlinux.c32; do
+        [ ! -e "$(part "$each")" ] || continue
+        # bochs alone would bring the display that has most dependencies.
+        take bochs fetch_with_dependencies bochs bochs-term bochs bochsbios vgabios isolinux syslinux-common xorriso
+        [ -e "$(part "$each")" ] || fail "$each is in none of the packages fetched: delete $folder and start again"
+    done
+}
+
+# The number of $2 bytes at offset $3 of the file $1.
+number() {
+    od -An -v -j "$3" -N "$2" -t "u$2" "$1" | tr -d ' '
+}
+
+# The number $2 as $1 bytes, lowest first, escaped for printf.
+bytes() {
+    local each
+    for ((each = 0; each < $1; each++)); do printf '\\x%02x' $(($2 >> 8 * each & 255)); done
+}
+
+# Writes the bytes $3, escaped for printf, at offset $2 of the file $1.
+put() {
+    # shellcheck disable=SC2059 # the bytes are the format
+    printf "$3" | dd of="$1" bs=1 seek="$2" conv=notrunc status=none
+}
+
+# Puts at $2 the kernel $1 with its code as it lies in memory, instead of compressed: to unpack itself takes the kernel
+# two minutes in Bochs, and everything else until KVM is loaded less than one. The image keeps the kernel's own start in
+# real mode. That calls, in protected mode and with esi to be kept, what is put in the place of the unpacking code: it
+# turns on long mode, and jumps to where that would jump. Fails if the kernel is not as expected.
+unpack_kernel() {
+    local packed=$1 result=$2 plain=$run/vmlinux code=$run/code
+    local start offset length preferred base unpacker segment i to size
+    [ "$(number "$packed" 4 $((0x202)))" = $((0x53726448)) ] || return 1 # "HdrS"
+    start=$((($(number "$packed" 1 $((0x1f1))) + 1) * 512))
+    offset=$((start + $(number "$packed" 4 $((0x248)))))
+    length=$(number "$packed" 4 $((0x24c)))
+    preferred=$(number "$packed" 8 $((0x258)))
+    case $(number "$packed" 4 $offset) in
+    $((0x587a37fd))) unpacker='xz -dc --single-stream' ;;
+    $((0xfd2fb528))) unpacker='zstd -dc' ;;
+    *) return 1 ;;
+    esac
+    # The size of the unpacked kernel follows it, and is part of the length.
+    head -c $((offset + length - 4)) "$packed" | tail -c +$((offset + 1)) | $unpacker >"$plain" 2>/dev/null || return 1
+    [ "$(number "$plain" 4 0)" = $((0x464c457f)) ] || return 1 # "\x7fELF"
+    [ "$(number "$plain" 8 24)" = "$preferred" ] || return 1   # its entry
+    # Where isolinux loads every kernel; the code's place comes later.
+    base=$((0x100000))
+    : >"$code"
+    for ((i = 0; i < $(number "$plain" 2 56); i++)); do
+        segment=$(($(number "$plain" 8 32) + 56 * i))
+        [ "$(number "$plain" 4 $segment)" = 1 ] || continue # PT_LOAD
+        offset=$(number "$plain" 8 $((segment + 8)))
+        to=$(($(number "$plain" 8 $((segment + 24))) - base))
+        length=$(number "$plain" 8 $((segment + 32)))
+        [ $((offset % 4096 + to % 4096)) = 0 ] && [ $to -ge $((0x3000)) ] || return 1
+        dd if="$plain" of="$code" bs=4096 skip=$((offset / 4096)) seek=$((to / 4096)) \
+            count=$(((length + 4095) / 4096)) conv=notrunc,sparse status=none || return 1
+    done
+    # Zeros at the end need not be loaded: memory is zero.
+    size=$(stat -c %s "$code")
+    while cmp -s -n 1048576 -i $((size - 1048576)):0 "$code" /dev/zero; do size=$((size - 1048576)); done
+    truncate -s "$size" "$code"
+    # lgdt [base + 0x80]
+    # mov eax, base + 0x1000; mov cr3, eax; mov eax, cr4; or al, PAE; mov cr4, eax
+    # mov ecx, EFER; rdmsr; or ah, LME; wrmsr; mov eax, cr0; or eax, PG; mov cr0, eax; jmp 0x10:preferred
+    put "$code" 0 "\x0f\x01\x15$(bytes 4 $((base + 0x80)))" &&
+        put "$code" 7 "\xb8$(bytes 4 $((base + 0x1000)))\x0f\x22\xd8\x0f\x20\xe0\x0c\x20\x0f\x22\xe0" &&
+        put "$code" 23 '\xb9\x80\x00\x00\xc0\x0f\x32\x80\xcc\x01\x0f\x30' &&
+        put "$code" 35 "\x0f\x20\xc0\x0d\x00\x00\x00\x80\x0f\x22\xc0\xea$(bytes 4 "$preferred")\x10\x00" &&
+        # The GDT: its limit and base, then 0x10, 64-bit code, and 0x18, data.
+        put "$code" $((0x80)) "\x1f\x00$(bytes 4 $((base + 0xa0)))" &&
+        put "$code" $((0xb0)) "$(bytes 8 $((0x00af9b000000ffff)))$(bytes 8 $((0x00cf93000000ffff)))" &&
+        # Page tables: four pages of 1 GiB, each at its physical address.
+        put "$code" $((0x1000)) "$(bytes 8 $((base + 0x2003)))" || return 1
+    for i in 0 1 2 3; do
+        put "$code" $((0x2000 + 8 * i)) "$(bytes 8 $(((i << 30) + 0x83)))" || return 1
+    done
+    head -c "$start" "$packed" | cat - "$code" >"$result.$$" &&
+        # Its size in units of 16 bytes, and that it cannot be elsewhere.
+        put "$result.$$" $((0x1f4)) "$(bytes 4 $((size / 16)))" && put "$result.$$" $((0x234)) '\0' &&
+        mv "$result.$$" "$result" && rm "$plain" "$code"
+}
+
+# Makes the disc that is booted.
+make_disc() {
+    local boot=$run/boot image=$folder/kernel/unpacked
+    mkdir "$boot" || fail "$boot cannot be made: is the disk full?"
+    # Any other kernel boots, too, only slowly.
+    [ "$image" -nt "$here/intel.sh" ] || unpack_kernel "$kernel" "$image" || image=$kernel
+    ln "$image" "$boot/kernel" 2>/dev/null || cp "$image" "$boot/kernel" ||
+        fail "$image cannot be copied into $boot: is the disk full?"
+    mv "$archive" "$boot/archive"
+    cp "$(part usr/lib/ISOLINUX/isolinux.bin)" "$(part usr/lib/syslinux/modules/bios/ldlinux.c32)" "$boot"
+    printf 'DEFAULT host\nLABEL host\nKERNEL /kernel\nINITRD /archive\nAPPEND %s\n' "$parameters" >"$boot/isolinux.cfg"
+    LD_LIBRARY_PATH=$tree/$bochs_libraries "$(part usr/bin/xorriso)" -as mkisofs -quiet -o "$run/disc" -b isolinux.bin \
+        -c boot.cat -no-emul-boot -boot-load-size 4 -boot-info-table "$boot" 2>"$run/xorriso.log" ||
+        fail "xorriso cannot write $run/disc: $(tail -n1 "$run/xorriso.log")"
+    rm -r "$boot"
+}
+
+start_host() {
+    make_disc
+    # quantum is how many instructions a CPU runs before the next has its turn. MSRs that the processor lacks are only
+    # tried.
+    cat >"$run/bochsrc" <<END_OF_FILE
+display_library: term
+log: /dev/null
+romimage: file="$(part usr/share/bochs/BIOS-bochs-latest)", options=fastboot
+vgaromimage: file="$(part usr/share/vgabios/vgabios.bin)"
+megs: $memory
+cpu: model=corei7_skylake_x, count=$cpus:1:1, quantum=16, ips=$instructions_per_second, reset_on_triple_fault=0, ignore_bad_msrs=1
+clock: sync=none, time0=utc
+ata0: enabled=1, ioaddr1=0x1f0, ioaddr2=0x3f0, irq=14
+ata0-master: type=cdrom, path="$run/disc", status=inserted
+boot: cdrom
+com1: enabled=1, mode=file, dev="$run/console"
+com2: enabled=1, mode=file, dev="$run/output"
+com3: enabled=1, mode=file, dev="$run/error"
+com4: enabled=1, mode=file, dev="$run/report"
+panic: action=fatal
+error: action=ignore
+info: action=ignore
+debug: action=ignore
+END_OF_FILE
+    # Its debugger waits for the order to continue.
+    echo c >"$run/bochsrc.orders"
+    # The text display needs neither X nor a port of the network. A terminal need only be named: what is drawn is thrown
+    # away. Bochs itself is what is started, and what is killed.
+    # shellcheck disable=SC2016 # the inner shell's
+    launch env TERM=vt100 BXSHARE="$(part usr/share/bochs)" LD_LIBRARY_PATH="$tree/$bochs_libraries" \
+        LTDL_LIBRARY_PATH="$tree/$bochs_libraries/bochs/plugins:/$bochs_libraries/bochs/plugins" \
+        sh -c 'exec "$@" </dev/null >/dev/null' sh "$(part usr/bin/bochs-bin)" \
+        -q -f "$run/bochsrc" -rc "$run/bochsrc.orders"
+}

@@ -1,0 +1,110 @@
+# Debian's packages, fetched and checked by apt-get and unpacked into an ignored folder: nothing is installed, so that
+# root is not needed, and nothing on the machine changes.
+
+# Packages, caches and logs. KIPI_HOST_FOLDER moves them elsewhere.
+folder=${KIPI_HOST_FOLDER:-$root/.host}
+# Where packages are unpacked, in their own layout.
+readonly tree=$folder/tree
+
+open_folder() {
+    mkdir -p "$folder/runs" "$tree" || fail "$folder cannot be written: set KIPI_HOST_FOLDER to a folder that can"
+    # What earlier runs left behind when they failed, unless they still run.
+    local each
+    for each in "$folder"/runs/*; do
+        [ ! -d "$each" ] || kill -0 "${each##*/}" 2>/dev/null || rm -rf "$each"
+    done
+    run=$folder/runs/$$
+    mkdir "$run" || fail "$run cannot be made: is the disk full?"
+    trap 'tidy' EXIT
+    trap 'interrupt' INT
+    trap 'terminate' TERM HUP
+}
+
+# apt-get with lists and archives of its own: needs no root, and finds packages where /var/lib/apt/lists is empty.
+private_apt() {
+    mkdir -p "$folder/apt/lists/partial" "$folder/apt/archives/partial"
+    apt-get -q -o Dir::State::lists="$folder/apt/lists" -o Dir::Cache="$folder/apt" \
+        -o Dir::Cache::archives="$folder/apt/archives" -o Debug::NoLocking=1 -o APT::Sandbox::User= \
+        -o APT::Install-Recommends=0 -o APT::Get::Assume-Yes=1 "$@" >"$run/apt.log" 2>&1
+}
+
+# Fails with what apt-get complained of.
+apt_failed() {
+    local complaint
+    complaint=$(grep -m1 '^E:' "$run/apt.log" || tail -n1 "$run/apt.log")
+    fail "apt-get could not fetch $1: ${complaint:-it said nothing}"
+}
+
+# Unpacks $@, archives of packages.
+unpack() {
+    local archive
+    for archive; do
+        dpkg-deb -x "$archive" "$tree" 2>"$run/dpkg.log" ||
+            fail "$archive cannot be unpacked into $tree: $(tail -n1 "$run/dpkg.log")"
+    done
+}
+
+# Fetches and unpacks the packages $2..., for the part $1 of the emulated host: with all that they depend on and this
+# machine has not installed.
+fetch_with_dependencies() {
+    local part=$1
+    shift
+    rm -rf "$folder/apt/archives"
+    private_apt --download-only install "$@" || apt_failed "$*"
+    unpack "$folder"/apt/archives/*.deb
+    touch "$folder/$part.unpacked"
+}
+
+# Fetches and unpacks the packages $2... themselves, installed or not.
+fetch_alone() {
+    local part=$1
+    shift
+    rm -rf "$folder/apt/archives"
+    mkdir -p "$folder/apt/archives"
+    (cd "$folder/apt/archives" && private_apt download "$@") || apt_failed "$*"
+    unpack "$folder"/apt/archives/*.deb
+    touch "$folder/$part.unpacked"
+}
+
+# The stock kernel, of which only the image and the modules of KVM are unpacked.
+fetch_kernel() {
+    local name archive
+    rm -rf "$folder/apt/archives" "$folder/kernel"
+    mkdir -p "$folder/apt/archives" "$folder/kernel"
+    name=$(private_apt_show_kernel)
+    [ -n "$name" ] || fail "linux-image-amd64 is in none of this machine's package sources: add Debian's to them"
+    (cd "$folder/apt/archives" && private_apt download "$name") || apt_failed "$name"
+    archive=$(echo "$folder"/apt/archives/*.deb)
+    dpkg-deb --fsys-tarfile "$archive" | tar -x -C "$folder/kernel" --wildcards './boot/vmlinuz-*' \
+        './lib/modules/*/kernel/arch/x86/kvm/*' '*/irqbypass.ko*' '*/ccp.ko*' ||
+        fail "$archive cannot be unpacked into $folder/kernel: is the disk full?"
+    echo "$name" >"$folder/kernel.unpacked"
+}
+
+# The kernel package that the metapackage stands for.
+private_apt_show_kernel() {
+    apt-cache -o Dir::State::lists="$folder/apt/lists" -o Dir::Cache="$folder/apt" show --no-all-versions \
+        linux-image-amd64 2>/dev/null | sed -n 's/^Depends: *\(linux-image-[^ ,]*\).*/\1/p'
+}
+
+take_packages() {
+    exec 8>"$folder/lock"
+    flock 8
+    local updated=''
+    # $1...: a part, and how it is fetched. Once is enough.
+    take() {
+        [ ! -e "$folder/$1.unpacked" ] || return 0
+        command -v apt-get >/dev/null ||
+            fail "apt-get is missing: it fetches the emulated host's parts; use a Debian, or a container of it"
+        if [ -z "$updated" ]; then
+            say "fetching packages into $folder (once)"
+            private_apt update || apt_failed "the lists of packages"
+            updated=yes
+        fi
+        "${@:2}"
+    }
+    take kernel fetch_kernel
+    take busybox fetch_alone busybox busybox-static
+    host_packages
+    flock -u 8
+}

@@ -1,0 +1,172 @@
+# A run's life: the emulator's start, what comes out of it, its end.
+
+# Starts the emulator $@ in the background, in its own session, so that Ctrl-C does not reach it; it dies with this
+# process.
+launch() {
+    mkfifo "$run/orders"
+    : >"$run/console" >"$run/output" >"$run/error" >"$run/report" || fail "$run cannot be written: is the disk full?"
+    # Held open for both ways: neither side waits for the other.
+    exec 7<>"$run/orders"
+    setpriv --pdeathsig KILL setsid "$@" <"$run/orders" >>"$run/report" 2>"$run/emulator.log" 7>&- 8>&- &
+    emulator=$!
+}
+
+emulator='' streams=() status=''
+
+end_emulator() {
+    [ -n "$emulator" ] || return 0
+    kill -KILL "$emulator" 2>/dev/null || true
+    wait "$emulator" 2>/dev/null || true
+    emulator=''
+    # They end by themselves when the emulator has, with what was written last.
+    [ ${#streams[@]} -eq 0 ] || wait "${streams[@]}" 2>/dev/null || true
+    streams=()
+}
+
+tidy() {
+    local code=$?
+    end_emulator
+    case $code in
+    "$STATUS_UNKNOWN" | "$STATUS_BROKEN") ;;
+    *) rm -rf "$run" ;;
+    esac
+}
+
+terminate() {
+    trap - EXIT
+    end_emulator
+    rm -rf "$run"
+    exit 130
+}
+
+# The program inside is told, and its last words are waited for; told again, everything ends at once.
+interrupt() {
+    # Bochs' serial ports have no input from a file.
+    if [ "$(stage)" != running ] || [ -n "${interrupted-}" ] || [ "$host" != amd ]; then
+        say "interrupted $(progress); nothing more is brought back"
+        terminate
+    fi
+    interrupted=yes
+    say "interrupted: waiting for what was measured (once more to end at once)"
+    echo interrupt >&7
+}
+
+# The stage that was reached last; nothing before init runs.
+stage() {
+    sed -n 's/^stage //p; /^ended/q' "$run/report" 2>/dev/null | tail -n1
+}
+
+# How far it got, for messages.
+progress() {
+    case $(stage) in
+    '')
+        if [ -s "$run/console" ]; then echo "while the kernel booted"; else echo "before the kernel said anything"; fi
+        ;;
+    running) echo "while ${program##*/} ran" ;;
+    *) echo "while KVM was loaded" ;;
+    esac
+}
+
+# The last words of the console, as one line.
+last_words() {
+    tail -c 2000 "$run/console" | tr -d '\r' | grep -a '[^ ]' | tail -n1 || true
+}
+
+# Waits until everything has come out, or nothing more will; the program's status is then in $status.
+watch_host() {
+    local name fields line size seen heard=0
+    for name in output error; do
+        tail -c +1 -f -s 0.1 --pid="$emulator" "$run/$name" &
+        streams+=($!)
+    done
+    # In the order of output and error.
+    SECONDS=0
+    while :; do
+        # The line counts once it is complete: it comes byte by byte.
+        line=$(sed -n '/^ended /{p;q}' "$run/report" && echo .)
+        case $line in
+        *$'\n.') line=${line%$'\n.'} && break ;;
+        esac
+        if ! kill -0 "$emulator" 2>/dev/null; then emulator_ended; fi
+        if grep -aq 'Kernel panic' "$run/console"; then panicked; fi
+        if grep -aq 'BUG: soft lockup' "$run/console"; then stuck "a CPU of it is stuck"; fi
+        size=$(stat -c %s "$run/report")
+        [ "$size" = "${seen-}" ] || heard=$SECONDS seen=$size
+        [ "$(stage)" != running ] || [ $((SECONDS - heard)) -lt "$host_silence" ] || stuck "no sign of life for $host_silence s"
+        [ $SECONDS -lt "$time_limit" ] || limit "--time-limit $time_limit"
+        [ $SECONDS -lt "$boot_limit" ] || [ "$(stage)" = running ] || limit "--boot-limit $boot_limit"
+        sleep 0.1
+    done
+    read -ra fields <<<"$line"
+    status=${fields[1]} files_size=${fields[4]}
+    arrived output "${fields[2]}"
+    arrived error "${fields[3]}"
+    # The archive follows the line.
+    arrived report $((${#line} + 1 + $(grep -abm1 '^ended ' "$run/report" | cut -d: -f1) + files_size))
+    end_emulator
+}
+
+# Keeps the log $1 where the next run does not delete it, and says where.
+log() {
+    local kept=$folder/$host-$1.log
+    cp "$run/$1" "$kept" 2>/dev/null && printf 'its console is in %s' "$kept"
+}
+
+# The emulated machine itself broke down: that says nothing about the program, and trying again may help.
+broken() {
+    say "$1"
+    exit "$STATUS_BROKEN"
+}
+
+stuck() {
+    broken "the emulated machine got stuck $(progress): $1; $(log console)"
+}
+
+limit() {
+    say "$1 reached $(progress), after $SECONDS s; the console's last words: $(last_words); $(log console)"
+    exit "$STATUS_BROKEN"
+}
+
+# The kernel of the emulated machine gave up.
+panicked() {
+    broken "the kernel panicked $(progress): $(grep -am1 'Kernel panic' "$run/console" | tr -d '\r'); $(log console)"
+}
+
+emulator_ended() {
+    local code=0
+    wait "$emulator" || code=$?
+    emulator=''
+    # A panic ends the machine, too.
+    if grep -aq 'Kernel panic' "$run/console"; then panicked; fi
+    broken "${host_name##* on } ended with status $code $(progress): $(grep -a '[a-z]' "$run/emulator.log" | tail -n1 | tr -d '\r') $(last_words); $(log console)"
+}
+
+# Waits until the file $1 of this run has $2 bytes: serial ports lag behind.
+arrived() {
+    local waited=0 size
+    while :; do
+        size=$(stat -c %s "$run/$1")
+        [ "$size" -lt "$2" ] || return 0
+        # Each byte is emulated. Only a standstill is an end.
+        if [ "$size" = "${last_size-}" ]; then waited=$((waited + 1)); else waited=0; fi
+        last_size=$size
+        [ $waited -lt 100 ] || fail "$size bytes of $2 came out of the $1 port: is the disk full? $(df -h "$run" | awk 'END { print $4 }') are left"
+        sleep 0.1
+    done
+}
+
+# Copies what the program wrote to where it would have written it.
+bring_files() {
+    [ "$files_size" -gt 0 ] || return 0
+    local files=$run/files path
+    mkdir -p "$files"
+    tail -c "$files_size" "$run/report" | gzip -d |
+        (cd "$files" && "$tree/bin/busybox" cpio -i -d) 2>"$run/cpio.log" ||
+        fail "the files that ${program##*/} wrote cannot be unpacked: $(tail -n1 "$run/cpio.log")"
+    while read -r path; do
+        cp "$files$path" "$path" 2>"$run/cp.log" || {
+            say "$path cannot be written ($(sed 's/.*: //;q' "$run/cp.log")): it is in $files"
+            exit "$STATUS_UNKNOWN"
+        }
+    done < <(cd "$files" && find . -type f | cut -c2-)
+}
