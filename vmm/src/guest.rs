@@ -102,6 +102,9 @@ fn check(header: ImageHeader) -> Result<ImageHeader, Error> {
     Ok(header)
 }
 
+/// How far a symbol without a size is believed to reach: labels of assembler code, which is short.
+const UNSIZED: u64 = 0x1000;
+
 /// Names an address of the image as `function+offset`, if its symbols tell.
 pub fn symbolise(image: &[u8], address: u64) -> Option<String> {
     let file = object::File::parse(image).ok()?;
@@ -110,6 +113,7 @@ pub fn symbolise(image: &[u8], address: u64) -> Option<String> {
         .filter(|symbol| matches!(symbol.kind(), SymbolKind::Text | SymbolKind::Unknown | SymbolKind::Label))
         .filter(|symbol| symbol.address() != 0 && symbol.address() <= address)
         .filter(|symbol| symbol.name().is_ok_and(|name| !name.is_empty()))
+        .filter(|symbol| address - symbol.address() < symbol.size().max(UNSIZED))
         .max_by_key(|symbol| (symbol.address(), symbol.size()))?;
     let name = rustc_demangle::demangle(symbol.name().ok()?);
     // The alternate form leaves the hash out.
@@ -145,6 +149,14 @@ mod tests {
         let other = ImageHeader { abi_version: abi::ABI_VERSION + 1, ..GOOD };
         let error = check(other).unwrap_err().to_string();
         assert!(error.contains(&format!("ABI version {}", abi::ABI_VERSION + 1)), "{error}");
+    }
+
+    #[test]
+    fn addresses_outside_the_image_have_no_name() {
+        // Where a reset processor starts, and where the host's kernel may lie.
+        for address in [0xFFF0, 0xFFFF_FFFF_C035_120C, u64::MAX] {
+            assert_eq!(symbolise(EMBEDDED, address), None, "{address:#x}");
+        }
     }
 
     #[test]
