@@ -15,7 +15,8 @@ prepare_archive() {
     kernel=$(echo "$folder"/kernel/boot/vmlinuz-*)
     [ -r "$kernel" ] || fail "$folder/kernel has no kernel: delete $folder and start again"
     base=$folder/base-$host.cpio
-    [ ! "$base" -nt "$here/init" ] || [ ! "$base" -nt "$folder/kernel.unpacked" ] || [ ! "$base" -nt "$here/$host.sh" ] || return 0
+    [ ! "$base" -nt "$here/init" ] || [ ! "$base" -nt "$folder/kernel.unpacked" ] ||
+        [ ! "$base" -nt "$here/$host.sh" ] || return 0
     local stage=$run/base name module
     mkdir -p "$stage"/{bin,modules,proc,sys,dev,tmp,run,root,etc} || fail "$stage cannot be made: is the disk full?"
     cp "$tree/bin/busybox" "$stage/bin/" || fail "busybox is not in $tree: delete $folder and start again"

@@ -23,7 +23,7 @@ fail() {
 
 # Commands that come with every Debian, but for the last two.
 need_tools() {
-    local tool
+    local tool missing
     for tool in tar gzip flock setsid setpriv tail df ldd dpkg-deb cargo; do
         [ "$tool" != cargo ] || [ -z "$program" ] || continue
         case $tool in

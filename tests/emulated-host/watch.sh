@@ -79,7 +79,6 @@ watch_host() {
         tail -c +1 -f -s 0.1 --pid="$emulator" "$run/$name" &
         streams+=($!)
     done
-    # In the order of output and error.
     SECONDS=0
     while :; do
         # The line counts once it is complete: it comes byte by byte.
@@ -123,8 +122,7 @@ stuck() {
 }
 
 limit() {
-    say "$1 reached $(progress), after $SECONDS s; the console's last words: $(last_words); $(log console)"
-    exit "$STATUS_BROKEN"
+    broken "$1 reached $(progress), after $SECONDS s; the console's last words: $(last_words); $(log console)"
 }
 
 # The kernel of the emulated machine gave up.
