@@ -213,12 +213,13 @@ fn run_block(private: &'static Private, processors: usize, block: &Block) -> Rep
     } else {
         not_ready(processors, 0)
     };
+    if report.status != Status::Done as u32 {
+        // The others stay where they are: the VMM looks at them there.
+        return report;
+    }
     match dismiss(private, processors, activity, deadline) {
         Ok(()) => count_idle_entries(processors, report),
-        Err(missing) if report.status == Status::Done as u32 => {
-            Report { status: Status::NotResponding as u32, missing, ..report }
-        }
-        Err(_) => report,
+        Err(missing) => Report { status: Status::NotResponding as u32, missing, ..report },
     }
 }
 

@@ -8,7 +8,7 @@ use crate::apic;
 use crate::bugcheck;
 use crate::irql;
 use crate::processor::{PACKET, Private};
-use crate::state::halt_resume;
+use crate::state::{halt_instruction, halt_resume};
 use crate::tsc;
 use core::arch::global_asm;
 use core::mem::offset_of;
@@ -169,7 +169,7 @@ extern "sysv64" fn wait_at_gate(private: &'static Private) -> u32 {
     }
     irql::set(private.interrupted_irql.load(Ordering::Relaxed));
     private.late.store(private.late.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-    apic::end_of_interrupt(private);
+    leave(private);
     0
 }
 
@@ -177,7 +177,7 @@ extern "sysv64" fn wait_at_gate(private: &'static Private) -> u32 {
 extern "sysv64" fn ipi_completed(private: &'static Private, result: usize) {
     irql::set(private.interrupted_irql.load(Ordering::Relaxed));
     record(private, result, interrupted_flags(private));
-    apic::end_of_interrupt(private);
+    leave(private);
 }
 
 /// Stores a target's sample and counts the round as served.
@@ -199,18 +199,39 @@ pub(crate) fn record(private: &Private, result: usize, flags: u32) {
     private.user_page().handled().store(handled + 1, Ordering::Relaxed);
 }
 
-/// What the interrupt found this processor doing, from the frame that lies below the private page.
+/// The frame of the interrupt that is being served.
+fn frame(private: &Private) -> *mut Frame {
+    (&raw const *private).cast_mut().cast::<Frame>().wrapping_sub(1)
+}
+
+/// What the interrupt found this processor doing.
 fn interrupted_flags(private: &Private) -> u32 {
-    // SAFETY: during an IPI the processor's own frame lies right below the private page, on the IPI stack.
-    let frame = unsafe { &*(&raw const *private).cast::<Frame>().sub(1) };
+    // SAFETY: during an interrupt the processor's own frame lies right below the private page, on the IPI stack.
+    let (rip, cs) = unsafe { ((*frame(private)).rip, (*frame(private)).cs) };
     let mut flags = 0;
-    if frame.rip == halt_resume as *const () as u64 {
+    if rip == halt_resume as *const () as u64 {
         flags |= sample_flags::FROM_HALT;
     }
-    if frame.cs & 3 == 3 {
+    if cs & 3 == 3 {
         flags |= sample_flags::FROM_USER;
     }
     flags
+}
+
+/// Ends the interrupt: the last thing that its handler does.
+///
+/// An interrupt between STI and HLT returns behind the HLT, which would wait for what this interrupt has just brought. A
+/// processor never takes one there; an emulated one may, that loses the shadow of STI on an exit between the two (QEMU
+/// 7.2's SVM stores it in the VMCB on #VMEXIT, and does not load it on VMRUN).
+fn leave(private: &'static Private) {
+    let frame = frame(private);
+    // SAFETY: as in `interrupted_flags`; the frame is this handler's own, and read by its IRETQ alone after this.
+    unsafe {
+        if (*frame).rip == halt_instruction as *const () as u64 {
+            (*frame).rip = halt_resume as *const () as u64;
+        }
+    }
+    apic::end_of_interrupt(private);
 }
 
 /// An interrupt without a request: the initiator's own in destination `all`, or a duplicate.
@@ -222,7 +243,7 @@ extern "sysv64" fn nothing_to_do(private: &'static Private) {
     } else {
         private.duplicate.store(private.duplicate.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
     }
-    apic::end_of_interrupt(private);
+    leave(private);
 }
 
 // The wake-up interrupt only ends a HLT. A spurious one gets no EOI (SDM Vol. 3A 12.9). An NMI is counted by nobody
@@ -260,7 +281,7 @@ global_asm!(
 );
 
 extern "sysv64" fn wake(private: &'static Private) {
-    apic::end_of_interrupt(private);
+    leave(private);
 }
 
 /// An exception's stack: what the stubs push, then what the processor did.

@@ -57,12 +57,28 @@ fn spin(words: UserWords) {
 
 unsafe extern "sysv64" {
     fn halt_loop(words: *mut guest_stub::abi::UserPage);
+    /// Called with IF clear: sets it and halts until an interrupt has been served.
+    fn wait_for_interrupt();
+    /// The HLT: where an interrupt that was taken before it would return to. Not a function.
+    pub(crate) fn halt_instruction();
     /// The instruction after the HLT: what an interrupt that ended it returns to. Not a function.
     pub(crate) fn halt_resume();
 }
 
-// Interrupts are off from the look at `handled` and `stop` until the HLT: STI takes effect after the instruction that
-// follows it (SDM Vol. 2B, STI), so no interrupt comes between the decision to halt and the HLT.
+// The one HLT that waits for something. Interrupts are off from the caller's look at what it waits for until here, and
+// STI takes effect after the instruction that follows it (SDM Vol. 2B, STI), so that no interrupt comes between the
+// decision to halt and the HLT. Where one does all the same, its handler skips the HLT (`interrupt::leave`).
+global_asm!(
+    "wait_for_interrupt:",
+    "sti",
+    ".global halt_instruction",
+    "halt_instruction:",
+    "hlt",
+    ".global halt_resume",
+    "halt_resume:",
+    "ret",
+);
+
 global_asm!(
     ".global halt_loop",
     "halt_loop:",
@@ -72,10 +88,7 @@ global_asm!(
     "mov [rdi + {ready}], eax",
     "cmp dword ptr [rdi + {stop}], 0",
     "jne 3f",
-    "sti",
-    "hlt",
-    ".global halt_resume",
-    "halt_resume:",
+    "call wait_for_interrupt",
     "jmp 2b",
     "3:",
     "sti",
@@ -133,7 +146,7 @@ fn serve_polled(private: &'static Private) {
 /// Sleeps until `word` differs from `seen`. Whoever changes it sends a wake-up interrupt after it.
 pub(crate) fn sleep_until_changed(word: &AtomicU32, seen: u32) -> u32 {
     loop {
-        // SAFETY: IF is cleared for the look, and set for the HLT, between which no interrupt is taken (see above).
+        // SAFETY: IF is set again before this function returns.
         unsafe { asm!("cli", options(nostack)) };
         // Acquire pairs with the Release of the announcement: the command comes with it.
         let value = word.load(Ordering::Acquire);
@@ -142,7 +155,7 @@ pub(crate) fn sleep_until_changed(word: &AtomicU32, seen: u32) -> u32 {
             unsafe { asm!("sti", options(nostack)) };
             return value;
         }
-        // SAFETY: as above.
-        unsafe { asm!("sti", "hlt", options(nostack)) };
+        // SAFETY: IF is clear, and the function keeps to the calling convention it is declared with.
+        unsafe { wait_for_interrupt() };
     }
 }

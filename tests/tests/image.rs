@@ -206,7 +206,7 @@ fn no_instruction_touches_a_vector_or_floating_point_register() {
 #[test]
 fn the_symbols_that_diagnoses_and_tests_rely_on_are_there() {
     let (text, bytes) = section(".text");
-    for name in ["_start", "ipi_entry", "ipi_worker_call", "halt_resume"] {
+    for name in ["_start", "ipi_entry", "ipi_worker_call", "halt_instruction", "halt_resume"] {
         let address = symbol(name);
         assert!((text..text + bytes.len() as u64).contains(&address), "{name} at {address:#x} is not in the text");
     }
