@@ -2,10 +2,12 @@
 
 use crate::apic;
 use crate::calibrate;
-use crate::ipi::{self, Call, Failed, Mask};
+use crate::calls;
+use crate::fault;
+use crate::ipi::{self, Call, Failed, Participants};
 use crate::mem;
 use crate::port;
-use crate::processor::{self, Private, UserWords};
+use crate::processor::{self, GENERATIONS, Private, UserWords};
 use crate::state;
 use crate::tsc;
 use crate::user;
@@ -13,10 +15,11 @@ use crate::workers;
 use core::arch::asm;
 use core::sync::atomic::{AtomicU32, Ordering};
 use guest_stub::abi::{
-    self, Command, Destination, MASK_WORDS, MAX_VCPUS, Operation, RING_SAMPLES, Report, Route, Sample, Status,
-    TargetState, VECTOR_WAKE, Worker, sample_flags,
+    self, Command, Destination, Fault, MASK_WORDS, MAX_VCPUS, Mask, Operation, RING_SAMPLES, Report, Route, Sample,
+    Set, Status, Tally, TargetState, VECTOR_WAKE, Worker, sample_flags,
 };
 use guest_stub::icr::{self, To};
+use guest_stub::rendezvous::Generation;
 
 /// Counts the activities that vCPU 0 has announced. The command page says what the current one is.
 static ACTIVITY: AtomicU32 = AtomicU32::new(0);
@@ -29,24 +32,37 @@ const NOT_STARTED: u32 = u32::MAX;
 const NOT_IN_STATE: u32 = u32::MAX;
 
 /// A command that has been found valid.
-struct Block {
-    command: Command,
-    route: Route,
-    destination: Destination,
-    state: TargetState,
-    worker: Worker,
+pub(crate) struct Block {
+    pub(crate) command: Command,
+    pub(crate) route: Route,
+    pub(crate) destination: Destination,
+    pub(crate) state: TargetState,
+    pub(crate) worker: Worker,
+    pub(crate) set: Set,
+    pub(crate) fault: Fault,
 }
 
 impl Block {
-    fn parse(command: Command) -> Option<Self> {
+    fn parse(command: &Command) -> Option<Self> {
         Some(Self {
             route: Route::from_wire(command.route)?,
             destination: Destination::from_wire(command.destination)?,
             state: TargetState::from_wire(command.target_state)?,
             worker: Worker::from_wire(command.worker)?,
-            command,
+            set: Set::from_wire(command.set)?,
+            fault: Fault::from_wire(command.fault)?,
+            command: *command,
         })
-        .filter(|block| block.command.rounds as usize <= RING_SAMPLES)
+        .filter(|block| block.makes_calls() || block.command.rounds as usize <= RING_SAMPLES)
+    }
+
+    fn makes_calls(&self) -> bool {
+        self.command.operation == Operation::Calls as u32
+    }
+
+    /// Whether processor `index` makes calls of its own.
+    fn has_initiator(&self, index: usize) -> bool {
+        self.makes_calls() && ipi::contains(&self.command.initiators, index)
     }
 
     /// The APIC mode that the block needs, if it needs one.
@@ -54,6 +70,7 @@ impl Block {
         match self.route {
             Route::XApic => Some(false),
             Route::X2Apic => Some(true),
+            Route::Nmi => Some(mem::boot().x2apic != 0),
             Route::Memory => None,
         }
     }
@@ -75,8 +92,12 @@ pub(crate) fn lead(private: &'static Private) -> ! {
         port::write(abi::PORT_DOORBELL, 0);
         let command = mem::command();
         let report = match Operation::from_wire(command.operation) {
-            Some(Operation::Block) => match Block::parse(command) {
+            Some(Operation::Block) => match Block::parse(&command) {
                 Some(block) => run_block(private, processors, &block),
+                None => report(Status::BadCommand),
+            },
+            Some(Operation::Calls) => match Block::parse(&command) {
+                Some(block) => run_calls(private, processors, &block),
                 None => report(Status::BadCommand),
             },
             Some(Operation::Calibrate) => {
@@ -150,8 +171,13 @@ pub(crate) fn follow(private: &'static Private) -> ! {
             if command.partner as usize == private.index {
                 user::answer(private);
             }
-        } else if let Some(block) = Block::parse(command) {
+        } else if let Some(block) = Block::parse(&command) {
             prepare(private, &block);
+            if block.has_initiator(private.index) {
+                private.user_page().ready().store(0, Ordering::Release);
+                wait_for_start(activity);
+                calls::initiate(private, &block, mem::boot().vcpus as usize);
+            }
             state::stay(private, block.route, block.destination, block.state);
         }
     }
@@ -167,6 +193,10 @@ fn prepare(private: &'static Private, block: &Block) {
     private.duplicate.store(0, Ordering::Relaxed);
     private.late.store(0, Ordering::Relaxed);
     private.user_page().handled().store(0, Ordering::Relaxed);
+    private.user_page().last_run().store(0, Ordering::Relaxed);
+    private.user_page().last_setup().store(0, Ordering::Relaxed);
+    // SAFETY: this processor's own tally.
+    unsafe { private.tally().write(Tally::default()) };
 }
 
 /// Announces an activity to the other processors. The command page and their words are as they should be.
@@ -234,6 +264,56 @@ fn count_idle_entries(processors: usize, mut report: Report) -> Report {
     report
 }
 
+/// The activity whose initiators may begin.
+static STARTED: AtomicU32 = AtomicU32::new(0);
+
+/// Waits until everybody is ready for the calls of `activity`. vCPU 0 says so, or that there are none.
+fn wait_for_start(activity: u32) {
+    // Acquire pairs with the Release in `run_calls`.
+    while STARTED.load(Ordering::Acquire) != activity {
+        tsc::poll_until(tsc::now(), || STARTED.load(Ordering::Acquire) == activity);
+    }
+}
+
+/// Lets the initiators make their calls, and waits until all have.
+fn run_calls(private: &'static Private, processors: usize, block: &Block) -> Report {
+    let deadline = block.command.deadline;
+    fault::set(block.fault);
+    if block.command.last_generation != 0 {
+        GENERATIONS.restart_after(Generation::from_stored(block.command.last_generation));
+    }
+    calls::MADE.store(0, Ordering::Relaxed);
+    calls::FINISHED.store(0, Ordering::Relaxed);
+    for index in 0..processors {
+        let words = UserWords::of(index);
+        words.stop().store(0, Ordering::Relaxed);
+        words.ready().store(NOT_IN_STATE, Ordering::Relaxed);
+        words.asked().store(0, Ordering::Relaxed);
+    }
+    let activity = announce(private, processors);
+    if !wait_ready(processors, 0, deadline) {
+        return not_ready(processors, 0);
+    }
+    prepare(private, block);
+    // Release pairs with `wait_for_start`.
+    STARTED.store(activity, Ordering::Release);
+    if block.has_initiator(private.index) {
+        calls::initiate(private, block, processors);
+    }
+    let initiators = ipi::indices(&block.command.initiators).filter(|&index| index < processors).count() as u32;
+    // The VMM's watchdog sees to an end.
+    while calls::FINISHED.load(Ordering::Acquire) < initiators {
+        private.user_page().handled().store(calls::MADE.load(Ordering::Relaxed), Ordering::Relaxed);
+        tsc::poll_until(tsc::now(), || calls::FINISHED.load(Ordering::Acquire) == initiators);
+    }
+    fault::set(Fault::Nothing);
+    let rounds = calls::MADE.load(Ordering::Relaxed);
+    match dismiss(private, processors, activity, deadline) {
+        Ok(()) => count_idle_entries(processors, Report { rounds, ..report(Status::Done) }),
+        Err(missing) => Report { rounds, missing, ..report(Status::NotResponding) },
+    }
+}
+
 fn is_ready(processor: usize, round: u32) -> bool {
     UserWords::of(processor).ready().load(Ordering::Acquire) == round
 }
@@ -254,8 +334,10 @@ fn run_rounds(private: &'static Private, processors: usize, block: &Block) -> Re
         destination: block.destination,
         worker: workers::function(block.worker, command.observe != 0),
         argument: command.argument as usize,
-        processors,
+        participants: Participants::Everybody(processors),
         deadline: command.deadline,
+        stepped: false,
+        fault: Fault::Nothing,
     };
     let mut resent = 0;
     for round in 0..command.rounds {
@@ -263,7 +345,7 @@ fn run_rounds(private: &'static Private, processors: usize, block: &Block) -> Re
             return not_ready(processors, round);
         }
         tsc::wait(command.settle);
-        match ipi::broadcast(private, &call) {
+        match ipi::broadcast(private, &call, |_, _| ()) {
             Ok(done) => {
                 resent += u32::from(done.resent);
                 private.user_page().handled().store(round + 1, Ordering::Relaxed);
@@ -283,11 +365,11 @@ fn run_rounds(private: &'static Private, processors: usize, block: &Block) -> Re
                     },
                 );
             }
-            Err(Failed::Aborted { generation, missing }) => {
+            Err(Failed::Aborted { generation, missing, resent: again }) => {
                 return Report {
                     rounds: round,
                     generation: generation.get(),
-                    resent: resent + 1,
+                    resent: resent + u32::from(again),
                     missing,
                     ..report(Status::Aborted)
                 };

@@ -3,17 +3,20 @@
 use crate::interrupt::ExceptionFrame;
 use crate::irql;
 use crate::mem;
+use crate::pageable;
 use crate::port;
-use crate::processor::{self, PACKET};
+use crate::processor::{self, Private};
 use core::arch::asm;
 use core::fmt::{self, Write};
 use core::panic::PanicInfo;
 use core::sync::atomic::{AtomicBool, Ordering};
 use guest_stub::abi::{self, BugCheck, MESSAGE_BYTES, Rule};
+use guest_stub::rendezvous::Generation;
 
 static TAKEN: AtomicBool = AtomicBool::new(false);
 
 const NO_GATE: u64 = 11;
+const PAGE_FAULT: u64 = 14;
 /// In a selector error code: the index is one of the IDT's (SDM Vol. 3A figure 7-6).
 const ERROR_CODE_IDT: u64 = 1 << 1;
 
@@ -30,7 +33,7 @@ fn base(rule: Rule) -> BugCheck {
         rip: 0,
         rsp: 0,
         cr2,
-        generation: PACKET.generation().get(),
+        generation: processor::current().generation().get(),
         message_len: 0,
         message: [0; MESSAGE_BYTES],
     }
@@ -57,20 +60,40 @@ fn halt_forever() -> ! {
 /// An exception that nobody expected.
 pub(crate) fn exception(frame: &ExceptionFrame) -> ! {
     let unexpected_interrupt = frame.vector == NO_GATE && frame.error_code & ERROR_CODE_IDT != 0;
-    let rule = if unexpected_interrupt { Rule::UnexpectedInterrupt } else { Rule::Exception };
+    let bug = base(Rule::Exception);
+    let rule = if unexpected_interrupt {
+        Rule::UnexpectedInterrupt
+    } else if frame.vector == PAGE_FAULT && pageable::contains(bug.cr2) {
+        Rule::PageableMemory
+    } else {
+        Rule::Exception
+    };
     let vector = if unexpected_interrupt { frame.error_code >> 3 } else { frame.vector };
     stop(&BugCheck {
         vector: vector as u32,
         error_code: frame.error_code,
         rip: frame.frame.rip,
         rsp: frame.frame.rsp,
-        ..base(rule)
+        rule: rule as u32,
+        ..bug
     })
 }
 
 /// A worker of the call `generation` did not return in time on `vcpu`.
-pub(crate) fn overstayed(vcpu: usize) -> ! {
-    stop(&BugCheck { vcpu: vcpu as u32, ..base(Rule::WorkerOverstayed) })
+pub(crate) fn overstayed(vcpu: usize, generation: Generation) -> ! {
+    stop(&BugCheck { vcpu: vcpu as u32, generation: generation.get(), ..base(Rule::WorkerOverstayed) })
+}
+
+/// This processor's own worker did not return in time: an NMI found it at `rip`.
+pub(crate) fn overstayed_at(rip: u64) -> ! {
+    stop(&BugCheck { rip, ..base(Rule::WorkerOverstayed) })
+}
+
+/// The worker that runs on this processor, or has just returned, broke `rule`.
+pub(crate) fn broken_rule(rule: Rule, private: &Private) -> ! {
+    // Where it did that is not known; which worker it is, is.
+    let rip = private.slot.packet().map_or(0, |packet| packet.work().worker as u64);
+    stop(&BugCheck { rip, ..base(rule) })
 }
 
 struct Message<'a>(&'a mut BugCheck);

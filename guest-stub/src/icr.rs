@@ -2,6 +2,7 @@
 
 use crate::abi::SIPI_VECTOR;
 
+const NMI: u32 = 4 << 8;
 const INIT: u32 = 5 << 8;
 const STARTUP: u32 = 6 << 8;
 const ASSERT: u32 = 1 << 14;
@@ -45,6 +46,12 @@ pub const fn fixed(vector: u8, to: To) -> u32 {
     vector as u32 | ASSERT | to.shorthand()
 }
 
+/// An NMI. Not for [`To::All`]: the shorthand that includes the sender is for fixed interrupts only (SDM Vol. 3A table
+/// 12-3).
+pub const fn nmi(to: To) -> u32 {
+    NMI | ASSERT | to.shorthand()
+}
+
 /// INIT.
 pub const fn init(to: To) -> u32 {
     INIT | ASSERT | to.shorthand()
@@ -65,6 +72,7 @@ mod tests {
         assert_eq!(init(To::AllButSelf), 0x000C_4500);
         assert_eq!(startup(To::AllButSelf), 0x000C_4600 | u32::from(SIPI_VECTOR));
         assert_eq!(init(To::One(3)), 0x0000_4500);
+        assert_eq!(nmi(To::AllButSelf), 0x000C_4400);
     }
 
     #[test]

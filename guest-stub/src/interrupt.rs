@@ -6,15 +6,18 @@
 
 use crate::apic;
 use crate::bugcheck;
+use crate::fault;
 use crate::irql;
-use crate::processor::{PACKET, Private};
-use crate::state::{halt_instruction, halt_resume};
+use crate::processor::Private;
+use crate::state;
 use crate::tsc;
+use crate::workers;
 use core::arch::global_asm;
 use core::mem::offset_of;
 use core::sync::atomic::Ordering;
-use guest_stub::abi::{IPI_LEVEL, Sample, sample_flags};
-use guest_stub::rendezvous::{Decision, Packet, Slot};
+use guest_stub::abi::{CallStep, IPI_LEVEL, Sample, VECTOR_WAKE, sample_flags};
+use guest_stub::icr::{self, To};
+use guest_stub::rendezvous::{self, Decision, Delivery, Packet, Served, Slot, Step, Target, Work};
 
 /// What the processor pushes on an interrupt without error code (SDM Vol. 3A 7.14.2).
 #[repr(C)]
@@ -35,15 +38,17 @@ const PRIVATE_EARLY: usize = 6 * 8 + size_of::<Frame>();
 
 unsafe extern "C" {
     pub(crate) fn ipi_entry();
+    pub(crate) fn stepped_entry();
     pub(crate) fn wake_entry();
+    pub(crate) fn device_entry();
+    pub(crate) fn sender_entry();
     pub(crate) fn spurious_entry();
-    pub(crate) fn nmi_entry();
     /// #UD: CPL3's way out, or an exception like any other (`user`).
     pub(crate) fn invalid_opcode_entry();
 }
 
 // What every other processor waits for comes first: six registers saved, then `Slot::claim`, the raise to IPI_LEVEL and
-// `Slot::arrive`, in their x86 form (a MOV load acquires, a MOV store releases). The rest is saved while the initiator
+// `Slot::arrive` of `rendezvous::serve`, in their x86 form (a MOV load acquires, a MOV store releases). The rest is saved while the initiator
 // takes notice. After the worker, `Slot::complete` goes before all else, too. The gate is polled for GO alone; whoever does not see that soon goes to `wait_at_gate`, which knows
 // about ABORT and the deadline.
 //
@@ -76,27 +81,26 @@ global_asm!(
     "push r9",
     "push r10",
     "push r11",
-    "mov rcx, [rip + {packet} + {worker}]",
-    "mov rdi, [rip + {packet} + {argument}]",
+    "mov rcx, [rcx + {packet}]",
     "lea r8d, [rsi + {go}]",
     ".rept {polls}",
-    "cmp [rip + {packet} + {gate}], r8d",
+    "cmp [rcx + {gate}], r8d",
     "je 2f",
     ".endr",
     "lea rdi, [rsp + {private}]",
     "call {wait_at_gate}",
-    "test eax, eax",
+    "test rax, rax",
     "jz 4f",
-    "mov rcx, [rip + {packet} + {worker}]",
-    "mov rdi, [rip + {packet} + {argument}]",
+    "mov rcx, rax",
     "2:",
+    "mov rdi, [rcx + {argument}]",
     "lfence",
     "rdtsc",
     "mov [rsp + {private} + {w}], eax",
     "mov [rsp + {private} + {w} + 4], edx",
     ".global ipi_worker_call",
     "ipi_worker_call:",
-    "call rcx",
+    "call qword ptr [rcx + {worker}]",
     "mov rsi, rax",
     "lfence",
     "rdtsc",
@@ -142,7 +146,7 @@ global_asm!(
     x = const offset_of!(Private, x),
     result = const Slot::RESULT,
     done = const Slot::DONE,
-    packet = sym PACKET,
+    packet = const Slot::PACKET,
     worker = const Packet::WORKER,
     argument = const Packet::ARGUMENT,
     gate = const Packet::GATE,
@@ -156,41 +160,46 @@ global_asm!(
 /// Polls of the gate before a target looks at the clock.
 const POLLS_BEFORE_CLOCK: usize = 64;
 
-/// Waits at the gate for longer, and gives the call up when its deadline has passed. Returns whether to run the worker.
+/// Waits at the gate for longer, and gives the call up when its deadline has passed. Returns the packet whose worker is
+/// to run, or `None`.
 #[cold]
-extern "sysv64" fn wait_at_gate(private: &'static Private) -> u32 {
-    let generation = private.slot.served();
-    let decided = || PACKET.decision(generation) != Decision::Pending;
-    if !tsc::poll_until(PACKET.deadline(), decided) {
-        PACKET.abort(generation);
+extern "sysv64" fn wait_at_gate(private: &'static Private) -> Option<&'static Packet> {
+    let generation = private.slot.served(Delivery::Interrupt);
+    // There is one: the entry has read it.
+    let packet = private.slot.packet()?;
+    let decided = || packet.decision(generation) != Decision::Pending;
+    if !tsc::poll_until(packet.deadline(), decided) {
+        packet.abort(generation);
     }
-    if PACKET.decision(generation) == Decision::Go {
-        return 1;
+    if packet.decision(generation) == Decision::Go {
+        return Some(packet);
     }
     irql::set(private.interrupted_irql.load(Ordering::Relaxed));
     private.late.store(private.late.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
     leave(private);
-    0
+    None
 }
 
 /// Target, after its done bit: what nobody waits for.
 extern "sysv64" fn ipi_completed(private: &'static Private, result: usize) {
+    crate::ipi::check_restored(private);
     irql::set(private.interrupted_irql.load(Ordering::Relaxed));
-    record(private, result, interrupted_flags(private));
+    let stamps = [&private.a, &private.w, &private.x].map(|stamp| stamp.load(Ordering::Relaxed));
+    record(private, Delivery::Interrupt, stamps, result, interrupted_flags(frame(private)));
     leave(private);
 }
 
-/// Stores a target's sample and counts the round as served.
-pub(crate) fn record(private: &Private, result: usize, flags: u32) {
+/// Stores a target's sample, with its stamps `a`, `w` and `x`, and counts the round as served.
+pub(crate) fn record(private: &Private, by: Delivery, [a, w, x]: [u64; 3], result: usize, flags: u32) {
     let handled = private.handled.load(Ordering::Relaxed);
     private.record(
         handled,
         Sample {
-            generation: private.slot.served().get(),
+            generation: private.slot.served(by).get(),
             flags,
-            a: private.a.load(Ordering::Relaxed),
-            w: private.w.load(Ordering::Relaxed),
-            x: private.x.load(Ordering::Relaxed),
+            a,
+            w,
+            x,
             result: result as u64,
             ..Sample::default()
         },
@@ -200,37 +209,32 @@ pub(crate) fn record(private: &Private, result: usize, flags: u32) {
 }
 
 /// The frame of the interrupt that is being served.
-fn frame(private: &Private) -> *mut Frame {
-    (&raw const *private).cast_mut().cast::<Frame>().wrapping_sub(1)
+fn frame(private: &Private) -> &'static mut Frame {
+    // SAFETY: during an interrupt the processor's own frame lies right below the private page, on the IPI stack, and
+    // only the handler that asks, once at a time, looks at it before its IRETQ.
+    unsafe { &mut *(&raw const *private).cast_mut().cast::<Frame>().sub(1) }
 }
 
 /// What the interrupt found this processor doing.
-fn interrupted_flags(private: &Private) -> u32 {
-    // SAFETY: during an interrupt the processor's own frame lies right below the private page, on the IPI stack.
-    let (rip, cs) = unsafe { ((*frame(private)).rip, (*frame(private)).cs) };
+pub(crate) fn interrupted_flags(frame: &Frame) -> u32 {
     let mut flags = 0;
-    if rip == halt_resume as *const () as u64 {
+    if state::is_halt(frame.rip) {
         flags |= sample_flags::FROM_HALT;
     }
-    if cs & 3 == 3 {
+    if frame.cs & 3 == 3 {
         flags |= sample_flags::FROM_USER;
+    }
+    if frame.rflags & RFLAGS_IF == 0 {
+        flags |= sample_flags::FROM_MASKED;
     }
     flags
 }
 
+const RFLAGS_IF: u64 = 1 << 9;
+
 /// Ends the interrupt: the last thing that its handler does.
-///
-/// An interrupt between STI and HLT returns behind the HLT, which would wait for what this interrupt has just brought. A
-/// processor never takes one there; an emulated one may, that loses the shadow of STI on an exit between the two (QEMU
-/// 7.2's SVM stores it in the VMCB on #VMEXIT, and does not load it on VMRUN).
 fn leave(private: &'static Private) {
-    let frame = frame(private);
-    // SAFETY: as in `interrupted_flags`; the frame is this handler's own, and read by its IRETQ alone after this.
-    unsafe {
-        if (*frame).rip == halt_instruction as *const () as u64 {
-            (*frame).rip = halt_resume as *const () as u64;
-        }
-    }
+    state::skip_halt(frame(private));
     apic::end_of_interrupt(private);
 }
 
@@ -239,49 +243,110 @@ fn leave(private: &'static Private) {
 extern "sysv64" fn nothing_to_do(private: &'static Private) {
     if private.expects_self.load(Ordering::Relaxed) {
         private.expects_self.store(false, Ordering::Relaxed);
-        private.slot.arrive(PACKET.generation());
+        private.slot.arrive(private.packet.generation());
     } else {
         private.duplicate.store(private.duplicate.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
     }
     leave(private);
 }
 
-// The wake-up interrupt only ends a HLT. A spurious one gets no EOI (SDM Vol. 3A 12.9). An NMI is counted by nobody
-// yet; its IRET unblocks the next.
-global_asm!(
-    ".global wake_entry",
-    "wake_entry:",
-    "push rax",
-    "push rdx",
-    "push rcx",
-    "push rsi",
-    "push rdi",
-    "push r8",
-    "push r9",
-    "push r10",
-    "push r11",
-    "lea rdi, [rsp + {private}]",
-    "call {wake}",
-    "pop r11",
-    "pop r10",
-    "pop r9",
-    "pop r8",
-    "pop rdi",
-    "pop rsi",
-    "pop rcx",
-    "pop rdx",
-    "pop rax",
-    ".global spurious_entry",
-    "spurious_entry:",
-    ".global nmi_entry",
-    "nmi_entry:",
-    "iretq",
-    private = const PRIVATE,
-    wake = sym wake,
-);
+/// An entry on the IPI stack whose handler gets the private page.
+macro_rules! entries {
+    ($($entry:literal $handler:path),+ $(,)?) => {
+        $(
+            global_asm!(
+                concat!(".global ", $entry),
+                concat!($entry, ":"),
+                "push rax",
+                "push rdx",
+                "push rcx",
+                "push rsi",
+                "push rdi",
+                "push r8",
+                "push r9",
+                "push r10",
+                "push r11",
+                "lea rdi, [rsp + {private}]",
+                "call {handler}",
+                "pop r11",
+                "pop r10",
+                "pop r9",
+                "pop r8",
+                "pop rdi",
+                "pop rsi",
+                "pop rcx",
+                "pop rdx",
+                "pop rax",
+                "iretq",
+                private = const PRIVATE,
+                handler = sym $handler,
+            );
+        )+
+    };
+}
 
+entries! {
+    "stepped_entry" stepped,
+    "wake_entry" wake,
+    "device_entry" device,
+    "sender_entry" sender,
+}
+
+// A spurious interrupt gets no EOI (SDM Vol. 3A 12.9).
+global_asm!(".global spurious_entry", "spurious_entry:", "iretq");
+
+/// Only ends a HLT.
 extern "sysv64" fn wake(private: &'static Private) {
     leave(private);
+}
+
+/// A device's: counts. It comes between workers, never within one.
+extern "sysv64" fn device(private: &'static Private) {
+    private.count(|tally| &mut tally.device);
+    if private.in_worker() {
+        private.count(|tally| &mut tally.device_in_worker);
+    }
+    leave(private);
+}
+
+/// One above IPI_LEVEL, whose handler sends: whatever this processor was sending must still go where it was meant to.
+extern "sysv64" fn sender(private: &'static Private) {
+    private.count(|tally| &mut tally.sender);
+    let to = To::One(crate::mem::apic_id(private.index));
+    apic::send(private, icr::fixed(VECTOR_WAKE, to), to);
+    leave(private);
+}
+
+/// A broadcast call in steps: as [`ipi_entry`], with an exit after each.
+extern "sysv64" fn stepped(private: &'static Private) {
+    let before = irql::current();
+    match rendezvous::serve(&Stepped, private.slot, Delivery::Interrupt) {
+        Served::Ran(..) => crate::ipi::check_restored(private),
+        Served::Late => private.late.store(private.late.load(Ordering::Relaxed) + 1, Ordering::Relaxed),
+        Served::Nothing => private.duplicate.store(private.duplicate.load(Ordering::Relaxed) + 1, Ordering::Relaxed),
+    }
+    irql::set(before);
+    leave(private);
+}
+
+struct Stepped;
+
+impl Target for Stepped {
+    fn raise(&self) {
+        irql::set(irql::IPI);
+    }
+
+    fn wait(&self, deadline: u64, holds: impl Fn() -> bool) -> bool {
+        tsc::poll_until(deadline, holds)
+    }
+
+    fn work(&self, work: Work) -> usize {
+        workers::run(work)
+    }
+
+    fn reached(&self, step: Step) {
+        fault::step(CallStep::from_wire(step as u32).unwrap_or(CallStep::Entered));
+    }
 }
 
 /// An exception's stack: what the stubs push, then what the processor did.

@@ -1,29 +1,43 @@
-//! The broadcast call: one worker on every processor at once, at IPI_LEVEL.
+//! The broadcast call: one worker on every participant at once, at IPI_LEVEL.
 
 use crate::apic::{self, x2apic, xapic};
 use crate::bugcheck;
+use crate::fault;
 use crate::irql;
-use crate::processor::{PACKET, Private, SLOTS};
+use crate::mem;
+use crate::processor::{GENERATIONS, Private, SLOTS};
 use crate::state::BELLS;
-use crate::tsc;
+use crate::tsc::{self, Stamp};
 use crate::workers::WorkerFn;
 use core::arch::asm;
-use core::slice;
+use core::cell::Cell;
 use core::sync::atomic::Ordering;
-use guest_stub::abi::{Destination, MASK_WORDS, Route, VECTOR_IPI};
+use guest_stub::abi::{CallStep, Destination, Fault, MASK_WORDS, Mask, Route, Rule, VECTOR_IPI, VECTOR_IPI_STEPPED};
 use guest_stub::icr::{self, To};
-use guest_stub::rendezvous::{Generation, Slot};
+use guest_stub::rendezvous::{self, Delivery, Generation, Initiator, Outcome, Slot, Targets, Until, Work};
+
+/// Who takes part in a call.
+#[derive(Clone, Copy)]
+pub(crate) enum Participants<'a> {
+    /// Processors `0..n`.
+    Everybody(usize),
+    /// These, which may leave the caller out. Each is interrupted by a send of its own.
+    Members(&'a Mask),
+}
 
 /// One call: what to run, where, and how to get there.
-pub(crate) struct Call {
+pub(crate) struct Call<'a> {
     pub(crate) route: Route,
     pub(crate) destination: Destination,
     pub(crate) worker: WorkerFn,
     pub(crate) argument: usize,
-    /// Processors `0..processors` take part.
-    pub(crate) processors: usize,
+    pub(crate) participants: Participants<'a>,
     /// TSC cycles after which the call is given up.
     pub(crate) deadline: u64,
+    /// Every step is an exit.
+    pub(crate) stepped: bool,
+    /// What is to go wrong.
+    pub(crate) fault: Fault,
 }
 
 /// A completed call, with the initiator's stamps.
@@ -36,26 +50,25 @@ pub(crate) struct Completed {
     pub(crate) w: u64,
     pub(crate) x: u64,
     pub(crate) t2: u64,
-    /// What the worker returned on this processor.
+    /// What the worker returned on this processor; zero if it does not take part.
     pub(crate) result: usize,
     /// The interrupt was sent a second time.
     pub(crate) resent: bool,
 }
-
-/// A set of processors.
-pub(crate) type Mask = [u64; MASK_WORDS];
 
 /// Why a call did not run.
 pub(crate) enum Failed {
     /// The caller was at IPI_LEVEL or above, or had interrupts off: the call could never end.
     NotAllowedHere,
     /// Somebody did not arrive, before or after the second send.
-    Aborted { generation: Generation, missing: Mask },
+    Aborted { generation: Generation, missing: Mask, resent: bool },
 }
 
 const RFLAGS_IF: u64 = 1 << 9;
 
-fn interrupts_enabled() -> bool {
+/// Whether IF is set.
+#[inline]
+pub(crate) fn interrupts_enabled() -> bool {
     let flags: u64;
     // SAFETY: reads RFLAGS.
     unsafe { asm!("pushfq", "pop {}", out(reg) flags, options(preserves_flags)) };
@@ -64,209 +77,449 @@ fn interrupts_enabled() -> bool {
 
 /// Runs `call.worker` with `call.argument` on every participant, all starting when all have arrived, and returns
 /// when all have ended. While it waits, other initiators' calls are served.
-pub(crate) fn broadcast(private: &'static Private, call: &Call) -> Result<Completed, Failed> {
+///
+/// `each` gets every participant's result, of this processor too, by rising number.
+pub(crate) fn broadcast(
+    private: &'static Private,
+    call: &Call<'_>,
+    each: impl FnMut(usize, usize),
+) -> Result<Completed, Failed> {
+    if private.in_worker() {
+        bugcheck::broken_rule(Rule::NestedCall, private);
+    }
     let caller_irql = irql::current();
     if caller_irql >= irql::IPI || !interrupts_enabled() {
         return Err(Failed::NotAllowedHere);
     }
     irql::set(irql::BELOW_IPI);
-    while !PACKET.acquire(private.index as u32) {
-        core::hint::spin_loop();
-    }
-    let outcome = run(private, call);
-    PACKET.release();
+    let outcome = match call.participants {
+        Participants::Everybody(processors) => {
+            let slots = SLOTS[..processors].iter();
+            owning(private, call, || slots.clone(), || everybody(private, call, processors, each))
+        }
+        Participants::Members(members) => {
+            let mut owned = *members;
+            owned[private.index / 64] |= 1 << (private.index % 64);
+            let slots = || indices(&owned).map(|index| &SLOTS[index]);
+            owning(private, call, slots, || some(private, call, members, each))
+        }
+    };
     irql::set(caller_irql);
     outcome
 }
 
-/// The call proper: the caller owns the packet.
-fn run(private: &'static Private, call: &Call) -> Result<Completed, Failed> {
+/// Makes the call while it owns `slots`, this processor's among them.
+fn owning<I: Iterator<Item = &'static Slot>>(
+    private: &'static Private,
+    call: &Call<'_>,
+    slots: impl Fn() -> I,
+    make: impl FnOnce() -> Result<Completed, Failed>,
+) -> Result<Completed, Failed> {
+    rendezvous::acquire(slots(), private.index as u32, || {
+        if call.route == Route::Memory {
+            crate::state::serve_polled(private);
+        }
+        core::hint::spin_loop();
+    });
+    private.calling.store(true, Ordering::Relaxed);
+    let outcome = make();
+    private.calling.store(false, Ordering::Relaxed);
+    rendezvous::release(slots());
+    outcome
+}
+
+/// The members of a set, by rising number.
+pub(crate) fn indices(mask: &Mask) -> impl Iterator<Item = usize> + Clone + '_ {
+    mask.iter().enumerate().flat_map(|(word, &bits)| {
+        let nth = move |bit: usize| (bits >> bit & 1 == 1).then_some(word * 64 + bit);
+        (0..if bits == 0 { 0 } else { 64 }).filter_map(nth)
+    })
+}
+
+/// Whether `index` is in a set.
+pub(crate) fn contains(mask: &Mask, index: usize) -> bool {
+    mask[index / 64] >> (index % 64) & 1 == 1
+}
+
+/// A call of all processors.
+fn everybody(
+    private: &'static Private,
+    call: &Call<'_>,
+    processors: usize,
+    mut each: impl FnMut(usize, usize),
+) -> Result<Completed, Failed> {
     let me = private.index;
-    let slots = &SLOTS[..call.processors];
-    let now = tsc::now();
-    let generation = PACKET.publish(call.worker as usize, call.argument, now.wrapping_add(call.deadline));
-    let others = Others { before: slots[..me].iter(), after: slots[me + 1..].iter() };
-    others.before.clone().chain(others.after.clone()).for_each(|slot| slot.request(generation));
-    let waits_for_itself = call.destination == Destination::All && call.route != Route::Memory && slots.len() > 1;
-    private.expects_self.store(waits_for_itself, Ordering::Relaxed);
-    let window = Window {
-        private,
-        generation,
-        others,
-        waits_for_itself,
-        worker: call.worker,
-        argument: call.argument,
-        resend_at: now.wrapping_add(call.deadline / 2),
-        deadline: now.wrapping_add(call.deadline),
+    let slots = &SLOTS[..processors];
+    let targets = Others { before: &slots[..me], after: &slots[me + 1..] };
+    let waits_for_itself = call.destination == Destination::All && call.route != Route::Memory && processors > 1;
+    let window = Window::prepare(private, call, &targets, processors, true, waits_for_itself);
+    let outcome = send_to_all(&window, call, &targets, processors);
+    let completed = window.finish(outcome, &targets)?;
+    each_result(private, slots.iter().enumerate(), &completed, &mut each);
+    Ok(completed)
+}
+
+/// A call of a set of processors.
+fn some(
+    private: &'static Private,
+    call: &Call<'_>,
+    members: &Mask,
+    mut each: impl FnMut(usize, usize),
+) -> Result<Completed, Failed> {
+    let me = private.index;
+    let targets = Members { members, me };
+    let participants = indices(members).count();
+    let takes_part = contains(members, me);
+    let window = Window::prepare(private, call, &targets, participants, takes_part, false);
+    let one = || indices(members).filter(move |&other| other != me);
+    let outcome = if one().next().is_none() {
+        window.run(&targets, || ())
+    } else {
+        window.run(&targets, || send_one_by_one(&window, call, one()))
     };
-    let mut completed = Completed { generation, t0: 0, t1: 0, a: 0, w: 0, x: 0, t2: 0, result: 0, resent: false };
-    if send(&window, call, &mut completed) {
-        if waits_for_itself {
-            completed.a = private.a.load(Ordering::Relaxed);
-        }
-        return Ok(completed);
-    }
-    let mut missing = [0; MASK_WORDS];
-    for (silent, slot) in slots.iter().enumerate().filter(|&(i, _)| i != me || waits_for_itself) {
-        if !slot.has_arrived(generation) {
-            missing[silent / 64] |= 1 << (silent % 64);
-        }
-    }
-    Err(Failed::Aborted { generation, missing })
+    let completed = window.finish(outcome, &targets)?;
+    each_result(private, indices(members).map(|index| (index, &SLOTS[index])), &completed, &mut each);
+    Ok(completed)
 }
 
-/// The participants but the initiator: those after it, and those before.
-struct Others<'a> {
-    after: slice::Iter<'a, Slot>,
-    before: slice::Iter<'a, Slot>,
+fn each_result<'a>(
+    private: &Private,
+    slots: impl Iterator<Item = (usize, &'a Slot)>,
+    completed: &Completed,
+    each: &mut impl FnMut(usize, usize),
+) {
+    for (index, slot) in slots {
+        each(index, if index == private.index { completed.result } else { slot.result() });
+    }
 }
 
-impl Others<'_> {
-    /// Waits until `holds` of `generation` for every one of them, one after the other: all have to, and the tighter the
-    /// loop, the sooner it sees the last. `until` is only asked when somebody has to wait for long.
+/// The participants but the initiator: those before it, and those after.
+struct Others {
+    before: &'static [Slot],
+    after: &'static [Slot],
+}
+
+impl Targets for Others {
     #[inline]
-    fn wait(
-        &self,
-        generation: Generation,
-        until: impl Fn() -> u64 + Copy,
-        holds: impl Fn(&Slot, Generation) -> bool + Copy,
-    ) -> bool {
-        let wait = |mut slots: slice::Iter<'_, Slot>| {
-            slots.all(|slot| {
-                let eight_polls = || tsc::eight_polls(|| holds(slot, generation));
-                eight_polls() || eight_polls() || wait_longer(slot, generation, until(), holds)
-            })
-        };
-        wait(self.after.clone()) && wait(self.before.clone())
+    fn all(&self, mut holds: impl FnMut(&'static Slot) -> bool) -> bool {
+        self.after.iter().all(&mut holds) && self.before.iter().all(holds)
     }
 }
 
-/// Kept apart, so that what it needs is not at hand where nobody has to wait for long.
-#[inline(never)]
-fn wait_longer(slot: &Slot, generation: Generation, until: u64, holds: impl Fn(&Slot, Generation) -> bool) -> bool {
-    tsc::poll_until(until, || holds(slot, generation))
+/// The members of a set but the initiator.
+struct Members<'a> {
+    members: &'a Mask,
+    me: usize,
 }
 
-/// Everything that the measured window needs, prepared before it.
-struct Window<'a> {
+impl Targets for Members<'_> {
+    fn all(&self, holds: impl FnMut(&'static Slot) -> bool) -> bool {
+        indices(self.members).filter(|&index| index != self.me).map(|index| &SLOTS[index]).all(holds)
+    }
+}
+
+/// A stamp that is taken on the way.
+struct Taken(Cell<Stamp>);
+
+impl Taken {
+    const fn not_yet() -> Self {
+        Self(Cell::new(Stamp::ZERO))
+    }
+
+    #[inline]
+    fn set(&self, stamp: Stamp) {
+        self.0.set(stamp);
+    }
+
+    fn value(&self) -> u64 {
+        self.0.get().value()
+    }
+}
+
+/// Everything that the measured window needs, prepared before it, and what it leaves.
+struct Window {
     private: &'static Private,
     generation: Generation,
-    others: Others<'a>,
     waits_for_itself: bool,
-    worker: WorkerFn,
+    worker: Option<WorkerFn>,
     argument: usize,
     resend_at: u64,
     deadline: u64,
+    resending: Cell<bool>,
+    t0: Taken,
+    t1: Taken,
+    w: Taken,
+    x: Taken,
+    t2: Taken,
+    result: Cell<usize>,
 }
 
-impl Window<'_> {
-    /// From the send to the last completion; `false` if the call was given up. One function for each way to send, and
-    /// nothing else in it: whatever it does adds to what it measures.
-    #[inline(never)]
-    fn run(&self, completed: &mut Completed, send: impl Fn()) -> bool {
-        apic::publish();
-        let t0 = tsc::stamp();
-        send();
-        let t1 = tsc::stamp();
-        // The targets are on their way: now is the time for what nobody waits for.
-        completed.t0 = t0.value();
-        completed.t1 = t1.value();
-        completed.resent = !self.everybody_arrives(|| self.resend_at) && self.send_again(send);
-
-        // Fails if the call was given up, here or by a target whose own clock ran out.
-        if !PACKET.go(self.generation) {
-            return false;
+impl Window {
+    /// Publishes the call and asks the targets to take part.
+    fn prepare(
+        private: &'static Private,
+        call: &Call<'_>,
+        targets: &impl Targets,
+        participants: usize,
+        takes_part: bool,
+        waits_for_itself: bool,
+    ) -> Self {
+        let now = tsc::now();
+        let deadline = now.wrapping_add(call.deadline);
+        let generation = GENERATIONS.issue();
+        let packet = private.packet;
+        let work =
+            Work { worker: call.worker as usize, argument: call.argument, participants: participants as u32, deadline };
+        packet.publish(generation, work);
+        private.slot.set_packet(packet);
+        let by = if call.route == Route::Nmi { Delivery::Nmi } else { Delivery::Interrupt };
+        targets.all(|slot| {
+            slot.request(generation, packet, by);
+            true
+        });
+        private.expects_self.store(waits_for_itself, Ordering::Relaxed);
+        Self {
+            private,
+            generation,
+            waits_for_itself,
+            worker: takes_part.then_some(call.worker),
+            argument: call.argument,
+            resend_at: now.wrapping_add(call.deadline / 2),
+            deadline,
+            resending: Cell::new(false),
+            t0: Taken::not_yet(),
+            t1: Taken::not_yet(),
+            w: Taken::not_yet(),
+            x: Taken::not_yet(),
+            t2: Taken::not_yet(),
+            result: Cell::new(0),
         }
-        let w = tsc::stamp_after_loads();
-        let result = (self.worker)(self.argument);
-        let x = tsc::stamp_after_loads();
-        let done = self.others.wait(self.generation, || self.deadline, Slot::is_done);
-        let t2 = tsc::stamp_after_loads();
-        completed.w = w.value();
-        completed.x = x.value();
-        completed.t2 = t2.value();
-        completed.result = result;
-        if !done {
-            self.wait_for_overstayers();
-        }
-        true
     }
 
-    #[inline]
-    fn everybody_arrives(&self, until: impl Fn() -> u64 + Copy) -> bool {
-        // Until the initiator has taken its own interrupt, IPI_LEVEL would mask that. Nobody else's can come: this
-        // processor owns the packet.
-        let myself =
-            !self.waits_for_itself || wait_longer(self.private.slot, self.generation, until(), Slot::has_arrived);
-        irql::set(irql::IPI);
-        myself && self.others.wait(self.generation, until, Slot::has_arrived)
+    /// From the send to the last completion. One function for each way to send, and nothing else in it: whatever it does
+    /// adds to what it measures.
+    #[inline(never)]
+    fn run(&self, targets: &impl Targets, send: impl Fn()) -> (Outcome, bool) {
+        let outcome = rendezvous::call(&Sending { window: self, send }, self.private.packet, self.generation, targets);
+        self.t2.set(tsc::stamp_after_loads());
+        outcome
     }
 
-    /// Somebody has not arrived in time: once more, and then no more. Returns that it was sent again.
-    #[cold]
-    #[inline(never)]
-    fn send_again(&self, send: impl Fn()) -> bool {
-        irql::set(irql::BELOW_IPI);
-        apic::publish();
-        send();
-        if !self.everybody_arrives(|| self.deadline) {
-            PACKET.abort(self.generation);
+    /// What the window has left, for the caller.
+    fn finish(&self, (outcome, resent): (Outcome, bool), targets: &impl Targets) -> Result<Completed, Failed> {
+        if outcome == Outcome::Overstayed {
+            self.wait_for_overstayers(targets);
         }
-        true
+        let private = self.private;
+        if outcome != Outcome::Aborted && self.worker.is_some() {
+            check_restored(private);
+        }
+        // SAFETY: IF was set, which `broadcast` has made sure of.
+        unsafe { asm!("sti", options(nostack)) };
+        if outcome == Outcome::Aborted {
+            return Err(Failed::Aborted { generation: self.generation, missing: self.missing(targets), resent });
+        }
+        Ok(Completed {
+            generation: self.generation,
+            t0: self.t0.value(),
+            t1: self.t1.value(),
+            a: if self.waits_for_itself { private.a.load(Ordering::Relaxed) } else { 0 },
+            w: self.w.value(),
+            x: self.x.value(),
+            t2: self.t2.value(),
+            result: self.result.get(),
+            resent,
+        })
+    }
+
+    fn missing(&self, targets: &impl Targets) -> Mask {
+        let mut missing = [0; MASK_WORDS];
+        let mut add = |slot: &'static Slot| {
+            if !slot.has_arrived(self.generation)
+                && let Some(index) = SLOTS.element_offset(slot)
+            {
+                missing[index / 64] |= 1 << (index % 64);
+            }
+            true
+        };
+        targets.all(&mut add);
+        if self.waits_for_itself {
+            add(self.private.slot);
+        }
+        missing
     }
 
     /// The call's deadline has passed in the middle of the worker: every worker has as long again.
     #[cold]
     #[inline(never)]
-    fn wait_for_overstayers(&self) {
+    fn wait_for_overstayers(&self, targets: &impl Targets) {
         let generation = self.generation;
-        let time = self.deadline.wrapping_sub(self.resend_at).wrapping_mul(2);
-        let until = tsc::now().wrapping_add(time);
-        if !self.others.wait(generation, || until, Slot::is_done) {
-            let late = SLOTS.iter().position(|slot| slot.served() == generation && !slot.is_done(generation));
-            bugcheck::overstayed(late.unwrap_or(self.private.index));
+        let until = tsc::now().wrapping_add(self.deadline.wrapping_sub(self.resend_at).wrapping_mul(2));
+        let mut late = None;
+        targets.all(|slot| {
+            let done = tsc::poll_until(until, || slot.is_done(generation));
+            if !done {
+                late = SLOTS.element_offset(slot);
+            }
+            done
+        });
+        if let Some(late) = late {
+            bugcheck::overstayed(late, generation);
         }
     }
 }
 
-/// Runs the window with the send of the call's route and destination.
-fn send(window: &Window<'_>, call: &Call, completed: &mut Completed) -> bool {
-    let me = window.private.index as u32;
-    let last = call.processors as u32;
-    let unicasts = move || (0..last).filter(move |&other| other != me);
+/// A worker has to leave IRQL and IF as it found them. This processor has just run one.
+#[inline]
+pub(crate) fn check_restored(private: &'static Private) {
+    if interrupts_enabled() {
+        bugcheck::broken_rule(Rule::InterruptsEnabled, private);
+    }
+    if irql::current() != irql::IPI {
+        bugcheck::broken_rule(Rule::IrqlLowered, private);
+    }
+}
+
+/// A window with its way to send.
+struct Sending<'a, S> {
+    window: &'a Window,
+    send: S,
+}
+
+impl<S: Fn()> Initiator for Sending<'_, S> {
+    #[inline]
+    fn send(&self) {
+        apic::publish();
+        let t0 = tsc::stamp();
+        (self.send)();
+        let t1 = tsc::stamp();
+        // The targets are on their way: now is the time for what nobody waits for.
+        if !self.window.resending.get() {
+            self.window.t0.set(t0);
+            self.window.t1.set(t1);
+        }
+    }
+
+    #[inline]
+    fn takes_own_interrupt(&self, until: Until) -> bool {
+        !self.window.waits_for_itself
+            || wait_longer(self.limit(until), || self.window.private.slot.has_arrived(self.window.generation))
+    }
+
+    #[inline]
+    fn raise(&self) {
+        irql::set(irql::IPI);
+        // Workers run with interrupts off, on whichever processor.
+        // SAFETY: `Window::finish` and `lower` set IF again.
+        unsafe { asm!("cli", options(nostack)) };
+    }
+
+    fn lower(&self) {
+        self.window.resending.set(true);
+        // SAFETY: IF was set, which `broadcast` has made sure of.
+        unsafe { asm!("sti", options(nostack)) };
+        irql::set(irql::BELOW_IPI);
+    }
+
+    #[inline]
+    fn wait(&self, until: Until, holds: impl Fn() -> bool) -> bool {
+        let eight_polls = || tsc::eight_polls(&holds);
+        eight_polls() || eight_polls() || wait_longer(self.limit(until), holds)
+    }
+
+    #[inline]
+    fn work(&self) {
+        if let Some(worker) = self.window.worker {
+            self.window.w.set(tsc::stamp_after_loads());
+            self.window.result.set(worker(self.window.argument));
+            self.window.x.set(tsc::stamp_after_loads());
+        }
+    }
+}
+
+impl<S> Sending<'_, S> {
+    fn limit(&self, until: Until) -> u64 {
+        match until {
+            Until::Resend => self.window.resend_at,
+            Until::Deadline => self.window.deadline,
+        }
+    }
+}
+
+/// Kept apart, so that what it needs is not at hand where nobody has to wait for long.
+#[inline(never)]
+fn wait_longer(until: u64, holds: impl Fn() -> bool) -> bool {
+    tsc::poll_until(until, holds)
+}
+
+/// Runs the window of a call of `processors` with the send of its route and destination.
+fn send_to_all(window: &Window, call: &Call<'_>, targets: &Others, processors: usize) -> (Outcome, bool) {
+    let me = window.private.index;
+    let unicasts = || (0..processors).filter(move |&other| other != me);
     let to = if call.destination == Destination::All { To::All } else { To::AllButSelf };
-    let one = icr::fixed(VECTOR_IPI, To::One(0));
     let many = icr::fixed(VECTOR_IPI, to);
     let generation = window.generation;
-    if last < 2 {
-        return window.run(completed, || {});
+    if processors < 2 {
+        return window.run(targets, || ());
+    }
+    if call.stepped || call.fault != Fault::Nothing {
+        return window.run(targets, || send_one_by_one(window, call, unicasts()));
     }
     match (call.route, call.destination) {
         (Route::X2Apic, Destination::Unicast) => {
-            window.run(completed, || unicasts().for_each(|other| x2apic::write_icr(one, other)))
+            let one = icr::fixed(VECTOR_IPI, To::One(0));
+            window.run(targets, || unicasts().for_each(|other| x2apic::write_icr(one, mem::apic_id(other))))
         }
-        (Route::X2Apic, _) => window.run(completed, || x2apic::write_icr(many, 0)),
+        (Route::X2Apic, _) => window.run(targets, || x2apic::write_icr(many, 0)),
         (Route::XApic, Destination::Unicast) => {
             xapic::wait_idle();
-            window.run(completed, || {
-                for other in unicasts() {
-                    without_interrupts(|| xapic::write_icr(one, other));
-                    xapic::wait_idle();
-                }
-            })
+            window.run(targets, || send_one_by_one(window, call, unicasts()))
         }
         (Route::XApic, _) => {
             xapic::wait_idle();
-            window.run(completed, || xapic::write_icr_shorthand(many))
+            window.run(targets, || xapic::write_icr_shorthand(many))
         }
         (Route::Memory, Destination::Unicast) => {
-            window.run(completed, || unicasts().for_each(|other| BELLS[other as usize].ring(generation)))
+            window.run(targets, || unicasts().for_each(|other| BELLS[other].ring(generation)))
         }
-        (Route::Memory, _) => window.run(completed, || BELLS[0].ring(generation)),
+        (Route::Memory, _) => window.run(targets, || BELLS[0].ring(generation)),
+        (Route::Nmi, Destination::Unicast) => window.run(targets, || send_one_by_one(window, call, unicasts())),
+        (Route::Nmi, _) => window.run(targets, || apic::send_raw(window.private, icr::nmi(to), to)),
     }
 }
 
-/// Runs `action` with IF clear: a handler that sends in between would change the destination of an xAPIC's send.
+/// One send for each of `targets`, with what is to go wrong.
+fn send_one_by_one(window: &Window, call: &Call<'_>, targets: impl Iterator<Item = usize> + Clone) {
+    let private = window.private;
+    if call.stepped {
+        fault::step(CallStep::Sending);
+    }
+    let vector = if call.stepped { VECTOR_IPI_STEPPED } else { VECTOR_IPI };
+    let spoilt = if window.resending.get() { Fault::Nothing } else { call.fault };
+    let last = targets.clone().last();
+    for target in targets {
+        let Some(target) = fault::redirect(spoilt, target, Some(target) == last, private.index) else { continue };
+        let to = To::One(mem::apic_id(target));
+        match call.route {
+            Route::Memory => BELLS[target].ring(window.generation),
+            Route::Nmi => apic::send_raw(private, icr::nmi(to), to),
+            Route::X2Apic => x2apic::write_icr(icr::fixed(vector, to), to.apic_id()),
+            Route::XApic => {
+                // A handler that sends in between would change the destination.
+                without_interrupts(|| xapic::write_icr(icr::fixed(vector, to), to.apic_id()));
+                xapic::wait_idle();
+            }
+        }
+    }
+    if spoilt == Fault::EarlyGate {
+        private.packet.go(window.generation);
+    }
+    if call.stepped {
+        fault::step(CallStep::Sent);
+    }
+}
+
+/// Runs `action` with IF clear.
 #[inline]
 fn without_interrupts(action: impl FnOnce()) {
     // SAFETY: IF was set, which `broadcast` has made sure of.

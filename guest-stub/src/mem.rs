@@ -65,6 +65,14 @@ pub(crate) fn command() -> Command {
     unsafe { (&raw const (*PAGE).command).read_volatile() }
 }
 
+/// The APIC id of processor `index`.
+#[inline]
+pub(crate) fn apic_id(index: usize) -> u32 {
+    debug_assert!(index < abi::MAX_VCPUS);
+    // SAFETY: the page is mapped, holds MAX_VCPUS ids, and nobody writes it while the guest runs.
+    unsafe { (abi::APIC_IDS as *const u32).add(index).read() }
+}
+
 /// Leaves the report for the VMM. vCPU 0 only, right before the doorbell.
 pub(crate) fn report(report: Report) {
     // SAFETY: the VMM reads this part only while vCPU 0 is inside a doorbell exit.

@@ -2,9 +2,9 @@
 
 use crate::tables::{Gdt, Tss};
 use core::arch::asm;
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
-use guest_stub::abi::{self, Sample, UserPage, area};
-use guest_stub::rendezvous::{Generation, Packet, Slot};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use guest_stub::abi::{self, Mask, Sample, Tally, UserPage, area};
+use guest_stub::rendezvous::{Decision, Delivery, Generation, Generations, Packet, Slot};
 
 /// A processor's private page. The interrupt entry knows it as the top of its stack.
 ///
@@ -19,6 +19,8 @@ pub(crate) struct Private {
     /// IRQL that the interrupt found.
     pub(crate) interrupted_irql: AtomicU64,
     pub(crate) slot: &'static Slot,
+    /// The packet of this processor's own calls.
+    pub(crate) packet: &'static Packet,
     pub(crate) user: *mut UserPage,
     pub(crate) ring: *mut Sample,
     pub(crate) index: usize,
@@ -26,6 +28,8 @@ pub(crate) struct Private {
     pub(crate) x2apic: AtomicBool,
     /// This processor has sent an IPI to itself as initiator, and has not taken it yet.
     pub(crate) expects_self: AtomicBool,
+    /// This processor owns its participants, and makes a call.
+    pub(crate) calling: AtomicBool,
     /// Rounds of the block that this processor has served.
     pub(crate) handled: AtomicU32,
     /// Interrupts that nobody had asked for, and that came when their call had been given up.
@@ -39,8 +43,10 @@ pub(crate) struct Private {
 
 const _: () = assert!(size_of::<Private>() as u64 <= abi::PAGE);
 
-/// The packet of the broadcast call.
-pub(crate) static PACKET: Packet = Packet::new(Generation::from_stored(0));
+/// The packets of every processor's own calls.
+static PACKETS: [Packet; abi::MAX_VCPUS] = [const { Packet::new() }; abi::MAX_VCPUS];
+/// The source of all calls' generations.
+pub(crate) static GENERATIONS: Generations = Generations::new(Generation::from_stored(0));
 /// Every processor's side of the rendezvous.
 pub(crate) static SLOTS: [Slot; abi::MAX_VCPUS] = [const { Slot::new() }; abi::MAX_VCPUS];
 
@@ -55,6 +61,7 @@ pub(crate) unsafe fn initialise(index: usize) -> &'static Private {
     // references, which are written first; nobody else uses it yet (the caller's promise).
     unsafe {
         (&raw mut (*private).slot).write(&SLOTS[index]);
+        (&raw mut (*private).packet).write(&PACKETS[index]);
         (&raw mut (*private).user).write((base + area::USER) as *mut UserPage);
         (&raw mut (*private).ring).write((base + area::RING) as *mut Sample);
         (&raw mut (*private).index).write(index);
@@ -62,6 +69,13 @@ pub(crate) unsafe fn initialise(index: usize) -> &'static Private {
         &*private
     }
 }
+
+/// Where processor `index` says whom it calls, for the workers of that call to look at.
+pub(crate) fn members(index: usize) -> *mut Mask {
+    (abi::vcpu_area(index) + area::TALLY + abi::PAGE / 2) as *mut Mask
+}
+
+const _: () = assert!(size_of::<Tally>() as u64 <= abi::PAGE / 2);
 
 /// Touches the pages of the stacks that interrupts, faults and NMIs enter on, and of the user page. A first touch by
 /// the delivery of an interrupt would be an exit within a round; and an emulated processor may lose the place of a
@@ -72,6 +86,7 @@ fn touch_stacks(index: usize) {
         area::FAULT_STACK..area::FAULT_STACK_TOP,
         area::NMI_STACK..area::NMI_STACK_TOP,
         area::USER..area::USER + abi::PAGE,
+        area::TALLY..area::TALLY + abi::PAGE,
     ];
     for page in stacks.into_iter().flat_map(|stack| stack.step_by(abi::PAGE as usize)) {
         let word = (abi::vcpu_area(index) + page) as *mut u64;
@@ -106,6 +121,36 @@ impl Private {
     /// The processor's line of communication with its state loop and vCPU 0.
     pub(crate) fn user_page(&self) -> UserWords {
         UserWords(self.user)
+    }
+
+    /// Whether a call's worker is running on this processor: as target, or as initiator.
+    pub(crate) fn in_worker(&self) -> bool {
+        let Some(packet) = self.slot.packet() else { return false };
+        let as_target = |by| {
+            let generation = self.slot.served(by);
+            generation.get() != 0 && packet.decision(generation) == Decision::Go && !self.slot.is_done(generation)
+        };
+        let as_initiator =
+            || self.calling.load(Ordering::Relaxed) && self.packet.decision(self.packet.generation()) == Decision::Go;
+        as_initiator() || as_target(Delivery::Interrupt) || as_target(Delivery::Nmi)
+    }
+
+    /// Generation of the call that this processor had to do with last.
+    pub(crate) fn generation(&self) -> Generation {
+        self.slot.packet().map_or(Generation::from_stored(0), Packet::generation)
+    }
+
+    /// What this processor counts.
+    pub(crate) fn tally(&self) -> *mut Tally {
+        (abi::vcpu_area(self.index) + area::TALLY) as *mut Tally
+    }
+
+    /// Adds one to a field of the tally.
+    pub(crate) fn count(&self, field: impl FnOnce(&mut Tally) -> &mut u32) {
+        // SAFETY: the page is mapped for the guest's life, and this processor's alone. An NMI's handler may count between
+        // the two accesses of what it interrupts: of another field, since it runs another worker or none.
+        let field = field(unsafe { &mut *self.tally() });
+        *field = field.wrapping_add(1);
     }
 
     /// Stores the sample of round `round` of this block.
@@ -165,5 +210,20 @@ impl UserWords {
     pub(crate) fn pong(self) -> &'static AtomicU64 {
         // SAFETY: as in `handled`.
         unsafe { AtomicU64::from_ptr(&raw mut (*self.0).pong) }
+    }
+
+    pub(crate) fn last_run(self) -> &'static AtomicU32 {
+        // SAFETY: as in `handled`.
+        unsafe { AtomicU32::from_ptr(&raw mut (*self.0).last_run) }
+    }
+
+    pub(crate) fn last_setup(self) -> &'static AtomicU32 {
+        // SAFETY: as in `handled`.
+        unsafe { AtomicU32::from_ptr(&raw mut (*self.0).last_setup) }
+    }
+
+    pub(crate) fn asked(self) -> &'static AtomicU32 {
+        // SAFETY: as in `handled`.
+        unsafe { AtomicU32::from_ptr(&raw mut (*self.0).asked) }
     }
 }

@@ -1,18 +1,17 @@
-//! The rendezvous of the broadcast call: publish, arrive, GO or ABORT, run, done. Atomics only.
+//! The broadcast call's algorithm: own, publish, arrive, GO or ABORT, run, done. Atomics only: no CPU, no KVM.
 //!
-//! One [`Packet`] is shared by all; each processor has a [`Slot`]. Every word that passes between processors
-//! carries the call's [`Generation`], so that a word left over from an earlier call can never be taken for one of
-//! this call, and no word has to be cleared.
+//! Each processor has a [`Slot`], where it is called, and a [`Packet`], with which it calls. Every word that passes
+//! between processors carries the call's [`Generation`], so that a word left over from an earlier call can never be
+//! taken for one of this call, and no word has to be cleared.
 //!
-//! The initiator: [`Packet::acquire`], [`Packet::publish`], [`Slot::request`] for each target, its send,
-//! [`Slot::has_arrived`] of each target, [`Packet::go`] or [`Packet::abort`], its own worker,
-//! [`Slot::is_done`] of each target, [`Packet::release`].
-//!
-//! A target, once its interrupt is taken: [`Slot::claim`], [`Slot::arrive`], [`Packet::decision`] until it is there,
-//! the worker if it is [`Decision::Go`], [`Slot::complete`].
+//! An initiator owns the slots of its participants for the time of a call ([`acquire`], in rising order, its own among
+//! them: whoever waits holds only lower ones, and so no two wait for each other). Calls on disjoint sets run side by
+//! side; calls whose sets meet run one after the other. [`call`] is the initiator's side, [`serve`] a target's; the
+//! interrupt entry in assembly does what [`serve`] does.
 
+use super::atomics::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use core::mem::offset_of;
-use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use core::ptr::null_mut;
 
 /// The number of a broadcast call. A multiple of four, so that [`Packet`]'s gate can carry the decision in the two
 /// low bits; never zero, which stands for "no call yet".
@@ -29,20 +28,40 @@ impl Generation {
     pub const fn from_stored(value: u32) -> Self {
         Self(value & !DECISION_MASK)
     }
-
-    /// The generation after this one. Wraps past zero.
-    #[must_use]
-    pub const fn next(self) -> Self {
-        match self.0.wrapping_add(DECISION_MASK + 1) {
-            0 => Self(DECISION_MASK + 1),
-            value => Self(value),
-        }
-    }
 }
 
 const DECISION_MASK: u32 = 3;
 const GO: u32 = 1;
 const ABORT: u32 = 2;
+
+/// Where generations come from. One source for all initiators: two calls never have the same number, until it wraps
+/// after 2^30.
+#[derive(Debug)]
+pub struct Generations(AtomicU32);
+
+impl Generations {
+    /// A source whose first generation is the one after `last`.
+    pub const fn new(last: Generation) -> Self {
+        Self(AtomicU32::new(last.0))
+    }
+
+    /// The next generation. Wraps past zero.
+    pub fn issue(&self) -> Generation {
+        const STEP: u32 = DECISION_MASK + 1;
+        loop {
+            // Relaxed: only that no two get the same number counts.
+            let generation = self.0.fetch_add(STEP, Ordering::Relaxed).wrapping_add(STEP);
+            if generation != 0 {
+                return Generation(generation);
+            }
+        }
+    }
+
+    /// Goes on after `last`. While no call is under way.
+    pub fn restart_after(&self, last: Generation) {
+        self.0.store(last.0, Ordering::Relaxed);
+    }
+}
 
 /// What became of a call after its targets were asked to arrive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,33 +74,46 @@ pub enum Decision {
     Abort,
 }
 
-/// What a call asks its participants to do. Written by the active initiator alone.
+/// How a target is called. The two have requests of their own: an NMI may come while an interrupt is being served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Delivery {
+    /// By an interrupt that IF and IRQL can hold back.
+    Interrupt,
+    /// By an NMI.
+    Nmi,
+}
+
+/// What a call asks its participants to do. Written by the one initiator whose it is.
 #[repr(C, align(128))]
 #[derive(Debug)]
 pub struct Packet {
     gate: AtomicU32,
-    generation: AtomicU32,
+    participants: AtomicU32,
     worker: AtomicUsize,
     argument: AtomicUsize,
     deadline: AtomicU64,
-    owner: Owner,
+    barrier: Barrier,
 }
 
-/// The active initiator, on a line of its own: those who wait for it must not disturb those who wait at the gate.
-#[repr(C, align(128))]
+/// Passages of the phases' barriers, on a line of its own: it changes while others wait at the gate.
+#[repr(C, align(64))]
 #[derive(Debug)]
-struct Owner(AtomicU32);
+struct Barrier(AtomicU32);
 
-/// One processor's side of the rendezvous: a line that the initiator writes, and one that the processor writes.
+/// One processor's side of the rendezvous: a line that initiators write, and one that the processor writes.
 #[repr(C, align(128))]
 #[derive(Debug)]
 pub struct Slot {
+    owner: AtomicU32,
     request: AtomicU32,
-    padding: [u32; 15],
+    nmi_request: AtomicU32,
+    packet: AtomicPtr<Packet>,
+    padding: [u64; 5],
     arrived: AtomicU32,
     done: AtomicU32,
     result: AtomicUsize,
     served: AtomicU32,
+    nmi_served: AtomicU32,
 }
 
 /// Byte offsets for an interrupt entry in assembly.
@@ -100,6 +132,8 @@ impl Packet {
 impl Slot {
     /// Of the request.
     pub const REQUEST: usize = offset_of!(Self, request);
+    /// Of the packet's address, a word.
+    pub const PACKET: usize = offset_of!(Self, packet);
     /// Of the generation claimed last.
     pub const SERVED: usize = offset_of!(Self, served);
     /// Of the arrival.
@@ -110,55 +144,58 @@ impl Slot {
     pub const RESULT: usize = offset_of!(Self, result);
 }
 
+/// One call's content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Work {
+    /// The worker, as the caller's kind of number.
+    pub worker: usize,
+    /// Its argument.
+    pub argument: usize,
+    /// How many run it, the initiator included if it does.
+    pub participants: u32,
+    /// When the call is to be given up, in the caller's unit of time.
+    pub deadline: u64,
+}
+
 impl Packet {
-    /// A packet of no call, whose first generation will be the one after `last`.
-    pub const fn new(last: Generation) -> Self {
+    /// A packet of no call.
+    pub const fn new() -> Self {
         Self {
-            gate: AtomicU32::new(last.0 | ABORT),
-            generation: AtomicU32::new(last.0),
+            gate: AtomicU32::new(ABORT),
+            participants: AtomicU32::new(0),
             worker: AtomicUsize::new(0),
             argument: AtomicUsize::new(0),
             deadline: AtomicU64::new(0),
-            owner: Owner(AtomicU32::new(0)),
+            barrier: Barrier(AtomicU32::new(0)),
         }
     }
 
-    /// Tries to become the active initiator. `false`: somebody else is; serve its interrupts and try again.
-    pub fn acquire(&self, processor: u32) -> bool {
-        let owner = &self.owner.0;
-        // Acquire pairs with `release`: the last call's reads and writes of the packet are over.
-        owner.load(Ordering::Relaxed) == 0
-            && owner.compare_exchange(0, processor + 1, Ordering::Acquire, Ordering::Relaxed).is_ok()
-    }
-
-    /// Hands the packet to the next initiator. Only after every requested slot is done, or after an abort.
-    pub fn release(&self) {
-        self.owner.0.store(0, Ordering::Release);
-    }
-
-    /// Opens a new generation with a closed gate. The caller is the active initiator.
-    pub fn publish(&self, worker: usize, argument: usize, deadline: u64) -> Generation {
-        let generation = self.generation().next();
-        self.worker.store(worker, Ordering::Relaxed);
-        self.argument.store(argument, Ordering::Relaxed);
-        self.deadline.store(deadline, Ordering::Relaxed);
+    /// Opens a new generation with a closed gate. The packet's initiator only, between two calls.
+    pub fn publish(&self, generation: Generation, work: Work) {
+        // Relaxed: [`Slot::request`] makes all of it visible. Who was late for the last call sees its generation gone
+        // from the gate, whatever else it reads.
+        self.worker.store(work.worker, Ordering::Relaxed);
+        self.argument.store(work.argument, Ordering::Relaxed);
+        self.participants.store(work.participants, Ordering::Relaxed);
+        self.deadline.store(work.deadline, Ordering::Relaxed);
+        self.barrier.0.store(0, Ordering::Relaxed);
         self.gate.store(generation.0, Ordering::Relaxed);
-        // Release pairs with a polling target's load in `generation`; an interrupted one pairs with `request`.
-        self.generation.store(generation.0, Ordering::Release);
-        generation
     }
 
-    /// The last published generation.
-    #[inline]
+    /// The generation of the packet's last call.
     pub fn generation(&self) -> Generation {
-        Generation(self.generation.load(Ordering::Acquire))
+        Generation::from_stored(self.gate.load(Ordering::Relaxed))
     }
 
-    /// The worker and its argument. Stable from a claim until that claim's completion.
+    /// What to do. Stable for a participant from GO until its done bit.
     #[inline]
-    pub fn work(&self) -> (usize, usize) {
-        // Relaxed: the claim's Acquire load has ordered these behind `publish`.
-        (self.worker.load(Ordering::Relaxed), self.argument.load(Ordering::Relaxed))
+    pub fn work(&self) -> Work {
+        Work {
+            worker: self.worker.load(Ordering::Relaxed),
+            argument: self.argument.load(Ordering::Relaxed),
+            participants: self.participants.load(Ordering::Relaxed),
+            deadline: self.deadline(),
+        }
     }
 
     /// When the call is to be given up, in the caller's unit of time.
@@ -195,43 +232,100 @@ impl Packet {
         // Release publishes to `decision`; Acquire lets an aborted initiator see what the aborting target wrote.
         self.gate.compare_exchange(generation.0, decided, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
+
+    /// A participant's worker has come to the barrier after phase `phase`, counted from one. `wait` polls until the
+    /// others have, too, or returns that it took too long.
+    pub fn meet(&self, phase: u32, wait: impl FnOnce(&dyn Fn() -> bool) -> bool) -> bool {
+        let everybody = phase * self.participants.load(Ordering::Relaxed);
+        // AcqRel: each passage publishes what came before it, and sees what came before the earlier ones.
+        self.barrier.0.fetch_add(1, Ordering::AcqRel);
+        // Acquire pairs with the others' passages.
+        wait(&|| self.barrier.0.load(Ordering::Acquire) >= everybody)
+    }
+}
+
+impl Default for Packet {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl Slot {
     /// A slot that has seen no call.
     pub const fn new() -> Self {
         Self {
+            owner: AtomicU32::new(0),
             request: AtomicU32::new(0),
-            padding: [0; 15],
+            nmi_request: AtomicU32::new(0),
+            packet: AtomicPtr::new(null_mut()),
+            padding: [0; 5],
             arrived: AtomicU32::new(0),
             done: AtomicU32::new(0),
             result: AtomicUsize::new(0),
             served: AtomicU32::new(0),
+            nmi_served: AtomicU32::new(0),
         }
     }
 
-    /// Initiator: asks this processor to take part. Before the send.
-    pub fn request(&self, generation: Generation) {
+    /// Tries to make `initiator` the only one who may call this processor. `false`: somebody else is; serve its
+    /// interrupts and try again.
+    fn try_own(&self, initiator: u32) -> bool {
+        // Acquire pairs with `disown`: the last call on this processor is over.
+        self.owner.load(Ordering::Relaxed) == 0
+            && self.owner.compare_exchange(0, initiator + 1, Ordering::Acquire, Ordering::Relaxed).is_ok()
+    }
+
+    fn disown(&self) {
+        self.owner.store(0, Ordering::Release);
+    }
+
+    /// The owner: says which packet counts on this processor from now on.
+    pub fn set_packet(&self, packet: &'static Packet) {
+        // Relaxed: `request` makes it visible.
+        self.packet.store((&raw const *packet).cast_mut(), Ordering::Relaxed);
+    }
+
+    /// The packet of the last call that this processor had to do with. `None`: none yet.
+    #[inline]
+    pub fn packet(&self) -> Option<&'static Packet> {
+        // SAFETY: null, or what `set_packet` took from a reference to a static.
+        unsafe { self.packet.load(Ordering::Relaxed).as_ref() }
+    }
+
+    /// The owner: asks this processor to take part. Before the send.
+    pub fn request(&self, generation: Generation, packet: &'static Packet, by: Delivery) {
+        self.set_packet(packet);
         // Release pairs with `claim`: who sees the request sees the packet.
-        self.request.store(generation.0, Ordering::Release);
+        match by {
+            Delivery::Interrupt => self.request.store(generation.0, Ordering::Release),
+            Delivery::Nmi => self.nmi_request.store(generation.0, Ordering::Release),
+        }
     }
 
     /// Target: the call that this processor is asked to join, or `None` if it has served it already: the interrupt
     /// was spurious, came twice, or came late. Each generation is claimed once.
     #[inline]
-    pub fn claim(&self) -> Option<Generation> {
-        let requested = self.request.load(Ordering::Acquire);
+    pub fn claim(&self, by: Delivery) -> Option<Generation> {
+        let (request, served) = match by {
+            Delivery::Interrupt => (&self.request, &self.served),
+            Delivery::Nmi => (&self.nmi_request, &self.nmi_served),
+        };
+        let requested = request.load(Ordering::Acquire);
         // Relaxed: `served` is this processor's own.
-        if requested == self.served.load(Ordering::Relaxed) {
+        if requested == served.load(Ordering::Relaxed) {
             return None;
         }
-        self.served.store(requested, Ordering::Relaxed);
+        served.store(requested, Ordering::Relaxed);
         Some(Generation(requested))
     }
 
     /// Target: the generation it claimed last.
-    pub fn served(&self) -> Generation {
-        Generation(self.served.load(Ordering::Relaxed))
+    pub fn served(&self, by: Delivery) -> Generation {
+        let served = match by {
+            Delivery::Interrupt => &self.served,
+            Delivery::Nmi => &self.nmi_served,
+        };
+        Generation(served.load(Ordering::Relaxed))
     }
 
     /// Target: ready to run the worker.
@@ -261,7 +355,7 @@ impl Slot {
         self.done.load(Ordering::Acquire) == generation.0
     }
 
-    /// Initiator, after [`Slot::is_done`]: what the worker returned.
+    /// Initiator, after [`Slot::is_done`] and before [`release`]: what the worker returned.
     pub fn result(&self) -> usize {
         self.result.load(Ordering::Relaxed)
     }
@@ -273,118 +367,245 @@ impl Default for Slot {
     }
 }
 
+/// Makes `initiator` the owner of `slots`, which come in rising order of their processors and have its own among them.
+/// `relax` is called while somebody else owns one: calls on this processor must be served meanwhile.
+pub fn acquire<'a>(slots: impl Iterator<Item = &'a Slot>, initiator: u32, relax: impl Fn()) {
+    for slot in slots {
+        while !slot.try_own(initiator) {
+            relax();
+        }
+    }
+}
+
+/// Gives the slots back: when every participant is done, or after an abort.
+pub fn release<'a>(slots: impl Iterator<Item = &'a Slot>) {
+    slots.for_each(Slot::disown);
+}
+
+/// Up to when an initiator waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Until {
+    /// Half the deadline: then the interrupt is sent once more.
+    Resend,
+    /// The call's deadline.
+    Deadline,
+}
+
+/// What a call needs from the processor that makes it.
+pub trait Initiator {
+    /// Interrupts every target, after everything stored before is visible to them. Called a second time if somebody
+    /// has not arrived in time.
+    fn send(&self);
+
+    /// Waits for this processor's own interrupt, if it has sent itself one. `false`: in vain.
+    fn takes_own_interrupt(&self, until: Until) -> bool;
+
+    /// To IPI_LEVEL, where no other call reaches this processor; and back to where one does.
+    fn raise(&self);
+    /// Undoes [`Initiator::raise`].
+    fn lower(&self);
+
+    /// Polls until `holds`; `false` if it did not in time.
+    fn wait(&self, until: Until, holds: impl Fn() -> bool) -> bool;
+
+    /// Runs the worker on this processor, if it takes part.
+    fn work(&self);
+}
+
+/// The participants other than the initiator.
+pub trait Targets {
+    /// Whether `holds` for each; stops at the first for which it does not.
+    fn all(&self, holds: impl FnMut(&'static Slot) -> bool) -> bool;
+}
+
+/// How a call ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// Every worker has returned.
+    Done,
+    /// Somebody did not arrive, and nobody has run the worker.
+    Aborted,
+    /// Somebody has not returned from the worker by the deadline.
+    Overstayed,
+}
+
+/// Makes one call with `packet`, whose slots are owned and whose targets are requested. Returns how it ended, and whether
+/// the interrupt was sent twice.
+#[inline]
+pub fn call(
+    initiator: &impl Initiator,
+    packet: &Packet,
+    generation: Generation,
+    targets: &impl Targets,
+) -> (Outcome, bool) {
+    initiator.send();
+    let resent = !everybody_arrives(initiator, generation, targets, Until::Resend)
+        && send_again(initiator, packet, generation, targets);
+    // Fails if the call was given up, here or by a target whose own clock ran out.
+    if !packet.go(generation) {
+        return (Outcome::Aborted, resent);
+    }
+    initiator.work();
+    if targets.all(|slot| initiator.wait(Until::Deadline, || slot.is_done(generation))) {
+        (Outcome::Done, resent)
+    } else {
+        (Outcome::Overstayed, resent)
+    }
+}
+
+/// One after the other: all have to, and the tighter the loop, the sooner it sees the last.
+#[inline]
+fn everybody_arrives(initiator: &impl Initiator, generation: Generation, targets: &impl Targets, until: Until) -> bool {
+    // IPI_LEVEL would mask the initiator's own interrupt. Nobody else's can come: it owns its slot.
+    let itself = initiator.takes_own_interrupt(until);
+    initiator.raise();
+    itself && targets.all(|slot| initiator.wait(until, || slot.has_arrived(generation)))
+}
+
+/// Somebody has not arrived in time: once more, and then no more. Returns that it was sent again.
+#[cold]
+#[inline(never)]
+fn send_again(initiator: &impl Initiator, packet: &Packet, generation: Generation, targets: &impl Targets) -> bool {
+    initiator.lower();
+    initiator.send();
+    if !everybody_arrives(initiator, generation, targets, Until::Deadline) {
+        packet.abort(generation);
+    }
+    true
+}
+
+/// What serving a call needs from the processor that is called.
+pub trait Target {
+    /// To IPI_LEVEL.
+    fn raise(&self);
+
+    /// Polls until `holds`; `false` if it did not before `deadline`.
+    fn wait(&self, deadline: u64, holds: impl Fn() -> bool) -> bool;
+
+    /// Runs the worker and returns its result.
+    fn work(&self, work: Work) -> usize;
+
+    /// Has come this far. For whoever wants to stop a processor at each step.
+    #[inline]
+    fn reached(&self, _: Step) {}
+}
+
+/// The steps of a target's way, each named by what has just been done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// The interrupt is taken.
+    Entered,
+    /// The request is claimed.
+    Claimed,
+    /// The arrival is announced.
+    Arrived,
+    /// The gate is open.
+    Released,
+    /// The worker has returned.
+    Worked,
+    /// The done bit is set.
+    Completed,
+}
+
+/// What an interrupt turned out to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Served {
+    /// No call was open: spurious, a duplicate, or the initiator's own.
+    Nothing,
+    /// The call had been given up.
+    Late,
+    /// The worker of this generation ran, with this result.
+    Ran(Generation, usize),
+}
+
+/// Serves what an interrupt asks for.
+#[inline]
+pub fn serve(target: &impl Target, slot: &Slot, by: Delivery) -> Served {
+    target.reached(Step::Entered);
+    let Some((generation, packet)) = slot.claim(by).and_then(|claimed| Some((claimed, slot.packet()?))) else {
+        return Served::Nothing;
+    };
+    target.reached(Step::Claimed);
+    target.raise();
+    slot.arrive(generation);
+    target.reached(Step::Arrived);
+    if !target.wait(packet.deadline(), || packet.decision(generation) != Decision::Pending) {
+        packet.abort(generation);
+    }
+    if packet.decision(generation) != Decision::Go {
+        return Served::Late;
+    }
+    target.reached(Step::Released);
+    let result = target.work(packet.work());
+    target.reached(Step::Worked);
+    slot.complete(generation, result);
+    target.reached(Step::Completed);
+    Served::Ran(generation, result)
+}
+
 #[cfg(test)]
 mod tests {
-    extern crate std;
     use super::*;
-    use std::thread;
-    use std::vec::Vec;
 
-    const FIRST: Generation = Generation(0);
+    static PACKET: Packet = Packet::new();
+    const WORK: Work = Work { worker: 1, argument: 2, participants: 2, deadline: 3 };
 
     #[test]
-    fn generations_are_never_zero_and_leave_room_for_a_decision() {
-        let mut generation = Generation(u32::MAX - 7);
-        for _ in 0..5 {
-            generation = generation.next();
-            assert_ne!(generation.get(), 0);
-            assert_eq!(generation.get() & DECISION_MASK, 0);
-        }
-        assert_eq!(Generation(u32::MAX - 3).next(), Generation(4));
+    fn generations_are_never_zero_never_twice_and_leave_room_for_a_decision() {
+        let generations = Generations::new(Generation(u32::MAX - 7));
+        let issued = [generations.issue().get(), generations.issue().get(), generations.issue().get()];
+        assert_eq!(issued, [u32::MAX - 3, 4, 8]);
+        assert!(issued.iter().all(|it| it & DECISION_MASK == 0));
     }
 
     #[test]
-    fn a_request_is_claimed_once() {
-        let (packet, slot) = (Packet::new(FIRST), Slot::new());
-        assert_eq!(slot.claim(), None, "nobody asked");
-        let generation = packet.publish(1, 2, 3);
-        slot.request(generation);
-        assert_eq!(slot.claim(), Some(generation));
-        assert_eq!(slot.claim(), None, "a duplicate has nothing to do");
+    fn a_request_is_claimed_once_and_by_its_own_delivery() {
+        let slot = Slot::new();
+        assert_eq!(slot.claim(Delivery::Interrupt), None, "nobody asked");
+        slot.request(Generation(4), &PACKET, Delivery::Interrupt);
+        assert_eq!(slot.claim(Delivery::Nmi), None, "an NMI serves no interrupt's call");
+        assert_eq!(slot.claim(Delivery::Interrupt), Some(Generation(4)));
+        assert_eq!(slot.claim(Delivery::Interrupt), None, "a duplicate has nothing to do");
+        slot.request(Generation(8), &PACKET, Delivery::Nmi);
+        assert_eq!(slot.claim(Delivery::Interrupt), None, "an interrupt serves no NMI's call");
+        assert_eq!(slot.claim(Delivery::Nmi), Some(Generation(8)));
+        assert_eq!(slot.served(Delivery::Interrupt), Generation(4));
     }
 
     #[test]
     fn one_decision_wins_and_a_latecomer_sees_an_abort() {
-        let packet = Packet::new(FIRST);
-        let first = packet.publish(1, 2, 3);
+        let packet = Packet::new();
+        let (first, second) = (Generation(4), Generation(8));
+        packet.publish(first, WORK);
         assert_eq!(packet.decision(first), Decision::Pending);
         assert!(packet.abort(first));
         assert!(!packet.go(first), "GO xor ABORT");
         assert_eq!(packet.decision(first), Decision::Abort);
-        let second = packet.publish(1, 2, 3);
+        packet.publish(second, WORK);
         assert!(packet.go(second));
+        assert!(!packet.abort(second), "GO xor ABORT");
         assert_eq!(packet.decision(second), Decision::Go);
         assert_eq!(packet.decision(first), Decision::Abort, "a latecomer of the first call does nothing");
+        assert_eq!((packet.generation(), packet.work()), (second, WORK));
     }
 
     #[test]
-    fn the_packet_has_one_owner() {
-        let packet = Packet::new(FIRST);
-        assert!(packet.acquire(0));
-        assert!(!packet.acquire(1));
-        packet.release();
-        assert!(packet.acquire(1));
+    fn a_slot_has_one_owner() {
+        let slot = Slot::new();
+        assert!(slot.try_own(0));
+        assert!(!slot.try_own(1));
+        release([&slot].into_iter());
+        assert!(slot.try_own(1));
     }
 
-    /// Three processors take turns as initiator; the generations wrap on the way. Polling stands in for interrupts.
     #[test]
-    fn every_participant_runs_once_a_call_and_none_before_all_arrived() {
-        const PROCESSORS: usize = 3;
-        const CALLS: usize = 300;
-        let packet = Packet::new(Generation(u32::MAX - 403));
-        let slots: Vec<Slot> = (0..PROCESSORS).map(|_| Slot::new()).collect();
-        let arrived = AtomicUsize::new(0);
-        let runs = AtomicUsize::new(0);
-        let finished = AtomicUsize::new(0);
-        let serve = |me: usize| {
-            if let Some(generation) = slots[me].claim() {
-                arrived.fetch_add(1, Ordering::SeqCst);
-                slots[me].arrive(generation);
-                while packet.decision(generation) == Decision::Pending {
-                    thread::yield_now();
-                }
-                assert_eq!(packet.decision(generation), Decision::Go);
-                assert_eq!(arrived.load(Ordering::SeqCst) % (PROCESSORS - 1), 0, "started before all arrived");
-                runs.fetch_add(1, Ordering::SeqCst);
-                slots[me].complete(generation, packet.work().1 + me);
-            }
-        };
-        thread::scope(|scope| {
-            for me in 0..PROCESSORS {
-                let (packet, slots, serve, runs, finished) = (&packet, &slots, &serve, &runs, &finished);
-                let owner = u32::try_from(me).expect("three processors");
-                scope.spawn(move || {
-                    for call in 0..CALLS {
-                        while !packet.acquire(owner) {
-                            serve(me);
-                            thread::yield_now();
-                        }
-                        // A request published while this processor became the owner was served before its release.
-                        let before = runs.load(Ordering::SeqCst);
-                        let generation = packet.publish(7, call, 0);
-                        let others = || (0..PROCESSORS).filter(|&other| other != me);
-                        others().for_each(|other| slots[other].request(generation));
-                        while !others().all(|other| slots[other].has_arrived(generation)) {
-                            thread::yield_now();
-                        }
-                        assert!(packet.go(generation));
-                        while !others().all(|other| slots[other].is_done(generation)) {
-                            thread::yield_now();
-                        }
-                        assert_eq!(runs.load(Ordering::SeqCst), before + PROCESSORS - 1);
-                        for other in others() {
-                            assert_eq!(slots[other].result(), call + other);
-                        }
-                        packet.release();
-                    }
-                    finished.fetch_add(1, Ordering::SeqCst);
-                    while finished.load(Ordering::SeqCst) < PROCESSORS {
-                        serve(me);
-                        thread::yield_now();
-                    }
-                });
-            }
-        });
-        assert_eq!(runs.load(Ordering::SeqCst), PROCESSORS * CALLS * (PROCESSORS - 1));
+    fn a_barrier_opens_when_all_have_come_to_that_phase() {
+        let packet = Packet::new();
+        packet.publish(Generation(4), WORK);
+        assert!(!packet.meet(1, |met| met()), "one of two");
+        assert!(packet.meet(1, |met| met()));
+        assert!(!packet.meet(2, |met| met()), "the next phase starts anew");
+        packet.publish(Generation(8), WORK);
+        assert!(!packet.meet(1, |met| met()), "so does the next call");
     }
 }

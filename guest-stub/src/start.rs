@@ -4,7 +4,7 @@ use crate::block;
 use crate::processor;
 use crate::tables;
 use core::arch::global_asm;
-use guest_stub::abi::{PAGE_TABLES, VCPU_AREAS, VCPU_STRIDE, area};
+use guest_stub::abi::{APIC_IDS, MAX_VCPUS, PAGE_TABLES, VCPU_AREAS, VCPU_STRIDE, area};
 use guest_stub::descriptors::KERNEL_CODE;
 
 const CR0: u32 = 0x8001_0033; // PG, WP, NE, ET, MP, PE (SDM Vol. 3A 2.5)
@@ -17,7 +17,7 @@ const CPUID_TOPOLOGY: u32 = 0xB;
 // vCPU 0: the VMM has set up long mode and a stack.
 //
 // The others: from real mode straight into long mode (SDM Vol. 3A 11.8.5: PAE, CR3, EFER.LME, then PG). They know
-// themselves by the x2APIC id that CPUID shows, and so find their stack.
+// themselves by the x2APIC id that CPUID shows: its place in the table of ids is their index, which finds their stack.
 global_asm!(
     ".global _start",
     "_start:",
@@ -54,7 +54,24 @@ global_asm!(
     "mov eax, {topology}",
     "xor ecx, ecx",
     "cpuid",
+    "mov ebx, {apic_ids}",
     "mov edi, edx",
+    "cmp edi, {max_vcpus}",
+    "jae 2f",
+    "cmp [rbx + rdi * 4], edx",
+    "je 4f",
+    "2:",
+    "xor edi, edi",
+    "3:",
+    "cmp [rbx + rdi * 4], edx",
+    "je 4f",
+    "inc edi",
+    "cmp edi, {max_vcpus}",
+    "jb 3b",
+    "5:",
+    "hlt",
+    "jmp 5b",
+    "4:",
     "mov rsp, rdi",
     "shl rsp, {stride_shift}",
     "add rsp, {stack}",
@@ -77,6 +94,8 @@ global_asm!(
     page_tables = const PAGE_TABLES,
     kernel_code = const KERNEL_CODE,
     topology = const CPUID_TOPOLOGY,
+    apic_ids = const APIC_IDS,
+    max_vcpus = const MAX_VCPUS,
     stride_shift = const VCPU_STRIDE.trailing_zeros(),
     stack = const VCPU_AREAS + area::KERNEL_STACK_TOP,
 );
@@ -93,9 +112,9 @@ extern "sysv64" fn boot() -> ! {
     block::lead(private)
 }
 
-/// Any other processor.
+/// Any other processor, by its index.
 extern "sysv64" fn join(index: usize) -> ! {
-    // SAFETY: the first thing on this processor; `index` is its own, from CPUID.
+    // SAFETY: the first thing on this processor; `index` is its own, from CPUID and the table of ids.
     let private = unsafe { processor::initialise(index) };
     // SAFETY: this is the processor; vCPU 0 has filled in the IDT before it sent the SIPI.
     unsafe { tables::load(private) };

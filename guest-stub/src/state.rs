@@ -1,14 +1,15 @@
 //! What targets do between the interrupts: the target states, and the poll loop of the `memory` route.
 
-use crate::interrupt;
+use crate::interrupt::{self, Frame};
 use crate::irql;
-use crate::processor::{PACKET, Private, UserWords};
+use crate::processor::{Private, UserWords};
 use crate::tsc;
 use crate::user;
+use crate::workers;
 use core::arch::{asm, global_asm};
 use core::sync::atomic::{AtomicU32, Ordering};
 use guest_stub::abi::{Destination, MAX_VCPUS, Route, TargetState};
-use guest_stub::rendezvous::{Decision, Generation};
+use guest_stub::rendezvous::{self, Delivery, Generation, Served, Target, Work};
 
 /// A line that a polling target watches.
 #[repr(align(128))]
@@ -41,6 +42,7 @@ pub(crate) fn stay(private: &'static Private, route: Route, destination: Destina
         }
         (_, TargetState::Spin) => spin(words),
         (_, TargetState::User) => user::spin(private),
+        (_, TargetState::Masked) => masked(words),
         (_, TargetState::Halt) => {
             // SAFETY: `halt_loop` is the function below, of this signature; the words live as long as the guest.
             unsafe { halt_loop(words.address()) }
@@ -55,48 +57,95 @@ fn spin(words: UserWords) {
     }
 }
 
-unsafe extern "sysv64" {
-    fn halt_loop(words: *mut guest_stub::abi::UserPage);
-    /// Called with IF clear: sets it and halts until an interrupt has been served.
-    fn wait_for_interrupt();
-    /// The HLT: where an interrupt that was taken before it would return to. Not a function.
-    pub(crate) fn halt_instruction();
-    /// The instruction after the HLT: what an interrupt that ended it returns to. Not a function.
-    pub(crate) fn halt_resume();
+/// Busy with interrupts off.
+fn masked(words: UserWords) {
+    // SAFETY: IF is set again below; nothing but an NMI comes until then.
+    unsafe { asm!("cli", options(nostack)) };
+    spin(words);
+    // SAFETY: as above.
+    unsafe { asm!("sti", options(nostack)) };
 }
 
-// The one HLT that waits for something. Interrupts are off from the caller's look at what it waits for until here, and
-// STI takes effect after the instruction that follows it (SDM Vol. 2B, STI), so that no interrupt comes between the
-// decision to halt and the HLT. Where one does all the same, its handler skips the HLT (`interrupt::leave`).
-global_asm!(
-    "wait_for_interrupt:",
-    "sti",
-    ".global halt_instruction",
-    "halt_instruction:",
-    "hlt",
-    ".global halt_resume",
-    "halt_resume:",
-    "ret",
-);
+unsafe extern "sysv64" {
+    fn halt_loop(words: *mut guest_stub::abi::UserPage);
+    fn sleep_loop(word: *const AtomicU32, seen: u32) -> u32;
+}
 
+unsafe extern "C" {
+    /// From the look at what is waited for to the HLT, which is the last instruction; then what follows it. Not functions.
+    fn halt_check();
+    fn halt_instruction();
+    fn halt_resume();
+    fn sleep_check();
+    fn sleep_instruction();
+    fn sleep_resume();
+}
+
+// Interrupts are off from the look at what is waited for until the HLT: STI takes effect after the instruction that
+// follows it (SDM Vol. 2B, STI), so that no interrupt comes between the decision to halt and the HLT. For what comes all
+// the same, see `skip_halt`.
 global_asm!(
-    ".global halt_loop",
+    ".global halt_check",
+    ".global halt_instruction",
+    ".global halt_resume",
     "halt_loop:",
     "2:",
     "cli",
+    "halt_check:",
     "mov eax, [rdi + {handled}]",
     "mov [rdi + {ready}], eax",
     "cmp dword ptr [rdi + {stop}], 0",
     "jne 3f",
-    "call wait_for_interrupt",
+    "sti",
+    "halt_instruction:",
+    "hlt",
+    "halt_resume:",
     "jmp 2b",
     "3:",
+    "sti",
+    "ret",
+    "sleep_loop:",
+    "4:",
+    "cli",
+    "sleep_check:",
+    "mov eax, [rdi]",
+    "cmp eax, esi",
+    "jne 5f",
+    "sti",
+    "sleep_instruction:",
+    "hlt",
+    "sleep_resume:",
+    "jmp 4b",
+    "5:",
     "sti",
     "ret",
     handled = const core::mem::offset_of!(guest_stub::abi::UserPage, handled),
     ready = const core::mem::offset_of!(guest_stub::abi::UserPage, ready),
     stop = const core::mem::offset_of!(guest_stub::abi::UserPage, stop),
 );
+
+fn address(label: unsafe extern "C" fn()) -> u64 {
+    label as *const () as u64
+}
+
+/// Whether an interrupt that returns to `rip` has ended the HLT of target state `halt`.
+pub(crate) fn is_halt(rip: u64) -> bool {
+    rip == address(halt_resume)
+}
+
+/// A handler's last act: who was interrupted between the look at what it waits for and the HLT looks again, since the HLT
+/// would sleep through what this interrupt has brought.
+///
+/// An NMI comes there whenever it likes. An interrupt does not, but for one right before the HLT on an emulated processor
+/// that loses the shadow of STI on an exit (QEMU 7.2's SVM stores it in the VMCB on #VMEXIT, and does not load it on
+/// VMRUN).
+pub(crate) fn skip_halt(frame: &mut Frame) {
+    if (address(halt_check)..=address(halt_instruction)).contains(&frame.rip) {
+        frame.rip = address(halt_resume);
+    } else if (address(sleep_check)..=address(sleep_instruction)).contains(&frame.rip) {
+        frame.rip = address(sleep_resume);
+    }
+}
 
 /// The `memory` route's target: polls its bell at CPL0 and serves what it announces, as the interrupt would.
 fn poll(private: &'static Private, bell: &Bell) {
@@ -115,47 +164,49 @@ fn poll(private: &'static Private, bell: &Bell) {
     }
 }
 
-fn serve_polled(private: &'static Private) {
+/// Serves what a bell has announced, or nothing.
+pub(crate) fn serve_polled(private: &'static Private) {
     let a = tsc::stamp();
-    let Some(generation) = private.slot.claim() else { return };
     let before = irql::current();
-    irql::set(irql::IPI);
-    let (worker, argument) = PACKET.work();
-    private.slot.arrive(generation);
-    if !tsc::poll_until(PACKET.deadline(), || PACKET.decision(generation) != Decision::Pending) {
-        PACKET.abort(generation);
+    match rendezvous::serve(&Polling(private), private.slot, Delivery::Interrupt) {
+        Served::Ran(_, result) => {
+            crate::ipi::check_restored(private);
+            let stamps = [a.value(), private.w.load(Ordering::Relaxed), private.x.load(Ordering::Relaxed)];
+            interrupt::record(private, Delivery::Interrupt, stamps, result, 0);
+        }
+        Served::Late => private.late.store(private.late.load(Ordering::Relaxed) + 1, Ordering::Relaxed),
+        Served::Nothing => return,
     }
-    if PACKET.decision(generation) == Decision::Go {
-        // SAFETY: the packet's worker is one of `workers`, published as a number by `ipi::run`.
-        let worker: crate::workers::WorkerFn = unsafe { core::mem::transmute(worker) };
-        let w = tsc::stamp_after_loads();
-        let result = worker(argument);
-        let x = tsc::stamp_after_loads();
-        private.slot.complete(generation, result);
-        private.a.store(a.value(), Ordering::Relaxed);
-        private.w.store(w.value(), Ordering::Relaxed);
-        private.x.store(x.value(), Ordering::Relaxed);
-        irql::set(before);
-        interrupt::record(private, result, 0);
-    } else {
-        irql::set(before);
-        private.late.fetch_add(1, Ordering::Relaxed);
+    irql::set(before);
+    // SAFETY: interrupts were on until `Polling::raise`: `stay` and `ipi::broadcast` see to it.
+    unsafe { asm!("sti", options(nostack)) };
+}
+
+struct Polling(&'static Private);
+
+impl Target for Polling {
+    fn raise(&self) {
+        irql::set(irql::IPI);
+        // SAFETY: `serve_polled` sets IF again. Workers run with interrupts off, on whichever processor.
+        unsafe { asm!("cli", options(nostack)) };
+    }
+
+    fn wait(&self, deadline: u64, holds: impl Fn() -> bool) -> bool {
+        tsc::poll_until(deadline, holds)
+    }
+
+    fn work(&self, work: Work) -> usize {
+        self.0.w.store(tsc::stamp_after_loads().value(), Ordering::Relaxed);
+        let result = workers::run(work);
+        self.0.x.store(tsc::stamp_after_loads().value(), Ordering::Relaxed);
+        result
     }
 }
 
 /// Sleeps until `word` differs from `seen`. Whoever changes it sends a wake-up interrupt after it.
 pub(crate) fn sleep_until_changed(word: &AtomicU32, seen: u32) -> u32 {
-    loop {
-        // SAFETY: IF is set again before this function returns.
-        unsafe { asm!("cli", options(nostack)) };
-        // Acquire pairs with the Release of the announcement: the command comes with it.
-        let value = word.load(Ordering::Acquire);
-        if value != seen {
-            // SAFETY: as above.
-            unsafe { asm!("sti", options(nostack)) };
-            return value;
-        }
-        // SAFETY: IF is clear, and the function keeps to the calling convention it is declared with.
-        unsafe { wait_for_interrupt() };
-    }
+    // SAFETY: the function is the one above, of this signature; the word outlives the call.
+    unsafe { sleep_loop(word, seen) };
+    // Acquire pairs with the Release of the announcement: the command comes with it.
+    word.load(Ordering::Acquire)
 }

@@ -1,6 +1,8 @@
 //! GDT, TSS and IDT (SDM Vol. 3A 3.4.5, 6.11, 8.7).
 
 use crate::interrupt;
+use crate::nmi;
+use crate::pageable;
 use crate::processor::Private;
 use core::arch::asm;
 use core::cell::UnsafeCell;
@@ -111,6 +113,7 @@ static IDT: Idt = Idt(UnsafeCell::new([[0; 2]; 256]));
 pub(crate) unsafe fn initialise_idt() {
     const NMI: usize = 2;
     const INVALID_OPCODE: usize = 6;
+    const PAGE_FAULT: usize = 14;
     let idt = IDT.0.get();
     let set = |vector: usize, handler: unsafe extern "C" fn(), ist: u8| {
         // SAFETY: nobody else uses the IDT yet (caller's promise).
@@ -120,8 +123,12 @@ pub(crate) unsafe fn initialise_idt() {
         set(vector, handler, IST_FAULT);
     }
     set(INVALID_OPCODE, interrupt::invalid_opcode_entry, IST_FAULT);
-    set(NMI, interrupt::nmi_entry, IST_NMI);
+    set(PAGE_FAULT, pageable::page_fault_entry, IST_FAULT);
+    set(NMI, nmi::nmi_entry, IST_NMI);
     set(abi::VECTOR_IPI.into(), interrupt::ipi_entry, IST_IPI);
+    set(abi::VECTOR_IPI_STEPPED.into(), interrupt::stepped_entry, IST_IPI);
+    set(abi::VECTOR_DEVICE.into(), interrupt::device_entry, IST_IPI);
+    set(abi::VECTOR_SENDER.into(), interrupt::sender_entry, IST_IPI);
     set(abi::VECTOR_WAKE.into(), interrupt::wake_entry, IST_IPI);
     set(abi::VECTOR_SPURIOUS.into(), interrupt::spurious_entry, IST_IPI);
 }

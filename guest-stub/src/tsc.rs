@@ -13,6 +13,9 @@ pub(crate) struct Stamp {
 }
 
 impl Stamp {
+    /// Not a time.
+    pub(crate) const ZERO: Self = Self { low: 0, high: 0 };
+
     /// The whole value.
     #[inline]
     pub(crate) fn value(self) -> u64 {

@@ -102,7 +102,11 @@ fn assert_halted(block: &Block, spec: &BlockSpec, targets: u64) {
 }
 
 fn can_be(route: Route, destination: Destination, state: TargetState) -> bool {
-    route != Route::Memory || (destination != Destination::All && state == TargetState::Spin)
+    match route {
+        Route::XApic | Route::X2Apic => state != TargetState::Masked,
+        Route::Memory => destination != Destination::All && state == TargetState::Spin,
+        Route::Nmi => destination != Destination::All,
+    }
 }
 
 fn every_cell(vcpus: usize) {
@@ -127,8 +131,8 @@ fn every_cell(vcpus: usize) {
             }
         }
     }
-    // Nine for each interrupt, two by memory, each in two vantages.
-    assert_eq!(cells, if hypervisor.offers_x2apic() { 40 } else { 22 });
+    // Nine for each interrupt, two by memory, eight by NMI, each in two vantages.
+    assert_eq!(cells, if hypervisor.offers_x2apic() { 56 } else { 38 });
 }
 
 #[test]

@@ -91,6 +91,16 @@ impl fmt::Display for BugReport {
                     "the worker did not return within the call's deadline (found by vCPU {found_by}), is at {place}"
                 )?;
             }
+            Some(Rule::PageableMemory) => {
+                write!(
+                    f,
+                    "memory that may be paged out was touched at raised IRQL, at {place}, address {:#x}",
+                    self.cr2
+                )?;
+            }
+            Some(rule @ (Rule::InterruptsEnabled | Rule::IrqlLowered | Rule::LockAboveItsLevel | Rule::NestedCall)) => {
+                write!(f, "{}, in {place}", rule.name())?
+            }
             None => write!(f, "unknown rule, at {place}")?,
         }
         write!(f, ", IRQL {irql}, generation {generation}")

@@ -5,6 +5,7 @@
 //! line through it all.
 
 pub mod arch;
+pub mod calls;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -1,5 +1,6 @@
 //! A booted guest, and the protocol with it: one command at a time through the command page and the doorbell.
 
+use crate::calls::{Calls, CallsSpec};
 use crate::clock::{Exchange, cycles};
 use crate::diagnosis::{BugReport, Diagnosis};
 use crate::rounds::{RawRound, assess, check};
@@ -7,11 +8,12 @@ use crate::samples::{Block, ExitCount, ExitSource, Exits};
 use crate::trace::ring::Event;
 use crate::vcpu::exit::Exit;
 use crate::vcpu::{News, Snapshot};
+use crate::vm::msi::Injection;
 use crate::vm::{self, Hypervisor, Vm, VmConfig};
 use crate::wire::Wire;
 use guest_stub::abi::{
-    self, BugCheck, Command, CommandPage, Destination, Operation, Report, Route, Rule, Sample, Status, TargetState,
-    Worker, area,
+    self, BugCheck, Command, CommandPage, Destination, Operation, Report, Route, Rule, Sample, Set, Status, Tally,
+    TargetState, Worker, area,
 };
 use std::collections::BTreeMap;
 use std::mem::{offset_of, size_of};
@@ -111,6 +113,8 @@ pub struct Machine<'a> {
 
 /// How long the main thread sleeps between two looks at the interrupt flag and the guest's progress.
 const LOOK: Duration = Duration::from_millis(100);
+/// How often calls are disturbed.
+const DISTURB: Duration = Duration::from_millis(1);
 /// How long a vCPU's thread may take to leave the guest when it is kicked.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -181,10 +185,11 @@ impl<'a> Machine<'a> {
             worker: spec.worker as u32,
             observe: spec.observe.into(),
             rounds: wire(asked),
-            partner: 0,
             argument: spec.argument,
             settle: self.settle_cycles,
             deadline: self.deadline_cycles,
+            set: Set::Everybody as u32,
+            ..Command::default()
         })?;
         let report = self.wait_for_doorbell()?;
         self.expect_done(&report, "broadcasting")?;
@@ -195,6 +200,28 @@ impl<'a> Machine<'a> {
         let events = self.drain_rings();
         let rounds = self.read_rounds(spec, asked, &events)?;
         Ok(assess(spec, rounds, &report, exits, asked))
+    }
+
+    /// Lets the guest's initiators make their calls, and reads what everybody has counted. `disturb` is called every
+    /// millisecond or so meanwhile.
+    ///
+    /// # Errors
+    /// As [`Machine::run_block`]; calls that were given up are counted, and no error.
+    pub fn run_calls(&mut self, spec: &CallsSpec, disturb: &mut dyn FnMut(&Vm)) -> Result<Calls, Error> {
+        self.drain_rings();
+        self.command(spec.command(self.tsc_khz))?;
+        let report = self.wait_for_doorbell_while(Some(disturb))?;
+        self.expect_done(&report, "broadcasting")?;
+        self.drain_rings();
+        let vcpus = (0..self.vcpus()).map(|vcpu| self.tally(vcpu)).collect::<Result<_, Error>>()?;
+        Ok(Calls { made: report.rounds, duplicate: report.duplicate, late: report.late, vcpus })
+    }
+
+    fn tally(&self, vcpu: usize) -> Result<(Tally, u32), Error> {
+        let base = abi::vcpu_area(vcpu);
+        let Wire(tally) = self.vm.memory().read_obj::<Wire<Tally>>(GuestAddress(base + area::TALLY))?;
+        let asked = base + area::USER + offset_of!(abi::UserPage, asked) as u64;
+        Ok((tally, self.vm.memory().read_obj(GuestAddress(asked))?))
     }
 
     /// Measures the instruments on vCPU 0, `count` times.
@@ -253,10 +280,15 @@ impl<'a> Machine<'a> {
 
     /// Waits until vCPU 0 has nothing more to do, and reads what it says.
     fn wait_for_doorbell(&mut self) -> Result<Report, Error> {
+        self.wait_for_doorbell_while(None)
+    }
+
+    fn wait_for_doorbell_while(&mut self, mut disturb: Option<&mut dyn FnMut(&Vm)>) -> Result<Report, Error> {
+        let look = if disturb.is_some() { DISTURB } else { LOOK };
         let patience = self.deadline * 3 + Duration::from_secs(2);
         let mut progress = (self.calls_completed(), Instant::now());
         loop {
-            match self.vm.wait(LOOK) {
+            match self.vm.wait(look) {
                 Some((0, News::Doorbell)) => {
                     let address = abi::COMMAND_PAGE + offset_of!(CommandPage, report) as u64;
                     let Wire(report) = self.vm.memory().read_obj::<Wire<Report>>(GuestAddress(address))?;
@@ -282,9 +314,29 @@ impl<'a> Machine<'a> {
             if completed != progress.0 {
                 progress = (completed, Instant::now());
             } else if progress.1.elapsed() > patience {
-                return Err(self.silent("waiting for the guest", None, patience));
+                return Err(self
+                    .ask_watchdogs()
+                    .unwrap_or_else(|| self.silent("waiting for the guest", None, patience)));
+            }
+            if let Some(disturb) = &mut disturb {
+                disturb(&self.vm);
             }
         }
+    }
+
+    /// Sends every vCPU an NMI: one whose worker overstays its deadline answers with a bug check.
+    fn ask_watchdogs(&self) -> Option<Error> {
+        for vcpu in 0..self.vcpus() {
+            // What cannot be asked does not answer.
+            let _ = self.vm.inject(vcpu, Injection::Nmi);
+        }
+        let start = Instant::now();
+        while start.elapsed() < PATIENCE {
+            if let Some((vcpu, News::Stopped(Exit::BugCheck, _))) = self.vm.wait(LOOK) {
+                return Some(self.bug_check(vcpu));
+            }
+        }
+        None
     }
 
     /// Calls that vCPU 0 has completed in this block: what the watchdog takes for life.
@@ -315,7 +367,7 @@ impl<'a> Machine<'a> {
     /// Where the rule was broken: the guest says, but for a worker that does not return. That one is looked up.
     fn place_of_bug(&self, bug: &BugCheck) -> String {
         let vcpu = bug.vcpu as usize;
-        if Rule::from_wire(bug.rule) != Some(Rule::WorkerOverstayed) || vcpu >= self.vcpus() {
+        if Rule::from_wire(bug.rule) != Some(Rule::WorkerOverstayed) || bug.rip != 0 || vcpu >= self.vcpus() {
             return self.place(bug.rip);
         }
         self.vm.pause(vcpu);

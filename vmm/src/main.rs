@@ -11,7 +11,7 @@ use kipi::report::document::{Integrity, Measurement};
 use kipi::report::output::Output;
 use kipi::report::{doctor, json, output, text};
 use kipi::source::{self, MachineSource};
-use kipi::vm::{Hypervisor, VmConfig};
+use kipi::vm::{ApicIds, Hypervisor, VmConfig};
 use kipi::{guest, host};
 use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write};
@@ -142,7 +142,14 @@ fn boot<'a>(
     image: &'a [u8],
     vcpus: usize,
 ) -> Result<MachineSource<'a>, machine::Error> {
-    let vm = VmConfig { vcpus, pin: &config.pin, cpus: config.shared_cpus(), image, halt_poll_ns: config.halt_poll_ns };
+    let vm = VmConfig {
+        vcpus,
+        ids: ApicIds::Consecutive,
+        pin: &config.pin,
+        cpus: config.shared_cpus(),
+        image,
+        halt_poll_ns: config.halt_poll_ns,
+    };
     let limits = Limits { deadline: config.deadline(vcpus), settle: config.settle };
     let machine = Machine::boot(hypervisor, &vm, limits, &INTERRUPTED)?;
     Ok(MachineSource::new(machine, &config.pin, config.cpus.len()))

@@ -62,13 +62,15 @@ fn every_round_halted(block: &Block, targets: u64) -> bool {
 }
 
 fn in_state(spec: &BlockSpec, sample: &Sample) -> bool {
-    let found = sample.flags & (sample_flags::FROM_HALT | sample_flags::FROM_USER);
+    const STATES: u32 = sample_flags::FROM_HALT | sample_flags::FROM_USER | sample_flags::FROM_MASKED;
+    let found = sample.flags & STATES;
     match (spec.route, spec.target_state) {
         // A polling target is always in its loop.
         (Route::Memory, _) => true,
         (_, TargetState::Spin) => found == 0,
         (_, TargetState::User) => found == sample_flags::FROM_USER,
         (_, TargetState::Halt) => found == sample_flags::FROM_HALT,
+        (_, TargetState::Masked) => found == sample_flags::FROM_MASKED,
     }
 }
 

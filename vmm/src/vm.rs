@@ -1,12 +1,14 @@
 //! A virtual machine: KVM's objects, guest memory, and a thread for each vCPU.
 
 mod create;
+pub mod msi;
 
 use crate::arch::{cpuid, paging};
 use crate::clock;
 use crate::guest;
 use crate::trace::ring::Ring;
 use crate::trace::stats_fd::StatsFile;
+use crate::vcpu::hooks::Hooks;
 use crate::vcpu::kick::{self, Kick, Request};
 use crate::vcpu::{News, Resume, Runner};
 use crate::wire::Wire;
@@ -156,11 +158,39 @@ fn require_irqchip(offered: bool) -> Result<(), Error> {
     offered.then_some(()).ok_or(Error::NoIrqchip)
 }
 
+/// The APIC ids of a machine's vCPUs. That of vCPU 0, the boot processor, is always zero.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ApicIds {
+    /// Each vCPU's index.
+    #[default]
+    Consecutive,
+    /// Falling, with gaps: no id is its vCPU's index but by chance. Up to 64 vCPUs have 8-bit ids.
+    Sparse,
+}
+
+impl ApicIds {
+    /// The id of vCPU `index` of `vcpus`.
+    pub fn of(self, index: u32, vcpus: u32) -> u32 {
+        match self {
+            Self::Consecutive => index,
+            Self::Sparse if index == 0 => 0,
+            Self::Sparse => (vcpus - index) * 3 + 1 - index % 2,
+        }
+    }
+
+    /// Whether all ids are below 255, as xAPIC ids have to be.
+    pub fn fit_xapic(self, vcpus: usize) -> bool {
+        (0..create::vcpu_count(vcpus)).all(|index| self.of(index, create::vcpu_count(vcpus)) < 255)
+    }
+}
+
 /// What a virtual machine is to be.
 #[derive(Debug, Clone)]
 pub struct VmConfig<'a> {
     /// How many vCPUs, at least one.
     pub vcpus: usize,
+    /// Which APIC ids they have.
+    pub ids: ApicIds,
     /// CPUs to pin their threads to, in turn; empty: none.
     pub pin: &'a [usize],
     /// How many CPUs the vCPUs share: where there are more vCPUs, one that waits for long gives its CPU away.
@@ -188,7 +218,9 @@ pub struct Vm {
     handles: Vec<Handle>,
     news: Receiver<(usize, News)>,
     tsc: TscFacts,
-    _fd: VmFd,
+    fd: Arc<VmFd>,
+    ids: ApicIds,
+    hooks: Arc<Hooks>,
     memory: GuestMemoryMmap,
     stats_error: Option<String>,
 }
@@ -220,11 +252,12 @@ impl Vm {
         kick::install_handler()
             .map_err(|source| Error::System { operation: "installing the kick's handler", source })?;
         let fd = hypervisor.kvm.create_vm().map_err(kvm_error("KVM_CREATE_VM"))?;
-        create::create_irqchip(&fd, config.vcpus)?;
+        let fd = Arc::new(fd);
+        create::create_irqchip(&fd, config)?;
         create::set_halt_poll(&fd, config.halt_poll_ns)?;
         let memory = create::create_memory(&fd, config.vcpus)?;
-        let entry = create::load_guest(&memory, config)?;
-        let vcpus = create::create_vcpus(&fd, hypervisor, config.vcpus, entry)?;
+        let loaded = create::load_guest(&memory, config)?;
+        let vcpus = create::create_vcpus(&fd, hypervisor, config, loaded.entry)?;
         let tsc = create::read_tsc(&vcpus)?;
         let boot = Boot {
             vcpus: create::vcpu_count(config.vcpus),
@@ -232,11 +265,13 @@ impl Vm {
             deadline: clock::cycles(deadline, tsc.khz),
             yield_cpu: (config.vcpus > config.cpus).into(),
             reserved: 0,
+            pageable_entry: loaded.pageable_entry,
         };
         let address = GuestAddress(abi::COMMAND_PAGE);
         memory.write_obj(Wire(boot), address).map_err(create::memory_error(config.vcpus))?;
         let (sender, news) = channel();
-        let mut vm = Self { handles: Vec::new(), news, tsc, _fd: fd, memory, stats_error: None };
+        let hooks = Arc::new(Hooks::default());
+        let mut vm = Self { handles: Vec::new(), news, tsc, fd, ids: config.ids, hooks, memory, stats_error: None };
         for (index, vcpu) in vcpus.into_iter().enumerate() {
             vm.start_thread(index, vcpu, config, sender.clone())?;
         }
@@ -263,7 +298,18 @@ impl Vm {
         };
         let (resume, receiver) = channel();
         let cpu = (!config.pin.is_empty()).then(|| config.pin[index % config.pin.len()]);
-        let runner = Runner { vcpu, index, cpu, kick: kick.clone(), ring: ring.clone(), news, resume: receiver };
+        let runner = Runner {
+            vcpu,
+            index,
+            apic_id: self.ids.of(create::vcpu_count(index), create::vcpu_count(config.vcpus)),
+            vm: self.fd.clone(),
+            hooks: self.hooks.clone(),
+            cpu,
+            kick: kick.clone(),
+            ring: ring.clone(),
+            news,
+            resume: receiver,
+        };
         let thread = std::thread::Builder::new()
             .name(format!("vcpu{index}"))
             .stack_size(STACK_BYTES)
@@ -301,6 +347,20 @@ impl Vm {
     /// Why some vCPU has no counters.
     pub fn stats_error(&self) -> Option<&str> {
         self.stats_error.as_deref()
+    }
+
+    /// What is to happen at exits.
+    pub fn hooks(&self) -> &Hooks {
+        &self.hooks
+    }
+
+    /// Raises an interrupt on a vCPU, from any thread.
+    ///
+    /// # Errors
+    /// [`Error::Kvm`] if KVM does not take the message.
+    pub fn inject(&self, vcpu: usize, injection: msi::Injection) -> Result<(), Error> {
+        let id = self.ids.of(create::vcpu_count(vcpu), create::vcpu_count(self.vcpus()));
+        msi::signal(&self.fd, id, injection).map_err(kvm_error("KVM_SIGNAL_MSI"))
     }
 
     /// The next thing that a vCPU's thread has to say, or `None` after `timeout`.

@@ -38,12 +38,23 @@ pub(crate) fn publish() {
 /// the mode needs. For what is not measured.
 pub(crate) fn send(private: &Private, command: u32, to: To) {
     publish();
+    send_raw(private, command, to);
+}
+
+/// As [`send`], behind a [`publish`] of the caller's.
+pub(crate) fn send_raw(private: &Private, command: u32, to: To) {
     if private.x2apic.load(Ordering::Relaxed) {
         x2apic::write_icr(command, to.apic_id());
-    } else {
-        xapic::wait_idle();
-        xapic::write_icr(command, to.apic_id());
+        return;
     }
+    let flags: u64;
+    // A handler that sends between the writes of the ICR's halves would change the destination.
+    // SAFETY: IF is put back below.
+    unsafe { asm!("pushfq", "pop {}", "cli", out(reg) flags) };
+    xapic::wait_idle();
+    xapic::write_icr(command, to.apic_id());
+    // SAFETY: the flags are those of above.
+    unsafe { asm!("push {}", "popfq", in(reg) flags) };
 }
 
 /// Signals the end of the interrupt in service.

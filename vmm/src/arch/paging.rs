@@ -32,6 +32,8 @@ pub enum Access {
     UserExecute,
     /// Registers of a device: uncacheable, CPL0.
     Device,
+    /// Read and write, CPL0, once the guest has set the entry's present bit.
+    PagedOut,
 }
 
 impl Access {
@@ -44,6 +46,7 @@ impl Access {
             Self::Execute => base,
             Self::UserWrite => base | USER | WRITABLE | NO_EXECUTE,
             Self::UserExecute => base | USER,
+            Self::PagedOut => ACCESSED | DIRTY | WRITABLE | NO_EXECUTE,
             Self::Device => base | WRITABLE | NO_EXECUTE | WRITE_THROUGH | CACHE_DISABLE,
         }
     }
@@ -77,13 +80,15 @@ impl Tables {
 
     fn map(&mut self, start: u64, end: u64, access: Access) {
         for address in (start..end).step_by(usize::try_from(PAGE).unwrap_or(4096)) {
-            let mut table = abi::PAGE_TABLES;
-            for level in [3, 2, 1] {
-                table = self.next_table(table, index(address, level));
-            }
+            let table = self.table_of(address);
             self.entry(table, index(address, 0), |entry| *entry = address | access.flags());
             self.pages += 1;
         }
+    }
+
+    /// The last level's table for an address.
+    fn table_of(&mut self, address: u64) -> u64 {
+        [3, 2, 1].into_iter().fold(abi::PAGE_TABLES, |table, level| self.next_table(table, index(address, level)))
     }
 
     /// The table that an entry points to; made if there is none. What a page allows is decided at the last level.
@@ -112,21 +117,35 @@ fn index(address: u64, level: u32) -> usize {
     usize::try_from(address >> (12 + 9 * level)).unwrap_or(0) % ENTRIES
 }
 
-/// Builds the tables for a guest of `vcpus` vCPUs whose image says `header`: bytes to be written at
-/// [`abi::PAGE_TABLES`], the PML4 first.
+/// Page tables, ready to be written.
+#[derive(Debug)]
+pub struct Built {
+    /// What stands at [`abi::PAGE_TABLES`], the PML4 first.
+    pub bytes: Vec<u8>,
+    /// Address of the entry of [`abi::PAGEABLE`], in a page that the guest may write.
+    pub pageable_entry: u64,
+}
+
+/// Builds the tables for a guest of `vcpus` vCPUs whose image says `header`.
 ///
 /// # Errors
 /// [`Error::NoRoom`] if they do not fit; the ABI's limits make that impossible for up to [`abi::MAX_VCPUS`].
-pub fn build(header: &ImageHeader, vcpus: usize) -> Result<Vec<u8>, Error> {
+pub fn build(header: &ImageHeader, vcpus: usize) -> Result<Built, Error> {
     let mut tables = Tables::new();
     for (start, end, access) in ranges(header, vcpus) {
         tables.map(start, end, access);
     }
+    // The guest pages that page in and out itself. No other page of those 2 MiB is mapped, so that there is nothing else
+    // in the table it gets to write, but the table.
+    let table = tables.table_of(abi::PAGEABLE);
+    tables.map(table, table + PAGE, Access::Write);
+    let pageable_entry = table + 8 * index(abi::PAGEABLE, 0) as u64;
     let room = usize::try_from((abi::PAGE_TABLES_END - abi::PAGE_TABLES) / PAGE).unwrap_or(0);
     if tables.tables.len() > room {
         return Err(Error::NoRoom { pages: tables.pages, tables: tables.tables.len(), room });
     }
-    Ok(tables.tables.values().flat_map(|table| table.iter().flat_map(|entry| entry.to_le_bytes())).collect())
+    let bytes = tables.tables.values().flat_map(|table| table.iter().flat_map(|entry| entry.to_le_bytes())).collect();
+    Ok(Built { bytes, pageable_entry })
 }
 
 /// Everything that is mapped.
@@ -134,6 +153,8 @@ fn ranges(header: &ImageHeader, vcpus: usize) -> Vec<(u64, u64, Access)> {
     let mut ranges = vec![
         (abi::TRAMPOLINE, abi::TRAMPOLINE + PAGE, Access::Execute),
         (abi::COMMAND_PAGE, abi::COMMAND_PAGE + PAGE, Access::Write),
+        (abi::APIC_IDS, abi::APIC_IDS + PAGE, Access::Read),
+        (abi::PAGEABLE, abi::PAGEABLE + PAGE, Access::PagedOut),
         (abi::IMAGE, header.text_start, Access::Read),
         (header.text_start, header.data_start, Access::Execute),
         (header.data_start, header.data_end, Access::Write),
@@ -148,6 +169,7 @@ fn ranges(header: &ImageHeader, vcpus: usize) -> Vec<(u64, u64, Access)> {
             (area::FAULT_STACK, area::FAULT_STACK_TOP, Access::Write),
             (area::NMI_STACK, area::NMI_STACK_TOP, Access::Write),
             (area::USER, area::USER + PAGE, Access::UserWrite),
+            (area::TALLY, area::TALLY + PAGE, Access::Write),
             (area::RING, abi::VCPU_STRIDE, Access::UserWrite),
         ];
         ranges.extend(parts.map(|(start, end, access)| (base + start, base + end, access)));
@@ -198,9 +220,9 @@ mod tests {
     #[test]
     fn every_page_maps_to_itself_with_its_access() {
         for vcpus in [1, 2, 300, abi::MAX_VCPUS] {
-            let bytes = build(&HEADER, vcpus).unwrap();
+            let Built { bytes, .. } = build(&HEADER, vcpus).unwrap();
             for (start, end, access) in ranges(&HEADER, vcpus) {
-                for address in [start, end - PAGE] {
+                for address in [start, end - PAGE].into_iter().filter(|_| access != Access::PagedOut) {
                     assert_eq!(walk(&bytes, address), Some(address | access.flags()), "{vcpus} vCPUs, {address:#x}");
                 }
             }
@@ -209,7 +231,7 @@ mod tests {
 
     #[test]
     fn the_page_below_every_stack_is_not_mapped() {
-        let bytes = build(&HEADER, 3).unwrap();
+        let Built { bytes, .. } = build(&HEADER, 3).unwrap();
         for vcpu in 0..3 {
             for stack in [area::IPI_STACK, area::KERNEL_STACK, area::FAULT_STACK, area::NMI_STACK] {
                 assert_eq!(walk(&bytes, abi::vcpu_area(vcpu) + stack - PAGE), None);
@@ -220,11 +242,21 @@ mod tests {
     }
 
     #[test]
+    fn the_pageable_page_is_out_and_its_entry_is_the_guests() {
+        let Built { mut bytes, pageable_entry } = build(&HEADER, 2).unwrap();
+        assert_eq!(walk(&bytes, abi::PAGEABLE), None);
+        let table = pageable_entry & ADDRESS;
+        assert_eq!(walk(&bytes, table), Some(table | Access::Write.flags()), "the guest writes its table");
+        bytes[usize::try_from(pageable_entry - abi::PAGE_TABLES).unwrap()] |= 1;
+        assert_eq!(walk(&bytes, abi::PAGEABLE), Some(abi::PAGEABLE | Access::Write.flags()), "paged in");
+    }
+
+    #[test]
     fn nothing_is_writable_and_executable() {
-        let bytes = build(&HEADER, 2).unwrap();
+        let Built { bytes, .. } = build(&HEADER, 2).unwrap();
         for (start, end, _) in ranges(&HEADER, 2) {
             for address in (start..end).step_by(4096) {
-                let entry = walk(&bytes, address).unwrap();
+                let Some(entry) = walk(&bytes, address) else { continue };
                 assert!(entry & WRITABLE == 0 || entry & NO_EXECUTE != 0, "{address:#x}");
             }
         }

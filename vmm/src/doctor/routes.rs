@@ -40,11 +40,11 @@ fn judge(route: Route, offer: &Offer, vcpus: usize, probe: impl Fn(Route) -> Res
 /// What makes a route impossible for any number of vCPUs.
 fn obstacle(route: Route, offer: &Offer) -> Option<&'static str> {
     match route {
-        Route::XApic | Route::X2Apic if !offer.has(Capability::IRQCHIP) => {
+        Route::XApic | Route::X2Apic | Route::Nmi if !offer.has(Capability::IRQCHIP) => {
             Some("it needs an in-kernel irqchip, and KVM_CAP_IRQCHIP is 0")
         }
         Route::X2Apic if offer.cpuid.is_some_and(|cpuid| !cpuid.x2apic) => Some("KVM's CPUID does not offer x2APIC"),
-        Route::XApic | Route::X2Apic | Route::Memory => None,
+        Route::XApic | Route::X2Apic | Route::Memory | Route::Nmi => None,
     }
 }
 
@@ -58,11 +58,11 @@ fn shortfall(route: Route, offer: &Offer, vcpus: usize) -> Option<String> {
         Route::XApic if vcpus > XAPIC_VCPUS => {
             Some(format!("xAPIC ids end at 254: {XAPIC_VCPUS} vCPUs at most, not {vcpus}"))
         }
-        Route::X2Apic
+        Route::X2Apic | Route::Nmi
             if vcpus > XAPIC_VCPUS && offer.value(Capability::X2APIC_API) & X2APIC_API_WHOLE != X2APIC_API_WHOLE =>
         {
             Some(format!("APIC ids above 254 need KVM_CAP_X2APIC_API: {XAPIC_VCPUS} vCPUs at most, not {vcpus}"))
         }
-        Route::XApic | Route::X2Apic | Route::Memory => None,
+        Route::XApic | Route::X2Apic | Route::Memory | Route::Nmi => None,
     }
 }

@@ -12,6 +12,8 @@ pub enum Exit {
     Observe(u32),
     /// The guest waits for another vCPU, which may need this CPU.
     Yield,
+    /// A step of a stepped call: an [`abi::CallStep`], if the guest is no liar.
+    Step(u32),
     /// A broken rule: the command page says which.
     BugCheck,
     /// A signal, or `immediate_exit`.
@@ -48,7 +50,7 @@ pub enum Exit {
 
 impl Exit {
     /// Every reason that is counted, by [`Exit::reason`]'s index.
-    pub const REASONS: [&str; 14] = [
+    pub const REASONS: [&str; 15] = [
         "doorbell",
         "observe",
         "bug-check",
@@ -63,6 +65,7 @@ impl Exit {
         "failed",
         "other",
         "yield",
+        "step",
     ];
 
     /// Index into [`Exit::REASONS`].
@@ -82,13 +85,14 @@ impl Exit {
             Self::Failed(_) => 11,
             Self::Other(_) => 12,
             Self::Yield => 13,
+            Self::Step(_) => 14,
         }
     }
 
-    /// What the exit brought along: an observed call's generation.
+    /// What the exit brought along: an observed call's generation, or a step.
     pub const fn payload(self) -> u32 {
         match self {
-            Self::Observe(generation) => generation,
+            Self::Observe(value) | Self::Step(value) => value,
             _ => 0,
         }
     }
@@ -138,6 +142,7 @@ fn convert(exit: &VcpuExit<'_>) -> Exit {
         VcpuExit::IoOut(abi::PORT_OBSERVE, data) => Exit::Observe(little_endian(data)),
         VcpuExit::IoOut(abi::PORT_BUG_CHECK, _) => Exit::BugCheck,
         VcpuExit::IoOut(abi::PORT_YIELD, _) => Exit::Yield,
+        VcpuExit::IoOut(abi::PORT_STEP, data) => Exit::Step(little_endian(data)),
         VcpuExit::IoOut(port, _) => Exit::Port { port: *port, write: true },
         VcpuExit::IoIn(port, _) => Exit::Port { port: *port, write: false },
         VcpuExit::MmioRead(address, _) => Exit::Mmio { address: *address, write: false },
@@ -206,6 +211,7 @@ mod tests {
             Exit::Failed(1),
             Exit::Other(1),
             Exit::Yield,
+            Exit::Step(1),
         ];
         for (index, exit) in exits.iter().enumerate() {
             assert_eq!(exit.reason(), index);

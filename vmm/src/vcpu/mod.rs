@@ -1,15 +1,18 @@
 //! A vCPU's thread: runs the guest, records every exit, and answers to the machine that owns it.
 
 pub mod exit;
+pub mod hooks;
 pub mod kick;
 
 use crate::trace::ring::Ring;
+use crate::vm::msi::{self, Injection};
 use exit::Exit;
+use hooks::Hooks;
 use kick::{Kick, Request};
 use kvm_bindings::{
     KVM_MP_STATE_HALTED, KVM_MP_STATE_INIT_RECEIVED, KVM_MP_STATE_RUNNABLE, KVM_MP_STATE_UNINITIALIZED,
 };
-use kvm_ioctls::VcpuFd;
+use kvm_ioctls::{VcpuFd, VmFd};
 use rustix::thread::{CpuSet, sched_setaffinity};
 use std::arch::x86_64::_rdtsc;
 use std::sync::Arc;
@@ -71,8 +74,14 @@ pub struct Resume;
 pub struct Runner {
     /// The vCPU.
     pub vcpu: VcpuFd,
-    /// Its index, which is its APIC id.
+    /// Its index.
     pub index: usize,
+    /// Its APIC id.
+    pub apic_id: u32,
+    /// The machine, for interrupts that this thread raises.
+    pub vm: Arc<VmFd>,
+    /// What is to happen at exits.
+    pub hooks: Arc<Hooks>,
     /// The CPU to run on, if any.
     pub cpu: Option<usize>,
     /// Requests to this thread.
@@ -101,7 +110,19 @@ impl Runner {
     /// One stay in the guest, and what follows from its end. `false`: the thread's life is over.
     fn step(&mut self) -> bool {
         match self.enter() {
-            Exit::Observe(_) => true,
+            Exit::Observe(_) => {
+                if let Some(vector) = self.hooks.device_vector() {
+                    // An interrupt that cannot be raised is one that the test misses.
+                    let _ = msi::signal(&self.vm, self.apic_id, Injection::Fixed(vector));
+                }
+                true
+            }
+            Exit::Step(step) => {
+                if let Some(time) = self.hooks.stop(self.index, step) {
+                    std::thread::sleep(time);
+                }
+                true
+            }
             Exit::Yield => {
                 std::thread::yield_now();
                 true

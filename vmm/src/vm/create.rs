@@ -1,7 +1,7 @@
 //! The parts of a virtual machine before it runs: local APICs, memory with the guest in it, and vCPUs.
 
 use super::{Error, Hypervisor, TscFacts, VmConfig, kvm_error};
-use crate::arch::{XAPIC_VCPUS, cpuid, paging, regs};
+use crate::arch::{cpuid, paging, regs};
 use crate::clock;
 use crate::guest;
 use guest_stub::abi::{self, PAGE_TABLES};
@@ -15,16 +15,16 @@ use std::time::Duration;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
 
 /// The local APICs in the kernel, and nothing else where that can be had: kipi has no use for a PIC or an I/O APIC.
-pub(super) fn create_irqchip(fd: &VmFd, vcpus: usize) -> Result<(), Error> {
+pub(super) fn create_irqchip(fd: &VmFd, config: &VmConfig<'_>) -> Result<(), Error> {
     const IO_APIC_PINS: u64 = 24;
     let split = kvm_enable_cap { cap: KVM_CAP_SPLIT_IRQCHIP, args: [IO_APIC_PINS, 0, 0, 0], ..Default::default() };
     if !fd.check_extension(Cap::SplitIrqchip) || fd.enable_cap(&split).is_err() {
         fd.create_irq_chip().map_err(kvm_error("KVM_CREATE_IRQCHIP"))?;
     }
-    if vcpus > XAPIC_VCPUS {
+    if !config.ids.fit_xapic(config.vcpus) {
         let flags = KVM_X2APIC_API_USE_32BIT_IDS | KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK;
         let wide = kvm_enable_cap { cap: KVM_CAP_X2APIC_API, args: [flags.into(), 0, 0, 0], ..Default::default() };
-        fd.enable_cap(&wide).map_err(|_| Error::NoWideApicIds(vcpus))?;
+        fd.enable_cap(&wide).map_err(|_| Error::NoWideApicIds(config.vcpus))?;
     }
     Ok(())
 }
@@ -56,12 +56,24 @@ pub(super) fn memory_error(vcpus: usize) -> impl Fn(vm_memory::GuestMemoryError)
     move |reason| Error::Memory { bytes: abi::memory_size(vcpus), reason: reason.to_string() }
 }
 
-/// Writes the image and the page tables; returns the guest's entry.
-pub(super) fn load_guest(memory: &GuestMemoryMmap, config: &VmConfig<'_>) -> Result<u64, Error> {
+/// A guest in memory.
+pub(super) struct LoadedGuest {
+    /// Where vCPU 0 starts.
+    pub(super) entry: u64,
+    /// [`paging::Built::pageable_entry`].
+    pub(super) pageable_entry: u64,
+}
+
+/// Writes the image, the page tables and the table of APIC ids.
+pub(super) fn load_guest(memory: &GuestMemoryMmap, config: &VmConfig<'_>) -> Result<LoadedGuest, Error> {
     let loaded = guest::load(memory, config.image)?;
     let tables = paging::build(&loaded.header, config.vcpus)?;
-    memory.write_slice(&tables, GuestAddress(PAGE_TABLES)).map_err(memory_error(config.vcpus))?;
-    Ok(loaded.entry)
+    let error = memory_error(config.vcpus);
+    memory.write_slice(&tables.bytes, GuestAddress(PAGE_TABLES)).map_err(&error)?;
+    let vcpus = vcpu_count(config.vcpus);
+    let ids: Vec<u8> = (0..vcpus).flat_map(|index| config.ids.of(index, vcpus).to_le_bytes()).collect();
+    memory.write_slice(&ids, GuestAddress(abi::APIC_IDS)).map_err(&error)?;
+    Ok(LoadedGuest { entry: loaded.entry, pageable_entry: tables.pageable_entry })
 }
 
 pub(super) fn read_tsc(vcpus: &[VcpuFd]) -> Result<TscFacts, Error> {
@@ -79,12 +91,18 @@ pub(super) fn vcpu_count(count: usize) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
 }
 
-pub(super) fn create_vcpus(fd: &VmFd, hypervisor: &Hypervisor, count: usize, entry: u64) -> Result<Vec<VcpuFd>, Error> {
-    let mut vcpus = Vec::with_capacity(count);
-    for index in 0..vcpu_count(count) {
-        let vcpu = fd.create_vcpu(index.into()).map_err(kvm_error("KVM_CREATE_VCPU"))?;
+pub(super) fn create_vcpus(
+    fd: &VmFd,
+    hypervisor: &Hypervisor,
+    config: &VmConfig<'_>,
+    entry: u64,
+) -> Result<Vec<VcpuFd>, Error> {
+    let count = vcpu_count(config.vcpus);
+    let mut vcpus = Vec::with_capacity(config.vcpus);
+    for id in (0..count).map(|index| config.ids.of(index, count)) {
+        let vcpu = fd.create_vcpu(id.into()).map_err(kvm_error("KVM_CREATE_VCPU"))?;
         let mut entries = hypervisor.cpuid.clone();
-        cpuid::set_apic_id(&mut entries, index);
+        cpuid::set_apic_id(&mut entries, id);
         let entries = CpuId::from_entries(&entries).map_err(|_| Error::System {
             operation: "preparing a vCPU's CPUID",
             source: io::Error::from_raw_os_error(libc::E2BIG),

@@ -1,0 +1,152 @@
+//! The command page: what host and guest tell each other.
+
+#[cfg(doc)]
+use super::{Destination, Operation, PORT_YIELD, RING_SAMPLES, Route, Rule, Status, TargetState, Worker};
+use super::{MAX_VCPUS, PAGE};
+use core::mem::{offset_of, size_of};
+
+/// What the guest must know before its first instruction.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Boot {
+    /// Number of vCPUs; their APIC ids are `0..vcpus`.
+    pub vcpus: u32,
+    /// 1 if the local APICs are to start in x2APIC mode.
+    pub x2apic: u32,
+    /// How long to wait for the other processors, in TSC cycles.
+    pub deadline: u64,
+    /// 1 if a processor that has to wait for long is to give its CPU away, by [`PORT_YIELD`]: where vCPUs share CPUs,
+    /// the one that is waited for needs it.
+    pub yield_cpu: u32,
+    /// Zero.
+    pub reserved: u32,
+    /// Address of the page-table entry of [`PAGEABLE`](super::PAGEABLE).
+    pub pageable_entry: u64,
+}
+
+/// One thing to do. Which fields count depends on the operation.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Command {
+    /// [`Operation`].
+    pub operation: u32,
+    /// [`Route`].
+    pub route: u32,
+    /// [`Destination`].
+    pub destination: u32,
+    /// [`TargetState`].
+    pub target_state: u32,
+    /// [`Worker`].
+    pub worker: u32,
+    /// 1 if the worker's first act is to be an exit to the VMM.
+    pub observe: u32,
+    /// Rounds of the block, time-stamp pairs or exchanges: at most [`RING_SAMPLES`].
+    pub rounds: u32,
+    /// The other vCPU of a [`Operation::ClockExchange`].
+    pub partner: u32,
+    /// The worker's argument.
+    pub argument: u64,
+    /// TSC cycles between the targets' readiness and the send; how long a [`Operation::ClockExchange`] lasts.
+    pub settle: u64,
+    /// TSC cycles after which a call is given up; it is sent again after half of them.
+    pub deadline: u64,
+    /// [`Set`](super::Set), of [`Operation::Calls`] as all that follows.
+    pub set: u32,
+    /// [`Fault`](super::Fault).
+    pub fault: u32,
+    /// 1 if calls have a setup and a teardown phase around the worker.
+    pub phases: u32,
+    /// 1 if every step of a call is an exit to the VMM.
+    pub stepped: u32,
+    /// Where generations go on from, if not zero.
+    pub last_generation: u32,
+    /// Seed of random sets and pauses.
+    pub seed: u32,
+    /// TSC cycles that an initiator waits between two calls, at most; a random part of them.
+    pub pause: u64,
+    /// The vCPUs that make calls.
+    pub initiators: Mask,
+    /// The vCPUs that are called, with [`Set::Mask`](super::Set::Mask).
+    pub mask: Mask,
+}
+
+/// Words of a processor mask.
+pub const MASK_WORDS: usize = MAX_VCPUS / 64;
+/// A set of processors: bit `i % 64` of word `i / 64` stands for vCPU `i`.
+pub type Mask = [u64; MASK_WORDS];
+
+/// What the guest says when it rings the doorbell.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Report {
+    /// [`Status`].
+    pub status: u32,
+    /// Rounds that completed, this one excluded if it failed.
+    pub rounds: u32,
+    /// Generation of the call that failed, if one did.
+    pub generation: u32,
+    /// Sends that were repeated because somebody had not arrived after half the deadline.
+    pub resent: u32,
+    /// Interrupts that no open call had asked for, over all vCPUs of the block.
+    pub duplicate: u32,
+    /// Interrupts that came when their call had been given up, over all vCPUs of the block.
+    pub late: u32,
+    /// Bit `i` set: vCPU `i` is what was waited for in vain.
+    pub missing: Mask,
+}
+
+/// Longest message of a [`BugCheck`], in bytes.
+pub const MESSAGE_BYTES: usize = 120;
+
+/// A broken rule: what it was, and where.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BugCheck {
+    /// [`Rule`]; zero while all is well.
+    pub rule: u32,
+    /// The vCPU that found it.
+    pub vcpu: u32,
+    /// Exception vector, or the unexpected interrupt's.
+    pub vector: u32,
+    /// IRQL at that moment.
+    pub irql: u32,
+    /// The exception's error code, or zero.
+    pub error_code: u64,
+    /// Where it happened.
+    pub rip: u64,
+    /// The stack pointer there.
+    pub rsp: u64,
+    /// CR2, of use with a page fault.
+    pub cr2: u64,
+    /// The call's generation, or zero outside a call.
+    pub generation: u32,
+    /// Bytes of `message` that count.
+    pub message_len: u32,
+    /// A panic's message, in UTF-8.
+    pub message: [u8; MESSAGE_BYTES],
+}
+
+/// The page at [`COMMAND_PAGE`]. Each part has one writer; a doorbell exit hands the page over.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CommandPage {
+    /// Written by the VMM before the guest starts.
+    pub boot: Boot,
+    /// Written by the VMM while vCPU 0 is in its doorbell exit.
+    pub command: Command,
+    /// Written by vCPU 0 before it rings the doorbell.
+    pub report: Report,
+    /// Written by the first vCPU that finds a broken rule.
+    pub bug_check: BugCheck,
+}
+
+const _: () = assert!(size_of::<CommandPage>() as u64 <= PAGE);
+const _: () = assert!(offset_of!(CommandPage, command) == 32);
+const _: () = assert!(offset_of!(CommandPage, report) == 376);
+const _: () = assert!(offset_of!(CommandPage, bug_check) == 528);
+const _: () = assert!(
+    size_of::<Boot>() == 32
+        && size_of::<Command>() == 344
+        && size_of::<Report>() == 152
+        && size_of::<BugCheck>() == 176
+);

@@ -1,0 +1,129 @@
+//! What a vCPU writes while it measures: samples, its user page, its tally.
+
+use core::mem::{offset_of, size_of};
+
+/// One vCPU's stamps of one round, one cache line. Time stamps are the guest's TSC; zero: not taken.
+#[repr(C, align(64))]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Sample {
+    /// The generation of the round's call.
+    pub generation: u32,
+    /// [`sample_flags`].
+    pub flags: u32,
+    /// Initiator: before the send.
+    pub t0: u64,
+    /// Initiator: after the send.
+    pub t1: u64,
+    /// Target: first instructions of the interrupt entry.
+    pub a: u64,
+    /// Participant: worker start.
+    pub w: u64,
+    /// Participant: worker end.
+    pub x: u64,
+    /// Initiator: every completion seen.
+    pub t2: u64,
+    /// What the worker returned.
+    pub result: u64,
+}
+
+/// Bits of [`Sample::flags`].
+pub mod sample_flags {
+    /// The interrupt found the vCPU in HLT.
+    pub const FROM_HALT: u32 = 1 << 0;
+    /// The interrupt found the vCPU at CPL3.
+    pub const FROM_USER: u32 = 1 << 1;
+    /// This vCPU was the call's initiator.
+    pub const INITIATOR: u32 = 1 << 2;
+    /// The call was sent again: somebody had not arrived after half the deadline.
+    pub const RESENT: u32 = 1 << 3;
+    /// The NMI found the vCPU with IF clear.
+    pub const FROM_MASKED: u32 = 1 << 4;
+}
+
+const _: () = assert!(size_of::<Sample>() == 64);
+const _: () = assert!(offset_of!(Sample, result) == 56);
+
+/// The start of a vCPU's user page, one cache line for each writer.
+#[repr(C)]
+#[derive(Debug)]
+pub struct UserPage {
+    /// Rounds served, written by the interrupt handler; on vCPU 0, calls completed: the VMM's watchdog looks here.
+    pub handled: u32,
+    /// Not zero: leave the state. Written by vCPU 0.
+    pub stop: u32,
+    /// Unused.
+    pub padding0: [u32; 14],
+    /// `handled` as last seen by the state's own loop: the vCPU is back in its state. Written by that loop.
+    pub ready: u32,
+    /// Unused.
+    pub padding1: [u32; 15],
+    /// Clock exchange: the number of the request. Written by vCPU 0.
+    pub ping: u64,
+    /// Unused.
+    pub padding2: [u64; 7],
+    /// Clock exchange: the partner's stamp. Written by the partner before `pong`.
+    pub stamp: u64,
+    /// Clock exchange: the number of the answer. Written by the partner.
+    pub pong: u64,
+    /// [`Operation::Calls`](super::Operation::Calls): generation of the last worker that ran here. Written by the vCPU.
+    pub last_run: u32,
+    /// Generation of the last setup phase that ran here. Written by the vCPU.
+    pub last_setup: u32,
+    /// Unused.
+    pub padding3: [u32; 10],
+    /// Completed calls that this vCPU took part in. Counted by their initiators.
+    pub asked: u32,
+}
+
+const _: () = assert!(offset_of!(UserPage, ready) == 64);
+const _: () = assert!(offset_of!(UserPage, ping) == 128);
+const _: () = assert!(offset_of!(UserPage, stamp) == 192);
+const _: () = assert!(offset_of!(UserPage, pong) == 200);
+
+/// What one vCPU counts in [`Operation::Calls`](super::Operation::Calls), and writes alone. All of it starts at zero with
+/// each command.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Tally {
+    /// Runs of the worker here.
+    pub runs: u32,
+    /// Runs of a generation that had run here before.
+    pub repeated: u32,
+    /// Runs that began when some participant had not arrived.
+    pub early: u32,
+    /// Runs at another IRQL than IPI_LEVEL, or with interrupts enabled.
+    pub wrong_level: u32,
+    /// Runs whose setup had not run on every participant, or teardowns that began before every worker had ended.
+    pub wrong_phase: u32,
+    /// Calls that this vCPU has made and completed.
+    pub calls: u32,
+    /// Calls that it has given up.
+    pub aborted: u32,
+    /// Sends that it has repeated.
+    pub resent: u32,
+    /// Calls that returned another value than its own worker's.
+    pub wrong_own: u32,
+    /// Results of participants that were not their worker's.
+    pub wrong_result: u32,
+    /// Participants that had not run the worker when the call returned, and others that had.
+    pub wrong_participant: u32,
+    /// Calls that came back with IRQL, IF or the stack pointer changed.
+    pub not_restored: u32,
+    /// Calls at IPI_LEVEL, and with interrupts off, that were refused, as they must be.
+    pub refused: u32,
+    /// Calls of that kind that were not.
+    pub not_refused: u32,
+    /// Interrupts on [`VECTOR_DEVICE`](super::VECTOR_DEVICE).
+    pub device: u32,
+    /// Those that came while a call's worker ran here.
+    pub device_in_worker: u32,
+    /// Interrupts on [`VECTOR_SENDER`](super::VECTOR_SENDER).
+    pub sender: u32,
+    /// NMIs that no open call had asked for.
+    pub strange_nmis: u32,
+    /// Who did not arrive in the first call that was given up here.
+    pub missing: super::Mask,
+}
+
+const _: () = assert!(size_of::<Tally>() == 18 * 4 + 128);
+const _: () = assert!(offset_of!(UserPage, asked) == 256);

@@ -1,0 +1,314 @@
+//! Calls that several processors make at once, with workers that look at the contract: what `kipi check` runs.
+
+use crate::block::Block;
+use crate::fault;
+use crate::ipi::{self, Call, Failed, Participants};
+use crate::irql;
+use crate::lock::SpinLock;
+use crate::mem;
+use crate::pageable;
+use crate::phases::{self, Phases};
+use crate::processor::{self, Private, SLOTS, UserWords};
+use crate::tsc;
+use crate::workers::{self, WorkerFn};
+use core::arch::asm;
+use core::sync::atomic::{AtomicU32, Ordering};
+use guest_stub::abi::{CallStep, Fault, MASK_WORDS, Mask, Set, Worker};
+
+/// Calls that all initiators have made, completed or not.
+pub(crate) static MADE: AtomicU32 = AtomicU32::new(0);
+/// Keeps the initiators apart while they page out.
+static LOCK: SpinLock = SpinLock::new();
+/// Initiators that have made all of theirs.
+pub(crate) static FINISHED: AtomicU32 = AtomicU32::new(0);
+
+/// What the worker of `argument` returns on processor `index`: `argument` names call and initiator.
+fn result_of(argument: usize, index: usize) -> usize {
+    argument.rotate_left(17) ^ index.wrapping_mul(0x9E37_79B9_7F4A_7C15)
+}
+
+/// An argument that carries the initiator.
+fn argument(initiator: usize, number: u32) -> usize {
+    initiator << 32 | number as usize
+}
+
+fn initiator_of(argument: usize) -> usize {
+    argument >> 32
+}
+
+/// Whom the call that runs here calls.
+fn members(argument: usize) -> Mask {
+    // SAFETY: the page is mapped; the initiator has written the set before its request, and writes it again only when
+    // this call is over.
+    unsafe { processor::members(initiator_of(argument)).read_volatile() }
+}
+
+/// Looks at what the contract says about a worker, and counts what is not so.
+pub(crate) extern "sysv64" fn verify(argument: usize) -> usize {
+    let private = processor::current();
+    let generation = private.generation();
+    let members = members(argument);
+    private.count(|tally| &mut tally.runs);
+    if irql::current() != irql::IPI || ipi::interrupts_enabled() {
+        private.count(|tally| &mut tally.wrong_level);
+    }
+    let mut targets = ipi::indices(&members).filter(|&index| index != initiator_of(argument));
+    if !targets.all(|index| SLOTS[index].has_arrived(generation)) {
+        private.count(|tally| &mut tally.early);
+    }
+    let command = mem::command();
+    if command.phases != 0 && !all_have(&members, UserWords::last_setup, generation.get()) {
+        private.count(|tally| &mut tally.wrong_phase);
+    }
+    // Relaxed: the done bit, or the phase's barrier, publishes it.
+    let words = private.user_page();
+    if words.last_run().swap(generation.get(), Ordering::Relaxed) == generation.get() {
+        private.count(|tally| &mut tally.repeated);
+    }
+    if initiator_of(argument) == private.index && command.stepped != 0 {
+        fault::step(CallStep::Working);
+    }
+    // Busy for a while: time for a device to interrupt.
+    tsc::wait(command.argument);
+    go_wrong(private, argument).unwrap_or_else(|| result_of(argument, private.index))
+}
+
+/// As [`verify`], beginning with an exit.
+pub(crate) extern "sysv64" fn observed_verify(argument: usize) -> usize {
+    workers::observe();
+    verify(argument)
+}
+
+/// What the current command wants to go wrong in a worker; another result, if that.
+fn go_wrong(private: &'static Private, argument: usize) -> Option<usize> {
+    let fault = fault::current();
+    if fault == Fault::DuplicateIpi && initiator_of(argument) == private.index {
+        let last = ipi::indices(&members(argument)).filter(|&index| index != private.index).last()?;
+        let to = guest_stub::icr::To::One(mem::apic_id(last));
+        crate::apic::send(private, guest_stub::icr::fixed(guest_stub::abi::VECTOR_IPI, to), to);
+    }
+    if private.index + 1 != mem::boot().vcpus as usize {
+        return None;
+    }
+    match fault {
+        Fault::WorkerTwice => {
+            fault::set(Fault::Nothing);
+            verify(argument);
+            fault::set(Fault::WorkerTwice);
+            None
+        }
+        Fault::SwapResult => Some(result_of(argument, private.index.wrapping_sub(1))),
+        _ => None,
+    }
+}
+
+fn all_have(members: &Mask, word: impl Fn(UserWords) -> &'static AtomicU32, generation: u32) -> bool {
+    ipi::indices(members).all(|index| word(UserWords::of(index)).load(Ordering::Relaxed) == generation)
+}
+
+extern "sysv64" fn setup(_: usize) -> usize {
+    let private = processor::current();
+    private.user_page().last_setup().store(private.generation().get(), Ordering::Relaxed);
+    0
+}
+
+extern "sysv64" fn teardown(argument: usize) -> usize {
+    let private = processor::current();
+    if !all_have(&members(argument), UserWords::last_run, private.generation().get()) {
+        private.count(|tally| &mut tally.wrong_phase);
+    }
+    0
+}
+
+/// Random numbers (xorshift32): enough to choose sets and pauses.
+struct Random(u32);
+
+impl Random {
+    fn new(seed: u32) -> Self {
+        Self(if seed == 0 { 1 } else { seed })
+    }
+
+    fn next(&mut self) -> u32 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 17;
+        self.0 ^= self.0 << 5;
+        self.0
+    }
+}
+
+/// Everything that this processor's calls have in common.
+struct Plan<'a> {
+    private: &'static Private,
+    block: &'a Block,
+    processors: usize,
+    worker: WorkerFn,
+    /// This initiator's place among all, and how many they are.
+    rank: usize,
+    initiators: usize,
+}
+
+/// Makes all calls of this processor, one of the initiators.
+pub(crate) fn initiate(private: &'static Private, block: &Block, processors: usize) {
+    let initiators = &block.command.initiators;
+    let plan = Plan {
+        private,
+        block,
+        processors,
+        worker: workers::function(block.worker, block.command.observe != 0),
+        rank: ipi::indices(initiators).take_while(|&index| index < private.index).count(),
+        initiators: ipi::indices(initiators).count(),
+    };
+    let mut random = Random::new(block.command.seed.wrapping_add(private.index as u32).wrapping_mul(0x9E37_79B9));
+    plan.ask_where_it_is_forbidden();
+    // Allowed here, unlike in a worker.
+    pageable::touch();
+    LOCK.with(pageable::page_out);
+    for number in 0..block.command.rounds {
+        if block.command.pause > 0 {
+            tsc::wait(u64::from(random.next()) % block.command.pause);
+        }
+        let members = plan.choose(&mut random);
+        plan.make(number, &members);
+        MADE.fetch_add(1, Ordering::Relaxed);
+    }
+    // Release pairs with vCPU 0's look: what was counted comes first.
+    FINISHED.fetch_add(1, Ordering::Release);
+}
+
+impl Plan<'_> {
+    fn choose(&self, random: &mut Random) -> Mask {
+        let me = self.private.index;
+        let mut chosen = [0; MASK_WORDS];
+        let mut add = |index: usize| chosen[index / 64] |= 1 << (index % 64);
+        match self.block.set {
+            Set::Everybody => (0..self.processors).for_each(add),
+            Set::Mask => ipi::indices(&self.block.command.mask).filter(|&index| index < self.processors).for_each(add),
+            Set::Random => (0..self.processors).filter(|_| random.next() & 1 == 1).for_each(add),
+            Set::Disjoint => {
+                add(me);
+                let others =
+                    (0..self.processors).filter(|&index| !ipi::contains(&self.block.command.initiators, index));
+                others.filter(|index| index % self.initiators == self.rank).for_each(add);
+            }
+            Set::Overlapping => (0..3).for_each(|next| add((me + next) % self.processors)),
+            Set::Nobody => {}
+            Set::Itself => add(me),
+        }
+        chosen
+    }
+
+    /// Makes one call, and looks at what came of it.
+    fn make(&self, number: u32, members: &Mask) {
+        let private = self.private;
+        let command = &self.block.command;
+        let argument = argument(private.index, number);
+        // SAFETY: this processor's own set, which nobody reads between two of its calls.
+        unsafe { processor::members(private.index).write_volatile(*members) };
+        let phases = Phases { setup, worker: self.worker, teardown, argument };
+        let in_phases = command.phases != 0;
+        let everybody = self.block.set == Set::Everybody;
+        let call = Call {
+            route: self.block.route,
+            destination: self.block.destination,
+            worker: if in_phases { phases::run } else { self.worker },
+            argument: if in_phases { &raw const phases as usize } else { argument },
+            participants: if everybody {
+                Participants::Everybody(self.processors)
+            } else {
+                Participants::Members(members)
+            },
+            deadline: command.deadline,
+            stepped: command.stepped != 0,
+            fault: self.block.fault,
+        };
+        let before = context();
+        let verifies = self.block.worker == Worker::Verify;
+        let mut stepped = !call.stepped;
+        let outcome = ipi::broadcast(private, &call, |index, result| {
+            if !stepped {
+                fault::step(CallStep::Finished);
+                stepped = true;
+            }
+            if verifies && result != result_of(argument, index) {
+                private.count(|tally| &mut tally.wrong_result);
+            }
+            let generation = private.packet.generation().get();
+            if verifies && UserWords::of(index).last_run().load(Ordering::Relaxed) != generation {
+                private.count(|tally| &mut tally.wrong_participant);
+            }
+            UserWords::of(index).asked().fetch_add(1, Ordering::Relaxed);
+        });
+        if context() != before {
+            private.count(|tally| &mut tally.not_restored);
+        }
+        match outcome {
+            Ok(done) => {
+                private.count(|tally| &mut tally.calls);
+                if done.resent {
+                    private.count(|tally| &mut tally.resent);
+                }
+                let takes_part = ipi::contains(members, private.index);
+                let expected = if takes_part { result_of(argument, private.index) } else { 0 };
+                if verifies && done.result != expected {
+                    private.count(|tally| &mut tally.wrong_own);
+                }
+                let generation = done.generation.get();
+                let strangers = (0..self.processors).filter(|&index| !ipi::contains(members, index));
+                for index in strangers {
+                    if UserWords::of(index).last_run().load(Ordering::Relaxed) == generation {
+                        private.count(|tally| &mut tally.wrong_participant);
+                    }
+                }
+            }
+            Err(Failed::Aborted { missing, resent, .. }) => {
+                // SAFETY: this processor's own tally.
+                let tally = unsafe { &mut *private.tally() };
+                if tally.aborted == 0 {
+                    tally.missing = missing;
+                }
+                tally.aborted += 1;
+                tally.resent += u32::from(resent);
+            }
+            Err(Failed::NotAllowedHere) => private.count(|tally| &mut tally.not_refused),
+        }
+    }
+
+    /// Calls at IPI_LEVEL and with interrupts off: both could never end, and are refused.
+    fn ask_where_it_is_forbidden(&self) {
+        let call = Call {
+            route: self.block.route,
+            destination: self.block.destination,
+            worker: self.worker,
+            argument: 0,
+            participants: Participants::Everybody(self.processors),
+            deadline: self.block.command.deadline,
+            stepped: false,
+            fault: Fault::Nothing,
+        };
+        let refused = || {
+            let refused = matches!(ipi::broadcast(self.private, &call, |_, _| ()), Err(Failed::NotAllowedHere));
+            if refused {
+                self.private.count(|tally| &mut tally.refused);
+            } else {
+                self.private.count(|tally| &mut tally.not_refused);
+            }
+        };
+        let before = irql::current();
+        irql::set(irql::IPI);
+        refused();
+        irql::set(before);
+        // SAFETY: IF is set again below.
+        unsafe { asm!("cli", options(nostack)) };
+        refused();
+        // SAFETY: initiators run with interrupts on.
+        unsafe { asm!("sti", options(nostack)) };
+    }
+}
+
+/// What a call has to leave as it was: IRQL, IF, stack pointer.
+fn context() -> (u64, bool, u64) {
+    let stack: u64;
+    // SAFETY: reads a register.
+    unsafe { asm!("mov {}, rsp", out(reg) stack, options(nomem, nostack, preserves_flags)) };
+    (irql::current(), ipi::interrupts_enabled(), stack)
+}

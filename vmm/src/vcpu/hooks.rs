@@ -1,0 +1,80 @@
+//! What a conformance test wants to happen at a vCPU's exits: stops, and device interrupts.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+/// Orders for all vCPU threads of a machine, and what became of them. Orders are given while the guest waits for a
+/// command, which is what makes them visible.
+#[derive(Debug, Default)]
+pub struct Hooks {
+    /// The step to stop at, plus one; zero: none. The upper half is the vCPU.
+    stop_at: AtomicU64,
+    stop_ms: AtomicU32,
+    stops: AtomicU32,
+    /// The vector that each observed exit's vCPU is sent; zero: none.
+    device_vector: AtomicU32,
+    device_interrupts: AtomicU32,
+}
+
+impl Hooks {
+    /// Stops `vcpu` for `time` whenever it has taken `step`.
+    pub fn stop_at(&self, vcpu: u32, step: u32, time: Duration) {
+        self.stop_ms.store(u32::try_from(time.as_millis()).unwrap_or(u32::MAX), Ordering::Relaxed);
+        self.stop_at.store(u64::from(vcpu) << 32 | (u64::from(step) + 1), Ordering::Relaxed);
+    }
+
+    /// Sends a vCPU an interrupt on `vector` at each of its observed exits.
+    pub fn interrupt_at_observed_exits(&self, vector: u8) {
+        self.device_vector.store(vector.into(), Ordering::Relaxed);
+    }
+
+    /// Takes all orders back, and says how many stops and device interrupts there were.
+    pub fn clear(&self) -> (u32, u32) {
+        self.stop_at.store(0, Ordering::Relaxed);
+        self.device_vector.store(0, Ordering::Relaxed);
+        (self.stops.swap(0, Ordering::Relaxed), self.device_interrupts.swap(0, Ordering::Relaxed))
+    }
+
+    /// vCPU thread: how long to stop at `step`.
+    pub(super) fn stop(&self, vcpu: usize, step: u32) -> Option<Duration> {
+        let wanted = self.stop_at.load(Ordering::Relaxed);
+        let here = (vcpu as u64) << 32 | (u64::from(step) + 1);
+        (wanted == here).then(|| {
+            self.stops.fetch_add(1, Ordering::Relaxed);
+            Duration::from_millis(self.stop_ms.load(Ordering::Relaxed).into())
+        })
+    }
+
+    /// vCPU thread: the vector to send itself at an observed exit.
+    pub(super) fn device_vector(&self) -> Option<u8> {
+        let vector = u8::try_from(self.device_vector.load(Ordering::Relaxed)).ok().filter(|&vector| vector != 0);
+        vector.inspect(|_| {
+            self.device_interrupts.fetch_add(1, Ordering::Relaxed);
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stop_is_for_one_vcpu_at_one_step() {
+        let hooks = Hooks::default();
+        assert_eq!(hooks.stop(0, 0), None);
+        hooks.stop_at(2, 0, Duration::from_millis(50));
+        assert_eq!((hooks.stop(2, 1), hooks.stop(1, 0)), (None, None));
+        assert_eq!(hooks.stop(2, 0), Some(Duration::from_millis(50)));
+        assert_eq!(hooks.clear(), (1, 0));
+        assert_eq!(hooks.stop(2, 0), None);
+    }
+
+    #[test]
+    fn every_observed_exit_gets_its_interrupt() {
+        let hooks = Hooks::default();
+        assert_eq!(hooks.device_vector(), None);
+        hooks.interrupt_at_observed_exits(0x51);
+        assert_eq!([hooks.device_vector(), hooks.device_vector()], [Some(0x51); 2]);
+        assert_eq!(hooks.clear(), (0, 2));
+    }
+}
