@@ -80,7 +80,10 @@ fn a_device_without_permission() {
     let device = directory.path().join("kvm");
     let program = directory.path().join("kipi");
     fs::write(&device, "").expect("a file");
-    fs::copy(binary(), &program).expect("a copy of kipi");
+    // By another process: were the copy open for writing here, a test beside this one that forks would hold it open, too,
+    // and it could not be run (ETXTBSY).
+    let copied = Command::new("cp").arg(binary()).arg(&program).status().expect("cp runs");
+    assert!(copied.success(), "a copy of kipi");
     for (path, mode) in [(directory.path(), 0o755), (&device, 0o000), (&program, 0o755)] {
         fs::set_permissions(path, Permissions::from_mode(mode)).expect("one's own files");
     }

@@ -6,6 +6,7 @@
 
 pub mod arch;
 pub mod calls;
+pub mod check;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -3,6 +3,7 @@
 //! Every format reads the document and nothing else, except [`csv`], which gets the raw samples block by block.
 //! [`output`] knows files and no format.
 
+pub mod check;
 pub mod csv;
 pub mod doctor;
 pub mod document;

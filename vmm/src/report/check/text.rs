@@ -1,0 +1,158 @@
+//! The suite's results for people: one line a test, what failed once more at the end.
+
+use super::{Sink, counts, printable};
+use crate::check::outcome::{Finished, Head, Outcome, Summary};
+use crate::report::units;
+use std::io::{self, Write};
+use std::time::Duration;
+
+/// Width of the verdict and the space behind it.
+const VERDICT_COLUMNS: usize = 6;
+/// Widest name that durations are lined up behind.
+const NAME_COLUMNS: usize = 40;
+/// Width of a duration.
+const TIME_COLUMNS: usize = 8;
+
+/// A test that failed, and how often: in a soak it may fail again and again.
+#[derive(Debug)]
+struct Failure {
+    name: String,
+    /// The first time's.
+    reason: String,
+    times: usize,
+}
+
+/// Writes the text.
+#[derive(Debug)]
+pub struct Text<W: Write> {
+    writer: W,
+    seed: u64,
+    failures: Vec<Failure>,
+}
+
+impl<W: Write> Text<W> {
+    /// A report that nothing has been written of.
+    pub fn new(writer: W) -> Self {
+        Self { writer, seed: 0, failures: Vec::new() }
+    }
+
+    fn remember(&mut self, name: String, reason: String) {
+        match self.failures.iter_mut().find(|failure| failure.name == name) {
+            Some(failure) => failure.times += 1,
+            None => self.failures.push(Failure { name, reason, times: 1 }),
+        }
+    }
+}
+
+impl<W: Write> Sink for Text<W> {
+    fn start(&mut self, head: &Head) -> io::Result<()> {
+        let Head { cpus, seed, planned, .. } = head;
+        let [kipi, kernel, kvm, cpu] = [&head.kipi, &head.kernel, &head.kvm, &head.cpu].map(|text| printable(text));
+        let tests = if head.soak { format!("{planned} tests over and over") } else { format!("{planned} tests") };
+        self.seed = *seed;
+        writeln!(self.writer, "kipi {kipi} · Linux {kernel} · KVM: {kvm}")?;
+        writeln!(self.writer, "{cpu} · {cpus} CPUs · {tests} · seed {seed}")?;
+        self.writer.flush()
+    }
+
+    fn finished(&mut self, test: &Finished) -> io::Result<()> {
+        let (name, detail, took) = (printable(&test.name), printable(&test.detail), time(test.duration));
+        let (verdict, took, words) = match &test.outcome {
+            Outcome::Passed => ("ok", took.as_str(), detail),
+            Outcome::Failed(_) => ("FAIL", took.as_str(), detail),
+            Outcome::Skipped(reason) => ("skip", "-", printable(reason)),
+        };
+        let line = format!("{verdict:<VERDICT_COLUMNS$}{name:<NAME_COLUMNS$} {took:>TIME_COLUMNS$}  {words}");
+        writeln!(self.writer, "{}", line.trim_end())?;
+        if let Outcome::Failed(reason) = &test.outcome {
+            let reason = printable(reason);
+            writeln!(self.writer, "{:VERDICT_COLUMNS$}{reason}", "")?;
+            self.remember(name, reason);
+        }
+        self.writer.flush()
+    }
+
+    fn end(&mut self, summary: &Summary) -> io::Result<()> {
+        writeln!(self.writer)?;
+        if !self.failures.is_empty() {
+            writeln!(self.writer, "Failed")?;
+            for Failure { name, reason, times } in &self.failures {
+                let often = if *times > 1 { format!(" ({times} times; the first time:)") } else { String::new() };
+                writeln!(self.writer, "  {name}{often}")?;
+                writeln!(self.writer, "{:VERDICT_COLUMNS$}{reason}", "")?;
+            }
+            writeln!(self.writer)?;
+        }
+        let (seed, took, counts) = (self.seed, time(summary.duration), counts(summary));
+        let how = if summary.interrupted { "interrupted: " } else { "" };
+        writeln!(self.writer, "{how}{counts} in {took}; seed {seed} (repeat: kipi check --seed {seed})")?;
+        self.writer.flush()
+    }
+}
+
+fn time(duration: Duration) -> String {
+    units::time(duration.as_nanos() as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::{HOSTILE, TAMED, head, summary, test, tests, written};
+    use super::*;
+
+    fn text(head: &Head, tests: &[Finished], summary: &Summary) -> String {
+        let mut bytes = Vec::new();
+        written(Text::new, &mut bytes, (head, tests, summary));
+        String::from_utf8(bytes).expect("UTF-8")
+    }
+
+    #[test]
+    fn every_outcome_has_its_line() {
+        assert_eq!(
+            text(&head(), &tests(), &summary()),
+            "\
+kipi 0.1.0 · Linux 6.18.44 · KVM: kvm_amd
+AMD EPYC · 2 CPUs · 3 tests · seed 123
+ok    contract/x2apic/all-but-self/halt          1.23 s  96 calls, 288 workers
+FAIL  trap/device-interrupt/xapic               12.3 ms  7 calls
+      vector 0x31 came 2 times, not once
+skip  size/300/x2apic                                 -  this host's KVM allows 288 vCPUs
+
+Failed
+  trap/device-interrupt/xapic
+      vector 0x31 came 2 times, not once
+
+1 passed, 1 failed, 1 skipped in 1.25 s; seed 123 (repeat: kipi check --seed 123)
+"
+        );
+    }
+
+    #[test]
+    fn without_failures_there_is_nothing_to_repeat() {
+        let [passed, ..] = tests();
+        let text = text(&head(), &[passed], &Summary { failed: 0, interrupted: true, not_run: 2, ..summary() });
+        let (_, end) = text.split_once("\n\n").expect("an empty line before the end");
+        assert_eq!(
+            end,
+            "interrupted: 1 passed, 0 failed, 1 skipped, 2 not run in 1.25 s; seed 123 \
+             (repeat: kipi check --seed 123)\n"
+        );
+    }
+
+    #[test]
+    fn a_soak_names_a_test_once_however_often_it_fails() {
+        let fail = |reason: &str| test("size/300/x2apic", Outcome::Failed(reason.to_owned()), 5, "");
+        let text = text(&Head { soak: true, ..head() }, &[fail("first"), fail("second"), fail("third")], &summary());
+        assert!(text.contains(" · 3 tests over and over · seed 123\n"), "{text}");
+        assert!(text.contains("\nFailed\n  size/300/x2apic (3 times; the first time:)\n      first\n\n"), "{text}");
+    }
+
+    #[test]
+    fn nothing_breaks_a_line() {
+        let hostile = test(HOSTILE, Outcome::Failed(HOSTILE.to_owned()), 5, HOSTILE);
+        let head = Head { kipi: HOSTILE.to_owned(), cpu: HOSTILE.to_owned(), ..head() };
+        let text = text(&head, &[hostile], &summary());
+        assert!(text.chars().all(|character| character == '\n' || !character.is_control()), "{text:?}");
+        assert_eq!(text.lines().count(), 10, "{text}");
+        assert_eq!(text.matches(TAMED).count(), 7, "{text}");
+    }
+}
