@@ -1,4 +1,6 @@
 # What the emulated host boots: a kernel, and an initramfs of busybox, KVM's modules, the program and its files.
+# shellcheck shell=bash
+# shellcheck disable=SC2034,SC2154 # a part of `run`: the parts share their variables
 
 # kipi, built for this machine; cargo says where it is.
 build_kipi() {
@@ -18,8 +20,8 @@ prepare_archive() {
     [ ! "$base" -nt "$here/init" ] || [ ! "$base" -nt "$folder/kernel.unpacked" ] ||
         [ ! "$base" -nt "$here/$host.sh" ] || return 0
     local stage=$run/base name module
-    mkdir -p "$stage"/{bin,modules,proc,sys,dev,tmp,run,root,etc} || fail "$stage cannot be made: is the disk full?"
-    cp "$tree/bin/busybox" "$stage/bin/" || fail "busybox is not in $tree: delete $folder and start again"
+    mkdir -p "$stage"/{bin,modules,proc,sys,dev,tmp,run,root,etc} 2>/dev/null || fail "$stage cannot be made: is the disk full?"
+    cp "$tree/bin/busybox" "$stage/bin/" 2>/dev/null || fail "busybox is not in $tree: delete $folder and start again"
     install -m 755 "$here/init" "$stage/init"
     echo 'root:x:0:0:root:/root:/bin/sh' >"$stage/etc/passwd"
     # A module that is not there is built into the kernel.
@@ -50,7 +52,7 @@ quote() {
 
 # Copies the file $1 into the folder $2 under its own path.
 take_along() {
-    mkdir -p "$2${1%/*}" && cp -L "$1" "$2$1" || fail "$1 cannot be copied into $2: is the disk full?"
+    { mkdir -p "$2${1%/*}" && cp -L "$1" "$2$1"; } 2>/dev/null || fail "$1 cannot be copied into $2: is the disk full?"
 }
 
 # The path that the argument $1 could name, absolute; nothing if it is an option.
@@ -70,8 +72,8 @@ path_of() {
 # The archive of this run, for the program's arguments $@.
 make_archive() {
     local stage=$run/stage argument path library
-    mkdir -p "$stage/job" "$stage$PWD" || fail "$stage cannot be made: is the disk full?"
-    cp "$program" "$stage/job/${program##*/}" || fail "$program cannot be copied into $stage: is the disk full?"
+    mkdir -p "$stage/job" "$stage$PWD" 2>/dev/null || fail "$stage cannot be made: is the disk full?"
+    cp "$program" "$stage/job/${program##*/}" 2>/dev/null || fail "$program cannot be copied into $stage: is the disk full?"
     for path in "${takes[@]}"; do take_along "$(realpath "$path")" "$stage"; done
     # "not a dynamic executable" is an answer, too.
     for library in $(ldd "$program" "${takes[@]}" 2>/dev/null | grep -o '[[:blank:]]/[^ ]*' | sort -u || true); do
@@ -99,7 +101,7 @@ make_archive() {
     } >"$stage/job/command"
     pack "$stage" "$run/job.cpio"
     archive=$run/archive
-    cat "$base" "$run/job.cpio" >"$archive" || fail "$archive cannot be written: is the disk full?"
+    cat "$base" "$run/job.cpio" 2>/dev/null >"$archive" || fail "$archive cannot be written: is the disk full?"
     rm -rf "$stage" "$run/job.cpio"
     # Mitigations of what an emulator does not have would only slow it down; a panic ends the run.
     parameters="console=ttyS0,115200 quiet panic=-1 mitigations=off nokaslr $host_parameters $append"

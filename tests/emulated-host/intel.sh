@@ -1,6 +1,8 @@
 # The emulated Intel host: Bochs, whose processor has VMX with EPT, unrestricted guests and virtual NMIs.
+# shellcheck shell=bash
+# shellcheck disable=SC2034,SC2154 # a part of `run`: the parts share their variables
 
-host_memory=512 host_boot_limit=420 host_time_limit=3600 host_silence=120
+host_memory=512 host_boot_limit=420 host_time_limit=3600 host_silence=120 host_space=300
 host_name='kvm_intel on Bochs'
 host_modules='irqbypass kvm kvm-intel'
 # What a second of the emulated host is: as many instructions of each CPU. It lasts seconds outside when all CPUs
@@ -113,15 +115,15 @@ unpack_kernel() {
 # Makes the disc that is booted.
 make_disc() {
     local boot=$run/boot image=$folder/kernel/unpacked
-    mkdir "$boot" || fail "$boot cannot be made: is the disk full?"
+    mkdir "$boot" 2>/dev/null || fail "$boot cannot be made: is the disk full?"
     # Any other kernel boots, too, only slowly.
     [ "$image" -nt "$here/intel.sh" ] || unpack_kernel "$kernel" "$image" || image=$kernel
-    ln "$image" "$boot/kernel" 2>/dev/null || cp "$image" "$boot/kernel" ||
+    ln "$image" "$boot/kernel" 2>/dev/null || cp "$image" "$boot/kernel" 2>/dev/null ||
         fail "$image cannot be copied into $boot: is the disk full?"
     mv "$archive" "$boot/archive"
     cp "$(part usr/lib/ISOLINUX/isolinux.bin)" "$(part usr/lib/syslinux/modules/bios/ldlinux.c32)" "$boot"
     printf 'DEFAULT host\nLABEL host\nKERNEL /kernel\nINITRD /archive\nAPPEND %s\n' "$parameters" >"$boot/isolinux.cfg"
-    LD_LIBRARY_PATH=$tree/$bochs_libraries "$(part usr/bin/xorriso)" -as mkisofs -quiet -o "$run/disc" -b isolinux.bin \
+    LD_LIBRARY_PATH=$libraries "$(part usr/bin/xorriso)" -as mkisofs -quiet -o "$run/disc" -b isolinux.bin \
         -c boot.cat -no-emul-boot -boot-load-size 4 -boot-info-table "$boot" 2>"$run/xorriso.log" ||
         fail "xorriso cannot write $run/disc: $(tail -n1 "$run/xorriso.log")"
     rm -r "$boot"
@@ -156,7 +158,7 @@ END_OF_FILE
     # The text display needs neither X nor a port of the network. A terminal need only be named: what is drawn is thrown
     # away. Bochs itself is what is started, and what is killed.
     # shellcheck disable=SC2016 # the inner shell's
-    launch env TERM=vt100 BXSHARE="$(part usr/share/bochs)" LD_LIBRARY_PATH="$tree/$bochs_libraries" \
+    launch env TERM=vt100 BXSHARE="$(part usr/share/bochs)" LD_LIBRARY_PATH="$libraries" \
         LTDL_LIBRARY_PATH="$tree/$bochs_libraries/bochs/plugins:/$bochs_libraries/bochs/plugins" \
         sh -c 'exec "$@" </dev/null >/dev/null' sh "$(part usr/bin/bochs-bin)" \
         -q -f "$run/bochsrc" -rc "$run/bochsrc.orders"

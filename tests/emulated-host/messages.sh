@@ -1,4 +1,6 @@
 # What the emulated host says for itself, always one line on standard error, and with which exit status.
+# shellcheck shell=bash
+# shellcheck disable=SC2034,SC2154 # a part of `run`: the parts share their variables
 
 # Nobody can tell the program's status: 125, as docker run and git bisect have it.
 readonly STATUS_UNKNOWN=125

@@ -1,29 +1,49 @@
 # Debian's packages, fetched and checked by apt-get and unpacked into an ignored folder: nothing is installed, so that
 # root is not needed, and nothing on the machine changes.
+# shellcheck shell=bash
+# shellcheck disable=SC2034,SC2154 # a part of `run`: the parts share their variables
 
 # Packages, caches and logs. KIPI_HOST_FOLDER moves them elsewhere.
-folder=${KIPI_HOST_FOLDER:-$root/.host}
+folder=$(realpath -m "${KIPI_HOST_FOLDER:-$root/.host}")
 # Where packages are unpacked, in their own layout.
 readonly tree=$folder/tree
+# Where those that this machine has not installed have their libraries, for the dynamic linker.
+readonly libraries=$tree/usr/lib/x86_64-linux-gnu:$tree/lib/x86_64-linux-gnu
 
 open_folder() {
-    mkdir -p "$folder/runs" "$tree" || fail "$folder cannot be written: set KIPI_HOST_FOLDER to a folder that can"
+    { mkdir -p "$folder/runs" "$tree" && [ -w "$folder/runs" ]; } 2>/dev/null ||
+        fail "$folder cannot be written: set KIPI_HOST_FOLDER to a folder that can"
     # What earlier runs left behind when they failed, unless they still run.
     local each
     for each in "$folder"/runs/*; do
-        [ ! -d "$each" ] || kill -0 "${each##*/}" 2>/dev/null || rm -rf "$each"
+        [ ! -d "$each" ] || [ -d "/proc/${each##*/}" ] || rm -rf "$each"
     done
+    need_space "$host_space" 'a run'
     run=$folder/runs/$$
-    mkdir "$run" || fail "$run cannot be made: is the disk full?"
+    mkdir "$run" 2>/dev/null || fail "$run cannot be made: is the disk full?"
     trap 'tidy' EXIT
     trap 'interrupt' INT
     trap 'terminate' TERM HUP
 }
 
+# The MiB that are left on the disk.
+space_left() {
+    df -m --output=avail "$folder" | tail -n1 | tr -d ' '
+}
+
+# Fails if the disk has not $1 MiB left, which $2 needs: few programs say well that they ran out of it.
+need_space() {
+    local left
+    left=$(space_left)
+    [ "$left" -ge "$1" ] ||
+        fail "$2 needs $1 MiB in $folder, and its disk has $left left: free some, or set KIPI_HOST_FOLDER"
+}
+
 # apt-get with lists and archives of its own: needs no root, and finds packages where /var/lib/apt/lists is empty.
 private_apt() {
     mkdir -p "$folder/apt/lists/partial" "$folder/apt/archives/partial"
-    apt-get -q -o Dir::State::lists="$folder/apt/lists" -o Dir::Cache="$folder/apt" \
+    # What it puts into TMPDIR lies on the disk that has room.
+    TMPDIR=$run apt-get -q -o Dir::State::lists="$folder/apt/lists" -o Dir::Cache="$folder/apt" \
         -o Dir::Cache::archives="$folder/apt/archives" -o Debug::NoLocking=1 -o APT::Sandbox::User= \
         -o APT::Install-Recommends=0 -o APT::Get::Assume-Yes=1 "$@" >"$run/apt.log" 2>&1
 }
@@ -31,7 +51,7 @@ private_apt() {
 # Fails with what apt-get complained of.
 apt_failed() {
     local complaint
-    complaint=$(grep -m1 '^E:' "$run/apt.log" || tail -n1 "$run/apt.log")
+    complaint=$(grep -m1 '^E:' "$run/apt.log" || grep -m1 '^W: Failed' "$run/apt.log" || tail -n1 "$run/apt.log")
     fail "apt-get could not fetch $1: ${complaint:-it said nothing}"
 }
 
@@ -72,6 +92,8 @@ fetch_kernel() {
     rm -rf "$folder/apt/archives" "$folder/kernel"
     mkdir -p "$folder/apt/archives" "$folder/kernel"
     name=$(private_apt_show_kernel)
+    # apt-get calls it a success when no list could be fetched.
+    [ -n "$name" ] || ! grep -q '^W: Failed' "$run/apt.log" || apt_failed "the lists of packages"
     [ -n "$name" ] || fail "linux-image-amd64 is in none of this machine's package sources: add Debian's to them"
     (cd "$folder/apt/archives" && private_apt download "$name") || apt_failed "$name"
     archive=$(echo "$folder"/apt/archives/*.deb)
@@ -83,8 +105,8 @@ fetch_kernel() {
 
 # The kernel package that the metapackage stands for.
 private_apt_show_kernel() {
-    apt-cache -o Dir::State::lists="$folder/apt/lists" -o Dir::Cache="$folder/apt" show --no-all-versions \
-        linux-image-amd64 2>/dev/null | sed -n 's/^Depends: *\(linux-image-[^ ,]*\).*/\1/p'
+    TMPDIR=$run apt-cache -o Dir::State::lists="$folder/apt/lists" -o Dir::Cache="$folder/apt" show --no-all-versions \
+        linux-image-amd64 2>/dev/null | sed -n 's/^Depends: *\(linux-image-[^ ,]*\).*/\1/p' || true
 }
 
 take_packages() {
@@ -97,6 +119,7 @@ take_packages() {
         command -v apt-get >/dev/null ||
             fail "apt-get is missing: it fetches the emulated host's parts; use a Debian, or a container of it"
         if [ -z "$updated" ]; then
+            need_space 400 'fetching packages'
             say "fetching packages into $folder (once)"
             private_apt update || apt_failed "the lists of packages"
             updated=yes

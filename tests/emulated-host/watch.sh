@@ -1,17 +1,19 @@
 # A run's life: the emulator's start, what comes out of it, its end.
+# shellcheck shell=bash
+# shellcheck disable=SC2034,SC2154 # a part of `run`: the parts share their variables
 
 # Starts the emulator $@ in the background, in its own session, so that Ctrl-C does not reach it; it dies with this
 # process.
 launch() {
     mkfifo "$run/orders"
-    : >"$run/console" >"$run/output" >"$run/error" >"$run/report" || fail "$run cannot be written: is the disk full?"
+    touch "$run"/{console,output,error,report} 2>/dev/null || fail "$run cannot be written: is the disk full?"
     # Held open for both ways: neither side waits for the other.
     exec 7<>"$run/orders"
     setpriv --pdeathsig KILL setsid "$@" <"$run/orders" >>"$run/report" 2>"$run/emulator.log" 7>&- 8>&- &
     emulator=$!
 }
 
-emulator='' streams=() status=''
+emulator='' streams=() status='' keep=''
 
 end_emulator() {
     [ -n "$emulator" ] || return 0
@@ -26,10 +28,9 @@ end_emulator() {
 tidy() {
     local code=$?
     end_emulator
-    case $code in
-    "$STATUS_UNKNOWN" | "$STATUS_BROKEN") ;;
-    *) rm -rf "$run" ;;
-    esac
+    # What became of an emulated machine that broke down is there to look at until the next run, and so are files that
+    # could be written nowhere else.
+    [ "$code" -eq "$STATUS_BROKEN" ] || [ -n "$keep" ] || rm -rf "$run"
 }
 
 terminate() {
@@ -89,6 +90,8 @@ watch_host() {
         if ! kill -0 "$emulator" 2>/dev/null; then emulator_ended; fi
         if grep -aq 'Kernel panic' "$run/console"; then panicked; fi
         if grep -aq 'BUG: soft lockup' "$run/console"; then stuck "a CPU of it is stuck"; fi
+        # Nothing more would come out, not even the end.
+        [ "$(space_left)" != 0 ] || fail "the disk became full $(progress): free some, or set KIPI_HOST_FOLDER"
         size=$(stat -c %s "$run/report")
         [ "$size" = "${seen-}" ] || heard=$SECONDS seen=$size
         [ "$(stage)" != running ] || [ $((SECONDS - heard)) -lt "$host_silence" ] || stuck "no sign of life for $host_silence s"
@@ -136,6 +139,9 @@ emulator_ended() {
     emulator=''
     # A panic ends the machine, too.
     if grep -aq 'Kernel panic' "$run/console"; then panicked; fi
+    # It was not even started if it ended by itself, without a word from the machine.
+    [ -s "$run/console" ] || [ $code -eq 0 ] || [ $code -gt 128 ] ||
+        fail "${host_name##* on } ended at once with status $code: $(tail -n1 "$run/emulator.log" | tr -d '\r')"
     broken "${host_name##* on } ended with status $code $(progress): $(grep -a '[a-z]' "$run/emulator.log" | tail -n1 | tr -d '\r') $(last_words); $(log console)"
 }
 
@@ -164,6 +170,7 @@ bring_files() {
     while read -r path; do
         cp "$files$path" "$path" 2>"$run/cp.log" || {
             say "$path cannot be written ($(sed 's/.*: //;q' "$run/cp.log")): it is in $files"
+            keep=yes
             exit "$STATUS_UNKNOWN"
         }
     done < <(cd "$files" && find . -type f | cut -c2-)
