@@ -10,6 +10,10 @@ run *OPTIONS:
 test *FILTER:
     cargo test {{ FILTER }}
 
+# Look at the broadcast call's models for longer: more interleavings, and so many random scenarios
+models SCENARIOS="2560":
+    LOOM_MAX_PREEMPTIONS=2 PROPTEST_CASES={{ SCENARIOS }} cargo test --package kipi-models
+
 # Run kipi on an emulated KVM host, QEMU's AMD or (--host intel) Bochs' Intel: just emulated-host measure --vcpus 2
 [positional-arguments]
 emulated-host *OPTIONS:

@@ -35,7 +35,7 @@ const GO: u32 = 1;
 const ABORT: u32 = 2;
 
 /// Where generations come from. One source for all initiators: two calls never have the same number, until it wraps
-/// after 2^30.
+/// after 2^30. A processor that nobody calls for exactly as many calls would take the next one for one that it has served.
 #[derive(Debug)]
 pub struct Generations(AtomicU32);
 
@@ -527,6 +527,10 @@ pub fn serve(target: &impl Target, slot: &Slot, by: Delivery) -> Served {
     };
     target.reached(Step::Claimed);
     target.raise();
+    // An NMI may come late, in the midst of an interrupt's call: that call's arrival is not to be overwritten.
+    if by == Delivery::Nmi && packet.decision(generation) != Decision::Pending {
+        return Served::Late;
+    }
     slot.arrive(generation);
     target.reached(Step::Arrived);
     if !target.wait(packet.deadline(), || packet.decision(generation) != Decision::Pending) {

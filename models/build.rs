@@ -1,0 +1,129 @@
+//! Copies the broadcast call's algorithm to where the model checker's atomics can take the place of `core`'s: once as
+//! it is, and once with each mutation that the models must catch.
+
+use std::path::{Path, PathBuf};
+use std::{env, fs};
+
+const SOURCE: &str = "../guest-stub/src/rendezvous.rs";
+
+/// Text, and what it becomes.
+type Edit = (&'static str, &'static str);
+
+/// What each copy changes. A file's name is its mutation's.
+const MUTATIONS: &[(&str, &[Edit])] = &[
+    (
+        "done_before_result",
+        &[
+            ("self.result.store(result, Ordering::Relaxed);", ""),
+            (
+                "self.done.store(generation.0, Ordering::Release);",
+                "self.done.store(generation.0, Ordering::Release); self.result.store(result, Ordering::Relaxed);",
+            ),
+        ],
+    ),
+    (
+        "done_without_release",
+        &[("self.done.store(generation.0, Ordering::Release);", "self.done.store(generation.0, Ordering::Relaxed);")],
+    ),
+    ("done_without_acquire", &[("self.done.load(Ordering::Acquire)", "self.done.load(Ordering::Relaxed)")]),
+    (
+        "request_without_release",
+        &[(
+            "self.request.store(generation.0, Ordering::Release)",
+            "self.request.store(generation.0, Ordering::Relaxed)",
+        )],
+    ),
+    (
+        "claim_without_acquire",
+        &[("let requested = request.load(Ordering::Acquire);", "let requested = request.load(Ordering::Relaxed);")],
+    ),
+    ("claim_of_what_is_served", &[("requested == served.load(Ordering::Relaxed)", "requested == 0")]),
+    (
+        "arrival_without_release",
+        &[(
+            "self.arrived.store(generation.0, Ordering::Release);",
+            "self.arrived.store(generation.0, Ordering::Relaxed);",
+        )],
+    ),
+    ("arrival_without_acquire", &[("self.arrived.load(Ordering::Acquire)", "self.arrived.load(Ordering::Relaxed)")]),
+    (
+        "arrival_of_any_call",
+        &[(
+            "self.arrived.load(Ordering::Acquire) == generation.0",
+            "self.arrived.load(Ordering::Acquire) >= generation.0.min(1)",
+        )],
+    ),
+    (
+        "gate_without_acquire",
+        &[("let gate = self.gate.load(Ordering::Acquire);", "let gate = self.gate.load(Ordering::Relaxed);")],
+    ),
+    ("gate_of_any_call", &[("gate == generation.0 | GO", "gate & GO != 0")]),
+    (
+        "go_without_release",
+        &[("Ordering::AcqRel, Ordering::Acquire).is_ok()", "Ordering::Acquire, Ordering::Acquire).is_ok()")],
+    ),
+    (
+        "abort_without_acquire",
+        &[("Ordering::AcqRel, Ordering::Acquire).is_ok()", "Ordering::Release, Ordering::Relaxed).is_ok()")],
+    ),
+    (
+        "decision_not_atomic",
+        &[(
+            "self.gate.compare_exchange(generation.0, decided, Ordering::AcqRel, Ordering::Acquire).is_ok()",
+            "let pending = self.gate.load(Ordering::Acquire) == generation.0; \
+             if pending { self.gate.store(decided, Ordering::Release); } \
+             pending",
+        )],
+    ),
+    (
+        "slot_given_back_without_release",
+        &[("self.owner.store(0, Ordering::Release);", "self.owner.store(0, Ordering::Relaxed);")],
+    ),
+    (
+        "slot_owned_without_acquire",
+        &[(
+            "compare_exchange(0, initiator + 1, Ordering::Acquire, Ordering::Relaxed)",
+            "compare_exchange(0, initiator + 1, Ordering::Relaxed, Ordering::Relaxed)",
+        )],
+    ),
+    (
+        "barrier_without_release",
+        &[("self.barrier.0.fetch_add(1, Ordering::AcqRel);", "self.barrier.0.fetch_add(1, Ordering::Acquire);")],
+    ),
+    (
+        "barrier_without_acquire",
+        &[("self.barrier.0.load(Ordering::Acquire)", "self.barrier.0.load(Ordering::Relaxed)")],
+    ),
+];
+
+fn main() {
+    println!("cargo:rerun-if-changed=build.rs");
+    println!("cargo:rerun-if-changed={SOURCE}");
+    let out = PathBuf::from(env::var_os("OUT_DIR").expect("set by cargo"));
+    let source = fs::read_to_string(SOURCE).unwrap_or_else(|error| panic!("{SOURCE}: {error}"));
+    let model = for_a_model(&source);
+    write(&out, "rendezvous", &model);
+    for (name, edits) in MUTATIONS {
+        let mutant = edits.iter().fold(model.clone(), |text, edit| mutate(name, &text, *edit));
+        write(&out, name, &mutant);
+    }
+}
+
+/// The algorithm without its tests, and without what an `include!` does not take. A model checker's atomics have no
+/// `const` constructors.
+fn for_a_model(source: &str) -> String {
+    let (code, _) = source.split_once("#[cfg(test)]\nmod tests").expect("the algorithm's own tests come last");
+    let lines: Vec<_> = code.lines().filter(|line| !line.starts_with("//!")).collect();
+    lines.join("\n").replace("pub const fn new", "pub fn new")
+}
+
+fn mutate(name: &str, text: &str, (from, to): Edit) -> String {
+    let found = text.matches(from).count();
+    assert_eq!(found, 1, "mutation {name}: {SOURCE} has this {found} times instead of once: {from}");
+    text.replace(from, to)
+}
+
+fn write(out: &Path, name: &str, text: &str) {
+    let path = out.join(name).with_extension("rs");
+    fs::write(&path, text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+}
