@@ -8,12 +8,13 @@ use crate::lock::SpinLock;
 use crate::mem;
 use crate::pageable;
 use crate::phases::{self, Phases};
+use crate::port;
 use crate::processor::{self, Private, SLOTS, UserWords};
 use crate::tsc;
 use crate::workers::{self, WorkerFn};
 use core::arch::asm;
 use core::sync::atomic::{AtomicU32, Ordering};
-use guest_stub::abi::{CallStep, Fault, MASK_WORDS, Mask, Set, Worker};
+use guest_stub::abi::{self, CallStep, Fault, MASK_WORDS, Mask, Set, Worker};
 
 /// Calls that all initiators have made, completed or not.
 pub(crate) static MADE: AtomicU32 = AtomicU32::new(0);
@@ -85,7 +86,7 @@ fn go_wrong(private: &'static Private, argument: usize) -> Option<usize> {
     if fault == Fault::DuplicateIpi && initiator_of(argument) == private.index {
         let last = ipi::indices(&members(argument)).filter(|&index| index != private.index).last()?;
         let to = guest_stub::icr::To::One(mem::apic_id(last));
-        crate::apic::send(private, guest_stub::icr::fixed(guest_stub::abi::VECTOR_IPI, to), to);
+        crate::apic::send(private, guest_stub::icr::fixed(abi::VECTOR_IPI, to), to);
     }
     if private.index + 1 != mem::boot().vcpus as usize {
         return None;
@@ -238,6 +239,10 @@ impl Plan<'_> {
             }
             UserWords::of(index).asked().fetch_add(1, Ordering::Relaxed);
         });
+        if command.observe != 0 {
+            // An exit: a device's interrupt that is pending now comes before the next call, on any host.
+            port::write(abi::PORT_YIELD, 0);
+        }
         if context() != before {
             private.count(|tally| &mut tally.not_restored);
         }

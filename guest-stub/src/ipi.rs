@@ -151,7 +151,10 @@ fn everybody(
     let me = private.index;
     let slots = &SLOTS[..processors];
     let targets = Others { before: &slots[..me], after: &slots[me + 1..] };
-    let waits_for_itself = call.destination == Destination::All && call.route != Route::Memory && processors > 1;
+    // One send for each target leaves the sender out.
+    let by_shorthand = !call.stepped && call.fault == Fault::Nothing;
+    let to_itself = call.destination == Destination::All && call.route != Route::Memory;
+    let waits_for_itself = to_itself && by_shorthand && processors > 1;
     let window = Window::prepare(private, call, &targets, processors, true, waits_for_itself);
     let outcome = send_to_all(&window, call, &targets, processors);
     let completed = window.finish(outcome, &targets)?;

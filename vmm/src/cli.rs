@@ -4,7 +4,7 @@ use crate::config::{self, Config, Observe, Pin};
 use crate::host;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
-use guest_stub::abi::{self, Destination, Route, TargetState, Worker};
+use guest_stub::abi::{self, Destination, Fault, Route, TargetState, Worker};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -25,6 +25,8 @@ pub struct Cli {
 pub enum Command {
     /// Measure broadcast calls and print the table (the default)
     Measure(Box<Measure>),
+    /// Check that broadcast calls keep their contract on real vCPUs
+    Check(Check),
     /// Say what this host offers, route by route, and why not
     Doctor(Doctor),
 }
@@ -83,6 +85,53 @@ pub struct Measure {
     /// Run this guest image instead of the one that kipi was built with
     #[arg(long, value_name = "FILE")]
     pub guest: Option<PathBuf>,
+}
+
+/// How `kipi check` reports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// For people.
+    Text,
+    /// TAP version 14.
+    Tap,
+    /// JUnit's XML.
+    Junit,
+}
+
+/// Options of `kipi check`.
+#[derive(Debug, Args)]
+pub struct Check {
+    /// Name the tests instead of running them
+    #[arg(long)]
+    pub list: bool,
+    /// Run the tests whose name contains TEXT
+    #[arg(long, value_name = "TEXT", default_value = "", conflicts_with = "soak")]
+    pub filter: String,
+    /// How to report
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
+    /// Make calls under random disturbances for so long instead, a test for each minute
+    #[arg(long, value_name = "MINUTES", value_parser = clap::value_parser!(u32).range(1..=10_080))]
+    pub soak: Option<u32>,
+    /// Seed of everything random [default: another one each time, which is printed]
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+    /// Let the guest do this wrong in the tests of the contract, to see that they find it
+    #[arg(long, value_name = "FAULT", value_parser = faults(), default_value = "nothing")]
+    pub inject: Fault,
+    /// Where vCPU threads run: as measure's
+    #[arg(long, value_name = "auto|none|LIST", value_parser = parse_pin, default_value = "auto")]
+    pub pin: Pin,
+    /// The KVM device
+    #[arg(long, value_name = "FILE", default_value = "/dev/kvm")]
+    pub device: PathBuf,
+    /// Run this guest image instead of the one that kipi was built with
+    #[arg(long, value_name = "FILE")]
+    pub guest: Option<PathBuf>,
+}
+
+fn faults() -> impl TypedValueParser<Value = Fault> {
+    named(Fault::ALL, Fault::name, |_| false)
 }
 
 /// Options of `kipi doctor`.

@@ -171,7 +171,7 @@ pub fn plan(config: &Config, offers_x2apic: bool) -> (Vec<CellSpec>, Vec<Refused
     (cells, refused)
 }
 
-fn refuse(cell: &CellSpec, offers_x2apic: bool) -> Option<(&'static str, bool)> {
+pub(crate) fn refuse(cell: &CellSpec, offers_x2apic: bool) -> Option<(&'static str, bool)> {
     match (cell.route, cell.destination, cell.target_state) {
         (Route::Memory, _, TargetState::Halt) => Some(("a halted processor polls nothing", false)),
         (Route::Memory, _, TargetState::User) => Some(("the memory route's targets poll at CPL0", false)),

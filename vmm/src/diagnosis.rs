@@ -99,7 +99,7 @@ impl fmt::Display for BugReport {
                 )?;
             }
             Some(rule @ (Rule::InterruptsEnabled | Rule::IrqlLowered | Rule::LockAboveItsLevel | Rule::NestedCall)) => {
-                write!(f, "{}, in {place}", rule.name())?
+                write!(f, "{}, in {place}", rule.name())?;
             }
             None => write!(f, "unknown rule, at {place}")?,
         }

@@ -177,7 +177,7 @@ impl<'a> Machine<'a> {
         let asked = (spec.warmup + spec.rounds).min(abi::RING_SAMPLES);
         self.drain_rings();
         let before = self.counters();
-        self.command(Command {
+        self.command(&Command {
             operation: Operation::Block as u32,
             route: spec.route as u32,
             destination: spec.destination as u32,
@@ -209,8 +209,8 @@ impl<'a> Machine<'a> {
     /// As [`Machine::run_block`]; calls that were given up are counted, and no error.
     pub fn run_calls(&mut self, spec: &CallsSpec, disturb: &mut dyn FnMut(&Vm)) -> Result<Calls, Error> {
         self.drain_rings();
-        self.command(spec.command(self.tsc_khz))?;
-        let report = self.wait_for_doorbell_while(Some(disturb))?;
+        self.command(&spec.command(self.tsc_khz))?;
+        let report = self.wait_for_doorbell_while(spec.deadline, Some(disturb))?;
         self.expect_done(&report, "broadcasting")?;
         self.drain_rings();
         let vcpus = (0..self.vcpus()).map(|vcpu| self.tally(vcpu)).collect::<Result<_, Error>>()?;
@@ -231,7 +231,7 @@ impl<'a> Machine<'a> {
     pub fn calibrate(&mut self, count: usize) -> Result<Calibration, Error> {
         let count = count.min(abi::RING_SAMPLES);
         self.drain_rings();
-        self.command(Command { operation: Operation::Calibrate as u32, rounds: wire(count), ..Command::default() })?;
+        self.command(&Command { operation: Operation::Calibrate as u32, rounds: wire(count), ..Command::default() })?;
         let report = self.wait_for_doorbell()?;
         self.expect_done(&report, "calibrating")?;
         let events = self.drain_rings();
@@ -254,7 +254,7 @@ impl<'a> Machine<'a> {
     /// # Errors
     /// As [`Machine::run_block`].
     pub fn exchange_clocks(&mut self, partner: usize, time: Duration) -> Result<Vec<Exchange>, Error> {
-        self.command(Command {
+        self.command(&Command {
             operation: Operation::ClockExchange as u32,
             partner: wire(partner),
             settle: cycles(time, self.tsc_khz),
@@ -271,21 +271,26 @@ impl<'a> Machine<'a> {
             .collect()
     }
 
-    fn command(&self, command: Command) -> Result<(), Error> {
+    fn command(&self, command: &Command) -> Result<(), Error> {
         let address = abi::COMMAND_PAGE + offset_of!(CommandPage, command) as u64;
-        self.vm.memory().write_obj(Wire(command), GuestAddress(address))?;
+        self.vm.memory().write_obj(Wire(*command), GuestAddress(address))?;
         self.vm.resume(0);
         Ok(())
     }
 
     /// Waits until vCPU 0 has nothing more to do, and reads what it says.
     fn wait_for_doorbell(&mut self) -> Result<Report, Error> {
-        self.wait_for_doorbell_while(None)
+        self.wait_for_doorbell_while(self.deadline, None)
     }
 
-    fn wait_for_doorbell_while(&mut self, mut disturb: Option<&mut dyn FnMut(&Vm)>) -> Result<Report, Error> {
+    /// As [`Machine::wait_for_doorbell`], while calls with this deadline are made and disturbed.
+    fn wait_for_doorbell_while(
+        &mut self,
+        deadline: Duration,
+        mut disturb: Option<&mut dyn FnMut(&Vm)>,
+    ) -> Result<Report, Error> {
         let look = if disturb.is_some() { DISTURB } else { LOOK };
-        let patience = self.deadline * 3 + Duration::from_secs(2);
+        let patience = deadline * 3 + Duration::from_secs(2);
         let mut progress = (self.calls_completed(), Instant::now());
         loop {
             match self.vm.wait(look) {

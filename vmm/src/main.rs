@@ -2,10 +2,16 @@
 
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use kipi::cli::{self, Cli, Command};
+use kipi::check::outcome::Head;
+use kipi::check::{self, Suite};
+use kipi::cli::{self, Cli, Command, Format};
 use kipi::config::{self, CellSpec, Config};
 use kipi::experiment::{self, Observer};
 use kipi::machine::{self, Limits, Machine};
+use kipi::report::check::Sink;
+use kipi::report::check::junit::Junit;
+use kipi::report::check::tap::Tap;
+use kipi::report::check::text::Text;
 use kipi::report::csv::CsvWriter;
 use kipi::report::document::{Integrity, Measurement};
 use kipi::report::output::Output;
@@ -40,6 +46,7 @@ fn main() -> ExitCode {
     let outcome = match &cli.command {
         None => measure(&cli.measure, start, before),
         Some(Command::Measure(options)) => measure(options, start, before),
+        Some(Command::Check(options)) => check(options),
         Some(Command::Doctor(options)) => examine(options),
     };
     match outcome {
@@ -102,13 +109,7 @@ fn measure(options: &cli::Measure, start: Instant, before: Duration) -> Result<u
         return Err(nothing_to_measure(&refused));
     }
     raise_open_file_limit();
-    // A second Ctrl-C ends the process the hard way, should the first one not get through.
-    ctrlc::set_handler(|| {
-        if INTERRUPTED.swap(true, Ordering::Relaxed) {
-            std::process::exit(i32::from(status::INTERRUPTED));
-        }
-    })
-    .map_err(|error| Failure::new(status::FAILED, anyhow::anyhow!("cannot install the handler of Ctrl-C: {error}")))?;
+    handle_interrupts()?;
 
     let to_stdout = [&json, &csv].iter().any(|output| output.as_ref().is_some_and(Output::is_stdout));
     let mut csv = csv.map(CsvWriter::new).transpose().map_err(|error| Failure::new(status::FAILED, error))?;
@@ -134,6 +135,16 @@ fn measure(options: &cli::Measure, start: Instant, before: Duration) -> Result<u
     }
     written.map_err(|error| Failure::new(if code == status::GOOD { status::FAILED } else { code }, error))?;
     Ok(code)
+}
+
+/// A second Ctrl-C ends the process the hard way, should the first one not get through.
+fn handle_interrupts() -> Result<(), Failure> {
+    ctrlc::set_handler(|| {
+        if INTERRUPTED.swap(true, Ordering::Relaxed) {
+            std::process::exit(i32::from(status::INTERRUPTED));
+        }
+    })
+    .map_err(|error| Failure::new(status::FAILED, anyhow::anyhow!("cannot install the handler of Ctrl-C: {error}")))
 }
 
 fn boot<'a>(
@@ -258,6 +269,76 @@ fn status_of(measurement: &Measurement, error: Option<&experiment::Error>) -> u8
         None if measurement.cells.iter().all(|cell| cell.integrity == Integrity::default()) => status::GOOD,
         _ => status::FAILED,
     }
+}
+
+fn check(options: &cli::Check) -> Result<u8, Failure> {
+    let tests = options.soak.map_or_else(|| check::matching(&options.filter), check::soak);
+    if tests.is_empty() {
+        let error = anyhow::anyhow!("no test's name contains '{}' (see 'kipi check --list')", options.filter);
+        return Err(Failure::new(status::BAD_INPUT, error));
+    }
+    let failed = |error| Failure::new(status::FAILED, error);
+    if options.list {
+        let names: String = tests.iter().map(|test| test.name() + "\n").collect();
+        return print(&names).map(|()| status::GOOD).map_err(failed);
+    }
+    let cpus = allowed_cpus();
+    let pin =
+        config::resolve_pin(options.pin.clone(), &cpus).map_err(|error| Failure::new(status::BAD_INPUT, error))?;
+    let image = match &options.guest {
+        Some(path) => Cow::Owned(guest::read(path).map_err(|error| Failure::new(status::BAD_INPUT, error))?),
+        None => Cow::Borrowed(guest::EMBEDDED),
+    };
+    let hypervisor = Hypervisor::open(&options.device).map_err(|error| Failure::new(status_of_vm(&error), error))?;
+    raise_open_file_limit();
+    handle_interrupts()?;
+    let suite = Suite {
+        hypervisor: &hypervisor,
+        image: &image,
+        pin: &pin,
+        cpus: cpus.len(),
+        seed: options.seed.unwrap_or_else(random_seed),
+        fault: options.inject,
+        interrupted: &INTERRUPTED,
+    };
+    let stdout = io::stdout().lock();
+    let mut sink: Box<dyn Sink> = match options.format {
+        Format::Text => Box::new(Text::new(stdout)),
+        Format::Tap => Box::new(Tap::new(stdout)),
+        Format::Junit => Box::new(Junit::new(stdout)),
+    };
+    let outcome = sink.start(&head(&suite, tests.len())).and_then(|()| {
+        let summary = suite.run(&tests, |finished| sink.finished(finished))?;
+        sink.end(&summary).map(|()| summary)
+    });
+    match outcome {
+        Ok(summary) if summary.interrupted => Ok(status::INTERRUPTED),
+        Ok(summary) if summary.failed > 0 => Ok(status::FAILED),
+        Ok(summary) if summary.passed == 0 => Ok(status::HOST_CANNOT),
+        Ok(_) => Ok(status::GOOD),
+        Err(error) if output::is_broken_pipe(&error) => Ok(status::GOOD),
+        Err(error) => Err(failed(anyhow::anyhow!("cannot write to standard output: {error}"))),
+    }
+}
+
+fn head(suite: &Suite<'_>, planned: usize) -> Head {
+    let facts = host::Facts::read(&host::Sources::system());
+    Head {
+        kipi: env!("CARGO_PKG_VERSION").to_owned(),
+        kernel: facts.kernel,
+        kvm: facts.kvm_modules.join(", "),
+        cpu: facts.cpu.unwrap_or_else(|| "unknown processor".to_owned()),
+        cpus: suite.cpus,
+        seed: suite.seed,
+        planned,
+        soak: false,
+    }
+}
+
+/// Another one each time: the standard library seeds its hash maps from the system's random numbers.
+fn random_seed() -> u64 {
+    use std::hash::{BuildHasher, Hasher, RandomState};
+    RandomState::new().build_hasher().finish()
 }
 
 fn examine(options: &cli::Doctor) -> Result<u8, Failure> {

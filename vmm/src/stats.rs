@@ -212,10 +212,10 @@ fn dot(one: &[usize], other: &[usize]) -> usize {
 
 /// Vigna's SplitMix64. The project's own, because a crate's generator may change with its version, and reports would
 /// change with it.
-struct SplitMix64(u64);
+pub(crate) struct SplitMix64(pub(crate) u64);
 
 impl SplitMix64 {
-    const fn next(&mut self) -> u64 {
+    pub(crate) const fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -224,7 +224,7 @@ impl SplitMix64 {
 
     /// A number below `n`, each as likely as any other but for some n in 2⁶⁴.
     #[expect(clippy::cast_possible_truncation, reason = "the upper half of the product is less than `n`")]
-    const fn below(&mut self, n: usize) -> usize {
+    pub(crate) const fn below(&mut self, n: usize) -> usize {
         ((self.next() as u128 * n as u128) >> 64) as usize
     }
 }

@@ -270,7 +270,7 @@ impl Vm {
         let address = GuestAddress(abi::COMMAND_PAGE);
         memory.write_obj(Wire(boot), address).map_err(create::memory_error(config.vcpus))?;
         let (sender, news) = channel();
-        let hooks = Arc::new(Hooks::default());
+        let hooks = Arc::new(Hooks::for_vcpus(config.vcpus));
         let mut vm = Self { handles: Vec::new(), news, tsc, fd, ids: config.ids, hooks, memory, stats_error: None };
         for (index, vcpu) in vcpus.into_iter().enumerate() {
             vm.start_thread(index, vcpu, config, sender.clone())?;
@@ -352,6 +352,12 @@ impl Vm {
     /// What is to happen at exits.
     pub fn hooks(&self) -> &Hooks {
         &self.hooks
+    }
+
+    /// Takes a vCPU out of the guest for `time`, then lets it go on. Whoever waits for news sees nothing of it.
+    pub fn stall(&self, vcpu: usize, time: Duration) {
+        self.hooks.stall(vcpu, time);
+        self.kick(vcpu, Request::Run);
     }
 
     /// Raises an interrupt on a vCPU, from any thread.

@@ -126,7 +126,7 @@ pub struct BugCheck {
     pub message: [u8; MESSAGE_BYTES],
 }
 
-/// The page at [`COMMAND_PAGE`]. Each part has one writer; a doorbell exit hands the page over.
+/// The page at [`COMMAND_PAGE`](super::COMMAND_PAGE). Each part has one writer; a doorbell exit hands the page over.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CommandPage {

@@ -115,7 +115,7 @@ wire_enum! {
     Status {
         /// As asked.
         Done = 1 "done",
-        /// A broadcast call was aborted: [`Report::missing`] names the vCPUs that never arrived.
+        /// A broadcast call was aborted: [`Report::missing`](super::Report::missing) names the vCPUs that never arrived.
         Aborted = 2 "call aborted",
         /// A vCPU did not get ready for the next round in time; `missing` names them.
         NotReady = 3 "target not ready",

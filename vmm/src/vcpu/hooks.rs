@@ -14,9 +14,29 @@ pub struct Hooks {
     /// The vector that each observed exit's vCPU is sent; zero: none.
     device_vector: AtomicU32,
     device_interrupts: AtomicU32,
+    /// How long each vCPU is to stay out of the guest when it leaves it next, ms.
+    stalls: Box<[AtomicU32]>,
 }
 
 impl Hooks {
+    /// No orders, for a machine of so many vCPUs.
+    pub fn for_vcpus(vcpus: usize) -> Self {
+        Self { stalls: (0..vcpus).map(|_| AtomicU32::new(0)).collect(), ..Self::default() }
+    }
+
+    /// Keeps `vcpu` out of the guest for `time` when it leaves it next. A kick has to follow.
+    pub fn stall(&self, vcpu: usize, time: Duration) {
+        if let Some(stall) = self.stalls.get(vcpu) {
+            stall.store(u32::try_from(time.as_millis()).unwrap_or(u32::MAX), Ordering::Relaxed);
+        }
+    }
+
+    /// vCPU thread, kicked: how long to stay out.
+    pub(super) fn stalled(&self, vcpu: usize) -> Duration {
+        let ms = self.stalls.get(vcpu).map_or(0, |stall| stall.swap(0, Ordering::Relaxed));
+        Duration::from_millis(ms.into())
+    }
+
     /// Stops `vcpu` for `time` whenever it has taken `step`.
     pub fn stop_at(&self, vcpu: u32, step: u32, time: Duration) {
         self.stop_ms.store(u32::try_from(time.as_millis()).unwrap_or(u32::MAX), Ordering::Relaxed);
@@ -67,6 +87,14 @@ mod tests {
         assert_eq!(hooks.stop(2, 0), Some(Duration::from_millis(50)));
         assert_eq!(hooks.clear(), (1, 0));
         assert_eq!(hooks.stop(2, 0), None);
+    }
+
+    #[test]
+    fn a_stall_happens_once() {
+        let hooks = Hooks::for_vcpus(2);
+        hooks.stall(1, Duration::from_millis(3));
+        hooks.stall(7, Duration::from_millis(3));
+        assert_eq!([hooks.stalled(0), hooks.stalled(1), hooks.stalled(1)].map(|it| it.as_millis()), [0, 3, 0]);
     }
 
     #[test]

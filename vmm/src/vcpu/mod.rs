@@ -129,7 +129,13 @@ impl Runner {
             }
             Exit::Doorbell => self.report(News::Doorbell),
             Exit::Interrupted | Exit::Again => match self.kick.pending() {
-                Request::Run => true,
+                Request::Run => {
+                    let stall = self.hooks.stalled(self.index);
+                    if !stall.is_zero() {
+                        std::thread::sleep(stall);
+                    }
+                    true
+                }
                 Request::Pause => {
                     let snapshot = self.snapshot();
                     self.report(News::Paused(snapshot))

@@ -1,0 +1,112 @@
+//! `kipi check`: the suite passes here, and finds what a broken guest does wrong.
+
+use kipi_tests::{Ran, Running, binary, hypervisor, turn};
+use std::process::Command;
+
+const GOOD: Option<i32> = Some(0);
+const FAILED: Option<i32> = Some(1);
+const BAD_INPUT: Option<i32> = Some(2);
+const HOST_CANNOT: Option<i32> = Some(4);
+
+fn check(arguments: &[&str]) -> Ran {
+    Running::start(Command::new(binary()).arg("check").args(arguments)).finish()
+}
+
+/// Runs on real vCPUs, or says why not.
+fn check_here(arguments: &[&str]) -> Option<Ran> {
+    let _turn = turn();
+    hypervisor()?;
+    Some(check(arguments))
+}
+
+#[test]
+fn every_test_passes_or_says_why_not() {
+    for group in ["contract/", "restriction/", "trap/"] {
+        let Some(ran) = check_here(&["--filter", group, "--format", "tap"]) else { return };
+        assert_eq!(ran.status, GOOD, "{}{}", ran.stdout, ran.stderr);
+        assert_eq!(ran.stderr, "");
+        assert!(ran.stdout.lines().any(|line| line.starts_with("ok 1 - ")), "{}", ran.stdout);
+    }
+}
+
+/// With `fault` in the guest, the test of `clause` must fail, and that of `bystander` must not.
+fn finds(fault: &str, clause: &str, bystander: &str) {
+    let name = format!("contract/{clause}/xapic");
+    let Some(ran) = check_here(&["--filter", &name, "--inject", fault]) else { return };
+    assert_eq!(ran.status, FAILED, "{fault}: {}{}", ran.stdout, ran.stderr);
+    assert!(ran.stdout.contains(&format!("FAIL  {name}")), "{fault}: {}", ran.stdout);
+    let name = format!("contract/{bystander}/xapic");
+    let Some(ran) = check_here(&["--filter", &name, "--inject", fault]) else { return };
+    assert_eq!(ran.status, GOOD, "{fault}: {}{}", ran.stdout, ran.stderr);
+}
+
+#[test]
+fn a_dropped_ipi_is_found() {
+    finds("drop-ipi", "nothing-lost", "completes");
+}
+
+#[test]
+fn an_ipi_that_is_delivered_twice_is_found() {
+    finds("duplicate-ipi", "nothing-twice", "nothing-lost");
+}
+
+#[test]
+fn an_ipi_to_the_wrong_vcpu_is_found() {
+    finds("wrong-target", "nothing-lost", "runs-once");
+    finds("wrong-target", "nothing-twice", "all-results");
+}
+
+#[test]
+fn a_worker_that_runs_twice_is_found() {
+    finds("worker-twice", "runs-once", "completes");
+}
+
+#[test]
+fn a_swapped_result_is_found() {
+    finds("swap-result", "all-results", "own-value");
+}
+
+#[test]
+fn a_gate_that_opens_early_is_found() {
+    finds("early-gate", "starts-together", "restores-caller");
+}
+
+#[test]
+fn tests_are_listed_and_picked_by_name() {
+    let ran = check(&["--list"]);
+    assert_eq!(ran.status, GOOD);
+    assert!(ran.stdout.lines().any(|line| line == "contract/starts-together/x2apic"), "{}", ran.stdout);
+    let picked = check(&["--list", "--filter", "restriction/"]);
+    assert!(picked.stdout.lines().count() > 5 && picked.stdout.lines().all(|line| line.starts_with("restriction/")));
+}
+
+#[test]
+fn a_filter_that_matches_nothing_is_bad_input() {
+    let ran = check(&["--filter", "pigeon"]);
+    assert_eq!(ran.status, BAD_INPUT);
+    assert!(ran.complaint().contains("'pigeon'") && ran.complaint().contains("--list"), "{}", ran.complaint());
+}
+
+#[test]
+fn without_kvm_it_says_so() {
+    let ran = check(&["--device", "/nonexistent/kvm"]);
+    assert_eq!(ran.status, HOST_CANNOT);
+    assert!(ran.complaint().contains("/nonexistent/kvm"), "{}", ran.complaint());
+}
+
+#[test]
+fn the_seed_is_said_and_can_be_repeated() {
+    let arguments = ["--filter", "trap/called-random/xapic", "--seed", "77"];
+    let (Some(first), Some(second)) = (check_here(&arguments), check_here(&arguments)) else { return };
+    assert!(first.stdout.contains("seed 77"), "{}", first.stdout);
+    let counted = |ran: &Ran| ran.stdout.lines().find(|line| line.starts_with("ok")).map(|line| line[60..].to_owned());
+    assert_eq!(counted(&first), counted(&second), "the same sets were called");
+}
+
+#[test]
+fn junit_is_one_document() {
+    let Some(ran) = check_here(&["--filter", "restriction/faults", "--format", "junit"]) else { return };
+    assert_eq!(ran.status, GOOD, "{}{}", ran.stdout, ran.stderr);
+    assert!(ran.stdout.starts_with("<?xml") && ran.stdout.trim_end().ends_with("</testsuites>"), "{}", ran.stdout);
+    assert!(ran.stdout.contains(r#"<testcase name="x2apic" classname="restriction/faults""#), "{}", ran.stdout);
+}

@@ -1,0 +1,77 @@
+//! The rules for workers, each broken once: the guest has to stop with the bug check that names it.
+
+use super::{Detail, Suite, Verdict};
+use crate::calls::CallsSpec;
+use crate::machine::Error;
+use guest_stub::abi::{Route, Rule, Worker};
+use std::time::Duration;
+
+/// A rule that is broken, and by whom.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Broken {
+    worker: Worker,
+    rule: Rule,
+    by_initiator: bool,
+    name: &'static str,
+}
+
+const fn broken(worker: Worker, rule: Rule, by_initiator: bool, name: &'static str) -> Broken {
+    Broken { worker, rule, by_initiator, name }
+}
+
+impl Broken {
+    /// Each rule, broken by a target and by the initiator.
+    pub const ALL: &[Self] = &[
+        broken(Worker::Fault, Rule::Exception, false, "faults"),
+        broken(Worker::Fault, Rule::Exception, true, "initiator-faults"),
+        broken(Worker::TouchPageable, Rule::PageableMemory, false, "touches-pageable-memory"),
+        broken(Worker::TouchPageable, Rule::PageableMemory, true, "initiator-touches-pageable-memory"),
+        broken(Worker::EnableInterrupts, Rule::InterruptsEnabled, false, "enables-interrupts"),
+        broken(Worker::EnableInterrupts, Rule::InterruptsEnabled, true, "initiator-enables-interrupts"),
+        broken(Worker::LowerIrql, Rule::IrqlLowered, false, "lowers-irql"),
+        broken(Worker::LowerIrql, Rule::IrqlLowered, true, "initiator-lowers-irql"),
+        broken(Worker::TakeLock, Rule::LockAboveItsLevel, false, "takes-a-lock"),
+        broken(Worker::TakeLock, Rule::LockAboveItsLevel, true, "initiator-takes-a-lock"),
+        broken(Worker::CallAgain, Rule::NestedCall, false, "calls-again"),
+        broken(Worker::CallAgain, Rule::NestedCall, true, "initiator-calls-again"),
+        broken(Worker::Hang, Rule::WorkerOverstayed, false, "overstays"),
+        broken(Worker::HangFirst, Rule::WorkerOverstayed, true, "initiator-overstays"),
+    ];
+
+    /// The name in output.
+    pub const fn name(self) -> &'static str {
+        self.name
+    }
+}
+
+const VCPUS: usize = 3;
+
+/// Breaks the rule and looks at the bug check.
+pub(super) fn check(suite: &Suite<'_>, broken: Broken, route: Route) -> Result<Detail, Verdict> {
+    let last = VCPUS - 1;
+    let culprit = if broken.worker == Worker::HangFirst { 0 } else { last };
+    let spec = CallsSpec {
+        route,
+        worker: broken.worker,
+        initiators: vec![if broken.by_initiator { culprit } else { 0 }],
+        deadline: Duration::from_millis(if broken.rule == Rule::WorkerOverstayed { 300 } else { 10_000 }),
+        ..CallsSpec::default()
+    };
+    let report = match suite.calls(VCPUS, &spec) {
+        Err(Error::BugCheck(report)) => report,
+        Err(error) => return Err(error.into()),
+        Ok(_) => return Err(Verdict::failed("nobody noticed")),
+    };
+    let function = broken.worker.name().replace('-', "_");
+    let said = report.to_string();
+    let expect = |holds: bool, what: &str| {
+        if holds { Ok(()) } else { Err(Verdict::Failed(format!("the bug check does not name {what}: {said}"))) }
+    };
+    expect(report.rule == Some(broken.rule), "the rule")?;
+    expect(report.vcpu as usize == culprit, "the vCPU")?;
+    // A lock and a page fault are the worker's too, one call deeper; the compiler decides whether they stand in it.
+    let deeper = matches!(broken.rule, Rule::PageableMemory);
+    expect(report.place.contains(&function) || deeper && report.place.contains("pageable"), "the worker's RIP")?;
+    expect(report.generation != 0, "the generation")?;
+    Ok(said)
+}

@@ -1,0 +1,435 @@
+//! Situations that broadcast calls go wrong in, and a soak that mixes them.
+
+use super::contract::first_broken;
+use super::{DEADLINE, Detail, Suite, Verdict};
+use crate::arch::XAPIC_VCPUS;
+use crate::calls::{Calls, CallsSpec};
+use crate::machine::Error;
+use crate::stats::SplitMix64;
+use crate::vm::msi::Injection;
+use crate::vm::{ApicIds, Vm};
+use guest_stub::abi::{
+    CallStep, Destination, Fault, Route, Set, TargetState, VECTOR_DEVICE, VECTOR_IPI, VECTOR_SENDER,
+};
+use std::time::{Duration, Instant};
+
+/// A situation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trap {
+    /// Calls without a pause: a target is called again before its EOI.
+    BackToBack,
+    /// The generation wraps.
+    GenerationWrap,
+    /// Interrupts on the broadcast vector that nobody sent for a call.
+    SpuriousIpis,
+    /// A device interrupts every worker: it is served after it, and not lost.
+    DeviceInWorker,
+    /// NMIs at any time.
+    Nmis,
+    /// A handler above IPI_LEVEL sends while the initiator sends.
+    SendInHandler,
+    /// Each step of a call is held up for 50 ms.
+    StoppedVcpu,
+    /// An interrupt is lost: the second send brings it.
+    LostIpi,
+    /// A target has interrupts off: it is named, and nobody runs.
+    SilentTarget,
+    /// A target comes after the call was given up: it does nothing.
+    Latecomer,
+    /// Setup and teardown phases.
+    Phases,
+    /// Other sets than everybody.
+    Called(Set),
+    /// APIC ids that are not vCPU indices, as a machine with gaps has.
+    SparseIds,
+    /// So many vCPUs call these sets at once.
+    Initiators(u32, Set),
+    /// A machine of so many vCPUs.
+    Size(u16),
+}
+
+const INTERRUPTS: &[Route] = &[Route::XApic, Route::X2Apic, Route::Nmi];
+const APIC: &[Route] = &[Route::XApic, Route::X2Apic];
+
+impl Trap {
+    /// Every situation.
+    pub fn all() -> Vec<Self> {
+        let mut all = vec![
+            Self::BackToBack,
+            Self::GenerationWrap,
+            Self::SpuriousIpis,
+            Self::DeviceInWorker,
+            Self::Nmis,
+            Self::SendInHandler,
+            Self::StoppedVcpu,
+            Self::LostIpi,
+            Self::SilentTarget,
+            Self::Latecomer,
+            Self::Phases,
+            Self::Called(Set::Random),
+            Self::Called(Set::Nobody),
+            Self::Called(Set::Itself),
+            Self::SparseIds,
+        ];
+        for initiators in [2, 4] {
+            all.extend(
+                [Set::Everybody, Set::Overlapping, Set::Disjoint, Set::Random]
+                    .map(|set| Self::Initiators(initiators, set)),
+            );
+        }
+        all.extend([1, 2, 64, 65, 128, 300].map(Self::Size));
+        all
+    }
+
+    /// The name in output.
+    pub fn name(self) -> String {
+        match self {
+            Self::BackToBack => "back-to-back".to_owned(),
+            Self::GenerationWrap => "generation-wrap".to_owned(),
+            Self::SpuriousIpis => "spurious-ipis".to_owned(),
+            Self::DeviceInWorker => "device-in-worker".to_owned(),
+            Self::Nmis => "nmis".to_owned(),
+            Self::SendInHandler => "send-in-handler".to_owned(),
+            Self::StoppedVcpu => "stopped-50ms-at-each-step".to_owned(),
+            Self::LostIpi => "lost-ipi-is-resent".to_owned(),
+            Self::SilentTarget => "silent-target-is-named".to_owned(),
+            Self::Latecomer => "latecomer-does-nothing".to_owned(),
+            Self::Phases => "phases".to_owned(),
+            Self::Called(set) => format!("called-{}", set.name()),
+            Self::SparseIds => "sparse-apic-ids".to_owned(),
+            Self::Initiators(count, set) => format!("{count}-initiators-{}", set.name()),
+            Self::Size(vcpus) => format!("{vcpus}-vcpus"),
+        }
+    }
+
+    /// The routes that it is tried on.
+    pub const fn routes(self) -> &'static [Route] {
+        match self {
+            // An NMI is not held back, and knows no vector.
+            Self::SilentTarget | Self::Latecomer | Self::StoppedVcpu | Self::SpuriousIpis => APIC,
+            Self::SendInHandler => &[Route::XApic],
+            _ => INTERRUPTS,
+        }
+    }
+}
+
+/// An initiator and two targets, so that one can wait for the other.
+const VCPUS: usize = 3;
+
+/// Puts the broadcast call into the situation.
+pub(super) fn check(suite: &Suite<'_>, trap: Trap, route: Route) -> Result<Detail, Verdict> {
+    let seed = suite.guest_seed(trap.name().len() as u64);
+    let target_state = TargetState::Halt;
+    let spec = CallsSpec { route, target_state, seed, deadline: DEADLINE, calls: 20, ..CallsSpec::default() };
+    match trap {
+        Trap::BackToBack => plain(suite, &CallsSpec { calls: 100, ..spec }),
+        Trap::GenerationWrap => plain(suite, &CallsSpec { last_generation: Some(u32::MAX - 39), ..spec }),
+        Trap::SpuriousIpis => spurious_ipis(suite, &spec),
+        Trap::DeviceInWorker => device_in_worker(suite, &spec),
+        Trap::Nmis => nmis(suite, &spec),
+        Trap::SendInHandler => send_in_handler(suite, &spec),
+        Trap::StoppedVcpu => stopped_vcpu(suite, &spec),
+        Trap::LostIpi => lost_ipi(suite, &spec),
+        Trap::SilentTarget => silent_target(suite, &spec),
+        Trap::Latecomer => latecomer(suite, &spec),
+        Trap::Phases => plain(suite, &CallsSpec { phases: true, initiators: vec![0, 1], calls: 10, ..spec }),
+        Trap::Called(set) => plain(suite, &CallsSpec { set, ..spec }),
+        Trap::SparseIds => sparse_ids(suite, &spec),
+        Trap::Initiators(count, set) => several_initiators(suite, count, set, &spec),
+        Trap::Size(vcpus) => size(suite, vcpus.into(), &spec),
+    }
+}
+
+fn initiators(spec: &CallsSpec) -> u32 {
+    u32::try_from(spec.initiators.len()).unwrap_or(u32::MAX)
+}
+
+fn counted(calls: &Calls) -> Detail {
+    format!("{} calls, {} workers", calls.made, calls.sum(|tally| tally.runs))
+}
+
+/// The whole contract, undisturbed.
+fn plain(suite: &Suite<'_>, spec: &CallsSpec) -> Result<Detail, Verdict> {
+    let calls = suite.calls(VCPUS, spec)?;
+    first_broken(&calls, spec.calls, initiators(spec))?;
+    let wrong_phase = calls.sum(|tally| tally.wrong_phase);
+    if wrong_phase > 0 {
+        return Err(Verdict::Failed(format!("{wrong_phase} phases began before everybody had ended the one before")));
+    }
+    Ok(counted(&calls))
+}
+
+/// The contract, but for interrupts that nobody asked for: those are injected.
+fn but_for_duplicates(calls: &Calls, spec: &CallsSpec) -> Result<(), Verdict> {
+    first_broken(&Calls { duplicate: 0, late: 0, ..calls.clone() }, spec.calls, initiators(spec))
+}
+
+/// Raises `injection` on a random vCPU each time it is asked to; counts.
+struct Injector {
+    random: SplitMix64,
+    injection: Injection,
+    injected: u64,
+    error: Option<String>,
+}
+
+impl Injector {
+    fn new(suite: &Suite<'_>, injection: Injection) -> Self {
+        Self { random: SplitMix64(suite.seed), injection, injected: 0, error: None }
+    }
+
+    fn inject(&mut self, vm: &Vm) {
+        match vm.inject(self.random.below(vm.vcpus()), self.injection) {
+            Ok(()) => self.injected += 1,
+            Err(error) => self.error = Some(error.to_string()),
+        }
+    }
+
+    /// How many; an error if there was none, for then nothing was tested.
+    fn count(&self) -> Result<u64, Verdict> {
+        match &self.error {
+            Some(error) => Err(Verdict::Skipped(error.clone())),
+            None if self.injected == 0 => Err(Verdict::failed("the calls were over before anything was injected")),
+            None => Ok(self.injected),
+        }
+    }
+}
+
+/// Calls that last some milliseconds at least, whatever the host: time for disturbances.
+fn long(spec: &CallsSpec) -> CallsSpec {
+    CallsSpec { calls: 30, work: Duration::from_micros(100), pause: Duration::from_micros(400), ..spec.clone() }
+}
+
+fn spurious_ipis(suite: &Suite<'_>, spec: &CallsSpec) -> Result<Detail, Verdict> {
+    let spec = long(spec);
+    let mut injector = Injector::new(suite, Injection::Fixed(VECTOR_IPI));
+    let calls = suite.disturbed_calls(VCPUS, &spec, &mut |vm| injector.inject(vm))?;
+    let injected = injector.count()?;
+    but_for_duplicates(&calls, &spec)?;
+    // One that meets a real one in the IRR is the same interrupt.
+    if u64::from(calls.duplicate) > injected {
+        return Err(Verdict::Failed(format!("{} interrupts without a call, {injected} injected", calls.duplicate)));
+    }
+    Ok(format!("{}, {injected} injected, {} taken alone", counted(&calls), calls.duplicate))
+}
+
+fn device_in_worker(suite: &Suite<'_>, spec: &CallsSpec) -> Result<Detail, Verdict> {
+    let mut machine = suite.boot(VCPUS, ApicIds::Consecutive)?;
+    machine.vm().hooks().interrupt_at_observed_exits(VECTOR_DEVICE);
+    let spec = CallsSpec { observe: true, work: Duration::from_micros(50), ..spec.clone() };
+    let calls = machine.run_calls(&spec, &mut |_| ())?;
+    let (_, raised) = machine.vm().hooks().clear();
+    first_broken(&calls, spec.calls, initiators(&spec))?;
+    let early = calls.sum(|tally| tally.device_in_worker);
+    let served = calls.sum(|tally| tally.device);
+    if early > 0 {
+        return Err(Verdict::Failed(format!("{early} device interrupts came while a worker ran")));
+    }
+    if served != u64::from(raised) || served != calls.sum(|tally| tally.runs) {
+        return Err(Verdict::Failed(format!("{served} device interrupts were served of {raised} raised")));
+    }
+    Ok(format!("{}, {served} device interrupts", counted(&calls)))
+}
+
+fn nmis(suite: &Suite<'_>, spec: &CallsSpec) -> Result<Detail, Verdict> {
+    let spec = long(spec);
+    let mut injector = Injector::new(suite, Injection::Nmi);
+    let calls = suite.disturbed_calls(VCPUS, &spec, &mut |vm| injector.inject(vm))?;
+    let injected = injector.count()?;
+    first_broken(&calls, spec.calls, initiators(&spec))?;
+    let strange = calls.sum(|tally| tally.strange_nmis);
+    // Two that meet are one, and so are one of ours and a call's.
+    if strange > injected {
+        return Err(Verdict::Failed(format!("{strange} NMIs without a call, {injected} injected")));
+    }
+    Ok(format!("{}, {injected} NMIs injected, {strange} taken alone", counted(&calls)))
+}
+
+fn send_in_handler(suite: &Suite<'_>, spec: &CallsSpec) -> Result<Detail, Verdict> {
+    let spec = CallsSpec { destination: Destination::Unicast, ..long(spec) };
+    let mut injector = Injector::new(suite, Injection::Fixed(VECTOR_SENDER));
+    let calls = suite.disturbed_calls(VCPUS, &spec, &mut |vm| injector.inject(vm))?;
+    let injected = injector.count()?;
+    first_broken(&calls, spec.calls, initiators(&spec))?;
+    let served = calls.sum(|tally| tally.sender);
+    if served == 0 {
+        return Err(Verdict::Failed(format!("none of {injected} interrupts was served")));
+    }
+    Ok(format!("{}, {served} handlers sent", counted(&calls)))
+}
+
+fn stopped_vcpu(suite: &Suite<'_>, spec: &CallsSpec) -> Result<Detail, Verdict> {
+    const STOP: Duration = Duration::from_millis(50);
+    let spec = CallsSpec { calls: 2, stepped: true, set: Set::Everybody, ..spec.clone() };
+    let mut machine = suite.boot(VCPUS, ApicIds::Consecutive)?;
+    let mut stopped = 0;
+    for &step in CallStep::ALL {
+        let of_initiator = matches!(step, CallStep::Sending | CallStep::Sent | CallStep::Working | CallStep::Finished);
+        machine.vm().hooks().stop_at(u32::from(!of_initiator), step as u32, STOP);
+        let calls = machine.run_calls(&spec, &mut |_| ())?;
+        let (stops, _) = machine.vm().hooks().clear();
+        first_broken(&calls, spec.calls, 1).map_err(|verdict| match verdict {
+            Verdict::Failed(reason) => Verdict::Failed(format!("stopped at '{}': {reason}", step.name())),
+            other => other,
+        })?;
+        if stops != spec.calls {
+            return Err(Verdict::Failed(format!(
+                "'{}' was reached {stops} times in {} calls",
+                step.name(),
+                spec.calls
+            )));
+        }
+        stopped += stops;
+    }
+    Ok(format!("{stopped} stops of 50 ms"))
+}
+
+fn lost_ipi(suite: &Suite<'_>, spec: &CallsSpec) -> Result<Detail, Verdict> {
+    let deadline = Duration::from_millis(200);
+    let spec = CallsSpec { calls: 3, fault: Fault::DropIpi, deadline, ..spec.clone() };
+    let calls = suite.calls(VCPUS, &spec)?;
+    let resent = calls.sum(|tally| tally.resent);
+    if resent != u64::from(spec.calls) {
+        return Err(Verdict::Failed(format!("{resent} of {} lost interrupts were sent again", spec.calls)));
+    }
+    // Who had come after the first send is interrupted for nothing by the second.
+    let mut clean = Calls { duplicate: 0, late: 0, ..calls.clone() };
+    clean.vcpus.iter_mut().for_each(|(tally, _)| tally.resent = 0);
+    first_broken(&clean, spec.calls, 1)?;
+    Ok(format!("{}, {resent} sent twice", counted(&calls)))
+}
+
+fn silent_target(suite: &Suite<'_>, spec: &CallsSpec) -> Result<Detail, Verdict> {
+    let deadline = Duration::from_millis(100);
+    let spec = CallsSpec { calls: 2, target_state: TargetState::Masked, deadline, ..spec.clone() };
+    let calls = suite.calls(VCPUS, &spec)?;
+    let aborted = calls.sum(|tally| tally.aborted);
+    if aborted != u64::from(spec.calls) || calls.sum(|tally| tally.runs) > 0 {
+        return Err(Verdict::Failed(format!("{aborted} of {} calls were given up, {}", spec.calls, counted(&calls))));
+    }
+    let named = calls.vcpus[0].0.missing[0];
+    if named != 0b110 {
+        return Err(Verdict::Failed(format!("vCPUs 1 and 2 are silent, and the mask {named:#x} is named")));
+    }
+    Ok(format!("{aborted} calls given up, 2 vCPUs named"))
+}
+
+fn latecomer(suite: &Suite<'_>, spec: &CallsSpec) -> Result<Detail, Verdict> {
+    const HELD: Duration = Duration::from_millis(400);
+    let deadline = Duration::from_millis(100);
+    let spec = CallsSpec { calls: 1, stepped: true, deadline, ..spec.clone() };
+    let mut machine = suite.boot(VCPUS, ApicIds::Consecutive)?;
+    machine.vm().hooks().stop_at(2, CallStep::Claimed as u32, HELD);
+    let calls = machine.run_calls(&spec, &mut |_| ())?;
+    machine.vm().hooks().clear();
+    if calls.sum(|tally| tally.aborted) != 1 || calls.sum(|tally| tally.runs) > 0 {
+        return Err(Verdict::Failed(format!("the call was not given up for all: {}", counted(&calls))));
+    }
+    if calls.vcpus[0].0.missing[0] != 0b100 {
+        return Err(Verdict::Failed(format!("vCPU 2 is late, the mask {:#x} is named", calls.vcpus[0].0.missing[0])));
+    }
+    if calls.late < 1 {
+        return Err(Verdict::failed("the latecomer did not notice"));
+    }
+    let after = CallsSpec { calls: 20, stepped: false, deadline: DEADLINE, ..spec };
+    let calls = machine.run_calls(&after, &mut |_| ())?;
+    first_broken(&calls, after.calls, 1)?;
+    Ok(format!("1 call given up, then {}", counted(&calls)))
+}
+
+fn sparse_ids(suite: &Suite<'_>, spec: &CallsSpec) -> Result<Detail, Verdict> {
+    let mut machine = suite.boot(5, ApicIds::Sparse)?;
+    let mut counts = Vec::new();
+    for (destination, set) in [(Destination::Unicast, Set::Everybody), (Destination::AllButSelf, Set::Random)] {
+        let spec = CallsSpec { destination, set, calls: 8, ..spec.clone() };
+        let calls = machine.run_calls(&spec, &mut |_| ())?;
+        first_broken(&calls, spec.calls, 1)?;
+        counts.push(counted(&calls));
+    }
+    Ok(counts.join("; "))
+}
+
+fn several_initiators(suite: &Suite<'_>, count: u32, set: Set, spec: &CallsSpec) -> Result<Detail, Verdict> {
+    let vcpus = if count > 2 { 6 } else { 4 };
+    let spec = CallsSpec { initiators: (0..count as usize).collect(), set, calls: 16 / count, ..spec.clone() };
+    let calls = suite.calls(vcpus, &spec)?;
+    first_broken(&calls, spec.calls, count)?;
+    Ok(counted(&calls))
+}
+
+fn size(suite: &Suite<'_>, vcpus: usize, spec: &CallsSpec) -> Result<Detail, Verdict> {
+    if spec.route == Route::XApic && vcpus > XAPIC_VCPUS {
+        return Err(Verdict::Skipped(format!("xAPIC ids end at 254: {XAPIC_VCPUS} vCPUs at most")));
+    }
+    let most = suite.hypervisor.max_vcpus();
+    if vcpus > most {
+        return Err(Verdict::Skipped(format!("this KVM allows {most} vCPUs")));
+    }
+    // Whoever shares a CPU needs a turn to arrive.
+    let deadline = DEADLINE + Duration::from_millis(200) * u32::try_from(vcpus).unwrap_or(u32::MAX);
+    let spec = CallsSpec { calls: 2, target_state: TargetState::Halt, deadline, ..spec.clone() };
+    let calls = suite.calls(vcpus, &spec)?;
+    first_broken(&calls, spec.calls, 1)?;
+    Ok(counted(&calls))
+}
+
+/// A minute of calls by random initiators to random sets over random routes, while vCPUs stall and interrupts that nobody
+/// asked for come in.
+pub(super) fn soak(suite: &Suite<'_>, minute: u32) -> Result<Detail, Verdict> {
+    const MINUTE: Duration = Duration::from_mins(1);
+    let start = Instant::now();
+    let mut random = SplitMix64(suite.seed.wrapping_add(u64::from(minute).wrapping_mul(0x9e37_79b9_7f4a_7c15)));
+    let (mut made, mut injected, mut machines) = (0_u64, 0_u64, 0_u64);
+    while start.elapsed() < MINUTE {
+        let vcpus = 2 + random.below(5);
+        let spec = random_spec(suite, &mut random, vcpus);
+        let mut disturbances = SplitMix64(random.next());
+        let mut disturb = |vm: &Vm| {
+            let injection = match disturbances.below(6) {
+                0 => Injection::Fixed(VECTOR_IPI),
+                1 => Injection::Nmi,
+                2 => Injection::Fixed(VECTOR_DEVICE),
+                3 => {
+                    vm.stall(disturbances.below(vcpus), Duration::from_millis(disturbances.below(20) as u64));
+                    return;
+                }
+                _ => return,
+            };
+            injected += u64::from(vm.inject(disturbances.below(vcpus), injection).is_ok());
+        };
+        let calls = suite.disturbed_calls(vcpus, &spec, &mut disturb).map_err(|error| match error {
+            Error::Interrupted => Verdict::Interrupted,
+            error => Verdict::Failed(format!("{spec:?}: {error}")),
+        })?;
+        but_for_duplicates(&calls, &spec).map_err(|verdict| match verdict {
+            Verdict::Failed(reason) => Verdict::Failed(format!("{reason}: {spec:?}")),
+            other => other,
+        })?;
+        let early = calls.sum(|tally| tally.device_in_worker);
+        if early > 0 {
+            return Err(Verdict::Failed(format!("{early} device interrupts came while a worker ran: {spec:?}")));
+        }
+        made += u64::from(calls.made);
+        machines += 1;
+    }
+    Ok(format!("{made} calls, {machines} machines, {injected} interrupts injected"))
+}
+
+fn random_spec(suite: &Suite<'_>, random: &mut SplitMix64, vcpus: usize) -> CallsSpec {
+    let routes: &[Route] = if suite.hypervisor.offers_x2apic() { INTERRUPTS } else { &[Route::XApic, Route::Nmi] };
+    let sets = [Set::Everybody, Set::Random, Set::Disjoint, Set::Overlapping];
+    let states = [TargetState::Spin, TargetState::User, TargetState::Halt];
+    let initiators = 1 + random.below(vcpus.min(4));
+    CallsSpec {
+        route: routes[random.below(routes.len())],
+        set: sets[random.below(sets.len())],
+        target_state: states[random.below(states.len())],
+        initiators: (0..initiators).collect(),
+        phases: random.below(4) == 0,
+        calls: 50,
+        pause: Duration::from_micros(random.below(500) as u64),
+        work: Duration::from_micros(random.below(50) as u64),
+        seed: u32::try_from(random.next() >> 32).unwrap_or(1),
+        deadline: DEADLINE,
+        ..CallsSpec::default()
+    }
+}
