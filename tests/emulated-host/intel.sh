@@ -2,7 +2,7 @@
 # shellcheck shell=bash
 # shellcheck disable=SC2034,SC2154 # a part of `run`: the parts share their variables
 
-host_memory=512 host_boot_limit=420 host_time_limit=3600 host_silence=120 host_space=300
+host_memory=1024 host_boot_limit=420 host_time_limit=3600 host_silence=120 host_space=300
 host_name='kvm_intel on Bochs'
 host_modules='irqbypass kvm kvm-intel'
 # What a second of the emulated host is: as many instructions of each CPU. It lasts seconds outside when all CPUs

@@ -2,7 +2,7 @@
 //!
 //! Data flows one way: [`config`] → [`vm`] → [`vcpu`] threads → [`trace`] and [`samples`] → [`stats`] and [`metrics`] →
 //! [`report`]. [`machine`] speaks the guest's protocol, [`source`] makes it a source of blocks, [`experiment`] draws the
-//! line through it all.
+//! line through it all. [`check`] is the conformance suite, whose tests are [`calls`] that the guest's vCPUs make on their own.
 
 pub mod arch;
 pub mod calls;

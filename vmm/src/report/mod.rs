@@ -1,7 +1,8 @@
 //! Reports: a finished [`document::Measurement`] rendered for people and machines, and where the result goes.
 //!
 //! Every format reads the document and nothing else, except [`csv`], which gets the raw samples block by block.
-//! [`output`] knows files and no format.
+//! [`output`] knows files and no format. [`check`] has the formats of the conformance suite, which are written as its tests
+//! end.
 
 pub mod check;
 pub mod csv;
