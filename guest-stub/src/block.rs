@@ -19,6 +19,7 @@ use guest_stub::abi::{
     Set, Status, Tally, TargetState, VECTOR_WAKE, Worker, sample_flags,
 };
 use guest_stub::icr::{self, To};
+use guest_stub::mask;
 use guest_stub::rendezvous::Generation;
 
 /// Counts the activities that vCPU 0 has announced. The command page says what the current one is.
@@ -62,7 +63,7 @@ impl Block {
 
     /// Whether processor `index` makes calls of its own.
     fn has_initiator(&self, index: usize) -> bool {
-        self.makes_calls() && ipi::contains(&self.command.initiators, index)
+        self.makes_calls() && mask::contains(&self.command.initiators, index)
     }
 
     /// The APIC mode that the block needs, if it needs one.
@@ -92,12 +93,9 @@ pub(crate) fn lead(private: &'static Private) -> ! {
         port::write(abi::PORT_DOORBELL, 0);
         let command = mem::command();
         let report = match Operation::from_wire(command.operation) {
-            Some(Operation::Block) => match Block::parse(&command) {
+            Some(Operation::Block | Operation::Calls) => match Block::parse(&command) {
+                Some(block) if block.makes_calls() => run_calls(private, processors, &block),
                 Some(block) => run_block(private, processors, &block),
-                None => report(Status::BadCommand),
-            },
-            Some(Operation::Calls) => match Block::parse(&command) {
-                Some(block) => run_calls(private, processors, &block),
                 None => report(Status::BadCommand),
             },
             Some(Operation::Calibrate) => {
@@ -143,18 +141,16 @@ fn start_others(private: &'static Private, processors: usize, deadline: u64) -> 
         return report(Status::Done);
     }
     Report {
-        missing: mask(processors, |other| FINISHED[other].load(Ordering::Acquire) != 0),
+        missing: others(processors, |other| FINISHED[other].load(Ordering::Acquire) != 0),
         ..report(Status::NotResponding)
     }
 }
 
 /// Those of the other processors that `is_in` holds for.
-fn mask(processors: usize, is_in: impl Fn(usize) -> bool) -> Mask {
-    let mut mask = [0; MASK_WORDS];
-    for other in (1..processors).filter(|&other| is_in(other)) {
-        mask[other / 64] |= 1 << (other % 64);
-    }
-    mask
+fn others(processors: usize, is_in: impl Fn(usize) -> bool) -> Mask {
+    let mut others = [0; MASK_WORDS];
+    (1..processors).filter(|&other| is_in(other)).for_each(|other| mask::insert(&mut others, other));
+    others
 }
 
 /// What the other processors do for ever.
@@ -208,6 +204,17 @@ fn announce(private: &'static Private, processors: usize) -> u32 {
     activity
 }
 
+/// Announces a block to processors whose words say that they are not in their state yet.
+fn begin(private: &'static Private, processors: usize) -> u32 {
+    for index in 0..processors {
+        let words = UserWords::of(index);
+        words.stop().store(0, Ordering::Relaxed);
+        words.ready().store(NOT_IN_STATE, Ordering::Relaxed);
+        words.asked().store(0, Ordering::Relaxed);
+    }
+    announce(private, processors)
+}
+
 fn wake(private: &'static Private, processors: usize) {
     if processors > 1 {
         apic::send(private, icr::fixed(VECTOR_WAKE, To::AllButSelf), To::AllButSelf);
@@ -224,18 +231,13 @@ fn dismiss(private: &'static Private, processors: usize, activity: u32, deadline
     if tsc::poll_until(tsc::now().wrapping_add(deadline), || (1..processors).all(has_left)) {
         Ok(())
     } else {
-        Err(mask(processors, |other| !has_left(other)))
+        Err(others(processors, |other| !has_left(other)))
     }
 }
 
 fn run_block(private: &'static Private, processors: usize, block: &Block) -> Report {
     let deadline = block.command.deadline;
-    for other in 1..processors {
-        let words = UserWords::of(other);
-        words.stop().store(0, Ordering::Relaxed);
-        words.ready().store(NOT_IN_STATE, Ordering::Relaxed);
-    }
-    let activity = announce(private, processors);
+    let activity = begin(private, processors);
     let report = if wait_ready(processors, 0, deadline) {
         // Only now: the wake-up went out in the mode that the others were in.
         prepare(private, block);
@@ -270,9 +272,7 @@ static STARTED: AtomicU32 = AtomicU32::new(0);
 /// Waits until everybody is ready for the calls of `activity`. vCPU 0 says so, or that there are none.
 fn wait_for_start(activity: u32) {
     // Acquire pairs with the Release in `run_calls`.
-    while STARTED.load(Ordering::Acquire) != activity {
-        tsc::poll_until(tsc::now(), || STARTED.load(Ordering::Acquire) == activity);
-    }
+    tsc::poll_until(u64::MAX, || STARTED.load(Ordering::Acquire) == activity);
 }
 
 /// Lets the initiators make their calls, and waits until all have.
@@ -285,13 +285,7 @@ fn run_calls(private: &'static Private, processors: usize, block: &Block) -> Rep
     }
     calls::MADE.store(0, Ordering::Relaxed);
     calls::FINISHED.store(0, Ordering::Relaxed);
-    for index in 0..processors {
-        let words = UserWords::of(index);
-        words.stop().store(0, Ordering::Relaxed);
-        words.ready().store(NOT_IN_STATE, Ordering::Relaxed);
-        words.asked().store(0, Ordering::Relaxed);
-    }
-    let activity = announce(private, processors);
+    let activity = begin(private, processors);
     if !wait_ready(processors, 0, deadline) {
         return not_ready(processors, 0);
     }
@@ -301,7 +295,7 @@ fn run_calls(private: &'static Private, processors: usize, block: &Block) -> Rep
     if block.has_initiator(private.index) {
         calls::initiate(private, block, processors);
     }
-    let initiators = ipi::indices(&block.command.initiators).filter(|&index| index < processors).count() as u32;
+    let initiators = mask::indices(&block.command.initiators).filter(|&index| index < processors).count() as u32;
     // The VMM's watchdog sees to an end.
     while calls::FINISHED.load(Ordering::Acquire) < initiators {
         private.user_page().handled().store(calls::MADE.load(Ordering::Relaxed), Ordering::Relaxed);
@@ -325,7 +319,7 @@ fn wait_ready(processors: usize, round: u32, deadline: u64) -> bool {
 }
 
 fn not_ready(processors: usize, round: u32) -> Report {
-    Report { rounds: round, missing: mask(processors, |other| !is_ready(other, round)), ..report(Status::NotReady) }
+    Report { rounds: round, missing: others(processors, |other| !is_ready(other, round)), ..report(Status::NotReady) }
 }
 
 fn run_rounds(private: &'static Private, processors: usize, block: &Block) -> Report {

@@ -1,5 +1,6 @@
 //! Calls that several processors make at once, with workers that look at the contract: what `kipi check` runs.
 
+use crate::apic;
 use crate::block::Block;
 use crate::fault;
 use crate::ipi::{self, Call, Failed, Participants};
@@ -15,6 +16,8 @@ use crate::workers::{self, WorkerFn};
 use core::arch::asm;
 use core::sync::atomic::{AtomicU32, Ordering};
 use guest_stub::abi::{self, CallStep, Fault, MASK_WORDS, Mask, Set, Worker};
+use guest_stub::icr::{self, To};
+use guest_stub::mask;
 
 /// Calls that all initiators have made, completed or not.
 pub(crate) static MADE: AtomicU32 = AtomicU32::new(0);
@@ -53,7 +56,7 @@ pub(crate) extern "sysv64" fn verify(argument: usize) -> usize {
     if irql::current() != irql::IPI || ipi::interrupts_enabled() {
         private.count(|tally| &mut tally.wrong_level);
     }
-    let mut targets = ipi::indices(&members).filter(|&index| index != initiator_of(argument));
+    let mut targets = mask::indices(&members).filter(|&index| index != initiator_of(argument));
     if !targets.all(|index| SLOTS[index].has_arrived(generation)) {
         private.count(|tally| &mut tally.early);
     }
@@ -84,9 +87,9 @@ pub(crate) extern "sysv64" fn observed_verify(argument: usize) -> usize {
 fn go_wrong(private: &'static Private, argument: usize) -> Option<usize> {
     let fault = fault::current();
     if fault == Fault::DuplicateIpi && initiator_of(argument) == private.index {
-        let last = ipi::indices(&members(argument)).filter(|&index| index != private.index).last()?;
-        let to = guest_stub::icr::To::One(mem::apic_id(last));
-        crate::apic::send(private, guest_stub::icr::fixed(abi::VECTOR_IPI, to), to);
+        let last = mask::indices(&members(argument)).filter(|&index| index != private.index).last()?;
+        let to = To::One(mem::apic_id(last));
+        apic::send(private, icr::fixed(abi::VECTOR_IPI, to), to);
     }
     if private.index + 1 != mem::boot().vcpus as usize {
         return None;
@@ -104,7 +107,7 @@ fn go_wrong(private: &'static Private, argument: usize) -> Option<usize> {
 }
 
 fn all_have(members: &Mask, word: impl Fn(UserWords) -> &'static AtomicU32, generation: u32) -> bool {
-    ipi::indices(members).all(|index| word(UserWords::of(index)).load(Ordering::Relaxed) == generation)
+    mask::indices(members).all(|index| word(UserWords::of(index)).load(Ordering::Relaxed) == generation)
 }
 
 extern "sysv64" fn setup(_: usize) -> usize {
@@ -156,8 +159,8 @@ pub(crate) fn initiate(private: &'static Private, block: &Block, processors: usi
         block,
         processors,
         worker: workers::function(block.worker, block.command.observe != 0),
-        rank: ipi::indices(initiators).take_while(|&index| index < private.index).count(),
-        initiators: ipi::indices(initiators).count(),
+        rank: mask::indices(initiators).take_while(|&index| index < private.index).count(),
+        initiators: mask::indices(initiators).count(),
     };
     let mut random = Random::new(block.command.seed.wrapping_add(private.index as u32).wrapping_mul(0x9E37_79B9));
     plan.ask_where_it_is_forbidden();
@@ -180,15 +183,15 @@ impl Plan<'_> {
     fn choose(&self, random: &mut Random) -> Mask {
         let me = self.private.index;
         let mut chosen = [0; MASK_WORDS];
-        let mut add = |index: usize| chosen[index / 64] |= 1 << (index % 64);
+        let mut add = |index: usize| mask::insert(&mut chosen, index);
         match self.block.set {
             Set::Everybody => (0..self.processors).for_each(add),
-            Set::Mask => ipi::indices(&self.block.command.mask).filter(|&index| index < self.processors).for_each(add),
+            Set::Mask => mask::indices(&self.block.command.mask).filter(|&index| index < self.processors).for_each(add),
             Set::Random => (0..self.processors).filter(|_| random.next() & 1 == 1).for_each(add),
             Set::Disjoint => {
                 add(me);
                 let others =
-                    (0..self.processors).filter(|&index| !ipi::contains(&self.block.command.initiators, index));
+                    (0..self.processors).filter(|&index| !mask::contains(&self.block.command.initiators, index));
                 others.filter(|index| index % self.initiators == self.rank).for_each(add);
             }
             Set::Overlapping => (0..3).for_each(|next| add((me + next) % self.processors)),
@@ -252,13 +255,13 @@ impl Plan<'_> {
                 if done.resent {
                     private.count(|tally| &mut tally.resent);
                 }
-                let takes_part = ipi::contains(members, private.index);
+                let takes_part = mask::contains(members, private.index);
                 let expected = if takes_part { result_of(argument, private.index) } else { 0 };
                 if verifies && done.result != expected {
                     private.count(|tally| &mut tally.wrong_own);
                 }
                 let generation = done.generation.get();
-                let strangers = (0..self.processors).filter(|&index| !ipi::contains(members, index));
+                let strangers = (0..self.processors).filter(|&index| !mask::contains(members, index));
                 for index in strangers {
                     if UserWords::of(index).last_run().load(Ordering::Relaxed) == generation {
                         private.count(|tally| &mut tally.wrong_participant);

@@ -6,18 +6,18 @@
 
 use crate::apic;
 use crate::bugcheck;
-use crate::fault;
+use crate::ipi;
 use crate::irql;
 use crate::processor::Private;
+use crate::serve;
 use crate::state;
 use crate::tsc;
-use crate::workers;
 use core::arch::global_asm;
 use core::mem::offset_of;
 use core::sync::atomic::Ordering;
-use guest_stub::abi::{CallStep, IPI_LEVEL, Sample, VECTOR_WAKE, sample_flags};
+use guest_stub::abi::{IPI_LEVEL, Sample, VECTOR_WAKE, sample_flags};
 use guest_stub::icr::{self, To};
-use guest_stub::rendezvous::{self, Decision, Delivery, Packet, Served, Slot, Step, Target, Work};
+use guest_stub::rendezvous::{Decision, Delivery, Packet, Served, Slot};
 
 /// What the processor pushes on an interrupt without error code (SDM Vol. 3A 7.14.2).
 #[repr(C)]
@@ -30,11 +30,25 @@ pub(crate) struct Frame {
 }
 
 /// The nine registers that a call may change: RAX, RDX, RCX, RSI, RDI, R8 to R11.
-const SAVED: usize = 9 * 8;
+pub(crate) const SAVED: usize = 9 * 8;
 /// From the stack pointer, with those saved, to the private page.
 const PRIVATE: usize = SAVED + size_of::<Frame>();
 /// As `PRIVATE`, while only the first six are saved.
 const PRIVATE_EARLY: usize = 6 * 8 + size_of::<Frame>();
+
+/// Saves the registers that a call may change ([`SAVED`] bytes).
+macro_rules! push_caller_saved {
+    () => {
+        "push rax\npush rdx\npush rcx\npush rsi\npush rdi\npush r8\npush r9\npush r10\npush r11"
+    };
+}
+/// Puts them back. Flags stay as they are.
+macro_rules! pop_caller_saved {
+    () => {
+        "pop r11\npop r10\npop r9\npop r8\npop rdi\npop rsi\npop rcx\npop rdx\npop rax"
+    };
+}
+pub(crate) use {pop_caller_saved, push_caller_saved};
 
 unsafe extern "C" {
     pub(crate) fn ipi_entry();
@@ -48,9 +62,9 @@ unsafe extern "C" {
 }
 
 // What every other processor waits for comes first: six registers saved, then `Slot::claim`, the raise to IPI_LEVEL and
-// `Slot::arrive` of `rendezvous::serve`, in their x86 form (a MOV load acquires, a MOV store releases). The rest is saved while the initiator
-// takes notice. After the worker, `Slot::complete` goes before all else, too. The gate is polled for GO alone; whoever does not see that soon goes to `wait_at_gate`, which knows
-// about ABORT and the deadline.
+// `Slot::arrive` of `rendezvous::serve`, in their x86 form (a MOV load acquires, a MOV store releases). The rest is saved
+// while the initiator takes notice. After the worker, `Slot::complete` goes before all else, too. The gate is polled for GO
+// alone; whoever does not see that soon goes to `wait_at_gate`, which knows about ABORT and the deadline.
 //
 // No vector registers are saved: nothing in the image uses any (a test looks).
 //
@@ -113,15 +127,7 @@ global_asm!(
     "lea rdi, [rsp + {private}]",
     "call {completed}",
     "4:",
-    "pop r11",
-    "pop r10",
-    "pop r9",
-    "pop r8",
-    "pop rdi",
-    "pop rsi",
-    "pop rcx",
-    "pop rdx",
-    "pop rax",
+    pop_caller_saved!(),
     "iretq",
     // Nobody has asked: the initiator's own interrupt, or a duplicate.
     "5:",
@@ -175,14 +181,14 @@ extern "sysv64" fn wait_at_gate(private: &'static Private) -> Option<&'static Pa
         return Some(packet);
     }
     irql::set(private.interrupted_irql.load(Ordering::Relaxed));
-    private.late.store(private.late.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    private.count_late();
     leave(private);
     None
 }
 
 /// Target, after its done bit: what nobody waits for.
 extern "sysv64" fn ipi_completed(private: &'static Private, result: usize) {
-    crate::ipi::check_restored(private);
+    ipi::check_restored(private);
     irql::set(private.interrupted_irql.load(Ordering::Relaxed));
     let stamps = [&private.a, &private.w, &private.x].map(|stamp| stamp.load(Ordering::Relaxed));
     record(private, Delivery::Interrupt, stamps, result, interrupted_flags(frame(private)));
@@ -224,13 +230,11 @@ pub(crate) fn interrupted_flags(frame: &Frame) -> u32 {
     if frame.cs & 3 == 3 {
         flags |= sample_flags::FROM_USER;
     }
-    if frame.rflags & RFLAGS_IF == 0 {
+    if frame.rflags & ipi::RFLAGS_IF == 0 {
         flags |= sample_flags::FROM_MASKED;
     }
     flags
 }
-
-const RFLAGS_IF: u64 = 1 << 9;
 
 /// Ends the interrupt: the last thing that its handler does.
 fn leave(private: &'static Private) {
@@ -245,7 +249,7 @@ extern "sysv64" fn nothing_to_do(private: &'static Private) {
         private.expects_self.store(false, Ordering::Relaxed);
         private.slot.arrive(private.packet.generation());
     } else {
-        private.duplicate.store(private.duplicate.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        private.count_duplicate();
     }
     leave(private);
 }
@@ -257,26 +261,10 @@ macro_rules! entries {
             global_asm!(
                 concat!(".global ", $entry),
                 concat!($entry, ":"),
-                "push rax",
-                "push rdx",
-                "push rcx",
-                "push rsi",
-                "push rdi",
-                "push r8",
-                "push r9",
-                "push r10",
-                "push r11",
+                push_caller_saved!(),
                 "lea rdi, [rsp + {private}]",
                 "call {handler}",
-                "pop r11",
-                "pop r10",
-                "pop r9",
-                "pop r8",
-                "pop rdi",
-                "pop rsi",
-                "pop rcx",
-                "pop rdx",
-                "pop rax",
+                pop_caller_saved!(),
                 "iretq",
                 private = const PRIVATE,
                 handler = sym $handler,
@@ -319,34 +307,11 @@ extern "sysv64" fn sender(private: &'static Private) {
 
 /// A broadcast call in steps: as [`ipi_entry`], with an exit after each.
 extern "sysv64" fn stepped(private: &'static Private) {
-    let before = irql::current();
-    match rendezvous::serve(&Stepped, private.slot, Delivery::Interrupt) {
-        Served::Ran(..) => crate::ipi::check_restored(private),
-        Served::Late => private.late.store(private.late.load(Ordering::Relaxed) + 1, Ordering::Relaxed),
-        Served::Nothing => private.duplicate.store(private.duplicate.load(Ordering::Relaxed) + 1, Ordering::Relaxed),
+    let (served, _) = serve::serve(private, Delivery::Interrupt, true);
+    if served == Served::Nothing {
+        private.count_duplicate();
     }
-    irql::set(before);
     leave(private);
-}
-
-struct Stepped;
-
-impl Target for Stepped {
-    fn raise(&self) {
-        irql::set(irql::IPI);
-    }
-
-    fn wait(&self, deadline: u64, holds: impl Fn() -> bool) -> bool {
-        tsc::poll_until(deadline, holds)
-    }
-
-    fn work(&self, work: Work) -> usize {
-        workers::run(work)
-    }
-
-    fn reached(&self, step: Step) {
-        fault::step(CallStep::from_wire(step as u32).unwrap_or(CallStep::Entered));
-    }
 }
 
 /// An exception's stack: what the stubs push, then what the processor did.

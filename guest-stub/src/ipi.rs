@@ -14,6 +14,7 @@ use core::cell::Cell;
 use core::sync::atomic::Ordering;
 use guest_stub::abi::{CallStep, Destination, Fault, MASK_WORDS, Mask, Route, Rule, VECTOR_IPI, VECTOR_IPI_STEPPED};
 use guest_stub::icr::{self, To};
+use guest_stub::mask;
 use guest_stub::rendezvous::{self, Delivery, Generation, Initiator, Outcome, Slot, Targets, Until, Work};
 
 /// Who takes part in a call.
@@ -64,7 +65,8 @@ pub(crate) enum Failed {
     Aborted { generation: Generation, missing: Mask, resent: bool },
 }
 
-const RFLAGS_IF: u64 = 1 << 9;
+/// RFLAGS bit 9 (SDM Vol. 1 figure 3-8): maskable interrupts are taken.
+pub(crate) const RFLAGS_IF: u64 = 1 << 9;
 
 /// Whether IF is set.
 #[inline]
@@ -99,8 +101,8 @@ pub(crate) fn broadcast(
         }
         Participants::Members(members) => {
             let mut owned = *members;
-            owned[private.index / 64] |= 1 << (private.index % 64);
-            let slots = || indices(&owned).map(|index| &SLOTS[index]);
+            mask::insert(&mut owned, private.index);
+            let slots = || mask::indices(&owned).map(|index| &SLOTS[index]);
             owning(private, call, slots, || some(private, call, members, each))
         }
     };
@@ -126,19 +128,6 @@ fn owning<I: Iterator<Item = &'static Slot>>(
     private.calling.store(false, Ordering::Relaxed);
     rendezvous::release(slots());
     outcome
-}
-
-/// The members of a set, by rising number.
-pub(crate) fn indices(mask: &Mask) -> impl Iterator<Item = usize> + Clone + '_ {
-    mask.iter().enumerate().flat_map(|(word, &bits)| {
-        let nth = move |bit: usize| (bits >> bit & 1 == 1).then_some(word * 64 + bit);
-        (0..if bits == 0 { 0 } else { 64 }).filter_map(nth)
-    })
-}
-
-/// Whether `index` is in a set.
-pub(crate) fn contains(mask: &Mask, index: usize) -> bool {
-    mask[index / 64] >> (index % 64) & 1 == 1
 }
 
 /// A call of all processors.
@@ -171,17 +160,17 @@ fn some(
 ) -> Result<Completed, Failed> {
     let me = private.index;
     let targets = Members { members, me };
-    let participants = indices(members).count();
-    let takes_part = contains(members, me);
+    let participants = mask::indices(members).count();
+    let takes_part = mask::contains(members, me);
     let window = Window::prepare(private, call, &targets, participants, takes_part, false);
-    let one = || indices(members).filter(move |&other| other != me);
+    let one = || mask::indices(members).filter(move |&other| other != me);
     let outcome = if one().next().is_none() {
         window.run(&targets, || ())
     } else {
         window.run(&targets, || send_one_by_one(&window, call, one()))
     };
     let completed = window.finish(outcome, &targets)?;
-    each_result(private, indices(members).map(|index| (index, &SLOTS[index])), &completed, &mut each);
+    each_result(private, mask::indices(members).map(|index| (index, &SLOTS[index])), &completed, &mut each);
     Ok(completed)
 }
 
@@ -217,7 +206,7 @@ struct Members<'a> {
 
 impl Targets for Members<'_> {
     fn all(&self, holds: impl FnMut(&'static Slot) -> bool) -> bool {
-        indices(self.members).filter(|&index| index != self.me).map(|index| &SLOTS[index]).all(holds)
+        mask::indices(self.members).filter(|&index| index != self.me).map(|index| &SLOTS[index]).all(holds)
     }
 }
 
@@ -341,7 +330,7 @@ impl Window {
             if !slot.has_arrived(self.generation)
                 && let Some(index) = SLOTS.element_offset(slot)
             {
-                missing[index / 64] |= 1 << (index % 64);
+                mask::insert(&mut missing, index);
             }
             true
         };

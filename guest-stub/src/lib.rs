@@ -9,6 +9,7 @@
 pub mod abi;
 pub mod descriptors;
 pub mod icr;
+pub mod mask;
 pub mod rendezvous;
 
 /// What [`rendezvous`] is made of. A test puts others in their place, under which a model checker can look at it.

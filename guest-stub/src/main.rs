@@ -22,6 +22,7 @@ mod pageable;
 mod phases;
 mod port;
 mod processor;
+mod serve;
 mod start;
 mod state;
 mod tables;

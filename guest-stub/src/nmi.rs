@@ -3,16 +3,13 @@
 //! An NMI comes at any point, while an interrupt is being served too. It has a stack, requests and stamps of its own.
 
 use crate::bugcheck;
-use crate::interrupt::{self, Frame};
-use crate::irql;
+use crate::interrupt::{self, Frame, SAVED, pop_caller_saved, push_caller_saved};
 use crate::processor::{self, Private};
+use crate::serve;
 use crate::state;
 use crate::tsc;
-use crate::workers;
 use core::arch::global_asm;
-use core::cell::Cell;
-use core::sync::atomic::Ordering;
-use guest_stub::rendezvous::{self, Delivery, Served, Target, Work};
+use guest_stub::rendezvous::{Delivery, Served};
 
 unsafe extern "C" {
     pub(crate) fn nmi_entry();
@@ -21,46 +18,25 @@ unsafe extern "C" {
 // NMIs are blocked until the IRETQ (SDM Vol. 3A 7.7.1); an exception before it would end in a bug check.
 global_asm!(
     "nmi_entry:",
-    "push rax",
-    "push rdx",
-    "push rcx",
-    "push rsi",
-    "push rdi",
-    "push r8",
-    "push r9",
-    "push r10",
-    "push r11",
+    push_caller_saved!(),
     "lea rdi, [rsp + {saved}]",
     "call {nmi}",
-    "pop r11",
-    "pop r10",
-    "pop r9",
-    "pop r8",
-    "pop rdi",
-    "pop rsi",
-    "pop rcx",
-    "pop rdx",
-    "pop rax",
+    pop_caller_saved!(),
     "iretq",
-    saved = const 9 * 8,
+    saved = const SAVED,
     nmi = sym nmi,
 );
 
 extern "sysv64" fn nmi(frame: &mut Frame) {
     let a = tsc::stamp().value();
     let private = processor::current();
-    let before = irql::current();
-    let target = ByNmi { private, w: Cell::new(0), x: Cell::new(0) };
-    match rendezvous::serve(&target, private.slot, Delivery::Nmi) {
-        Served::Ran(_, result) => {
-            crate::ipi::check_restored(private);
-            let stamps = [a, target.w.get(), target.x.get()];
-            interrupt::record(private, Delivery::Nmi, stamps, result, interrupt::interrupted_flags(frame));
+    match serve::serve(private, Delivery::Nmi, false) {
+        (Served::Ran(_, result), [w, x]) => {
+            interrupt::record(private, Delivery::Nmi, [a, w, x], result, interrupt::interrupted_flags(frame));
         }
-        Served::Late => private.late.store(private.late.load(Ordering::Relaxed) + 1, Ordering::Relaxed),
-        Served::Nothing => strange(private, frame),
+        (Served::Late, _) => {}
+        (Served::Nothing, _) => strange(private, frame),
     }
-    irql::set(before);
     state::skip_halt(frame);
 }
 
@@ -71,28 +47,4 @@ fn strange(private: &'static Private, frame: &Frame) {
         bugcheck::overstayed_at(frame.rip);
     }
     private.count(|tally| &mut tally.strange_nmis);
-}
-
-struct ByNmi {
-    private: &'static Private,
-    w: Cell<u64>,
-    x: Cell<u64>,
-}
-
-impl Target for ByNmi {
-    fn raise(&self) {
-        irql::set(irql::IPI);
-    }
-
-    fn wait(&self, deadline: u64, holds: impl Fn() -> bool) -> bool {
-        tsc::poll_until(deadline, holds)
-    }
-
-    fn work(&self, work: Work) -> usize {
-        debug_assert!(self.private.in_worker());
-        self.w.set(tsc::stamp_after_loads().value());
-        let result = workers::run(work);
-        self.x.set(tsc::stamp_after_loads().value());
-        result
-    }
 }

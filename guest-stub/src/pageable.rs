@@ -2,6 +2,7 @@
 //!
 //! Touching it above is the broken rule that this is for. So that no earlier use hides it, [`page_out`] unmaps the page.
 
+use crate::interrupt::{pop_caller_saved, push_caller_saved};
 use crate::irql;
 use crate::mem;
 use core::arch::{asm, global_asm};
@@ -43,29 +44,13 @@ unsafe extern "C" {
 // An entry that is not present is cached nowhere (SDM Vol. 3A 5.10.4.3): mapping it needs no invalidation.
 global_asm!(
     "page_fault_entry:",
-    "push rax",
-    "push rdx",
-    "push rcx",
-    "push rsi",
-    "push rdi",
-    "push r8",
-    "push r9",
-    "push r10",
-    "push r11",
+    push_caller_saved!(),
     // Fifteen words lie on the stack, which calls want aligned to two.
     "lea rsp, [rsp - 8]",
     "call {page_in}",
     "lea rsp, [rsp + 8]",
     "test eax, eax",
-    "pop r11",
-    "pop r10",
-    "pop r9",
-    "pop r8",
-    "pop rdi",
-    "pop rsi",
-    "pop rcx",
-    "pop rdx",
-    "pop rax",
+    pop_caller_saved!(),
     "jz {exception}",
     "lea rsp, [rsp + 8]",
     "iretq",

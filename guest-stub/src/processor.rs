@@ -145,6 +145,16 @@ impl Private {
         (abi::vcpu_area(self.index) + area::TALLY) as *mut Tally
     }
 
+    /// Counts an interrupt that came when its call had been given up.
+    pub(crate) fn count_late(&self) {
+        self.late.store(self.late.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    }
+
+    /// Counts an interrupt that nobody had asked for.
+    pub(crate) fn count_duplicate(&self) {
+        self.duplicate.store(self.duplicate.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    }
+
     /// Adds one to a field of the tally.
     pub(crate) fn count(&self, field: impl FnOnce(&mut Tally) -> &mut u32) {
         // SAFETY: the page is mapped for the guest's life, and this processor's alone. An NMI's handler may count between

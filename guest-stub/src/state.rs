@@ -1,15 +1,14 @@
 //! What targets do between the interrupts: the target states, and the poll loop of the `memory` route.
 
 use crate::interrupt::{self, Frame};
-use crate::irql;
 use crate::processor::{Private, UserWords};
+use crate::serve;
 use crate::tsc;
 use crate::user;
-use crate::workers;
 use core::arch::{asm, global_asm};
 use core::sync::atomic::{AtomicU32, Ordering};
 use guest_stub::abi::{Destination, MAX_VCPUS, Route, TargetState};
-use guest_stub::rendezvous::{self, Delivery, Generation, Served, Target, Work};
+use guest_stub::rendezvous::{Delivery, Generation, Served};
 
 /// A line that a polling target watches.
 #[repr(align(128))]
@@ -164,43 +163,16 @@ fn poll(private: &'static Private, bell: &Bell) {
     }
 }
 
-/// Serves what a bell has announced, or nothing.
+/// Serves what a bell has announced, or nothing. Interrupts are on: `stay` and `ipi::broadcast` see to it.
 pub(crate) fn serve_polled(private: &'static Private) {
-    let a = tsc::stamp();
-    let before = irql::current();
-    match rendezvous::serve(&Polling(private), private.slot, Delivery::Interrupt) {
-        Served::Ran(_, result) => {
-            crate::ipi::check_restored(private);
-            let stamps = [a.value(), private.w.load(Ordering::Relaxed), private.x.load(Ordering::Relaxed)];
-            interrupt::record(private, Delivery::Interrupt, stamps, result, 0);
-        }
-        Served::Late => private.late.store(private.late.load(Ordering::Relaxed) + 1, Ordering::Relaxed),
-        Served::Nothing => return,
+    let a = tsc::stamp().value();
+    match serve::serve(private, Delivery::Interrupt, false) {
+        (Served::Ran(_, result), [w, x]) => interrupt::record(private, Delivery::Interrupt, [a, w, x], result, 0),
+        (Served::Late, _) => {}
+        (Served::Nothing, _) => return,
     }
-    irql::set(before);
-    // SAFETY: interrupts were on until `Polling::raise`: `stay` and `ipi::broadcast` see to it.
+    // SAFETY: interrupts were on before.
     unsafe { asm!("sti", options(nostack)) };
-}
-
-struct Polling(&'static Private);
-
-impl Target for Polling {
-    fn raise(&self) {
-        irql::set(irql::IPI);
-        // SAFETY: `serve_polled` sets IF again. Workers run with interrupts off, on whichever processor.
-        unsafe { asm!("cli", options(nostack)) };
-    }
-
-    fn wait(&self, deadline: u64, holds: impl Fn() -> bool) -> bool {
-        tsc::poll_until(deadline, holds)
-    }
-
-    fn work(&self, work: Work) -> usize {
-        self.0.w.store(tsc::stamp_after_loads().value(), Ordering::Relaxed);
-        let result = workers::run(work);
-        self.0.x.store(tsc::stamp_after_loads().value(), Ordering::Relaxed);
-        result
-    }
 }
 
 /// Sleeps until `word` differs from `seen`. Whoever changes it sends a wake-up interrupt after it.

@@ -4,6 +4,7 @@ use crate::clock::cycles;
 use guest_stub::abi::{
     Command, Destination, Fault, MASK_WORDS, MAX_VCPUS, Mask, Operation, Route, Set, Tally, TargetState, Worker,
 };
+use guest_stub::mask;
 use std::time::Duration;
 
 /// What the initiators are to do.
@@ -90,20 +91,18 @@ impl CallsSpec {
             last_generation: self.last_generation.unwrap_or(0),
             seed: self.seed,
             pause: cycles(self.pause, tsc_khz),
-            initiators: mask(&self.initiators),
-            mask: mask(&self.members),
+            initiators: mask_of(&self.initiators),
+            mask: mask_of(&self.members),
             ..Command::default()
         }
     }
 }
 
 /// The processor mask of these vCPUs; those that the ABI has no room for are left out.
-fn mask(vcpus: &[usize]) -> Mask {
-    let mut mask = [0; MASK_WORDS];
-    for &vcpu in vcpus.iter().filter(|&&vcpu| vcpu < MAX_VCPUS) {
-        mask[vcpu / 64] |= 1 << (vcpu % 64);
-    }
-    mask
+fn mask_of(vcpus: &[usize]) -> Mask {
+    let mut members = [0; MASK_WORDS];
+    vcpus.iter().filter(|&&vcpu| vcpu < MAX_VCPUS).for_each(|&vcpu| mask::insert(&mut members, vcpu));
+    members
 }
 
 /// What came of it.
@@ -138,7 +137,7 @@ mod tests {
 
     #[test]
     fn a_mask_has_a_bit_for_each_vcpu_that_there_can_be() {
-        let mask = mask(&[0, 63, 64, 1023, 5000]);
+        let mask = mask_of(&[0, 63, 64, 1023, 5000]);
         assert_eq!((mask[0], mask[1], mask[15]), (1 | 1 << 63, 1, 1 << 63));
         assert_eq!(mask.iter().map(|word| word.count_ones()).sum::<u32>(), 4);
     }

@@ -12,9 +12,10 @@ use crate::vm::msi::Injection;
 use crate::vm::{self, Hypervisor, Vm, VmConfig};
 use crate::wire::Wire;
 use guest_stub::abi::{
-    self, BugCheck, Command, CommandPage, Destination, Operation, Report, Route, Rule, Sample, Set, Status, Tally,
-    TargetState, Worker, area,
+    self, BugCheck, Command, CommandPage, Destination, Mask, Operation, Report, Route, Rule, Sample, Set, Status,
+    Tally, TargetState, Worker, area,
 };
+use guest_stub::mask;
 use std::collections::BTreeMap;
 use std::mem::{offset_of, size_of};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -511,9 +512,9 @@ fn difference(before: &Exits, after: &Exits) -> Exits {
         .collect()
 }
 
-/// The members of a processor mask.
-fn members(mask: &[u64; abi::MASK_WORDS], vcpus: usize) -> Vec<usize> {
-    (0..vcpus.min(abi::MAX_VCPUS)).filter(|vcpu| mask[vcpu / 64] >> (vcpu % 64) & 1 == 1).collect()
+/// The members of a processor mask that this machine has.
+fn members(members: &Mask, vcpus: usize) -> Vec<usize> {
+    mask::indices(members).filter(|&vcpu| vcpu < vcpus).collect()
 }
 
 #[cfg(test)]
