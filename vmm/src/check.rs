@@ -12,6 +12,7 @@ pub mod traps;
 
 use crate::calls::{Calls, CallsSpec};
 use crate::machine::{self, Limits, Machine};
+use crate::stats::SplitMix64;
 use crate::vm::{ApicIds, Hypervisor, Vm, VmConfig};
 use guest_stub::abi::{Fault, Route};
 use outcome::{Finished, Outcome, Summary};
@@ -125,6 +126,15 @@ impl Verdict {
     pub fn failed(reason: impl Into<String>) -> Self {
         Self::Failed(reason.into())
     }
+
+    /// A failure's reason, told by `tell`.
+    #[must_use]
+    pub fn told(self, tell: impl FnOnce(String) -> String) -> Self {
+        match self {
+            Self::Failed(reason) => Self::Failed(tell(reason)),
+            other => other,
+        }
+    }
 }
 
 /// What a test that passed has counted.
@@ -216,8 +226,7 @@ impl<'a> Suite<'a> {
 
     /// A seed for the guest, another for each `purpose`.
     pub fn guest_seed(&self, purpose: u64) -> u32 {
-        let mixed = (self.seed ^ purpose.wrapping_mul(0x9e37_79b9_7f4a_7c15)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        (mixed >> 32) as u32 | 1
+        (SplitMix64(self.seed ^ purpose).next() >> 32) as u32 | 1
     }
 }
 

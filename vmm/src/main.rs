@@ -21,6 +21,7 @@ use kipi::vm::{ApicIds, Hypervisor, VmConfig};
 use kipi::{guest, host};
 use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -99,11 +100,8 @@ fn allowed_cpus() -> Vec<usize> {
 fn measure(options: &cli::Measure, start: Instant, before: Duration) -> Result<u8, Failure> {
     let config = options.to_config(allowed_cpus()).map_err(|error| Failure::new(status::BAD_INPUT, error))?;
     let (json, csv) = open_outputs(options).map_err(|error| Failure::new(status::BAD_INPUT, error))?;
-    let image = match &config.guest {
-        Some(path) => Cow::Owned(guest::read(path).map_err(|error| Failure::new(status::BAD_INPUT, error))?),
-        None => Cow::Borrowed(guest::EMBEDDED),
-    };
-    let hypervisor = Hypervisor::open(&config.device).map_err(|error| Failure::new(status_of_vm(&error), error))?;
+    let image = image(config.guest.as_deref())?;
+    let hypervisor = open(&config.device)?;
     let (cells, refused) = config::plan(&config, hypervisor.offers_x2apic());
     if cells.is_empty() {
         return Err(nothing_to_measure(&refused));
@@ -135,6 +133,17 @@ fn measure(options: &cli::Measure, start: Instant, before: Duration) -> Result<u
     }
     written.map_err(|error| Failure::new(if code == status::GOOD { status::FAILED } else { code }, error))?;
     Ok(code)
+}
+
+/// The guest image at `path`, or the one that kipi was built with.
+fn image(path: Option<&Path>) -> Result<Cow<'static, [u8]>, Failure> {
+    path.map_or(Ok(Cow::Borrowed(guest::EMBEDDED)), |path| {
+        guest::read(path).map(Cow::Owned).map_err(|error| Failure::new(status::BAD_INPUT, error))
+    })
+}
+
+fn open(device: &Path) -> Result<Hypervisor, Failure> {
+    Hypervisor::open(device).map_err(|error| Failure::new(status_of_vm(&error), error))
 }
 
 /// A second Ctrl-C ends the process the hard way, should the first one not get through.
@@ -180,7 +189,7 @@ fn open_outputs(options: &cli::Measure) -> anyhow::Result<(Option<Output>, Optio
     Ok((json, csv))
 }
 
-fn shown(path: Option<&std::path::Path>) -> String {
+fn shown(path: Option<&Path>) -> String {
     path.map_or_else(String::new, |path| path.display().to_string())
 }
 
@@ -285,11 +294,8 @@ fn check(options: &cli::Check) -> Result<u8, Failure> {
     let cpus = allowed_cpus();
     let pin =
         config::resolve_pin(options.pin.clone(), &cpus).map_err(|error| Failure::new(status::BAD_INPUT, error))?;
-    let image = match &options.guest {
-        Some(path) => Cow::Owned(guest::read(path).map_err(|error| Failure::new(status::BAD_INPUT, error))?),
-        None => Cow::Borrowed(guest::EMBEDDED),
-    };
-    let hypervisor = Hypervisor::open(&options.device).map_err(|error| Failure::new(status_of_vm(&error), error))?;
+    let image = image(options.guest.as_deref())?;
+    let hypervisor = open(&options.device)?;
     raise_open_file_limit();
     handle_interrupts()?;
     let suite = Suite {

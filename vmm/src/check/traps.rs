@@ -267,10 +267,8 @@ fn stopped_vcpu(suite: &Suite<'_>, spec: &CallsSpec) -> Result<Detail, Verdict> 
         machine.vm().hooks().stop_at(u32::from(!of_initiator), step as u32, STOP);
         let calls = machine.run_calls(&spec, &mut |_| ())?;
         let (stops, _) = machine.vm().hooks().clear();
-        first_broken(&calls, spec.calls, 1).map_err(|verdict| match verdict {
-            Verdict::Failed(reason) => Verdict::Failed(format!("stopped at '{}': {reason}", step.name())),
-            other => other,
-        })?;
+        first_broken(&calls, spec.calls, 1)
+            .map_err(|verdict| verdict.told(|reason| format!("stopped at '{}': {reason}", step.name())))?;
         if stops != spec.calls {
             return Err(Verdict::Failed(format!(
                 "'{}' was reached {stops} times in {} calls",
@@ -400,10 +398,7 @@ pub(super) fn soak(suite: &Suite<'_>, minute: u32) -> Result<Detail, Verdict> {
             Error::Interrupted => Verdict::Interrupted,
             error => Verdict::Failed(format!("{spec:?}: {error}")),
         })?;
-        but_for_duplicates(&calls, &spec).map_err(|verdict| match verdict {
-            Verdict::Failed(reason) => Verdict::Failed(format!("{reason}: {spec:?}")),
-            other => other,
-        })?;
+        but_for_duplicates(&calls, &spec).map_err(|verdict| verdict.told(|reason| format!("{reason}: {spec:?}")))?;
         let early = calls.sum(|tally| tally.device_in_worker);
         if early > 0 {
             return Err(Verdict::Failed(format!("{early} device interrupts came while a worker ran: {spec:?}")));
