@@ -25,7 +25,10 @@ const MUTATIONS: &[(&str, &[Edit])] = &[
         "done_without_release",
         &[("self.done.store(generation.0, Ordering::Release);", "self.done.store(generation.0, Ordering::Relaxed);")],
     ),
-    ("done_without_acquire", &[("self.done.load(Ordering::Acquire)", "self.done.load(Ordering::Relaxed)")]),
+    (
+        "done_without_acquire",
+        &[("self.done.load(Ordering::Acquire) == generation.0", "self.done.load(Ordering::Relaxed) == generation.0")],
+    ),
     (
         "request_without_release",
         &[(

@@ -125,14 +125,9 @@ impl Private {
 
     /// Whether a call's worker is running on this processor: as target, or as initiator.
     pub(crate) fn in_worker(&self) -> bool {
-        let Some(packet) = self.slot.packet() else { return false };
-        let as_target = |by| {
-            let generation = self.slot.served(by);
-            generation.get() != 0 && packet.decision(generation) == Decision::Go && !self.slot.is_done(generation)
-        };
         let as_initiator =
             || self.calling.load(Ordering::Relaxed) && self.packet.decision(self.packet.generation()) == Decision::Go;
-        as_initiator() || as_target(Delivery::Interrupt) || as_target(Delivery::Nmi)
+        as_initiator() || self.slot.is_working()
     }
 
     /// Generation of the call that this processor had to do with last.

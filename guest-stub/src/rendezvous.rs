@@ -349,6 +349,27 @@ impl Slot {
         self.done.store(generation.0, Ordering::Release);
     }
 
+    /// Target: whether this processor is in a call's worker, which it was interrupted for.
+    ///
+    /// Whoever asks may be interrupted between two of the loads, by a call that is served whole: what was read then
+    /// belongs to two calls, and is read again.
+    pub fn is_working(&self) -> bool {
+        loop {
+            // Acquire: the loads that follow come after it.
+            let done = self.done.load(Ordering::Acquire);
+            let is_in = |packet: &Packet, by| {
+                let generation = self.served(by);
+                generation.0 != 0 && generation.0 != done && packet.decision(generation) == Decision::Go
+            };
+            let working =
+                self.packet().is_some_and(|packet| is_in(packet, Delivery::Interrupt) || is_in(packet, Delivery::Nmi));
+            // After `decision`, which acquires.
+            if self.done.load(Ordering::Relaxed) == done {
+                return working;
+            }
+        }
+    }
+
     /// Initiator: has this processor's worker returned?
     #[inline]
     pub fn is_done(&self, generation: Generation) -> bool {
@@ -591,6 +612,24 @@ mod tests {
         assert_eq!(packet.decision(second), Decision::Go);
         assert_eq!(packet.decision(first), Decision::Abort, "a latecomer of the first call does nothing");
         assert_eq!((packet.generation(), packet.work()), (second, WORK));
+    }
+
+    #[test]
+    fn a_processor_is_in_a_worker_from_go_to_done() {
+        static SLOT: Slot = Slot::new();
+        static CALL: Packet = Packet::new();
+        for (generation, by) in [(Generation(4), Delivery::Interrupt), (Generation(8), Delivery::Nmi)] {
+            assert!(!SLOT.is_working(), "not called");
+            CALL.publish(generation, WORK);
+            SLOT.request(generation, &CALL, by);
+            assert_eq!(SLOT.claim(by), Some(generation));
+            SLOT.arrive(generation);
+            assert!(!SLOT.is_working(), "waits at the gate");
+            assert!(CALL.go(generation));
+            assert!(SLOT.is_working());
+            SLOT.complete(generation, 0);
+            assert!(!SLOT.is_working(), "done");
+        }
     }
 
     #[test]
