@@ -6,6 +6,7 @@ use crate::arch::XAPIC_VCPUS;
 use crate::calls::{Calls, CallsSpec};
 use crate::machine::Error;
 use crate::stats::SplitMix64;
+use crate::vcpu::hooks::Done;
 use crate::vm::msi::Injection;
 use crate::vm::{ApicIds, Vm};
 use guest_stub::abi::{
@@ -217,17 +218,20 @@ fn device_in_worker(suite: &Suite<'_>, spec: &CallsSpec) -> Result<Detail, Verdi
     machine.vm().hooks().interrupt_at_observed_exits(VECTOR_DEVICE);
     let spec = CallsSpec { observe: true, work: Duration::from_micros(50), ..spec.clone() };
     let calls = machine.run_calls(&spec, &mut |_| ())?;
-    let (_, raised) = machine.vm().hooks().clear();
+    let Done { device_interrupts: raised, merged, .. } = machine.vm().hooks().clear();
     first_broken(&calls, spec.calls, initiators(&spec))?;
     let early = calls.sum(|tally| tally.device_in_worker);
     let served = calls.sum(|tally| tally.device);
     if early > 0 {
         return Err(Verdict::Failed(format!("{early} device interrupts came while a worker ran")));
     }
-    if served != u64::from(raised) || served != calls.sum(|tally| tally.runs) {
-        return Err(Verdict::Failed(format!("{served} device interrupts were served of {raised} raised")));
+    // A target that is called again before it has served one has it in the IRR still: the next is the same.
+    if served + u64::from(merged) != u64::from(raised) || u64::from(raised) != calls.sum(|tally| tally.runs) {
+        return Err(Verdict::Failed(format!(
+            "{served} device interrupts were served of {raised} raised, {merged} of which met one that was pending"
+        )));
     }
-    Ok(format!("{}, {served} device interrupts", counted(&calls)))
+    Ok(format!("{}, {raised} device interrupts, {merged} merged", counted(&calls)))
 }
 
 fn nmis(suite: &Suite<'_>, spec: &CallsSpec) -> Result<Detail, Verdict> {
@@ -266,7 +270,7 @@ fn stopped_vcpu(suite: &Suite<'_>, spec: &CallsSpec) -> Result<Detail, Verdict> 
         let of_initiator = matches!(step, CallStep::Sending | CallStep::Sent | CallStep::Working | CallStep::Finished);
         machine.vm().hooks().stop_at(u32::from(!of_initiator), step as u32, STOP);
         let calls = machine.run_calls(&spec, &mut |_| ())?;
-        let (stops, _) = machine.vm().hooks().clear();
+        let stops = machine.vm().hooks().clear().stops;
         first_broken(&calls, spec.calls, 1)
             .map_err(|verdict| verdict.told(|reason| format!("stopped at '{}': {reason}", step.name())))?;
         if stops != spec.calls {

@@ -14,8 +14,20 @@ pub struct Hooks {
     /// The vector that each observed exit's vCPU is sent; zero: none.
     device_vector: AtomicU32,
     device_interrupts: AtomicU32,
+    merged: AtomicU32,
     /// How long each vCPU is to stay out of the guest when it leaves it next, ms.
     stalls: Box<[AtomicU32]>,
+}
+
+/// What became of the orders.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Done {
+    /// Stops at the step.
+    pub stops: u32,
+    /// Device interrupts that were raised.
+    pub device_interrupts: u32,
+    /// Of those, the ones that met an earlier one in the IRR: the two are served as one.
+    pub merged: u32,
 }
 
 impl Hooks {
@@ -48,11 +60,15 @@ impl Hooks {
         self.device_vector.store(vector.into(), Ordering::Relaxed);
     }
 
-    /// Takes all orders back, and says how many stops and device interrupts there were.
-    pub fn clear(&self) -> (u32, u32) {
+    /// Takes all orders back.
+    pub fn clear(&self) -> Done {
         self.stop_at.store(0, Ordering::Relaxed);
         self.device_vector.store(0, Ordering::Relaxed);
-        (self.stops.swap(0, Ordering::Relaxed), self.device_interrupts.swap(0, Ordering::Relaxed))
+        Done {
+            stops: self.stops.swap(0, Ordering::Relaxed),
+            device_interrupts: self.device_interrupts.swap(0, Ordering::Relaxed),
+            merged: self.merged.swap(0, Ordering::Relaxed),
+        }
     }
 
     /// vCPU thread: how long to stop at `step`.
@@ -67,10 +83,13 @@ impl Hooks {
 
     /// vCPU thread: the vector to send itself at an observed exit.
     pub(super) fn device_vector(&self) -> Option<u8> {
-        let vector = u8::try_from(self.device_vector.load(Ordering::Relaxed)).ok().filter(|&vector| vector != 0);
-        vector.inspect(|_| {
-            self.device_interrupts.fetch_add(1, Ordering::Relaxed);
-        })
+        u8::try_from(self.device_vector.load(Ordering::Relaxed)).ok().filter(|&vector| vector != 0)
+    }
+
+    /// vCPU thread: has raised a device interrupt; `merged` with one that was pending.
+    pub(super) fn count_device_interrupt(&self, merged: bool) {
+        self.device_interrupts.fetch_add(1, Ordering::Relaxed);
+        self.merged.fetch_add(merged.into(), Ordering::Relaxed);
     }
 }
 
@@ -85,7 +104,7 @@ mod tests {
         hooks.stop_at(2, 0, Duration::from_millis(50));
         assert_eq!((hooks.stop(2, 1), hooks.stop(1, 0)), (None, None));
         assert_eq!(hooks.stop(2, 0), Some(Duration::from_millis(50)));
-        assert_eq!(hooks.clear(), (1, 0));
+        assert_eq!(hooks.clear(), Done { stops: 1, ..Done::default() });
         assert_eq!(hooks.stop(2, 0), None);
     }
 
@@ -103,6 +122,9 @@ mod tests {
         assert_eq!(hooks.device_vector(), None);
         hooks.interrupt_at_observed_exits(0x51);
         assert_eq!([hooks.device_vector(), hooks.device_vector()], [Some(0x51); 2]);
-        assert_eq!(hooks.clear(), (0, 2));
+        hooks.count_device_interrupt(false);
+        hooks.count_device_interrupt(true);
+        assert_eq!(hooks.clear(), Done { device_interrupts: 2, merged: 1, ..Done::default() });
+        assert_eq!(hooks.device_vector(), None);
     }
 }

@@ -112,8 +112,7 @@ impl Runner {
         match self.enter() {
             Exit::Observe(_) => {
                 if let Some(vector) = self.hooks.device_vector() {
-                    // An interrupt that cannot be raised is one that the test misses.
-                    let _ = msi::signal(&self.vm, self.apic_id, Injection::Fixed(vector));
+                    self.raise_device_interrupt(vector);
                 }
                 true
             }
@@ -146,6 +145,15 @@ impl Runner {
                 let snapshot = self.snapshot();
                 self.report(News::Stopped(exit, snapshot))
             }
+        }
+    }
+
+    /// Raises a device's interrupt on this vCPU, which is out of the guest: what it reads of its own IRR is how it is.
+    fn raise_device_interrupt(&self, vector: u8) {
+        let pending = self.vcpu.get_lapic().is_ok_and(|lapic| msi::is_pending(&lapic, vector));
+        // One that could not be raised is not counted, and so missed by the test.
+        if msi::signal(&self.vm, self.apic_id, Injection::Fixed(vector)).is_ok() {
+            self.hooks.count_device_interrupt(pending);
         }
     }
 

@@ -1,6 +1,6 @@
 //! Interrupts that the VMM raises itself, as messages to local APICs (KVM_SIGNAL_MSI; SDM Vol. 3A 12.11).
 
-use kvm_bindings::kvm_msi;
+use kvm_bindings::{kvm_lapic_state, kvm_msi};
 use kvm_ioctls::VmFd;
 
 /// What an interrupt from outside is.
@@ -30,9 +30,27 @@ pub(crate) fn signal(fd: &VmFd, apic_id: u32, injection: Injection) -> Result<()
     fd.signal_msi(message(apic_id, injection)).map(|_| ())
 }
 
+/// The IRR's offset in a local APIC's page (SDM Vol. 3A table 12-1): 256 bits, 32 in each 16 bytes.
+const IRR: usize = 0x200;
+
+/// Whether the interrupt on `vector` waits in the IRR: another one on the same vector is then the same interrupt
+/// (SDM Vol. 3A 12.8.4).
+pub(crate) fn is_pending(lapic: &kvm_lapic_state, vector: u8) -> bool {
+    let vector = usize::from(vector);
+    lapic.regs[IRR + vector / 32 * 16 + vector % 32 / 8] as u8 >> (vector % 8) & 1 == 1
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_vector_has_its_own_bit_of_the_irr() {
+        let mut lapic = kvm_lapic_state::default();
+        lapic.regs[0x222] = 0b10;
+        let pending: Vec<u8> = (0..=255).filter(|&vector| is_pending(&lapic, vector)).collect();
+        assert_eq!(pending, [0x51]);
+    }
 
     #[test]
     fn messages_carry_destination_vector_and_mode() {
