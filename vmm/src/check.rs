@@ -71,9 +71,13 @@ pub fn all() -> Vec<Test> {
     tests
 }
 
-/// The tests whose name contains `filter`.
-pub fn matching(filter: &str) -> Vec<Test> {
-    all().into_iter().filter(|test| test.name().contains(filter)).collect()
+/// The tests whose name contains one of `filters`, or all if there is none; but for those that contain one of `skips`.
+pub fn matching(filters: &[String], skips: &[String]) -> Vec<Test> {
+    let chosen = |name: &str| {
+        let contains = |text: &String| name.contains(text.as_str());
+        (filters.is_empty() || filters.iter().any(contains)) && !skips.iter().any(contains)
+    };
+    all().into_iter().filter(|test| chosen(&test.name())).collect()
 }
 
 /// A soak of `minutes`: a test for each.
@@ -242,9 +246,18 @@ mod tests {
     fn names_are_unique_and_can_be_picked() {
         let names: BTreeSet<String> = all().iter().map(Test::name).collect();
         assert_eq!(names.len(), all().len());
-        assert_eq!(matching("").len(), all().len());
-        assert!(matching("restriction/").iter().all(|test| matches!(test.subject, Subject::Restriction(_))));
-        assert!(matching("nobody is called that").is_empty());
+        let matching = |filters: &[&str], skips: &[&str]| {
+            let owned = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect::<Vec<_>>();
+            matching(&owned(filters), &owned(skips))
+        };
+        assert_eq!(matching(&[], &[]).len(), all().len());
+        let restrictions = matching(&["restriction/"], &[]);
+        assert!(restrictions.iter().all(|test| matches!(test.subject, Subject::Restriction(_))));
+        let traps = matching(&["trap/"], &[]).len();
+        assert_eq!(matching(&["restriction/", "trap/"], &[]).len(), restrictions.len() + traps, "more than one filter");
+        assert_eq!(matching(&[], &["trap/", "contract/"]).len(), restrictions.len(), "more than one to leave out");
+        assert_eq!(matching(&["restriction/", "trap/"], &["trap/"]).len(), restrictions.len(), "skip beats filter");
+        assert!(matching(&["nobody is called that"], &[]).is_empty());
         assert_eq!(
             soak(3).iter().map(Test::name).collect::<Vec<_>>(),
             ["soak/1/x2apic", "soak/2/x2apic", "soak/3/x2apic"]

@@ -104,9 +104,12 @@ pub struct Check {
     /// Name the tests instead of running them
     #[arg(long)]
     pub list: bool,
-    /// Run the tests whose name contains TEXT
-    #[arg(long, value_name = "TEXT", default_value = "", conflicts_with = "soak")]
-    pub filter: String,
+    /// Run the tests whose name contains TEXT; may be given again, for more of them
+    #[arg(long, value_name = "TEXT", conflicts_with = "soak")]
+    pub filter: Vec<String>,
+    /// Leave out the tests whose name contains TEXT; may be given again
+    #[arg(long, value_name = "TEXT", conflicts_with = "soak")]
+    pub skip: Vec<String>,
     /// How to report
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub format: Format,

@@ -281,9 +281,11 @@ fn status_of(measurement: &Measurement, error: Option<&experiment::Error>) -> u8
 }
 
 fn check(options: &cli::Check) -> Result<u8, Failure> {
-    let tests = options.soak.map_or_else(|| check::matching(&options.filter), check::soak);
+    let tests = options.soak.map_or_else(|| check::matching(&options.filter, &options.skip), check::soak);
     if tests.is_empty() {
-        let error = anyhow::anyhow!("no test's name contains '{}' (see 'kipi check --list')", options.filter);
+        let filters = options.filter.iter().map(|text| format!(" --filter '{text}'"));
+        let chosen: String = filters.chain(options.skip.iter().map(|text| format!(" --skip '{text}'"))).collect();
+        let error = anyhow::anyhow!("no test is chosen by{chosen} (see 'kipi check --list' for their names)");
         return Err(Failure::new(status::BAD_INPUT, error));
     }
     let failed = |error| Failure::new(status::FAILED, error);
@@ -337,7 +339,6 @@ fn head(suite: &Suite<'_>, planned: usize) -> Head {
         cpus: suite.cpus,
         seed: suite.seed,
         planned,
-        soak: false,
     }
 }
 

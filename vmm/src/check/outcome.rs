@@ -41,10 +41,8 @@ pub struct Head {
     pub cpus: usize,
     /// What every random choice follows from.
     pub seed: u64,
-    /// How many tests are to finish; in a soak, how many there are to choose from.
+    /// How many tests are to finish.
     pub planned: usize,
-    /// The tests are run over and over, so that nobody knows how many will finish.
-    pub soak: bool,
 }
 
 /// The whole result.

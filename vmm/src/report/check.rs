@@ -80,7 +80,6 @@ mod fixture {
             cpus: 2,
             seed: 123,
             planned: 3,
-            soak: false,
         }
     }
 

@@ -37,7 +37,7 @@ const IRR: usize = 0x200;
 /// (SDM Vol. 3A 12.8.4).
 pub(crate) fn is_pending(lapic: &kvm_lapic_state, vector: u8) -> bool {
     let vector = usize::from(vector);
-    lapic.regs[IRR + vector / 32 * 16 + vector % 32 / 8] as u8 >> (vector % 8) & 1 == 1
+    lapic.regs[IRR + vector / 32 * 16 + vector % 32 / 8].cast_unsigned() >> (vector % 8) & 1 == 1
 }
 
 #[cfg(test)]

@@ -13,13 +13,11 @@ const NAME_COLUMNS: usize = 40;
 /// Width of a duration.
 const TIME_COLUMNS: usize = 8;
 
-/// A test that failed, and how often: in a soak it may fail again and again.
+/// A test that failed.
 #[derive(Debug)]
 struct Failure {
     name: String,
-    /// The first time's.
     reason: String,
-    times: usize,
 }
 
 /// Writes the text.
@@ -35,23 +33,15 @@ impl<W: Write> Text<W> {
     pub fn new(writer: W) -> Self {
         Self { writer, seed: 0, failures: Vec::new() }
     }
-
-    fn remember(&mut self, name: String, reason: String) {
-        match self.failures.iter_mut().find(|failure| failure.name == name) {
-            Some(failure) => failure.times += 1,
-            None => self.failures.push(Failure { name, reason, times: 1 }),
-        }
-    }
 }
 
 impl<W: Write> Sink for Text<W> {
     fn start(&mut self, head: &Head) -> io::Result<()> {
         let Head { cpus, seed, planned, .. } = head;
         let [kipi, kernel, kvm, cpu] = [&head.kipi, &head.kernel, &head.kvm, &head.cpu].map(|text| printable(text));
-        let tests = if head.soak { format!("{planned} tests over and over") } else { format!("{planned} tests") };
         self.seed = *seed;
         writeln!(self.writer, "kipi {kipi} · Linux {kernel} · KVM: {kvm}")?;
-        writeln!(self.writer, "{cpu} · {cpus} CPUs · {tests} · seed {seed}")?;
+        writeln!(self.writer, "{cpu} · {cpus} CPUs · {planned} tests · seed {seed}")?;
         self.writer.flush()
     }
 
@@ -67,7 +57,7 @@ impl<W: Write> Sink for Text<W> {
         if let Outcome::Failed(reason) = &test.outcome {
             let reason = printable(reason);
             writeln!(self.writer, "{:VERDICT_COLUMNS$}{reason}", "")?;
-            self.remember(name, reason);
+            self.failures.push(Failure { name, reason });
         }
         self.writer.flush()
     }
@@ -76,16 +66,15 @@ impl<W: Write> Sink for Text<W> {
         writeln!(self.writer)?;
         if !self.failures.is_empty() {
             writeln!(self.writer, "Failed")?;
-            for Failure { name, reason, times } in &self.failures {
-                let often = if *times > 1 { format!(" ({times} times; the first time:)") } else { String::new() };
-                writeln!(self.writer, "  {name}{often}")?;
+            for Failure { name, reason } in &self.failures {
+                writeln!(self.writer, "  {name}")?;
                 writeln!(self.writer, "{:VERDICT_COLUMNS$}{reason}", "")?;
             }
             writeln!(self.writer)?;
         }
         let (seed, took, counts) = (self.seed, time(summary.duration), counts(summary));
         let how = if summary.interrupted { "interrupted: " } else { "" };
-        writeln!(self.writer, "{how}{counts} in {took}; seed {seed} (repeat: kipi check --seed {seed})")?;
+        writeln!(self.writer, "{how}{counts} in {took}; seed {seed} (repeat with --seed {seed})")?;
         self.writer.flush()
     }
 }
@@ -121,7 +110,7 @@ Failed
   trap/device-interrupt/xapic
       vector 0x31 came 2 times, not once
 
-1 passed, 1 failed, 1 skipped in 1.25 s; seed 123 (repeat: kipi check --seed 123)
+1 passed, 1 failed, 1 skipped in 1.25 s; seed 123 (repeat with --seed 123)
 "
         );
     }
@@ -134,16 +123,8 @@ Failed
         assert_eq!(
             end,
             "interrupted: 1 passed, 0 failed, 1 skipped, 2 not run in 1.25 s; seed 123 \
-             (repeat: kipi check --seed 123)\n"
+             (repeat with --seed 123)\n"
         );
-    }
-
-    #[test]
-    fn a_soak_names_a_test_once_however_often_it_fails() {
-        let fail = |reason: &str| test("size/300/x2apic", Outcome::Failed(reason.to_owned()), 5, "");
-        let text = text(&Head { soak: true, ..head() }, &[fail("first"), fail("second"), fail("third")], &summary());
-        assert!(text.contains(" · 3 tests over and over · seed 123\n"), "{text}");
-        assert!(text.contains("\nFailed\n  size/300/x2apic (3 times; the first time:)\n      first\n\n"), "{text}");
     }
 
     #[test]
