@@ -64,7 +64,8 @@ unsafe extern "C" {
 // What every other processor waits for comes first: six registers saved, then `Slot::claim`, the raise to IPI_LEVEL and
 // `Slot::arrive` of `rendezvous::serve`, in their x86 form (a MOV load acquires, a MOV store releases). The rest is saved
 // while the initiator takes notice. After the worker, `Slot::complete` goes before all else, too. The gate is polled for GO
-// alone; whoever does not see that soon goes to `wait_at_gate`, which knows about ABORT and the deadline.
+// alone; whoever does not see that soon goes to `wait_at_gate`, which knows about ABORT and the deadline. Worker and argument
+// are read before it opens: an open gate says that they were this call's.
 //
 // No vector registers are saved: nothing in the image uses any (a test looks).
 //
@@ -97,6 +98,8 @@ global_asm!(
     "push r11",
     "mov rcx, [rcx + {packet}]",
     "lea r8d, [rsi + {go}]",
+    "mov rdi, [rcx + {argument}]",
+    "mov r9, [rcx + {worker}]",
     ".rept {polls}",
     "cmp [rcx + {gate}], r8d",
     "je 2f",
@@ -105,16 +108,16 @@ global_asm!(
     "call {wait_at_gate}",
     "test rax, rax",
     "jz 4f",
-    "mov rcx, rax",
+    "mov rdi, [rax + {argument}]",
+    "mov r9, [rax + {worker}]",
     "2:",
-    "mov rdi, [rcx + {argument}]",
     "lfence",
     "rdtsc",
     "mov [rsp + {private} + {w}], eax",
     "mov [rsp + {private} + {w} + 4], edx",
     ".global ipi_worker_call",
     "ipi_worker_call:",
-    "call qword ptr [rcx + {worker}]",
+    "call r9",
     "mov rsi, rax",
     "lfence",
     "rdtsc",

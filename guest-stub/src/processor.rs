@@ -4,7 +4,7 @@ use crate::tables::{Gdt, Tss};
 use core::arch::asm;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use guest_stub::abi::{self, Mask, Sample, Tally, UserPage, area};
-use guest_stub::rendezvous::{Decision, Delivery, Generation, Generations, Packet, Slot};
+use guest_stub::rendezvous::{Decision, Generation, Generations, Packet, Slot};
 
 /// A processor's private page. The interrupt entry knows it as the top of its stack.
 ///
