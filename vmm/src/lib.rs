@@ -4,6 +4,7 @@
 //! [`report`]. [`machine`] speaks the guest's protocol, [`source`] makes it a source of blocks, [`experiment`] draws the
 //! line through it all. [`check`] is the conformance suite, whose tests are [`calls`] that the guest's vCPUs make on their own.
 
+pub mod apic;
 pub mod arch;
 pub mod calls;
 pub mod check;
