@@ -41,6 +41,8 @@ pub enum Trap {
     Phases,
     /// Other sets than everybody.
     Called(Set),
+    /// Those whose bits lie at the ends of the processor mask's words.
+    MaskBoundaries,
     /// APIC ids that are not vCPU indices, as a machine with gaps has.
     SparseIds,
     /// So many vCPUs call these sets at once.
@@ -70,6 +72,7 @@ impl Trap {
             Self::Called(Set::Random),
             Self::Called(Set::Nobody),
             Self::Called(Set::Itself),
+            Self::MaskBoundaries,
             Self::SparseIds,
         ];
         for initiators in [2, 4] {
@@ -97,6 +100,7 @@ impl Trap {
             Self::Latecomer => "latecomer-does-nothing".to_owned(),
             Self::Phases => "phases".to_owned(),
             Self::Called(set) => format!("called-{}", set.name()),
+            Self::MaskBoundaries => "mask-boundaries".to_owned(),
             Self::SparseIds => "sparse-apic-ids".to_owned(),
             Self::Initiators(count, set) => format!("{count}-initiators-{}", set.name()),
             Self::Size(vcpus) => format!("{vcpus}-vcpus"),
@@ -135,6 +139,7 @@ pub(super) fn check(suite: &Suite<'_>, trap: Trap, route: Route) -> Result<Detai
         Trap::Latecomer => latecomer(suite, &spec),
         Trap::Phases => plain(suite, &CallsSpec { phases: true, initiators: vec![0, 1], calls: 10, ..spec }),
         Trap::Called(set) => plain(suite, &CallsSpec { set, ..spec }),
+        Trap::MaskBoundaries => mask_boundaries(suite, &spec),
         Trap::SparseIds => sparse_ids(suite, &spec),
         Trap::Initiators(count, set) => several_initiators(suite, count, set, &spec),
         Trap::Size(vcpus) => size(suite, vcpus.into(), &spec),
@@ -336,6 +341,22 @@ fn latecomer(suite: &Suite<'_>, spec: &CallsSpec) -> Result<Detail, Verdict> {
     let calls = machine.run_calls(&after, &mut |_| ())?;
     first_broken(&calls, after.calls, 1)?;
     Ok(format!("1 call given up, then {}", counted(&calls)))
+}
+
+fn mask_boundaries(suite: &Suite<'_>, spec: &CallsSpec) -> Result<Detail, Verdict> {
+    const VCPUS: usize = 130;
+    let members = vec![0, 63, 64, 65, 127, 128, 129];
+    let deadline = DEADLINE + Duration::from_secs(10);
+    let spec = CallsSpec { calls: 4, set: Set::Mask, members, deadline, ..spec.clone() };
+    let calls = suite.calls(VCPUS, &spec)?;
+    first_broken(&calls, spec.calls, initiators(&spec))?;
+    for (vcpu, (tally, _)) in calls.vcpus.iter().enumerate() {
+        let wanted = if spec.members.contains(&vcpu) { spec.calls } else { 0 };
+        if tally.runs != wanted {
+            return Err(Verdict::Failed(format!("vCPU {vcpu} ran the worker {} times, not {wanted}", tally.runs)));
+        }
+    }
+    Ok(format!("{}, {} of {VCPUS} vCPUs called", counted(&calls), spec.members.len()))
 }
 
 fn sparse_ids(suite: &Suite<'_>, spec: &CallsSpec) -> Result<Detail, Verdict> {
