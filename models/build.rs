@@ -1,10 +1,13 @@
-//! Copies the broadcast call's algorithm to where the model checker's atomics can take the place of `core`'s: once as
-//! it is, and once with each mutation that the models must catch.
+//! Copies the algorithms that are model-checked to where the model checker's atomics can take the place of `core`'s: once
+//! as they are, and once with each mutation that the models must catch.
 
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
+/// The broadcast call.
 const SOURCE: &str = "../guest-stub/src/rendezvous.rs";
+/// What a sender and a vCPU's thread share: modules of one another.
+const INBOX: [&str; 3] = ["vectors", "presence", "inbox"];
 
 /// Text, and what it becomes.
 type Edit = (&'static str, &'static str);
@@ -99,6 +102,37 @@ const MUTATIONS: &[(&str, &[Edit])] = &[
     ),
 ];
 
+/// What each copy of the inbox changes.
+const INBOX_MUTATIONS: &[(&str, &[Edit])] = &[
+    // Of each side both accesses: a fence around one orders the other, too (`tests/inbox/atomics.rs`).
+    (
+        "senders_without_order",
+        &[
+            ("self.0[word].fetch_or(bit, Ordering::SeqCst)", "self.0[word].fetch_or(bit, Ordering::Release)"),
+            ("self.0.load(Ordering::SeqCst)", "self.0.load(Ordering::Relaxed)"),
+        ],
+    ),
+    (
+        "threads_without_order",
+        &[
+            ("self.0.store(place, Ordering::SeqCst)", "self.0.store(place, Ordering::Relaxed)"),
+            ("bits.load(Ordering::SeqCst)", "bits.load(Ordering::Relaxed)"),
+            ("self.events.load(Ordering::SeqCst)", "self.events.load(Ordering::Relaxed)"),
+        ],
+    ),
+    (
+        "look_before_the_announcement",
+        &[
+            (
+                "let place = match place {\n            Place::Guest => IN_GUEST,",
+                "let empty = is_empty(context);\n let place = match place {\n            Place::Guest => IN_GUEST,",
+            ),
+            ("is_empty(context).then", "empty.then"),
+        ],
+    ),
+    ("nobody_in_bed_is_fetched", &[("IN_BED => Place::Bed,", "")]),
+];
+
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rerun-if-changed={SOURCE}");
@@ -110,6 +144,18 @@ fn main() {
         let mutant = edits.iter().fold(model.clone(), |text, edit| mutate(name, &text, *edit));
         write(&out, name, &mutant);
     }
+    let inbox: String = INBOX.iter().map(|name| inbox_module(name)).collect();
+    write(&out, "inbox", &inbox);
+    for (name, edits) in INBOX_MUTATIONS {
+        write(&out, name, &edits.iter().fold(inbox.clone(), |text, edit| mutate(name, &text, *edit)));
+    }
+}
+
+fn inbox_module(name: &str) -> String {
+    let path = format!("../vmm/src/apic/{name}.rs");
+    println!("cargo:rerun-if-changed={path}");
+    let source = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+    format!("pub mod {name} {{\n{}\n}}\n", for_a_model(&source))
 }
 
 /// The algorithm without its tests, and without what an `include!` does not take. A model checker's atomics have no
@@ -122,7 +168,7 @@ fn for_a_model(source: &str) -> String {
 
 fn mutate(name: &str, text: &str, (from, to): Edit) -> String {
     let found = text.matches(from).count();
-    assert_eq!(found, 1, "mutation {name}: {SOURCE} has this {found} times instead of once: {from}");
+    assert_eq!(found, 1, "mutation {name}: the source has this {found} times instead of once: {from}");
     text.replace(from, to)
 }
 

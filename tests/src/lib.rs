@@ -3,7 +3,7 @@
 //! The tests themselves are in `tests/`, one file for each question. Those that need KVM skip where there is none, and
 //! say so; no test asserts how fast anything is, and time limits only end what hangs.
 
-use kipi::vm::{ApicIds, Hypervisor, VmConfig};
+use kipi::vm::{ApicIds, Hypervisor, Irqchip, VmConfig};
 use object::{Object, ObjectSegment};
 use serde_json::Value;
 use std::fmt::Write as _;
@@ -192,7 +192,15 @@ pub fn hypervisor() -> Option<Hypervisor> {
 /// The configuration of a machine of `vcpus` vCPUs on all CPUs, and kipi's own image.
 pub fn machine(vcpus: usize) -> VmConfig<'static> {
     let cpus = thread::available_parallelism().map_or(1, usize::from);
-    VmConfig { vcpus, ids: ApicIds::Consecutive, pin: &[], cpus, image: kipi::guest::EMBEDDED, halt_poll_ns: None }
+    VmConfig {
+        vcpus,
+        ids: ApicIds::Consecutive,
+        irqchip: Irqchip::Kernel,
+        pin: &[],
+        cpus,
+        image: kipi::guest::EMBEDDED,
+        halt_poll_ns: None,
+    }
 }
 
 /// The turn of one test among those of its file that keep the CPUs busy: guests that compete for them take much longer

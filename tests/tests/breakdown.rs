@@ -1,7 +1,8 @@
 //! When the guest breaks a rule or falls silent, the machine says who and where, and nothing is left behind.
 
-use guest_stub::abi::{Destination, Route, TargetState, Worker};
+use guest_stub::abi::{Destination, TargetState, Worker};
 use kipi::machine::{BlockSpec, Error, Limits, Machine};
+use kipi::route::Route;
 use kipi::vcpu::News;
 use kipi::vm::Hypervisor;
 use kipi_tests::{HANG, hypervisor, machine, turn, wait_until};

@@ -1,10 +1,11 @@
 //! Broadcast calls on real vCPUs: everybody takes part, once, in the right order, whatever the route.
 
-use guest_stub::abi::{Destination, RING_SAMPLES, Route, TargetState, Worker};
+use guest_stub::abi::{Destination, RING_SAMPLES, TargetState, Worker};
 use kipi::clock;
 use kipi::machine::{BlockSpec, Limits, Machine};
+use kipi::route::Route;
 use kipi::samples::{Block, ExitSource, Round};
-use kipi::vm::Hypervisor;
+use kipi::vm::{Hypervisor, VmConfig};
 use kipi_tests::{HANG, hypervisor, machine, turn};
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -25,11 +26,16 @@ const CALL: BlockSpec = BlockSpec {
 
 /// Boots on the CPUs that there are; the deadline only guards against a hang.
 fn boot(hypervisor: &Hypervisor, vcpus: usize) -> Machine<'static> {
+    boot_config(hypervisor, &machine(vcpus))
+}
+
+fn boot_config(hypervisor: &Hypervisor, config: &VmConfig<'static>) -> Machine<'static> {
+    let vcpus = config.vcpus;
     // One vCPU waits for nobody: what it waits for would never come.
     let deadline = if vcpus == 1 { HANG / 60 } else { HANG / 4 };
     // Long enough for a target to get from readiness into HLT.
     let limits = Limits { deadline, settle: Duration::from_micros(100) };
-    Machine::boot(hypervisor, &machine(vcpus), limits, &NEVER).unwrap_or_else(|error| panic!("{vcpus} vCPUs: {error}"))
+    Machine::boot(hypervisor, config, limits, &NEVER).unwrap_or_else(|error| panic!("{vcpus} vCPUs: {error}"))
 }
 
 /// A block in which at least one round counts. A host that is busy elsewhere may keep a target from its HLT, which makes
@@ -106,9 +112,9 @@ const MASKABLE: &[Route] = &[Route::XApic, Route::X2Apic, Route::Memory];
 
 fn can_be(route: Route, destination: Destination, state: TargetState) -> bool {
     match route {
-        Route::XApic | Route::X2Apic => state != TargetState::Masked,
         Route::Memory => destination != Destination::All && state == TargetState::Spin,
         Route::Nmi => destination != Destination::All,
+        _ => state != TargetState::Masked,
     }
 }
 
@@ -116,13 +122,13 @@ fn can_be(route: Route, destination: Destination, state: TargetState) -> bool {
 fn every_cell(vcpus: usize, routes: &[Route], expected: usize, without_x2apic: usize) {
     let _turn = turn();
     let Some(hypervisor) = hypervisor() else { return };
-    let mut machine = boot(&hypervisor, vcpus);
+    let mut machine = boot_config(&hypervisor, &VmConfig { irqchip: routes[0].irqchip(), ..machine(vcpus) });
     let offsets = &machine.vm().tsc().offsets;
     let offset_error = offsets.iter().map(|offset| offset.error).max().expect("there is a vCPU");
     let spread = offsets.iter().map(|offset| offset.cycles.abs_diff(offsets[0].cycles)).max().expect("there is a vCPU");
     let error = clock_error(&mut machine) + spread + offset_error;
     let mut cells = 0;
-    for &route in routes.iter().filter(|&&route| route != Route::X2Apic || hypervisor.offers_x2apic()) {
+    for &route in routes.iter().filter(|route| !route.is_x2apic() || hypervisor.offers_x2apic()) {
         for &destination in Destination::ALL {
             for &target_state in TargetState::ALL.iter().filter(|&&state| can_be(route, destination, state)) {
                 for observe in [false, true] {
@@ -152,6 +158,11 @@ fn nmis_reach_two_vcpus_in_every_state() {
 #[test]
 fn every_cell_of_three_vcpus() {
     every_cell(3, MASKABLE, 20, 11);
+}
+
+#[test]
+fn every_cell_with_local_apics_in_user_space() {
+    every_cell(3, &[Route::VmmXApic, Route::VmmX2Apic], 18, 9);
 }
 
 /// Starts `counts` of vCPUs by INIT and SIPI, and calls them all.

@@ -1,12 +1,13 @@
 //! The way from samples to the document, on machines that are made up: known stamps have known metrics.
 
-use guest_stub::abi::{Destination, Route, TargetState, Worker};
-use kipi::config::{self, CellSpec, Config, Observe};
+use guest_stub::abi::{Destination, TargetState, Worker};
+use kipi::config::{self, CellSpec, Config, MachineSpec, Observe};
 use kipi::experiment::{self, Observer, Source};
 use kipi::machine::{BlockSpec, Calibration, Error};
 use kipi::report::csv::CsvWriter;
 use kipi::report::document::{self, Measurement};
 use kipi::report::json;
+use kipi::route::Route;
 use kipi::samples::{Block, ExitCount, ExitSource, Integrity, Participant, Round};
 use std::cell::RefCell;
 use std::io::{self, Write};
@@ -98,7 +99,7 @@ fn run(config: &Config, behaviour: Behaviour<'_>) -> Outcome {
     let started = || Duration::from_millis(8);
     let mut observer = Observer { progress: &mut report, csv: Some(&mut csv), started: Some(&started) };
     let (cells, refused) = config::plan(config, true);
-    let boot = |vcpus| Ok(Invented { vcpus, khz: KHZ, blocks: 0, log: &log, behaviour });
+    let boot = |MachineSpec { vcpus, .. }| Ok(Invented { vcpus, khz: KHZ, blocks: 0, log: &log, behaviour });
     let (document, error) = experiment::run(config, &cells, &refused, boot, &mut observer);
     let csv = String::from_utf8(csv.finish().expect("a vector takes everything")).expect("text");
     Outcome { document, error, log: log.into_inner(), progress, csv }
@@ -180,7 +181,7 @@ fn known_stamps_have_known_metrics() {
 fn the_clocks_frequency_turns_cycles_into_time() {
     let (config, log) = (config(), Log::default());
     let (cells, refused) = config::plan(&config, true);
-    let boot = |vcpus| Ok(Invented { vcpus, khz: 4 * KHZ, blocks: 0, log: &log, behaviour: WELL });
+    let boot = |MachineSpec { vcpus, .. }| Ok(Invented { vcpus, khz: 4 * KHZ, blocks: 0, log: &log, behaviour: WELL });
     let mut observer = Observer::<Vec<u8>> { progress: &mut |_, _, _| {}, csv: None, started: None };
     let (document, _) = experiment::run(&config, &cells, &refused, boot, &mut observer);
     let cell = &document.cells[0];
@@ -375,7 +376,7 @@ fn samples_that_cannot_be_written_end_the_run_with_what_was_measured() {
     let log = Log::default();
     let mut csv = CsvWriter::new(Full(0)).expect("room for the header");
     let mut observer = Observer { progress: &mut |_, _, _| {}, csv: Some(&mut csv), started: None };
-    let boot = |vcpus| Ok(Invented { vcpus, khz: KHZ, blocks: 0, log: &log, behaviour: WELL });
+    let boot = |MachineSpec { vcpus, .. }| Ok(Invented { vcpus, khz: KHZ, blocks: 0, log: &log, behaviour: WELL });
     let (document, error) = experiment::run(&config, &cells, &refused, boot, &mut observer);
     let Some(experiment::Error::Csv(error)) = error else { panic!("{error:?}") };
     assert_eq!(error.kind(), io::ErrorKind::StorageFull);

@@ -1,8 +1,9 @@
 //! Calls that the guest's vCPUs make of their own, and what everybody counted meanwhile.
 
 use crate::clock::cycles;
+use crate::route::Route;
 use guest_stub::abi::{
-    Command, Destination, Fault, MASK_WORDS, MAX_VCPUS, Mask, Operation, Route, Set, Tally, TargetState, Worker,
+    Command, Destination, Fault, MASK_WORDS, MAX_VCPUS, Mask, Operation, Set, Tally, TargetState, Worker,
 };
 use guest_stub::mask;
 use std::time::Duration;
@@ -76,7 +77,7 @@ impl CallsSpec {
     pub(crate) fn command(&self, tsc_khz: u64) -> Command {
         Command {
             operation: Operation::Calls as u32,
-            route: self.route as u32,
+            route: self.route.in_guest() as u32,
             destination: self.destination as u32,
             target_state: self.target_state as u32,
             worker: self.worker as u32,

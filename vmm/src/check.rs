@@ -12,9 +12,10 @@ pub mod traps;
 
 use crate::calls::{Calls, CallsSpec};
 use crate::machine::{self, Limits, Machine};
+use crate::route::Route;
 use crate::stats::SplitMix64;
 use crate::vm::{ApicIds, Hypervisor, Vm, VmConfig};
-use guest_stub::abi::{Fault, Route};
+use guest_stub::abi::Fault;
 use outcome::{Finished, Outcome, Summary};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -185,7 +186,7 @@ impl<'a> Suite<'a> {
         if self.interrupted.load(Ordering::Relaxed) {
             return Err(Verdict::Interrupted);
         }
-        if test.route == Route::X2Apic && !self.hypervisor.offers_x2apic() {
+        if test.route.is_x2apic() && !self.hypervisor.offers_x2apic() {
             return Err(Verdict::Skipped("this KVM's CPUID offers guests no x2APIC mode".to_owned()));
         }
         match test.subject {
@@ -200,9 +201,16 @@ impl<'a> Suite<'a> {
     ///
     /// # Errors
     /// Whatever keeps it from that.
-    pub fn boot(&self, vcpus: usize, ids: ApicIds) -> Result<Machine<'a>, machine::Error> {
-        let config =
-            VmConfig { vcpus, ids, pin: self.pin, cpus: self.cpus.min(vcpus), image: self.image, halt_poll_ns: None };
+    pub fn boot(&self, route: Route, vcpus: usize, ids: ApicIds) -> Result<Machine<'a>, machine::Error> {
+        let config = VmConfig {
+            vcpus,
+            ids,
+            irqchip: route.irqchip(),
+            pin: self.pin,
+            cpus: self.cpus.min(vcpus),
+            image: self.image,
+            halt_poll_ns: None,
+        };
         let limits = Limits { deadline: DEADLINE, settle: Duration::ZERO };
         Machine::boot(self.hypervisor, &config, limits, self.interrupted)
     }
@@ -225,7 +233,7 @@ impl<'a> Suite<'a> {
         spec: &CallsSpec,
         disturb: &mut dyn FnMut(&Vm),
     ) -> Result<Calls, machine::Error> {
-        self.boot(vcpus, ApicIds::Consecutive)?.run_calls(spec, disturb)
+        self.boot(spec.route, vcpus, ApicIds::Consecutive)?.run_calls(spec, disturb)
     }
 
     /// A seed for the guest, another for each `purpose`.

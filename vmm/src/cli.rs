@@ -2,9 +2,10 @@
 
 use crate::config::{self, Config, Observe, Pin};
 use crate::host;
+use crate::route::Route;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
-use guest_stub::abi::{self, Destination, Fault, Route, TargetState, Worker};
+use guest_stub::abi::{self, Destination, Fault, TargetState, Worker};
 use std::path::PathBuf;
 use std::time::Duration;
 

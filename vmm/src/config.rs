@@ -1,7 +1,9 @@
 //! What a measurement is to be, checked once; nothing behind this knows about the command line.
 
 use crate::arch::XAPIC_VCPUS;
-use guest_stub::abi::{self, Destination, Route, TargetState, Worker};
+use crate::route::Route;
+use crate::vm::Irqchip;
+use guest_stub::abi::{self, Destination, TargetState, Worker};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -126,6 +128,15 @@ impl Config {
     }
 }
 
+/// What tells the machines of a measurement apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct MachineSpec {
+    /// How many vCPUs.
+    pub vcpus: usize,
+    /// Where their local APICs are.
+    pub irqchip: Irqchip,
+}
+
 /// One combination that can be measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CellSpec {
@@ -139,6 +150,13 @@ pub struct CellSpec {
     pub vcpus: usize,
     /// Where stamps are taken.
     pub observe: Observe,
+}
+
+impl CellSpec {
+    /// The machine that it is measured on.
+    pub const fn machine(&self) -> MachineSpec {
+        MachineSpec { vcpus: self.vcpus, irqchip: self.route.irqchip() }
+    }
 }
 
 /// Why a combination cannot be measured.
@@ -176,7 +194,7 @@ pub(crate) fn refuse(cell: &CellSpec, offers_x2apic: bool) -> Option<(&'static s
         (Route::Memory, _, TargetState::Halt) => Some(("a halted processor polls nothing", false)),
         (Route::Memory, _, TargetState::User) => Some(("the memory route's targets poll at CPL0", false)),
         (Route::Memory, _, TargetState::Masked) => Some(("the memory route interrupts nobody", false)),
-        (Route::XApic | Route::X2Apic, _, TargetState::Masked) => {
+        (route, _, TargetState::Masked) if route.is_maskable() => {
             Some(("an interrupt waits until the target sets IF: use nmi", false))
         }
         (Route::Nmi, Destination::All, _) => {
@@ -186,10 +204,12 @@ pub(crate) fn refuse(cell: &CellSpec, offers_x2apic: bool) -> Option<(&'static s
             Some(("more than 255 vCPUs need x2APIC mode, which this KVM's CPUID does not offer", true))
         }
         (Route::Memory, Destination::All, _) => Some(("a sender does not poll its own line", false)),
-        (Route::XApic, ..) if cell.vcpus > XAPIC_VCPUS => {
+        (route, ..) if route.is_xapic() && cell.vcpus > XAPIC_VCPUS => {
             Some(("xAPIC ids are eight bits wide and end at 254: use x2apic", false))
         }
-        (Route::X2Apic, ..) if !offers_x2apic => Some(("this KVM's CPUID offers guests no x2APIC mode", true)),
+        (route, ..) if route.is_x2apic() && !offers_x2apic => {
+            Some(("this KVM's CPUID offers guests no x2APIC mode", true))
+        }
         _ => None,
     }
 }
@@ -233,10 +253,12 @@ mod tests {
     #[test]
     fn every_combination_is_either_measured_or_refused() {
         let (cells, refused) = plan(&config(), true);
-        assert_eq!(cells.len() / 2 + refused.len(), 48, "each cell in two vantages");
+        assert_eq!(cells.len() / 2 + refused.len(), 72, "each cell in two vantages");
         let of = |route| refused.iter().filter(|refused| refused.cell.route == route).count();
         assert_eq!(of(Route::Memory), 10, "memory has spin with all-but-self and unicast");
-        assert_eq!((of(Route::XApic), of(Route::X2Apic)), (3, 3), "an interrupt does not reach a masked target");
+        for route in [Route::XApic, Route::X2Apic, Route::VmmXApic, Route::VmmX2Apic] {
+            assert_eq!(of(route), 3, "an interrupt does not reach a masked target");
+        }
         assert_eq!(of(Route::Nmi), 4, "the shorthand that includes the sender sends no NMI");
         assert!(refused.iter().all(|refused| !refused.host));
     }

@@ -7,7 +7,7 @@ mod routes;
 pub use kvm::{Capability, GuestCpuid, Offer};
 
 use crate::host::{Facts, Sources};
-use guest_stub::abi::Route;
+use crate::route::Route;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::path::Path;

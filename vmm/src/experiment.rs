@@ -1,6 +1,6 @@
 //! The straight line of a measurement: plan, machines, blocks in turn, statistics, document.
 
-use crate::config::{self, CellSpec, Config, Observe};
+use crate::config::{self, CellSpec, Config, MachineSpec, Observe};
 use crate::host;
 use crate::machine::{self, BlockSpec, Calibration};
 use crate::metrics;
@@ -77,7 +77,7 @@ pub fn run<W: Write, S: Source>(
     config: &Config,
     cells: &[CellSpec],
     refused: &[config::Refused],
-    mut boot: impl FnMut(usize) -> Result<S, machine::Error>,
+    mut boot: impl FnMut(MachineSpec) -> Result<S, machine::Error>,
     observer: &mut Observer<'_, W>,
 ) -> (Measurement, Option<Error>) {
     let mut collected: Vec<Collected> = cells.iter().map(|&spec| Collected { spec, blocks: Vec::new() }).collect();
@@ -101,20 +101,20 @@ pub fn run<W: Write, S: Source>(
     (measurement, error)
 }
 
-/// Boots a machine for each vCPU count, makes one call on it, and measures its instruments.
+/// Boots each machine that a cell needs, makes one call on it, and measures its instruments.
 fn start<W: Write, S: Source>(
     config: &Config,
     cells: &[CellSpec],
-    boot: &mut impl FnMut(usize) -> Result<S, machine::Error>,
-    sources: &mut BTreeMap<usize, S>,
-    instruments: &mut BTreeMap<usize, Instruments>,
+    boot: &mut impl FnMut(MachineSpec) -> Result<S, machine::Error>,
+    sources: &mut BTreeMap<MachineSpec, S>,
+    instruments: &mut BTreeMap<MachineSpec, Instruments>,
     observer: &Observer<'_, W>,
 ) -> Result<(), Error> {
     for cell in cells {
-        if sources.contains_key(&cell.vcpus) {
+        if sources.contains_key(&cell.machine()) {
             continue;
         }
-        let mut source = boot(cell.vcpus)?;
+        let mut source = boot(cell.machine())?;
         let start = std::time::Instant::now();
         source.run_block(&block(config, cell, 0, 1))?;
         let boot_ns = (source.boot_time() + start.elapsed()).as_nanos() as f64;
@@ -124,9 +124,10 @@ fn start<W: Write, S: Source>(
         let khz = frequency(source.tsc_khz());
         let clock = Clock { tsc_khz: khz.get(), error_ns: metrics::nanoseconds(error as f64, khz), method };
         instruments.insert(
-            cell.vcpus,
+            cell.machine(),
             Instruments {
                 vcpus: cell.vcpus,
+                local_apic: cell.machine().irqchip.name().to_owned(),
                 stamp_ns: spread(&calibration.stamp, khz),
                 exit_leg_ns: spread(&calibration.exit_leg, khz),
                 exit_round_trip_ns: spread(&calibration.exit_round_trip, khz),
@@ -135,7 +136,7 @@ fn start<W: Write, S: Source>(
                 clock,
             },
         );
-        sources.insert(cell.vcpus, source);
+        sources.insert(cell.machine(), source);
     }
     Ok(())
 }
@@ -154,7 +155,7 @@ fn spread(cycles: &[i64], khz: NonZeroU64) -> Spread {
 fn measure<W: Write, S: Source>(
     config: &Config,
     collected: &mut [Collected],
-    sources: &mut BTreeMap<usize, S>,
+    sources: &mut BTreeMap<MachineSpec, S>,
     observer: &mut Observer<'_, W>,
 ) -> Result<(), Error> {
     let sizes = config::blocks(config.rounds, config.warmup);
@@ -163,7 +164,7 @@ fn measure<W: Write, S: Source>(
     for (number, &rounds) in sizes.iter().enumerate() {
         for cell in &mut *collected {
             (observer.progress)(done, total, &cell.spec);
-            let Some(source) = sources.get_mut(&cell.spec.vcpus) else { continue };
+            let Some(source) = sources.get_mut(&cell.spec.machine()) else { continue };
             let block = source.run_block(&block(config, &cell.spec, config.warmup, rounds))?;
             if let Some(csv) = &mut observer.csv {
                 csv.block(&key(&cell.spec), number, &block.rounds, source.tsc_khz())?;
@@ -199,8 +200,8 @@ fn key(cell: &CellSpec) -> CellKey<'static> {
 }
 
 /// A cell's results; `None` if none of its blocks was run.
-fn assess(config: &Config, cell: &Collected, instruments: &BTreeMap<usize, Instruments>) -> Option<Cell> {
-    let clock = &instruments.get(&cell.spec.vcpus)?.clock;
+fn assess(config: &Config, cell: &Collected, instruments: &BTreeMap<MachineSpec, Instruments>) -> Option<Cell> {
+    let clock = &instruments.get(&cell.spec.machine())?.clock;
     if cell.blocks.is_empty() {
         return None;
     }
@@ -283,13 +284,13 @@ fn describe(config: &Config) -> crate::report::document::Config {
 /// What a reader must know before trusting the numbers.
 fn warnings<S: Source>(
     config: &Config,
-    sources: &BTreeMap<usize, S>,
-    instruments: &BTreeMap<usize, Instruments>,
+    sources: &BTreeMap<MachineSpec, S>,
+    instruments: &BTreeMap<MachineSpec, Instruments>,
     collected: &[Collected],
 ) -> Vec<String> {
     let mut warnings: Vec<String> = Vec::new();
     let cpus = if config.pin.is_empty() { config.cpus.len() } else { distinct(&config.pin) };
-    if let Some(most) = instruments.keys().max().filter(|&&vcpus| vcpus > cpus) {
+    if let Some(most) = instruments.keys().map(|machine| machine.vcpus).max().filter(|&vcpus| vcpus > cpus) {
         warnings.push(format!(
             "{most} vCPUs share {cpus} CPUs: a call waits for the host's scheduler, and the numbers tell about that"
         ));

@@ -20,6 +20,7 @@ pub mod machine;
 pub mod metrics;
 pub mod report;
 mod rounds;
+pub mod route;
 pub mod samples;
 pub mod source;
 pub mod stats;

@@ -4,6 +4,7 @@ use crate::calls::{Calls, CallsSpec};
 use crate::clock::{Exchange, cycles};
 use crate::diagnosis::{BugReport, Diagnosis};
 use crate::rounds::{RawRound, assess, check};
+use crate::route::Route;
 use crate::samples::{Block, ExitCount, ExitSource, Exits};
 use crate::trace::ring::Event;
 use crate::vcpu::exit::Exit;
@@ -12,8 +13,8 @@ use crate::vm::msi::Injection;
 use crate::vm::{self, Hypervisor, Vm, VmConfig};
 use crate::wire::Wire;
 use guest_stub::abi::{
-    self, BugCheck, Command, CommandPage, Destination, Mask, Operation, Report, Route, Rule, Sample, Set, Status,
-    Tally, TargetState, Worker, area,
+    self, BugCheck, Command, CommandPage, Destination, Mask, Operation, Report, Rule, Sample, Set, Status, Tally,
+    TargetState, Worker, area,
 };
 use guest_stub::mask;
 use std::collections::BTreeMap;
@@ -180,7 +181,7 @@ impl<'a> Machine<'a> {
         let before = self.counters();
         self.command(&Command {
             operation: Operation::Block as u32,
-            route: spec.route as u32,
+            route: spec.route.in_guest() as u32,
             destination: spec.destination as u32,
             target_state: spec.target_state as u32,
             worker: spec.worker as u32,

@@ -5,7 +5,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use kipi::check::outcome::Head;
 use kipi::check::{self, Suite};
 use kipi::cli::{self, Cli, Command, Format};
-use kipi::config::{self, CellSpec, Config};
+use kipi::config::{self, CellSpec, Config, MachineSpec};
 use kipi::experiment::{self, Observer};
 use kipi::machine::{self, Limits, Machine};
 use kipi::report::check::Sink;
@@ -119,8 +119,13 @@ fn measure(options: &cli::Measure, start: Instant, before: Duration) -> Result<u
     };
     let started = || before + start.elapsed();
     let mut observer = Observer { progress: &mut progress, csv: csv.as_mut(), started: Some(&started) };
-    let (measurement, error) =
-        experiment::run(&config, &cells, &refused, |vcpus| boot(&hypervisor, &config, &image, vcpus), &mut observer);
+    let (measurement, error) = experiment::run(
+        &config,
+        &cells,
+        &refused,
+        |machine| boot(&hypervisor, &config, &image, machine),
+        &mut observer,
+    );
     bar.finish_and_clear();
     let code = status_of(&measurement, error.as_ref());
     let began = code != status::BAD_INPUT && code != status::HOST_CANNOT;
@@ -160,11 +165,12 @@ fn boot<'a>(
     hypervisor: &Hypervisor,
     config: &'a Config,
     image: &'a [u8],
-    vcpus: usize,
+    MachineSpec { vcpus, irqchip }: MachineSpec,
 ) -> Result<MachineSource<'a>, machine::Error> {
     let vm = VmConfig {
         vcpus,
         ids: ApicIds::Consecutive,
+        irqchip,
         pin: &config.pin,
         cpus: config.shared_cpus(),
         image,

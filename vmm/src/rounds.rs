@@ -1,8 +1,9 @@
 //! From what the rings hold to a block of rounds: what belongs together, what is believed, and what counts.
 
 use crate::machine::{BlockSpec, Error};
+use crate::route::Route;
 use crate::samples::{Block, ExitSource, Exits, Integrity, Participant, Round};
-use guest_stub::abi::{Destination, Report, Route, Sample, TargetState, sample_flags};
+use guest_stub::abi::{Destination, Report, Sample, TargetState, sample_flags};
 
 /// A round as the rings hold it: samples and VMM stamps, vCPU by vCPU.
 pub(crate) struct RawRound {

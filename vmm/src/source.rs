@@ -4,9 +4,10 @@ use crate::clock;
 use crate::experiment::Source;
 use crate::guest;
 use crate::machine::{self, BlockSpec, Calibration, Machine};
+use crate::route::Route;
 use crate::samples::Block;
 use crate::vm::{ApicIds, Hypervisor, VmConfig};
-use guest_stub::abi::{Destination, Route, TargetState, Worker};
+use guest_stub::abi::{Destination, TargetState, Worker};
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
@@ -113,8 +114,15 @@ impl Source for MachineSource<'_> {
 /// # Errors
 /// Whatever goes wrong.
 pub fn probe(hypervisor: &Hypervisor, route: Route, interrupted: &AtomicBool) -> Result<(), machine::Error> {
-    let config =
-        VmConfig { vcpus: 2, ids: ApicIds::Consecutive, pin: &[], cpus: 1, image: guest::EMBEDDED, halt_poll_ns: None };
+    let config = VmConfig {
+        vcpus: 2,
+        ids: ApicIds::Consecutive,
+        irqchip: route.irqchip(),
+        pin: &[],
+        cpus: 1,
+        image: guest::EMBEDDED,
+        halt_poll_ns: None,
+    };
     let limits = machine::Limits { deadline: Duration::from_secs(4), settle: Duration::ZERO };
     let mut machine = Machine::boot(hypervisor, &config, limits, interrupted)?;
     let state = if route == Route::Memory { TargetState::Spin } else { TargetState::Halt };

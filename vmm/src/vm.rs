@@ -3,6 +3,7 @@
 mod create;
 pub mod msi;
 
+use crate::apic::service::Fetch;
 use crate::arch::{cpuid, paging};
 use crate::clock;
 use crate::guest;
@@ -10,6 +11,7 @@ use crate::trace::ring::Ring;
 use crate::trace::stats_fd::StatsFile;
 use crate::vcpu::hooks::Hooks;
 use crate::vcpu::kick::{self, Kick, Request};
+use crate::vcpu::user_apic::{Board, UserApic};
 use crate::vcpu::{News, Resume, Runner};
 use crate::wire::Wire;
 use guest_stub::abi::{self, Boot};
@@ -54,7 +56,7 @@ pub enum Error {
     },
     /// The local APIC would have to be emulated by us.
     #[error(
-        "this KVM has no in-kernel irqchip (KVM_CAP_IRQCHIP is 0), which every route of kipi needs (use another host)"
+        "this KVM has no in-kernel irqchip (KVM_CAP_IRQCHIP is 0), which this route needs (use --route vmm, or another host)"
     )]
     NoIrqchip,
     /// More vCPUs than this KVM allows.
@@ -125,7 +127,7 @@ impl Hypervisor {
     /// Opens the KVM device at `path`.
     ///
     /// # Errors
-    /// [`Error::NoDevice`], [`Error::NoPermission`], [`Error::Open`], [`Error::NotKvm`], [`Error::NoIrqchip`].
+    /// [`Error::NoDevice`], [`Error::NoPermission`], [`Error::Open`], [`Error::NotKvm`].
     pub fn open(path: &Path) -> Result<Self, Error> {
         let name = CString::new(path.as_os_str().as_encoded_bytes())
             .map_err(|error| Error::Open { path: path.to_owned(), source: error.into() })?;
@@ -138,7 +140,6 @@ impl Hypervisor {
         if version != API_VERSION {
             return Err(Error::NotKvm { path: path.to_owned(), version });
         }
-        require_irqchip(kvm.check_extension(Cap::Irqchip))?;
         let cpuid = kvm.get_supported_cpuid(KVM_MAX_CPUID_ENTRIES).map_err(kvm_error("KVM_GET_SUPPORTED_CPUID"))?;
         Ok(Self { kvm, cpuid: cpuid.as_slice().to_vec() })
     }
@@ -184,6 +185,26 @@ impl ApicIds {
     }
 }
 
+/// Where the local APICs are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum Irqchip {
+    /// In KVM.
+    #[default]
+    Kernel,
+    /// In this VMM ([`crate::apic`]).
+    User,
+}
+
+impl Irqchip {
+    /// The name in output.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Kernel => "kernel",
+            Self::User => "user",
+        }
+    }
+}
+
 /// What a virtual machine is to be.
 #[derive(Debug, Clone)]
 pub struct VmConfig<'a> {
@@ -191,6 +212,8 @@ pub struct VmConfig<'a> {
     pub vcpus: usize,
     /// Which APIC ids they have.
     pub ids: ApicIds,
+    /// Where their local APICs are.
+    pub irqchip: Irqchip,
     /// CPUs to pin their threads to, in turn; empty: none.
     pub pin: &'a [usize],
     /// How many CPUs the vCPUs share: where there are more vCPUs, one that waits for long gives its CPU away.
@@ -220,6 +243,7 @@ pub struct Vm {
     tsc: TscFacts,
     fd: Arc<VmFd>,
     ids: ApicIds,
+    board: Option<Arc<Board>>,
     hooks: Arc<Hooks>,
     memory: GuestMemoryMmap,
     stats_error: Option<String>,
@@ -249,6 +273,9 @@ impl Vm {
         if config.vcpus > allowed {
             return Err(Error::TooManyVcpus { asked: config.vcpus, allowed });
         }
+        if config.irqchip == Irqchip::Kernel {
+            require_irqchip(hypervisor.kvm.check_extension(Cap::Irqchip))?;
+        }
         kick::install_handler()
             .map_err(|source| Error::System { operation: "installing the kick's handler", source })?;
         let fd = hypervisor.kvm.create_vm().map_err(kvm_error("KVM_CREATE_VM"))?;
@@ -257,7 +284,7 @@ impl Vm {
         create::set_halt_poll(&fd, config.halt_poll_ns)?;
         let memory = create::create_memory(&fd, config.vcpus)?;
         let loaded = create::load_guest(&memory, config)?;
-        let vcpus = create::create_vcpus(&fd, hypervisor, config, loaded.entry)?;
+        let vcpus = create::create_vcpus(&fd, hypervisor, config)?;
         let tsc = create::read_tsc(&vcpus)?;
         let boot = Boot {
             vcpus: create::vcpu_count(config.vcpus),
@@ -271,9 +298,15 @@ impl Vm {
         memory.write_obj(Wire(boot), address).map_err(create::memory_error(config.vcpus))?;
         let (sender, news) = channel();
         let hooks = Arc::new(Hooks::for_vcpus(config.vcpus));
-        let mut vm = Self { handles: Vec::new(), news, tsc, fd, ids: config.ids, hooks, memory, stats_error: None };
-        for (index, vcpu) in vcpus.into_iter().enumerate() {
-            vm.start_thread(index, vcpu, config, sender.clone())?;
+        let kicks = vcpus.iter().map(|vcpu| Kick::new(vcpu.as_raw_fd()).map(Arc::new)).collect::<Result<Vec<_>, _>>();
+        let kicks = kicks.map_err(|source| Error::System { operation: "mapping a vCPU's run page", source })?;
+        let (board, apics) = create::user_apics(config, &vcpus, &kicks, &tsc)?.unzip();
+        create::start_first(&vcpus[0], loaded.entry)?;
+        let mut vm =
+            Self { handles: Vec::new(), news, tsc, fd, ids: config.ids, board, hooks, memory, stats_error: None };
+        let mut apics = apics.into_iter().flatten();
+        for (index, (vcpu, kick)) in vcpus.into_iter().zip(kicks).enumerate() {
+            vm.start_thread(index, vcpu, kick, apics.next(), config, sender.clone())?;
         }
         Ok(vm)
     }
@@ -282,12 +315,11 @@ impl Vm {
         &mut self,
         index: usize,
         vcpu: VcpuFd,
+        kick: Arc<Kick>,
+        apic: Option<UserApic>,
         config: &VmConfig<'_>,
         news: Sender<(usize, News)>,
     ) -> Result<(), Error> {
-        let kick = Kick::new(vcpu.as_raw_fd())
-            .map_err(|source| Error::System { operation: "mapping a vCPU's run page", source })?;
-        let kick = Arc::new(kick);
         let ring = Arc::new(Ring::new(RING_EVENTS));
         let stats = match StatsFile::open(&vcpu) {
             Ok(stats) => Some(stats),
@@ -303,6 +335,7 @@ impl Vm {
             index,
             apic_id: self.ids.of(create::vcpu_count(index), create::vcpu_count(config.vcpus)),
             vm: self.fd.clone(),
+            apic: apic.map(Box::new),
             hooks: self.hooks.clone(),
             cpu,
             kick: kick.clone(),
@@ -366,6 +399,10 @@ impl Vm {
     /// [`Error::Kvm`] if KVM does not take the message.
     pub fn inject(&self, vcpu: usize, injection: msi::Injection) -> Result<(), Error> {
         let id = self.ids.of(create::vcpu_count(vcpu), create::vcpu_count(self.vcpus()));
+        if let Some(board) = &self.board {
+            board.service.send(None, injection.message(id));
+            return Ok(());
+        }
         msi::signal(&self.fd, id, injection).map_err(kvm_error("KVM_SIGNAL_MSI"))
     }
 
@@ -395,6 +432,9 @@ impl Vm {
         if let Some(thread) = &handle.thread {
             // Fails if the thread has ended: then there is nobody to kick.
             let _ = thread.kill(kick::signal());
+        }
+        if let Some(board) = &self.board {
+            board.service.fetch(vcpu).wake();
         }
     }
 }

@@ -1,6 +1,6 @@
 //! A set of interrupt vectors that any thread may add to: the IRR (SDM Vol. 3A 12.8.4).
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use super::atomics::{AtomicU32, Ordering};
 
 /// As many as the local APIC has registers for a set.
 const WORDS: usize = 8;
@@ -11,8 +11,8 @@ pub struct Vectors([AtomicU32; WORDS]);
 
 impl Vectors {
     /// No vectors.
-    pub const fn new() -> Self {
-        Self([const { AtomicU32::new(0) }; WORDS])
+    pub fn new() -> Self {
+        Self::default()
     }
 
     const fn place(vector: u8) -> (usize, u32) {
@@ -23,9 +23,9 @@ impl Vectors {
     #[inline]
     pub fn set(&self, vector: u8) -> bool {
         let (word, bit) = Self::place(vector);
-        // Release pairs with `take`: what the sender wrote before, the receiver sees. What orders this with the look at
-        // whether the receiver has to be kicked is the kick's business.
-        self.0[word].fetch_or(bit, Ordering::Release) & bit == 0
+        // SeqCst: the sender looks next where the receiver is (`presence`). Pairs with `take`, too: what the sender wrote
+        // before, the receiver sees.
+        self.0[word].fetch_or(bit, Ordering::SeqCst) & bit == 0
     }
 
     /// Takes `vector` out. `false`: it was not in.
@@ -44,8 +44,8 @@ impl Vectors {
     /// The highest vector, if there is one.
     pub fn highest(&self) -> Option<u8> {
         (0..8_u8).zip(&self.0).rev().find_map(|(word, bits)| {
-            // Relaxed: `take` comes before anything is done about it.
-            let [highest, ..] = bits.load(Ordering::Relaxed).checked_ilog2()?.to_le_bytes();
+            // SeqCst: the look that follows what the receiver says of itself (`presence`).
+            let [highest, ..] = bits.load(Ordering::SeqCst).checked_ilog2()?.to_le_bytes();
             Some(word * 32 + highest)
         })
     }

@@ -3,7 +3,8 @@
 use super::{CellResults, Detail, Suite, Verdict};
 use crate::calls::{Calls, CallsSpec};
 use crate::config::{self, CellSpec, Observe};
-use guest_stub::abi::{Destination, Fault, Route, TargetState};
+use crate::route::Route;
+use guest_stub::abi::{Destination, Fault, TargetState};
 use std::collections::btree_map::Entry;
 use std::time::Duration;
 
@@ -159,7 +160,7 @@ fn wanted(suite: &Suite<'_>) -> u32 {
 }
 
 fn make(suite: &Suite<'_>, route: Route) -> Result<Vec<(String, Calls)>, Verdict> {
-    let mut machine = suite.boot(VCPUS, crate::vm::ApicIds::Consecutive)?;
+    let mut machine = suite.boot(route, VCPUS, crate::vm::ApicIds::Consecutive)?;
     let mut made = Vec::new();
     for &destination in Destination::ALL {
         for &target_state in TargetState::ALL {

@@ -3,7 +3,8 @@
 use super::{Detail, Suite, Verdict};
 use crate::calls::CallsSpec;
 use crate::machine::Error;
-use guest_stub::abi::{Route, Rule, Worker};
+use crate::route::Route;
+use guest_stub::abi::{Rule, Worker};
 use std::time::Duration;
 
 /// A rule that is broken, and by whom.

@@ -5,13 +5,12 @@ use super::{DEADLINE, Detail, Suite, Verdict};
 use crate::arch::XAPIC_VCPUS;
 use crate::calls::{Calls, CallsSpec};
 use crate::machine::Error;
+use crate::route::Route;
 use crate::stats::SplitMix64;
 use crate::vcpu::hooks::Done;
 use crate::vm::msi::Injection;
 use crate::vm::{ApicIds, Vm};
-use guest_stub::abi::{
-    CallStep, Destination, Fault, Route, Set, TargetState, VECTOR_DEVICE, VECTOR_IPI, VECTOR_SENDER,
-};
+use guest_stub::abi::{CallStep, Destination, Fault, Set, TargetState, VECTOR_DEVICE, VECTOR_IPI, VECTOR_SENDER};
 use std::time::{Duration, Instant};
 
 /// A situation.
@@ -51,8 +50,8 @@ pub enum Trap {
     Size(u16),
 }
 
-const INTERRUPTS: &[Route] = &[Route::XApic, Route::X2Apic, Route::Nmi];
-const APIC: &[Route] = &[Route::XApic, Route::X2Apic];
+const INTERRUPTS: &[Route] = &[Route::XApic, Route::X2Apic, Route::Nmi, Route::VmmXApic, Route::VmmX2Apic];
+const APIC: &[Route] = &[Route::XApic, Route::X2Apic, Route::VmmXApic, Route::VmmX2Apic];
 
 impl Trap {
     /// Every situation.
@@ -112,7 +111,7 @@ impl Trap {
         match self {
             // An NMI is not held back, and knows no vector.
             Self::SilentTarget | Self::Latecomer | Self::StoppedVcpu | Self::SpuriousIpis => APIC,
-            Self::SendInHandler => &[Route::XApic],
+            Self::SendInHandler => &[Route::XApic, Route::VmmXApic],
             _ => INTERRUPTS,
         }
     }
@@ -219,7 +218,7 @@ fn spurious_ipis(suite: &Suite<'_>, spec: &CallsSpec) -> Result<Detail, Verdict>
 }
 
 fn device_in_worker(suite: &Suite<'_>, spec: &CallsSpec) -> Result<Detail, Verdict> {
-    let mut machine = suite.boot(VCPUS, ApicIds::Consecutive)?;
+    let mut machine = suite.boot(spec.route, VCPUS, ApicIds::Consecutive)?;
     machine.vm().hooks().interrupt_at_observed_exits(VECTOR_DEVICE);
     let spec = CallsSpec { observe: true, work: Duration::from_micros(50), ..spec.clone() };
     let calls = machine.run_calls(&spec, &mut |_| ())?;
@@ -269,7 +268,7 @@ fn send_in_handler(suite: &Suite<'_>, spec: &CallsSpec) -> Result<Detail, Verdic
 fn stopped_vcpu(suite: &Suite<'_>, spec: &CallsSpec) -> Result<Detail, Verdict> {
     const STOP: Duration = Duration::from_millis(50);
     let spec = CallsSpec { calls: 2, stepped: true, set: Set::Everybody, ..spec.clone() };
-    let mut machine = suite.boot(VCPUS, ApicIds::Consecutive)?;
+    let mut machine = suite.boot(spec.route, VCPUS, ApicIds::Consecutive)?;
     let mut stopped = 0;
     for &step in CallStep::ALL {
         let of_initiator = matches!(step, CallStep::Sending | CallStep::Sent | CallStep::Working | CallStep::Finished);
@@ -324,7 +323,7 @@ fn latecomer(suite: &Suite<'_>, spec: &CallsSpec) -> Result<Detail, Verdict> {
     const HELD: Duration = Duration::from_millis(400);
     let deadline = Duration::from_millis(100);
     let spec = CallsSpec { calls: 1, stepped: true, deadline, ..spec.clone() };
-    let mut machine = suite.boot(VCPUS, ApicIds::Consecutive)?;
+    let mut machine = suite.boot(spec.route, VCPUS, ApicIds::Consecutive)?;
     machine.vm().hooks().stop_at(2, CallStep::Claimed as u32, HELD);
     let calls = machine.run_calls(&spec, &mut |_| ())?;
     machine.vm().hooks().clear();
@@ -360,7 +359,7 @@ fn mask_boundaries(suite: &Suite<'_>, spec: &CallsSpec) -> Result<Detail, Verdic
 }
 
 fn sparse_ids(suite: &Suite<'_>, spec: &CallsSpec) -> Result<Detail, Verdict> {
-    let mut machine = suite.boot(5, ApicIds::Sparse)?;
+    let mut machine = suite.boot(spec.route, 5, ApicIds::Sparse)?;
     let mut counts = Vec::new();
     for (destination, set) in [(Destination::Unicast, Set::Everybody), (Destination::AllButSelf, Set::Random)] {
         let spec = CallsSpec { destination, set, calls: 8, ..spec.clone() };
@@ -380,7 +379,7 @@ fn several_initiators(suite: &Suite<'_>, count: u32, set: Set, spec: &CallsSpec)
 }
 
 fn size(suite: &Suite<'_>, vcpus: usize, spec: &CallsSpec) -> Result<Detail, Verdict> {
-    if spec.route == Route::XApic && vcpus > XAPIC_VCPUS {
+    if spec.route.is_xapic() && vcpus > XAPIC_VCPUS {
         return Err(Verdict::Skipped(format!("xAPIC ids end at 254: {XAPIC_VCPUS} vCPUs at most")));
     }
     let most = suite.hypervisor.max_vcpus();
@@ -435,7 +434,8 @@ pub(super) fn soak(suite: &Suite<'_>, minute: u32) -> Result<Detail, Verdict> {
 }
 
 fn random_spec(suite: &Suite<'_>, random: &mut SplitMix64, vcpus: usize) -> CallsSpec {
-    let routes: &[Route] = if suite.hypervisor.offers_x2apic() { INTERRUPTS } else { &[Route::XApic, Route::Nmi] };
+    let offers_x2apic = suite.hypervisor.offers_x2apic();
+    let routes: Vec<Route> = INTERRUPTS.iter().copied().filter(|route| offers_x2apic || !route.is_x2apic()).collect();
     let sets = [Set::Everybody, Set::Random, Set::Disjoint, Set::Overlapping];
     let states = [TargetState::Spin, TargetState::User, TargetState::Halt];
     let initiators = 1 + random.below(vcpus.min(4));

@@ -3,7 +3,7 @@
 use super::kvm::{Capability, Error, Offer};
 use super::{RouteVerdict, Verdict};
 use crate::arch::XAPIC_VCPUS;
-use guest_stub::abi::Route;
+use crate::route::Route;
 
 /// KVM_CAP_X2APIC_API's flags: APIC ids of 32 bits, and 255 as an id like any other.
 const X2APIC_API_WHOLE: i32 = 0b11;
@@ -43,8 +43,10 @@ fn obstacle(route: Route, offer: &Offer) -> Option<&'static str> {
         Route::XApic | Route::X2Apic | Route::Nmi if !offer.has(Capability::IRQCHIP) => {
             Some("it needs an in-kernel irqchip, and KVM_CAP_IRQCHIP is 0")
         }
-        Route::X2Apic if offer.cpuid.is_some_and(|cpuid| !cpuid.x2apic) => Some("KVM's CPUID does not offer x2APIC"),
-        Route::XApic | Route::X2Apic | Route::Memory | Route::Nmi => None,
+        Route::X2Apic | Route::VmmX2Apic if offer.cpuid.is_some_and(|cpuid| !cpuid.x2apic) => {
+            Some("KVM's CPUID does not offer x2APIC")
+        }
+        _ => None,
     }
 }
 
@@ -55,7 +57,7 @@ fn shortfall(route: Route, offer: &Offer, vcpus: usize) -> Option<String> {
         return Some(format!("{vcpus} vCPUs are more than the {most} that can be had here"));
     }
     match route {
-        Route::XApic if vcpus > XAPIC_VCPUS => {
+        Route::XApic | Route::VmmXApic if vcpus > XAPIC_VCPUS => {
             Some(format!("xAPIC ids end at 254: {XAPIC_VCPUS} vCPUs at most, not {vcpus}"))
         }
         Route::X2Apic | Route::Nmi
@@ -63,6 +65,6 @@ fn shortfall(route: Route, offer: &Offer, vcpus: usize) -> Option<String> {
         {
             Some(format!("APIC ids above 254 need KVM_CAP_X2APIC_API: {XAPIC_VCPUS} vCPUs at most, not {vcpus}"))
         }
-        Route::XApic | Route::X2Apic | Route::Memory | Route::Nmi => None,
+        _ => None,
     }
 }

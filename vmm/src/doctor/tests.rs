@@ -70,7 +70,10 @@ fn a_good_host_is_ready_throughout() {
     let doctor = sample();
     let doubtful: Vec<&Check> = doctor.checks.iter().filter(|check| check.verdict != Verdict::Ready).collect();
     assert!(doubtful.is_empty(), "{doubtful:#?}");
-    assert_eq!(verdicts(&doctor), ["xapic", "x2apic", "memory", "nmi"].map(|route| (route, Verdict::Ready)));
+    assert_eq!(
+        verdicts(&doctor),
+        ["xapic", "x2apic", "memory", "nmi", "vmm-xapic", "vmm"].map(|route| (route, Verdict::Ready))
+    );
     assert_eq!((doctor.exit_status, doctor.device.status), (0, DeviceStatus::Usable));
     assert_eq!(check(&doctor, "cpus").detail, "4 for 4 vCPUs: 0 left for everything else");
     assert_eq!(check(&doctor, "X2APIC_API").detail, "3: flags; 1 and 2 together give APIC ids above 254");
@@ -91,7 +94,9 @@ fn a_route_is_ready_only_if_its_probe_succeeded() {
             ("xapic", Verdict::Ready),
             ("x2apic", Verdict::Missing),
             ("memory", Verdict::Missing),
-            ("nmi", Verdict::Missing)
+            ("nmi", Verdict::Missing),
+            ("vmm-xapic", Verdict::Missing),
+            ("vmm", Verdict::Missing)
         ]
     );
     assert_eq!(doctor.routes[1].reason, "a broadcast call over it failed: vCPU 1 never arrived");
@@ -104,7 +109,7 @@ fn memory_alone_is_not_enough() {
     let asked = RefCell::new(Vec::new());
     let probe = |route| {
         asked.borrow_mut().push(route);
-        Ok(())
+        if route == Route::Memory { Ok(()) } else { Err("no MSRs in user space".to_owned()) }
     };
     let offer = offer_of(&[(Capability::IRQCHIP, 0)]);
     let doctor = diagnose(Path::new("/dev/kvm"), 2, host(), Ok(offer), probe);
@@ -114,11 +119,14 @@ fn memory_alone_is_not_enough() {
             ("xapic", Verdict::Missing),
             ("x2apic", Verdict::Missing),
             ("memory", Verdict::Ready),
-            ("nmi", Verdict::Missing)
+            ("nmi", Verdict::Missing),
+            ("vmm-xapic", Verdict::Missing),
+            ("vmm", Verdict::Missing)
         ]
     );
     assert_eq!(doctor.exit_status, 4);
-    assert_eq!(*asked.borrow(), [Route::Memory], "what cannot work is not tried");
+    let tried = [Route::Memory, Route::VmmXApic, Route::VmmX2Apic];
+    assert_eq!(*asked.borrow(), tried, "what cannot work is not tried");
     assert_eq!(check(&doctor, "IRQCHIP").verdict, Verdict::Missing);
 }
 
@@ -145,10 +153,11 @@ fn apic_ids_bound_the_routes() {
         (doctor.routes.iter().map(|route| route.verdict).collect::<Vec<_>>(), doctor.exit_status)
     };
     let (ready, limited) = (Verdict::Ready, Verdict::Limited);
-    assert_eq!(at(255, 0), (vec![ready, ready, ready, ready], 0));
-    assert_eq!(at(256, 3), (vec![limited, ready, ready, ready], 0));
-    assert_eq!(at(256, 1), (vec![limited, limited, ready, limited], 4), "255 would still be the broadcast address");
-    assert_eq!(at(1025, 3), (vec![limited; 4], 4));
+    assert_eq!(at(255, 0), (vec![ready; 6], 0));
+    assert_eq!(at(256, 3), (vec![limited, ready, ready, ready, limited, ready], 0));
+    let without = (vec![limited, limited, ready, limited, limited, ready], 0);
+    assert_eq!(at(256, 1), without, "255 would still be KVM's broadcast address");
+    assert_eq!(at(1025, 3), (vec![limited; 6], 4));
 }
 
 #[test]

@@ -216,11 +216,14 @@ mod tests {
     #[test]
     fn summary_says_what_can_be_measured() {
         let mut doctor = sample();
-        assert_eq!(summary(&doctor), "kipi can measure 4 vCPUs on this host, over xapic, x2apic, memory, nmi.");
+        assert_eq!(
+            summary(&doctor),
+            "kipi can measure 4 vCPUs on this host, over xapic, x2apic, memory, nmi, vmm-xapic, vmm."
+        );
         doctor.exit_status = 4;
         doctor.routes[0].verdict = Verdict::Missing;
         doctor.routes[1].verdict = Verdict::Limited;
-        doctor.routes[3].verdict = Verdict::Missing;
+        doctor.routes[3..].iter_mut().for_each(|route| route.verdict = Verdict::Missing);
         assert_eq!(summary(&doctor), "kipi cannot measure interrupts of 4 vCPUs on this host: only memory is ready.");
         doctor.routes[2].verdict = Verdict::Missing;
         assert_eq!(summary(&doctor), "kipi cannot measure 4 vCPUs on this host: no route is ready.");

@@ -84,8 +84,10 @@ pub struct Config {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Instruments {
-    /// The vCPU count that identifies the virtual machine.
+    /// The virtual machine's vCPU count.
     pub vcpus: usize,
+    /// Where its local APICs are: `kernel` or `user`. With the vCPU count, this identifies the machine.
+    pub local_apic: String,
     /// One time-stamp read in the guest, ns: the difference of two in a row.
     pub stamp_ns: Spread,
     /// From the guest's stamp to the VMM's, for one observed exit on an otherwise idle vCPU, ns.

@@ -44,7 +44,7 @@ pub fn schema() -> Value {
 }
 
 fn check_instruments(instruments: &Instruments) -> Result<(), JsonError> {
-    let place = || format!("instruments of {} vCPUs", instruments.vcpus);
+    let place = || format!("instruments of {} vCPUs, local APIC {}", instruments.vcpus, instruments.local_apic);
     for (name, spread) in [
         ("stamp_ns", &instruments.stamp_ns),
         ("exit_leg_ns", &instruments.exit_leg_ns),
@@ -213,7 +213,10 @@ mod tests {
 
         let mut measurement = fixture::measurement();
         measurement.instruments[0].first_broadcast_ns = Some(f64::NEG_INFINITY);
-        assert_eq!(place_and_field(&measurement), ("instruments of 2 vCPUs".into(), "first_broadcast_ns".into()));
+        assert_eq!(
+            place_and_field(&measurement),
+            ("instruments of 2 vCPUs, local APIC kernel".into(), "first_broadcast_ns".into())
+        );
     }
 
     #[test]

@@ -110,6 +110,9 @@ fn instrument_columns(machines: &[Instruments]) -> Vec<Column> {
         column("first call since", "VM creation", 0, |machine| units::time(machine.boot_ns)),
         column("clock error", "ε", 0, |machine| units::time(machine.clock.error_ns)),
     ];
+    if machines.iter().any(|machine| machine.local_apic != machines[0].local_apic) {
+        columns.insert(0, column("", "local APIC", 0, |machine| machine.local_apic.clone()));
+    }
     if machines.len() > 1 {
         columns.insert(0, column("", "vCPUs", 0, |machine| machine.vcpus.to_string()));
     }

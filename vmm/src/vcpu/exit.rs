@@ -34,8 +34,18 @@ pub enum Exit {
         /// A write, not a read.
         write: bool,
     },
-    /// HLT, which the in-kernel local APIC should have handled.
+    /// HLT, where the local APIC is in user space: an in-kernel one handles it.
     Halt,
+    /// A read of this register of the user-space local APIC, by its offset.
+    ApicRead(u32),
+    /// A write to it.
+    ApicWrite(u32),
+    /// An MSR that is neither KVM's nor the local APIC's: the guest gets #GP.
+    Msr(u32),
+    /// The guest can take an interrupt that waits for it.
+    InterruptWindow,
+    /// The guest has lowered CR8.
+    Tpr,
     /// A triple fault, or something else that shuts a processor down.
     Shutdown,
     /// The processor refused to enter the guest (hardware's reason).
@@ -50,7 +60,7 @@ pub enum Exit {
 
 impl Exit {
     /// Every reason that is counted, by [`Exit::reason`]'s index.
-    pub const REASONS: [&str; 15] = [
+    pub const REASONS: [&str; 20] = [
         "doorbell",
         "observe",
         "bug-check",
@@ -66,6 +76,11 @@ impl Exit {
         "other",
         "yield",
         "step",
+        "apic-read",
+        "apic-write",
+        "msr",
+        "interrupt-window",
+        "tpr",
     ];
 
     /// Index into [`Exit::REASONS`].
@@ -86,13 +101,22 @@ impl Exit {
             Self::Other(_) => 12,
             Self::Yield => 13,
             Self::Step(_) => 14,
+            Self::ApicRead(_) => 15,
+            Self::ApicWrite(_) => 16,
+            Self::Msr(_) => 17,
+            Self::InterruptWindow => 18,
+            Self::Tpr => 19,
         }
     }
 
-    /// What the exit brought along: an observed call's generation, or a step.
+    /// What the exit brought along: an observed call's generation, a step, a register or an MSR.
     pub const fn payload(self) -> u32 {
         match self {
-            Self::Observe(value) | Self::Step(value) => value,
+            Self::Observe(value)
+            | Self::Step(value)
+            | Self::ApicRead(value)
+            | Self::ApicWrite(value)
+            | Self::Msr(value) => value,
             _ => 0,
         }
     }
@@ -104,7 +128,7 @@ impl std::fmt::Display for Exit {
         match *self {
             Self::Port { port, write } => write!(f, "{} port {port:#x}, where nothing is", direction(write)),
             Self::Mmio { address, write } => write!(f, "{} address {address:#x}, where nothing is", direction(write)),
-            Self::Halt => write!(f, "HLT left the kernel: this KVM's local APIC is not in the kernel"),
+            Self::Halt => write!(f, "HLT left the kernel, where the local APIC should be (KVM_EXIT_HLT)"),
             Self::Shutdown => write!(f, "triple fault (KVM_EXIT_SHUTDOWN)"),
             Self::FailedEntry(reason) => write!(f, "the processor refused to enter the guest, reason {reason:#x}"),
             Self::InternalError(1) => write!(f, "KVM cannot emulate an instruction (KVM_INTERNAL_ERROR_EMULATION)"),
@@ -118,13 +142,19 @@ impl std::fmt::Display for Exit {
 
 /// Runs the guest until it exits.
 pub fn run(vcpu: &mut VcpuFd) -> Exit {
+    run_with(vcpu, |_| None)
+}
+
+/// Runs the guest until it exits. `serve` comes first: it may answer an exit while KVM's data is at hand. `None`: the guest
+/// was interrupted.
+pub fn run_with(vcpu: &mut VcpuFd, serve: impl FnOnce(Option<&mut VcpuExit<'_>>) -> Option<Exit>) -> Exit {
     let exit = match vcpu.run() {
-        Ok(exit) => convert(&exit),
-        Err(error) => match error.errno() {
+        Ok(mut exit) => serve(Some(&mut exit)).unwrap_or_else(|| convert(&exit)),
+        Err(error) => serve(None).unwrap_or_else(|| match error.errno() {
             libc::EINTR => Exit::Interrupted,
             libc::EAGAIN => Exit::Again,
             errno => Exit::Failed(errno),
-        },
+        }),
     };
     match exit {
         Exit::InternalError(_) => {
@@ -157,7 +187,8 @@ fn convert(exit: &VcpuExit<'_>) -> Exit {
         VcpuExit::Exception => Exit::Other(kvm_bindings::KVM_EXIT_EXCEPTION),
         VcpuExit::Hypercall(_) => Exit::Other(kvm_bindings::KVM_EXIT_HYPERCALL),
         VcpuExit::Debug(_) => Exit::Other(kvm_bindings::KVM_EXIT_DEBUG),
-        VcpuExit::IrqWindowOpen => Exit::Other(kvm_bindings::KVM_EXIT_IRQ_WINDOW_OPEN),
+        VcpuExit::IrqWindowOpen => Exit::InterruptWindow,
+        VcpuExit::SetTpr => Exit::Tpr,
         VcpuExit::SystemEvent(..) => Exit::Other(kvm_bindings::KVM_EXIT_SYSTEM_EVENT),
         VcpuExit::IoapicEoi(_) => Exit::Other(kvm_bindings::KVM_EXIT_IOAPIC_EOI),
         VcpuExit::X86Rdmsr(_) => Exit::Other(kvm_bindings::KVM_EXIT_X86_RDMSR),
@@ -168,7 +199,7 @@ fn convert(exit: &VcpuExit<'_>) -> Exit {
 }
 
 /// A port write's value; a guest may write one, two or four bytes, or many at once.
-fn little_endian(data: &[u8]) -> u32 {
+pub(super) fn little_endian(data: &[u8]) -> u32 {
     let mut bytes = [0; 4];
     for (byte, &value) in bytes.iter_mut().zip(data) {
         *byte = value;
@@ -212,6 +243,11 @@ mod tests {
             Exit::Other(1),
             Exit::Yield,
             Exit::Step(1),
+            Exit::ApicRead(1),
+            Exit::ApicWrite(1),
+            Exit::Msr(1),
+            Exit::InterruptWindow,
+            Exit::Tpr,
         ];
         for (index, exit) in exits.iter().enumerate() {
             assert_eq!(exit.reason(), index);

@@ -9,7 +9,7 @@ use std::io;
 use std::os::fd::RawFd;
 use std::ptr::{NonNull, null_mut};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use vmm_sys_util::signal::{SIGRTMIN, register_signal_handler};
 
 /// What a vCPU thread is asked to do.
@@ -82,6 +82,16 @@ impl RunPage {
     }
 }
 
+impl RunPage {
+    /// The word at `OFFSET` of `kvm_run`.
+    fn word<const OFFSET: usize>(&self) -> &AtomicU64 {
+        const { assert!(OFFSET.is_multiple_of(8) && OFFSET + 8 <= PAGE) };
+        // SAFETY: OFFSET lies within the mapped page, which lives as long as `self`. KVM writes the word before KVM_RUN
+        // returns to the vCPU's thread, which is the one that reads it here.
+        unsafe { AtomicU64::from_ptr(self.0.as_ptr().byte_add(OFFSET).cast()) }
+    }
+}
+
 impl Drop for RunPage {
     fn drop(&mut self) {
         // SAFETY: mapped by `map` with this length, and nothing borrows it any more.
@@ -109,6 +119,11 @@ impl Kick {
     pub fn ask(&self, request: Request) {
         // SeqCst pairs with `pending`: each side writes one of the two words and then reads or relies on the other.
         self.request.store(request as u32, Ordering::SeqCst);
+        self.prevent_entry();
+    }
+
+    /// Makes the next KVM_RUN return at once. The signal has to follow, for one that runs already.
+    pub fn prevent_entry(&self) {
         self.run_page.immediate_exit().store(1, Ordering::SeqCst);
     }
 
@@ -120,6 +135,21 @@ impl Kick {
     /// vCPU thread, outside KVM_RUN: what it is asked to do.
     pub fn pending(&self) -> Request {
         self.run_page.immediate_exit().store(0, Ordering::SeqCst);
+        self.request()
+    }
+
+    /// vCPU thread: IA32_APIC_BASE as of the last exit, also while that exit's data is borrowed from the vCPU.
+    pub fn apic_base(&self) -> u64 {
+        self.run_page.word::<{ std::mem::offset_of!(kvm_bindings::kvm_run, apic_base) }>().load(Ordering::Relaxed)
+    }
+
+    /// As [`Kick::apic_base`]: CR8.
+    pub fn cr8(&self) -> u64 {
+        self.run_page.word::<{ std::mem::offset_of!(kvm_bindings::kvm_run, cr8) }>().load(Ordering::Relaxed)
+    }
+
+    /// What the vCPU thread is asked to do.
+    pub fn request(&self) -> Request {
         Request::from_stored(self.request.load(Ordering::SeqCst))
     }
 }

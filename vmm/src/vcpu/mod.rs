@@ -1,8 +1,10 @@
 //! A vCPU's thread: runs the guest, records every exit, and answers to the machine that owns it.
 
 pub mod exit;
+pub mod fetch;
 pub mod hooks;
 pub mod kick;
+pub mod user_apic;
 
 use crate::trace::ring::Ring;
 use crate::vm::msi::{self, Injection};
@@ -17,6 +19,7 @@ use rustix::thread::{CpuSet, sched_setaffinity};
 use std::arch::x86_64::_rdtsc;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender};
+use user_apic::UserApic;
 
 /// Where a vCPU is, for a diagnosis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,6 +83,8 @@ pub struct Runner {
     pub apic_id: u32,
     /// The machine, for interrupts that this thread raises.
     pub vm: Arc<VmFd>,
+    /// Its local APIC, if that is not in the kernel.
+    pub apic: Option<Box<UserApic>>,
     /// What is to happen at exits.
     pub hooks: Arc<Hooks>,
     /// The CPU to run on, if any.
@@ -104,6 +109,9 @@ impl Runner {
             // wherever it may.
             let _ = sched_setaffinity(None, &set);
         }
+        if let Some(apic) = &self.apic {
+            apic.board().service.fetch(self.index).started();
+        }
         while self.step() {}
     }
 
@@ -124,6 +132,11 @@ impl Runner {
             }
             Exit::Yield => {
                 std::thread::yield_now();
+                true
+            }
+            Exit::Halt | Exit::ApicRead(_) | Exit::ApicWrite(_) | Exit::Msr(_) | Exit::InterruptWindow | Exit::Tpr
+                if self.apic.is_some() =>
+            {
                 true
             }
             Exit::Doorbell => self.report(News::Doorbell),
@@ -150,16 +163,26 @@ impl Runner {
 
     /// Raises a device's interrupt on this vCPU, which is out of the guest: what it reads of its own IRR is how it is.
     fn raise_device_interrupt(&self, vector: u8) {
-        let pending = self.vcpu.get_lapic().is_ok_and(|lapic| msi::is_pending(&lapic, vector));
+        let injection = Injection::Fixed(vector);
+        let (pending, raised) = if let Some(apic) = &self.apic {
+            let pending = apic.is_pending(vector);
+            (pending, apic.board().service.send(None, injection.message(self.apic_id)).accepted == 1)
+        } else {
+            let pending = self.vcpu.get_lapic().is_ok_and(|lapic| msi::is_pending(&lapic, vector));
+            (pending, msi::signal(&self.vm, self.apic_id, injection).is_ok())
+        };
         // One that could not be raised is not counted, and so missed by the test.
-        if msi::signal(&self.vm, self.apic_id, Injection::Fixed(vector)).is_ok() {
+        if raised {
             self.hooks.count_device_interrupt(pending);
         }
     }
 
     /// The one place where the guest runs, and where its exits are recorded.
     fn enter(&mut self) -> Exit {
-        let exit = exit::run(&mut self.vcpu);
+        let exit = match &mut self.apic {
+            Some(apic) => apic.run(&mut self.vcpu, &self.kick),
+            None => exit::run(&mut self.vcpu),
+        };
         // SAFETY: user space may read the TSC on every x86-64 Linux unless a process forbids it to itself (prctl).
         let tsc = unsafe { _rdtsc() };
         self.ring.record(tsc, exit);
@@ -174,12 +197,13 @@ impl Runner {
     fn snapshot(&self) -> Option<Snapshot> {
         let regs = self.vcpu.get_regs().ok()?;
         let sregs = self.vcpu.get_sregs().ok()?;
-        let activity = match self.vcpu.get_mp_state().map(|state| state.mp_state) {
+        let in_kernel = || match self.vcpu.get_mp_state().map(|state| state.mp_state) {
             Ok(KVM_MP_STATE_RUNNABLE) => Activity::Running,
             Ok(KVM_MP_STATE_HALTED) => Activity::Halted,
             Ok(KVM_MP_STATE_UNINITIALIZED | KVM_MP_STATE_INIT_RECEIVED) => Activity::WaitingForSipi,
             _ => Activity::Unknown,
         };
+        let activity = self.apic.as_ref().map_or_else(in_kernel, |apic| apic.activity());
         Some(Snapshot { rip: regs.rip, irql: sregs.cr8, activity })
     }
 }

@@ -1,22 +1,30 @@
 //! The parts of a virtual machine before it runs: local APICs, memory with the guest in it, and vCPUs.
 
-use super::{Error, Hypervisor, TscFacts, VmConfig, kvm_error};
+use super::{Error, Hypervisor, Irqchip, TscFacts, VmConfig, kvm_error};
+use crate::apic::service::Service;
 use crate::arch::{cpuid, paging, regs};
 use crate::clock;
 use crate::guest;
+use crate::vcpu::fetch::Fetcher;
+use crate::vcpu::kick::Kick;
+use crate::vcpu::user_apic::{Board, UserApic};
 use guest_stub::abi::{self, PAGE_TABLES};
 use kvm_bindings::{
-    CpuId, KVM_CAP_HALT_POLL, KVM_CAP_SPLIT_IRQCHIP, KVM_CAP_X2APIC_API, KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK,
-    KVM_X2APIC_API_USE_32BIT_IDS, kvm_enable_cap, kvm_userspace_memory_region,
+    CpuId, KVM_CAP_HALT_POLL, KVM_CAP_SPLIT_IRQCHIP, KVM_CAP_X2APIC_API, KVM_CAP_X86_USER_SPACE_MSR,
+    KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK, KVM_X2APIC_API_USE_32BIT_IDS, kvm_enable_cap, kvm_userspace_memory_region,
 };
-use kvm_ioctls::{Cap, VcpuFd, VmFd};
+use kvm_ioctls::{Cap, MsrExitReason, VcpuFd, VmFd};
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
 
 /// The local APICs in the kernel, and nothing else where that can be had: kipi has no use for a PIC or an I/O APIC.
 pub(super) fn create_irqchip(fd: &VmFd, config: &VmConfig<'_>) -> Result<(), Error> {
     const IO_APIC_PINS: u64 = 24;
+    if config.irqchip == Irqchip::User {
+        return ask_for_msrs(fd);
+    }
     let split = kvm_enable_cap { cap: KVM_CAP_SPLIT_IRQCHIP, args: [IO_APIC_PINS, 0, 0, 0], ..Default::default() };
     if !fd.check_extension(Cap::SplitIrqchip) || fd.enable_cap(&split).is_err() {
         fd.create_irq_chip().map_err(kvm_error("KVM_CREATE_IRQCHIP"))?;
@@ -27,6 +35,17 @@ pub(super) fn create_irqchip(fd: &VmFd, config: &VmConfig<'_>) -> Result<(), Err
         fd.enable_cap(&wide).map_err(|_| Error::NoWideApicIds(config.vcpus))?;
     }
     Ok(())
+}
+
+/// Where the local APICs are in user space, accesses to their MSRs are to come there (KVM_CAP_X86_USER_SPACE_MSR).
+fn ask_for_msrs(fd: &VmFd) -> Result<(), Error> {
+    let reasons = MsrExitReason::Inval | MsrExitReason::Unknown;
+    let msrs = kvm_enable_cap {
+        cap: KVM_CAP_X86_USER_SPACE_MSR,
+        args: [reasons.bits().into(), 0, 0, 0],
+        ..Default::default()
+    };
+    fd.enable_cap(&msrs).map_err(kvm_error("KVM_CAP_X86_USER_SPACE_MSR"))
 }
 
 pub(super) fn set_halt_poll(fd: &VmFd, halt_poll_ns: Option<u32>) -> Result<(), Error> {
@@ -91,12 +110,7 @@ pub(super) fn vcpu_count(count: usize) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
 }
 
-pub(super) fn create_vcpus(
-    fd: &VmFd,
-    hypervisor: &Hypervisor,
-    config: &VmConfig<'_>,
-    entry: u64,
-) -> Result<Vec<VcpuFd>, Error> {
+pub(super) fn create_vcpus(fd: &VmFd, hypervisor: &Hypervisor, config: &VmConfig<'_>) -> Result<Vec<VcpuFd>, Error> {
     let count = vcpu_count(config.vcpus);
     let mut vcpus = Vec::with_capacity(config.vcpus);
     for id in (0..count).map(|index| config.ids.of(index, count)) {
@@ -110,8 +124,36 @@ pub(super) fn create_vcpus(
         vcpu.set_cpuid2(&entries).map_err(kvm_error("KVM_SET_CPUID2"))?;
         vcpus.push(vcpu);
     }
-    let sregs = vcpus[0].get_sregs().map_err(kvm_error("KVM_GET_SREGS"))?;
-    vcpus[0].set_sregs(&regs::long_mode(sregs)).map_err(kvm_error("KVM_SET_SREGS"))?;
-    vcpus[0].set_regs(&regs::at_entry(entry)).map_err(kvm_error("KVM_SET_REGS"))?;
     Ok(vcpus)
+}
+
+/// Lets vCPU 0 start at `entry`. The others wait for its SIPI.
+pub(super) fn start_first(vcpu: &VcpuFd, entry: u64) -> Result<(), Error> {
+    let sregs = vcpu.get_sregs().map_err(kvm_error("KVM_GET_SREGS"))?;
+    vcpu.set_sregs(&regs::long_mode(sregs)).map_err(kvm_error("KVM_SET_SREGS"))?;
+    vcpu.set_regs(&regs::at_entry(entry)).map_err(kvm_error("KVM_SET_REGS"))
+}
+
+/// What the local APICs in user space share, and each vCPU's.
+type UserApics = (Arc<Board>, Vec<UserApic>);
+
+/// Makes the local APICs, if they are to be in user space; none if they are in the kernel.
+pub(super) fn user_apics(
+    config: &VmConfig<'_>,
+    vcpus: &[VcpuFd],
+    kicks: &[Arc<Kick>],
+    tsc: &TscFacts,
+) -> Result<Option<UserApics>, Error> {
+    if config.irqchip == Irqchip::Kernel {
+        return Ok(None);
+    }
+    let count = vcpu_count(config.vcpus);
+    let ids = || (0..count).map(|index| config.ids.of(index, count));
+    let fetchers = kicks.iter().map(|kick| Fetcher::new(kick.clone()));
+    let board = Arc::new(Board::new(Service::new(ids().zip(fetchers)), tsc.khz));
+    let apics = vcpus.iter().zip(ids()).zip(&tsc.offsets).enumerate().map(|(index, ((vcpu, id), offset))| {
+        UserApic::new(vcpu, index, id, board.clone(), offset.cycles).map_err(kvm_error("KVM_SET_SREGS"))
+    });
+    let apics = apics.collect::<Result<_, _>>()?;
+    Ok(Some((board, apics)))
 }

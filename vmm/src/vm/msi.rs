@@ -1,5 +1,6 @@
 //! Interrupts that the VMM raises itself, as messages to local APICs (KVM_SIGNAL_MSI; SDM Vol. 3A 12.11).
 
+use crate::apic::ipi::{Delivery, Destination, Ipi};
 use kvm_bindings::{kvm_lapic_state, kvm_msi};
 use kvm_ioctls::VmFd;
 
@@ -10,6 +11,17 @@ pub enum Injection {
     Fixed(u8),
     /// An NMI.
     Nmi,
+}
+
+impl Injection {
+    /// As a message to the user-space local APIC with this id.
+    pub(crate) fn message(self, apic_id: u32) -> Ipi {
+        let delivery = match self {
+            Self::Fixed(vector) => Delivery::Fixed(vector),
+            Self::Nmi => Delivery::Nmi,
+        };
+        Ipi { delivery, destination: Destination::Physical(apic_id) }
+    }
 }
 
 const ADDRESS: u32 = 0xFEE0_0000;

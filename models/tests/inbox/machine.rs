@@ -1,0 +1,135 @@
+//! A vCPU's thread, KVM_RUN, and senders, over a copy of the inbox.
+
+/// A mistake in what is around the inbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// None.
+    None,
+    /// The signal goes out before `immediate_exit` is set.
+    SignalFirst,
+    /// `immediate_exit` is cleared after the look into the inbox.
+    ClearedAfterLook,
+    /// `immediate_exit` is not used.
+    SignalOnly,
+}
+
+/// What a sender leaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Left {
+    Vector(u8),
+    Nmi,
+}
+
+/// The model of a vCPU over `$copy`, a module with the inbox's modules.
+macro_rules! vcpu {
+    ($copy:ident) => {
+        use crate::atomics::{AtomicU32, Ordering};
+        use crate::machine::{Fault, Left};
+        use loom::sync::Arc;
+        use loom::thread;
+        use $copy::inbox::Inbox;
+        use $copy::presence::Place;
+
+        #[derive(Default)]
+        struct Vcpu {
+            inbox: Inbox,
+            immediate_exit: AtomicU32,
+            signal: AtomicU32,
+        }
+
+        impl Vcpu {
+            fn send(&self, left: Left, fault: Fault) {
+                let place = match left {
+                    Left::Vector(vector) => self.inbox.put_vector(vector),
+                    Left::Nmi => self.inbox.put_nmi(),
+                };
+                // A sleeper looks by itself here, as often as it likes.
+                if place == Some(Place::Guest) {
+                    self.interrupt(fault);
+                }
+            }
+
+            fn interrupt(&self, fault: Fault) {
+                let prevent = || self.immediate_exit.store(1, Ordering::SeqCst);
+                if fault != Fault::SignalFirst && fault != Fault::SignalOnly {
+                    prevent();
+                }
+                // A read-modify-write, as all that is done to this word: a plain store the model checker may put before
+                // those that have been.
+                self.signal.swap(1, Ordering::SeqCst);
+                if fault == Fault::SignalFirst {
+                    prevent();
+                }
+            }
+
+            /// KVM_RUN, with a guest that never exits by itself.
+            fn kvm_run(&self, fault: Fault) {
+                // A signal that has come by now has run its handler, and is gone.
+                self.signal.swap(0, Ordering::SeqCst);
+                if fault == Fault::ClearedAfterLook {
+                    self.immediate_exit.store(0, Ordering::SeqCst);
+                }
+                if self.immediate_exit.load(Ordering::SeqCst) != 0 {
+                    return;
+                }
+                while self.signal.swap(0, Ordering::SeqCst) == 0 {
+                    thread::yield_now();
+                }
+            }
+
+            fn sleep(&self) {
+                while !self.inbox.presence().is_summoned() {
+                    thread::yield_now();
+                }
+            }
+
+            /// The thread, until it has had `expected` things.
+            fn run(&self, expected: usize, asleep: bool, fault: Fault) {
+                let mut had = 0;
+                loop {
+                    if fault != Fault::ClearedAfterLook {
+                        self.immediate_exit.store(0, Ordering::SeqCst);
+                    }
+                    while let Some(vector) = self.inbox.irr().highest() {
+                        assert!(self.inbox.irr().take(vector), "nobody else takes it");
+                        had += 1;
+                    }
+                    had += usize::from(self.inbox.take_events().nmi);
+                    if had == expected {
+                        return;
+                    }
+                    let place = if asleep { Place::Bed } else { Place::Guest };
+                    self.inbox.presence().go(
+                        place,
+                        &mut (),
+                        |()| self.inbox.irr().highest().is_none() && !self.inbox.has_events(),
+                        |()| if asleep { self.sleep() } else { self.kvm_run(fault) },
+                    );
+                }
+            }
+        }
+
+        /// A sender for each of `left`, and a vCPU's thread, which is in the guest between them, or asleep.
+        pub(crate) fn check(fault: Fault, asleep: bool, left: &'static [Left]) {
+            let mut builder = loom::model::Builder::new();
+            builder.preemption_bound = Some(builder.preemption_bound.unwrap_or(3).max(3));
+            builder.max_branches = 20_000;
+            builder.check(move || {
+                let vcpu = Arc::new(Vcpu::default());
+                let senders: Vec<_> = left
+                    .iter()
+                    .map(|&left| {
+                        let vcpu = vcpu.clone();
+                        thread::spawn(move || vcpu.send(left, fault))
+                    })
+                    .collect();
+                vcpu.run(left.len(), asleep, fault);
+                for sender in senders {
+                    sender.join().unwrap();
+                }
+            });
+        }
+    };
+}
+
+pub(crate) use vcpu;

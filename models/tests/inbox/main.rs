@@ -1,0 +1,42 @@
+//! A vCPU's inbox under a model checker: whatever is left for a vCPU reaches it, wherever its thread is.
+
+mod atomics;
+/// A vCPU's thread, KVM_RUN with its flag and its signal, and senders.
+mod machine;
+mod mutants;
+
+use machine::vcpu;
+
+/// The inbox that the VMM uses, over the model checker's atomics.
+#[allow(dead_code, unreachable_pub, reason = "a copy: the VMM uses what no model does")]
+mod copy {
+    use super::atomics;
+    include!(concat!(env!("OUT_DIR"), "/inbox.rs"));
+}
+
+vcpu!(copy);
+
+#[test]
+fn an_interrupt_reaches_a_vcpu_that_goes_into_the_guest() {
+    check(Fault::None, false, &[Left::Vector(0xE1)]);
+}
+
+#[test]
+fn two_interrupts_reach_a_vcpu_in_the_guest() {
+    check(Fault::None, false, &[Left::Vector(0xE1), Left::Vector(0x51)]);
+}
+
+#[test]
+fn an_nmi_and_an_interrupt_reach_a_vcpu_in_the_guest() {
+    check(Fault::None, false, &[Left::Nmi, Left::Vector(0x51)]);
+}
+
+#[test]
+fn two_interrupts_wake_a_vcpu_that_goes_to_sleep() {
+    check(Fault::None, true, &[Left::Vector(0xE1), Left::Vector(0x51)]);
+}
+
+#[test]
+fn an_nmi_wakes_a_vcpu_that_goes_to_sleep() {
+    check(Fault::None, true, &[Left::Nmi]);
+}

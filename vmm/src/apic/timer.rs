@@ -1,0 +1,256 @@
+//! The local APIC's timer: one-shot, periodic, and TSC deadline (SDM Vol. 3A 12.5.4).
+//!
+//! It counts at 1 GHz, as KVM's does, divided by the divide configuration: a count of one is as many nanoseconds as the
+//! divisor. Nothing here reads a clock: the caller says what time it is.
+
+/// A moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Now {
+    /// Of a clock that never goes back, ns.
+    pub ns: u64,
+    /// The guest's TSC, cycles.
+    pub tsc: u64,
+}
+
+/// When the timer expires.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deadline {
+    /// On the clock of [`Now::ns`].
+    Ns(u64),
+    /// On that of [`Now::tsc`].
+    Tsc(u64),
+}
+
+/// LVT bits 17 and 18.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum TimerMode {
+    /// Counts down once.
+    #[default]
+    OneShot,
+    /// Counts down again and again.
+    Periodic,
+    /// Expires when the TSC has reached IA32_TSC_DEADLINE.
+    TscDeadline,
+    /// A reserved value, with which it does not run.
+    Reserved,
+}
+
+impl TimerMode {
+    /// The mode that an LVT entry asks for.
+    pub fn of_lvt(entry: u32) -> Self {
+        match entry >> 17 & 0b11 {
+            0 => Self::OneShot,
+            1 => Self::Periodic,
+            2 => Self::TscDeadline,
+            _ => Self::Reserved,
+        }
+    }
+
+    fn counts(self) -> bool {
+        matches!(self, Self::OneShot | Self::Periodic)
+    }
+}
+
+/// A timer.
+#[derive(Debug, Clone, Default)]
+pub struct Timer {
+    mode: TimerMode,
+    initial: u32,
+    /// The register, as it was written.
+    divide: u32,
+    /// When the running count was `counted_from`.
+    started: u64,
+    counted_from: u32,
+    deadline: u64,
+}
+
+impl Timer {
+    /// Ticks of the bus for one of the count.
+    fn divisor(&self) -> u64 {
+        let code = self.divide & 0b11 | self.divide >> 1 & 0b100;
+        // Seven divides by one, zero by two.
+        1 << ((code + 1) % 8)
+    }
+
+    /// Writes the LVT entry. Going to or from TSC deadline disarms the timer.
+    pub fn set_mode(&mut self, mode: TimerMode) {
+        if mode.counts() != self.mode.counts() || mode == TimerMode::Reserved {
+            self.counted_from = 0;
+            self.initial = 0;
+            self.deadline = 0;
+        }
+        self.mode = mode;
+    }
+
+    /// Writes the initial count, which starts the timer, or with zero stops it. Ignored but in the counting modes.
+    pub fn set_initial(&mut self, count: u32, now: Now) {
+        if self.mode.counts() {
+            (self.initial, self.counted_from, self.started) = (count, count, now.ns);
+        }
+    }
+
+    /// The initial count.
+    pub fn initial(&self) -> u32 {
+        self.initial
+    }
+
+    /// The current count: zero when nothing runs.
+    pub fn current(&self, now: Now) -> u32 {
+        let passed = now.ns.saturating_sub(self.started) / self.divisor();
+        if self.mode == TimerMode::Periodic && self.initial > 0 && passed >= u64::from(self.counted_from) {
+            // Expired, and not noticed yet: the count has gone round.
+            let into = (passed - u64::from(self.counted_from)) % u64::from(self.initial);
+            return self.initial - u32::try_from(into).unwrap_or(0);
+        }
+        u64::from(self.counted_from).checked_sub(passed).map_or(0, |left| u32::try_from(left).unwrap_or(u32::MAX))
+    }
+
+    /// Writes the divide configuration. A running count goes on from where it is, at the new rate.
+    pub fn set_divide(&mut self, value: u32, now: Now) {
+        let current = self.current(now);
+        (self.counted_from, self.started) = (current, now.ns);
+        self.divide = value;
+    }
+
+    /// The divide configuration.
+    pub fn divide(&self) -> u32 {
+        self.divide
+    }
+
+    /// Writes IA32_TSC_DEADLINE. Ignored but in that mode.
+    pub fn set_deadline(&mut self, tsc: u64) {
+        if self.mode == TimerMode::TscDeadline {
+            self.deadline = tsc;
+        }
+    }
+
+    /// IA32_TSC_DEADLINE: zero when it is not armed.
+    pub fn deadline(&self) -> u64 {
+        self.deadline
+    }
+
+    /// When it expires next, if it runs.
+    pub fn next(&self) -> Option<Deadline> {
+        match self.mode {
+            TimerMode::OneShot | TimerMode::Periodic if self.counted_from > 0 => {
+                let time = u64::from(self.counted_from) * self.divisor();
+                Some(Deadline::Ns(self.started.saturating_add(time)))
+            }
+            TimerMode::TscDeadline if self.deadline > 0 => Some(Deadline::Tsc(self.deadline)),
+            _ => None,
+        }
+    }
+
+    /// Whether it has expired since it was asked last. A periodic one that has done so several times has merged them: the
+    /// IRR has one bit.
+    pub fn expire(&mut self, now: Now) -> bool {
+        let expired = match self.next() {
+            Some(Deadline::Ns(ns)) => now.ns >= ns,
+            Some(Deadline::Tsc(tsc)) => now.tsc >= tsc,
+            None => false,
+        };
+        if expired {
+            if self.mode == TimerMode::Periodic {
+                let first = u64::from(self.counted_from) * self.divisor();
+                let period = (u64::from(self.initial) * self.divisor()).max(1);
+                let since = now.ns.saturating_sub(self.started).saturating_sub(first);
+                self.started = now.ns - since % period;
+                self.counted_from = self.initial;
+            } else {
+                (self.counted_from, self.deadline) = (0, 0);
+            }
+        }
+        expired
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn at(ns: u64) -> Now {
+        Now { ns, tsc: ns * 2 }
+    }
+
+    fn timer(mode: TimerMode, count: u32) -> Timer {
+        let mut timer = Timer::default();
+        timer.set_mode(mode);
+        timer.set_divide(0b1011, at(0));
+        timer.set_initial(count, at(1000));
+        timer
+    }
+
+    #[test]
+    fn one_shot_expires_once() {
+        let mut timer = timer(TimerMode::OneShot, 500);
+        assert_eq!(timer.next(), Some(Deadline::Ns(1500)));
+        assert_eq!((timer.current(at(1000)), timer.current(at(1200))), (500, 300));
+        assert!(!timer.expire(at(1499)));
+        assert!(timer.expire(at(1500)));
+        assert!(!timer.expire(at(9999)));
+        assert_eq!((timer.next(), timer.current(at(9999)), timer.initial()), (None, 0, 500));
+    }
+
+    #[test]
+    fn periodic_keeps_its_beat_however_late_it_is_asked() {
+        let mut timer = timer(TimerMode::Periodic, 500);
+        assert_eq!(timer.current(at(1700)), 300);
+        assert!(timer.expire(at(2600)), "three times, merged");
+        assert_eq!(timer.next(), Some(Deadline::Ns(3000)));
+        assert!(!timer.expire(at(2999)));
+        assert_eq!(timer.current(at(2600)), 400);
+    }
+
+    #[test]
+    fn the_divisor_is_two_to_the_code() {
+        let divisors = [0b0000, 0b0001, 0b0010, 0b0011, 0b1000, 0b1001, 0b1010, 0b1011]
+            .map(|divide| Timer { divide, ..Timer::default() }.divisor());
+        assert_eq!(divisors, [2, 4, 8, 16, 32, 64, 128, 1]);
+    }
+
+    #[test]
+    fn a_new_divisor_does_not_lose_the_count() {
+        let mut timer = timer(TimerMode::OneShot, 500);
+        timer.set_divide(0b0000, at(1100));
+        assert_eq!((timer.current(at(1100)), timer.next()), (400, Some(Deadline::Ns(1900))));
+    }
+
+    #[test]
+    fn tsc_deadline_has_its_own_register() {
+        let mut timer = Timer::default();
+        timer.set_deadline(5);
+        assert_eq!(timer.deadline(), 0, "not in this mode");
+        timer.set_mode(TimerMode::TscDeadline);
+        timer.set_initial(500, at(0));
+        assert_eq!(timer.next(), None, "no counting in this mode");
+        timer.set_deadline(5000);
+        assert_eq!(timer.next(), Some(Deadline::Tsc(5000)));
+        assert!(!timer.expire(at(2499)));
+        assert!(timer.expire(at(2500)));
+        assert_eq!((timer.deadline(), timer.expire(at(9999))), (0, false), "disarmed");
+        timer.set_deadline(9);
+        timer.set_mode(TimerMode::OneShot);
+        assert_eq!((timer.deadline(), timer.next()), (0, None), "the change of mode disarms it");
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_overflows_and_the_count_never_exceeds_the_initial(
+            mode in 0..4_u32, divide: u32, initial: u32, times in prop::collection::vec(any::<u64>(), 1..8), new_divide: u32
+        ) {
+            let mut timer = Timer::default();
+            timer.set_mode(TimerMode::of_lvt(mode << 17));
+            timer.set_divide(divide, at(0));
+            timer.set_initial(initial, Now { ns: times[0], tsc: 0 });
+            timer.set_deadline(times[0]);
+            for ns in times {
+                let now = Now { ns, tsc: ns };
+                prop_assert!(timer.current(now) <= initial);
+                timer.expire(now);
+                timer.set_divide(new_divide, now);
+                let _ = timer.next();
+            }
+        }
+    }
+}
