@@ -12,6 +12,12 @@ fn check(arguments: &[&str]) -> Ran {
     Running::start(Command::new(binary()).arg("check").args(arguments)).finish()
 }
 
+/// What a host's own defects keep from being run there, which are no news: parts of names, with commas between.
+fn left_out() -> Vec<String> {
+    let names = std::env::var("KIPI_TEST_SKIP").unwrap_or_default();
+    names.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect()
+}
+
 /// Runs on real vCPUs, or says why not.
 fn check_here(arguments: &[&str]) -> Option<Ran> {
     let _turn = turn();
@@ -21,8 +27,14 @@ fn check_here(arguments: &[&str]) -> Option<Ran> {
 
 #[test]
 fn every_test_passes_or_says_why_not() {
+    let left_out = left_out();
+    for name in &left_out {
+        eprintln!("SKIP: {name}, which KIPI_TEST_SKIP leaves out");
+    }
     for group in ["contract/", "restriction/", "trap/"] {
-        let Some(ran) = check_here(&["--filter", group, "--format", "tap"]) else { return };
+        let mut arguments = vec!["--filter", group, "--format", "tap"];
+        arguments.extend(left_out.iter().flat_map(|name| ["--skip", name.as_str()]));
+        let Some(ran) = check_here(&arguments) else { return };
         assert_eq!(ran.status, GOOD, "{}{}", ran.stdout, ran.stderr);
         assert_eq!(ran.stderr, "");
         assert!(ran.stdout.lines().any(|line| line.starts_with("ok 1 - ")), "{}", ran.stdout);
