@@ -1,6 +1,7 @@
 //! One vCPU's local APIC: its registers, and what software's accesses to them mean.
 //!
-//! Its owner is the vCPU's thread. Only the IRR is shared with senders, and is passed in ([`super::inbox`]).
+//! Its owner is the vCPU's thread. Only the IRR is shared with senders, and is passed in ([`super::inbox`]); so is the clock,
+//! which is read only where the timer is concerned: a send does not wait for it.
 
 use super::addressing::{Addressing, Mode};
 use super::icr::{self, FIRST_LEGAL_VECTOR, Unsent};
@@ -206,7 +207,7 @@ impl LocalApic {
     }
 
     /// Reads the register at `offset` of the page.
-    pub fn read_mmio(&mut self, offset: u32, now: Now, irr: &Vectors) -> u32 {
+    pub fn read_mmio(&mut self, offset: u32, now: &dyn Fn() -> Now, irr: &Vectors) -> u32 {
         // Registers lie 16 bytes apart; what is between them is undefined (SDM Vol. 3A 12.4.1).
         if !offset.is_multiple_of(16) {
             return 0;
@@ -227,7 +228,7 @@ impl LocalApic {
     ///
     /// # Errors
     /// [`GeneralProtection`] if there is none of this number that can be read, or not in this mode.
-    pub fn read_msr(&mut self, msr: u32, now: Now, irr: &Vectors) -> Result<u64, GeneralProtection> {
+    pub fn read_msr(&mut self, msr: u32, now: &dyn Fn() -> Now, irr: &Vectors) -> Result<u64, GeneralProtection> {
         if msr == TSC_DEADLINE_MSR {
             return Ok(self.timer.deadline());
         }
@@ -242,7 +243,7 @@ impl LocalApic {
     }
 
     /// What reads the same in both modes.
-    fn read(&self, offset: u32, now: Now, irr: &Vectors) -> Option<u32> {
+    fn read(&self, offset: u32, now: &dyn Fn() -> Now, irr: &Vectors) -> Option<u32> {
         let nth = |first: u32| (offset - first) as usize / 16;
         Some(match offset {
             VERSION => VERSION_VALUE,
@@ -256,14 +257,14 @@ impl LocalApic {
             ESR => self.esr,
             LVT_TIMER..=LVT_ERROR => self.lvt[nth(LVT_TIMER)],
             INITIAL_COUNT => self.timer.initial(),
-            CURRENT_COUNT => self.timer.current(now),
+            CURRENT_COUNT => self.timer.current(now()),
             DIVIDE => self.timer.divide(),
             _ => return None,
         })
     }
 
     /// Writes the register at `offset` of the page. What is read-only ignores it.
-    pub fn write_mmio(&mut self, offset: u32, value: u32, now: Now, irr: &Vectors) -> Effect {
+    pub fn write_mmio(&mut self, offset: u32, value: u32, now: &dyn Fn() -> Now, irr: &Vectors) -> Effect {
         if !offset.is_multiple_of(16) {
             return Effect::None;
         }
@@ -294,7 +295,13 @@ impl LocalApic {
     ///
     /// # Errors
     /// [`GeneralProtection`] if there is none of this number that can be written, or not in this mode, or for reserved bits.
-    pub fn write_msr(&mut self, msr: u32, value: u64, now: Now, irr: &Vectors) -> Result<Effect, GeneralProtection> {
+    pub fn write_msr(
+        &mut self,
+        msr: u32,
+        value: u64,
+        now: &dyn Fn() -> Now,
+        irr: &Vectors,
+    ) -> Result<Effect, GeneralProtection> {
         if msr == TSC_DEADLINE_MSR {
             self.timer.set_deadline(value);
             self.tick(now, irr);
@@ -329,7 +336,7 @@ impl LocalApic {
     }
 
     /// What is written alike in both modes. `false`: there is no such register.
-    fn write(&mut self, offset: u32, value: u32, now: Now, irr: &Vectors) -> bool {
+    fn write(&mut self, offset: u32, value: u32, now: &dyn Fn() -> Now, irr: &Vectors) -> bool {
         match offset {
             TPR => [self.tpr, ..] = value.to_le_bytes(),
             SVR => {
@@ -348,8 +355,8 @@ impl LocalApic {
                     self.timer.set_mode(TimerMode::of_lvt(value));
                 }
             }
-            INITIAL_COUNT => self.timer.set_initial(value, now),
-            DIVIDE => self.timer.set_divide(value & DIVIDE_BITS, now),
+            INITIAL_COUNT => self.timer.set_initial(value, now()),
+            DIVIDE => self.timer.set_divide(value & DIVIDE_BITS, now()),
             _ => return false,
         }
         self.tick(now, irr);
@@ -422,8 +429,8 @@ impl LocalApic {
     }
 
     /// Raises the timer's interrupt, if it has expired.
-    pub fn tick(&mut self, now: Now, irr: &Vectors) {
-        if self.timer.expire(now) {
+    pub fn tick(&mut self, now: &dyn Fn() -> Now, irr: &Vectors) {
+        if self.timer.next().is_some() && self.timer.expire(now()) {
             self.raise(self.lvt[0], irr);
         }
     }

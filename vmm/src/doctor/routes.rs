@@ -43,7 +43,7 @@ fn obstacle(route: Route, offer: &Offer) -> Option<&'static str> {
         Route::XApic | Route::X2Apic | Route::Nmi if !offer.has(Capability::IRQCHIP) => {
             Some("it needs an in-kernel irqchip, and KVM_CAP_IRQCHIP is 0")
         }
-        Route::X2Apic | Route::VmmX2Apic if offer.cpuid.is_some_and(|cpuid| !cpuid.x2apic) => {
+        route if route.is_x2apic() && offer.cpuid.is_some_and(|cpuid| !cpuid.x2apic) => {
             Some("KVM's CPUID does not offer x2APIC")
         }
         _ => None,
@@ -57,7 +57,7 @@ fn shortfall(route: Route, offer: &Offer, vcpus: usize) -> Option<String> {
         return Some(format!("{vcpus} vCPUs are more than the {most} that can be had here"));
     }
     match route {
-        Route::XApic | Route::VmmXApic if vcpus > XAPIC_VCPUS => {
+        route if route.is_xapic() && vcpus > XAPIC_VCPUS => {
             Some(format!("xAPIC ids end at 254: {XAPIC_VCPUS} vCPUs at most, not {vcpus}"))
         }
         Route::X2Apic | Route::Nmi

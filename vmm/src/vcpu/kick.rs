@@ -80,9 +80,7 @@ impl RunPage {
         // space writes it through here alone.
         unsafe { AtomicU8::from_ptr(self.0.as_ptr().byte_add(OFFSET).cast()) }
     }
-}
 
-impl RunPage {
     /// The word at `OFFSET` of `kvm_run`.
     fn word<const OFFSET: usize>(&self) -> &AtomicU64 {
         const { assert!(OFFSET.is_multiple_of(8) && OFFSET + 8 <= PAGE) };

@@ -14,7 +14,6 @@ use crate::apic::presence::Place;
 use crate::apic::registers::{X2APIC_MSR, X2APIC_MSR_END};
 use crate::apic::service::Service;
 use crate::apic::timer::{Deadline, Now};
-use crate::apic::vectors::Vectors;
 use kvm_bindings::{kvm_interrupt, kvm_regs, kvm_sregs};
 use kvm_ioctls::{VcpuExit, VcpuFd};
 use std::arch::x86_64::_rdtsc;
@@ -65,11 +64,18 @@ impl Board {
     }
 }
 
-/// A vCPU's local APIC, and the state of its processor.
+/// A vCPU with its local APIC, and the board that it sits on.
 #[derive(Debug)]
 pub struct UserApic {
-    local: LocalApic,
     board: Arc<Board>,
+    processor: Processor,
+}
+
+/// A vCPU's local APIC, and the state of its processor. Apart from the board, which every call passes in: a counted
+/// reference that all vCPUs changed at every exit would be a line that they all fight for.
+#[derive(Debug)]
+struct Processor {
+    local: LocalApic,
     index: usize,
     doing: Doing,
     /// IF, when the processor left the guest last.
@@ -99,80 +105,103 @@ impl UserApic {
         vcpu.set_sregs(&sregs)?;
         let doing = if bootstrap { Doing::Running } else { Doing::WaitingForSipi };
         let reset = (vcpu.get_regs()?, sregs);
-        let apic = Self { local, board, index, doing, interruptible: false, reset, tsc_offset };
-        apic.publish();
-        Ok(apic)
+        let processor = Processor { local, index, doing, interruptible: false, reset, tsc_offset };
+        processor.publish(&board);
+        Ok(Self { board, processor })
     }
 
     /// Runs the guest until something happens that is not the local APIC's alone to handle: an exit, or a request.
     pub fn run(&mut self, vcpu: &mut VcpuFd, kick: &Kick) -> Exit {
+        self.processor.run(&self.board, vcpu, kick)
+    }
+
+    /// What the processor is doing.
+    pub fn activity(&self) -> Activity {
+        match self.processor.doing {
+            Doing::Running => Activity::Running,
+            Doing::Halted => Activity::Halted,
+            Doing::WaitingForSipi => Activity::WaitingForSipi,
+        }
+    }
+
+    /// Whether an interrupt on `vector` waits in the IRR.
+    pub fn is_pending(&self, vector: u8) -> bool {
+        self.board.service.inbox(self.processor.index).irr().contains(vector)
+    }
+
+    /// The machine's other local APICs.
+    pub fn board(&self) -> &Board {
+        &self.board
+    }
+}
+
+impl Processor {
+    fn run(&mut self, board: &Board, vcpu: &mut VcpuFd, kick: &Kick) -> Exit {
         loop {
             if kick.pending() != Request::Run {
                 return Exit::Interrupted;
             }
-            if let Err(error) = self.take_events(vcpu) {
+            if let Err(error) = self.take_events(board, vcpu) {
                 return Exit::Failed(error.errno());
             }
-            let now = self.now();
-            self.local.tick(now, self.board.service.inbox(self.index).irr());
-            if self.doing == Doing::Halted && self.wakes() {
+            self.local.tick(&|| now(board, self.tsc_offset), board.service.inbox(self.index).irr());
+            if self.doing == Doing::Halted && self.wakes(board) {
                 self.doing = Doing::Running;
             }
             if self.doing != Doing::Running {
-                self.sleep(kick);
+                self.sleep(board, kick);
                 continue;
             }
-            let window = match self.inject(vcpu) {
+            let window = match self.inject(board, vcpu) {
                 Ok(window) => window,
                 Err(error) => return Exit::Failed(error.errno()),
             };
-            if let Some(exit) = self.enter(vcpu, kick, window) {
+            if let Some(exit) = self.enter(board, vcpu, kick, window) {
                 return exit;
             }
         }
     }
 
     /// One stay in the guest, unless something has come meanwhile.
-    fn enter(&mut self, vcpu: &mut VcpuFd, kick: &Kick, window: bool) -> Option<Exit> {
+    fn enter(&mut self, board: &Board, vcpu: &mut VcpuFd, kick: &Kick, window: bool) -> Option<Exit> {
         let run = vcpu.get_kvm_run();
         run.request_interrupt_window = window.into();
         run.cr8 = self.local.cr8();
-        let board = self.board.clone();
         let inbox = board.service.inbox(self.index);
         let exit = inbox.presence().go(
             Place::Guest,
             self,
             // With the window requested, a vector that comes now is injected when that opens.
-            |apic| {
-                let nothing_new = window || apic.local.pending(inbox.irr()).is_none();
+            |processor| {
+                let nothing_new = window || processor.local.pending(inbox.irr()).is_none();
                 nothing_new && !inbox.has_events() && kick.request() == Request::Run
             },
-            |apic| {
+            |processor| {
                 exit::run_with(vcpu, |exit| {
-                    apic.local.set_cr8(kick.cr8());
-                    apic.follow(kick.apic_base());
-                    apic.serve(exit?)
+                    processor.local.set_cr8(kick.cr8());
+                    processor.follow(board, kick.apic_base());
+                    processor.serve(board, exit?)
                 })
             },
         )?;
-        self.after(vcpu, exit);
+        self.after(board, vcpu, exit);
         Some(exit)
     }
 
     /// What the exit tells about the processor.
-    fn after(&mut self, vcpu: &mut VcpuFd, exit: Exit) {
+    fn after(&mut self, board: &Board, vcpu: &mut VcpuFd, exit: Exit) {
         let run = vcpu.get_kvm_run();
         self.interruptible = run.if_flag != 0;
         match exit {
             Exit::Halt => self.doing = Doing::Halted,
             // Relaxed: whoever does not know it yet asks for windows that it does not need.
-            Exit::Tpr => self.board.tells_tpr.store(true, Ordering::Relaxed),
+            Exit::Tpr => board.tells_tpr.store(true, Ordering::Relaxed),
             _ => {}
         }
     }
 
     /// The guest has written IA32_APIC_BASE, maybe, which KVM keeps and tells with the next exit.
-    fn follow(&mut self, base: u64) {
+    fn follow(&mut self, board: &Board, base: u64) {
         if base == self.local.base() {
             return;
         }
@@ -182,13 +211,14 @@ impl UserApic {
             // A value that is refused all the same leaves it disabled.
             let _ = self.local.set_base(base, ADDRESS_BITS);
         }
-        self.publish();
+        self.publish(board);
     }
 
     /// Answers an access to the local APIC.
-    fn serve(&mut self, exit: &mut VcpuExit<'_>) -> Option<Exit> {
-        let board = self.board.clone();
-        let (now, irr) = (self.now(), board.service.inbox(self.index).irr());
+    fn serve(&mut self, board: &Board, exit: &mut VcpuExit<'_>) -> Option<Exit> {
+        let tsc_offset = self.tsc_offset;
+        let now: &dyn Fn() -> Now = &|| now(board, tsc_offset);
+        let irr = board.service.inbox(self.index).irr();
         match exit {
             VcpuExit::MmioRead(address, data) => {
                 let offset = self.offset(*address)?;
@@ -201,7 +231,7 @@ impl UserApic {
                 let offset = self.offset(*address)?;
                 let value = exit::little_endian(data);
                 let effect = self.local.write_mmio(offset, value, now, irr);
-                self.carry_out(effect);
+                self.carry_out(board, effect);
                 Some(Exit::ApicWrite(offset))
             }
             VcpuExit::X86Rdmsr(read) => {
@@ -216,7 +246,7 @@ impl UserApic {
                 let effect = self.local.write_msr(index, write.data, now, irr);
                 *write.error = effect.is_err().into();
                 if let Ok(effect) = effect {
-                    self.carry_out(effect);
+                    self.carry_out(board, effect);
                 }
                 Some(msr(index, Exit::ApicWrite))
             }
@@ -231,38 +261,31 @@ impl UserApic {
         is_in.then(|| u32::try_from(offset).ok())?
     }
 
-    fn carry_out(&mut self, effect: Effect) {
-        if let Effect::Send(ipi) = effect {
-            self.board.service.send(Some(self.index), ipi);
+    fn carry_out(&self, board: &Board, effect: Effect) {
+        match effect {
+            Effect::Send(ipi) => {
+                board.service.send(Some(self.index), ipi);
+            }
+            // Of all others, it may have been a register that says how this local APIC is addressed.
+            Effect::None => self.publish(board),
+            Effect::Unsent(_) | Effect::EndOfInterrupt(_) => {}
         }
-        self.publish();
     }
 
     /// Lets others see how this local APIC is addressed.
-    fn publish(&self) {
-        self.board.service.inbox(self.index).publish(self.local.addressing().to_bits());
-    }
-
-    fn irr(&self) -> &Vectors {
-        self.board.service.inbox(self.index).irr()
-    }
-
-    fn now(&self) -> Now {
-        // SAFETY: user space may read the TSC on every x86-64 Linux unless a process forbids it to itself (prctl).
-        let host = unsafe { _rdtsc() };
-        let ns = u64::try_from(self.board.started.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        Now { ns, tsc: host.wrapping_add_signed(self.tsc_offset) }
+    fn publish(&self, board: &Board) {
+        board.service.inbox(self.index).publish(self.local.addressing().to_bits());
     }
 
     /// NMI, INIT and SIPI, as the processor takes them (SDM Vol. 3A 10.4.1).
-    fn take_events(&mut self, vcpu: &VcpuFd) -> Result<(), kvm_ioctls::Error> {
-        let inbox = self.board.service.inbox(self.index);
+    fn take_events(&mut self, board: &Board, vcpu: &VcpuFd) -> Result<(), kvm_ioctls::Error> {
+        let inbox = board.service.inbox(self.index);
         if !inbox.has_events() {
             return Ok(());
         }
         let events = inbox.take_events();
         if events.init {
-            self.reset(vcpu)?;
+            self.reset(board, vcpu)?;
         }
         if let (Some(vector), Doing::WaitingForSipi) = (events.sipi, self.doing) {
             let (_, mut sregs) = self.reset;
@@ -281,10 +304,10 @@ impl UserApic {
     }
 
     /// INIT. What runs after it is the reset vector on the bootstrap processor, and nothing on the others.
-    fn reset(&mut self, vcpu: &VcpuFd) -> Result<(), kvm_ioctls::Error> {
+    fn reset(&mut self, board: &Board, vcpu: &VcpuFd) -> Result<(), kvm_ioctls::Error> {
         self.local.init();
-        self.irr().clear();
-        self.publish();
+        board.service.inbox(self.index).irr().clear();
+        self.publish(board);
         vcpu.set_vcpu_events(&kvm_bindings::kvm_vcpu_events::default())?;
         let (regs, mut sregs) = self.reset;
         sregs.apic_base = self.local.base();
@@ -295,32 +318,12 @@ impl UserApic {
     }
 
     /// Whether an interrupt ends the HLT.
-    fn wakes(&self) -> bool {
-        self.interruptible && self.local.pending(self.irr()).is_some()
-    }
-
-    /// What the processor is doing.
-    pub fn activity(&self) -> Activity {
-        match self.doing {
-            Doing::Running => Activity::Running,
-            Doing::Halted => Activity::Halted,
-            Doing::WaitingForSipi => Activity::WaitingForSipi,
-        }
-    }
-
-    /// Whether an interrupt on `vector` waits in the IRR.
-    pub fn is_pending(&self, vector: u8) -> bool {
-        self.irr().contains(vector)
-    }
-
-    /// The machine's other local APICs.
-    pub fn board(&self) -> &Board {
-        &self.board
+    fn wakes(&self, board: &Board) -> bool {
+        self.interruptible && self.local.pending(board.service.inbox(self.index).irr()).is_some()
     }
 
     /// Injects the interrupt that comes next, if the guest can take it. Whether the guest has to say when it can take one.
-    fn inject(&mut self, vcpu: &mut VcpuFd) -> Result<bool, kvm_ioctls::Error> {
-        let board = self.board.clone();
+    fn inject(&mut self, board: &Board, vcpu: &mut VcpuFd) -> Result<bool, kvm_ioctls::Error> {
         let irr = board.service.inbox(self.index).irr();
         if vcpu.get_kvm_run().ready_for_interrupt_injection != 0
             && let Some(vector) = self.local.acknowledge(irr)
@@ -334,20 +337,19 @@ impl UserApic {
     }
 
     /// Sleeps until something is left for this vCPU, its timer expires, or its thread is asked for something.
-    fn sleep(&mut self, kick: &Kick) {
-        let board = self.board.clone();
+    fn sleep(&mut self, board: &Board, kick: &Kick) {
         let inbox = board.service.inbox(self.index);
         let halted = self.doing == Doing::Halted && self.interruptible;
         inbox.presence().go(
             Place::Bed,
             self,
-            |apic| {
-                let nothing_new = !halted || apic.local.pending(inbox.irr()).is_none();
+            |processor| {
+                let nothing_new = !halted || processor.local.pending(inbox.irr()).is_none();
                 nothing_new && !inbox.has_events() && kick.request() == Request::Run
             },
-            |apic| {
+            |processor| {
                 while !inbox.presence().is_summoned() && kick.request() == Request::Run {
-                    match apic.until_deadline() {
+                    match processor.until_deadline(board) {
                         Some(Duration::ZERO) => break,
                         Some(time) => std::thread::park_timeout(time),
                         None => std::thread::park(),
@@ -358,17 +360,25 @@ impl UserApic {
     }
 
     /// How long until the timer expires.
-    fn until_deadline(&self) -> Option<Duration> {
-        let now = self.now();
+    fn until_deadline(&self, board: &Board) -> Option<Duration> {
+        let now = now(board, self.tsc_offset);
         self.local.next_deadline().map(|deadline| match deadline {
             Deadline::Ns(ns) => Duration::from_nanos(ns.saturating_sub(now.ns)),
             Deadline::Tsc(tsc) => {
                 let cycles = u128::from(tsc.saturating_sub(now.tsc));
-                let ns = cycles * 1_000_000 / u128::from(self.board.tsc_khz.max(1));
+                let ns = cycles * 1_000_000 / u128::from(board.tsc_khz.max(1));
                 Duration::from_nanos(u64::try_from(ns).unwrap_or(u64::MAX))
             }
         })
     }
+}
+
+/// What time it is for a vCPU whose TSC is the host's plus `tsc_offset`.
+fn now(board: &Board, tsc_offset: i64) -> Now {
+    // SAFETY: user space may read the TSC on every x86-64 Linux unless a process forbids it to itself (prctl).
+    let host = unsafe { _rdtsc() };
+    let ns = u64::try_from(board.started.elapsed().as_nanos()).unwrap_or(u64::MAX);
+    Now { ns, tsc: host.wrapping_add_signed(tsc_offset) }
 }
 
 /// The exit of an access to an MSR.

@@ -3,10 +3,14 @@ use proptest::prelude::*;
 
 const NOW: Now = Now { ns: 1000, tsc: 2000 };
 
+fn now() -> Now {
+    NOW
+}
+
 /// Enabled by hardware and software, in xAPIC mode.
 fn xapic() -> (LocalApic, Vectors) {
     let (mut apic, irr) = (LocalApic::new(3, false), Vectors::new());
-    apic.write_mmio(SVR, SVR_ENABLE | 0xFF, NOW, &irr);
+    apic.write_mmio(SVR, SVR_ENABLE | 0xFF, &now, &irr);
     (apic, irr)
 }
 
@@ -23,7 +27,7 @@ fn msr(offset: u32) -> u32 {
 #[test]
 fn after_reset_it_is_as_the_manual_says() {
     let (mut apic, irr) = (LocalApic::new(5, true), Vectors::new());
-    let mut read = |offset| apic.read_mmio(offset, NOW, &irr);
+    let mut read = |offset| apic.read_mmio(offset, &now, &irr);
     assert_eq!(read(ID), 5 << 24);
     assert_eq!((read(SVR), read(DFR), read(LDR), read(TPR)), (0xFF, u32::MAX, 0, 0));
     assert_eq!((LVT_TIMER..=LVT_ERROR).step_by(16).map(read).collect::<Vec<_>>(), [LVT_MASKED; 6]);
@@ -40,7 +44,7 @@ fn the_highest_vector_above_the_priority_comes_first() {
     assert_eq!(apic.pending(&irr), None, "a lower class waits for the EOI");
     assert!(irr.set(0xF1));
     assert_eq!(apic.acknowledge(&irr), Some(0xF1), "a higher one does not");
-    let mut end = || apic.write_mmio(EOI, 0, NOW, &irr);
+    let mut end = || apic.write_mmio(EOI, 0, &now, &irr);
     assert_eq!([end(), end(), end()], [Effect::EndOfInterrupt(0xF1), Effect::EndOfInterrupt(0xE1), Effect::None]);
     assert_eq!(apic.pending(&irr), Some(0xD1));
     apic.set_cr8(14);
@@ -53,70 +57,70 @@ fn the_highest_vector_above_the_priority_comes_first() {
 #[test]
 fn cr8_and_tpr_are_one() {
     let (mut apic, irr) = xapic();
-    apic.write_mmio(TPR, 0xDF, NOW, &irr);
+    apic.write_mmio(TPR, 0xDF, &now, &irr);
     assert_eq!(apic.cr8(), 13);
     apic.set_cr8(13);
-    assert_eq!(apic.read_mmio(TPR, NOW, &irr), 0xDF, "CR8 as it was changes nothing");
+    assert_eq!(apic.read_mmio(TPR, &now, &irr), 0xDF, "CR8 as it was changes nothing");
     apic.set_cr8(2);
-    assert_eq!(apic.read_mmio(TPR, NOW, &irr), 0x20);
+    assert_eq!(apic.read_mmio(TPR, &now, &irr), 0x20);
 }
 
 #[test]
 fn commands_are_sent_in_both_modes() {
     let (mut apic, irr) = xapic();
-    apic.write_mmio(ICR_HIGH, 7 << 24, NOW, &irr);
-    let sent = apic.write_mmio(ICR, 0x40E1, NOW, &irr);
+    apic.write_mmio(ICR_HIGH, 7 << 24, &now, &irr);
+    let sent = apic.write_mmio(ICR, 0x40E1, &now, &irr);
     assert_eq!(sent, Effect::Send(Ipi { delivery: Delivery::Fixed(0xE1), destination: Destination::Physical(7) }));
-    assert_eq!((apic.read_mmio(ICR_HIGH, NOW, &irr), apic.read_mmio(ICR, NOW, &irr)), (7 << 24, 0x40E1));
+    assert_eq!((apic.read_mmio(ICR_HIGH, &now, &irr), apic.read_mmio(ICR, &now, &irr)), (7 << 24, 0x40E1));
     let (mut apic, irr) = x2apic();
-    let sent = apic.write_msr(msr(ICR), 0x0000_0107_0000_40E1, NOW, &irr);
+    let sent = apic.write_msr(msr(ICR), 0x0000_0107_0000_40E1, &now, &irr);
     let ipi = Ipi { delivery: Delivery::Fixed(0xE1), destination: Destination::Physical(0x107) };
     assert_eq!(sent, Ok(Effect::Send(ipi)));
     let own = Ipi { delivery: Delivery::Fixed(0x51), destination: Destination::Itself };
-    assert_eq!(apic.write_msr(msr(SELF_IPI), 0x51, NOW, &irr), Ok(Effect::Send(own)));
+    assert_eq!(apic.write_msr(msr(SELF_IPI), 0x51, &now, &irr), Ok(Effect::Send(own)));
 }
 
 #[test]
 fn errors_show_after_a_write_and_interrupt_once() {
     let (mut apic, irr) = xapic();
-    apic.write_mmio(LVT_ERROR, 0x31, NOW, &irr);
-    assert_eq!(apic.write_mmio(ICR, 0x400F, NOW, &irr), Effect::Unsent(Unsent::IllegalVector(15)));
+    apic.write_mmio(LVT_ERROR, 0x31, &now, &irr);
+    assert_eq!(apic.write_mmio(ICR, 0x400F, &now, &irr), Effect::Unsent(Unsent::IllegalVector(15)));
     assert!(irr.take(0x31));
-    assert_eq!(apic.read_mmio(ESR, NOW, &irr), 0, "not written yet");
-    apic.write_mmio(0x40, 0, NOW, &irr);
-    apic.write_mmio(ICR, 0x400F, NOW, &irr);
-    apic.write_mmio(ESR, 0, NOW, &irr);
-    assert_eq!(apic.read_mmio(ESR, NOW, &irr), errors::SEND_ILLEGAL_VECTOR | errors::ILLEGAL_REGISTER);
-    apic.write_mmio(ESR, 0, NOW, &irr);
-    assert_eq!(apic.read_mmio(ESR, NOW, &irr), 0);
+    assert_eq!(apic.read_mmio(ESR, &now, &irr), 0, "not written yet");
+    apic.write_mmio(0x40, 0, &now, &irr);
+    apic.write_mmio(ICR, 0x400F, &now, &irr);
+    apic.write_mmio(ESR, 0, &now, &irr);
+    assert_eq!(apic.read_mmio(ESR, &now, &irr), errors::SEND_ILLEGAL_VECTOR | errors::ILLEGAL_REGISTER);
+    apic.write_mmio(ESR, 0, &now, &irr);
+    assert_eq!(apic.read_mmio(ESR, &now, &irr), 0);
 }
 
 #[test]
 fn an_error_interrupt_with_an_illegal_vector_ends() {
     let (mut apic, irr) = xapic();
-    apic.write_mmio(LVT_ERROR, 0x05, NOW, &irr);
-    apic.write_mmio(0x40, 0, NOW, &irr);
-    apic.write_mmio(ESR, 0, NOW, &irr);
-    assert_eq!(apic.read_mmio(ESR, NOW, &irr), errors::ILLEGAL_REGISTER | errors::RECEIVE_ILLEGAL_VECTOR);
+    apic.write_mmio(LVT_ERROR, 0x05, &now, &irr);
+    apic.write_mmio(0x40, 0, &now, &irr);
+    apic.write_mmio(ESR, 0, &now, &irr);
+    assert_eq!(apic.read_mmio(ESR, &now, &irr), errors::ILLEGAL_REGISTER | errors::RECEIVE_ILLEGAL_VECTOR);
     assert_eq!(irr.highest(), None);
 }
 
 #[test]
 fn x2apic_mode_has_msrs_and_their_reserved_bits() {
     let (mut apic, irr) = x2apic();
-    assert_eq!(apic.read_msr(msr(ID), NOW, &irr), Ok(3));
-    assert_eq!(apic.read_msr(msr(LDR), NOW, &irr), Ok(8));
+    assert_eq!(apic.read_msr(msr(ID), &now, &irr), Ok(3));
+    assert_eq!(apic.read_msr(msr(LDR), &now, &irr), Ok(8));
     for unreadable in [DFR, EOI, ICR_HIGH, SELF_IPI, 0x90, 0xC0, 0x2F0] {
-        assert_eq!(apic.read_msr(msr(unreadable), NOW, &irr), Err(GeneralProtection), "{unreadable:#x}");
+        assert_eq!(apic.read_msr(msr(unreadable), &now, &irr), Err(GeneralProtection), "{unreadable:#x}");
     }
-    let mut write = |offset, value| apic.write_msr(msr(offset), value, NOW, &irr);
+    let mut write = |offset, value| apic.write_msr(msr(offset), value, &now, &irr);
     for (offset, value) in [(EOI, 1), (ESR, 1), (TPR, 0x100), (SVR, 0x2FF), (ID, 0), (LDR, 0), (PPR, 0), (ICR, 1 << 12)]
     {
         assert_eq!(write(offset, value), Err(GeneralProtection), "{offset:#x}");
     }
     assert_eq!(write(LVT_TIMER, 1 << 19), Err(GeneralProtection));
     assert_eq!(write(TPR, 0xFF), Ok(Effect::None));
-    assert_eq!(xapic().0.read_msr(msr(ID), NOW, &irr), Err(GeneralProtection), "not in xAPIC mode");
+    assert_eq!(xapic().0.read_msr(msr(ID), &now, &irr), Err(GeneralProtection), "not in xAPIC mode");
 }
 
 #[test]
@@ -138,30 +142,30 @@ fn modes_change_as_in_the_manuals_figure() {
 #[test]
 fn disabled_by_software_it_masks_its_lvt() {
     let (mut apic, irr) = xapic();
-    apic.write_mmio(LVT_TIMER, 0x31, NOW, &irr);
-    apic.write_mmio(SVR, 0xFF, NOW, &irr);
-    assert_eq!(apic.read_mmio(LVT_TIMER, NOW, &irr), LVT_MASKED | 0x31);
-    apic.write_mmio(LVT_TIMER, 0x31, NOW, &irr);
-    assert_eq!(apic.read_mmio(LVT_TIMER, NOW, &irr), LVT_MASKED | 0x31, "the mask stays while it is disabled");
+    apic.write_mmio(LVT_TIMER, 0x31, &now, &irr);
+    apic.write_mmio(SVR, 0xFF, &now, &irr);
+    assert_eq!(apic.read_mmio(LVT_TIMER, &now, &irr), LVT_MASKED | 0x31);
+    apic.write_mmio(LVT_TIMER, 0x31, &now, &irr);
+    assert_eq!(apic.read_mmio(LVT_TIMER, &now, &irr), LVT_MASKED | 0x31, "the mask stays while it is disabled");
 }
 
 #[test]
 fn the_timer_interrupts() {
     let (mut apic, irr) = xapic();
-    apic.write_mmio(LVT_TIMER, 0x31, NOW, &irr);
-    apic.write_mmio(DIVIDE, 0b1011, NOW, &irr);
-    apic.write_mmio(INITIAL_COUNT, 500, NOW, &irr);
+    apic.write_mmio(LVT_TIMER, 0x31, &now, &irr);
+    apic.write_mmio(DIVIDE, 0b1011, &now, &irr);
+    apic.write_mmio(INITIAL_COUNT, 500, &now, &irr);
     assert_eq!(apic.next_deadline(), Some(Deadline::Ns(1500)));
-    apic.tick(Now { ns: 1499, ..NOW }, &irr);
+    apic.tick(&|| Now { ns: 1499, ..NOW }, &irr);
     assert_eq!(irr.highest(), None);
-    apic.tick(Now { ns: 1500, ..NOW }, &irr);
+    apic.tick(&|| Now { ns: 1500, ..NOW }, &irr);
     assert_eq!(irr.highest(), Some(0x31));
 }
 
 #[test]
 fn init_keeps_id_and_mode() {
     let (mut apic, irr) = x2apic();
-    apic.write_msr(msr(TPR), 0x50, NOW, &irr).expect("allowed");
+    apic.write_msr(msr(TPR), 0x50, &now, &irr).expect("allowed");
     let base = apic.base();
     apic.init();
     assert_eq!((apic.base(), apic.addressing().id, apic.cr8()), (base, 3, 0));
@@ -175,21 +179,21 @@ proptest! {
         x2 in any::<bool>(),
     ) {
         let (mut apic, irr) = if x2 { x2apic() } else { xapic() };
-        let mut now = NOW;
+        let mut time = NOW;
         for (kind, place, value) in accesses {
             match kind {
-                0 => { apic.read_mmio(place % 0x1000, now, &irr); }
-                1 => { apic.write_mmio((place % 0x1000) & !0xF, low(value), now, &irr); }
-                2 => { let _ = apic.read_msr(X2APIC_MSR + place % 0x100, now, &irr); }
-                3 => { let _ = apic.write_msr(X2APIC_MSR + place % 0x100, value, now, &irr); }
+                0 => { apic.read_mmio(place % 0x1000, &|| time, &irr); }
+                1 => { apic.write_mmio((place % 0x1000) & !0xF, low(value), &|| time, &irr); }
+                2 => { let _ = apic.read_msr(X2APIC_MSR + place % 0x100, &|| time, &irr); }
+                3 => { let _ = apic.write_msr(X2APIC_MSR + place % 0x100, value, &|| time, &irr); }
                 _ => {
                     let _ = apic.set_base(value, 48);
                     apic.set_cr8(value % 16);
                     let [vector, ..] = place.to_le_bytes();
                     irr.set(vector);
                     apic.acknowledge(&irr);
-                    now.ns = now.ns.wrapping_add(value);
-                    apic.tick(now, &irr);
+                    time.ns = time.ns.wrapping_add(value);
+                    apic.tick(&|| time, &irr);
                 }
             }
             prop_assert!(apic.svr & !SVR_BITS == 0);
