@@ -208,6 +208,7 @@ impl LocalApic {
 
     /// Reads the register at `offset` of the page.
     pub fn read_mmio(&mut self, offset: u32, now: &dyn Fn() -> Now, irr: &Vectors) -> u32 {
+        self.tick(now, irr);
         // Registers lie 16 bytes apart; what is between them is undefined (SDM Vol. 3A 12.4.1).
         if !offset.is_multiple_of(16) {
             return 0;
@@ -229,6 +230,7 @@ impl LocalApic {
     /// # Errors
     /// [`GeneralProtection`] if there is none of this number that can be read, or not in this mode.
     pub fn read_msr(&mut self, msr: u32, now: &dyn Fn() -> Now, irr: &Vectors) -> Result<u64, GeneralProtection> {
+        self.tick(now, irr);
         if msr == TSC_DEADLINE_MSR {
             return Ok(self.timer.deadline());
         }
@@ -265,6 +267,7 @@ impl LocalApic {
 
     /// Writes the register at `offset` of the page. What is read-only ignores it.
     pub fn write_mmio(&mut self, offset: u32, value: u32, now: &dyn Fn() -> Now, irr: &Vectors) -> Effect {
+        self.tick(now, irr);
         if !offset.is_multiple_of(16) {
             return Effect::None;
         }
@@ -302,6 +305,7 @@ impl LocalApic {
         now: &dyn Fn() -> Now,
         irr: &Vectors,
     ) -> Result<Effect, GeneralProtection> {
+        self.tick(now, irr);
         if msr == TSC_DEADLINE_MSR {
             self.timer.set_deadline(value);
             self.tick(now, irr);
@@ -421,14 +425,15 @@ impl LocalApic {
             return;
         }
         if vector < FIRST_LEGAL_VECTOR {
-            // Noted, but not raised: the error interrupt's own vector may be the illegal one.
-            self.errors |= errors::RECEIVE_ILLEGAL_VECTOR;
-            return;
+            // The error interrupt's own vector may be the illegal one: then this is an error that is not new.
+            self.error(errors::RECEIVE_ILLEGAL_VECTOR, irr);
+        } else {
+            irr.set(vector);
         }
-        irr.set(vector);
     }
 
-    /// Raises the timer's interrupt, if it has expired.
+    /// Raises the timer's interrupt, if it has expired. Every access does so first: it finds, and changes, a local APIC that
+    /// is up to date.
     pub fn tick(&mut self, now: &dyn Fn() -> Now, irr: &Vectors) {
         if self.timer.next().is_some() && self.timer.expire(now()) {
             self.raise(self.lvt[0], irr);

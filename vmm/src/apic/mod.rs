@@ -11,6 +11,7 @@ pub mod inbox;
 pub mod ipi;
 pub mod local;
 pub mod presence;
+pub mod processor;
 pub mod registers;
 pub mod service;
 pub mod timer;

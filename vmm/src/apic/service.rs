@@ -5,10 +5,12 @@
 //! vCPU is, and one kick for each that is in the guest or asleep; a physical destination is found in a table sorted by id,
 //! or at once where ids are the vCPUs' numbers; a logical one asks each vCPU's published registers.
 
-use super::addressing::Addressing;
+use super::addressing::{Addressing, Mode};
+use super::icr::FIRST_LEGAL_VECTOR;
 use super::inbox::Inbox;
 use super::ipi::{Delivery, Destination, Ipi};
 use super::presence::Place;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// How a vCPU's thread is fetched.
 pub trait Fetch {
@@ -42,10 +44,13 @@ impl<F: Fetch> Port<F> {
 
     #[inline]
     fn deliver(&self, delivery: Delivery, sent: &mut Sent) {
+        let addressing = self.addressing();
         let place = match delivery {
             // A local APIC that software has disabled takes none (SDM Vol. 3A 12.4.7.2).
-            Delivery::Fixed(_) | Delivery::LowestPriority(_) if !self.addressing().enabled => return,
+            Delivery::Fixed(_) | Delivery::LowestPriority(_) if !addressing.enabled => return,
             Delivery::Fixed(vector) | Delivery::LowestPriority(vector) => self.inbox.put_vector(vector),
+            // One that IA32_APIC_BASE has switched off is not there (SDM Vol. 3A 12.4.3).
+            _ if addressing.mode == Mode::Disabled => return,
             Delivery::Nmi => self.inbox.put_nmi(),
             Delivery::Init => self.inbox.put_init(),
             Delivery::Sipi(vector) => self.inbox.put_sipi(vector),
@@ -67,6 +72,7 @@ pub struct Service<F> {
     ports: Box<[Port<F>]>,
     /// APIC ids in rising order, each with its vCPU.
     by_id: Box<[(u32, usize)]>,
+    ignored: AtomicU64,
 }
 
 impl<F: Fetch> Service<F> {
@@ -76,7 +82,7 @@ impl<F: Fetch> Service<F> {
             vcpus.into_iter().map(|(id, fetch)| (id, Port { inbox: Inbox::new(), fetch })).unzip();
         let mut by_id: Vec<_> = ids.into_iter().zip(0..).collect();
         by_id.sort_unstable();
-        Self { ports: ports.into(), by_id: by_id.into() }
+        Self { ports: ports.into(), by_id: by_id.into(), ignored: AtomicU64::new(0) }
     }
 
     /// How many vCPUs.
@@ -110,15 +116,28 @@ impl<F: Fetch> Service<F> {
         }
     }
 
+    /// Messages that nobody has got, since there is nothing here that could serve them: SMI and ExtINT.
+    pub fn ignored(&self) -> u64 {
+        self.ignored.load(Ordering::Relaxed)
+    }
+
     /// Sends a message from `sender`, a vCPU, or from outside all of them, where "self" means nobody and "all but self"
-    /// everybody. From any thread.
+    /// everybody. From any thread. Nobody accepts an illegal vector, one below 16.
     #[inline]
     pub fn send(&self, sender: Option<usize>, ipi: Ipi) -> Sent {
         let mut sent = Sent::default();
         let delivery = ipi.delivery;
-        if let Delivery::LowestPriority(vector) = delivery {
-            self.send_to_one(sender, ipi.destination, vector, &mut sent);
-            return sent;
+        match delivery {
+            Delivery::Fixed(vector) | Delivery::LowestPriority(vector) if vector < FIRST_LEGAL_VECTOR => return sent,
+            Delivery::LowestPriority(vector) => {
+                self.send_to_one(sender, ipi.destination, vector, &mut sent);
+                return sent;
+            }
+            Delivery::Smi | Delivery::ExtInt => {
+                self.ignored.fetch_add(1, Ordering::Relaxed);
+                return sent;
+            }
+            _ => {}
         }
         match ipi.destination {
             Destination::Itself => self.ports_at(sender).for_each(|port| port.deliver(delivery, &mut sent)),

@@ -97,7 +97,8 @@ impl Timer {
     /// The current count: zero when nothing runs.
     pub fn current(&self, now: Now) -> u32 {
         let passed = now.ns.saturating_sub(self.started) / self.divisor();
-        if self.mode == TimerMode::Periodic && self.initial > 0 && passed >= u64::from(self.counted_from) {
+        let runs = self.counted_from > 0 && self.initial > 0;
+        if self.mode == TimerMode::Periodic && runs && passed >= u64::from(self.counted_from) {
             // Expired, and not noticed yet: the count has gone round.
             let into = (passed - u64::from(self.counted_from)) % u64::from(self.initial);
             return self.initial - u32::try_from(into).unwrap_or(0);
@@ -214,6 +215,14 @@ mod tests {
         let mut timer = timer(TimerMode::OneShot, 500);
         timer.set_divide(0b0000, at(1100));
         assert_eq!((timer.current(at(1100)), timer.next()), (400, Some(Deadline::Ns(1900))));
+    }
+
+    #[test]
+    fn a_count_that_is_over_does_not_start_again_as_a_periodic_one() {
+        let mut timer = timer(TimerMode::OneShot, 500);
+        assert!(timer.expire(at(1500)));
+        timer.set_mode(TimerMode::Periodic);
+        assert_eq!((timer.current(at(1600)), timer.next()), (0, None));
     }
 
     #[test]
