@@ -1,0 +1,76 @@
+//! What guests, and whoever runs them, can do to the local APICs of a machine.
+
+use arbitrary::Arbitrary;
+
+/// One act of, or upon, processor `cpu` (modulo their number).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Arbitrary)]
+pub struct Operation {
+    /// Which processor.
+    pub cpu: u8,
+    /// What it does.
+    pub act: Act,
+}
+
+/// What is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Arbitrary)]
+pub enum Act {
+    /// Reads the register with this number: MSR 0x800 + number, or, in xAPIC mode, 16 times that in the page.
+    Read(u8),
+    /// Reads the page at any offset.
+    ReadPage(u16),
+    /// Reads any MSR.
+    ReadMsr(u32),
+    /// Writes the register with this number; xAPIC mode takes the lower half.
+    Write(u8, u64),
+    /// Writes the page at any offset.
+    WritePage(u16, u32),
+    /// Writes any MSR.
+    WriteMsr(u32, u64),
+    /// Sends: an ICR of small destination, so that somebody is hit.
+    Send {
+        /// Bits 0 to 19 of the ICR.
+        low: u32,
+        /// The destination, in place for the mode.
+        destination: u8,
+    },
+    /// Writes IA32_TSC_DEADLINE: so many cycles from now.
+    ArmDeadline(u16),
+    /// Writes IA32_APIC_BASE: these of bits 8 to 11, and a page of the first megabyte.
+    WriteBase(u8, u8),
+    /// Writes CR8.
+    WriteCr8(u8),
+    /// HLT, with IF or without.
+    Halt(bool),
+    /// The processor looks at what others have left, as before every stay in the guest.
+    Look,
+    /// The guest takes an interrupt, if it can.
+    Take,
+    /// Time passes, for all processors, ns.
+    Pass(u32),
+    /// Somebody outside sends: delivery mode, vector, and whom to.
+    FromOutside {
+        /// The vector.
+        vector: u8,
+        /// As in the ICR.
+        delivery_mode: u8,
+        /// Whom to: see [`super::compare`].
+        destination: u8,
+    },
+}
+
+/// Starts four processors and enables their local APICs, those in x2APIC mode that are told to: what a kernel does before
+/// anything becomes interesting.
+pub fn bring_up(x2apic: [bool; 4]) -> Vec<Operation> {
+    let mut operations = Vec::new();
+    for (cpu, x2apic) in (0..).zip(x2apic) {
+        if x2apic {
+            let bits = if cpu == 0 { 0b1101 } else { 0b1100 };
+            operations.push(Operation { cpu, act: Act::WriteBase(bits, 0) });
+        }
+        operations.push(Operation { cpu, act: Act::Write(0x0F, 0x1FF) });
+        operations.push(Operation { cpu, act: Act::Write(0x37, 0xE7) });
+    }
+    operations.push(Operation { cpu: 0, act: Act::FromOutside { vector: 8, delivery_mode: 6, destination: 0xFF } });
+    operations.extend((0..4).map(|cpu| Operation { cpu, act: Act::Look }));
+    operations
+}
