@@ -17,7 +17,7 @@ use core::mem::size_of;
 pub const MAGIC: u64 = u64::from_le_bytes(*b"KIPIGEST");
 
 /// Raised with every change to this file that an older image or an older VMM would misread.
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 3;
 
 /// The page size that everything here is laid out in, in bytes.
 pub const PAGE: u64 = 0x1000;
@@ -118,6 +118,8 @@ pub const PORT_OBSERVE: u16 = 0x6B04;
 pub const PORT_YIELD: u16 = 0x6B0C;
 /// A [`Step`](crate::rendezvous::Step) of a stepped call has been taken: a write of its number.
 pub const PORT_STEP: u16 = 0x6B10;
+/// The message doorbell: a write of [`msi::encode`](crate::msi::encode)'s word asks the VMM for an interrupt.
+pub const PORT_MSI: u16 = 0x6B14;
 /// A vCPU that found a broken rule writes here once, after it has filled in [`CommandPage::bug_check`].
 pub const PORT_BUG_CHECK: u16 = 0x6B08;
 

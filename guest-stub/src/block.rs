@@ -71,7 +71,7 @@ impl Block {
         match self.route {
             Route::XApic => Some(false),
             Route::X2Apic => Some(true),
-            Route::Nmi => Some(mem::boot().x2apic != 0),
+            Route::Nmi | Route::Msi => Some(mem::boot().x2apic != 0),
             Route::Memory => None,
         }
     }

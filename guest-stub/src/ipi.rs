@@ -5,6 +5,7 @@ use crate::bugcheck;
 use crate::fault;
 use crate::irql;
 use crate::mem;
+use crate::port;
 use crate::processor::{GENERATIONS, Private, SLOTS};
 use crate::state::BELLS;
 use crate::tsc::{self, Stamp};
@@ -12,9 +13,12 @@ use crate::workers::WorkerFn;
 use core::arch::asm;
 use core::cell::Cell;
 use core::sync::atomic::Ordering;
-use guest_stub::abi::{CallStep, Destination, Fault, MASK_WORDS, Mask, Route, Rule, VECTOR_IPI, VECTOR_IPI_STEPPED};
+use guest_stub::abi::{
+    self, CallStep, Destination, Fault, MASK_WORDS, Mask, Route, Rule, VECTOR_IPI, VECTOR_IPI_STEPPED,
+};
 use guest_stub::icr::{self, To};
 use guest_stub::mask;
+use guest_stub::msi;
 use guest_stub::rendezvous::{self, Delivery, Generation, Initiator, Outcome, Slot, Targets, Until, Work};
 
 /// Who takes part in a call.
@@ -484,6 +488,9 @@ fn send_to_all(window: &Window, call: &Call<'_>, targets: &Others, processors: u
         (Route::Memory, _) => window.run(targets, || BELLS[0].ring(generation)),
         (Route::Nmi, Destination::Unicast) => window.run(targets, || send_one_by_one(window, call, unicasts())),
         (Route::Nmi, _) => window.run(targets, || apic::send_raw(window.private, icr::nmi(to), to)),
+        (Route::Msi, Destination::Unicast) => window.run(targets, || send_one_by_one(window, call, unicasts())),
+        (Route::Msi, Destination::All) => window.run(targets, || message(VECTOR_IPI, msi::To::All)),
+        (Route::Msi, _) => window.run(targets, || message(VECTOR_IPI, msi::To::AllButSender)),
     }
 }
 
@@ -502,6 +509,7 @@ fn send_one_by_one(window: &Window, call: &Call<'_>, targets: impl Iterator<Item
         match call.route {
             Route::Memory => BELLS[target].ring(window.generation),
             Route::Nmi => apic::send_raw(private, icr::nmi(to), to),
+            Route::Msi => message(vector, msi::To::One(target as u16)),
             Route::X2Apic => x2apic::write_icr(icr::fixed(vector, to), to.apic_id()),
             Route::XApic => {
                 // A handler that sends in between would change the destination.
@@ -516,6 +524,12 @@ fn send_one_by_one(window: &Window, call: &Call<'_>, targets: impl Iterator<Item
     if call.stepped {
         fault::step(CallStep::Sent);
     }
+}
+
+/// Asks the VMM for an interrupt.
+#[inline]
+fn message(vector: u8, to: msi::To) {
+    port::write(abi::PORT_MSI, msi::encode(vector, to));
 }
 
 /// Runs `action` with IF clear.

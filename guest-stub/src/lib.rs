@@ -2,7 +2,7 @@
 //!
 //! [`abi`] is the one place where the two agree on addresses, structures and numbers; [`rendezvous`] is the
 //! algorithm of the broadcast call, over atomics only; [`icr`] and [`descriptors`] are the encodings that hardware
-//! reads. They are here so that the host can test what the guest runs.
+//! reads, [`msi`] is one that the VMM does. They are here so that the host can test what the guest runs.
 
 #![no_std]
 
@@ -10,6 +10,7 @@ pub mod abi;
 pub mod descriptors;
 pub mod icr;
 pub mod mask;
+pub mod msi;
 pub mod rendezvous;
 
 /// What [`rendezvous`] is made of. A test puts others in their place, under which a model checker can look at it.

@@ -161,6 +161,11 @@ fn every_cell_of_three_vcpus() {
 }
 
 #[test]
+fn every_cell_by_messages_of_the_vmm() {
+    every_cell(3, &[Route::Msi], 9, 9);
+}
+
+#[test]
 fn every_cell_with_local_apics_in_user_space() {
     every_cell(3, &[Route::VmmXApic, Route::VmmX2Apic], 18, 9);
 }

@@ -14,6 +14,8 @@ pub enum Route {
     Memory,
     /// A write to the ICR with delivery mode NMI, in x2APIC mode where there is one.
     Nmi,
+    /// A message that the VMM sends for the guest (KVM_SIGNAL_MSI), which asks for it at a port.
+    Msi,
     /// As [`Route::XApic`], but the local APIC is this VMM's: the write exits, and the broadcast service delivers.
     VmmXApic,
     /// As [`Route::X2Apic`], but with this VMM's local APIC.
@@ -22,7 +24,8 @@ pub enum Route {
 
 impl Route {
     /// Every route.
-    pub const ALL: &[Self] = &[Self::XApic, Self::X2Apic, Self::Memory, Self::Nmi, Self::VmmXApic, Self::VmmX2Apic];
+    pub const ALL: &[Self] =
+        &[Self::XApic, Self::X2Apic, Self::Memory, Self::Nmi, Self::Msi, Self::VmmXApic, Self::VmmX2Apic];
 
     /// The name in output and on the command line.
     pub const fn name(self) -> &'static str {
@@ -31,6 +34,7 @@ impl Route {
             Self::X2Apic => "x2apic",
             Self::Memory => "memory",
             Self::Nmi => "nmi",
+            Self::Msi => "msi",
             Self::VmmXApic => "vmm-xapic",
             Self::VmmX2Apic => "vmm",
         }
@@ -43,6 +47,7 @@ impl Route {
             Self::X2Apic | Self::VmmX2Apic => abi::Route::X2Apic,
             Self::Memory => abi::Route::Memory,
             Self::Nmi => abi::Route::Nmi,
+            Self::Msi => abi::Route::Msi,
         }
     }
 

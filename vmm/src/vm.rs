@@ -1,5 +1,6 @@
 //! A virtual machine: KVM's objects, guest memory, and a thread for each vCPU.
 
+pub mod bus;
 mod create;
 pub mod msi;
 
@@ -11,12 +12,13 @@ use crate::trace::ring::Ring;
 use crate::trace::stats_fd::StatsFile;
 use crate::vcpu::hooks::Hooks;
 use crate::vcpu::kick::{self, Kick, Request};
-use crate::vcpu::user_apic::{Board, UserApic};
+use crate::vcpu::user_apic::UserApic;
 use crate::vcpu::{News, Resume, Runner};
 use crate::wire::Wire;
+use bus::Bus;
 use guest_stub::abi::{self, Boot};
 use kvm_bindings::{KVM_MAX_CPUID_ENTRIES, kvm_cpuid_entry2};
-use kvm_ioctls::{Cap, Kvm, VcpuFd, VmFd};
+use kvm_ioctls::{Cap, Kvm, VcpuFd};
 use std::ffi::CString;
 use std::io;
 use std::os::fd::AsRawFd;
@@ -241,9 +243,7 @@ pub struct Vm {
     handles: Vec<Handle>,
     news: Receiver<(usize, News)>,
     tsc: TscFacts,
-    fd: Arc<VmFd>,
-    ids: ApicIds,
-    board: Option<Arc<Board>>,
+    bus: Arc<Bus>,
     hooks: Arc<Hooks>,
     memory: GuestMemoryMmap,
     stats_error: Option<String>,
@@ -302,8 +302,8 @@ impl Vm {
         let kicks = kicks.map_err(|source| Error::System { operation: "mapping a vCPU's run page", source })?;
         let (board, apics) = create::user_apics(config, &vcpus, &kicks, &tsc)?.unzip();
         create::start_first(&vcpus[0], loaded.entry)?;
-        let mut vm =
-            Self { handles: Vec::new(), news, tsc, fd, ids: config.ids, board, hooks, memory, stats_error: None };
+        let bus = Arc::new(Bus::new(fd, config.ids, config.vcpus, board));
+        let mut vm = Self { handles: Vec::new(), news, tsc, bus, hooks, memory, stats_error: None };
         let mut apics = apics.into_iter().flatten();
         for (index, (vcpu, kick)) in vcpus.into_iter().zip(kicks).enumerate() {
             vm.start_thread(index, vcpu, kick, apics.next(), config, sender.clone())?;
@@ -333,8 +333,7 @@ impl Vm {
         let runner = Runner {
             vcpu,
             index,
-            apic_id: self.ids.of(create::vcpu_count(index), create::vcpu_count(config.vcpus)),
-            vm: self.fd.clone(),
+            bus: self.bus.clone(),
             apic: apic.map(Box::new),
             hooks: self.hooks.clone(),
             cpu,
@@ -398,12 +397,7 @@ impl Vm {
     /// # Errors
     /// [`Error::Kvm`] if KVM does not take the message.
     pub fn inject(&self, vcpu: usize, injection: msi::Injection) -> Result<(), Error> {
-        let id = self.ids.of(create::vcpu_count(vcpu), create::vcpu_count(self.vcpus()));
-        if let Some(board) = &self.board {
-            board.service.send(None, injection.message(id));
-            return Ok(());
-        }
-        msi::signal(&self.fd, id, injection).map_err(kvm_error("KVM_SIGNAL_MSI"))
+        self.bus.raise(vcpu, injection).map(|_| ()).map_err(kvm_error("KVM_SIGNAL_MSI"))
     }
 
     /// The next thing that a vCPU's thread has to say, or `None` after `timeout`.
@@ -433,7 +427,7 @@ impl Vm {
             // Fails if the thread has ended: then there is nobody to kick.
             let _ = thread.kill(kick::signal());
         }
-        if let Some(board) = &self.board {
+        if let Some(board) = self.bus.board() {
             board.service.fetch(vcpu).wake();
         }
     }

@@ -53,6 +53,9 @@ wire_enum! {
         Memory = 3 "memory",
         /// A write to the ICR with delivery mode NMI, in x2APIC mode where there is one.
         Nmi = 4 "nmi",
+        /// An interrupt message that the VMM sends, asked for at the doorbell
+        /// ([`PORT_MSI`](super::PORT_MSI)).
+        Msi = 5 "msi",
     }
 }
 

@@ -50,8 +50,8 @@ pub enum Trap {
     Size(u16),
 }
 
-const INTERRUPTS: &[Route] = &[Route::XApic, Route::X2Apic, Route::Nmi, Route::VmmXApic, Route::VmmX2Apic];
-const APIC: &[Route] = &[Route::XApic, Route::X2Apic, Route::VmmXApic, Route::VmmX2Apic];
+const INTERRUPTS: &[Route] = &[Route::XApic, Route::X2Apic, Route::Nmi, Route::Msi, Route::VmmXApic, Route::VmmX2Apic];
+const APIC: &[Route] = &[Route::XApic, Route::X2Apic, Route::Msi, Route::VmmXApic, Route::VmmX2Apic];
 
 impl Trap {
     /// Every situation.
@@ -388,7 +388,9 @@ fn size(suite: &Suite<'_>, vcpus: usize, spec: &CallsSpec) -> Result<Detail, Ver
     }
     // Whoever shares a CPU needs a turn to arrive.
     let deadline = DEADLINE + Duration::from_millis(200) * u32::try_from(vcpus).unwrap_or(u32::MAX);
-    let spec = CallsSpec { calls: 2, target_state: TargetState::Halt, deadline, ..spec.clone() };
+    // One message to the broadcast destination, whose width depends on the ids.
+    let destination = if spec.route == Route::Msi { Destination::All } else { Destination::AllButSelf };
+    let spec = CallsSpec { calls: 2, target_state: TargetState::Halt, destination, deadline, ..spec.clone() };
     let calls = suite.calls(vcpus, &spec)?;
     first_broken(&calls, spec.calls, 1)?;
     Ok(counted(&calls))

@@ -218,7 +218,7 @@ mod tests {
         let mut doctor = sample();
         assert_eq!(
             summary(&doctor),
-            "kipi can measure 4 vCPUs on this host, over xapic, x2apic, memory, nmi, vmm-xapic, vmm."
+            "kipi can measure 4 vCPUs on this host, over xapic, x2apic, memory, nmi, msi, vmm-xapic, vmm."
         );
         doctor.exit_status = 4;
         doctor.routes[0].verdict = Verdict::Missing;

@@ -14,6 +14,8 @@ pub enum Exit {
     Yield,
     /// A step of a stepped call: an [`abi::CallStep`], if the guest is no liar.
     Step(u32),
+    /// The guest asks for an interrupt message: [`guest_stub::msi::decode`] knows which.
+    Message(u32),
     /// A broken rule: the command page says which.
     BugCheck,
     /// A signal, or `immediate_exit`.
@@ -60,7 +62,7 @@ pub enum Exit {
 
 impl Exit {
     /// Every reason that is counted, by [`Exit::reason`]'s index.
-    pub const REASONS: [&str; 20] = [
+    pub const REASONS: [&str; 21] = [
         "doorbell",
         "observe",
         "bug-check",
@@ -81,6 +83,7 @@ impl Exit {
         "msr",
         "interrupt-window",
         "tpr",
+        "message",
     ];
 
     /// Index into [`Exit::REASONS`].
@@ -106,14 +109,16 @@ impl Exit {
             Self::Msr(_) => 17,
             Self::InterruptWindow => 18,
             Self::Tpr => 19,
+            Self::Message(_) => 20,
         }
     }
 
-    /// What the exit brought along: an observed call's generation, a step, a register or an MSR.
+    /// What the exit brought along: an observed call's generation, a step, a message, a register or an MSR.
     pub const fn payload(self) -> u32 {
         match self {
             Self::Observe(value)
             | Self::Step(value)
+            | Self::Message(value)
             | Self::ApicRead(value)
             | Self::ApicWrite(value)
             | Self::Msr(value) => value,
@@ -128,6 +133,7 @@ impl std::fmt::Display for Exit {
         match *self {
             Self::Port { port, write } => write!(f, "{} port {port:#x}, where nothing is", direction(write)),
             Self::Mmio { address, write } => write!(f, "{} address {address:#x}, where nothing is", direction(write)),
+            Self::Message(word) => write!(f, "asks for {word:#x}, which is no interrupt message"),
             Self::Halt => write!(f, "HLT left the kernel, where the local APIC should be (KVM_EXIT_HLT)"),
             Self::Shutdown => write!(f, "triple fault (KVM_EXIT_SHUTDOWN)"),
             Self::FailedEntry(reason) => write!(f, "the processor refused to enter the guest, reason {reason:#x}"),
@@ -173,6 +179,7 @@ fn convert(exit: &VcpuExit<'_>) -> Exit {
         VcpuExit::IoOut(abi::PORT_BUG_CHECK, _) => Exit::BugCheck,
         VcpuExit::IoOut(abi::PORT_YIELD, _) => Exit::Yield,
         VcpuExit::IoOut(abi::PORT_STEP, data) => Exit::Step(little_endian(data)),
+        VcpuExit::IoOut(abi::PORT_MSI, data) => Exit::Message(little_endian(data)),
         VcpuExit::IoOut(port, _) => Exit::Port { port: *port, write: true },
         VcpuExit::IoIn(port, _) => Exit::Port { port: *port, write: false },
         VcpuExit::MmioRead(address, _) => Exit::Mmio { address: *address, write: false },
@@ -248,6 +255,7 @@ mod tests {
             Exit::Msr(1),
             Exit::InterruptWindow,
             Exit::Tpr,
+            Exit::Message(1),
         ];
         for (index, exit) in exits.iter().enumerate() {
             assert_eq!(exit.reason(), index);

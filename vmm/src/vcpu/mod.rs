@@ -7,14 +7,16 @@ pub mod kick;
 pub mod user_apic;
 
 use crate::trace::ring::Ring;
+use crate::vm::bus::{Bus, Delivered};
 use crate::vm::msi::{self, Injection};
 use exit::Exit;
+use guest_stub::msi::To;
 use hooks::Hooks;
 use kick::{Kick, Request};
 use kvm_bindings::{
     KVM_MP_STATE_HALTED, KVM_MP_STATE_INIT_RECEIVED, KVM_MP_STATE_RUNNABLE, KVM_MP_STATE_UNINITIALIZED,
 };
-use kvm_ioctls::{VcpuFd, VmFd};
+use kvm_ioctls::VcpuFd;
 use rustix::thread::{CpuSet, sched_setaffinity};
 use std::arch::x86_64::_rdtsc;
 use std::sync::Arc;
@@ -79,10 +81,8 @@ pub struct Runner {
     pub vcpu: VcpuFd,
     /// Its index.
     pub index: usize,
-    /// Its APIC id.
-    pub apic_id: u32,
-    /// The machine, for interrupts that this thread raises.
-    pub vm: Arc<VmFd>,
+    /// The machine's message bus, for interrupts that this thread raises.
+    pub bus: Arc<Bus>,
     /// Its local APIC, if that is not in the kernel.
     pub apic: Option<Box<UserApic>>,
     /// What is to happen at exits.
@@ -139,6 +139,10 @@ impl Runner {
             {
                 true
             }
+            Exit::Message(word) => match self.send_message(word) {
+                Ok(()) => true,
+                Err(exit) => self.stop(exit),
+            },
             Exit::Doorbell => self.report(News::Doorbell),
             Exit::Interrupted | Exit::Again => match self.kick.pending() {
                 Request::Run => {
@@ -154,23 +158,36 @@ impl Runner {
                 }
                 Request::Stop => false,
             },
-            exit => {
-                let snapshot = self.snapshot();
-                self.report(News::Stopped(exit, snapshot))
-            }
+            exit => self.stop(exit),
         }
+    }
+
+    fn stop(&self, exit: Exit) -> bool {
+        let snapshot = self.snapshot();
+        self.report(News::Stopped(exit, snapshot))
+    }
+
+    /// Sends the interrupts that the guest has asked for at the message doorbell.
+    fn send_message(&self, word: u32) -> Result<(), Exit> {
+        let (vector, to) = guest_stub::msi::decode(word).ok_or(Exit::Message(word))?;
+        let injection = Injection::Fixed(vector);
+        let raise = |vcpu: usize| self.bus.raise(vcpu, injection).map(|_| ());
+        match to {
+            To::All => self.bus.broadcast(injection).map(|_| ()),
+            To::AllButSender => (0..self.bus.vcpus()).filter(|&vcpu| vcpu != self.index).try_for_each(raise),
+            To::One(vcpu) if usize::from(vcpu) < self.bus.vcpus() => raise(vcpu.into()),
+            To::One(_) => return Err(Exit::Message(word)),
+        }
+        .map_err(|error| Exit::Failed(error.errno()))
     }
 
     /// Raises a device's interrupt on this vCPU, which is out of the guest: what it reads of its own IRR is how it is.
     fn raise_device_interrupt(&self, vector: u8) {
-        let injection = Injection::Fixed(vector);
-        let (pending, raised) = if let Some(apic) = &self.apic {
-            let pending = apic.is_pending(vector);
-            (pending, apic.board().service.send(None, injection.message(self.apic_id)).accepted == 1)
-        } else {
-            let pending = self.vcpu.get_lapic().is_ok_and(|lapic| msi::is_pending(&lapic, vector));
-            (pending, msi::signal(&self.vm, self.apic_id, injection).is_ok())
+        let pending = match &self.apic {
+            Some(apic) => apic.is_pending(vector),
+            None => self.vcpu.get_lapic().is_ok_and(|lapic| msi::is_pending(&lapic, vector)),
         };
+        let raised = self.bus.raise(self.index, Injection::Fixed(vector)) == Ok(Delivered::Accepted);
         // One that could not be raised is not counted, and so missed by the test.
         if raised {
             self.hooks.count_device_interrupt(pending);

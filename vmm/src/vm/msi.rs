@@ -1,6 +1,6 @@
 //! Interrupts that the VMM raises itself, as messages to local APICs (KVM_SIGNAL_MSI; SDM Vol. 3A 12.11).
 
-use crate::apic::ipi::{Delivery, Destination, Ipi};
+use crate::apic::ipi::Delivery;
 use kvm_bindings::{kvm_lapic_state, kvm_msi};
 use kvm_ioctls::VmFd;
 
@@ -14,32 +14,47 @@ pub enum Injection {
 }
 
 impl Injection {
-    /// As a message to the user-space local APIC with this id.
-    pub(crate) fn message(self, apic_id: u32) -> Ipi {
-        let delivery = match self {
+    /// As the user-space local APIC knows it.
+    pub(crate) fn delivery(self) -> Delivery {
+        match self {
             Self::Fixed(vector) => Delivery::Fixed(vector),
             Self::Nmi => Delivery::Nmi,
-        };
-        Ipi { delivery, destination: Destination::Physical(apic_id) }
+        }
     }
+}
+
+/// Who a message is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Address {
+    /// The local APIC with this id.
+    One(u32),
+    /// All of them: an id of all ones, 32 of them where KVM was told that ids are `wide`.
+    All {
+        /// KVM_X2APIC_API_USE_32BIT_IDS and KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK are on.
+        wide: bool,
+    },
 }
 
 const ADDRESS: u32 = 0xFEE0_0000;
 const DELIVERY_NMI: u32 = 4 << 8;
 
-/// The message for the local APIC with id `apic_id`. The id's upper 24 bits are KVM's extension of the address
-/// (KVM_X2APIC_API_USE_32BIT_IDS; KVM API 4.70).
-fn message(apic_id: u32, injection: Injection) -> kvm_msi {
+/// The message. An id's upper 24 bits are KVM's extension of the address (KVM_X2APIC_API_USE_32BIT_IDS; KVM API 4.70).
+fn message(address: Address, injection: Injection) -> kvm_msi {
     let data = match injection {
         Injection::Fixed(vector) => vector.into(),
         Injection::Nmi => DELIVERY_NMI,
     };
-    kvm_msi { address_lo: ADDRESS | (apic_id & 0xFF) << 12, address_hi: apic_id & !0xFF, data, ..kvm_msi::default() }
+    let id = match address {
+        Address::One(id) => id,
+        Address::All { wide: true } => u32::MAX,
+        Address::All { wide: false } => 0xFF,
+    };
+    kvm_msi { address_lo: ADDRESS | (id & 0xFF) << 12, address_hi: id & !0xFF, data, ..kvm_msi::default() }
 }
 
-/// Raises an interrupt.
-pub(crate) fn signal(fd: &VmFd, apic_id: u32, injection: Injection) -> Result<(), kvm_ioctls::Error> {
-    fd.signal_msi(message(apic_id, injection)).map(|_| ())
+/// Raises an interrupt. Whether somebody has taken it.
+pub(crate) fn signal(fd: &VmFd, address: Address, injection: Injection) -> Result<bool, kvm_ioctls::Error> {
+    fd.signal_msi(message(address, injection)).map(|delivered| delivered > 0)
 }
 
 /// The IRR's offset in a local APIC's page (SDM Vol. 3A table 12-1): 256 bits, 32 in each 16 bytes.
@@ -66,9 +81,12 @@ mod tests {
 
     #[test]
     fn messages_carry_destination_vector_and_mode() {
-        let fixed = message(3, Injection::Fixed(0xE1));
+        let fixed = message(Address::One(3), Injection::Fixed(0xE1));
         assert_eq!((fixed.address_lo, fixed.address_hi, fixed.data), (0xFEE0_3000, 0, 0xE1));
-        let nmi = message(0x12C, Injection::Nmi);
+        let nmi = message(Address::One(0x12C), Injection::Nmi);
         assert_eq!((nmi.address_lo, nmi.address_hi, nmi.data), (0xFEE2_C000, 0x100, 0x400));
+        let all = |wide| message(Address::All { wide }, Injection::Fixed(0xE1));
+        assert_eq!((all(false).address_lo, all(false).address_hi), (0xFEEF_F000, 0));
+        assert_eq!((all(true).address_lo, all(true).address_hi), (0xFEEF_F000, 0xFFFF_FF00));
     }
 }
