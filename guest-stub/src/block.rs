@@ -7,7 +7,7 @@ use crate::fault;
 use crate::ipi::{self, Call, Failed, Participants};
 use crate::mem;
 use crate::port;
-use crate::processor::{self, GENERATIONS, Private, UserWords};
+use crate::processor::{self, GENERATIONS, HOST_PACKETS, Private, SLOTS, UserWords};
 use crate::state;
 use crate::tsc;
 use crate::user;
@@ -15,8 +15,8 @@ use crate::workers;
 use core::arch::asm;
 use core::sync::atomic::{AtomicU32, Ordering};
 use guest_stub::abi::{
-    self, Command, Destination, Fault, MASK_WORDS, MAX_VCPUS, Mask, Operation, RING_SAMPLES, Report, Route, Sample,
-    Set, Status, Tally, TargetState, VECTOR_WAKE, Worker, sample_flags,
+    self, Command, Destination, Fault, HostCalls, MASK_WORDS, MAX_VCPUS, Mask, Operation, RING_SAMPLES, Report, Route,
+    Sample, Set, Status, Tally, TargetState, VECTOR_WAKE, Worker, sample_flags,
 };
 use guest_stub::icr::{self, To};
 use guest_stub::mask;
@@ -55,6 +55,7 @@ impl Block {
             command: *command,
         })
         .filter(|block| block.makes_calls() || block.command.rounds as usize <= RING_SAMPLES)
+        .filter(|block| block.route != Route::Host || block.command.operation == Operation::Serve as u32)
     }
 
     fn makes_calls(&self) -> bool {
@@ -71,7 +72,7 @@ impl Block {
         match self.route {
             Route::XApic => Some(false),
             Route::X2Apic => Some(true),
-            Route::Nmi | Route::Msi => Some(mem::boot().x2apic != 0),
+            Route::Nmi | Route::Msi | Route::Host => Some(mem::boot().x2apic != 0),
             Route::Memory => None,
         }
     }
@@ -88,6 +89,14 @@ pub(crate) fn lead(private: &'static Private) -> ! {
     }
     apic::set_mode(private, boot.x2apic != 0);
     private.touch_ring();
+    mem::tell_host(&HostCalls {
+        slots: SLOTS.as_ptr() as u64,
+        packets: HOST_PACKETS.as_ptr() as u64,
+        generations: &raw const GENERATIONS as u64,
+        reserved: 0,
+        workers: workers::addresses(false),
+        observed_workers: workers::addresses(true),
+    });
     mem::report(start_others(private, processors, boot.deadline));
     loop {
         port::write(abi::PORT_DOORBELL, 0);
@@ -96,6 +105,10 @@ pub(crate) fn lead(private: &'static Private) -> ! {
             Some(Operation::Block | Operation::Calls) => match Block::parse(&command) {
                 Some(block) if block.makes_calls() => run_calls(private, processors, &block),
                 Some(block) => run_block(private, processors, &block),
+                None => report(Status::BadCommand),
+            },
+            Some(Operation::Serve) => match Block::parse(&command) {
+                Some(block) => serve_host(private, processors, &block),
                 None => report(Status::BadCommand),
             },
             Some(Operation::Calibrate) => {
@@ -256,6 +269,30 @@ fn run_block(private: &'static Private, processors: usize, block: &Block) -> Rep
     match dismiss(private, processors, activity, deadline) {
         Ok(()) => count_idle_entries(processors, report),
         Err(missing) => Report { status: Status::NotResponding as u32, missing, ..report },
+    }
+}
+
+/// Stays in the target state with all others, for the host to call, until the host says stop.
+fn serve_host(private: &'static Private, processors: usize, block: &Block) -> Report {
+    let deadline = block.command.deadline;
+    fault::set(block.fault);
+    if block.command.last_generation != 0 {
+        GENERATIONS.restart_after(Generation::from_stored(block.command.last_generation));
+    }
+    let activity = begin(private, processors);
+    if !wait_ready(processors, 0, deadline) {
+        return not_ready(processors, 0);
+    }
+    prepare(private, block);
+    state::stay(private, block.route, block.destination, block.state);
+    if block.command.observe != 0 {
+        // As in `follow`.
+        port::write(abi::PORT_YIELD, 0);
+    }
+    fault::set(Fault::Nothing);
+    match dismiss(private, processors, activity, deadline) {
+        Ok(()) => count_idle_entries(processors, report(Status::Done)),
+        Err(missing) => Report { missing, ..report(Status::NotResponding) },
     }
 }
 

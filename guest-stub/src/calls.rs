@@ -18,6 +18,7 @@ use core::sync::atomic::{AtomicU32, Ordering};
 use guest_stub::abi::{self, CallStep, Fault, MASK_WORDS, Mask, Set, Worker};
 use guest_stub::icr::{self, To};
 use guest_stub::mask;
+use guest_stub::verify;
 
 /// Calls that all initiators have made, completed or not.
 pub(crate) static MADE: AtomicU32 = AtomicU32::new(0);
@@ -26,25 +27,19 @@ static LOCK: SpinLock = SpinLock::new();
 /// Initiators that have made all of theirs.
 pub(crate) static FINISHED: AtomicU32 = AtomicU32::new(0);
 
-/// What the worker of `argument` returns on processor `index`: `argument` names call and initiator.
 fn result_of(argument: usize, index: usize) -> usize {
-    argument.rotate_left(17) ^ index.wrapping_mul(0x9E37_79B9_7F4A_7C15)
-}
-
-/// An argument that carries the initiator.
-fn argument(initiator: usize, number: u32) -> usize {
-    initiator << 32 | number as usize
+    verify::result_of(argument as u64, index) as usize
 }
 
 fn initiator_of(argument: usize) -> usize {
-    argument >> 32
+    verify::initiator_of(argument as u64)
 }
 
 /// Whom the call that runs here calls.
 fn members(argument: usize) -> Mask {
     // SAFETY: the page is mapped; the initiator has written the set before its request, and writes it again only when
     // this call is over.
-    unsafe { processor::members(initiator_of(argument)).read_volatile() }
+    unsafe { processor::members_of(initiator_of(argument)).read_volatile() }
 }
 
 /// Looks at what the contract says about a worker, and counts what is not so.
@@ -205,7 +200,7 @@ impl Plan<'_> {
     fn make(&self, number: u32, members: &Mask) {
         let private = self.private;
         let command = &self.block.command;
-        let argument = argument(private.index, number);
+        let argument = verify::argument(private.index as u32, number) as usize;
         // SAFETY: this processor's own set, which nobody reads between two of its calls.
         unsafe { processor::members(private.index).write_volatile(*members) };
         let phases = Phases { setup, worker: self.worker, teardown, argument };

@@ -201,7 +201,7 @@ impl Targets for Others {
         reason = "out of line, with its closure in memory, every poll was three loads more"
     )]
     #[inline(always)]
-    fn all(&self, mut holds: impl FnMut(&'static Slot) -> bool) -> bool {
+    fn all<'a>(&'a self, mut holds: impl FnMut(&'a Slot) -> bool) -> bool {
         self.after.iter().all(&mut holds) && self.before.iter().all(holds)
     }
 }
@@ -213,7 +213,7 @@ struct Members<'a> {
 }
 
 impl Targets for Members<'_> {
-    fn all(&self, holds: impl FnMut(&'static Slot) -> bool) -> bool {
+    fn all<'a>(&'a self, holds: impl FnMut(&'a Slot) -> bool) -> bool {
         mask::indices(self.members).filter(|&index| index != self.me).map(|index| &SLOTS[index]).all(holds)
     }
 }
@@ -334,7 +334,7 @@ impl Window {
 
     fn missing(&self, targets: &impl Targets) -> Mask {
         let mut missing = [0; MASK_WORDS];
-        let mut add = |slot: &'static Slot| {
+        let mut add = |slot: &Slot| {
             if !slot.has_arrived(self.generation)
                 && let Some(index) = SLOTS.element_offset(slot)
             {
@@ -491,6 +491,8 @@ fn send_to_all(window: &Window, call: &Call<'_>, targets: &Others, processors: u
         (Route::Msi, Destination::Unicast) => window.run(targets, || send_one_by_one(window, call, unicasts())),
         (Route::Msi, Destination::All) => window.run(targets, || message(VECTOR_IPI, msi::To::All)),
         (Route::Msi, _) => window.run(targets, || message(VECTOR_IPI, msi::To::AllButSender)),
+        // Never asked for: `Block::parse` knows no initiators of this route.
+        (Route::Host, _) => window.run(targets, || ()),
     }
 }
 
@@ -510,6 +512,8 @@ fn send_one_by_one(window: &Window, call: &Call<'_>, targets: impl Iterator<Item
             Route::Memory => BELLS[target].ring(window.generation),
             Route::Nmi => apic::send_raw(private, icr::nmi(to), to),
             Route::Msi => message(vector, msi::To::One(target as u16)),
+            // The host's, not ours.
+            Route::Host => {}
             Route::X2Apic => x2apic::write_icr(icr::fixed(vector, to), to.apic_id()),
             Route::XApic => {
                 // A handler that sends in between would change the destination.

@@ -12,6 +12,7 @@ pub mod icr;
 pub mod mask;
 pub mod msi;
 pub mod rendezvous;
+pub mod verify;
 
 /// What [`rendezvous`] is made of. A test puts others in their place, under which a model checker can look at it.
 mod atomics {

@@ -1,7 +1,7 @@
 //! The memory functions that compiled code expects, and access to the command page.
 
 use core::arch::global_asm;
-use guest_stub::abi::{self, Boot, Command, CommandPage, Report};
+use guest_stub::abi::{self, Boot, Command, CommandPage, HostCalls, Mask, Report};
 
 // By hand: a Rust loop here may be compiled into a call of itself. The direction flag is never set, so that interrupt
 // entries need not clear it.
@@ -77,6 +77,19 @@ pub(crate) fn apic_id(index: usize) -> u32 {
 pub(crate) fn report(report: Report) {
     // SAFETY: the VMM reads this part only while vCPU 0 is inside a doorbell exit.
     unsafe { (&raw mut (*PAGE).report).write_volatile(report) };
+}
+
+/// Tells the host what its own calls need. vCPU 0 only, before its first doorbell.
+pub(crate) fn tell_host(calls: &HostCalls) {
+    // SAFETY: the VMM reads this part only after the doorbell.
+    unsafe { (&raw mut (*PAGE).host_calls).write_volatile(*calls) };
+}
+
+/// Whom a caller of the host calls.
+pub(crate) fn host_members(caller: usize) -> *const Mask {
+    debug_assert!(caller < abi::HOST_CALLERS);
+    // SAFETY: the page is mapped, and has so many; only an address is computed.
+    unsafe { (&raw const (*PAGE).host_members).cast::<Mask>().add(caller) }
 }
 
 /// Where the bug check goes.

@@ -1,5 +1,6 @@
 //! One processor's private page, and how code on any of its stacks finds it.
 
+use crate::mem;
 use crate::tables::{Gdt, Tss};
 use core::arch::asm;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -45,6 +46,8 @@ const _: () = assert!(size_of::<Private>() as u64 <= abi::PAGE);
 
 /// The packets of every processor's own calls.
 static PACKETS: [Packet; abi::MAX_VCPUS] = [const { Packet::new() }; abi::MAX_VCPUS];
+/// The packets of the host's calls.
+pub(crate) static HOST_PACKETS: [Packet; abi::HOST_CALLERS] = [const { Packet::new() }; abi::HOST_CALLERS];
 /// The source of all calls' generations.
 pub(crate) static GENERATIONS: Generations = Generations::new(Generation::from_stored(0));
 /// Every processor's side of the rendezvous.
@@ -70,7 +73,15 @@ pub(crate) unsafe fn initialise(index: usize) -> &'static Private {
     }
 }
 
-/// Where processor `index` says whom it calls, for the workers of that call to look at.
+/// Where initiator `index`, a processor or one of the host's, says whom it calls, for the workers of that call to look at.
+pub(crate) fn members_of(index: usize) -> *const Mask {
+    match index.checked_sub(abi::HOST_INITIATOR) {
+        Some(caller) => mem::host_members(caller % abi::HOST_CALLERS),
+        None => members(index),
+    }
+}
+
+/// Where processor `index` says whom it calls.
 pub(crate) fn members(index: usize) -> *mut Mask {
     (abi::vcpu_area(index) + area::TALLY + abi::PAGE / 2) as *mut Mask
 }

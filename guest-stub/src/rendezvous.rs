@@ -100,6 +100,11 @@ pub struct Packet {
 #[derive(Debug)]
 struct Barrier(AtomicU32);
 
+/// What follows starts a cache line.
+#[repr(align(64))]
+#[derive(Debug)]
+struct NextLine;
+
 /// One processor's side of the rendezvous: a line that initiators write, and one that the processor writes.
 #[repr(C, align(128))]
 #[derive(Debug)]
@@ -108,7 +113,7 @@ pub struct Slot {
     request: AtomicU32,
     nmi_request: AtomicU32,
     packet: AtomicPtr<Packet>,
-    padding: [u64; 5],
+    next_line: NextLine,
     arrived: AtomicU32,
     done: AtomicU32,
     result: AtomicUsize,
@@ -258,7 +263,7 @@ impl Slot {
             request: AtomicU32::new(0),
             nmi_request: AtomicU32::new(0),
             packet: AtomicPtr::new(null_mut()),
-            padding: [0; 5],
+            next_line: NextLine,
             arrived: AtomicU32::new(0),
             done: AtomicU32::new(0),
             result: AtomicUsize::new(0),
@@ -292,9 +297,22 @@ impl Slot {
         unsafe { self.packet.load(Ordering::Relaxed).as_ref() }
     }
 
+    /// The owner, from outside the processors' memory: as [`Slot::set_packet`].
+    ///
+    /// # Safety
+    /// In the memory of whoever calls [`Slot::packet`], a packet lies at `address` for good.
+    pub unsafe fn set_packet_address(&self, address: usize) {
+        self.packet.store(core::ptr::without_provenance_mut(address), Ordering::Relaxed);
+    }
+
     /// The owner: asks this processor to take part. Before the send.
     pub fn request(&self, generation: Generation, packet: &'static Packet, by: Delivery) {
         self.set_packet(packet);
+        self.request_again(generation, by);
+    }
+
+    /// As [`Slot::request`], with the packet that has been set.
+    pub fn request_again(&self, generation: Generation, by: Delivery) {
         // Release pairs with `claim`: who sees the request sees the packet.
         match by {
             Delivery::Interrupt => self.request.store(generation.0, Ordering::Release),
@@ -398,6 +416,23 @@ pub fn acquire<'a>(slots: impl Iterator<Item = &'a Slot>, initiator: u32, relax:
     }
 }
 
+/// As [`acquire`], for as long as `keep_trying` says. `false`: it does not own any of them.
+pub fn try_acquire<'a>(
+    slots: impl Iterator<Item = &'a Slot> + Clone,
+    initiator: u32,
+    mut keep_trying: impl FnMut() -> bool,
+) -> bool {
+    for (owned, slot) in slots.clone().enumerate() {
+        while !slot.try_own(initiator) {
+            if !keep_trying() {
+                release(slots.take(owned));
+                return false;
+            }
+        }
+    }
+    true
+}
+
 /// Gives the slots back: when every participant is done, or after an abort.
 pub fn release<'a>(slots: impl Iterator<Item = &'a Slot>) {
     slots.for_each(Slot::disown);
@@ -436,7 +471,7 @@ pub trait Initiator {
 /// The participants other than the initiator.
 pub trait Targets {
     /// Whether `holds` for each; stops at the first for which it does not.
-    fn all(&self, holds: impl FnMut(&'static Slot) -> bool) -> bool;
+    fn all<'a>(&'a self, holds: impl FnMut(&'a Slot) -> bool) -> bool;
 }
 
 /// How a call ended.
@@ -639,6 +674,22 @@ mod tests {
         assert!(!slot.try_own(1));
         release([&slot].into_iter());
         assert!(slot.try_own(1));
+    }
+
+    #[test]
+    fn who_cannot_own_all_owns_none() {
+        let slots = [Slot::new(), Slot::new(), Slot::new()];
+        assert!(slots[2].try_own(7));
+        let mut tries = 0;
+        let acquired = try_acquire(slots.iter(), 0, || {
+            tries += 1;
+            tries < 3
+        });
+        assert!(!acquired);
+        assert_eq!(tries, 3);
+        assert!(slots[0].try_own(1) && slots[1].try_own(1), "given back");
+        release(slots.iter());
+        assert!(try_acquire(slots.iter(), 0, || false));
     }
 
     #[test]

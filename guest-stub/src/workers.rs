@@ -35,6 +35,15 @@ pub(crate) fn function(worker: Worker, observe: bool) -> WorkerFn {
     }
 }
 
+/// The address of each worker's function, by its number.
+pub(crate) fn addresses(observe: bool) -> [u64; abi::WORKERS] {
+    let mut addresses = [0; abi::WORKERS];
+    for &worker in Worker::ALL {
+        addresses[worker as usize] = function(worker, observe) as usize as u64;
+    }
+    addresses
+}
+
 /// Runs the worker that a call names.
 #[inline]
 pub(crate) fn run(work: Work) -> usize {

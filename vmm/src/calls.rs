@@ -100,7 +100,7 @@ impl CallsSpec {
 }
 
 /// The processor mask of these vCPUs; those that the ABI has no room for are left out.
-fn mask_of(vcpus: &[usize]) -> Mask {
+pub(crate) fn mask_of(vcpus: &[usize]) -> Mask {
     let mut members = [0; MASK_WORDS];
     vcpus.iter().filter(|&&vcpu| vcpu < MAX_VCPUS).for_each(|&vcpu| mask::insert(&mut members, vcpu));
     members
@@ -115,8 +115,10 @@ pub struct Calls {
     pub duplicate: u32,
     /// Interrupts that came when their call had been given up.
     pub late: u32,
-    /// Each vCPU's tally, and the completed calls that it took part in.
+    /// Each vCPU's tally, and the completed calls that it took part in. After them, each calling thread's of the host.
     pub vcpus: Vec<(Tally, u32)>,
+    /// The host has made them.
+    pub by_host: bool,
 }
 
 impl Calls {
@@ -146,7 +148,7 @@ mod tests {
     #[test]
     fn a_worker_that_ran_too_often_is_found() {
         let vcpu = |runs, asked| (Tally { runs, ..Tally::default() }, asked);
-        let calls = |vcpus| Calls { made: 3, duplicate: 0, late: 0, vcpus };
+        let calls = |vcpus| Calls { made: 3, duplicate: 0, late: 0, vcpus, by_host: false };
         assert_eq!(calls(vec![vcpu(3, 3), vcpu(3, 3)]).wrong_count(), None);
         assert_eq!(calls(vec![vcpu(3, 3), vcpu(4, 3)]).wrong_count(), Some((1, 4, 3)));
         assert_eq!(calls(vec![vcpu(3, 3), vcpu(4, 3)]).sum(|tally| tally.runs), 7);

@@ -200,8 +200,11 @@ pub(crate) fn refuse(cell: &CellSpec, offers_x2apic: bool) -> Option<(&'static s
         (Route::Nmi, Destination::All, _) => {
             Some(("the shorthand that includes the sender is for fixed interrupts only", false))
         }
-        (Route::Nmi | Route::Msi, ..) if cell.vcpus > XAPIC_VCPUS && !offers_x2apic => {
+        (Route::Nmi | Route::Msi | Route::Host | Route::VmmHost, ..) if cell.vcpus > XAPIC_VCPUS && !offers_x2apic => {
             Some(("more than 255 vCPUs need x2APIC mode, which this KVM's CPUID does not offer", true))
+        }
+        (route, Destination::All, _) if route.is_host() => {
+            Some(("the host is no vCPU: all-but-self is everybody", false))
         }
         (Route::Memory, Destination::All, _) => Some(("a sender does not poll its own line", false)),
         (route, ..) if route.is_xapic() && cell.vcpus > XAPIC_VCPUS => {
@@ -253,12 +256,13 @@ mod tests {
     #[test]
     fn every_combination_is_either_measured_or_refused() {
         let (cells, refused) = plan(&config(), true);
-        assert_eq!(cells.len() / 2 + refused.len(), 84, "each cell in two vantages");
+        assert_eq!(cells.len() / 2 + refused.len(), 108, "each cell in two vantages");
         let of = |route| refused.iter().filter(|refused| refused.cell.route == route).count();
         assert_eq!(of(Route::Memory), 10, "memory has spin with all-but-self and unicast");
         for route in [Route::XApic, Route::X2Apic, Route::Msi, Route::VmmXApic, Route::VmmX2Apic] {
             assert_eq!(of(route), 3, "an interrupt does not reach a masked target");
         }
+        assert_eq!((of(Route::Host), of(Route::VmmHost)), (6, 6), "nor does the host's, which calls everybody or each");
         assert_eq!(of(Route::Nmi), 4, "the shorthand that includes the sender sends no NMI");
         assert!(refused.iter().all(|refused| !refused.host));
     }

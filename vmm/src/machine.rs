@@ -1,14 +1,19 @@
 //! A booted guest, and the protocol with it: one command at a time through the command page and the doorbell.
 
+mod host;
+
+pub use host::Waiting;
+
 use crate::calls::{Calls, CallsSpec};
 use crate::clock::{Exchange, cycles};
 use crate::diagnosis::{BugReport, Diagnosis};
-use crate::rounds::{RawRound, assess, check};
+use crate::rounds::{Initiator, RawRound, assess, check};
 use crate::route::Route;
 use crate::samples::{Block, ExitCount, ExitSource, Exits};
 use crate::trace::ring::Event;
 use crate::vcpu::exit::Exit;
 use crate::vcpu::{News, Snapshot};
+use crate::vm::host_calls;
 use crate::vm::msi::Injection;
 use crate::vm::{self, Hypervisor, Vm, VmConfig};
 use crate::wire::Wire;
@@ -49,6 +54,9 @@ pub enum Error {
     /// Somebody did not take part, or nothing comes back at all.
     #[error("{0}")]
     Silent(Box<Diagnosis>),
+    /// A call of the host could not be made.
+    #[error(transparent)]
+    HostCall(#[from] host_calls::Error),
     /// The guest says what it cannot have seen.
     #[error("the guest's report makes no sense: {0} (the guest image is damaged or hostile)")]
     BadReport(String),
@@ -107,6 +115,7 @@ pub struct Machine<'a> {
     tsc_khz: u64,
     deadline_cycles: u64,
     settle_cycles: u64,
+    settle: Duration,
     deadline: Duration,
     boot_time: Duration,
     /// Where the vCPUs that have been paused are.
@@ -141,6 +150,7 @@ impl<'a> Machine<'a> {
             tsc_khz,
             deadline_cycles: cycles(limits.deadline, tsc_khz),
             settle_cycles: cycles(limits.settle, tsc_khz),
+            settle: limits.settle,
             deadline: limits.deadline,
             boot_time: Duration::ZERO,
             paused: BTreeMap::new(),
@@ -176,9 +186,12 @@ impl<'a> Machine<'a> {
     /// # Errors
     /// Every variant of [`enum@Error`]. After an error the machine is of no more use.
     pub fn run_block(&mut self, spec: &BlockSpec) -> Result<Block, Error> {
+        if spec.route.is_host() {
+            return self.run_host_block(spec);
+        }
         let asked = (spec.warmup + spec.rounds).min(abi::RING_SAMPLES);
         self.drain_rings();
-        let before = self.counters();
+        let before = self.counters(Initiator::First);
         self.command(&Command {
             operation: Operation::Block as u32,
             route: spec.route.in_guest() as u32,
@@ -198,7 +211,7 @@ impl<'a> Machine<'a> {
         if report.rounds as usize != asked {
             return Err(Error::BadReport(format!("{} rounds of {asked} are done", report.rounds)));
         }
-        let exits = difference(&before, &self.counters());
+        let exits = difference(&before, &self.counters(Initiator::First));
         let events = self.drain_rings();
         let rounds = self.read_rounds(spec, asked, &events)?;
         Ok(assess(spec, rounds, &report, exits, asked))
@@ -210,13 +223,16 @@ impl<'a> Machine<'a> {
     /// # Errors
     /// As [`Machine::run_block`]; calls that were given up are counted, and no error.
     pub fn run_calls(&mut self, spec: &CallsSpec, disturb: &mut dyn FnMut(&Vm)) -> Result<Calls, Error> {
+        if spec.route.is_host() {
+            return self.run_host_calls(spec, disturb);
+        }
         self.drain_rings();
         self.command(&spec.command(self.tsc_khz))?;
         let report = self.wait_for_doorbell_while(spec.deadline, Some(disturb))?;
         self.expect_done(&report, "broadcasting")?;
         self.drain_rings();
         let vcpus = (0..self.vcpus()).map(|vcpu| self.tally(vcpu)).collect::<Result<_, Error>>()?;
-        Ok(Calls { made: report.rounds, duplicate: report.duplicate, late: report.late, vcpus })
+        Ok(Calls { made: report.rounds, duplicate: report.duplicate, late: report.late, vcpus, by_host: false })
     }
 
     fn tally(&self, vcpu: usize) -> Result<(Tally, u32), Error> {
@@ -295,24 +311,8 @@ impl<'a> Machine<'a> {
         let patience = deadline * 3 + Duration::from_secs(2);
         let mut progress = (self.calls_completed(), Instant::now());
         loop {
-            match self.vm.wait(look) {
-                Some((0, News::Doorbell)) => {
-                    let address = abi::COMMAND_PAGE + offset_of!(CommandPage, report) as u64;
-                    let Wire(report) = self.vm.memory().read_obj::<Wire<Report>>(GuestAddress(address))?;
-                    return Ok(report);
-                }
-                Some((vcpu, News::Stopped(Exit::BugCheck, _))) => return Err(self.bug_check(vcpu)),
-                Some((vcpu, News::Stopped(exit, snapshot))) => {
-                    let at = snapshot.map_or_else(String::new, |at| format!(" at {}", self.place(at.rip)));
-                    return Err(Error::Stopped { vcpu, exit, at });
-                }
-                Some((vcpu, News::Doorbell)) => {
-                    return Err(Error::BadReport(format!("vCPU {vcpu} rings the doorbell, which is vCPU 0's")));
-                }
-                Some((vcpu, News::Paused(snapshot))) => {
-                    self.paused.insert(vcpu, snapshot);
-                }
-                None => {}
+            if let Some(report) = self.hear(look)? {
+                return Ok(report);
             }
             if self.interrupted.load(Ordering::Relaxed) {
                 return Err(Error::Interrupted);
@@ -327,6 +327,31 @@ impl<'a> Machine<'a> {
             }
             if let Some(disturb) = &mut disturb {
                 disturb(&self.vm);
+            }
+        }
+    }
+
+    /// What a vCPU's thread has to say next, if it says something within `timeout`: the report, if it is the doorbell.
+    fn hear(&mut self, timeout: Duration) -> Result<Option<Report>, Error> {
+        self.vm.wait(timeout).map_or(Ok(None), |(vcpu, news)| self.take_news(vcpu, news))
+    }
+
+    fn take_news(&mut self, vcpu: usize, news: News) -> Result<Option<Report>, Error> {
+        match news {
+            News::Doorbell if vcpu == 0 => {
+                let address = abi::COMMAND_PAGE + offset_of!(CommandPage, report) as u64;
+                let Wire(report) = self.vm.memory().read_obj::<Wire<Report>>(GuestAddress(address))?;
+                Ok(Some(report))
+            }
+            News::Doorbell => Err(Error::BadReport(format!("vCPU {vcpu} rings the doorbell, which is vCPU 0's"))),
+            News::Stopped(Exit::BugCheck, _) => Err(self.bug_check(vcpu)),
+            News::Stopped(exit, snapshot) => {
+                let at = snapshot.map_or_else(String::new, |at| format!(" at {}", self.place(at.rip)));
+                Err(Error::Stopped { vcpu, exit, at })
+            }
+            News::Paused(snapshot) => {
+                self.paused.insert(vcpu, snapshot);
+                Ok(None)
             }
         }
     }
@@ -475,13 +500,14 @@ impl<'a> Machine<'a> {
         Ok(rounds)
     }
 
-    /// Every exit counter, by source and reason, of the initiator and of all others.
-    fn counters(&self) -> Exits {
+    /// Every exit counter, by source and reason, of the initiator, if it is a vCPU, and of all others.
+    fn counters(&self, initiator: Initiator) -> Exits {
         let mut exits = Exits::new();
         for vcpu in 0..self.vcpus() {
             let mut add = |source, reason: &str, count: u64| {
                 let total: &mut ExitCount = exits.entry((source, reason.to_owned())).or_default();
-                *if vcpu == 0 { &mut total.initiator } else { &mut total.targets } += count;
+                let is_initiator = vcpu == 0 && initiator == Initiator::First;
+                *if is_initiator { &mut total.initiator } else { &mut total.targets } += count;
             };
             for (reason, count) in Exit::REASONS.into_iter().zip(self.vm.ring(vcpu).counts()) {
                 add(ExitSource::Vmm, reason, count);

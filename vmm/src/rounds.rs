@@ -3,13 +3,45 @@
 use crate::machine::{BlockSpec, Error};
 use crate::route::Route;
 use crate::samples::{Block, ExitSource, Exits, Integrity, Participant, Round};
+use crate::vm::host_calls::Results;
 use guest_stub::abi::{Destination, Report, Sample, TargetState, sample_flags};
+
+/// Who makes the calls of a block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Initiator {
+    /// vCPU 0.
+    First,
+    /// None of the vCPUs: all are targets.
+    Host,
+}
+
+impl Initiator {
+    fn of(route: Route) -> Self {
+        if route.is_host() { Self::Host } else { Self::First }
+    }
+}
 
 /// A round as the rings hold it: samples and VMM stamps, vCPU by vCPU.
 pub(crate) struct RawRound {
+    /// vCPU 0's, with the stamps of the initiator.
     pub(crate) initiator: Sample,
+    /// The other vCPUs'.
     pub(crate) targets: Vec<Sample>,
     pub(crate) vmm: Vec<Option<u64>>,
+}
+
+impl RawRound {
+    /// The round is a call of the host, whose stamps it gets.
+    pub(crate) fn belongs_to_host(&mut self, call: &Results) -> Result<(), Error> {
+        let Sample { generation, .. } = self.initiator;
+        if generation != call.generation {
+            let called = call.generation;
+            let reason = format!("vCPU 0 has a sample of generation {generation} where generation {called} was called");
+            return Err(Error::BadReport(reason));
+        }
+        (self.initiator.t0, self.initiator.t1, self.initiator.t2) = (call.t0, call.t1, call.t2);
+        Ok(())
+    }
 }
 
 /// A sample must belong to the round, and its worker must have run where it says.
@@ -34,7 +66,8 @@ pub(crate) fn check(spec: &BlockSpec, vcpu: usize, sample: &Sample, generation: 
 pub(crate) fn assess(spec: &BlockSpec, rounds: Vec<RawRound>, report: &Report, exits: Exits, asked: usize) -> Block {
     let mut block = Block { exits, exit_rounds: asked as u64, ..Block::default() };
     let vcpus = rounds.first().map_or(0, |round| round.vmm.len());
-    let targets = vcpus.saturating_sub(1) as u64;
+    let by_host = Initiator::of(spec.route) == Initiator::Host;
+    let targets = if by_host { vcpus } else { vcpus.saturating_sub(1) } as u64;
     let interrupted = targets + u64::from(spec.destination == Destination::All);
     let resent = u64::from(report.resent);
     block.integrity = Integrity {
@@ -46,7 +79,8 @@ pub(crate) fn assess(spec: &BlockSpec, rounds: Vec<RawRound>, report: &Report, e
     };
     let halted = spec.target_state != TargetState::Halt || every_round_halted(&block, targets);
     for round in rounds.into_iter().skip(spec.warmup) {
-        if halted && round.targets.iter().all(|sample| in_state(spec, sample)) {
+        let first = by_host.then_some(&round.initiator);
+        if halted && round.targets.iter().chain(first).all(|sample| in_state(spec, sample)) {
             block.rounds.push(assemble(round));
         } else {
             block.not_in_state += 1;

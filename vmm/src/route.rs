@@ -16,16 +16,29 @@ pub enum Route {
     Nmi,
     /// A message that the VMM sends for the guest (KVM_SIGNAL_MSI), which asks for it at a port.
     Msi,
+    /// No vCPU calls: the host does, by interrupt messages (KVM_SIGNAL_MSI).
+    Host,
     /// As [`Route::XApic`], but the local APIC is this VMM's: the write exits, and the broadcast service delivers.
     VmmXApic,
     /// As [`Route::X2Apic`], but with this VMM's local APIC.
     VmmX2Apic,
+    /// As [`Route::Host`], but with this VMM's local APIC: a message is put into the targets' IRRs.
+    VmmHost,
 }
 
 impl Route {
     /// Every route.
-    pub const ALL: &[Self] =
-        &[Self::XApic, Self::X2Apic, Self::Memory, Self::Nmi, Self::Msi, Self::VmmXApic, Self::VmmX2Apic];
+    pub const ALL: &[Self] = &[
+        Self::XApic,
+        Self::X2Apic,
+        Self::Memory,
+        Self::Nmi,
+        Self::Msi,
+        Self::Host,
+        Self::VmmXApic,
+        Self::VmmX2Apic,
+        Self::VmmHost,
+    ];
 
     /// The name in output and on the command line.
     pub const fn name(self) -> &'static str {
@@ -35,6 +48,8 @@ impl Route {
             Self::Memory => "memory",
             Self::Nmi => "nmi",
             Self::Msi => "msi",
+            Self::Host => "host",
+            Self::VmmHost => "vmm-host",
             Self::VmmXApic => "vmm-xapic",
             Self::VmmX2Apic => "vmm",
         }
@@ -48,13 +63,14 @@ impl Route {
             Self::Memory => abi::Route::Memory,
             Self::Nmi => abi::Route::Nmi,
             Self::Msi => abi::Route::Msi,
+            Self::Host | Self::VmmHost => abi::Route::Host,
         }
     }
 
     /// Where the local APICs of its machine are.
     pub const fn irqchip(self) -> Irqchip {
         match self {
-            Self::VmmXApic | Self::VmmX2Apic => Irqchip::User,
+            Self::VmmXApic | Self::VmmX2Apic | Self::VmmHost => Irqchip::User,
             _ => Irqchip::Kernel,
         }
     }
@@ -67,6 +83,11 @@ impl Route {
     /// Whether the guest's local APICs have to be in x2APIC mode.
     pub const fn is_x2apic(self) -> bool {
         matches!(self.in_guest(), abi::Route::X2Apic)
+    }
+
+    /// Whether the host is the initiator, and no vCPU.
+    pub const fn is_host(self) -> bool {
+        matches!(self, Self::Host | Self::VmmHost)
     }
 
     /// Whether a processor with interrupts off does not get it.

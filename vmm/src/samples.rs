@@ -29,7 +29,7 @@ pub struct Round {
     pub t1: u64,
     /// The initiator has seen every completion.
     pub t2: u64,
-    /// The initiator first, then the other participants in the order of their index.
+    /// The participants in the order of their index. The initiator is the first, unless it is the host.
     pub participants: Vec<Participant>,
 }
 

@@ -2,6 +2,7 @@
 
 pub mod bus;
 mod create;
+pub mod host_calls;
 pub mod msi;
 
 use crate::apic::service::Fetch;
@@ -17,14 +18,15 @@ use crate::vcpu::{News, Resume, Runner};
 use crate::wire::Wire;
 use bus::Bus;
 use guest_stub::abi::{self, Boot};
+use host_calls::{HostCall, HostCaller, Results};
 use kvm_bindings::{KVM_MAX_CPUID_ENTRIES, kvm_cpuid_entry2};
 use kvm_ioctls::{Cap, Kvm, VcpuFd};
 use std::ffi::CString;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use thiserror::Error;
@@ -241,9 +243,10 @@ struct Handle {
 pub struct Vm {
     // Dropped in this order: the threads are joined first (`Drop`), then KVM's objects go, then the memory.
     handles: Vec<Handle>,
-    news: Receiver<(usize, News)>,
+    news: Mutex<Receiver<(usize, News)>>,
     tsc: TscFacts,
     bus: Arc<Bus>,
+    host: HostCaller,
     hooks: Arc<Hooks>,
     memory: GuestMemoryMmap,
     stats_error: Option<String>,
@@ -303,7 +306,9 @@ impl Vm {
         let (board, apics) = create::user_apics(config, &vcpus, &kicks, &tsc)?.unzip();
         create::start_first(&vcpus[0], loaded.entry)?;
         let bus = Arc::new(Bus::new(fd, config.ids, config.vcpus, board));
-        let mut vm = Self { handles: Vec::new(), news, tsc, bus, hooks, memory, stats_error: None };
+        let host = HostCaller::new(memory.clone(), bus.clone(), tsc.khz, tsc.offsets[0].cycles);
+        let news = Mutex::new(news);
+        let mut vm = Self { handles: Vec::new(), news, tsc, bus, host, hooks, memory, stats_error: None };
         let mut apics = apics.into_iter().flatten();
         for (index, (vcpu, kick)) in vcpus.into_iter().zip(kicks).enumerate() {
             vm.start_thread(index, vcpu, kick, apics.next(), config, sender.clone())?;
@@ -400,9 +405,24 @@ impl Vm {
         self.bus.raise(vcpu, injection).map(|_| ()).map_err(kvm_error("KVM_SIGNAL_MSI"))
     }
 
+    /// Starts a broadcast call from outside: all of its targets run the worker at once, and this returns when all have. From
+    /// any thread, while the vCPUs are in the guest with interrupts on ([`crate::machine::Machine::serve`]).
+    ///
+    /// # Errors
+    /// Every variant of [`host_calls::Error`].
+    pub fn broadcast(&self, call: &HostCall<'_>) -> Result<Results, host_calls::Error> {
+        self.host.caller()?.broadcast(call)
+    }
+
+    /// The host's side of broadcast calls, for threads that make many.
+    pub fn host(&self) -> &HostCaller {
+        &self.host
+    }
+
     /// The next thing that a vCPU's thread has to say, or `None` after `timeout`.
     pub fn wait(&self, timeout: Duration) -> Option<(usize, News)> {
-        self.news.recv_timeout(timeout).ok()
+        // Whoever panicked while it listened has taken nothing away.
+        self.news.lock().unwrap_or_else(PoisonError::into_inner).recv_timeout(timeout).ok()
     }
 
     /// Lets a vCPU that rang the doorbell or was paused go on.

@@ -1,6 +1,6 @@
 //! The ABI's structures as guest memory holds them.
 
-use guest_stub::abi::{Boot, BugCheck, Command, ImageHeader, Report, Sample, Tally};
+use guest_stub::abi::{Boot, BugCheck, Command, HostCalls, ImageHeader, Report, Sample, Tally};
 use vm_memory::ByteValued;
 
 /// A structure of the ABI, for `read_obj` and `write_obj` of guest memory.
@@ -18,4 +18,4 @@ macro_rules! plain {
     };
 }
 
-plain!(Boot, BugCheck, Command, ImageHeader, Report, Sample, Tally);
+plain!(Boot, BugCheck, Command, HostCalls, ImageHeader, Report, Sample, Tally);

@@ -126,6 +126,31 @@ pub struct BugCheck {
     pub message: [u8; MESSAGE_BYTES],
 }
 
+/// Callers that the host may have at once, each with a packet of its own.
+pub const HOST_CALLERS: usize = 8;
+/// The host's first caller as an initiator: the number after the last processor's.
+pub const HOST_INITIATOR: usize = MAX_VCPUS;
+/// Numbers of workers that there can be.
+pub const WORKERS: usize = 16;
+
+/// Where the host finds what its own calls need. Written by vCPU 0 before its first doorbell, and not trusted.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct HostCalls {
+    /// Address of [`MAX_VCPUS`] [`Slot`](crate::rendezvous::Slot)s.
+    pub slots: u64,
+    /// Address of [`HOST_CALLERS`] [`Packet`](crate::rendezvous::Packet)s.
+    pub packets: u64,
+    /// Address of the [`Generations`](crate::rendezvous::Generations).
+    pub generations: u64,
+    /// Zero.
+    pub reserved: u64,
+    /// The function of each [`Worker`], by its number.
+    pub workers: [u64; WORKERS],
+    /// The same, each beginning with an exit.
+    pub observed_workers: [u64; WORKERS],
+}
+
 /// The page at [`COMMAND_PAGE`](super::COMMAND_PAGE). Each part has one writer; a doorbell exit hands the page over.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -138,15 +163,21 @@ pub struct CommandPage {
     pub report: Report,
     /// Written by the first vCPU that finds a broken rule.
     pub bug_check: BugCheck,
+    /// Of the guest, for the host's calls.
+    pub host_calls: HostCalls,
+    /// Whom each caller of the host calls. Written by the host before its request.
+    pub host_members: [Mask; HOST_CALLERS],
 }
 
 const _: () = assert!(size_of::<CommandPage>() as u64 <= PAGE);
 const _: () = assert!(offset_of!(CommandPage, command) == 32);
 const _: () = assert!(offset_of!(CommandPage, report) == 376);
 const _: () = assert!(offset_of!(CommandPage, bug_check) == 528);
+const _: () = assert!(offset_of!(CommandPage, host_calls) == 704 && offset_of!(CommandPage, host_members) == 992);
 const _: () = assert!(
     size_of::<Boot>() == 32
         && size_of::<Command>() == 344
         && size_of::<Report>() == 152
         && size_of::<BugCheck>() == 176
+        && size_of::<HostCalls>() == 288
 );

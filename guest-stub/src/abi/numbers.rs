@@ -39,6 +39,8 @@ wire_enum! {
         ClockExchange = 3 "clock-exchange",
         /// Let several vCPUs make calls of their own, and keep a tally.
         Calls = 4 "calls",
+        /// All processors, vCPU 0 too, stay in the target state, where the host calls them, until vCPU 0 is told to stop.
+        Serve = 5 "serve",
     }
 }
 
@@ -56,6 +58,8 @@ wire_enum! {
         /// An interrupt message that the VMM sends, asked for at the doorbell
         /// ([`PORT_MSI`](super::PORT_MSI)).
         Msi = 5 "msi",
+        /// The host calls, and no processor does.
+        Host = 6 "host",
     }
 }
 

@@ -472,7 +472,7 @@ impl Initiator for Caller {
 }
 
 impl Targets for Caller {
-    fn all(&self, mut holds: impl FnMut(&'static Slot) -> bool) -> bool {
+    fn all<'a>(&'a self, mut holds: impl FnMut(&'a Slot) -> bool) -> bool {
         self.targets().all(|target| holds(&self.machine.cpus[target].slot))
     }
 }

@@ -485,7 +485,7 @@ impl Initiator for Broadcast<'_> {
 }
 
 impl Targets for Broadcast<'_> {
-    fn all(&self, mut holds: impl FnMut(&'static Slot) -> bool) -> bool {
+    fn all<'a>(&'a self, mut holds: impl FnMut(&'a Slot) -> bool) -> bool {
         let machine = self.processor.machine;
         self.targets().members().all(|target| holds(&machine.cpus[target].slot))
     }

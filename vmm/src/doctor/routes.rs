@@ -40,7 +40,7 @@ fn judge(route: Route, offer: &Offer, vcpus: usize, probe: impl Fn(Route) -> Res
 /// What makes a route impossible for any number of vCPUs.
 fn obstacle(route: Route, offer: &Offer) -> Option<&'static str> {
     match route {
-        Route::XApic | Route::X2Apic | Route::Nmi | Route::Msi if !offer.has(Capability::IRQCHIP) => {
+        Route::XApic | Route::X2Apic | Route::Nmi | Route::Msi | Route::Host if !offer.has(Capability::IRQCHIP) => {
             Some("it needs an in-kernel irqchip, and KVM_CAP_IRQCHIP is 0")
         }
         route if route.is_x2apic() && offer.cpuid.is_some_and(|cpuid| !cpuid.x2apic) => {
@@ -60,7 +60,7 @@ fn shortfall(route: Route, offer: &Offer, vcpus: usize) -> Option<String> {
         route if route.is_xapic() && vcpus > XAPIC_VCPUS => {
             Some(format!("xAPIC ids end at 254: {XAPIC_VCPUS} vCPUs at most, not {vcpus}"))
         }
-        Route::X2Apic | Route::Nmi | Route::Msi
+        Route::X2Apic | Route::Nmi | Route::Msi | Route::Host
             if vcpus > XAPIC_VCPUS && offer.value(Capability::X2APIC_API) & X2APIC_API_WHOLE != X2APIC_API_WHOLE =>
         {
             Some(format!("APIC ids above 254 need KVM_CAP_X2APIC_API: {XAPIC_VCPUS} vCPUs at most, not {vcpus}"))

@@ -109,7 +109,7 @@ fn memory_alone_is_not_enough() {
     assert_eq!(routes(&doctor, Verdict::Ready), ["memory"]);
     assert_eq!(routes(&doctor, Verdict::Missing).len(), names().len() - 1);
     assert_eq!(doctor.exit_status, 4);
-    let tried = [Route::Memory, Route::VmmXApic, Route::VmmX2Apic];
+    let tried = [Route::Memory, Route::VmmXApic, Route::VmmX2Apic, Route::VmmHost];
     assert_eq!(*asked.borrow(), tried, "what cannot work is not tried");
     assert_eq!(check(&doctor, "IRQCHIP").verdict, Verdict::Missing);
 }
@@ -136,8 +136,12 @@ fn apic_ids_bound_the_routes() {
     assert_eq!(routes(&at(255, 0), Verdict::Ready), names());
     assert_eq!(routes(&at(256, 3), Verdict::Limited), ["xapic", "vmm-xapic"]);
     let without = at(256, 1);
-    assert_eq!(routes(&without, Verdict::Ready), ["memory", "vmm"], "255 would still be KVM's broadcast address");
-    assert_eq!((routes(&without, Verdict::Limited).len(), without.exit_status), (names().len() - 2, 0));
+    assert_eq!(
+        routes(&without, Verdict::Ready),
+        ["memory", "vmm", "vmm-host"],
+        "255 would still be KVM's broadcast address"
+    );
+    assert_eq!((routes(&without, Verdict::Limited).len(), without.exit_status), (names().len() - 3, 0));
     assert_eq!((routes(&at(1025, 3), Verdict::Limited), at(1025, 3).exit_status), (names(), 4));
 }
 

@@ -218,7 +218,8 @@ mod tests {
         let mut doctor = sample();
         assert_eq!(
             summary(&doctor),
-            "kipi can measure 4 vCPUs on this host, over xapic, x2apic, memory, nmi, msi, vmm-xapic, vmm."
+            "kipi can measure 4 vCPUs on this host, over xapic, x2apic, memory, nmi, msi, host, vmm-xapic, vmm, \
+             vmm-host."
         );
         doctor.exit_status = 4;
         doctor.routes[0].verdict = Verdict::Missing;

@@ -1,0 +1,92 @@
+//! Calls that the host starts, from several threads, and what becomes of those that nobody answers.
+
+use guest_stub::abi::{TargetState, Worker};
+use kipi::calls::CallsSpec;
+use kipi::machine::{Limits, Machine, Waiting};
+use kipi::route::Route;
+use kipi::vm::host_calls::{self, HostCall, Results, Targets};
+use kipi::vm::{Hypervisor, Irqchip, Vm, VmConfig};
+use kipi_tests::{HANG, hypervisor, machine, turn};
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+static NEVER: AtomicBool = AtomicBool::new(false);
+
+fn boot(hypervisor: &Hypervisor, vcpus: usize, irqchip: Irqchip) -> Machine<'static> {
+    let config = VmConfig { irqchip, ..machine(vcpus) };
+    let limits = Limits { deadline: HANG / 4, settle: Duration::ZERO };
+    Machine::boot(hypervisor, &config, limits, &NEVER).unwrap_or_else(|error| panic!("{vcpus} vCPUs: {error}"))
+}
+
+fn host_call(targets: Targets<'_>, deadline: Duration) -> HostCall<'_> {
+    HostCall { worker: Worker::Stamp, argument: 40, targets, observe: false, deadline }
+}
+
+#[test]
+fn any_thread_calls_while_the_vcpus_wait() {
+    let _turn = turn();
+    let Some(hypervisor) = hypervisor() else { return };
+    for (irqchip, route) in [(Irqchip::Kernel, Route::XApic), (Irqchip::User, Route::VmmXApic)] {
+        let mut machine = boot(&hypervisor, 3, irqchip);
+        let waiting = Waiting { target_state: TargetState::Halt, deadline: Duration::from_secs(10) };
+        let call_often = |vm: &Vm, targets: Targets<'_>| -> Vec<Results> {
+            let call = host_call(targets, Duration::from_secs(10));
+            (0..20).map(|_| vm.broadcast(&call).expect("the host's call completes")).collect()
+        };
+        let some: &[usize] = &[2, 1];
+        let results = machine.serve(waiting, |vm| {
+            std::thread::scope(|scope| {
+                [Targets::All, Targets::These(some), Targets::Each, Targets::These(&[])]
+                    .map(|targets| scope.spawn(move || call_often(vm, targets)))
+                    .map(|thread| thread.join().expect("no panic"))
+            })
+        });
+        let results = results.expect("the machine serves");
+        let everybody = [(0, 40), (1, 41), (2, 42)];
+        for (calls, values) in results.iter().zip([&everybody[..], &everybody[1..], &everybody[..], &[]]) {
+            assert!(calls.iter().all(|call| call.values == values), "{irqchip:?}: {calls:?}");
+            assert!(calls.iter().all(|call| call.t0 <= call.t1 && call.t1 <= call.t2), "{irqchip:?}: {calls:?}");
+        }
+        let mut generations: Vec<u32> = results.iter().flatten().map(|call| call.generation).collect();
+        generations.sort_unstable();
+        assert!(generations.windows(2).all(|pair| pair[0] != pair[1]), "each call has its own generation");
+        // The machine goes on as before.
+        let calls = machine.run_calls(&CallsSpec { route, calls: 2, ..CallsSpec::default() }, &mut |_| ());
+        assert_eq!(calls.expect("vCPU 0 calls").made, 2);
+    }
+}
+
+#[test]
+fn who_does_not_answer_the_host_is_named_within_the_deadline() {
+    let _turn = turn();
+    let Some(hypervisor) = hypervisor() else { return };
+    let mut machine = boot(&hypervisor, 2, Irqchip::Kernel);
+    let waiting = |target_state| Waiting { target_state, deadline: Duration::from_secs(10) };
+    let short = Duration::from_millis(50);
+    let error = machine.serve(waiting(TargetState::Masked), |vm| vm.broadcast(&host_call(Targets::These(&[1]), short)));
+    match error.expect("the machine serves") {
+        Err(host_calls::Error::Silent { missing, .. }) => assert_eq!(missing, [1]),
+        other => panic!("vCPU 1 has interrupts off, and the call has {other:?}"),
+    }
+    let error = machine.serve(waiting(TargetState::Halt), |vm| vm.broadcast(&host_call(Targets::These(&[2]), short)));
+    assert!(matches!(error.expect("the machine serves"), Err(host_calls::Error::NoSuchVcpu { vcpu: 2, vcpus: 2 })));
+    // Nobody is in the guest: vCPU 0 waits for a command outside.
+    let error = machine.vm().broadcast(&host_call(Targets::These(&[0]), short)).unwrap_err();
+    assert!(matches!(error, host_calls::Error::Silent { .. }), "{error}");
+}
+
+#[test]
+fn a_target_that_comes_late_is_sent_for_again() {
+    let _turn = turn();
+    let Some(hypervisor) = hypervisor() else { return };
+    let mut machine = boot(&hypervisor, 2, Irqchip::User);
+    let waiting = Waiting { target_state: TargetState::Spin, deadline: Duration::from_secs(10) };
+    let results = machine.serve(waiting, |vm| {
+        // Out of the guest for three quarters of the deadline.
+        vm.stall(1, Duration::from_millis(1500));
+        std::thread::sleep(Duration::from_millis(50));
+        vm.broadcast(&host_call(Targets::All, Duration::from_secs(2)))
+    });
+    let results = results.expect("the machine serves").expect("the call completes");
+    assert!(results.resent, "{results:?}");
+}

@@ -1,0 +1,74 @@
+//! Embeds kipi: makes a virtual machine whose local APICs are kipi's own, calls its vCPUs from two threads of this program,
+//! and prints what came back.
+//!
+//! ```console
+//! $ cargo run --release --example host_broadcast
+//! ```
+
+use anyhow::Context;
+use guest_stub::abi::{TargetState, Worker};
+use kipi::guest;
+use kipi::machine::{Limits, Machine, Waiting};
+use kipi::vm::host_calls::{HostCall, Results, Targets};
+use kipi::vm::{ApicIds, Hypervisor, Irqchip, Vm, VmConfig};
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+const VCPUS: usize = 3;
+const DEADLINE: Duration = Duration::from_secs(10);
+
+fn main() -> anyhow::Result<()> {
+    let hypervisor = Hypervisor::open(Path::new("/dev/kvm"))?;
+
+    // `Irqchip::User` is the local APIC in user space with its broadcast service; `Irqchip::Kernel` is KVM's.
+    let config = VmConfig {
+        vcpus: VCPUS,
+        ids: ApicIds::Consecutive,
+        irqchip: Irqchip::User,
+        pin: &[],
+        cpus: 1,
+        image: guest::EMBEDDED,
+        halt_poll_ns: None,
+    };
+    let limits = Limits { deadline: DEADLINE, settle: Duration::ZERO };
+    // Set it from a handler of Ctrl-C to stop early.
+    let interrupted = AtomicBool::new(false);
+    let mut machine = Machine::boot(&hypervisor, &config, limits, &interrupted)?;
+    println!("{} vCPUs are up after {:?}", machine.vcpus(), machine.boot_time());
+    let tsc_khz = machine.tsc_khz();
+
+    // The vCPUs halt, and serve calls, for as long as the closure runs.
+    let waiting = Waiting { target_state: TargetState::Halt, deadline: DEADLINE };
+    let calls = machine.serve(waiting, call_from_two_threads)??;
+
+    for (thread, results) in calls.into_iter().enumerate() {
+        let micros = results.t2.wrapping_sub(results.t0) as f64 * 1000.0 / tsc_khz as f64;
+        println!("thread {thread}: call {} took {micros:.0} µs", results.generation / 4);
+        for (vcpu, value) in results.values {
+            println!("  vCPU {vcpu} returned {value}");
+        }
+    }
+    Ok(())
+}
+
+/// One thread calls everybody, the other only vCPUs 1 and 2: on those, one call runs after the other.
+fn call_from_two_threads(vm: &Vm) -> anyhow::Result<Vec<Results>> {
+    let some: &[usize] = &[1, 2];
+    let targets = [Targets::All, Targets::These(some)];
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..)
+            .zip(targets)
+            .map(|(thread, targets)| {
+                // The worker `stamp` returns its argument plus its vCPU's index.
+                let argument = 1000 * (thread + 1);
+                let call = HostCall { worker: Worker::Stamp, argument, targets, observe: false, deadline: DEADLINE };
+                scope.spawn(move || vm.broadcast(&call))
+            })
+            .collect();
+        threads
+            .into_iter()
+            .map(|thread| thread.join().expect("the thread does not panic").context("broadcasting"))
+            .collect()
+    })
+}
