@@ -4,11 +4,13 @@ use crate::apic;
 use crate::calibrate;
 use crate::calls;
 use crate::fault;
+use crate::hostile;
 use crate::ipi::{self, Call, Failed, Participants};
 use crate::mem;
 use crate::port;
 use crate::processor::{self, GENERATIONS, HOST_PACKETS, Private, SLOTS, UserWords};
 use crate::state;
+use crate::tables;
 use crate::tsc;
 use crate::user;
 use crate::workers;
@@ -55,11 +57,15 @@ impl Block {
             command: *command,
         })
         .filter(|block| block.makes_calls() || block.command.rounds as usize <= RING_SAMPLES)
-        .filter(|block| block.route != Route::Host || block.command.operation == Operation::Serve as u32)
+        .filter(|block| block.route != Route::Host || block.is_for_host())
     }
 
     fn makes_calls(&self) -> bool {
         self.command.operation == Operation::Calls as u32
+    }
+
+    fn is_for_host(&self) -> bool {
+        [Operation::Serve, Operation::Spray].iter().any(|&operation| self.command.operation == operation as u32)
     }
 
     /// Whether processor `index` makes calls of its own.
@@ -109,6 +115,16 @@ pub(crate) fn lead(private: &'static Private) -> ! {
             },
             Some(Operation::Serve) => match Block::parse(&command) {
                 Some(block) => serve_host(private, processors, &block),
+                None => report(Status::BadCommand),
+            },
+            Some(Operation::Spray) => match Block::parse(&command) {
+                Some(block) => {
+                    // SAFETY: vCPU 0 alone does this.
+                    unsafe { tables::accept_any_vector() };
+                    announce(private, processors);
+                    rave(private, &block);
+                    report(Status::Done)
+                }
                 None => report(Status::BadCommand),
             },
             Some(Operation::Calibrate) => {
@@ -182,6 +198,10 @@ pub(crate) fn follow(private: &'static Private) -> ! {
             }
         } else if let Some(block) = Block::parse(&command) {
             prepare(private, &block);
+            if block.command.operation == Operation::Spray as u32 {
+                rave(private, &block);
+                continue;
+            }
             if block.has_initiator(private.index) {
                 private.user_page().ready().store(0, Ordering::Release);
                 wait_for_start(activity);
@@ -294,6 +314,15 @@ fn serve_host(private: &'static Private, processors: usize, block: &Block) -> Re
         Ok(()) => count_idle_entries(processors, report(Status::Done)),
         Err(missing) => Report { missing, ..report(Status::NotResponding) },
     }
+}
+
+/// Does random things for a while.
+fn rave(private: &'static Private, block: &Block) {
+    if let Some(x2apic) = block.x2apic() {
+        apic::set_mode(private, x2apic);
+    }
+    let until = tsc::now().wrapping_add(block.command.settle);
+    hostile::spray(private, block.route, block.command.seed, until);
 }
 
 /// Adds up the interrupts that had nothing to do. Every processor has finished the block.

@@ -11,6 +11,7 @@ mod bugcheck;
 mod calibrate;
 mod calls;
 mod fault;
+mod hostile;
 mod interrupt;
 mod ipi;
 mod irql;

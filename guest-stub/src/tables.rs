@@ -1,5 +1,6 @@
 //! GDT, TSS and IDT (SDM Vol. 3A 3.4.5, 6.11, 8.7).
 
+use crate::hostile;
 use crate::interrupt;
 use crate::nmi;
 use crate::pageable;
@@ -106,6 +107,26 @@ unsafe impl Sync for Idt {}
 
 static IDT: Idt = Idt(UnsafeCell::new([[0; 2]; 256]));
 
+/// Gives every vector without a gate one that returns at once.
+///
+/// # Safety
+/// No other processor writes the IDT. That one of them may take an interrupt meanwhile is no matter: a gate is written with its
+/// present bit last.
+pub(crate) unsafe fn accept_any_vector() {
+    const FIRST_INTERRUPT: usize = 32;
+    let [low, high] = descriptors::interrupt_gate(hostile::hostile_entry as *const () as u64, IST_IPI);
+    for vector in FIRST_INTERRUPT..256 {
+        // SAFETY: within the table, which is written here alone (the caller's promise), and read by hardware.
+        unsafe {
+            let gate = (&raw mut (*IDT.0.get())[vector]).cast::<u64>();
+            if gate.read_volatile() == 0 {
+                gate.add(1).write_volatile(high);
+                gate.write_volatile(low);
+            }
+        }
+    }
+}
+
 /// Fills in the IDT. A vector that nobody uses has no gate: it ends in #NP, whose error code names the vector.
 ///
 /// # Safety
@@ -113,6 +134,7 @@ static IDT: Idt = Idt(UnsafeCell::new([[0; 2]; 256]));
 pub(crate) unsafe fn initialise_idt() {
     const NMI: usize = 2;
     const INVALID_OPCODE: usize = 6;
+    const GENERAL_PROTECTION: usize = 13;
     const PAGE_FAULT: usize = 14;
     let idt = IDT.0.get();
     let set = |vector: usize, handler: unsafe extern "C" fn(), ist: u8| {
@@ -123,6 +145,7 @@ pub(crate) unsafe fn initialise_idt() {
         set(vector, handler, IST_FAULT);
     }
     set(INVALID_OPCODE, interrupt::invalid_opcode_entry, IST_FAULT);
+    set(GENERAL_PROTECTION, hostile::general_protection_entry, IST_FAULT);
     set(PAGE_FAULT, pageable::page_fault_entry, IST_FAULT);
     set(NMI, nmi::nmi_entry, IST_NMI);
     set(abi::VECTOR_IPI.into(), interrupt::ipi_entry, IST_IPI);

@@ -41,6 +41,14 @@ fn every_test_passes_or_says_why_not() {
     }
 }
 
+/// Ten seconds; the other routes take as long each, and are run by hand.
+#[test]
+fn a_mad_guest_harms_nobody() {
+    let Some(ran) = check_here(&["--filter", "hostile/vmm-host"]) else { return };
+    assert_eq!(ran.status, GOOD, "{}{}", ran.stdout, ran.stderr);
+    assert!(ran.stdout.contains(" machines: "), "{}", ran.stdout);
+}
+
 /// With `fault` in the guest, the test of `clause` must fail, and that of `bystander` must not.
 fn finds(fault: &str, clause: &str, bystander: &str) {
     let name = format!("contract/{clause}/xapic");

@@ -2,10 +2,11 @@
 //!
 //! [`contract`] has a test for each clause and route, over every destination and target state that there is;
 //! [`restrictions`] breaks each rule for workers and expects the bug check that names it; [`traps`] are the situations
-//! that broadcast calls go wrong in. Each test boots a machine of its own; the clauses of one route share the calls that
+//! that broadcast calls go wrong in; [`hostile`] guests try to harm the VMM. Each test boots a machine of its own; the clauses of one route share the calls that
 //! they look at.
 
 pub mod contract;
+pub mod hostile;
 pub mod outcome;
 pub mod restrictions;
 pub mod traps;
@@ -15,6 +16,7 @@ use crate::machine::{self, Limits, Machine};
 use crate::route::Route;
 use crate::stats::SplitMix64;
 use crate::vm::{ApicIds, Hypervisor, Vm, VmConfig};
+use contract::first_broken;
 use guest_stub::abi::Fault;
 use outcome::{Finished, Outcome, Summary};
 use std::collections::BTreeMap;
@@ -30,6 +32,8 @@ pub enum Subject {
     Restriction(restrictions::Broken),
     /// A situation that goes wrong elsewhere.
     Trap(traps::Trap),
+    /// A guest that does random things. Takes its time, and is run only when it is asked for.
+    Hostile,
     /// A round of the soak.
     Soak(u32),
 }
@@ -51,6 +55,7 @@ impl Test {
             Subject::Contract(clause) => format!("contract/{}/{route}", clause.name()),
             Subject::Restriction(broken) => format!("restriction/{}/{route}", broken.name()),
             Subject::Trap(trap) => format!("trap/{}/{route}", trap.name()),
+            Subject::Hostile => format!("hostile/{route}"),
             Subject::Soak(minute) => format!("soak/{}/{route}", minute + 1),
         }
     }
@@ -70,16 +75,20 @@ pub fn all() -> Vec<Test> {
     for trap in traps::Trap::all() {
         tests.extend(over(Subject::Trap(trap), trap.routes()));
     }
+    tests.extend(over(Subject::Hostile, Route::ALL));
     tests
 }
 
-/// The tests whose name contains one of `filters`, or all if there is none; but for those that contain one of `skips`.
+/// The tests whose name contains one of `filters`, or all but the hostile guests if there is none; but for those that contain
+/// one of `skips`.
 pub fn matching(filters: &[String], skips: &[String]) -> Vec<Test> {
-    let chosen = |name: &str| {
+    let chosen = |test: &Test| {
+        let name = test.name();
         let contains = |text: &String| name.contains(text.as_str());
-        (filters.is_empty() || filters.iter().any(contains)) && !skips.iter().any(contains)
+        let asked = if filters.is_empty() { test.subject != Subject::Hostile } else { filters.iter().any(contains) };
+        asked && !skips.iter().any(contains)
     };
-    all().into_iter().filter(|test| chosen(&test.name())).collect()
+    all().into_iter().filter(chosen).collect()
 }
 
 /// A soak of `minutes`: a test for each.
@@ -194,6 +203,7 @@ impl<'a> Suite<'a> {
             Subject::Contract(clause) => contract::check(self, clause, test.route, cells),
             Subject::Restriction(broken) => restrictions::check(self, broken, test.route),
             Subject::Trap(trap) => traps::check(self, trap, test.route),
+            Subject::Hostile => hostile::check(self, test.route),
             Subject::Soak(minute) => traps::soak(self, minute),
         }
     }
@@ -259,7 +269,9 @@ mod tests {
             let owned = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect::<Vec<_>>();
             matching(&owned(filters), &owned(skips))
         };
-        assert_eq!(matching(&[], &[]).len(), all().len());
+        let hostile = matching(&["hostile"], &[]).len();
+        assert_eq!(matching(&[], &[]).len(), all().len() - hostile, "hostile guests have to be asked for");
+        assert_eq!(hostile, Route::ALL.len());
         let restrictions = matching(&["restriction/"], &[]);
         assert!(restrictions.iter().all(|test| matches!(test.subject, Subject::Restriction(_))));
         let traps = matching(&["trap/"], &[]).len();

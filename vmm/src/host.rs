@@ -305,5 +305,12 @@ fn governors(sources: &Sources, cpus: &[usize]) -> BTreeSet<String> {
         .collect()
 }
 
+/// What this process has in memory, KiB (VmRSS of /proc/self/status); `None` if the kernel does not say.
+pub fn resident_kib() -> Option<u64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse().ok()
+}
+
 #[cfg(test)]
 mod tests;

@@ -1,8 +1,10 @@
 //! A booted guest, and the protocol with it: one command at a time through the command page and the doorbell.
 
 mod host;
+mod hostile;
 
 pub use host::Waiting;
+pub use hostile::Ended;
 
 use crate::calls::{Calls, CallsSpec};
 use crate::clock::{Exchange, cycles};
@@ -174,6 +176,11 @@ impl<'a> Machine<'a> {
     /// From the first KVM ioctl to the doorbell that says that all processors are up.
     pub fn boot_time(&self) -> Duration {
         self.boot_time
+    }
+
+    /// Ends it. How many of its vCPUs' threads have panicked.
+    pub fn end(self) -> usize {
+        self.vm.end()
     }
 
     /// The virtual machine.

@@ -453,18 +453,31 @@ impl Vm {
     }
 }
 
-impl Drop for Vm {
-    fn drop(&mut self) {
+impl Vm {
+    /// Ends it, as dropping does. How many of its vCPUs' threads have panicked.
+    pub fn end(mut self) -> usize {
+        self.stop()
+    }
+
+    /// Messages that the user-space local APICs had no use for ([`crate::apic::service::Service::ignored`]).
+    pub fn ignored_messages(&self) -> u64 {
+        self.bus.board().map_or(0, |board| board.service.ignored())
+    }
+
+    fn stop(&mut self) -> usize {
         for vcpu in 0..self.handles.len() {
             self.handles[vcpu].resume = None;
             self.kick(vcpu, Request::Stop);
         }
-        for handle in &mut self.handles {
-            if let Some(thread) = handle.thread.take() {
-                // A panic of the thread has been printed by the thread.
-                let _ = thread.join();
-            }
-        }
+        // A panic has been printed by its thread.
+        let threads = self.handles.iter_mut().filter_map(|handle| handle.thread.take());
+        threads.map(JoinHandle::join).filter(Result::is_err).count()
+    }
+}
+
+impl Drop for Vm {
+    fn drop(&mut self) {
+        self.stop();
     }
 }
 

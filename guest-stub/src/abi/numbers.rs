@@ -41,6 +41,9 @@ wire_enum! {
         Calls = 4 "calls",
         /// All processors, vCPU 0 too, stay in the target state, where the host calls them, until vCPU 0 is told to stop.
         Serve = 5 "serve",
+        /// Every processor does random things for [`Command::settle`](super::Command::settle) cycles. The machine is of no more
+        /// use afterwards.
+        Spray = 6 "spray",
     }
 }
 

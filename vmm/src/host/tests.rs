@@ -175,3 +175,8 @@ fn cpu_lists() {
     assert_eq!(parse_cpu_list("0-"), None);
     assert_eq!(parse_cpu_list("all"), None);
 }
+
+#[test]
+fn this_process_is_in_memory() {
+    assert!(resident_kib().is_some_and(|kib| kib > 100));
+}

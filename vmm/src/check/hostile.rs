@@ -1,0 +1,142 @@
+//! Guests that do random things: none of them may make the VMM panic, hang or grow, or reach another machine.
+//!
+//! Machine after machine is given to a mad guest for a moment and thrown away. A witness is there all the time: another
+//! machine of this process, idle meanwhile, whose memory must not change, and which must make its calls as before.
+
+use super::{Detail, Suite, Verdict, first_broken};
+use crate::calls::CallsSpec;
+use crate::host;
+use crate::machine::{Ended, Error, Limits, Machine};
+use crate::route::Route;
+use crate::stats::SplitMix64;
+use crate::vm::host_calls::{HostCall, Targets};
+use crate::vm::{ApicIds, Vm, VmConfig};
+use guest_stub::abi::{self, Worker};
+use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hasher};
+use std::time::{Duration, Instant};
+use vm_memory::{Bytes, GuestAddress};
+
+/// For how long each route is tried.
+const TIME: Duration = Duration::from_secs(10);
+/// How long one guest may rave.
+const SLICE: Duration = Duration::from_millis(100);
+/// vCPUs of a raving machine: two for each CPU here, so that they meet in every order.
+const VCPUS: usize = 4;
+/// A machine that is not gone by then hangs.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// By how much the process may grow in all that time: allocator's leftovers, not a leak of one machine in a hundred.
+const GROWTH_KIB: u64 = 32 << 10;
+
+/// Lets mad guests rave over `route`.
+pub(super) fn check(suite: &Suite<'_>, route: Route) -> Result<Detail, Verdict> {
+    let mut witness = Witness::boot(suite, route)?;
+    let mut random = SplitMix64(suite.seed ^ route as u64);
+    let mut endings: BTreeMap<&'static str, u32> = BTreeMap::new();
+    let (mut machines, mut ignored) = (0_u64, 0_u64);
+    let mut memory = None;
+    let start = Instant::now();
+    while start.elapsed() < TIME {
+        let began = Instant::now();
+        let mut machine = boot(suite, route, VCPUS)?;
+        let seed = u32::try_from(random.next() >> 32).unwrap_or(0);
+        let ended = machine.spray(route, seed, SLICE, &mut |vm| disturb(vm, route));
+        ignored += machine.vm().ignored_messages();
+        let name = match ended {
+            Ok(Ended::Returned) => "came back",
+            Ok(Ended::Silent) => "fell silent",
+            Err(Error::BugCheck(_)) => "bug checks",
+            Err(Error::Stopped { .. }) => "stopped",
+            Err(Error::Interrupted) => return Err(Verdict::Interrupted),
+            Err(Error::BadReport(_) | Error::Memory(_)) => "lied",
+            Err(error) => return Err(error.into()),
+        };
+        *endings.entry(name).or_default() += 1;
+        machines += 1;
+        let panicked = machine.end();
+        if panicked > 0 {
+            return Err(Verdict::Failed(format!("{panicked} vCPU threads panicked, seed {seed:#x}: {name}")));
+        }
+        if began.elapsed() > PATIENCE {
+            let time = began.elapsed();
+            return Err(Verdict::Failed(format!("a machine took {time:?} to boot, rave and end, seed {seed:#x}")));
+        }
+        // The first machines fill the allocator's pools.
+        if machines == 10 {
+            memory = host::resident_kib();
+        }
+    }
+    let grown = memory.zip(host::resident_kib()).map(|(before, after)| after.saturating_sub(before));
+    if let Some(grown) = grown.filter(|&grown| grown > GROWTH_KIB) {
+        return Err(Verdict::Failed(format!("the process grew by {grown} KiB over {machines} machines")));
+    }
+    witness.testify()?;
+    let endings: Vec<String> = endings.into_iter().map(|(name, count)| format!("{count} {name}")).collect();
+    let grown = grown.map_or_else(|| "growth unknown".to_owned(), |grown| format!("grown by {grown} KiB"));
+    Ok(format!("{machines} machines: {}; {ignored} messages ignored; {grown}", endings.join(", ")))
+}
+
+fn boot<'a>(suite: &Suite<'a>, route: Route, vcpus: usize) -> Result<Machine<'a>, Error> {
+    let config = VmConfig {
+        vcpus,
+        ids: ApicIds::Consecutive,
+        irqchip: route.irqchip(),
+        pin: suite.pin,
+        cpus: suite.cpus.min(vcpus),
+        image: suite.image,
+        halt_poll_ns: None,
+    };
+    let limits = Limits { deadline: Duration::from_secs(2), settle: Duration::ZERO };
+    Machine::boot(suite.hypervisor, &config, limits, suite.interrupted)
+}
+
+/// The host calls into the mad guest, where that is the route. Whatever comes of it, it comes in time.
+fn disturb(vm: &Vm, route: Route) {
+    if route.is_host() {
+        let deadline = Duration::from_millis(5);
+        let call = HostCall { worker: Worker::Stamp, argument: 0, targets: Targets::All, observe: false, deadline };
+        // That nobody answers is to be expected.
+        let _ = vm.broadcast(&call);
+    }
+}
+
+/// A machine that has nothing to do with it.
+struct Witness<'a> {
+    machine: Machine<'a>,
+    route: Route,
+    memory: u64,
+}
+
+impl<'a> Witness<'a> {
+    const VCPUS: usize = 2;
+
+    fn boot(suite: &Suite<'a>, route: Route) -> Result<Self, Verdict> {
+        let mut witness = Self { machine: boot(suite, route, Self::VCPUS)?, route, memory: 0 };
+        witness.make_calls()?;
+        witness.memory = witness.hash()?;
+        Ok(witness)
+    }
+
+    fn make_calls(&mut self) -> Result<(), Verdict> {
+        let spec = CallsSpec { route: self.route, calls: 10, ..CallsSpec::default() };
+        let calls = self.machine.run_calls(&spec, &mut |_| ())?;
+        first_broken(&calls, spec.calls, 1)
+            .map_err(|verdict| verdict.told(|reason| format!("another machine of the process: {reason}")))
+    }
+
+    fn hash(&self) -> Result<u64, Verdict> {
+        let mut bytes = vec![0; usize::try_from(abi::memory_size(Self::VCPUS)).unwrap_or(0)];
+        let read = self.machine.vm().memory().read_slice(&mut bytes, GuestAddress(0));
+        read.map_err(|error| Verdict::Failed(format!("reading the witness's memory: {error}")))?;
+        let mut hasher = DefaultHasher::new();
+        hasher.write(&bytes);
+        Ok(hasher.finish())
+    }
+
+    fn testify(&mut self) -> Result<(), Verdict> {
+        if self.hash()? != self.memory {
+            return Err(Verdict::failed("the memory of another machine of the process has changed"));
+        }
+        self.make_calls()
+    }
+}
