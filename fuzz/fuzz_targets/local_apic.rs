@@ -4,10 +4,6 @@
 #![no_main]
 
 use kipi_models::local_apic::compare;
-use kipi_models::local_apic::operation::{self, Operation};
+use kipi_models::local_apic::operation::{self, Program};
 
-libfuzzer_sys::fuzz_target!(|input: (Option<[bool; 4]>, Vec<Operation>)| {
-    let (x2apic, operations) = input;
-    let begin = x2apic.map(operation::bring_up).unwrap_or_default();
-    compare::run(begin.into_iter().chain(operations));
-});
+libfuzzer_sys::fuzz_target!(|program: Program| compare::run(operation::of_program(program)));

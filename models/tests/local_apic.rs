@@ -60,6 +60,20 @@ proptest! {
     }
 }
 
+/// What the fuzzer has kept reaches as much of the code as all that it has tried.
+#[test]
+fn the_fuzzers_corpus_finds_no_difference() {
+    let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/../fuzz/corpus/local_apic");
+    let mut operations = 0;
+    for entry in std::fs::read_dir(corpus).expect("the corpus is in the repository") {
+        let bytes = std::fs::read(entry.expect("a file").path()).expect("readable");
+        let program = operation::decode(&bytes).map(operation::of_program).unwrap_or_default();
+        operations += program.len();
+        compare::run(program);
+    }
+    assert!(operations > 500, "{operations} operations in all of {corpus}");
+}
+
 #[test]
 fn a_difference_is_found() {
     let mut pair = compare::Pair::new();

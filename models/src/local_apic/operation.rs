@@ -1,6 +1,6 @@
 //! What guests, and whoever runs them, can do to the local APICs of a machine.
 
-use arbitrary::Arbitrary;
+use arbitrary::{Arbitrary, Unstructured};
 
 /// One act of, or upon, processor `cpu` (modulo their number).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Arbitrary)]
@@ -73,4 +73,18 @@ pub fn bring_up(x2apic: [bool; 4]) -> Vec<Operation> {
     operations.push(Operation { cpu: 0, act: Act::FromOutside { vector: 8, delivery_mode: 6, destination: 0xFF } });
     operations.extend((0..4).map(|cpu| Operation { cpu, act: Act::Look }));
     operations
+}
+
+/// What a fuzzer's bytes mean: which local APICs a kernel has brought into x2APIC mode, if it has brought them up at all, and
+/// what follows.
+pub type Program = (Option<[bool; 4]>, Vec<Operation>);
+
+/// All operations of a program.
+pub fn of_program((x2apic, operations): Program) -> Vec<Operation> {
+    x2apic.map(bring_up).unwrap_or_default().into_iter().chain(operations).collect()
+}
+
+/// The program that bytes are. `None`: too few.
+pub fn decode(bytes: &[u8]) -> Option<Program> {
+    Program::arbitrary_take_rest(Unstructured::new(bytes)).ok()
 }
