@@ -208,6 +208,7 @@ pub(crate) fn follow(private: &'static Private) -> ! {
                 calls::initiate(private, &block, mem::boot().vcpus as usize);
             }
             state::stay(private, block.route, block.destination, block.state);
+            clean_up(private, &block);
             if block.command.observe != 0 {
                 // An exit: a device's interrupt that is pending now comes before the tally is read, on any host.
                 port::write(abi::PORT_YIELD, 0);
@@ -230,6 +231,19 @@ fn prepare(private: &'static Private, block: &Block) {
     private.user_page().last_setup().store(0, Ordering::Relaxed);
     // SAFETY: this processor's own tally.
     unsafe { private.tally().write(Tally::default()) };
+    let Command { timer, timer_by_deadline, .. } = block.command;
+    if timer_by_deadline != 0 {
+        apic::start_deadline_timer(private, abi::VECTOR_DEVICE, tsc::now().wrapping_add(timer.into()));
+    } else if timer != 0 {
+        apic::start_timer(private, abi::VECTOR_DEVICE, timer);
+    }
+}
+
+/// Undoes what a block has started that goes on by itself.
+fn clean_up(private: &'static Private, block: &Block) {
+    if block.command.timer != 0 {
+        apic::stop_timer(private);
+    }
 }
 
 /// Announces an activity to the other processors. The command page and their words are as they should be.
@@ -305,6 +319,7 @@ fn serve_host(private: &'static Private, processors: usize, block: &Block) -> Re
     }
     prepare(private, block);
     state::stay(private, block.route, block.destination, block.state);
+    clean_up(private, block);
     if block.command.observe != 0 {
         // As in `follow`.
         port::write(abi::PORT_YIELD, 0);
@@ -371,6 +386,7 @@ fn run_calls(private: &'static Private, processors: usize, block: &Block) -> Rep
         private.user_page().handled().store(calls::MADE.load(Ordering::Relaxed), Ordering::Relaxed);
         tsc::poll_until(tsc::now(), || calls::FINISHED.load(Ordering::Acquire) == initiators);
     }
+    clean_up(private, block);
     fault::set(Fault::Nothing);
     let rounds = calls::MADE.load(Ordering::Relaxed);
     match dismiss(private, processors, activity, deadline) {

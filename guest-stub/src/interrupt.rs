@@ -8,6 +8,7 @@ use crate::apic;
 use crate::bugcheck;
 use crate::ipi;
 use crate::irql;
+use crate::mem;
 use crate::processor::Private;
 use crate::serve;
 use crate::state;
@@ -294,6 +295,9 @@ extern "sysv64" fn wake(private: &'static Private) {
 /// A device's: counts. It comes between workers, never within one.
 extern "sysv64" fn device(private: &'static Private) {
     private.count(|tally| &mut tally.device);
+    if let Some(cycles) = mem::timer_deadline() {
+        apic::arm_timer(tsc::now().wrapping_add(cycles.into()));
+    }
     if private.in_worker() {
         private.count(|tally| &mut tally.device_in_worker);
     }
@@ -303,7 +307,7 @@ extern "sysv64" fn device(private: &'static Private) {
 /// One above IPI_LEVEL, whose handler sends: whatever this processor was sending must still go where it was meant to.
 extern "sysv64" fn sender(private: &'static Private) {
     private.count(|tally| &mut tally.sender);
-    let to = To::One(crate::mem::apic_id(private.index));
+    let to = To::One(mem::apic_id(private.index));
     apic::send(private, icr::fixed(VECTOR_WAKE, to), to);
     leave(private);
 }

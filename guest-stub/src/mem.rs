@@ -65,6 +65,16 @@ pub(crate) fn command() -> Command {
     unsafe { (&raw const (*PAGE).command).read_volatile() }
 }
 
+/// After how many TSC cycles each timer interrupt is to be followed by the next, if they are armed one by one.
+pub(crate) fn timer_deadline() -> Option<u32> {
+    // SAFETY: as in `command`, of two of its words.
+    let (timer, by_deadline) = unsafe {
+        let command = &raw const (*PAGE).command;
+        ((&raw const (*command).timer).read_volatile(), (&raw const (*command).timer_by_deadline).read_volatile())
+    };
+    (by_deadline != 0).then_some(timer)
+}
+
 /// The APIC id of processor `index`.
 #[inline]
 pub(crate) fn apic_id(index: usize) -> u32 {

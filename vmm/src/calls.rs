@@ -43,8 +43,21 @@ pub struct CallsSpec {
     pub seed: u32,
     /// The longest pause between two calls of an initiator.
     pub pause: Duration,
+    /// What every vCPU's local APIC timer does meanwhile.
+    pub timer: Timer,
     /// After which time a call is given up.
     pub deadline: Duration,
+}
+
+/// A local APIC's timer, whose interrupts are a device's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Timer {
+    /// Does not run.
+    Off,
+    /// Periodic. KVM's and this VMM's tick each ns.
+    Periodic(Duration),
+    /// Armed anew by each interrupt's handler, for so much later.
+    Deadline(Duration),
 }
 
 impl Default for CallsSpec {
@@ -67,6 +80,7 @@ impl Default for CallsSpec {
             last_generation: None,
             seed: 1,
             pause: Duration::ZERO,
+            timer: Timer::Off,
             deadline: Duration::from_secs(10),
         }
     }
@@ -75,6 +89,12 @@ impl Default for CallsSpec {
 impl CallsSpec {
     /// As the guest reads it, whose TSC runs at `tsc_khz`.
     pub(crate) fn command(&self, tsc_khz: u64) -> Command {
+        let clamp = |value: u128| u32::try_from(value).unwrap_or(u32::MAX);
+        let (timer, timer_by_deadline) = match self.timer {
+            Timer::Off => (0, 0),
+            Timer::Periodic(period) => (clamp(period.as_nanos()), 0),
+            Timer::Deadline(later) => (clamp(cycles(later, tsc_khz).into()), 1),
+        };
         Command {
             operation: Operation::Calls as u32,
             route: self.route.in_guest() as u32,
@@ -92,6 +112,8 @@ impl CallsSpec {
             last_generation: self.last_generation.unwrap_or(0),
             seed: self.seed,
             pause: cycles(self.pause, tsc_khz),
+            timer,
+            timer_by_deadline,
             initiators: mask_of(&self.initiators),
             mask: mask_of(&self.members),
             ..Command::default()

@@ -13,7 +13,7 @@ use crate::trace::ring::Ring;
 use crate::trace::stats_fd::StatsFile;
 use crate::vcpu::hooks::Hooks;
 use crate::vcpu::kick::{self, Kick, Request};
-use crate::vcpu::user_apic::UserApic;
+use crate::vcpu::user_apic::{Board, UserApic};
 use crate::vcpu::{News, Resume, Runner};
 use crate::wire::Wire;
 use bus::Bus;
@@ -247,6 +247,7 @@ pub struct Vm {
     tsc: TscFacts,
     bus: Arc<Bus>,
     host: HostCaller,
+    alarms: Option<JoinHandle<()>>,
     hooks: Arc<Hooks>,
     memory: GuestMemoryMmap,
     stats_error: Option<String>,
@@ -305,10 +306,11 @@ impl Vm {
         let kicks = kicks.map_err(|source| Error::System { operation: "mapping a vCPU's run page", source })?;
         let (board, apics) = create::user_apics(config, &vcpus, &kicks, &tsc)?.unzip();
         create::start_first(&vcpus[0], loaded.entry)?;
-        let bus = Arc::new(Bus::new(fd, config.ids, config.vcpus, board));
+        let bus = Arc::new(Bus::new(fd, config.ids, config.vcpus, board.clone()));
         let host = HostCaller::new(memory.clone(), bus.clone(), tsc.khz, tsc.offsets[0].cycles);
         let news = Mutex::new(news);
-        let mut vm = Self { handles: Vec::new(), news, tsc, bus, host, hooks, memory, stats_error: None };
+        let alarms = board.map(start_alarms).transpose()?;
+        let mut vm = Self { handles: Vec::new(), news, tsc, bus, host, alarms, hooks, memory, stats_error: None };
         let mut apics = apics.into_iter().flatten();
         for (index, (vcpu, kick)) in vcpus.into_iter().zip(kicks).enumerate() {
             vm.start_thread(index, vcpu, kick, apics.next(), config, sender.clone())?;
@@ -453,6 +455,13 @@ impl Vm {
     }
 }
 
+/// Starts the thread that watches the timers of local APICs in user space.
+fn start_alarms(board: Arc<Board>) -> Result<JoinHandle<()>, Error> {
+    let builder = std::thread::Builder::new().name("apic-timers".to_owned()).stack_size(STACK_BYTES);
+    let started = builder.spawn(move || board.run_alarms());
+    started.map_err(|source| Error::System { operation: "starting the local APICs' timer thread", source })
+}
+
 impl Vm {
     /// Ends it, as dropping does. How many of its vCPUs' threads have panicked.
     pub fn end(mut self) -> usize {
@@ -469,8 +478,11 @@ impl Vm {
             self.handles[vcpu].resume = None;
             self.kick(vcpu, Request::Stop);
         }
+        if let Some(board) = self.bus.board() {
+            board.stop();
+        }
         // A panic has been printed by its thread.
-        let threads = self.handles.iter_mut().filter_map(|handle| handle.thread.take());
+        let threads = self.handles.iter_mut().filter_map(|handle| handle.thread.take()).chain(self.alarms.take());
         threads.map(JoinHandle::join).filter(Result::is_err).count()
     }
 }

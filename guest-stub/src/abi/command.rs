@@ -64,6 +64,11 @@ pub struct Command {
     pub seed: u32,
     /// TSC cycles that an initiator waits between two calls, at most; a random part of them.
     pub pause: u64,
+    /// [`Operation::Calls`]: the period of each processor's local APIC timer, in its ticks; zero: it does not run. Its
+    /// interrupt is [`VECTOR_DEVICE`](super::VECTOR_DEVICE).
+    pub timer: u32,
+    /// Not zero: the timer is armed by TSC deadline each time, and `timer` is in TSC cycles.
+    pub timer_by_deadline: u32,
     /// The vCPUs that make calls.
     pub initiators: Mask,
     /// The vCPUs that are called, with [`Set::Mask`](super::Set::Mask).
@@ -171,12 +176,12 @@ pub struct CommandPage {
 
 const _: () = assert!(size_of::<CommandPage>() as u64 <= PAGE);
 const _: () = assert!(offset_of!(CommandPage, command) == 32);
-const _: () = assert!(offset_of!(CommandPage, report) == 376);
-const _: () = assert!(offset_of!(CommandPage, bug_check) == 528);
-const _: () = assert!(offset_of!(CommandPage, host_calls) == 704 && offset_of!(CommandPage, host_members) == 992);
+const _: () = assert!(offset_of!(CommandPage, report) == 384);
+const _: () = assert!(offset_of!(CommandPage, bug_check) == 536);
+const _: () = assert!(offset_of!(CommandPage, host_calls) == 712 && offset_of!(CommandPage, host_members) == 1000);
 const _: () = assert!(
     size_of::<Boot>() == 32
-        && size_of::<Command>() == 344
+        && size_of::<Command>() == 352
         && size_of::<Report>() == 152
         && size_of::<BugCheck>() == 176
         && size_of::<HostCalls>() == 288

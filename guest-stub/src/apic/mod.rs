@@ -14,6 +14,9 @@ use guest_stub::icr::To;
 
 const EOI: u32 = 0x0B0;
 const SPURIOUS_INTERRUPT_VECTOR: u32 = 0x0F0;
+const LVT_TIMER: u32 = 0x320;
+const INITIAL_COUNT: u32 = 0x380;
+const DIVIDE_CONFIGURATION: u32 = 0x3E0;
 const INTERRUPT_COMMAND: u32 = 0x300;
 const INTERRUPT_COMMAND_HIGH: u32 = 0x310;
 
@@ -57,14 +60,52 @@ pub(crate) fn send_raw(private: &Private, command: u32, to: To) {
     unsafe { asm!("push {}", "popfq", in(reg) flags) };
 }
 
+/// LVT bit 16, and bits 17 and 18 (SDM Vol. 3A figure 12-8).
+const MASKED: u32 = 1 << 16;
+const PERIODIC: u32 = 1 << 17;
+const TSC_DEADLINE: u32 = 2 << 17;
+const DIVIDE_BY_ONE: u32 = 0b1011;
+const IA32_TSC_DEADLINE: u32 = 0x6E0;
+
+#[inline]
+fn write(private: &Private, register: u32, value: u32) {
+    if private.x2apic.load(Ordering::Relaxed) {
+        x2apic::write(register, value);
+    } else {
+        xapic::write(register, value);
+    }
+}
+
+/// Starts this processor's timer, whose interrupt has `vector`, with a period of so many ticks.
+pub(crate) fn start_timer(private: &Private, vector: u8, period: u32) {
+    write(private, DIVIDE_CONFIGURATION, DIVIDE_BY_ONE);
+    write(private, LVT_TIMER, PERIODIC | u32::from(vector));
+    write(private, INITIAL_COUNT, period);
+}
+
+/// Brings this processor's timer, whose interrupt has `vector`, into TSC deadline mode, and arms it.
+pub(crate) fn start_deadline_timer(private: &Private, vector: u8, deadline: u64) {
+    write(private, LVT_TIMER, TSC_DEADLINE | u32::from(vector));
+    // The mode comes first: 12.5.4.1 asks for a fence in xAPIC mode.
+    publish();
+    arm_timer(deadline);
+}
+
+/// Arms the timer in TSC deadline mode.
+pub(crate) fn arm_timer(deadline: u64) {
+    msr::write(IA32_TSC_DEADLINE, deadline);
+}
+
+/// Stops this processor's timer.
+pub(crate) fn stop_timer(private: &Private) {
+    write(private, LVT_TIMER, MASKED);
+    write(private, INITIAL_COUNT, 0);
+}
+
 /// Signals the end of the interrupt in service.
 #[inline]
 pub(crate) fn end_of_interrupt(private: &Private) {
-    if private.x2apic.load(Ordering::Relaxed) {
-        x2apic::write(EOI, 0);
-    } else {
-        xapic::write(EOI, 0);
-    }
+    write(private, EOI, 0);
 }
 
 /// Brings this processor's APIC into the given mode and enables it. From x2APIC to xAPIC leads through the disabled

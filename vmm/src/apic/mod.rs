@@ -31,8 +31,8 @@
 //! | ICR: SMI, ExtINT | 12.6.1 | counted | there is no SMM and no PIC to serve them ([`service::Service::ignored`]) |
 //! | ICR: INIT level de-assert, reserved modes and shorthands | 12.6.1, table 12-3 | not sent | as the section says of these processors |
 //! | self IPI | 12.12.11 | yes | |
-//! | LVT timer | 12.5.1, 12.5.4 | yes | one-shot, periodic; 1 GHz over the divide configuration, as KVM's |
-//! | TSC deadline | 12.5.4.1 | yes, where the MSR arrives | IA32_TSC_DEADLINE is served if KVM passes it on: one without an in-kernel local APIC answers #GP for it or passes it on as unknown |
+//! | LVT timer | 12.5.1, 12.5.4 | yes | one-shot, periodic; 1 GHz over the divide configuration, as KVM's. Interrupts come some 50 µs late, and not more often |
+//! | TSC deadline | 12.5.4.1 | yes | KVM would take the MSR and drop it: a filter sends it here (KVM API: KVM_X86_SET_MSR_FILTER) |
 //! | LVT thermal, performance, LINT0, LINT1 | 12.5.1 | registers | nothing here raises them |
 //! | LVT error | 12.5.1, 12.5.3 | yes | |
 //! | LVT CMCI | 12.5.1 | no | the version says six entries |

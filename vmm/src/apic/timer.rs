@@ -21,6 +21,16 @@ pub enum Deadline {
     Tsc(u64),
 }
 
+impl Deadline {
+    /// Whether the moment has come.
+    pub fn is_past(self, now: Now) -> bool {
+        match self {
+            Self::Ns(ns) => now.ns >= ns,
+            Self::Tsc(tsc) => now.tsc >= tsc,
+        }
+    }
+}
+
 /// LVT bits 17 and 18.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum TimerMode {
@@ -145,11 +155,7 @@ impl Timer {
     /// Whether it has expired since it was asked last. A periodic one that has done so several times has merged them: the
     /// IRR has one bit.
     pub fn expire(&mut self, now: Now) -> bool {
-        let expired = match self.next() {
-            Some(Deadline::Ns(ns)) => now.ns >= ns,
-            Some(Deadline::Tsc(tsc)) => now.tsc >= tsc,
-            None => false,
-        };
+        let expired = self.next().is_some_and(|deadline| deadline.is_past(now));
         if expired {
             if self.mode == TimerMode::Periodic {
                 let first = u64::from(self.counted_from) * self.divisor();

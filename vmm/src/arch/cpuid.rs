@@ -35,6 +35,12 @@ pub fn set_apic_id(entries: &mut Vec<kvm_cpuid_entry2>, apic_id: u32) {
     }
 }
 
+/// Says that the local APIC's timer has TSC deadlines (CPUID.01H:ECX bit 24). KVM leaves that to whoever emulates it.
+pub fn offer_tsc_deadline(entries: &mut [kvm_cpuid_entry2]) {
+    const TSC_DEADLINE: u32 = 1 << 24;
+    entries.iter_mut().filter(|entry| entry.function == FEATURES).for_each(|entry| entry.ecx |= TSC_DEADLINE);
+}
+
 /// Makes leaf 0 announce leaf 0xB.
 fn raise_limit(entries: &mut [kvm_cpuid_entry2]) {
     for entry in entries.iter_mut().filter(|entry| entry.function == 0) {

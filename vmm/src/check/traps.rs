@@ -3,7 +3,7 @@
 use super::contract::first_broken;
 use super::{DEADLINE, Detail, Suite, Verdict};
 use crate::arch::XAPIC_VCPUS;
-use crate::calls::{Calls, CallsSpec};
+use crate::calls::{Calls, CallsSpec, Timer};
 use crate::machine::Error;
 use crate::route::Route;
 use crate::stats::SplitMix64;
@@ -24,6 +24,8 @@ pub enum Trap {
     SpuriousIpis,
     /// A device interrupts every worker: it is served after it, and not lost.
     DeviceInWorker,
+    /// The local APIC's timer interrupts busy vCPUs, periodically or by TSC deadline.
+    Timer(Timer),
     /// NMIs at any time.
     Nmis,
     /// A handler above IPI_LEVEL sends while the initiator sends.
@@ -73,6 +75,8 @@ impl Trap {
             Self::GenerationWrap,
             Self::SpuriousIpis,
             Self::DeviceInWorker,
+            Self::Timer(Timer::Periodic(PERIOD)),
+            Self::Timer(Timer::Deadline(PERIOD)),
             Self::Nmis,
             Self::SendInHandler,
             Self::StoppedVcpu,
@@ -103,6 +107,8 @@ impl Trap {
             Self::GenerationWrap => "generation-wrap".to_owned(),
             Self::SpuriousIpis => "spurious-ipis".to_owned(),
             Self::DeviceInWorker => "device-in-worker".to_owned(),
+            Self::Timer(Timer::Deadline(_)) => "tsc-deadline-timer".to_owned(),
+            Self::Timer(_) => "periodic-timer".to_owned(),
             Self::Nmis => "nmis".to_owned(),
             Self::SendInHandler => "send-in-handler".to_owned(),
             Self::StoppedVcpu => "stopped-50ms-at-each-step".to_owned(),
@@ -123,6 +129,9 @@ impl Trap {
         match self {
             // An NMI is not held back, and knows no vector.
             Self::SilentTarget | Self::SpuriousIpis => MASKABLE,
+            // KVM's own local APIC has a capability and a CPUID bit for TSC deadlines, which kipi's guest has no other use for.
+            Self::Timer(Timer::Deadline(_)) => &[Route::VmmXApic, Route::VmmX2Apic],
+            Self::Timer(_) => &[Route::XApic, Route::X2Apic, Route::VmmXApic, Route::VmmX2Apic],
             // The host makes no steps and no mistakes.
             Self::Latecomer | Self::StoppedVcpu => APIC,
             Self::LostIpi | Self::Phases | Self::Called(Set::Itself) => INTERRUPTS,
@@ -145,6 +154,7 @@ pub(super) fn check(suite: &Suite<'_>, trap: Trap, route: Route) -> Result<Detai
         Trap::GenerationWrap => plain(suite, &CallsSpec { last_generation: Some(u32::MAX - 39), ..spec }),
         Trap::SpuriousIpis => spurious_ipis(suite, &spec),
         Trap::DeviceInWorker => device_in_worker(suite, &spec),
+        Trap::Timer(timer) => timers(suite, timer, &spec),
         Trap::Nmis => nmis(suite, &spec),
         Trap::SendInHandler => send_in_handler(suite, &spec),
         Trap::StoppedVcpu => stopped_vcpu(suite, &spec),
@@ -251,6 +261,29 @@ fn device_in_worker(suite: &Suite<'_>, spec: &CallsSpec) -> Result<Detail, Verdi
         )));
     }
     Ok(format!("{}, {raised} device interrupts, {merged} merged", counted(&calls)))
+}
+
+/// Of the timers.
+const PERIOD: Duration = Duration::from_millis(1);
+/// Timer interrupts of each vCPU: a pause of five periods on average precedes each call, and of the hundred, a busy host may
+/// merge most.
+const FEWEST: u32 = 20;
+
+fn timers(suite: &Suite<'_>, timer: Timer, spec: &CallsSpec) -> Result<Detail, Verdict> {
+    // Busy targets leave the guest for nothing but the calls.
+    let spec = CallsSpec { timer, target_state: TargetState::Spin, pause: 10 * PERIOD, ..spec.clone() };
+    let calls = suite.calls(VCPUS, &spec)?;
+    first_broken(&calls, spec.calls, initiators(&spec))?;
+    let early = calls.sum(|tally| tally.device_in_worker);
+    if early > 0 {
+        return Err(Verdict::Failed(format!("{early} timer interrupts came while a worker ran")));
+    }
+    let few = calls.vcpus.iter().position(|(tally, _)| tally.device < FEWEST);
+    if let Some(vcpu) = few {
+        let count = calls.vcpus[vcpu].0.device;
+        return Err(Verdict::Failed(format!("vCPU {vcpu} has had {count} timer interrupts, not {FEWEST} or more")));
+    }
+    Ok(format!("{}, {} timer interrupts", counted(&calls), calls.sum(|tally| tally.device)))
 }
 
 fn nmis(suite: &Suite<'_>, spec: &CallsSpec) -> Result<Detail, Verdict> {

@@ -1,5 +1,6 @@
 //! A vCPU's thread: runs the guest, records every exit, and answers to the machine that owns it.
 
+mod alarm;
 pub mod exit;
 pub mod fetch;
 pub mod hooks;

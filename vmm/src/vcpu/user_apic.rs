@@ -5,6 +5,7 @@
 //! KVM_INTERRUPT, `kvm_run.request_interrupt_window`, `kvm_run.cr8`).
 
 use super::Activity;
+use super::alarm::Alarms;
 use super::exit::{self, Exit};
 use super::fetch::Fetcher;
 use super::kick::{Kick, Request};
@@ -19,7 +20,7 @@ use std::arch::x86_64::_rdtsc;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use vmm_sys_util::ioctl::ioctl_with_ref;
 use vmm_sys_util::ioctl_iow_nr;
 
@@ -34,6 +35,7 @@ mod ioctls {
 pub struct Board {
     /// The broadcast service.
     pub service: Service<Fetcher>,
+    alarms: Alarms,
     /// This KVM leaves the guest when CR8 is lowered (KVM_EXIT_SET_TPR). One that emulates CPL0 may not.
     tells_tpr: AtomicBool,
     tsc_khz: u64,
@@ -43,7 +45,23 @@ pub struct Board {
 impl Board {
     /// A board of vCPUs that `service` serves, whose guest's TSC runs at `tsc_khz`.
     pub fn new(service: Service<Fetcher>, tsc_khz: u64) -> Self {
-        Self { service, tells_tpr: AtomicBool::new(false), tsc_khz, started: Instant::now() }
+        let alarms = Alarms::new(service.vcpus());
+        Self { service, alarms, tells_tpr: AtomicBool::new(false), tsc_khz, started: Instant::now() }
+    }
+
+    /// The life of the thread that gets vCPUs out of the guest when their timers expire, until [`Board::stop`].
+    pub fn run_alarms(&self) {
+        self.alarms.run(&self.service, || self.ns());
+    }
+
+    /// Ends [`Board::run_alarms`].
+    pub fn stop(&self) {
+        self.alarms.stop();
+    }
+
+    /// Since the board was made.
+    fn ns(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 }
 
@@ -56,6 +74,8 @@ pub struct UserApic {
     reset: (kvm_regs, kvm_sregs),
     /// Guest TSC minus host TSC.
     tsc_offset: i64,
+    /// What the alarm is set for.
+    alarm: Option<Deadline>,
 }
 
 impl UserApic {
@@ -75,7 +95,7 @@ impl UserApic {
         let sregs = kvm_sregs { apic_base: processor.local().base(), ..vcpu.get_sregs()? };
         vcpu.set_sregs(&sregs)?;
         let reset = (vcpu.get_regs()?, sregs);
-        Ok(Self { board, processor, reset, tsc_offset })
+        Ok(Self { board, processor, reset, tsc_offset, alarm: None })
     }
 
     /// What the processor is doing.
@@ -108,6 +128,7 @@ impl UserApic {
             }
             let now: &dyn Fn() -> Now = &|| now(&self.board, self.tsc_offset);
             self.processor.tick(&self.board.service, now);
+            self.set_alarm();
             if !self.processor.wake(&self.board.service) {
                 self.sleep(kick);
                 continue;
@@ -127,7 +148,7 @@ impl UserApic {
         let run = vcpu.get_kvm_run();
         run.request_interrupt_window = window.into();
         run.cr8 = self.processor.local().cr8();
-        let Self { board, processor, tsc_offset, .. } = self;
+        let Self { board, processor, tsc_offset, alarm, .. } = self;
         let service = &board.service;
         let inbox = service.inbox(processor.index());
         let exit = inbox.presence().go(
@@ -136,7 +157,10 @@ impl UserApic {
             // With the window requested, a vector that comes now is injected when that opens.
             |processor| {
                 let nothing_new = window || !processor.has_news(service);
-                nothing_new && !inbox.has_events() && kick.request() == Request::Run
+                nothing_new
+                    && !(alarm.is_some() && board.alarms.is_over(processor.index()))
+                    && !inbox.has_events()
+                    && kick.request() == Request::Run
             },
             |processor| {
                 exit::run_with(vcpu, |exit| {
@@ -191,38 +215,46 @@ impl UserApic {
         Ok(self.processor.is_interrupted(service) || held_by_tpr)
     }
 
+    /// Makes sure that somebody fetches this vCPU when its timer expires. No alarm, no cost.
+    fn set_alarm(&mut self) {
+        let index = self.processor.index();
+        match self.processor.next_deadline() {
+            None if self.alarm.is_some() => self.board.alarms.clear(index),
+            Some(deadline) if self.alarm != Some(deadline) || self.board.alarms.is_over(index) => {
+                let now = now(&self.board, self.tsc_offset);
+                // One that goes off too early, as the two clocks may differ, is set again.
+                let ns = match deadline {
+                    Deadline::Ns(ns) => ns,
+                    Deadline::Tsc(tsc) => {
+                        let cycles = u128::from(tsc.saturating_sub(now.tsc));
+                        let ns = cycles * 1_000_000 / u128::from(self.board.tsc_khz.max(1));
+                        now.ns.saturating_add(u64::try_from(ns).unwrap_or(u64::MAX))
+                    }
+                };
+                // The last moment of all is no alarm.
+                self.board.alarms.set(index, ns.min(u64::MAX - 1));
+            }
+            _ => {}
+        }
+        self.alarm = self.processor.next_deadline();
+    }
+
     /// Sleeps until something is left for this vCPU, its timer expires, or its thread is asked for something.
     fn sleep(&self, kick: &Kick) {
         let service = &self.board.service;
         let inbox = service.inbox(self.processor.index());
-        let nothing_new = || !self.processor.has_news(service) && !inbox.has_events() && kick.request() == Request::Run;
+        let alarmed = || self.alarm.is_some() && self.board.alarms.is_over(self.processor.index());
+        let nothing_new = || !self.processor.has_news(service) && !inbox.has_events() && !alarmed();
         inbox.presence().go(
             Place::Bed,
             &mut (),
-            |()| nothing_new(),
+            |()| nothing_new() && kick.request() == Request::Run,
             |()| {
                 while !inbox.presence().is_summoned() && kick.request() == Request::Run {
-                    match self.until_deadline() {
-                        Some(Duration::ZERO) => break,
-                        Some(time) => std::thread::park_timeout(time),
-                        None => std::thread::park(),
-                    }
+                    std::thread::park();
                 }
             },
         );
-    }
-
-    /// How long until the timer expires.
-    fn until_deadline(&self) -> Option<Duration> {
-        let now = now(&self.board, self.tsc_offset);
-        self.processor.next_deadline().map(|deadline| match deadline {
-            Deadline::Ns(ns) => Duration::from_nanos(ns.saturating_sub(now.ns)),
-            Deadline::Tsc(tsc) => {
-                let cycles = u128::from(tsc.saturating_sub(now.tsc));
-                let ns = cycles * 1_000_000 / u128::from(self.board.tsc_khz.max(1));
-                Duration::from_nanos(u64::try_from(ns).unwrap_or(u64::MAX))
-            }
-        })
     }
 }
 
@@ -265,8 +297,7 @@ fn serve(
 fn now(board: &Board, tsc_offset: i64) -> Now {
     // SAFETY: user space may read the TSC on every x86-64 Linux unless a process forbids it to itself (prctl).
     let host = unsafe { _rdtsc() };
-    let ns = u64::try_from(board.started.elapsed().as_nanos()).unwrap_or(u64::MAX);
-    Now { ns, tsc: host.wrapping_add_signed(tsc_offset) }
+    Now { ns: board.ns(), tsc: host.wrapping_add_signed(tsc_offset) }
 }
 
 /// The exit of an access to an MSR.

@@ -1,6 +1,7 @@
 //! The parts of a virtual machine before it runs: local APICs, memory with the guest in it, and vCPUs.
 
 use super::{Error, Hypervisor, Irqchip, TscFacts, VmConfig, kvm_error};
+use crate::apic::registers::TSC_DEADLINE_MSR;
 use crate::apic::service::Service;
 use crate::arch::{cpuid, paging, regs};
 use crate::clock;
@@ -13,7 +14,7 @@ use kvm_bindings::{
     CpuId, KVM_CAP_HALT_POLL, KVM_CAP_SPLIT_IRQCHIP, KVM_CAP_X2APIC_API, KVM_CAP_X86_USER_SPACE_MSR,
     KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK, KVM_X2APIC_API_USE_32BIT_IDS, kvm_enable_cap, kvm_userspace_memory_region,
 };
-use kvm_ioctls::{Cap, MsrExitReason, VcpuFd, VmFd};
+use kvm_ioctls::{Cap, MsrExitReason, MsrFilterDefaultAction, MsrFilterRange, MsrFilterRangeFlags, VcpuFd, VmFd};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,13 +40,21 @@ pub(super) fn create_irqchip(fd: &VmFd, config: &VmConfig<'_>) -> Result<(), Err
 
 /// Where the local APICs are in user space, accesses to their MSRs are to come there (KVM_CAP_X86_USER_SPACE_MSR).
 fn ask_for_msrs(fd: &VmFd) -> Result<(), Error> {
-    let reasons = MsrExitReason::Inval | MsrExitReason::Unknown;
+    let reasons = MsrExitReason::Inval | MsrExitReason::Unknown | MsrExitReason::Filter;
     let msrs = kvm_enable_cap {
         cap: KVM_CAP_X86_USER_SPACE_MSR,
         args: [reasons.bits().into(), 0, 0, 0],
         ..Default::default()
     };
-    fd.enable_cap(&msrs).map_err(kvm_error("KVM_CAP_X86_USER_SPACE_MSR"))
+    fd.enable_cap(&msrs).map_err(kvm_error("KVM_CAP_X86_USER_SPACE_MSR"))?;
+    // KVM takes IA32_TSC_DEADLINE for its own, and drops it where the local APIC is not (KVM API: KVM_X86_SET_MSR_FILTER).
+    let deadline = MsrFilterRange {
+        flags: MsrFilterRangeFlags::READ | MsrFilterRangeFlags::WRITE,
+        base: TSC_DEADLINE_MSR,
+        msr_count: 1,
+        bitmap: &[0],
+    };
+    fd.set_msr_filter(MsrFilterDefaultAction::ALLOW, &[deadline]).map_err(kvm_error("KVM_X86_SET_MSR_FILTER"))
 }
 
 pub(super) fn set_halt_poll(fd: &VmFd, halt_poll_ns: Option<u32>) -> Result<(), Error> {
@@ -117,6 +126,9 @@ pub(super) fn create_vcpus(fd: &VmFd, hypervisor: &Hypervisor, config: &VmConfig
         let vcpu = fd.create_vcpu(id.into()).map_err(kvm_error("KVM_CREATE_VCPU"))?;
         let mut entries = hypervisor.cpuid.clone();
         cpuid::set_apic_id(&mut entries, id);
+        if config.irqchip == Irqchip::User {
+            cpuid::offer_tsc_deadline(&mut entries);
+        }
         let entries = CpuId::from_entries(&entries).map_err(|_| Error::System {
             operation: "preparing a vCPU's CPUID",
             source: io::Error::from_raw_os_error(libc::E2BIG),
