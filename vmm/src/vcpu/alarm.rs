@@ -32,8 +32,8 @@ impl Alarms {
 
     /// The vCPU's thread: sets its alarm, in place of an earlier one.
     pub(super) fn set(&self, vcpu: usize, ns: u64) {
-        // Release pairs with the look of `run`.
-        self.deadlines[vcpu].store(ns, Ordering::Release);
+        // The last moment of all is no alarm. Release pairs with the look of `run`.
+        self.deadlines[vcpu].store(ns.min(NEVER - 1), Ordering::Release);
         self.unpark();
     }
 

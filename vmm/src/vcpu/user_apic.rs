@@ -59,6 +59,19 @@ impl Board {
         self.alarms.stop();
     }
 
+    /// When a timer expires, on the clock of [`Board::ns`]. One that goes off too early, as the two clocks may differ, is set
+    /// again.
+    fn ns_of(&self, deadline: Deadline, now: Now) -> u64 {
+        match deadline {
+            Deadline::Ns(ns) => ns,
+            Deadline::Tsc(tsc) => {
+                let cycles = u128::from(tsc.saturating_sub(now.tsc));
+                let ns = cycles * 1_000_000 / u128::from(self.tsc_khz.max(1));
+                now.ns.saturating_add(u64::try_from(ns).unwrap_or(u64::MAX))
+            }
+        }
+    }
+
     /// Since the board was made.
     fn ns(&self) -> u64 {
         u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX)
@@ -74,8 +87,10 @@ pub struct UserApic {
     reset: (kvm_regs, kvm_sregs),
     /// Guest TSC minus host TSC.
     tsc_offset: i64,
-    /// What the alarm is set for.
-    alarm: Option<Deadline>,
+    /// The timer's deadline that the alarm was set for.
+    timer: Option<Deadline>,
+    /// There is an alarm to wait for.
+    is_armed: bool,
 }
 
 impl UserApic {
@@ -95,7 +110,7 @@ impl UserApic {
         let sregs = kvm_sregs { apic_base: processor.local().base(), ..vcpu.get_sregs()? };
         vcpu.set_sregs(&sregs)?;
         let reset = (vcpu.get_regs()?, sregs);
-        Ok(Self { board, processor, reset, tsc_offset, alarm: None })
+        Ok(Self { board, processor, reset, tsc_offset, timer: None, is_armed: false })
     }
 
     /// What the processor is doing.
@@ -128,8 +143,8 @@ impl UserApic {
             }
             let now: &dyn Fn() -> Now = &|| now(&self.board, self.tsc_offset);
             self.processor.tick(&self.board.service, now);
-            self.set_alarm();
             if !self.processor.wake(&self.board.service) {
+                self.set_alarm(false);
                 self.sleep(kick);
                 continue;
             }
@@ -137,6 +152,9 @@ impl UserApic {
                 Ok(window) => window,
                 Err(error) => return Exit::Failed(error.errno()),
             };
+            let held =
+                !self.board.tells_tpr.load(Ordering::Relaxed) && self.processor.is_held_by_tpr(&self.board.service);
+            self.set_alarm(held);
             if let Some(exit) = self.enter(vcpu, kick, window) {
                 return exit;
             }
@@ -148,7 +166,7 @@ impl UserApic {
         let run = vcpu.get_kvm_run();
         run.request_interrupt_window = window.into();
         run.cr8 = self.processor.local().cr8();
-        let Self { board, processor, tsc_offset, alarm, .. } = self;
+        let Self { board, processor, tsc_offset, is_armed, .. } = self;
         let service = &board.service;
         let inbox = service.inbox(processor.index());
         let exit = inbox.presence().go(
@@ -158,7 +176,7 @@ impl UserApic {
             |processor| {
                 let nothing_new = window || !processor.has_news(service);
                 nothing_new
-                    && !(alarm.is_some() && board.alarms.is_over(processor.index()))
+                    && !(*is_armed && board.alarms.is_over(processor.index()))
                     && !inbox.has_events()
                     && kick.request() == Request::Run
             },
@@ -172,7 +190,7 @@ impl UserApic {
         )?;
         match exit {
             Exit::Halt => processor.halt(vcpu.get_kvm_run().if_flag != 0),
-            // Relaxed: whoever does not know it yet asks for windows that it does not need.
+            // Relaxed: whoever does not know it yet looks once more than it needs.
             Exit::Tpr => board.tells_tpr.store(true, Ordering::Relaxed),
             _ => {}
         }
@@ -211,39 +229,35 @@ impl UserApic {
             // KVM says it anew when it has injected this one.
             vcpu.get_kvm_run().ready_for_interrupt_injection = 0;
         }
-        let held_by_tpr = !self.board.tells_tpr.load(Ordering::Relaxed) && self.processor.is_held_by_tpr(service);
-        Ok(self.processor.is_interrupted(service) || held_by_tpr)
+        Ok(self.processor.is_interrupted(service))
     }
 
-    /// Makes sure that somebody fetches this vCPU when its timer expires. No alarm, no cost.
-    fn set_alarm(&mut self) {
+    /// Makes sure that somebody fetches this vCPU when its timer expires, and soon if `held`: the TPR holds an interrupt back,
+    /// and KVM may not tell when that changes. A window would not help: with IF set it is open, and hardware leaves the guest
+    /// before its first instruction. No alarm, no cost.
+    fn set_alarm(&mut self, held: bool) {
+        const LOOK_AT_CR8: u64 = 100_000;
         let index = self.processor.index();
-        match self.processor.next_deadline() {
-            None if self.alarm.is_some() => self.board.alarms.clear(index),
-            Some(deadline) if self.alarm != Some(deadline) || self.board.alarms.is_over(index) => {
-                let now = now(&self.board, self.tsc_offset);
-                // One that goes off too early, as the two clocks may differ, is set again.
-                let ns = match deadline {
-                    Deadline::Ns(ns) => ns,
-                    Deadline::Tsc(tsc) => {
-                        let cycles = u128::from(tsc.saturating_sub(now.tsc));
-                        let ns = cycles * 1_000_000 / u128::from(self.board.tsc_khz.max(1));
-                        now.ns.saturating_add(u64::try_from(ns).unwrap_or(u64::MAX))
-                    }
-                };
-                // The last moment of all is no alarm.
-                self.board.alarms.set(index, ns.min(u64::MAX - 1));
-            }
-            _ => {}
+        let next = self.processor.next_deadline();
+        let is_set = next.is_none() || !self.board.alarms.is_over(index);
+        self.is_armed = next.is_some() || held;
+        if self.timer == next && is_set && !held {
+            return;
         }
-        self.alarm = self.processor.next_deadline();
+        self.timer = next;
+        let now = now(&self.board, self.tsc_offset);
+        let expires = next.map(|deadline| self.board.ns_of(deadline, now));
+        match expires.into_iter().chain(held.then(|| now.ns + LOOK_AT_CR8)).min() {
+            Some(ns) => self.board.alarms.set(index, ns),
+            None => self.board.alarms.clear(index),
+        }
     }
 
     /// Sleeps until something is left for this vCPU, its timer expires, or its thread is asked for something.
     fn sleep(&self, kick: &Kick) {
         let service = &self.board.service;
         let inbox = service.inbox(self.processor.index());
-        let alarmed = || self.alarm.is_some() && self.board.alarms.is_over(self.processor.index());
+        let alarmed = || self.is_armed && self.board.alarms.is_over(self.processor.index());
         let nothing_new = || !self.processor.has_news(service) && !inbox.has_events() && !alarmed();
         inbox.presence().go(
             Place::Bed,
