@@ -32,6 +32,15 @@ check:
 bench *OPTIONS:
     cargo bench --package kipi --bench end_to_end -- {{ OPTIONS }}
 
+# Measure a send of the broadcast service against its floor; a part of a name runs those that contain it
+bench-send *FILTER:
+    cargo bench --package kipi --bench send_path -- {{ FILTER }}
+
+# Fuzz the user-space local APIC against the manual for so many seconds (needs cargo-fuzz, a nightly toolchain and a C++ compiler)
+fuzz SECONDS="3600":
+    mkdir -p fuzz/target/corpus
+    cargo +nightly fuzz run local_apic fuzz/target/corpus fuzz/corpus/local_apic -- -max_len=512 -max_total_time={{ SECONDS }}
+
 # Write the JSON Schemas in resources/ anew, after a change to the documents' types
 bless:
     KIPI_BLESS=1 cargo test --package kipi --lib schema
