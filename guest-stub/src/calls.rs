@@ -72,7 +72,7 @@ pub(crate) extern "sysv64" fn verify(argument: usize) -> usize {
     go_wrong(private, argument).unwrap_or_else(|| result_of(argument, private.index))
 }
 
-/// As [`verify`], beginning with an exit.
+/// As [`verify()`], beginning with an exit.
 pub(crate) extern "sysv64" fn observed_verify(argument: usize) -> usize {
     workers::observe();
     verify(argument)
