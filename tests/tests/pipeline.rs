@@ -322,6 +322,9 @@ fn more_vcpus_than_cpus_are_warned_of() {
     assert!(shares(&pinned, "2 vCPUs share 1 CPUs"), "{pinned:?}");
     let free = warnings(&Config { pin: vec![], vcpus: vec![2, 8], ..config() });
     assert!(shares(&free, "8 vCPUs share 2 CPUs"), "{free:?}");
+    let by_host = |vcpus| warnings(&Config { routes: vec![Route::Host], vcpus: vec![vcpus], ..config() });
+    assert!(shares(&by_host(2), "the host's calls share their CPU"), "{:?}", by_host(2));
+    assert!(!shares(&by_host(1), "the host's calls"), "{:?}", by_host(1));
 }
 
 #[test]

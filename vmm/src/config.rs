@@ -153,6 +153,11 @@ pub struct CellSpec {
 }
 
 impl CellSpec {
+    /// How many vCPUs are called and do not call.
+    pub const fn targets(&self) -> usize {
+        if self.route.is_host() { self.vcpus } else { self.vcpus.saturating_sub(1) }
+    }
+
     /// The machine that it is measured on.
     pub const fn machine(&self) -> MachineSpec {
         MachineSpec { vcpus: self.vcpus, irqchip: self.route.irqchip() }
@@ -286,6 +291,18 @@ mod tests {
             assert!(blocks.iter().all(|&block| block + warmup.min(abi::RING_SAMPLES - 1) <= abi::RING_SAMPLES));
         }
         assert_eq!(blocks(500, 3).len(), 20);
+    }
+
+    #[test]
+    fn all_are_targets_of_the_host() {
+        let cell = |route| CellSpec {
+            route,
+            destination: Destination::AllButSelf,
+            target_state: TargetState::Halt,
+            vcpus: 3,
+            observe: Observe::Guest,
+        };
+        assert_eq!([Route::X2Apic, Route::Host, Route::VmmHost].map(|route| cell(route).targets()), [2, 3, 3]);
     }
 
     #[test]

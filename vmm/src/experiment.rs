@@ -236,7 +236,7 @@ fn assess(config: &Config, cell: &Collected, instruments: &BTreeMap<MachineSpec,
 /// Exits a call, by source and reason; those that never occurred are left out.
 fn exits(cell: &Collected) -> Vec<Exits> {
     let calls: u64 = cell.blocks.iter().map(|block| block.exit_rounds).sum();
-    let targets = cell.spec.vcpus.saturating_sub(1).max(1) as f64;
+    let targets = cell.spec.targets().max(1) as f64;
     let mut total = samples::Exits::new();
     for (key, count) in cell.blocks.iter().flat_map(|block| &block.exits) {
         let sum = total.entry(key.clone()).or_default();
@@ -293,6 +293,14 @@ fn warnings<S: Source>(
     if let Some(most) = instruments.keys().map(|machine| machine.vcpus).max().filter(|&vcpus| vcpus > cpus) {
         warnings.push(format!(
             "{most} vCPUs share {cpus} CPUs: a call waits for the host's scheduler, and the numbers tell about that"
+        ));
+    }
+    let host_calls = collected.iter().map(|cell| cell.spec).filter(|spec| spec.route.is_host());
+    if let Some(most) = host_calls.map(|spec| spec.vcpus).max().filter(|&vcpus| vcpus.min(cpus) >= config.cpus.len()) {
+        warnings.push(format!(
+            "the host's calls share their CPU with a vCPU, {most} vCPUs on {} CPUs: the numbers tell about the host's \
+             scheduler (pass a smaller --vcpus)",
+            config.cpus.len()
         ));
     }
     for cell in collected {

@@ -192,9 +192,9 @@ pub struct Exits {
     pub source: String,
     /// The reason, in the source's words.
     pub reason: String,
-    /// A call, on the initiator's vCPU.
+    /// A call, on the initiator's vCPU. Zero where the host is the initiator: then all vCPUs are targets.
     pub initiator: f64,
-    /// A call, on each other vCPU, on average.
+    /// A call, on each target's vCPU, on average.
     pub per_target: f64,
 }
 

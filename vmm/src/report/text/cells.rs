@@ -286,7 +286,7 @@ pub(super) fn exits(cells: &[Cell], width: Option<usize>) -> Option<String> {
 }
 
 fn reasons(cell: &Cell, source: &str, room: Option<usize>) -> String {
-    let of_all = |exits: &Exits| exits.initiator + exits.per_target * cell.vcpus.saturating_sub(1) as f64;
+    let of_all = |exits: &Exits| exits.initiator + exits.per_target * cell.vcpus.saturating_sub(1).max(1) as f64;
     let mut counted: Vec<&Exits> = cell
         .exits
         .iter()
