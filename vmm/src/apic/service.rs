@@ -47,7 +47,7 @@ impl<F: Fetch> Port<F> {
     fn interrupt(&self, vector: u8, sent: &mut Sent) {
         if self.addressing().enabled {
             let place = self.inbox.put_vector(vector);
-            self.fetch_from(place, sent);
+            self.accepted(place, sent);
         }
     }
 
@@ -60,19 +60,25 @@ impl<F: Fetch> Port<F> {
                 Event::Init => self.inbox.put_init(),
                 Event::Sipi(vector) => self.inbox.put_sipi(vector),
             };
-            self.fetch_from(place, sent);
+            self.accepted(place, sent);
         }
     }
 
     #[inline]
-    fn fetch_from(&self, place: Option<Place>, sent: &mut Sent) {
+    fn accepted(&self, place: Option<Place>, sent: &mut Sent) {
         sent.accepted += 1;
-        match place {
-            Some(Place::Guest) => self.fetch.interrupt(),
-            Some(Place::Bed) => self.fetch.wake(),
-            None => return,
+        if let Some(place) = place {
+            self.fetch_from(place);
+            sent.fetched += 1;
         }
-        sent.fetched += 1;
+    }
+
+    #[inline]
+    fn fetch_from(&self, place: Place) {
+        match place {
+            Place::Guest => self.fetch.interrupt(),
+            Place::Bed => self.fetch.wake(),
+        }
     }
 }
 
@@ -157,6 +163,18 @@ impl<F: Fetch> Service<F> {
     /// If there is no such vCPU.
     pub fn fetch(&self, vcpu: usize) -> &F {
         &self.ports[vcpu].fetch
+    }
+
+    /// Fetches a vCPU's thread from where it is, if it does not look by itself. For what was left elsewhere than in its inbox,
+    /// with a sequentially consistent write.
+    ///
+    /// # Panics
+    /// If there is no such vCPU.
+    pub fn summon(&self, vcpu: usize) {
+        let port = &self.ports[vcpu];
+        if let Some(place) = port.inbox.presence().summon() {
+            port.fetch_from(place);
+        }
     }
 
     /// The vCPU with this APIC id.
@@ -251,14 +269,20 @@ impl<F: Fetch> Service<F> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use proptest::prelude::*;
     use std::sync::atomic::AtomicU32;
 
-    /// Counts how often it was fetched.
+    /// Counts how often it was fetched: from the guest, and from its sleep in units of 256.
     #[derive(Default)]
-    struct Counted(AtomicU32);
+    pub(crate) struct Counted(AtomicU32);
+
+    impl Counted {
+        pub(crate) fn count(&self) -> u32 {
+            self.0.load(Ordering::Relaxed)
+        }
+    }
 
     impl Fetch for Counted {
         fn interrupt(&self) {
@@ -352,7 +376,7 @@ mod tests {
         let sent = service.inbox(1).presence().go(Place::Guest, &mut (), |()| true, in_guest).flatten();
         let [first, second] = sent.expect("nobody kept them from it");
         assert_eq!((first, second), (Sent { accepted: 3, fetched: 2 }, Sent { accepted: 3, fetched: 0 }));
-        assert_eq!([1, 2, 3].map(|vcpu| service.fetch(vcpu).0.load(Ordering::Relaxed)), [1, 0x100, 0]);
+        assert_eq!([1, 2, 3].map(|vcpu| service.fetch(vcpu).count()), [1, 0x100, 0]);
     }
 
     proptest! {

@@ -4,7 +4,6 @@
 //! alarm has gone off when it has said where it goes ([`crate::apic::presence`]): one that goes off before that is seen there,
 //! and one that goes off later finds whom to fetch.
 
-use crate::apic::presence::Place;
 use crate::apic::service::{Fetch, Service};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -85,11 +84,7 @@ impl Alarms {
             // Fails if the vCPU has set another one meanwhile, which is looked at next time: `set` unparks. SeqCst: where the
             // vCPU is, is looked at after it.
             if deadline.compare_exchange(due, NEVER, Ordering::SeqCst, Ordering::Relaxed).is_ok() {
-                match service.inbox(vcpu).presence().summon() {
-                    Some(Place::Guest) => service.fetch(vcpu).interrupt(),
-                    Some(Place::Bed) => service.fetch(vcpu).wake(),
-                    None => {}
-                }
+                service.summon(vcpu);
             }
         }
         next
@@ -99,20 +94,8 @@ impl Alarms {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::atomic::AtomicU32;
-
-    #[derive(Default)]
-    struct Counted(AtomicU32);
-
-    impl Fetch for Counted {
-        fn interrupt(&self) {
-            self.0.fetch_add(1, Ordering::Relaxed);
-        }
-
-        fn wake(&self) {
-            self.0.fetch_add(0x100, Ordering::Relaxed);
-        }
-    }
+    use crate::apic::presence::Place;
+    use crate::apic::service::tests::Counted;
 
     #[test]
     fn whose_time_has_come_is_fetched_from_where_it_is() {
@@ -126,7 +109,7 @@ mod tests {
         let in_guest = |(): &mut ()| service.inbox(1).presence().go(Place::Guest, &mut (), |()| true, due);
         let next = service.inbox(0).presence().go(Place::Bed, &mut (), |()| true, in_guest).flatten();
         assert_eq!(next, Some(300));
-        let fetched = || [0, 1, 2].map(|vcpu| service.fetch(vcpu).0.load(Ordering::Relaxed));
+        let fetched = || [0, 1, 2].map(|vcpu| service.fetch(vcpu).count());
         assert_eq!(fetched(), [0x100, 1, 0]);
         assert_eq!([0, 1, 2].map(|vcpu| alarms.is_over(vcpu)), [true, true, false]);
         assert_eq!(alarms.fetch_due(&service, 300), NEVER);
