@@ -10,6 +10,7 @@ use crate::processor::Private;
 use crate::tsc;
 use core::arch::{asm, global_asm};
 use guest_stub::abi::{self, Route};
+use guest_stub::random::SplitMix64;
 
 unsafe extern "sysv64" {
     fn hostile_write_msr(msr: u32, value: u64);
@@ -62,15 +63,12 @@ global_asm!(
     exception = sym crate::interrupt::exception_13,
 );
 
-/// Random numbers (SplitMix64).
-struct Random(u64);
+/// Random numbers, as a mad guest wants them.
+struct Random(SplitMix64);
 
 impl Random {
     fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        mixed ^ (mixed >> 31)
+        self.0.next()
     }
 
     fn below(&mut self, end: u64) -> u64 {
@@ -96,7 +94,7 @@ impl Random {
 pub(crate) fn spray(private: &'static Private, route: Route, seed: u32, until: u64) {
     // SAFETY: nothing relies on IF from here on.
     unsafe { asm!("cli", options(nostack)) };
-    let mut random = Random(u64::from(seed) << 32 | private.index as u64);
+    let mut random = Random(SplitMix64(u64::from(seed) << 32 | private.index as u64));
     while tsc::now() < until {
         act(&mut random, route);
     }

@@ -11,6 +11,7 @@ pub mod descriptors;
 pub mod icr;
 pub mod mask;
 pub mod msi;
+pub mod random;
 pub mod rendezvous;
 pub mod verify;
 

@@ -14,10 +14,10 @@ pub mod traps;
 use crate::calls::{Calls, CallsSpec};
 use crate::machine::{self, Limits, Machine};
 use crate::route::Route;
-use crate::stats::SplitMix64;
 use crate::vm::{ApicIds, Hypervisor, Vm, VmConfig};
 use contract::first_broken;
 use guest_stub::abi::Fault;
+use guest_stub::random::SplitMix64;
 use outcome::{Finished, Outcome, Summary};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -208,11 +208,25 @@ impl<'a> Suite<'a> {
         }
     }
 
-    /// Boots a machine.
+    /// Boots a machine whose calls have [`DEADLINE`].
     ///
     /// # Errors
     /// Whatever keeps it from that.
     pub fn boot(&self, route: Route, vcpus: usize, ids: ApicIds) -> Result<Machine<'a>, machine::Error> {
+        self.boot_with_deadline(route, vcpus, ids, DEADLINE)
+    }
+
+    /// Boots a machine.
+    ///
+    /// # Errors
+    /// Whatever keeps it from that.
+    pub fn boot_with_deadline(
+        &self,
+        route: Route,
+        vcpus: usize,
+        ids: ApicIds,
+        deadline: Duration,
+    ) -> Result<Machine<'a>, machine::Error> {
         let config = VmConfig {
             vcpus,
             ids,
@@ -222,7 +236,7 @@ impl<'a> Suite<'a> {
             image: self.image,
             halt_poll_ns: None,
         };
-        let limits = Limits { deadline: DEADLINE, settle: Duration::ZERO };
+        let limits = Limits { deadline, settle: Duration::ZERO };
         Machine::boot(self.hypervisor, &config, limits, self.interrupted)
     }
 

@@ -243,10 +243,9 @@ impl<'a> Machine<'a> {
     }
 
     fn tally(&self, vcpu: usize) -> Result<(Tally, u32), Error> {
-        let base = abi::vcpu_area(vcpu);
-        let Wire(tally) = self.vm.memory().read_obj::<Wire<Tally>>(GuestAddress(base + area::TALLY))?;
-        let asked = base + area::USER + offset_of!(abi::UserPage, asked) as u64;
-        Ok((tally, self.vm.memory().read_obj(GuestAddress(asked))?))
+        let place = GuestAddress(abi::vcpu_area(vcpu) + area::TALLY);
+        let Wire(tally) = self.vm.memory().read_obj::<Wire<Tally>>(place)?;
+        Ok((tally, self.vm.memory().read_obj(user_word(vcpu, offset_of!(abi::UserPage, asked)))?))
     }
 
     /// Measures the instruments on vCPU 0, `count` times.
@@ -380,8 +379,8 @@ impl<'a> Machine<'a> {
 
     /// Calls that vCPU 0 has completed in this block: what the watchdog takes for life.
     fn calls_completed(&self) -> u32 {
-        let address = abi::vcpu_area(0) + area::USER + offset_of!(abi::UserPage, handled) as u64;
-        self.vm.memory().read_obj(GuestAddress(address)).unwrap_or_default()
+        let handled = user_word(0, offset_of!(abi::UserPage, handled));
+        self.vm.memory().read_obj(handled).unwrap_or_default()
     }
 
     fn expect_done(&mut self, report: &Report, operation: &'static str) -> Result<(), Error> {
@@ -528,6 +527,11 @@ impl<'a> Machine<'a> {
         }
         exits
     }
+}
+
+/// Where a word of a vCPU's user page lies, by its offset in it.
+fn user_word(vcpu: usize, offset: usize) -> GuestAddress {
+    GuestAddress(abi::vcpu_area(vcpu) + area::USER + offset as u64)
 }
 
 /// A number that the ABI's limits keep below 2^32.

@@ -7,6 +7,8 @@
 //! of two by one that was checked not to be zero. Order is `f64::total_cmp`, so that a NaN from elsewhere would come to
 //! the ends of the order and be seen there; it could neither panic nor hide.
 
+use guest_stub::random::SplitMix64;
+
 /// Fewest blocks that an interval is given for: the resamples of fewer are so few and so alike that it would be a guess.
 pub const MIN_BLOCKS: usize = 5;
 
@@ -208,25 +210,6 @@ fn count(blocks: &[usize], count: usize) -> Vec<usize> {
 
 fn dot(one: &[usize], other: &[usize]) -> usize {
     one.iter().zip(other).map(|(one, other)| one * other).sum()
-}
-
-/// Vigna's SplitMix64. The project's own, because a crate's generator may change with its version, and reports would
-/// change with it.
-pub(crate) struct SplitMix64(pub(crate) u64);
-
-impl SplitMix64 {
-    pub(crate) const fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    /// A number below `n`, each as likely as any other but for some n in 2⁶⁴.
-    #[expect(clippy::cast_possible_truncation, reason = "the upper half of the product is less than `n`")]
-    pub(crate) const fn below(&mut self, n: usize) -> usize {
-        ((self.next() as u128 * n as u128) >> 64) as usize
-    }
 }
 
 /// The Theil–Sen slope of y over x: the median of the slopes between all pairs of `points` (x, y), finite, that differ

@@ -6,12 +6,12 @@
 use super::{Detail, Suite, Verdict, first_broken};
 use crate::calls::CallsSpec;
 use crate::host;
-use crate::machine::{Ended, Error, Limits, Machine};
+use crate::machine::{Ended, Error, Machine};
 use crate::route::Route;
-use crate::stats::SplitMix64;
 use crate::vm::host_calls::{HostCall, Targets};
-use crate::vm::{ApicIds, Vm, VmConfig};
+use crate::vm::{ApicIds, Vm};
 use guest_stub::abi::{self, Worker};
+use guest_stub::random::SplitMix64;
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hasher};
 use std::time::{Duration, Instant};
@@ -77,17 +77,7 @@ pub(super) fn check(suite: &Suite<'_>, route: Route) -> Result<Detail, Verdict> 
 }
 
 fn boot<'a>(suite: &Suite<'a>, route: Route, vcpus: usize) -> Result<Machine<'a>, Error> {
-    let config = VmConfig {
-        vcpus,
-        ids: ApicIds::Consecutive,
-        irqchip: route.irqchip(),
-        pin: suite.pin,
-        cpus: suite.cpus.min(vcpus),
-        image: suite.image,
-        halt_poll_ns: None,
-    };
-    let limits = Limits { deadline: Duration::from_secs(2), settle: Duration::ZERO };
-    Machine::boot(suite.hypervisor, &config, limits, suite.interrupted)
+    suite.boot_with_deadline(route, vcpus, ApicIds::Consecutive, Duration::from_secs(2))
 }
 
 /// The host calls into the mad guest, where that is the route. Whatever comes of it, it comes in time.

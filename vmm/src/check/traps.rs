@@ -6,11 +6,11 @@ use crate::arch::XAPIC_VCPUS;
 use crate::calls::{Calls, CallsSpec, Timer};
 use crate::machine::Error;
 use crate::route::Route;
-use crate::stats::SplitMix64;
 use crate::vcpu::hooks::Done;
 use crate::vm::msi::Injection;
 use crate::vm::{ApicIds, Vm};
 use guest_stub::abi::{CallStep, Destination, Fault, Set, TargetState, VECTOR_DEVICE, VECTOR_IPI, VECTOR_SENDER};
+use guest_stub::random::SplitMix64;
 use std::time::{Duration, Instant};
 
 /// A situation.

@@ -1,21 +1,19 @@
 //! Blocks and calls whose initiator is the host: all vCPUs stay in the target state meanwhile, vCPU 0 too.
 
-use super::{BlockSpec, Error, Machine, wire};
+use super::{BlockSpec, Error, Machine, user_word, wire};
 use crate::calls::{Calls, CallsSpec, mask_of};
 use crate::clock::cycles;
 use crate::rounds::{Initiator, assess};
 use crate::samples::Block;
-use crate::stats::SplitMix64;
 use crate::vm::Vm;
 use crate::vm::host_calls::{self, HostCall, HostCaller, Results, Targets};
-use guest_stub::abi::{
-    self, Command, Destination, Mask, Operation, Report, Set, Tally, TargetState, VECTOR_WAKE, area,
-};
+use guest_stub::abi::{self, Command, Destination, Mask, Operation, Report, Set, Tally, TargetState, VECTOR_WAKE};
+use guest_stub::random::SplitMix64;
 use guest_stub::{mask, verify};
 use std::mem::offset_of;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
-use vm_memory::{Bytes, GuestAddress};
+use vm_memory::Bytes;
 
 /// How the vCPUs wait for the host's calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,14 +27,10 @@ pub struct Waiting {
 /// The guest's mark for a vCPU that is not in its state yet.
 const NOT_IN_STATE: u32 = u32::MAX;
 
-/// The words of a vCPU's user page, by their offset in it.
+/// Words of a vCPU's user page, by their offset in it.
 const READY: usize = offset_of!(abi::UserPage, ready);
 const STOP: usize = offset_of!(abi::UserPage, stop);
 const LAST_RUN: usize = offset_of!(abi::UserPage, last_run);
-
-fn user_word(vcpu: usize, offset: usize) -> GuestAddress {
-    GuestAddress(abi::vcpu_area(vcpu) + area::USER + offset as u64)
-}
 
 /// Whether all vCPUs are in their state, after `rounds` calls.
 fn everybody_is_ready(vm: &Vm, rounds: u32) -> bool {
