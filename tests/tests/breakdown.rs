@@ -1,6 +1,7 @@
 //! When the guest breaks a rule or falls silent, the machine says who and where, and nothing is left behind.
 
 use guest_stub::abi::{Destination, TargetState, Worker};
+use kipi::machine::recording::Recording;
 use kipi::machine::{BlockSpec, Error, Limits, Machine};
 use kipi::route::Route;
 use kipi::vcpu::News;
@@ -20,6 +21,7 @@ const CALL: BlockSpec = BlockSpec {
     worker: Worker::Stamp,
     argument: 0,
     observe: false,
+    recording: Recording::COUNTS,
     warmup: 0,
     rounds: 2,
 };

@@ -2,6 +2,7 @@
 
 use guest_stub::abi::{Destination, RING_SAMPLES, TargetState, Worker};
 use kipi::clock;
+use kipi::machine::recording::Recording;
 use kipi::machine::{BlockSpec, Limits, Machine};
 use kipi::route::Route;
 use kipi::samples::{Block, ExitSource, Round};
@@ -20,6 +21,7 @@ const CALL: BlockSpec = BlockSpec {
     worker: Worker::Stamp,
     argument: 7,
     observe: false,
+    recording: Recording::COUNTS,
     warmup: 0,
     rounds: 4,
 };

@@ -116,7 +116,7 @@ fn round(generation: u32, t0: u64) -> Round {
         vmm: Some(t0 + w + exit),
     };
     let participants = vec![participant(0, None, 500, 100, 200), participant(1, Some(t0 + 400), 530, 120, 260)];
-    Round { generation, t0, t1: t0 + 50, t2: t0 + 900, participants }
+    Round { generation, by_host: false, t0, t1: t0 + 50, t2: t0 + 900, participants, trace: Vec::new() }
 }
 
 fn block(rounds: Vec<Round>) -> Block {

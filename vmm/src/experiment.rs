@@ -2,6 +2,7 @@
 
 use crate::config::{self, CellSpec, Config, MachineSpec, Observe};
 use crate::host;
+use crate::machine::recording::Recording;
 use crate::machine::{self, BlockSpec, Calibration};
 use crate::metrics;
 use crate::report::csv::{CellKey, CsvWriter};
@@ -184,6 +185,7 @@ fn block(config: &Config, cell: &CellSpec, warmup: usize, rounds: usize) -> Bloc
         worker: config.worker,
         argument: config.argument,
         observe: cell.observe == Observe::Exits,
+        recording: Recording::COUNTS,
         warmup,
         rounds,
     }

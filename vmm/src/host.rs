@@ -3,7 +3,7 @@
 //! A file that is missing or cannot be read makes a fact unknown; it is never an error.
 
 mod machine;
-mod tracing;
+pub mod tracing;
 
 pub use machine::{Machine, OpenFiles};
 pub use tracing::{Perf, PerfAccess, Tracefs};

@@ -2,6 +2,7 @@
 
 mod host;
 mod hostile;
+pub mod recording;
 
 pub use host::Waiting;
 pub use hostile::Ended;
@@ -11,7 +12,8 @@ use crate::clock::{Exchange, cycles};
 use crate::diagnosis::{BugReport, Diagnosis};
 use crate::rounds::{Initiator, RawRound, assess, check};
 use crate::route::Route;
-use crate::samples::{Block, ExitCount, ExitSource, Exits};
+use crate::samples::Block;
+use crate::trace::kernel::{self, Tracer};
 use crate::trace::ring::Event;
 use crate::vcpu::exit::Exit;
 use crate::vcpu::{News, Snapshot};
@@ -24,8 +26,10 @@ use guest_stub::abi::{
     TargetState, Worker, area,
 };
 use guest_stub::mask;
+use recording::{Left, Recording};
 use std::collections::BTreeMap;
 use std::mem::{offset_of, size_of};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use thiserror::Error;
@@ -62,6 +66,9 @@ pub enum Error {
     /// The guest says what it cannot have seen.
     #[error("the guest's report makes no sense: {0} (the guest image is damaged or hostile)")]
     BadReport(String),
+    /// The kernel's events cannot be recorded.
+    #[error("recording the kernel's events: {0}")]
+    Trace(#[from] kernel::Error),
     /// Guest memory cannot be accessed.
     #[error("accessing guest memory: {0}")]
     Memory(#[from] vm_memory::GuestMemoryError),
@@ -82,6 +89,8 @@ pub struct BlockSpec {
     pub argument: u64,
     /// Whether each worker begins with an exit.
     pub observe: bool,
+    /// What is recorded besides.
+    pub recording: Recording,
     /// Rounds to throw away first.
     pub warmup: usize,
     /// Rounds to measure. With `warmup`, at most [`abi::RING_SAMPLES`].
@@ -120,6 +129,8 @@ pub struct Machine<'a> {
     settle: Duration,
     deadline: Duration,
     boot_time: Duration,
+    /// Who records the kernel's events.
+    tracer: Option<Arc<Tracer>>,
     /// Where the vCPUs that have been paused are.
     paused: BTreeMap<usize, Option<Snapshot>>,
 }
@@ -155,6 +166,7 @@ impl<'a> Machine<'a> {
             settle: limits.settle,
             deadline: limits.deadline,
             boot_time: Duration::ZERO,
+            tracer: None,
             paused: BTreeMap::new(),
         };
         let report = machine.wait_for_doorbell()?;
@@ -197,8 +209,7 @@ impl<'a> Machine<'a> {
             return self.run_host_block(spec);
         }
         let asked = (spec.warmup + spec.rounds).min(abi::RING_SAMPLES);
-        self.drain_rings();
-        let before = self.counters(Initiator::First);
+        let running = self.start_recording(spec, Initiator::First)?;
         self.command(&Command {
             operation: Operation::Block as u32,
             route: spec.route.in_guest() as u32,
@@ -218,10 +229,16 @@ impl<'a> Machine<'a> {
         if report.rounds as usize != asked {
             return Err(Error::BadReport(format!("{} rounds of {asked} are done", report.rounds)));
         }
-        let exits = difference(&before, &self.counters(Initiator::First));
-        let events = self.drain_rings();
-        let rounds = self.read_rounds(spec, asked, &events)?;
-        Ok(assess(spec, rounds, &report, exits, asked))
+        let left = self.stop_recording(running)?;
+        let rounds = self.read_rounds(spec, asked, &left.rings)?;
+        Ok(self.assess(spec, rounds, &report, left, asked))
+    }
+
+    fn assess(&self, spec: &BlockSpec, rounds: Vec<RawRound>, report: &Report, mut left: Left, asked: usize) -> Block {
+        let exits = std::mem::take(&mut left.exits);
+        let mut block = assess(spec, rounds, report, exits, &left.events, asked);
+        self.complete(&mut block, spec.recording, &left);
+        block
     }
 
     /// Lets the guest's initiators make their calls, and reads what everybody has counted. `disturb` is called every
@@ -461,17 +478,13 @@ impl<'a> Machine<'a> {
         }))
     }
 
-    fn drain_rings(&self) -> Vec<Vec<Event>> {
-        (0..self.vcpus()).map(|vcpu| self.vm.ring(vcpu).drain()).collect()
-    }
-
     /// The VMM's stamps of a vCPU's observed exits by generation, in the guest's clock.
     fn vmm_stamps(&self, vcpu: usize, events: &[Event]) -> BTreeMap<u32, u64> {
         let offset = self.vm.tsc().offsets[vcpu].cycles;
         events
             .iter()
-            .filter(|event| event.reason == Exit::Observe(0).reason())
-            .map(|event| (event.payload, event.tsc.wrapping_add_signed(offset)))
+            .filter(|event| event.reason as usize == Exit::Observe(0).reason())
+            .map(|event| (event.payload, event.returned.wrapping_add_signed(offset)))
             .collect()
     }
 
@@ -505,28 +518,6 @@ impl<'a> Machine<'a> {
         }
         Ok(rounds)
     }
-
-    /// Every exit counter, by source and reason, of the initiator, if it is a vCPU, and of all others.
-    fn counters(&self, initiator: Initiator) -> Exits {
-        let mut exits = Exits::new();
-        for vcpu in 0..self.vcpus() {
-            let mut add = |source, reason: &str, count: u64| {
-                let total: &mut ExitCount = exits.entry((source, reason.to_owned())).or_default();
-                let is_initiator = vcpu == 0 && initiator == Initiator::First;
-                *if is_initiator { &mut total.initiator } else { &mut total.targets } += count;
-            };
-            for (reason, count) in Exit::REASONS.into_iter().zip(self.vm.ring(vcpu).counts()) {
-                add(ExitSource::Vmm, reason, count);
-            }
-            // Counters that cannot be read are left out; `Vm::stats_error` says why.
-            if let Some(Ok(counters)) = self.vm.stats(vcpu).map(crate::trace::stats_fd::StatsFile::read) {
-                for (name, count) in counters {
-                    add(ExitSource::Stats, name, count);
-                }
-            }
-        }
-        exits
-    }
 }
 
 /// Where a word of a vCPU's user page lies, by its offset in it.
@@ -537,17 +528,6 @@ fn user_word(vcpu: usize, offset: usize) -> GuestAddress {
 /// A number that the ABI's limits keep below 2^32.
 fn wire(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
-}
-
-fn difference(before: &Exits, after: &Exits) -> Exits {
-    after
-        .iter()
-        .map(|(key, count)| {
-            let earlier = before.get(key).copied().unwrap_or_default();
-            let initiator = count.initiator.saturating_sub(earlier.initiator);
-            (key.clone(), ExitCount { initiator, targets: count.targets.saturating_sub(earlier.targets) })
-        })
-        .collect()
 }
 
 /// The members of a processor mask that this machine has.

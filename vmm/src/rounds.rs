@@ -3,6 +3,7 @@
 use crate::machine::{BlockSpec, Error};
 use crate::route::Route;
 use crate::samples::{Block, ExitSource, Exits, Integrity, Participant, Round};
+use crate::trace::timeline::{self, Event};
 use crate::vm::host_calls::Results;
 use guest_stub::abi::{Destination, Report, Sample, TargetState, sample_flags};
 
@@ -63,7 +64,15 @@ pub(crate) fn check(spec: &BlockSpec, vcpu: usize, sample: &Sample, generation: 
 }
 
 /// Drops the warm-up, and the rounds that found a target in another state than was asked for.
-pub(crate) fn assess(spec: &BlockSpec, rounds: Vec<RawRound>, report: &Report, exits: Exits, asked: usize) -> Block {
+/// `events` are what was recorded of the block, by time.
+pub(crate) fn assess(
+    spec: &BlockSpec,
+    rounds: Vec<RawRound>,
+    report: &Report,
+    exits: Exits,
+    events: &[Event],
+    asked: usize,
+) -> Block {
     let mut block = Block { exits, exit_rounds: asked as u64, ..Block::default() };
     let vcpus = rounds.first().map_or(0, |round| round.vmm.len());
     let by_host = Initiator::of(spec.route) == Initiator::Host;
@@ -78,10 +87,16 @@ pub(crate) fn assess(spec: &BlockSpec, rounds: Vec<RawRound>, report: &Report, e
         timed_out: 0,
     };
     let halted = spec.target_state != TargetState::Halt || every_round_halted(&block, targets);
-    for round in rounds.into_iter().skip(spec.warmup) {
+    let sends: Vec<u64> = rounds.iter().map(|round| round.initiator.t0).collect();
+    let next_sends = sends.into_iter().skip(1).map(Some).chain([None]);
+    for (round, next_send) in rounds.into_iter().zip(next_sends).skip(spec.warmup) {
         let first = by_host.then_some(&round.initiator);
         if halted && round.targets.iter().chain(first).all(|sample| in_state(spec, sample)) {
-            block.rounds.push(assemble(round));
+            let mut round = assemble(round, by_host);
+            if !events.is_empty() {
+                round.trace = timeline::of_round(&round, events, next_send);
+            }
+            block.rounds.push(round);
         } else {
             block.not_in_state += 1;
         }
@@ -109,7 +124,7 @@ fn in_state(spec: &BlockSpec, sample: &Sample) -> bool {
     }
 }
 
-fn assemble(round: RawRound) -> Round {
+fn assemble(round: RawRound, by_host: bool) -> Round {
     let initiator = &round.initiator;
     let samples = std::iter::once(initiator).chain(&round.targets);
     let participants = samples
@@ -123,12 +138,14 @@ fn assemble(round: RawRound) -> Round {
             vmm,
         })
         .collect();
-    Round { generation: initiator.generation, t0: initiator.t0, t1: initiator.t1, t2: initiator.t2, participants }
+    let &Sample { generation, t0, t1, t2, .. } = initiator;
+    Round { generation, by_host, t0, t1, t2, participants, trace: Vec::new() }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::machine::recording::Recording;
     use crate::samples::ExitCount;
     use guest_stub::abi::{self, Status, Worker};
 
@@ -140,6 +157,7 @@ mod tests {
             worker: Worker::Stamp,
             argument: 7,
             observe: false,
+            recording: Recording::COUNTS,
             warmup: 1,
             rounds: 2,
         }
@@ -175,7 +193,7 @@ mod tests {
     #[test]
     fn the_warm_up_and_rounds_in_another_state_do_not_count() {
         let rounds = vec![round(4, 0), round(8, sample_flags::FROM_USER), round(12, 0)];
-        let block = assess(&spec(TargetState::User), rounds, &QUIET, Exits::new(), 3);
+        let block = assess(&spec(TargetState::User), rounds, &QUIET, Exits::new(), &[], 3);
         let counted: Vec<u32> = block.rounds.iter().map(|round| round.generation).collect();
         assert_eq!((counted, block.not_in_state), (vec![8], 1));
         assert_eq!(block.rounds[0].participants[0].a, None, "the initiator interrupts only others");
@@ -185,7 +203,7 @@ mod tests {
     #[test]
     fn a_halt_round_needs_the_guests_word_and_kvms_count() {
         let rounds = || (1..4).map(|number| round(4 * number, sample_flags::FROM_HALT)).collect::<Vec<_>>();
-        let counted = |exits| assess(&spec(TargetState::Halt), rounds(), &QUIET, exits, 3).rounds.len();
+        let counted = |exits| assess(&spec(TargetState::Halt), rounds(), &QUIET, exits, &[], 3).rounds.len();
         assert_eq!(counted(halts(3)), 2);
         assert_eq!(counted(halts(2)), 0, "one HLT is missing, and nobody knows whose");
         assert_eq!(counted(Exits::new()), 2, "a KVM that does not count");
@@ -194,7 +212,7 @@ mod tests {
     #[test]
     fn a_second_send_explains_as_many_duplicates_as_it_has_targets() {
         let report = Report { resent: 2, duplicate: 3, late: 1, ..QUIET };
-        let block = assess(&spec(TargetState::Spin), vec![round(4, 0)], &report, Exits::new(), 1);
+        let block = assess(&spec(TargetState::Spin), vec![round(4, 0)], &report, Exits::new(), &[], 1);
         assert_eq!(block.integrity, Integrity { lost: 2, duplicate: 1, late: 1, timed_out: 0 });
     }
 

@@ -1,5 +1,7 @@
 //! What one block of rounds brought: the stamps as they were taken, before any statistics.
 
+use crate::machine::recording::Recording;
+use crate::trace::timeline::Event;
 use std::collections::BTreeMap;
 
 /// One participant's stamps of one round, in TSC cycles of the guest's clock.
@@ -23,6 +25,8 @@ pub struct Participant {
 pub struct Round {
     /// The call's generation.
     pub generation: u32,
+    /// The host has made it, and no vCPU.
+    pub by_host: bool,
     /// Before the send.
     pub t0: u64,
     /// After the send.
@@ -31,9 +35,16 @@ pub struct Round {
     pub t2: u64,
     /// The participants in the order of their index. The initiator is the first, unless it is the host.
     pub participants: Vec<Participant>,
+    /// Its events by time, where they were recorded.
+    pub trace: Vec<Event>,
 }
 
 impl Round {
+    /// The vCPU that made the call; `None`: the host did.
+    pub const fn initiator(&self) -> Option<usize> {
+        if self.by_host { None } else { Some(0) }
+    }
+
     /// The participants that were interrupted: all that have an arrival stamp.
     pub fn targets(&self) -> impl Iterator<Item = (usize, u64)> + '_ {
         self.participants.iter().filter_map(|participant| Some((participant.vcpu, participant.a?)))
@@ -75,6 +86,8 @@ pub enum ExitSource {
     Stats,
     /// KVM_RUN returns, seen by the vCPU's thread.
     Vmm,
+    /// KVM's tracepoints, within the calls: from the send to the last participant's return.
+    Kernel,
 }
 
 impl ExitSource {
@@ -83,6 +96,7 @@ impl ExitSource {
         match self {
             Self::Stats => "stats",
             Self::Vmm => "vmm",
+            Self::Kernel => "kernel",
         }
     }
 }
@@ -96,11 +110,19 @@ pub struct ExitCount {
     pub targets: u64,
 }
 
-/// Exits by who counted them and by reason, over a whole block: rounds, and what lies between them.
+impl ExitCount {
+    /// Adds exits of the initiator, or of another vCPU.
+    pub fn add(&mut self, is_initiator: bool, count: u64) {
+        *if is_initiator { &mut self.initiator } else { &mut self.targets } += count;
+    }
+}
+
+/// Exits by who counted them and by reason, over a whole block: rounds, and what lies between them; the kernel's, within the
+/// rounds that count.
 pub type Exits = BTreeMap<(ExitSource, String), ExitCount>;
 
 /// What a block brought.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Block {
     /// The rounds that count, in order.
     pub rounds: Vec<Round>,
@@ -110,6 +132,38 @@ pub struct Block {
     pub integrity: Integrity,
     /// Exits during the block; empty where nothing counted them.
     pub exits: Exits,
-    /// Rounds that `exits` covers: all that were run.
+    /// All rounds that were run.
     pub exit_rounds: u64,
+    /// What was recorded of them.
+    pub recording: Recording,
+    /// Events of the kernel that found no room.
+    pub lost: u64,
+    /// Stays in the guest that found no room.
+    pub dropped: u64,
+}
+
+impl Default for Block {
+    fn default() -> Self {
+        Self {
+            rounds: Vec::new(),
+            not_in_state: 0,
+            integrity: Integrity::default(),
+            exits: Exits::new(),
+            exit_rounds: 0,
+            recording: Recording::COUNTS,
+            lost: 0,
+            dropped: 0,
+        }
+    }
+}
+
+impl Block {
+    /// The rounds that `source` has counted exits of.
+    pub fn counted_rounds(&self, source: ExitSource) -> u64 {
+        match source {
+            _ if !self.recording.counts(source) => 0,
+            ExitSource::Kernel => self.rounds.len() as u64,
+            ExitSource::Stats | ExitSource::Vmm => self.exit_rounds,
+        }
+    }
 }

@@ -3,6 +3,7 @@
 use crate::clock;
 use crate::experiment::Source;
 use crate::guest;
+use crate::machine::recording::Recording;
 use crate::machine::{self, BlockSpec, Calibration, Machine};
 use crate::route::Route;
 use crate::samples::Block;
@@ -133,6 +134,7 @@ pub fn probe(hypervisor: &Hypervisor, route: Route, interrupted: &AtomicBool) ->
         worker: Worker::Stamp,
         argument: 0,
         observe: false,
+        recording: Recording::COUNTS,
         warmup: 0,
         rounds: 1,
     })?;

@@ -26,7 +26,7 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use thiserror::Error;
@@ -232,6 +232,7 @@ pub struct VmConfig<'a> {
 #[derive(Debug)]
 struct Handle {
     kick: Arc<Kick>,
+    thread_id: Arc<OnceLock<u32>>,
     ring: Arc<Ring>,
     resume: Option<Sender<Resume>>,
     thread: Option<JoinHandle<()>>,
@@ -263,7 +264,7 @@ pub struct TscFacts {
 }
 
 /// Events that a vCPU's ring holds: a block's observed exits, and some for everything else.
-const RING_EVENTS: usize = abi::RING_SAMPLES + 512;
+const RING_EVENTS: usize = abi::RING_SAMPLES * 4;
 /// A vCPU thread's stack, in bytes: the run loop is shallow, and there may be a thousand of them.
 const STACK_BYTES: usize = 256 << 10;
 
@@ -328,6 +329,7 @@ impl Vm {
         news: Sender<(usize, News)>,
     ) -> Result<(), Error> {
         let ring = Arc::new(Ring::new(RING_EVENTS));
+        let thread_id = Arc::new(OnceLock::new());
         let stats = match StatsFile::open(&vcpu) {
             Ok(stats) => Some(stats),
             Err(error) => {
@@ -345,6 +347,7 @@ impl Vm {
             hooks: self.hooks.clone(),
             cpu,
             kick: kick.clone(),
+            thread_id: thread_id.clone(),
             ring: ring.clone(),
             news,
             resume: receiver,
@@ -354,7 +357,7 @@ impl Vm {
             .stack_size(STACK_BYTES)
             .spawn(move || runner.run())
             .map_err(|source| Error::System { operation: "starting a vCPU's thread", source })?;
-        self.handles.push(Handle { kick, ring, resume: Some(resume), thread: Some(thread), stats });
+        self.handles.push(Handle { kick, thread_id, ring, resume: Some(resume), thread: Some(thread), stats });
         Ok(())
     }
 
@@ -371,6 +374,11 @@ impl Vm {
     /// What is known about the vCPUs' TSCs.
     pub fn tsc(&self) -> &TscFacts {
         &self.tsc
+    }
+
+    /// A vCPU's thread, as the kernel numbers it; `None`: it has not begun to run.
+    pub fn thread_id(&self, vcpu: usize) -> Option<u32> {
+        self.handles[vcpu].thread_id.get().copied()
     }
 
     /// A vCPU's record of exits.

@@ -3,7 +3,7 @@
 use super::{BlockSpec, Error, Machine, user_word, wire};
 use crate::calls::{Calls, CallsSpec, mask_of};
 use crate::clock::cycles;
-use crate::rounds::{Initiator, assess};
+use crate::rounds::Initiator;
 use crate::samples::Block;
 use crate::vm::Vm;
 use crate::vm::host_calls::{self, HostCall, HostCaller, Results, Targets};
@@ -125,8 +125,7 @@ impl Machine<'_> {
     /// [`Machine::run_block`], where the host calls.
     pub(super) fn run_host_block(&mut self, spec: &BlockSpec) -> Result<Block, Error> {
         let asked = (spec.warmup + spec.rounds).min(abi::RING_SAMPLES);
-        self.drain_rings();
-        let before = self.counters(Initiator::Host);
+        let running = self.start_recording(spec, Initiator::Host)?;
         let command = Command {
             destination: spec.destination as u32,
             target_state: spec.target_state as u32,
@@ -163,15 +162,14 @@ impl Machine<'_> {
         if calls.len() < asked {
             return Err(Error::Interrupted);
         }
-        let exits = super::difference(&before, &self.counters(Initiator::Host));
-        let events = self.drain_rings();
-        let mut rounds = self.read_rounds(spec, asked, &events)?;
+        let left = self.stop_recording(running)?;
+        let mut rounds = self.read_rounds(spec, asked, &left.rings)?;
         for (round, call) in rounds.iter_mut().zip(&calls) {
             round.belongs_to_host(call)?;
         }
         let resent = calls.iter().filter(|call| call.resent).count();
         let report = Report { resent: wire(resent), ..report };
-        Ok(assess(spec, rounds, &report, exits, asked))
+        Ok(self.assess(spec, rounds, &report, left, asked))
     }
 
     /// [`Machine::run_calls`], where the host makes them: as many threads as there are to be initiators.

@@ -160,6 +160,7 @@ mod tests {
     fn round() -> Round {
         Round {
             generation: 7,
+            by_host: false,
             t0: 100,
             t1: 150,
             t2: 900,
@@ -167,6 +168,7 @@ mod tests {
                 Participant { vcpu: 0, a: None, w: 500, x: 600, vmm: Some(550) },
                 Participant { vcpu: 1, a: Some(300), w: 501, x: 610, vmm: None },
             ],
+            trace: Vec::new(),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use guest_stub::abi;
 use kvm_ioctls::{VcpuExit, VcpuFd};
+use std::arch::x86_64::_rdtsc;
 
 /// Why KVM_RUN returned. Plain data: nothing borrows the vCPU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -146,15 +147,43 @@ impl std::fmt::Display for Exit {
     }
 }
 
+/// One stay in the guest, and how it ended. Times are the host's TSC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stay {
+    /// Why KVM_RUN returned, or was not called.
+    pub exit: Exit,
+    /// Right before KVM_RUN; zero if it was not called.
+    pub entered: u64,
+    /// Right after it.
+    pub returned: u64,
+}
+
+impl Stay {
+    /// The thread was to leave before it called KVM_RUN.
+    pub fn none(exit: Exit) -> Self {
+        Self { exit, entered: 0, returned: tsc() }
+    }
+}
+
+/// The host's TSC.
+#[inline]
+pub fn tsc() -> u64 {
+    // SAFETY: user space may read the TSC on every x86-64 Linux unless a process forbids it to itself (prctl).
+    unsafe { _rdtsc() }
+}
+
 /// Runs the guest until it exits.
-pub fn run(vcpu: &mut VcpuFd) -> Exit {
+pub fn run(vcpu: &mut VcpuFd) -> Stay {
     run_with(vcpu, |_| None)
 }
 
 /// Runs the guest until it exits. `serve` comes first: it may answer an exit while KVM's data is at hand. `None`: the guest
 /// was interrupted.
-pub fn run_with(vcpu: &mut VcpuFd, serve: impl FnOnce(Option<&mut VcpuExit<'_>>) -> Option<Exit>) -> Exit {
-    let exit = match vcpu.run() {
+pub fn run_with(vcpu: &mut VcpuFd, serve: impl FnOnce(Option<&mut VcpuExit<'_>>) -> Option<Exit>) -> Stay {
+    let entered = tsc();
+    let outcome = vcpu.run();
+    let returned = tsc();
+    let exit = match outcome {
         Ok(mut exit) => serve(Some(&mut exit)).unwrap_or_else(|| convert(&exit)),
         Err(error) => serve(None).unwrap_or_else(|| match error.errno() {
             libc::EINTR => Exit::Interrupted,
@@ -162,14 +191,15 @@ pub fn run_with(vcpu: &mut VcpuFd, serve: impl FnOnce(Option<&mut VcpuExit<'_>>)
             errno => Exit::Failed(errno),
         }),
     };
-    match exit {
+    let exit = match exit {
         Exit::InternalError(_) => {
             // SAFETY: the exit reason is KVM_EXIT_INTERNAL_ERROR, for which this is the union's member; any bits are
             // a number.
             Exit::InternalError(unsafe { vcpu.get_kvm_run().__bindgen_anon_1.internal.suberror })
         }
         exit => exit,
-    }
+    };
+    Stay { exit, entered, returned }
 }
 
 fn convert(exit: &VcpuExit<'_>) -> Exit {

@@ -19,9 +19,8 @@ use kvm_bindings::{
 };
 use kvm_ioctls::VcpuFd;
 use rustix::thread::{CpuSet, sched_setaffinity};
-use std::arch::x86_64::_rdtsc;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender};
+use std::sync::{Arc, OnceLock};
 use user_apic::UserApic;
 
 /// Where a vCPU is, for a diagnosis.
@@ -92,6 +91,8 @@ pub struct Runner {
     pub cpu: Option<usize>,
     /// Requests to this thread.
     pub kick: Arc<Kick>,
+    /// Where this thread says who it is to the kernel.
+    pub thread_id: Arc<OnceLock<u32>>,
     /// The record of exits.
     pub ring: Arc<Ring>,
     /// Reports of this thread, with its index.
@@ -103,6 +104,7 @@ pub struct Runner {
 impl Runner {
     /// The thread's whole life.
     pub fn run(mut self) {
+        let _ = self.thread_id.set(rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs());
         if let Some(cpu) = self.cpu {
             let mut set = CpuSet::new();
             set.set(cpu);
@@ -197,14 +199,12 @@ impl Runner {
 
     /// The one place where the guest runs, and where its exits are recorded.
     fn enter(&mut self) -> Exit {
-        let exit = match &mut self.apic {
+        let stay = match &mut self.apic {
             Some(apic) => apic.run(&mut self.vcpu, &self.kick),
             None => exit::run(&mut self.vcpu),
         };
-        // SAFETY: user space may read the TSC on every x86-64 Linux unless a process forbids it to itself (prctl).
-        let tsc = unsafe { _rdtsc() };
-        self.ring.record(tsc, exit);
-        exit
+        self.ring.record(stay, exit::tsc());
+        stay.exit
     }
 
     /// Tells the machine, and waits for leave to go on. `false`: nobody listens any more.

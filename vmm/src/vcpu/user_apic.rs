@@ -6,7 +6,7 @@
 
 use super::Activity;
 use super::alarm::Alarms;
-use super::exit::{self, Exit};
+use super::exit::{self, Exit, Stay};
 use super::fetch::Fetcher;
 use super::kick::{Kick, Request};
 use crate::apic::presence::Place;
@@ -16,7 +16,6 @@ use crate::apic::service::Service;
 use crate::apic::timer::{Deadline, Now};
 use kvm_bindings::{kvm_interrupt, kvm_regs, kvm_sregs};
 use kvm_ioctls::{VcpuExit, VcpuFd};
-use std::arch::x86_64::_rdtsc;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -133,13 +132,13 @@ impl UserApic {
     }
 
     /// Runs the guest until something happens that is not the local APIC's alone to handle: an exit, or a request.
-    pub fn run(&mut self, vcpu: &mut VcpuFd, kick: &Kick) -> Exit {
+    pub fn run(&mut self, vcpu: &mut VcpuFd, kick: &Kick) -> Stay {
         loop {
             if kick.pending() != Request::Run {
-                return Exit::Interrupted;
+                return Stay::none(Exit::Interrupted);
             }
             if let Err(error) = self.take_events(vcpu) {
-                return Exit::Failed(error.errno());
+                return Stay::none(Exit::Failed(error.errno()));
             }
             let now: &dyn Fn() -> Now = &|| now(&self.board, self.tsc_offset);
             self.processor.tick(&self.board.service, now);
@@ -150,26 +149,26 @@ impl UserApic {
             }
             let window = match self.inject(vcpu) {
                 Ok(window) => window,
-                Err(error) => return Exit::Failed(error.errno()),
+                Err(error) => return Stay::none(Exit::Failed(error.errno())),
             };
             let held =
                 !self.board.tells_tpr.load(Ordering::Relaxed) && self.processor.is_held_by_tpr(&self.board.service);
             self.set_alarm(held);
-            if let Some(exit) = self.enter(vcpu, kick, window) {
-                return exit;
+            if let Some(stay) = self.enter(vcpu, kick, window) {
+                return stay;
             }
         }
     }
 
     /// One stay in the guest, unless something has come meanwhile.
-    fn enter(&mut self, vcpu: &mut VcpuFd, kick: &Kick, window: bool) -> Option<Exit> {
+    fn enter(&mut self, vcpu: &mut VcpuFd, kick: &Kick, window: bool) -> Option<Stay> {
         let run = vcpu.get_kvm_run();
         run.request_interrupt_window = window.into();
         run.cr8 = self.processor.local().cr8();
         let Self { board, processor, tsc_offset, is_armed, .. } = self;
         let service = &board.service;
         let inbox = service.inbox(processor.index());
-        let exit = inbox.presence().go(
+        let stay = inbox.presence().go(
             Place::Guest,
             processor,
             // With the window requested, a vector that comes now is injected when that opens.
@@ -188,13 +187,13 @@ impl UserApic {
                 })
             },
         )?;
-        match exit {
+        match stay.exit {
             Exit::Halt => processor.halt(vcpu.get_kvm_run().if_flag != 0),
             // Relaxed: whoever does not know it yet looks once more than it needs.
             Exit::Tpr => board.tells_tpr.store(true, Ordering::Relaxed),
             _ => {}
         }
-        Some(exit)
+        Some(stay)
     }
 
     /// Does to the vCPU what INIT, SIPI and NMI ask for.
@@ -309,9 +308,7 @@ fn serve(
 
 /// What time it is for a vCPU whose TSC is the host's plus `tsc_offset`.
 fn now(board: &Board, tsc_offset: i64) -> Now {
-    // SAFETY: user space may read the TSC on every x86-64 Linux unless a process forbids it to itself (prctl).
-    let host = unsafe { _rdtsc() };
-    Now { ns: board.ns(), tsc: host.wrapping_add_signed(tsc_offset) }
+    Now { ns: board.ns(), tsc: exit::tsc().wrapping_add_signed(tsc_offset) }
 }
 
 /// The exit of an access to an MSR.
