@@ -3,6 +3,7 @@
 use crate::config::{self, Config, Observe, Pin};
 use crate::host;
 use crate::route::Route;
+use crate::samples::ExitSource;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 use guest_stub::abi::{self, Destination, Fault, TargetState, Worker};
@@ -26,6 +27,8 @@ pub struct Cli {
 pub enum Command {
     /// Measure broadcast calls and print the table (the default)
     Measure(Box<Measure>),
+    /// Show a broadcast call as a timeline: every exit and stamp of every vCPU, in order
+    Trace(Box<Trace>),
     /// Check that broadcast calls keep their contract on real vCPUs
     Check(Check),
     /// Say what this host offers, route by route, and why not
@@ -80,6 +83,62 @@ pub struct Measure {
     /// Write the raw samples as CSV; - is standard output
     #[arg(long, value_name = "FILE")]
     pub csv: Option<PathBuf>,
+    /// The KVM device
+    #[arg(long, value_name = "FILE", default_value = "/dev/kvm")]
+    pub device: PathBuf,
+    /// Run this guest image instead of the one that kipi was built with
+    #[arg(long, value_name = "FILE")]
+    pub guest: Option<PathBuf>,
+}
+
+/// Options of `kipi trace`.
+#[derive(Debug, Args)]
+pub struct Trace {
+    /// The number of vCPUs [default: the CPUs that kipi may use, at least 2, at most 4]
+    #[arg(long, value_name = "N", value_parser = vcpus())]
+    pub vcpus: Option<u16>,
+    /// How the interrupt travels [default: x2apic, or xapic where guests have no x2APIC mode]
+    #[arg(long, value_name = "R", value_parser = routes())]
+    pub route: Option<Route>,
+    /// How the targets are addressed
+    #[arg(long, value_name = "D", value_parser = destinations(), default_value = "all-but-self")]
+    pub destination: Destination,
+    /// What the targets do when the interrupt arrives
+    #[arg(long, value_name = "S", value_parser = states(), default_value = "halt")]
+    pub target_state: TargetState,
+    /// Rounds; of several, the median and the worst are shown, by their round trips
+    #[arg(long, value_name = "K", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub rounds: u32,
+    /// Rounds that are thrown away first
+    #[arg(long, value_name = "W", default_value_t = 3, value_parser = clap::value_parser!(u32).range(0..=500))]
+    pub warmup: u32,
+    /// Who records events besides the guest
+    #[arg(long, value_name = "S[,S..]", value_delimiter = ',', value_parser = sources(), default_value = "stats,vmm,kernel")]
+    pub source: Vec<ExitSource>,
+    /// The worker
+    #[arg(long, value_name = "NAME", value_parser = workers(), default_value = "stamp")]
+    pub worker: Worker,
+    /// How long the spin worker is busy, in TSC cycles
+    #[arg(long, value_name = "CYCLES", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(..=10_000_000_000))]
+    pub spin_cycles: u64,
+    /// Where vCPU threads run: as measure's
+    #[arg(long, value_name = "auto|none|LIST", value_parser = parse_pin, default_value = "auto")]
+    pub pin: Pin,
+    /// Time between the targets' readiness and the send, in µs
+    #[arg(long, value_name = "US", default_value_t = 10, value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
+    pub settle: u32,
+    /// Give a call up after this many ms: as measure's
+    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u32).range(1..=600_000))]
+    pub deadline: Option<u32>,
+    /// Limit of the virtual machine's halt polling, in ns [default: the host's]
+    #[arg(long, value_name = "NS")]
+    pub halt_poll: Option<u32>,
+    /// Write the trace for the Perfetto UI (ui.perfetto.dev, chrome://tracing); - is standard output
+    #[arg(long, value_name = "FILE")]
+    pub perfetto: Option<PathBuf>,
+    /// Write the trace as JSON; - is standard output
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
     /// The KVM device
     #[arg(long, value_name = "FILE", default_value = "/dev/kvm")]
     pub device: PathBuf,
@@ -171,6 +230,10 @@ fn routes() -> impl TypedValueParser<Value = Route> {
     named(Route::ALL, Route::name, |_| false)
 }
 
+fn sources() -> impl TypedValueParser<Value = ExitSource> {
+    named(ExitSource::ALL, ExitSource::name, |_| false)
+}
+
 fn destinations() -> impl TypedValueParser<Value = Destination> {
     named(Destination::ALL, Destination::name, |_| false)
 }
@@ -223,6 +286,34 @@ impl Measure {
             destinations: without_repeats(&self.destination),
             target_states: without_repeats(&self.target_state),
             observe: without_repeats(&self.observe),
+            rounds: self.rounds as usize,
+            warmup: self.warmup as usize,
+            worker: self.worker,
+            argument: if self.worker == Worker::Spin { self.spin_cycles } else { 0 },
+            pin: config::resolve_pin(self.pin.clone(), &cpus)?,
+            cpus,
+            deadline: self.deadline.map(|ms| Duration::from_millis(ms.into())),
+            settle: Duration::from_micros(self.settle.into()),
+            halt_poll_ns: self.halt_poll,
+        })
+    }
+}
+
+impl Trace {
+    /// The configuration of the machine that the options ask for, on `cpus`, with one cell's choices.
+    ///
+    /// # Errors
+    /// [`config::Error`].
+    pub fn to_config(&self, cpus: Vec<usize>, offers_x2apic: bool) -> Result<Config, config::Error> {
+        let default_route = if offers_x2apic { Route::X2Apic } else { Route::XApic };
+        Ok(Config {
+            device: self.device.clone(),
+            guest: self.guest.clone(),
+            vcpus: vec![self.vcpus.map_or_else(|| default_vcpus(&cpus), usize::from)],
+            routes: vec![self.route.unwrap_or(default_route)],
+            destinations: vec![self.destination],
+            target_states: vec![self.target_state],
+            observe: vec![Observe::Guest],
             rounds: self.rounds as usize,
             warmup: self.warmup as usize,
             worker: self.worker,

@@ -9,7 +9,7 @@ use crate::report::csv::{CellKey, CsvWriter};
 use crate::report::document::{
     Cell, CellClock, Clock, Exits, Instruments, Integrity, MEASUREMENT_SCHEMA, Measurement, Skipped, Spread,
 };
-use crate::samples::{self, Block};
+use crate::samples::{self, Block, ExitSource};
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::num::NonZeroU64;
@@ -227,7 +227,9 @@ fn assess(config: &Config, cell: &Collected, instruments: &BTreeMap<MachineSpec,
             timed_out: integrity.timed_out,
         },
         clock: CellClock { tsc_khz: clock.tsc_khz, error_ns: clock.error_ns },
-        exits: exits(cell),
+        exits: exits_per_call(&cell.blocks, cell.spec.targets()),
+        breakdown: None,
+        observer_effect: Vec::new(),
         metrics: metrics::collect(&rounds)
             .iter()
             .map(|(metric, sample)| (metric.name().to_owned(), metric.to_document(sample, khz)))
@@ -236,25 +238,24 @@ fn assess(config: &Config, cell: &Collected, instruments: &BTreeMap<MachineSpec,
 }
 
 /// Exits a call, by source and reason; those that never occurred are left out.
-fn exits(cell: &Collected) -> Vec<Exits> {
-    let calls: u64 = cell.blocks.iter().map(|block| block.exit_rounds).sum();
-    let targets = cell.spec.targets().max(1) as f64;
+pub(crate) fn exits_per_call(blocks: &[Block], targets: usize) -> Vec<Exits> {
+    let targets = targets.max(1) as f64;
     let mut total = samples::Exits::new();
-    for (key, count) in cell.blocks.iter().flat_map(|block| &block.exits) {
+    for (key, count) in blocks.iter().flat_map(|block| &block.exits) {
         let sum = total.entry(key.clone()).or_default();
         sum.initiator += count.initiator;
         sum.targets += count.targets;
     }
-    total
-        .into_iter()
-        .filter(|(_, count)| calls > 0 && count.initiator + count.targets > 0)
-        .map(|((source, reason), count)| Exits {
+    let per_call = |((source, reason), count): ((ExitSource, String), samples::ExitCount)| {
+        let calls: u64 = blocks.iter().map(|block| block.counted_rounds(source)).sum();
+        (calls > 0 && count.initiator + count.targets > 0).then(|| Exits {
             source: source.name().to_owned(),
             reason,
             initiator: count.initiator as f64 / calls as f64,
             per_target: count.targets as f64 / calls as f64 / targets,
         })
-        .collect()
+    };
+    total.into_iter().filter_map(per_call).collect()
 }
 
 fn skipped(refused: &config::Refused) -> Skipped {

@@ -2,10 +2,12 @@
 //!
 //! Data flows one way: [`config`] → [`vm`] → [`vcpu`] threads → [`trace`] and [`samples`] → [`stats`] and [`metrics`] →
 //! [`report`]. [`machine`] speaks the guest's protocol, [`source`] makes it a source of blocks, [`experiment`] draws the
-//! line through it all. [`check`] is the conformance suite, whose tests are [`calls`] that the guest's vCPUs make on their own.
+//! line through it all; [`call_trace`] looks at a few calls closely. [`check`] is the conformance suite, whose tests are [`calls`] that the guest's vCPUs make on their own.
 
 pub mod apic;
 pub mod arch;
+pub mod breakdown;
+pub mod call_trace;
 pub mod calls;
 pub mod check;
 pub mod cli;

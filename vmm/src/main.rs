@@ -2,11 +2,13 @@
 
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use kipi::call_trace::{self, Plan};
 use kipi::check::outcome::Head;
 use kipi::check::{self, Suite};
 use kipi::cli::{self, Cli, Command, Format};
 use kipi::config::{self, CellSpec, Config, MachineSpec};
 use kipi::experiment::{self, Observer};
+use kipi::machine::recording::Recording;
 use kipi::machine::{self, Limits, Machine};
 use kipi::report::check::Sink;
 use kipi::report::check::junit::Junit;
@@ -15,14 +17,20 @@ use kipi::report::check::text::Text;
 use kipi::report::csv::CsvWriter;
 use kipi::report::document::{Integrity, Measurement};
 use kipi::report::output::Output;
-use kipi::report::{doctor, json, output, text};
+use kipi::report::trace::document::Source;
+use kipi::report::{self, doctor, json, output, text};
+use kipi::samples::ExitSource;
 use kipi::source::{self, MachineSource};
+use kipi::trace::kernel::Tracer;
+use kipi::trace::ring::Keep;
+use kipi::trace::tracefs;
 use kipi::vm::{ApicIds, Hypervisor, VmConfig};
 use kipi::{guest, host};
 use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -47,6 +55,7 @@ fn main() -> ExitCode {
     let outcome = match &cli.command {
         None => measure(&cli.measure, start, before),
         Some(Command::Measure(options)) => measure(options, start, before),
+        Some(Command::Trace(options)) => trace(options),
         Some(Command::Check(options)) => check(options),
         Some(Command::Doctor(options)) => examine(options),
     };
@@ -99,7 +108,8 @@ fn allowed_cpus() -> Vec<usize> {
 
 fn measure(options: &cli::Measure, start: Instant, before: Duration) -> Result<u8, Failure> {
     let config = options.to_config(allowed_cpus()).map_err(|error| Failure::new(status::BAD_INPUT, error))?;
-    let (json, csv) = open_outputs(options).map_err(|error| Failure::new(status::BAD_INPUT, error))?;
+    let outputs = [("--json", &options.json), ("--csv", &options.csv)];
+    let [json, csv] = open_all(outputs).map_err(|error| Failure::new(status::BAD_INPUT, error))?;
     let image = image(config.guest.as_deref())?;
     let hypervisor = open(&config.device)?;
     let (cells, refused) = config::plan(&config, hypervisor.offers_x2apic());
@@ -123,7 +133,7 @@ fn measure(options: &cli::Measure, start: Instant, before: Duration) -> Result<u
         &config,
         &cells,
         &refused,
-        |machine| boot(&hypervisor, &config, &image, machine),
+        |machine| boot(&hypervisor, &config, &image, machine, None),
         &mut observer,
     );
     bar.finish_and_clear();
@@ -138,6 +148,64 @@ fn measure(options: &cli::Measure, start: Instant, before: Duration) -> Result<u
     }
     written.map_err(|error| Failure::new(if code == status::GOOD { status::FAILED } else { code }, error))?;
     Ok(code)
+}
+
+/// `kipi trace`.
+fn trace(options: &cli::Trace) -> Result<u8, Failure> {
+    let bad_input = |error: anyhow::Error| Failure::new(status::BAD_INPUT, error);
+    let failed = |error: anyhow::Error| Failure::new(status::FAILED, error);
+    let outputs = [("--json", &options.json), ("--perfetto", &options.perfetto)];
+    let [json, perfetto] = open_all(outputs).map_err(bad_input)?;
+    let image = image(options.guest.as_deref())?;
+    let hypervisor = open(&options.device)?;
+    let config =
+        options.to_config(allowed_cpus(), hypervisor.offers_x2apic()).map_err(|error| bad_input(error.into()))?;
+    let (cells, refused) = config::plan(&config, hypervisor.offers_x2apic());
+    let Some(&cell) = cells.first() else { return Err(nothing_to_measure(&refused)) };
+    raise_open_file_limit();
+    handle_interrupts()?;
+    let asked = |source| options.source.contains(&source);
+    // What the kernel does not give is said in the result.
+    let tracer = asked(ExitSource::Kernel).then(Tracer::open);
+    let (tracer, refusal) = match tracer {
+        None => (None, None),
+        Some(Ok(tracer)) => (Some(Arc::new(tracer)), None),
+        Some(Err(error)) => (None, Some(error.to_string())),
+    };
+    let recording = Recording {
+        stats: asked(ExitSource::Stats),
+        stays: if asked(ExitSource::Vmm) { Keep::Everything } else { Keep::Nothing },
+        kernel: tracer.is_some(),
+    };
+    let Config { rounds, warmup, worker, argument, .. } = config;
+    let plan = Plan { cell, rounds, warmup, worker, argument, recording };
+    let exit_name = |reason, isa| tracer.as_ref().map_or_else(String::new, |tracer| tracer.exit_name(reason, isa));
+    let traced = boot(&hypervisor, &config, &image, cell.machine(), tracer.clone())
+        .and_then(|mut source| call_trace::run(&plan, &mut source, &exit_name));
+    let mut trace = traced.map_err(|error| Failure::new(status_of_machine(&error), error))?;
+    trace.config.pin.clone_from(&config.pin);
+    trace.sources.extend(refusal.map(|reason| Source {
+        source: "kernel".to_owned(),
+        unavailable: Some(reason),
+        lost: 0,
+    }));
+    let to_stdout = [&json, &perfetto].iter().any(|output| output.as_ref().is_some_and(Output::is_stdout));
+    let text = |text: serde_json::Result<String>| text.map_err(anyhow::Error::from);
+    let written = write_text(json, || text(report::trace::render_json(&trace)))
+        .and(write_text(perfetto, || text(report::trace::perfetto::render(&trace))))
+        .and_then(|()| if to_stdout { Ok(()) } else { print(&report::trace::text::render(&trace, terminal_width())) });
+    written.or_else(|error| if nobody_reads(&error) { Ok(()) } else { Err(failed(error)) })?;
+    if trace.calls.is_empty() {
+        return Err(failed(anyhow::anyhow!("no call can be shown: {}", trace.warnings.join("; "))));
+    }
+    Ok(if trace.integrity == Integrity::default() { status::GOOD } else { status::FAILED })
+}
+
+/// Writes a whole document to an output, if there is one.
+fn write_text(output: Option<Output>, text: impl FnOnce() -> anyhow::Result<String>) -> anyhow::Result<()> {
+    let Some(mut output) = output else { return Ok(()) };
+    output.write_all(text()?.as_bytes())?;
+    Ok(output.commit()?)
 }
 
 /// The guest image at `path`, or the one that kipi was built with.
@@ -155,6 +223,7 @@ fn open(device: &Path) -> Result<Hypervisor, Failure> {
 fn handle_interrupts() -> Result<(), Failure> {
     ctrlc::set_handler(|| {
         if INTERRUPTED.swap(true, Ordering::Relaxed) {
+            tracefs::remove_at_exit();
             std::process::exit(i32::from(status::INTERRUPTED));
         }
     })
@@ -166,6 +235,7 @@ fn boot<'a>(
     config: &'a Config,
     image: &'a [u8],
     MachineSpec { vcpus, irqchip }: MachineSpec,
+    tracer: Option<Arc<Tracer>>,
 ) -> Result<MachineSource<'a>, machine::Error> {
     let vm = VmConfig {
         vcpus,
@@ -177,26 +247,34 @@ fn boot<'a>(
         halt_poll_ns: config.halt_poll_ns,
     };
     let limits = Limits { deadline: config.deadline(vcpus), settle: config.settle };
-    let machine = Machine::boot(hypervisor, &vm, limits, &INTERRUPTED)?;
+    let mut machine = Machine::boot(hypervisor, &vm, limits, &INTERRUPTED)?;
+    if let Some(tracer) = tracer {
+        machine.attach(tracer);
+    }
     Ok(MachineSource::new(machine, &config.pin, config.cpus.len()))
 }
 
-/// Opens what results go to, before anything is measured.
-fn open_outputs(options: &cli::Measure) -> anyhow::Result<(Option<Output>, Option<Output>)> {
-    if options.json.is_some() && options.json == options.csv {
-        anyhow::bail!("--json and --csv both name {} (give them different files)", shown(options.json.as_deref()));
+/// Opens what results go to, before anything is measured: no two options may name the same place.
+fn open_all<const N: usize>(named: [(&'static str, &Option<PathBuf>); N]) -> anyhow::Result<[Option<Output>; N]> {
+    for (index, (option, path)) in named.iter().enumerate() {
+        let same = named[..index].iter().find(|(_, other)| path.is_some() && path == other);
+        if let (Some((other, _)), Some(path)) = (same, path) {
+            anyhow::bail!("{other} and {option} both name {} (give them different files)", path.display());
+        }
     }
-    let open =
-        |option, path: &Option<std::path::PathBuf>| path.as_deref().map(|path| Output::open(option, path)).transpose();
-    let (json, csv) = (open("--json", &options.json)?, open("--csv", &options.csv)?);
-    if [&json, &csv].iter().all(|output| output.as_ref().is_some_and(Output::is_stdout)) {
-        anyhow::bail!("--json and --csv both go to standard output (send one of them to a file)");
+    let mut outputs = [const { None }; N];
+    let mut stdout = None;
+    for (output, (option, path)) in outputs.iter_mut().zip(named) {
+        let Some(path) = path else { continue };
+        let opened = Output::open(option, path)?;
+        if opened.is_stdout()
+            && let Some(other) = stdout.replace(option)
+        {
+            anyhow::bail!("{other} and {option} both go to standard output (send one of them to a file)");
+        }
+        *output = Some(opened);
     }
-    Ok((json, csv))
-}
-
-fn shown(path: Option<&Path>) -> String {
-    path.map_or_else(String::new, |path| path.display().to_string())
+    Ok(outputs)
 }
 
 fn nothing_to_measure(refused: &[config::Refused]) -> Failure {
@@ -276,10 +354,17 @@ fn status_of_vm(error: &kipi::vm::Error) -> u8 {
     if error.is_host_limit() { status::HOST_CANNOT } else { status::BAD_INPUT }
 }
 
+fn status_of_machine(error: &machine::Error) -> u8 {
+    match error {
+        machine::Error::Interrupted => status::INTERRUPTED,
+        machine::Error::Vm(error) => status_of_vm(error),
+        _ => status::FAILED,
+    }
+}
+
 fn status_of(measurement: &Measurement, error: Option<&experiment::Error>) -> u8 {
     match error {
-        Some(experiment::Error::Machine(machine::Error::Interrupted)) => status::INTERRUPTED,
-        Some(experiment::Error::Machine(machine::Error::Vm(error))) => status_of_vm(error),
+        Some(experiment::Error::Machine(error)) => status_of_machine(error),
         Some(experiment::Error::Csv(error)) if output::is_broken_pipe(error) => status::GOOD,
         None if measurement.cells.iter().all(|cell| cell.integrity == Integrity::default()) => status::GOOD,
         _ => status::FAILED,

@@ -90,6 +90,11 @@ impl Route {
         matches!(self, Self::Host | Self::VmmHost)
     }
 
+    /// Whether a vCPU sends an interrupt, or asks for one.
+    pub const fn sends_from_guest(self) -> bool {
+        !self.is_host() && !matches!(self, Self::Memory)
+    }
+
     /// Whether a processor with interrupts off does not get it.
     pub const fn is_maskable(self) -> bool {
         !matches!(self, Self::Memory | Self::Nmi)

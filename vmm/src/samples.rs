@@ -91,6 +91,9 @@ pub enum ExitSource {
 }
 
 impl ExitSource {
+    /// Every source.
+    pub const ALL: &[Self] = &[Self::Stats, Self::Vmm, Self::Kernel];
+
     /// The source's name in output.
     pub const fn name(self) -> &'static str {
         match self {

@@ -156,6 +156,10 @@ pub struct Cell {
     pub clock: CellClock,
     /// Exits a call by who counted them and by reason, the time between the rounds included.
     pub exits: Vec<Exits>,
+    /// Where the calls' time went, of the rounds whose events were recorded; `null`: none were.
+    pub breakdown: Option<Breakdown>,
+    /// What recording costs: one entry for each source that was asked for.
+    pub observer_effect: Vec<ObserverEffect>,
     /// By metric name; a metric that cannot exist here (a skew of one target) is left out.
     pub metrics: BTreeMap<String, Metric>,
 }
@@ -188,7 +192,8 @@ pub struct CellClock {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Exits {
-    /// Who counted: `stats` (KVM_GET_STATS_FD) or `vmm` (KVM_RUN returns).
+    /// Who counted: `stats` (KVM_GET_STATS_FD), `vmm` (KVM_RUN returns), or `kernel` (tracepoints, and only from the send to
+    /// the last participant's return).
     pub source: String,
     /// The reason, in the source's words.
     pub reason: String,
@@ -196,6 +201,71 @@ pub struct Exits {
     pub initiator: f64,
     /// A call, on each target's vCPU, on average.
     pub per_target: f64,
+}
+
+/// Where calls' time went: the way from the send, over the target that arrived last, to the last completion, in stages.
+/// The means of the stages and the remainder add up to that of the round trip.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Breakdown {
+    /// Rounds that it is made of.
+    pub rounds: u64,
+    /// The stages that some of them have, in their order.
+    pub stages: Vec<StageCost>,
+    /// Mean time of a round that no stage accounts for, ns.
+    pub remainder_ns: f64,
+    /// Mean round trip, ns.
+    pub round_trip_ns: f64,
+    /// Sends that left the guest in no way that the kernel's tracepoints show; `null`: they cannot tell.
+    pub accelerated: Option<Accelerated>,
+}
+
+/// How many sends caused no exit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Accelerated {
+    /// So many.
+    pub sends: u64,
+    /// Of so many.
+    pub of: u64,
+}
+
+/// A stage of the way through a call.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StageCost {
+    /// The stage, named by what it ends with.
+    pub stage: String,
+    /// Rounds that have it. What the others spent on it is in their remainder.
+    pub n: u64,
+    /// Its part of the mean round trip, ns: the sum over the rounds that have it, divided by all.
+    pub mean_ns: f64,
+    /// Smallest, ns.
+    pub min_ns: f64,
+    /// Median, ns.
+    pub p50_ns: f64,
+    /// Largest, ns.
+    pub max_ns: f64,
+}
+
+/// What one source of events costs: the same rounds with it and with none, block by block in turn.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ObserverEffect {
+    /// `stats`, `vmm` or `kernel`.
+    pub source: String,
+    /// Why it could not be used, if so; then there are no numbers.
+    pub unavailable: Option<String>,
+    /// Median round trip with it, ns.
+    pub on_ns: Option<f64>,
+    /// Median round trip with no source, ns.
+    pub off_ns: Option<f64>,
+    /// The one divided by the other.
+    pub ratio: Option<f64>,
+    /// Bootstrap 95 % interval of the ratio, resampling pairs of blocks: low, high; `null`: too few blocks to tell.
+    pub ci95: Option<[f64; 2]>,
+    /// Events that found no room.
+    pub lost: u64,
 }
 
 /// One metric of one cell.

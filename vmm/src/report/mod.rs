@@ -10,7 +10,9 @@ pub mod doctor;
 pub mod document;
 pub mod json;
 pub mod output;
+mod table;
 pub mod text;
+pub mod trace;
 pub mod units;
 
 #[cfg(test)]

@@ -7,15 +7,14 @@
 //! wider than a very narrow terminal.
 
 mod cells;
-mod table;
 
 use super::document::{Instruments, Measurement, Skipped};
+use super::table::{self, Column, list, wrap};
 use super::units;
 use std::collections::{BTreeMap, BTreeSet};
-use table::{Column, list, wrap};
 
 /// What stands where a value was not, or could not be, measured.
-const NO_VALUE: &str = "–";
+pub(super) const NO_VALUE: &str = "–";
 
 /// The whole report, for a terminal of `width` characters or without bound; it ends in a newline.
 pub fn render(measurement: &Measurement, width: Option<usize>) -> String {
@@ -163,7 +162,7 @@ fn products(combinations: &[&Skipped]) -> Vec<String> {
     combinations.iter().map(one).collect()
 }
 
-fn warnings(warnings: &[String], width: Option<usize>) -> Option<String> {
+pub(super) fn warnings(warnings: &[String], width: Option<usize>) -> Option<String> {
     let lines = warnings.iter().map(|warning| wrap(&format!("- {warning}"), width, 2));
     let title = [count(warnings.len(), "warning")];
     (!warnings.is_empty()).then(|| title.into_iter().chain(lines).collect::<Vec<_>>().join("\n"))
@@ -176,7 +175,7 @@ fn partial(measurement: &Measurement, width: Option<usize>) -> Option<String> {
 }
 
 /// The line that tells which columns a table had no room for.
-fn left_out(columns: &[String], width: Option<usize>) -> Option<String> {
+pub(super) fn left_out(columns: &[String], width: Option<usize>) -> Option<String> {
     (!columns.is_empty()).then(|| list("Not shown for want of room (--json has all):", columns, ",", width, 2))
 }
 

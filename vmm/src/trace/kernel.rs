@@ -150,7 +150,7 @@ impl Tracer {
     pub fn open() -> Result<Self, Error> {
         let instance = Instance::make()?;
         let format = |name: &str| {
-            let text = fs::read_to_string(instance.path(&format!("events/{name}/format"))).ok()?;
+            let text = instance.read(&format!("events/{name}/format")).ok()?;
             Format::parse(&text).ok()
         };
         if !instance.path("events/kvm").is_dir() {

@@ -70,9 +70,10 @@ impl What {
         }
     }
 
-    /// Whether it is a write of the ICR, or of the message doorbell, as the VMM sees them.
+    /// Whether an interrupt is sent: a write of the ICR or of the message doorbell as the VMM sees it, or KVM's own word.
     pub fn is_send(self) -> bool {
         match self {
+            Self::Kernel(Point::Ipi | Point::Message, _) => true,
             Self::Return(reason, payload) | Self::Served(reason, payload) => {
                 (is(reason, Exit::ApicWrite(0)) && payload == ICR) || is(reason, Exit::Message(0))
             }
@@ -203,9 +204,13 @@ fn end_of(participant: &Participant, events: &[Event]) -> u64 {
 
 /// One call's events by time, from its send until its last participant is back, or the next call begins at `until`.
 pub fn of_round(round: &Round, events: &[Event], until: Option<u64>) -> Vec<Event> {
-    let first = events.partition_point(|event| event.tsc < round.t0);
-    let last = until.map_or(events.len(), |until| events.partition_point(|event| event.tsc < until)).max(first);
-    let during = &events[first..last];
+    let at = |tsc: u64| events.partition_point(|event| event.tsc < tsc);
+    let first = at(round.t0);
+    let last = until.map_or(events.len(), at).max(first);
+    // An interrupt that is sent when all is done, to get halted vCPUs to look up, belongs to no call.
+    let after = at(round.t2).clamp(first, last);
+    let next_send = events[after..last].iter().position(|event| event.what.is_send());
+    let during = &events[first..next_send.map_or(last, |position| after + position)];
     let ends = round.participants.iter().map(|participant| end_of(participant, during));
     let end = ends.fold(round.t2, u64::max);
     let mut timeline: Vec<Event> = during.iter().take_while(|event| event.tsc <= end).copied().collect();
@@ -317,6 +322,9 @@ pub(crate) mod tests {
         assert_eq!(times, [1200, 1550, 1700, 1750]);
         let times: Vec<u64> = of_lane(Some(1720));
         assert_eq!(times, [1200, 1550, 1700], "the next call is not this one's");
+        let wake = event(1650, 0, What::Kernel(Point::Ipi, [0xC_402F, 0, 0]));
+        let timeline = of_round(&round(), &[&events[..3], &[wake], &events[3..]].concat(), None);
+        assert_eq!(timeline.last().map(|event| event.tsc), Some(1600), "nor is what another interrupt brings");
     }
 
     #[test]

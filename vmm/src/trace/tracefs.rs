@@ -8,8 +8,8 @@
 use crate::host::tracing;
 use rustix::fd::{AsRawFd, OwnedFd};
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsmount, fsopen};
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::{Mutex, PoisonError};
@@ -87,7 +87,7 @@ impl Instance {
     /// # Errors
     /// [`Error::File`].
     pub fn read(&self, file: &str) -> Result<String, Error> {
-        fs::read_to_string(self.path(file)).map_err(failed("read", file))
+        read_whole(&self.path(file)).map_err(failed("read", file))
     }
 
     /// Writes `text` to a file of the instance, in place of what is there.
@@ -97,6 +97,20 @@ impl Instance {
     pub fn write(&self, file: &str, text: &str) -> Result<(), Error> {
         let open = OpenOptions::new().write(true).truncate(true).open(self.path(file));
         open.and_then(|mut open| open.write_all(text.as_bytes())).map_err(failed("write to", file))
+    }
+}
+
+/// Reads a file by large pieces: some files of tracefs have nothing more to say after the first one, however small.
+fn read_whole(path: &Path) -> io::Result<String> {
+    const PIECE: usize = 64 << 10;
+    let mut file = File::open(path)?;
+    let mut piece = vec![0; PIECE];
+    let mut text = Vec::new();
+    loop {
+        match file.read(&mut piece)? {
+            0 => return String::from_utf8(text).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error)),
+            length => text.extend_from_slice(&piece[..length]),
+        }
     }
 }
 

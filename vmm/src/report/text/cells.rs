@@ -1,8 +1,8 @@
 //! The sections about cells: calls, both vantages, skew over vCPU index, exits.
 
 use super::super::document::{Cell, Exits, Integrity, Metric};
+use super::super::table::{self, Column, list, wrap};
 use super::super::units;
-use super::table::{self, Column, list, wrap};
 use super::{NO_VALUE, left_out};
 
 /// Reasons for exits that are printed for each source, the most frequent ones.

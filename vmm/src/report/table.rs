@@ -28,6 +28,11 @@ impl Column {
         Self { group, name: name.to_owned(), alignment: CellAlignment::Right, rank, cells }
     }
 
+    /// A column of text that may be left out, as [`Column::number`] says.
+    pub(super) fn lane(name: &str, rank: u8, cells: Vec<String>) -> Self {
+        Self { rank, ..Self::text(name, cells) }
+    }
+
     /// Group and name, as they are spoken of.
     fn title(&self) -> String {
         format!("{} {}", self.group, self.name.trim_start()).trim_start().to_owned()
