@@ -70,6 +70,7 @@ fn config() -> Config {
         destinations: vec![Destination::AllButSelf],
         target_states: vec![TargetState::Spin, TargetState::Halt],
         observe: vec![Observe::Guest],
+        trace: Vec::new(),
         rounds: 40,
         warmup: 3,
         worker: Worker::Spin,

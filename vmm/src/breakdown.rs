@@ -1,18 +1,22 @@
 //! Where the time of many calls went: what is kept of each recorded round, and the stages of all.
 
+use crate::machine::recording::Recording;
 use crate::metrics::nanoseconds;
 use crate::report::document::{Accelerated, Breakdown, StageCost};
 use crate::samples::{Block, Round};
 use crate::stats::{Observation, Sample};
 use crate::trace::kernel::Point;
+use crate::trace::ring::Keep;
 use crate::trace::stages::{Path, Stage, offered};
-use crate::trace::timeline::What;
+use crate::trace::timeline::{Source, What};
+use std::collections::BTreeSet;
 use std::num::NonZeroU64;
 
 /// The ways through a block's calls, and what their sends cost in exits.
 #[derive(Debug, Clone, Default)]
 pub struct Ways {
     paths: Vec<Path>,
+    sources: BTreeSet<Source>,
     sends: u64,
     sends_without_exit: u64,
     /// KVM's tracepoints have said something, and nothing that they said was lost.
@@ -24,6 +28,7 @@ impl Ways {
     pub fn of(block: &Block, sends: bool) -> Self {
         let mut ways = Self {
             paths: block.rounds.iter().map(Path::critical).collect(),
+            sources: sources(block.recording),
             can_tell: sends && block.recording.kernel && block.lost == 0,
             ..Self::default()
         };
@@ -39,6 +44,7 @@ impl Ways {
     pub fn add(&mut self, other: Self) {
         self.can_tell = if self.paths.is_empty() { other.can_tell } else { self.can_tell && other.can_tell };
         self.paths.extend(other.paths);
+        self.sources.extend(other.sources);
         self.sends += other.sends;
         self.sends_without_exit += other.sends_without_exit;
     }
@@ -69,6 +75,7 @@ impl Ways {
             })
         });
         Some(Breakdown {
+            sources: self.sources.iter().map(|source| source.name().to_owned()).collect(),
             rounds: rounds.get(),
             stages: stages.collect(),
             remainder_ns: mean(remainder),
@@ -76,6 +83,12 @@ impl Ways {
             accelerated: self.can_tell.then_some(Accelerated { sends: self.sends_without_exit, of: self.sends }),
         })
     }
+}
+
+fn sources(recording: Recording) -> BTreeSet<Source> {
+    let vmm = (recording.stays == Keep::Everything).then_some(Source::Vmm);
+    let kernel = recording.kernel.then_some(Source::Kernel);
+    [Some(Source::Guest), vmm, kernel].into_iter().flatten().collect()
 }
 
 fn is_seen_by_kvm(round: &Round) -> bool {
@@ -106,7 +119,6 @@ fn is_host_interrupt(reason: u64, isa: u64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::machine::recording::Recording;
     use crate::trace::timeline::{Event, of_round};
 
     fn block(events: &[Event]) -> Block {

@@ -88,7 +88,7 @@ pub fn run(plan: &Plan, source: &mut impl Source, exit_names: ExitNames<'_>) -> 
             .map(|(which, number)| call(which, number, &rounds, khz, exit_names))
             .collect(),
         breakdown: ways.breakdown(khz),
-        exits: experiment::exits_per_call(&blocks, plan.cell.targets()),
+        exits: experiment::exits_per_call(blocks.iter(), plan.cell.targets()),
         warnings,
     })
 }

@@ -53,6 +53,9 @@ pub struct Measure {
     /// Where time stamps are taken: in the guest only, or at an exit of each worker too
     #[arg(long, value_name = "O[,O..]", value_delimiter = ',', value_parser = observes(), default_value = "guest,exits")]
     pub observe: Vec<Observe>,
+    /// Record events by these sources too: where the time goes, and what recording costs. Each source doubles the work
+    #[arg(long, value_name = "S[,S..]", value_delimiter = ',', value_parser = sources())]
+    pub trace: Vec<ExitSource>,
     /// Measured rounds of each cell, in some 20 blocks that alternate with the other cells' blocks
     #[arg(long, value_name = "K", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     pub rounds: u32,
@@ -286,6 +289,7 @@ impl Measure {
             destinations: without_repeats(&self.destination),
             target_states: without_repeats(&self.target_state),
             observe: without_repeats(&self.observe),
+            trace: without_repeats(&self.trace).into_iter().map(|source| (source, None)).collect(),
             rounds: self.rounds as usize,
             warmup: self.warmup as usize,
             worker: self.worker,
@@ -314,6 +318,7 @@ impl Trace {
             destinations: vec![self.destination],
             target_states: vec![self.target_state],
             observe: vec![Observe::Guest],
+            trace: Vec::new(),
             rounds: self.rounds as usize,
             warmup: self.warmup as usize,
             worker: self.worker,

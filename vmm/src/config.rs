@@ -2,6 +2,7 @@
 
 use crate::arch::XAPIC_VCPUS;
 use crate::route::Route;
+use crate::samples::ExitSource;
 use crate::vm::Irqchip;
 use guest_stub::abi::{self, Destination, TargetState, Worker};
 use std::collections::BTreeSet;
@@ -76,6 +77,8 @@ pub struct Config {
     pub target_states: Vec<TargetState>,
     /// Vantages.
     pub observe: Vec<Observe>,
+    /// Sources of events that are tried on each cell of the guest's vantage; and why one cannot be used here.
+    pub trace: Vec<(ExitSource, Option<String>)>,
     /// Measured rounds of each cell.
     pub rounds: usize,
     /// Rounds before each block that do not count.
@@ -246,6 +249,7 @@ mod tests {
             destinations: Destination::ALL.to_vec(),
             target_states: TargetState::ALL.to_vec(),
             observe: Observe::ALL.to_vec(),
+            trace: Vec::new(),
             rounds: 100,
             warmup: 5,
             worker: Worker::Stamp,

@@ -1,15 +1,19 @@
 //! The straight line of a measurement: plan, machines, blocks in turn, statistics, document.
 
+use crate::breakdown::Ways;
 use crate::config::{self, CellSpec, Config, MachineSpec, Observe};
 use crate::host;
 use crate::machine::recording::Recording;
 use crate::machine::{self, BlockSpec, Calibration};
-use crate::metrics;
+use crate::metrics::{self, MetricName};
 use crate::report::csv::{CellKey, CsvWriter};
 use crate::report::document::{
-    Cell, CellClock, Clock, Exits, Instruments, Integrity, MEASUREMENT_SCHEMA, Measurement, Skipped, Spread,
+    self, Cell, CellClock, Clock, Exits, Instruments, Integrity, MEASUREMENT_SCHEMA, Measurement, ObserverEffect,
+    Skipped, Spread,
 };
+use crate::route::Route;
 use crate::samples::{self, Block, ExitSource};
+use crate::stats::{self, Observation, Quantile};
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::num::NonZeroU64;
@@ -69,7 +73,41 @@ pub struct Observer<'a, W: Write> {
 /// What is collected of a cell.
 struct Collected {
     spec: CellSpec,
+    /// The blocks that the metrics are made of.
     blocks: Vec<Block>,
+    /// The blocks whose events each source has recorded.
+    traced: Vec<Traced>,
+}
+
+impl Collected {
+    fn new(spec: CellSpec, config: &Config) -> Self {
+        let sources = if spec.observe == Observe::Guest { config.trace.as_slice() } else { &[] };
+        let traced = sources.iter().filter(|(_, refused)| refused.is_none()).map(|&(source, _)| Traced::new(source));
+        Self { spec, blocks: Vec::new(), traced: traced.collect() }
+    }
+}
+
+/// What one source has recorded of a cell. The events themselves are not kept.
+struct Traced {
+    source: ExitSource,
+    blocks: Vec<Block>,
+    ways: Ways,
+    of_events: BTreeMap<MetricName, Vec<Observation>>,
+}
+
+impl Traced {
+    fn new(source: ExitSource) -> Self {
+        Self { source, blocks: Vec::new(), ways: Ways::default(), of_events: BTreeMap::new() }
+    }
+
+    fn add(&mut self, mut block: Block, route: Route, number: u32) {
+        self.ways.add(Ways::of(&block, route.sends_from_guest()));
+        for (metric, observation) in metrics::of_events(&block.rounds, number) {
+            self.of_events.entry(metric).or_default().push(observation);
+        }
+        block.rounds.iter_mut().for_each(|round| round.trace = Vec::new());
+        self.blocks.push(block);
+    }
 }
 
 /// Measures the cells and describes the result. An error ends the measurement; what was measured until then is in the
@@ -81,7 +119,7 @@ pub fn run<W: Write, S: Source>(
     mut boot: impl FnMut(MachineSpec) -> Result<S, machine::Error>,
     observer: &mut Observer<'_, W>,
 ) -> (Measurement, Option<Error>) {
-    let mut collected: Vec<Collected> = cells.iter().map(|&spec| Collected { spec, blocks: Vec::new() }).collect();
+    let mut collected: Vec<Collected> = cells.iter().map(|&spec| Collected::new(spec, config)).collect();
     let mut sources = BTreeMap::new();
     let mut instruments = BTreeMap::new();
     let outcome = start(config, cells, &mut boot, &mut sources, &mut instruments, observer)
@@ -117,7 +155,7 @@ fn start<W: Write, S: Source>(
         }
         let mut source = boot(cell.machine())?;
         let start = std::time::Instant::now();
-        source.run_block(&block(config, cell, 0, 1))?;
+        source.run_block(&block(config, cell, Recording::COUNTS, 0, 1))?;
         let boot_ns = (source.boot_time() + start.elapsed()).as_nanos() as f64;
         let since_start = observer.started.filter(|_| sources.is_empty()).map(|started| started());
         let calibration = source.calibrate()?;
@@ -160,24 +198,38 @@ fn measure<W: Write, S: Source>(
     observer: &mut Observer<'_, W>,
 ) -> Result<(), Error> {
     let sizes = config::blocks(config.rounds, config.warmup);
-    let total = sizes.len() * collected.len();
+    let of_cell = |cell: &Collected| 1 + cell.traced.len();
+    let total = sizes.len() * collected.iter().map(of_cell).sum::<usize>();
     let mut done = 0;
     for (number, &rounds) in sizes.iter().enumerate() {
         for cell in &mut *collected {
-            (observer.progress)(done, total, &cell.spec);
             let Some(source) = sources.get_mut(&cell.spec.machine()) else { continue };
-            let block = source.run_block(&block(config, &cell.spec, config.warmup, rounds))?;
-            if let Some(csv) = &mut observer.csv {
-                csv.block(&key(&cell.spec), number, &block.rounds, source.tsc_khz())?;
+            let plain = if cell.traced.is_empty() { Recording::COUNTS } else { Recording::NOTHING };
+            // Each kind of block comes first in its turn: what the one before leaves behind, in caches or in the host's halt
+            // polling, is shared out.
+            let kinds = of_cell(cell);
+            for kind in (0..kinds).map(|turn| (turn + number) % kinds) {
+                (observer.progress)(done, total, &cell.spec);
+                let traced = kind.checked_sub(1).and_then(|index| cell.traced.get_mut(index));
+                let recording = traced.as_ref().map_or(plain, |traced| Recording::by(traced.source));
+                let block = source.run_block(&block(config, &cell.spec, recording, config.warmup, rounds))?;
+                match traced {
+                    Some(traced) => traced.add(block, cell.spec.route, u32::try_from(number).unwrap_or(u32::MAX)),
+                    None => {
+                        if let Some(csv) = &mut observer.csv {
+                            csv.block(&key(&cell.spec), number, &block.rounds, source.tsc_khz())?;
+                        }
+                        cell.blocks.push(block);
+                    }
+                }
+                done += 1;
             }
-            cell.blocks.push(block);
-            done += 1;
         }
     }
     Ok(())
 }
 
-fn block(config: &Config, cell: &CellSpec, warmup: usize, rounds: usize) -> BlockSpec {
+fn block(config: &Config, cell: &CellSpec, recording: Recording, warmup: usize, rounds: usize) -> BlockSpec {
     BlockSpec {
         route: cell.route,
         destination: cell.destination,
@@ -185,7 +237,7 @@ fn block(config: &Config, cell: &CellSpec, warmup: usize, rounds: usize) -> Bloc
         worker: config.worker,
         argument: config.argument,
         observe: cell.observe == Observe::Exits,
-        recording: Recording::COUNTS,
+        recording,
         warmup,
         rounds,
     }
@@ -209,7 +261,9 @@ fn assess(config: &Config, cell: &Collected, instruments: &BTreeMap<MachineSpec,
     }
     let khz = frequency(clock.tsc_khz);
     let mut integrity = samples::Integrity::default();
-    cell.blocks.iter().for_each(|block| integrity.add(block.integrity));
+    let traced = || cell.traced.iter().flat_map(|traced| &traced.blocks);
+    cell.blocks.iter().chain(traced()).for_each(|block| integrity.add(block.integrity));
+    let of_events = || cell.traced.iter().flat_map(|traced| &traced.of_events);
     let rounds: Vec<&[samples::Round]> = cell.blocks.iter().map(|block| block.rounds.as_slice()).collect();
     Some(Cell {
         route: cell.spec.route.name().to_owned(),
@@ -227,27 +281,69 @@ fn assess(config: &Config, cell: &Collected, instruments: &BTreeMap<MachineSpec,
             timed_out: integrity.timed_out,
         },
         clock: CellClock { tsc_khz: clock.tsc_khz, error_ns: clock.error_ns },
-        exits: exits_per_call(&cell.blocks, cell.spec.targets()),
-        breakdown: None,
-        observer_effect: Vec::new(),
+        exits: exits_per_call(cell.blocks.iter().chain(traced()), cell.spec.targets()),
+        breakdown: breakdown(cell, khz),
+        observer_effect: observer_effect(config, cell, khz),
         metrics: metrics::collect(&rounds)
-            .iter()
-            .map(|(metric, sample)| (metric.name().to_owned(), metric.to_document(sample, khz)))
+            .into_iter()
+            .chain(of_events().filter_map(|(metric, values)| Some((*metric, stats::Sample::new(values.clone())?))))
+            .map(|(metric, sample)| (metric.name().to_owned(), metric.to_document(&sample, khz)))
             .collect(),
     })
 }
 
+/// Where the calls' time went, by the source that sees most.
+fn breakdown(cell: &Collected, khz: NonZeroU64) -> Option<document::Breakdown> {
+    let recorded = cell.traced.iter().filter(|traced| Recording::by(traced.source).has_events());
+    let sees_most = recorded.filter_map(|traced| traced.ways.breakdown(khz)).max_by_key(|found| found.stages.len());
+    if sees_most.is_some() {
+        return sees_most;
+    }
+    let mut ways = Ways::default();
+    cell.blocks.iter().for_each(|block| ways.add(Ways::of(block, cell.spec.route.sends_from_guest())));
+    ways.breakdown(khz)
+}
+
+/// What each source that was asked for costs.
+fn observer_effect(config: &Config, cell: &Collected, khz: NonZeroU64) -> Vec<ObserverEffect> {
+    if cell.spec.observe != Observe::Guest {
+        return Vec::new();
+    }
+    let round_trips = |blocks: &[Block]| {
+        let rounds: Vec<&[samples::Round]> = blocks.iter().map(|block| block.rounds.as_slice()).collect();
+        metrics::collect(&rounds).remove(&MetricName::RoundTrip)
+    };
+    let p50 = |sample: &stats::Sample| metrics::nanoseconds(sample.quantile(Quantile::P50), khz);
+    let off = round_trips(&cell.blocks);
+    let effect = |(source, unavailable): &(ExitSource, Option<String>)| {
+        let traced = cell.traced.iter().find(|traced| traced.source == *source);
+        let on = traced.and_then(|traced| round_trips(&traced.blocks));
+        let ratio = on.as_ref().zip(off.as_ref()).and_then(|(on, off)| stats::ratio_of_medians(on, off));
+        let lost = |traced: &Traced| traced.blocks.iter().map(|block| block.lost + block.dropped).sum();
+        ObserverEffect {
+            source: source.name().to_owned(),
+            unavailable: unavailable.clone(),
+            on_ns: on.as_ref().map(p50),
+            off_ns: on.as_ref().and(off.as_ref()).map(p50),
+            ratio: ratio.map(|ratio| ratio.value),
+            ci95: ratio.and_then(|ratio| ratio.interval),
+            lost: traced.map_or(0, lost),
+        }
+    };
+    config.trace.iter().map(effect).collect()
+}
+
 /// Exits a call, by source and reason; those that never occurred are left out.
-pub(crate) fn exits_per_call(blocks: &[Block], targets: usize) -> Vec<Exits> {
+pub(crate) fn exits_per_call<'a>(blocks: impl Iterator<Item = &'a Block> + Clone, targets: usize) -> Vec<Exits> {
     let targets = targets.max(1) as f64;
     let mut total = samples::Exits::new();
-    for (key, count) in blocks.iter().flat_map(|block| &block.exits) {
+    for (key, count) in blocks.clone().flat_map(|block| &block.exits) {
         let sum = total.entry(key.clone()).or_default();
         sum.initiator += count.initiator;
         sum.targets += count.targets;
     }
     let per_call = |((source, reason), count): ((ExitSource, String), samples::ExitCount)| {
-        let calls: u64 = blocks.iter().map(|block| block.counted_rounds(source)).sum();
+        let calls: u64 = blocks.clone().map(|block| block.counted_rounds(source)).sum();
         (calls > 0 && count.initiator + count.targets > 0).then(|| Exits {
             source: source.name().to_owned(),
             reason,
@@ -268,14 +364,15 @@ fn skipped(refused: &config::Refused) -> Skipped {
     }
 }
 
-fn describe(config: &Config) -> crate::report::document::Config {
+fn describe(config: &Config) -> document::Config {
     let names = |names: &mut dyn Iterator<Item = &'static str>| names.map(str::to_owned).collect();
-    crate::report::document::Config {
+    document::Config {
         vcpus: config.vcpus.clone(),
         routes: names(&mut config.routes.iter().map(|route| route.name())),
         destinations: names(&mut config.destinations.iter().map(|destination| destination.name())),
         target_states: names(&mut config.target_states.iter().map(|state| state.name())),
         observe: names(&mut config.observe.iter().map(|observe| observe.name())),
+        trace: names(&mut config.trace.iter().map(|(source, _)| source.name())),
         rounds: config.rounds as u64,
         warmup: config.warmup as u64,
         worker: config.worker.name().to_owned(),
@@ -306,7 +403,21 @@ fn warnings<S: Source>(
             config.cpus.len()
         ));
     }
+    for (source, refused) in &config.trace {
+        warnings
+            .extend(refused.as_ref().map(|reason| format!("source {} has recorded nothing: {reason}", source.name())));
+    }
     for cell in collected {
+        for traced in &cell.traced {
+            let lost: u64 = traced.blocks.iter().map(|block| block.lost + block.dropped).sum();
+            if lost > 0 {
+                let (route, state) = (cell.spec.route.name(), cell.spec.target_state.name());
+                let source = traced.source.name();
+                warnings.push(format!(
+                    "source {source} has lost {lost} events of {route} {state}: its calls may lack some"
+                ));
+            }
+        }
         let not_in_state: u64 = cell.blocks.iter().map(|block| block.not_in_state).sum();
         if not_in_state > 0 {
             let CellSpec { route, destination, target_state, vcpus, .. } = cell.spec;

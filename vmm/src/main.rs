@@ -107,7 +107,7 @@ fn allowed_cpus() -> Vec<usize> {
 }
 
 fn measure(options: &cli::Measure, start: Instant, before: Duration) -> Result<u8, Failure> {
-    let config = options.to_config(allowed_cpus()).map_err(|error| Failure::new(status::BAD_INPUT, error))?;
+    let mut config = options.to_config(allowed_cpus()).map_err(|error| Failure::new(status::BAD_INPUT, error))?;
     let outputs = [("--json", &options.json), ("--csv", &options.csv)];
     let [json, csv] = open_all(outputs).map_err(|error| Failure::new(status::BAD_INPUT, error))?;
     let image = image(config.guest.as_deref())?;
@@ -118,6 +118,7 @@ fn measure(options: &cli::Measure, start: Instant, before: Duration) -> Result<u
     }
     raise_open_file_limit();
     handle_interrupts()?;
+    let tracer = open_tracer(&mut config.trace);
 
     let to_stdout = [&json, &csv].iter().any(|output| output.as_ref().is_some_and(Output::is_stdout));
     let mut csv = csv.map(CsvWriter::new).transpose().map_err(|error| Failure::new(status::FAILED, error))?;
@@ -133,7 +134,7 @@ fn measure(options: &cli::Measure, start: Instant, before: Duration) -> Result<u
         &config,
         &cells,
         &refused,
-        |machine| boot(&hypervisor, &config, &image, machine, None),
+        |machine| boot(&hypervisor, &config, &image, machine, tracer.clone()),
         &mut observer,
     );
     bar.finish_and_clear();
@@ -165,13 +166,8 @@ fn trace(options: &cli::Trace) -> Result<u8, Failure> {
     raise_open_file_limit();
     handle_interrupts()?;
     let asked = |source| options.source.contains(&source);
-    // What the kernel does not give is said in the result.
-    let tracer = asked(ExitSource::Kernel).then(Tracer::open);
-    let (tracer, refusal) = match tracer {
-        None => (None, None),
-        Some(Ok(tracer)) => (Some(Arc::new(tracer)), None),
-        Some(Err(error)) => (None, Some(error.to_string())),
-    };
+    let mut sources: Vec<_> = options.source.iter().map(|&source| (source, None)).collect();
+    let tracer = open_tracer(&mut sources);
     let recording = Recording {
         stats: asked(ExitSource::Stats),
         stays: if asked(ExitSource::Vmm) { Keep::Everything } else { Keep::Nothing },
@@ -184,10 +180,8 @@ fn trace(options: &cli::Trace) -> Result<u8, Failure> {
         .and_then(|mut source| call_trace::run(&plan, &mut source, &exit_name));
     let mut trace = traced.map_err(|error| Failure::new(status_of_machine(&error), error))?;
     trace.config.pin.clone_from(&config.pin);
-    trace.sources.extend(refusal.map(|reason| Source {
-        source: "kernel".to_owned(),
-        unavailable: Some(reason),
-        lost: 0,
+    trace.sources.extend(sources.into_iter().filter_map(|(source, refusal)| {
+        Some(Source { source: source.name().to_owned(), unavailable: Some(refusal?), lost: 0 })
     }));
     let to_stdout = [&json, &perfetto].iter().any(|output| output.as_ref().is_some_and(Output::is_stdout));
     let text = |text: serde_json::Result<String>| text.map_err(anyhow::Error::from);
@@ -199,6 +193,19 @@ fn trace(options: &cli::Trace) -> Result<u8, Failure> {
         return Err(failed(anyhow::anyhow!("no call can be shown: {}", trace.warnings.join("; "))));
     }
     Ok(if trace.integrity == Integrity::default() { status::GOOD } else { status::FAILED })
+}
+
+/// Opens the kernel's events, if they are among `sources`. What the kernel does not give is noted there, to be said in the
+/// result.
+fn open_tracer(sources: &mut [(ExitSource, Option<String>)]) -> Option<Arc<Tracer>> {
+    let (_, refusal) = sources.iter_mut().find(|(source, _)| *source == ExitSource::Kernel)?;
+    match Tracer::open() {
+        Ok(tracer) => Some(Arc::new(tracer)),
+        Err(error) => {
+            *refusal = Some(error.to_string());
+            None
+        }
+    }
 }
 
 /// Writes a whole document to an output, if there is one.

@@ -7,6 +7,7 @@
 use crate::report::document::{self, Intervals, Spread};
 use crate::samples::{Participant, Round};
 use crate::stats::{self, Observation, Quantile, Sample, Summary};
+use crate::trace::stages::{Path, Stage};
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU64;
 
@@ -37,11 +38,15 @@ pub enum MetricName {
     ObservedExit,
     /// `VmmStartSkew` − `StartSkew` of the same round, signed: how far the two vantages disagree.
     SkewGap,
+    /// From the send's exit to the last entry before the arrival, of each target of which the recorded events show both.
+    KernelDelivery,
+    /// `Delivery` − `KernelDelivery` of the same target, signed: the way out of the guest, and the way into it.
+    DeliveryGap,
 }
 
 impl MetricName {
     /// All metrics, in order.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::SendCost,
         Self::Delivery,
         Self::ArrivalSkew,
@@ -52,7 +57,12 @@ impl MetricName {
         Self::SkewSlope,
         Self::ObservedExit,
         Self::SkewGap,
+        Self::KernelDelivery,
+        Self::DeliveryGap,
     ];
+
+    /// Those that need recorded events.
+    pub const OF_EVENTS: [Self; 2] = [Self::KernelDelivery, Self::DeliveryGap];
 
     /// The metric's name in documents and reports.
     pub const fn name(self) -> &'static str {
@@ -67,6 +77,8 @@ impl MetricName {
             Self::SkewSlope => "skew_slope",
             Self::ObservedExit => "observed_exit",
             Self::SkewGap => "skew_gap",
+            Self::KernelDelivery => "kernel_delivery",
+            Self::DeliveryGap => "delivery_gap",
         }
     }
 
@@ -83,6 +95,8 @@ impl MetricName {
     fn measure(self, round: &Round, take: impl FnMut(f64)) {
         let Round { t0, t1, t2, participants, .. } = round;
         let value = match self {
+            Self::KernelDelivery => return kernel_deliveries(round).map(|(_, kernel)| kernel).for_each(take),
+            Self::DeliveryGap => return kernel_deliveries(round).map(|(guest, kernel)| guest - kernel).for_each(take),
             Self::Delivery => return round.targets().map(|(_, a)| difference(a, *t0)).for_each(take),
             Self::ObservedExit => {
                 return participants.iter().filter_map(|each| Some(difference(each.vmm?, each.w))).for_each(take);
@@ -127,6 +141,17 @@ impl MetricName {
     }
 }
 
+/// What a block's rounds have of each metric that needs recorded events: for blocks whose events are not kept.
+pub fn of_events(rounds: &[Round], block: u32) -> Vec<(MetricName, Observation)> {
+    let mut observations = Vec::new();
+    for metric in MetricName::OF_EVENTS {
+        for round in rounds {
+            metric.measure(round, |value| observations.push((metric, Observation { value, block })));
+        }
+    }
+    observations
+}
+
 /// The values of every metric that these blocks of one cell's rounds have, in cycles, a ratio, or cycles a vCPU. A
 /// metric without a value is left out.
 pub fn collect(blocks: &[&[Round]]) -> BTreeMap<MetricName, Sample> {
@@ -165,6 +190,16 @@ fn skew(stamps: impl Iterator<Item = u64>) -> Option<u64> {
     let (n, min, max) =
         stamps.fold((0_usize, u64::MAX, u64::MIN), |(n, min, max), stamp| (n + 1, min.min(stamp), max.max(stamp)));
     (n >= 2).then(|| max - min)
+}
+
+/// Each target's delivery, as the guest's stamps and as the recorded events have it.
+fn kernel_deliveries(round: &Round) -> impl Iterator<Item = (f64, f64)> + '_ {
+    let is_recorded = !round.trace.is_empty();
+    round.targets().filter(move |_| is_recorded).filter_map(|(vcpu, a)| {
+        let path = Path::over(round, vcpu);
+        let (exit, entry) = (path.end(Stage::SendExit)?, path.end(Stage::Entry)?);
+        Some((difference(a, round.t0), difference(entry, exit)))
+    })
 }
 
 fn start_skew(participants: &[Participant]) -> Option<u64> {

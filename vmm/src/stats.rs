@@ -146,6 +146,54 @@ impl Sample {
     }
 }
 
+/// A ratio of two medians.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Ratio {
+    /// The numerator's median over the denominator's.
+    pub value: f64,
+    /// Bootstrap 95 % percentile interval (low, high); `None` with fewer than [`MIN_BLOCKS`] pairs of blocks.
+    pub interval: Option<[f64; 2]>,
+}
+
+/// The ratio of the medians of two samples whose blocks of one number were measured one after the other. What is drawn again
+/// is whole pairs of blocks, so that a drift that both blocks of a pair share does not count. `None` if the denominator's
+/// median is not positive.
+pub fn ratio_of_medians(numerator: &Sample, denominator: &Sample) -> Option<Ratio> {
+    let (above, below) = (numerator.quantile(Quantile::P50), denominator.quantile(Quantile::P50));
+    if below <= 0.0 {
+        return None;
+    }
+    let is_in = |sample: &Sample, block| sample.0.iter().any(|observation| observation.block == block);
+    let mut pairs: Vec<u32> = numerator.0.iter().map(|observation| observation.block).collect();
+    pairs.sort_unstable();
+    pairs.dedup();
+    pairs.retain(|&block| is_in(denominator, block));
+    let value = above / below;
+    if pairs.len() < MIN_BLOCKS {
+        return Some(Ratio { value, interval: None });
+    }
+    let of_pairs = |sample: &Sample| {
+        Sample(sample.0.iter().filter(|observation| pairs.contains(&observation.block)).copied().collect())
+    };
+    let samples = [of_pairs(numerator), of_pairs(denominator)];
+    let blocks = samples.each_ref().map(|sample| Blocks::of(&sample.0));
+    let starts = blocks.each_ref().map(|blocks| blocks.start(Quantile::P50));
+    let mut random = SplitMix64(SEED);
+    let mut weights = vec![0; pairs.len()];
+    let mut ratios = Vec::with_capacity(RESAMPLES);
+    for _ in 0..RESAMPLES {
+        weights.fill(0);
+        for _ in 0..pairs.len() {
+            weights[random.below(pairs.len())] += 1;
+        }
+        let [above, below] =
+            [0, 1].map(|which| samples[which].0[blocks[which].position(&starts[which], &weights)].value);
+        ratios.push(above / below);
+    }
+    ratios.sort_unstable_by(f64::total_cmp);
+    Some(Ratio { value, interval: Some(INTERVAL.map(|end| ratios[end.rank(RESAMPLES) - 1])) })
+}
+
 /// Which block each value of a sample is from, the blocks numbered without gaps.
 struct Blocks {
     /// The block of each value, in the order of the values.

@@ -30,6 +30,15 @@ impl Recording {
     /// All of it.
     pub const EVERYTHING: Self = Self { stats: true, stays: Keep::Everything, kernel: true };
 
+    /// What one source alone records.
+    pub const fn by(source: ExitSource) -> Self {
+        match source {
+            ExitSource::Stats => Self { stats: true, ..Self::NOTHING },
+            ExitSource::Vmm => Self { stays: Keep::Everything, ..Self::NOTHING },
+            ExitSource::Kernel => Self { kernel: true, ..Self::NOTHING },
+        }
+    }
+
     /// Whether rounds get a timeline.
     pub fn has_events(self) -> bool {
         self.kernel || self.stays == Keep::Everything

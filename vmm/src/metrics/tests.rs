@@ -48,6 +48,8 @@ fn names_and_order_are_the_documented_ones() {
         "skew_slope",
         "observed_exit",
         "skew_gap",
+        "kernel_delivery",
+        "delivery_gap",
     ];
     assert_eq!(names, documented);
     assert!(MetricName::ALL.is_sorted());

@@ -68,6 +68,8 @@ pub struct Config {
     pub target_states: Vec<String>,
     /// Vantages.
     pub observe: Vec<String>,
+    /// Sources of events that were tried on each cell of the guest's vantage.
+    pub trace: Vec<String>,
     /// Measured rounds of each cell.
     pub rounds: u64,
     /// Rounds of each block that are run before it and thrown away.
@@ -208,6 +210,8 @@ pub struct Exits {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Breakdown {
+    /// Who recorded the events that it is made of: `guest`, and perhaps `vmm` and `kernel`.
+    pub sources: Vec<String>,
     /// Rounds that it is made of.
     pub rounds: u64,
     /// The stages that some of them have, in their order.

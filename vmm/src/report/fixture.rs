@@ -113,6 +113,7 @@ fn config() -> Config {
         destinations: vec!["all-but-self".to_owned()],
         target_states: vec!["spin".to_owned(), "halt".to_owned()],
         observe: vec!["guest".to_owned()],
+        trace: Vec::new(),
         rounds: 1_000,
         warmup: 10,
         worker: "empty".to_owned(),

@@ -207,3 +207,29 @@ proptest! {
         prop_assert_eq!(tail, spelt_out(&blocks, Quantile::P99));
     }
 }
+
+/// Blocks of 10 values around `centre`, which drifts by 100 from block to block.
+fn drifting(centre: f64) -> Sample {
+    let values = (0..80_u32).map(|index| {
+        let block = index / 10;
+        Observation { value: centre * (1.0 + f64::from(block)) + f64::from(index % 10), block }
+    });
+    Sample::new(values.collect()).unwrap()
+}
+
+#[test]
+fn a_ratio_of_medians_is_not_fooled_by_a_drift_that_both_share() {
+    let ratio = ratio_of_medians(&drifting(1100.0), &drifting(1000.0)).unwrap();
+    let [low, high] = ratio.interval.unwrap();
+    assert!((1.09..1.11).contains(&ratio.value), "{ratio:?}");
+    assert!(1.09 < low && low <= ratio.value && ratio.value <= high && high < 1.11, "{ratio:?}");
+}
+
+#[test]
+fn a_ratio_of_few_blocks_or_of_no_time_promises_nothing() {
+    let few = Sample::new(vec![Observation { value: 3.0, block: 0 }]).unwrap();
+    let half = Sample::new(vec![Observation { value: 1.5, block: 0 }]).unwrap();
+    assert_eq!(ratio_of_medians(&few, &half), Some(Ratio { value: 2.0, interval: None }));
+    let zero = Sample::new(vec![Observation { value: 0.0, block: 0 }]).unwrap();
+    assert_eq!(ratio_of_medians(&few, &zero), None);
+}

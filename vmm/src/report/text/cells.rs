@@ -1,9 +1,10 @@
 //! The sections about cells: calls, both vantages, skew over vCPU index, exits.
 
-use super::super::document::{Cell, Exits, Integrity, Metric};
+use super::super::document::{Breakdown, Cell, Exits, Integrity, Metric, ObserverEffect};
 use super::super::table::{self, Column, list, wrap};
 use super::super::units;
 use super::{NO_VALUE, left_out};
+use crate::trace::stages::Stage;
 
 /// Reasons for exits that are printed for each source, the most frequent ones.
 const TOP_REASONS: usize = 6;
@@ -63,6 +64,15 @@ const VANTAGES: [Shown; 9] = [
     shown("skew_gap", "gap", "p50", 0, |metric, _| units::time(metric.p50)),
     shown("skew_gap", "gap", "p99", 2, |metric, _| units::time(metric.p99)),
     shown("observed_exit", "exit", "p50", 0, |metric, _| units::time(metric.p50)),
+];
+
+const DELIVERIES: [Shown; 6] = [
+    shown("delivery", "guest", "p50", 0, |metric, _| units::time(metric.p50)),
+    shown("delivery", "guest", "p99", 2, |metric, _| units::time(metric.p99)),
+    shown("kernel_delivery", "host", "p50", 0, |metric, _| units::time(metric.p50)),
+    shown("kernel_delivery", "host", "p99", 2, |metric, _| units::time(metric.p99)),
+    shown("delivery_gap", "gap", "p50", 0, |metric, _| units::time(metric.p50)),
+    shown("delivery_gap", "gap", "p99", 1, |metric, _| units::time(metric.p99)),
 ];
 
 const SLOPES: [Shown; 3] = [
@@ -259,6 +269,84 @@ fn negative(cells: &[&Cell], metrics: &[Shown], width: Option<usize>) -> Option<
     (!counts.is_empty()).then(|| list(lead, &counts, ",", width, 2))
 }
 
+/// Delivery as the guest and as the recorded events have it.
+pub(super) fn deliveries(cells: &[Cell], width: Option<usize>) -> Option<String> {
+    let cells: Vec<&Cell> = cells.iter().filter(|cell| cell.metrics.contains_key("kernel_delivery")).collect();
+    if cells.is_empty() {
+        return None;
+    }
+    let (mut columns, constants) = keys(&cells);
+    columns.extend(DELIVERIES.iter().filter_map(|shown| metric_column(&cells, shown)));
+    let title = "Delivery from both vantages: send to interrupt entry in the guest, exit to entry in the host; the gap is \
+                 the exit's and the entry's cost";
+    Some(lay_out(title, &constants, columns, width).join("\n"))
+}
+
+/// Where the calls' time went: a row for each cell, a column for each stage, of the mean round trip.
+pub(super) fn stages(cells: &[Cell], width: Option<usize>) -> Option<String> {
+    let cells: Vec<&Cell> = cells.iter().filter(|cell| cell.observe == "guest" && cell.breakdown.is_some()).collect();
+    let breakdowns: Vec<&Breakdown> = cells.iter().filter_map(|cell| cell.breakdown.as_ref()).collect();
+    if breakdowns.is_empty() {
+        return None;
+    }
+    let (mut columns, constants) = keys(&cells);
+    let texts = |text: &dyn Fn(&Breakdown) -> Option<String>| -> Vec<String> {
+        breakdowns.iter().map(|breakdown| text(breakdown).unwrap_or_else(|| NO_VALUE.to_owned())).collect()
+    };
+    let mut total = |name: &str, rank, values: &dyn Fn(&Breakdown) -> Option<String>| {
+        columns.push(Column::number("", name, rank, texts(values)));
+    };
+    let of = |breakdown: &Breakdown, name: &str| {
+        let stage = breakdown.stages.iter().find(|stage| stage.stage == name)?;
+        Some(units::time(stage.mean_ns))
+    };
+    for stage in Stage::ALL.map(Stage::name) {
+        if breakdowns.iter().any(|breakdown| of(breakdown, stage).is_some()) {
+            total(stage, 0, &|breakdown| of(breakdown, stage));
+        }
+    }
+    if breakdowns.iter().any(|breakdown| breakdown.remainder_ns != 0.0) {
+        total("remainder", 0, &|breakdown| Some(units::time(breakdown.remainder_ns)));
+    }
+    total("= round trip", 0, &|breakdown| Some(units::time(breakdown.round_trip_ns)));
+    if breakdowns.iter().any(|breakdown| breakdown.accelerated.is_some()) {
+        total("no exit", 1, &|breakdown| {
+            breakdown.accelerated.map(|accelerated| format!("{} of {}", accelerated.sends, accelerated.of))
+        });
+    }
+    let title = "Where the time goes: means, over the target that arrives last (each stage named by what it ends with)";
+    Some(lay_out(title, &constants, columns, width).join("\n"))
+}
+
+/// What recording costs, by cell and source.
+pub(super) fn observer_effect(cells: &[Cell], width: Option<usize>) -> Option<String> {
+    let rows: Vec<(&Cell, &ObserverEffect)> =
+        cells.iter().flat_map(|cell| cell.observer_effect.iter().map(move |effect| (cell, effect))).collect();
+    if rows.is_empty() {
+        return None;
+    }
+    let (mut columns, constants) = keys(&rows.iter().map(|(cell, _)| *cell).collect::<Vec<_>>());
+    let texts = |text: &dyn Fn(&ObserverEffect) -> Option<String>| -> Vec<String> {
+        rows.iter().map(|(_, effect)| text(effect).unwrap_or_else(|| NO_VALUE.to_owned())).collect()
+    };
+    let time = |ns: Option<f64>| ns.map(units::time);
+    columns.extend([
+        Column::text("source", texts(&|effect| Some(effect.source.clone()))),
+        Column::number("round trip p50", "off", 0, texts(&|effect| time(effect.off_ns))),
+        Column::number("round trip p50", "on", 0, texts(&|effect| time(effect.on_ns))),
+        Column::number("ratio", "on / off", 0, texts(&|effect| effect.ratio.map(units::ratio))),
+        Column::number(
+            "ratio",
+            "95 %",
+            1,
+            texts(&|effect| effect.ci95.map(|[low, high]| format!("{}–{}", units::ratio(low), units::ratio(high)))),
+        ),
+        Column::number("events", "lost", 2, texts(&|effect| Some(effect.lost.to_string()))),
+    ]);
+    let title = "What recording costs: the same rounds with each source and with none, block by block in turn";
+    Some(lay_out(title, &constants, columns, width).join("\n"))
+}
+
 /// Exits a call: one row for each cell and source, the most frequent reasons first.
 pub(super) fn exits(cells: &[Cell], width: Option<usize>) -> Option<String> {
     let mut rows: Vec<(&Cell, &str)> = Vec::new();
@@ -281,7 +369,8 @@ pub(super) fn exits(cells: &[Cell], width: Option<usize>) -> Option<String> {
     columns.pop();
     let reasons = rows.iter().map(|(cell, source)| reasons(cell, source, room)).collect();
     columns.push(Column::text("reason initiator / each target", reasons));
-    let title = "Exits a call, the time between rounds included (stats: KVM_GET_STATS_FD, vmm: KVM_RUN returns)";
+    let title = "Exits a call (stats: KVM_GET_STATS_FD, vmm: KVM_RUN returns, both with the time between rounds; \
+                 kernel: tracepoints)";
     Some(lay_out(title, &constants, columns, width).join("\n"))
 }
 
