@@ -21,7 +21,7 @@ use kipi::report::trace::document::Source;
 use kipi::report::{self, doctor, json, output, text};
 use kipi::samples::ExitSource;
 use kipi::source::{self, MachineSource};
-use kipi::trace::kernel::Tracer;
+use kipi::trace::kernel::{Detail, Tracer};
 use kipi::trace::ring::Keep;
 use kipi::trace::tracefs;
 use kipi::vm::{ApicIds, Hypervisor, VmConfig};
@@ -118,7 +118,7 @@ fn measure(options: &cli::Measure, start: Instant, before: Duration) -> Result<u
     }
     raise_open_file_limit();
     handle_interrupts()?;
-    let tracer = open_tracer(&mut config.trace);
+    let tracer = open_tracer(&mut config.trace, Detail::Stages);
 
     let to_stdout = [&json, &csv].iter().any(|output| output.as_ref().is_some_and(Output::is_stdout));
     let mut csv = csv.map(CsvWriter::new).transpose().map_err(|error| Failure::new(status::FAILED, error))?;
@@ -167,7 +167,7 @@ fn trace(options: &cli::Trace) -> Result<u8, Failure> {
     handle_interrupts()?;
     let asked = |source| options.source.contains(&source);
     let mut sources: Vec<_> = options.source.iter().map(|&source| (source, None)).collect();
-    let tracer = open_tracer(&mut sources);
+    let tracer = open_tracer(&mut sources, Detail::Full);
     let recording = Recording {
         stats: asked(ExitSource::Stats),
         stays: if asked(ExitSource::Vmm) { Keep::Everything } else { Keep::Nothing },
@@ -197,9 +197,9 @@ fn trace(options: &cli::Trace) -> Result<u8, Failure> {
 
 /// Opens the kernel's events, if they are among `sources`. What the kernel does not give is noted there, to be said in the
 /// result.
-fn open_tracer(sources: &mut [(ExitSource, Option<String>)]) -> Option<Arc<Tracer>> {
+fn open_tracer(sources: &mut [(ExitSource, Option<String>)], detail: Detail) -> Option<Arc<Tracer>> {
     let (_, refusal) = sources.iter_mut().find(|(source, _)| *source == ExitSource::Kernel)?;
-    match Tracer::open() {
+    match Tracer::open(detail) {
         Ok(tracer) => Some(Arc::new(tracer)),
         Err(error) => {
             *refusal = Some(error.to_string());

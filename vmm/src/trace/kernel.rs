@@ -4,9 +4,11 @@ use super::format::{Field, Format};
 use super::page::{self, Layout};
 use super::tracefs::{self, Instance, failed};
 use rustix::fs::{Mode, OFlags};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 use thiserror::Error;
 
 /// Why the kernel's events cannot be had.
@@ -121,6 +123,19 @@ struct Decoder {
     fields: [Option<Field>; 3],
 }
 
+/// How much is recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Detail {
+    /// Every [`Point`] that this kernel has.
+    Full,
+    /// Where this KVM shows exits, those, entries, and what a call's stages need besides: each event takes time on the way
+    /// that is measured. Everything where it does not.
+    Stages,
+}
+
+/// What a call's stages need where exits are shown.
+const OF_STAGES: [Point; 6] = [Point::Exit, Point::Entry, Point::Accept, Point::Waking, Point::Message, Point::Eoi];
+
 /// The kernel's record of what KVM does in some threads.
 #[derive(Debug)]
 pub struct Tracer {
@@ -131,6 +146,11 @@ pub struct Tracer {
     decoders: BTreeMap<u64, Decoder>,
     exit: Option<Format>,
     cpus: Vec<String>,
+    detail: Detail,
+    /// Whose events are recorded.
+    threads: Mutex<BTreeSet<u32>>,
+    /// Events that the detail does not ask for are off.
+    is_reduced: AtomicBool,
 }
 
 /// What a block has left in the trace buffer.
@@ -147,7 +167,7 @@ impl Tracer {
     ///
     /// # Errors
     /// Every variant of [`enum@Error`].
-    pub fn open() -> Result<Self, Error> {
+    pub fn open(detail: Detail) -> Result<Self, Error> {
         let instance = Instance::make()?;
         let format = |name: &str| {
             let text = instance.read(&format!("events/{name}/format")).ok()?;
@@ -182,7 +202,8 @@ impl Tracer {
         let header = instance.read("events/header_page").or_else(|_| instance.read("../../events/header_page"))?;
         let layout = Layout::parse(&header)?;
         let cpus = cpus(&instance)?;
-        Ok(Self { instance, layout, thread, number, decoders, exit, cpus })
+        let (threads, is_reduced) = (Mutex::default(), AtomicBool::new(false));
+        Ok(Self { instance, layout, thread, number, decoders, exit, cpus, detail, threads, is_reduced })
     }
 
     /// Empties the buffer, gives it room for `events` of these threads, and switches it on.
@@ -197,11 +218,40 @@ impl Tracer {
         const MOST: usize = 512 << 20;
         let bytes = (events * BYTES).clamp(LEAST, (MOST / self.cpus.len().max(1)).max(LEAST));
         self.instance.write("buffer_size_kb", &(bytes >> 10).to_string())?;
-        let threads: Vec<String> = threads.iter().map(ToString::to_string).collect();
-        self.instance.write("set_event_pid", &threads.join(" "))?;
+        self.choose(threads)?;
         self.instance.write("trace", "")?;
         self.instance.write("tracing_on", "1")?;
         Ok(())
+    }
+
+    /// Has these threads' events recorded, and as few others as can be. By filters, and not by `set_event_pid`: that follows
+    /// every change of threads on every CPU, and takes several times as long.
+    fn choose(&self, threads: &[u32]) -> Result<(), Error> {
+        let mut chosen = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        let new: BTreeSet<u32> = threads.iter().copied().collect();
+        if *chosen == new {
+            return Ok(());
+        }
+        // Threads of one machine are made one after the other.
+        let range = new.first().zip(new.last());
+        let within =
+            |field: &str| range.map_or("0".to_owned(), |(first, last)| format!("{field}>={first}&&{field}<={last}"));
+        self.instance.write("events/kvm/filter", &within("common_pid"))?;
+        self.instance.write("events/sched/sched_waking/filter", &within("pid"))?;
+        let either = format!("({})||({})", within("prev_pid"), within("next_pid"));
+        self.instance.write("events/sched/sched_switch/filter", &either)?;
+        *chosen = new;
+        Ok(())
+    }
+
+    /// Whether an event is one of those that were asked for.
+    fn is_asked_for(chosen: &BTreeSet<u32>, event: &Event) -> bool {
+        let is_chosen = |id: u64| u32::try_from(id).is_ok_and(|id| chosen.contains(&id));
+        match event.point {
+            Point::Waking => is_chosen(event.values[0]),
+            Point::Switch => is_chosen(event.values[0]) || is_chosen(event.values[1]),
+            _ => chosen.contains(&event.thread),
+        }
     }
 
     /// Switches it off, and takes what it holds.
@@ -217,8 +267,28 @@ impl Tracer {
             record.lost += lost(&self.instance.read(&format!("per_cpu/{cpu}/stats"))?);
         }
         record.lost = record.lost.max(missed);
+        let chosen = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        record.events.retain(|event| Self::is_asked_for(&chosen, event));
         record.events.sort_by_key(|event| event.tsc);
+        if self.detail == Detail::Stages && record.events.iter().any(|event| event.point == Point::Exit) {
+            self.reduce()?;
+        }
         Ok(record)
+    }
+
+    /// Switches off what the stages do not need.
+    fn reduce(&self) -> Result<(), Error> {
+        // Relaxed: there is no other thread's work to see.
+        if self.is_reduced.swap(true, Ordering::Relaxed) {
+            return Ok(());
+        }
+        let has = |point: Point| self.decoders.values().any(|decoder| decoder.point == point);
+        for Description { point, name, .. } in &POINTS {
+            if has(*point) && !OF_STAGES.contains(point) {
+                self.instance.write(&format!("events/{name}/enable"), "0")?;
+            }
+        }
+        Ok(())
     }
 
     /// Adds one CPU's events. How many records are missing among them.

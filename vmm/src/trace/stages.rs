@@ -3,7 +3,8 @@
 //!
 //! A stage ends at a checkpoint and begins at the one before it. The guest's own stamps are always there; those in between
 //! are where some source saw them. The stages and the remainder of a round add up to its round trip, exactly, in cycles:
-//! the differences telescope. Nothing is clamped: a stage may be negative, by the clocks' error.
+//! the differences telescope. Nothing is clamped: a stage may be negative, by the clocks' error, or where what it begins with
+//! was written down late: KVM says that an interrupt was accepted when a target that polls has left already.
 
 use super::kernel::Point;
 use super::timeline::{Event, What, is};
@@ -18,7 +19,7 @@ pub enum Stage {
     SendExit,
     /// The last target's local APIC has accepted the interrupt.
     Accept,
-    /// The last target's thread was woken, or taken out of the guest.
+    /// The last target's thread was woken, or taken out of the guest. A target that polls for interrupts needs none.
     Kick,
     /// The last target is entered, or handed the interrupt, for the last time before it takes it.
     Entry,
@@ -112,12 +113,16 @@ impl Path {
     }
 
     /// What each of [`Stage::ALL`] cost, in cycles, where `offered` says which stages these calls have, and what is left.
-    /// A stage is `None` where this call lacks it, or its beginning: that time is in the remainder.
+    /// A stage is `None` where this call lacks it, or its beginning: that time is in the remainder. A call without a kick
+    /// did not need one, and its next stage begins where the kick would have.
     pub fn costs(&self, offered: [bool; Stage::ALL.len()]) -> ([Option<i128>; Stage::ALL.len()], i128) {
         let mut costs = [None; Stage::ALL.len()];
         let mut begin = Some(self.t0);
         for (index, cost) in costs.iter_mut().enumerate().filter(|(index, _)| offered[*index]) {
             let end = self.ends[index];
+            if end.is_none() && index == Stage::Kick as usize {
+                continue;
+            }
             *cost = begin.zip(end).map(|(begin, end)| i128::from(end) - i128::from(begin));
             begin = end;
         }
@@ -148,7 +153,8 @@ impl Search<'_> {
         let accept = self.accept();
         let send_exit = self.send_exit(accept.unwrap_or(self.a));
         let from = accept.or(send_exit).unwrap_or(self.t0);
-        let entry = self.entry(from);
+        // KVM says that it has accepted an interrupt when it has: a target that polls for one may be on its way already.
+        let entry = self.entry(send_exit.unwrap_or(self.t0));
         let kick = self.kick(from, entry.unwrap_or(self.a));
         path.ends[Stage::SendExit as usize] = send_exit;
         path.ends[Stage::Accept as usize] = accept;
