@@ -3,6 +3,7 @@
 use guest_stub::abi::{Destination, TargetState, Worker};
 use kipi::config::{self, CellSpec, Config, MachineSpec, Observe};
 use kipi::experiment::{self, Observer, Source};
+use kipi::machine::recording::Recording;
 use kipi::machine::{BlockSpec, Calibration, Error};
 use kipi::report::csv::CsvWriter;
 use kipi::report::document::{self, Measurement};
@@ -311,6 +312,51 @@ fn exits_are_told_by_call_and_target() {
         .map(|it| (it.source.as_str(), it.reason.as_str(), it.initiator, it.per_target))
         .collect();
     assert_eq!(found, [("stats", "halt_exits", 0.0, 2.0), ("vmm", "observe", 1.0, 1.0)]);
+}
+
+#[test]
+fn a_source_of_events_gets_blocks_of_its_own_and_a_ratio() {
+    // With events, every round trip takes 9 more, and two events are lost in each block.
+    let recorded = |_, spec: &BlockSpec| {
+        let mut block = alike(spec);
+        block.recording = spec.recording;
+        if spec.recording.has_events() {
+            block.lost = 2;
+            block.rounds.iter_mut().for_each(|round| round.t2 += 9);
+        }
+        if spec.recording.kernel {
+            let exits = ExitCount { initiator: spec.rounds as u64, targets: 0 };
+            block.exits.insert((ExitSource::Kernel, "msr".to_owned()), exits);
+        }
+        Ok(block)
+    };
+    let refused = Some("made up".to_owned());
+    let trace = vec![(ExitSource::Kernel, None), (ExitSource::Vmm, refused), (ExitSource::Stats, None)];
+    let only_spin = vec![TargetState::Spin];
+    let outcome = run(&Config { trace, target_states: only_spin, ..config() }, &recorded);
+    let kinds: Vec<Recording> = outcome.log[1..].iter().map(|(_, spec)| spec.recording).collect();
+    let [off, kernel, stats] =
+        [Recording::NOTHING, Recording::by(ExitSource::Kernel), Recording::by(ExitSource::Stats)];
+    assert_eq!(kinds[..6], [off, kernel, stats, kernel, stats, off], "each comes first in its turn");
+    assert_eq!(outcome.progress.last().map(|&(done, total, _)| (done, total)), Some((kinds.len() - 1, kinds.len())));
+    let cell = &outcome.document.cells[0];
+    assert_constant(cell, "round_trip", "ns", 40, 900.0);
+    let effects: Vec<(&str, Option<f64>, u64)> =
+        cell.observer_effect.iter().map(|it| (it.source.as_str(), it.ratio, it.lost)).collect();
+    let blocks = config::blocks(40, 3).len() as u64;
+    assert_eq!(effects, [("kernel", Some(1.01), 2 * blocks), ("vmm", None, 0), ("stats", Some(1.0), 0)]);
+    let breakdown = cell.breakdown.as_ref().expect("rounds have one");
+    assert_eq!(
+        (breakdown.sources.as_slice(), breakdown.round_trip_ns),
+        (["guest", "kernel"].map(str::to_owned).as_slice(), 909.0)
+    );
+    assert_eq!(breakdown.accelerated, None, "events were lost");
+    let exits: Vec<(&str, f64)> = cell.exits.iter().map(|it| (it.reason.as_str(), it.initiator)).collect();
+    assert_eq!(exits, [("msr", 1.0)], "of the rounds that the kernel has seen");
+    let warns = |text: &str| outcome.document.warnings.iter().any(|warning| warning.contains(text));
+    assert!(warns("source vmm has recorded nothing: made up") && warns("source kernel has lost"));
+    assert_eq!(outcome.csv.lines().count(), 1 + 2 * 40, "the raw samples are those of the metrics");
+    assert_valid(&outcome.document);
 }
 
 #[test]

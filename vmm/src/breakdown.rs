@@ -136,7 +136,9 @@ mod tests {
 
     fn accelerated(blocks: &[Block]) -> Option<Accelerated> {
         let mut ways = Ways::default();
-        blocks.iter().for_each(|block| ways.add(Ways::of(block, true)));
+        for block in blocks {
+            ways.add(Ways::of(block, true));
+        }
         ways.breakdown(KHZ)?.accelerated
     }
 

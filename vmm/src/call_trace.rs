@@ -60,9 +60,11 @@ pub fn run(plan: &Plan, source: &mut impl Source, exit_names: ExitNames<'_>) -> 
         blocks.push(block);
     }
     let mut integrity = samples::Integrity::default();
-    blocks.iter().for_each(|block| integrity.add(block.integrity));
     let mut ways = Ways::default();
-    blocks.iter().for_each(|block| ways.add(Ways::of(block, plan.cell.route.sends_from_guest())));
+    for block in &blocks {
+        integrity.add(block.integrity);
+        ways.add(Ways::of(block, plan.cell.route.sends_from_guest()));
+    }
     let rounds: Vec<&Round> = blocks.iter().flat_map(|block| &block.rounds).collect();
     let mut warnings = source.warnings();
     if rounds.is_empty() {
@@ -88,7 +90,7 @@ pub fn run(plan: &Plan, source: &mut impl Source, exit_names: ExitNames<'_>) -> 
             .map(|(which, number)| call(which, number, &rounds, khz, exit_names))
             .collect(),
         breakdown: ways.breakdown(khz),
-        exits: experiment::exits_per_call(blocks.iter(), plan.cell.targets()),
+        exits: experiment::exits_per_call(&blocks.iter().collect::<Vec<_>>(), plan.cell.targets()),
         warnings,
     })
 }

@@ -213,14 +213,13 @@ fn measure<W: Write, S: Source>(
                 let traced = kind.checked_sub(1).and_then(|index| cell.traced.get_mut(index));
                 let recording = traced.as_ref().map_or(plain, |traced| Recording::by(traced.source));
                 let block = source.run_block(&block(config, &cell.spec, recording, config.warmup, rounds))?;
-                match traced {
-                    Some(traced) => traced.add(block, cell.spec.route, u32::try_from(number).unwrap_or(u32::MAX)),
-                    None => {
-                        if let Some(csv) = &mut observer.csv {
-                            csv.block(&key(&cell.spec), number, &block.rounds, source.tsc_khz())?;
-                        }
-                        cell.blocks.push(block);
+                if let Some(traced) = traced {
+                    traced.add(block, cell.spec.route, u32::try_from(number).unwrap_or(u32::MAX));
+                } else {
+                    if let Some(csv) = &mut observer.csv {
+                        csv.block(&key(&cell.spec), number, &block.rounds, source.tsc_khz())?;
                     }
+                    cell.blocks.push(block);
                 }
                 done += 1;
             }
@@ -281,7 +280,7 @@ fn assess(config: &Config, cell: &Collected, instruments: &BTreeMap<MachineSpec,
             timed_out: integrity.timed_out,
         },
         clock: CellClock { tsc_khz: clock.tsc_khz, error_ns: clock.error_ns },
-        exits: exits_per_call(cell.blocks.iter().chain(traced()), cell.spec.targets()),
+        exits: exits_per_call(&cell.blocks.iter().chain(traced()).collect::<Vec<_>>(), cell.spec.targets()),
         breakdown: breakdown(cell, khz),
         observer_effect: observer_effect(config, cell, khz),
         metrics: metrics::collect(&rounds)
@@ -334,16 +333,16 @@ fn observer_effect(config: &Config, cell: &Collected, khz: NonZeroU64) -> Vec<Ob
 }
 
 /// Exits a call, by source and reason; those that never occurred are left out.
-pub(crate) fn exits_per_call<'a>(blocks: impl Iterator<Item = &'a Block> + Clone, targets: usize) -> Vec<Exits> {
+pub(crate) fn exits_per_call(blocks: &[&Block], targets: usize) -> Vec<Exits> {
     let targets = targets.max(1) as f64;
     let mut total = samples::Exits::new();
-    for (key, count) in blocks.clone().flat_map(|block| &block.exits) {
+    for (key, count) in blocks.iter().flat_map(|block| &block.exits) {
         let sum = total.entry(key.clone()).or_default();
         sum.initiator += count.initiator;
         sum.targets += count.targets;
     }
     let per_call = |((source, reason), count): ((ExitSource, String), samples::ExitCount)| {
-        let calls: u64 = blocks.clone().map(|block| block.counted_rounds(source)).sum();
+        let calls: u64 = blocks.iter().map(|block| block.counted_rounds(source)).sum();
         (calls > 0 && count.initiator + count.targets > 0).then(|| Exits {
             source: source.name().to_owned(),
             reason,

@@ -17,7 +17,7 @@ use kipi::report::check::text::Text;
 use kipi::report::csv::CsvWriter;
 use kipi::report::document::{Integrity, Measurement};
 use kipi::report::output::Output;
-use kipi::report::trace::document::Source;
+use kipi::report::trace::document::{Source, Trace};
 use kipi::report::{self, doctor, json, output, text};
 use kipi::samples::ExitSource;
 use kipi::source::{self, MachineSource};
@@ -176,23 +176,28 @@ fn trace(options: &cli::Trace) -> Result<u8, Failure> {
     let Config { rounds, warmup, worker, argument, .. } = config;
     let plan = Plan { cell, rounds, warmup, worker, argument, recording };
     let exit_name = |reason, isa| tracer.as_ref().map_or_else(String::new, |tracer| tracer.exit_name(reason, isa));
-    let traced = boot(&hypervisor, &config, &image, cell.machine(), tracer.clone())
+    let outcome = boot(&hypervisor, &config, &image, cell.machine(), tracer.clone())
         .and_then(|mut source| call_trace::run(&plan, &mut source, &exit_name));
-    let mut trace = traced.map_err(|error| Failure::new(status_of_machine(&error), error))?;
+    let mut trace = outcome.map_err(|error| Failure::new(status_of_machine(&error), error))?;
     trace.config.pin.clone_from(&config.pin);
     trace.sources.extend(sources.into_iter().filter_map(|(source, refusal)| {
         Some(Source { source: source.name().to_owned(), unavailable: Some(refusal?), lost: 0 })
     }));
-    let to_stdout = [&json, &perfetto].iter().any(|output| output.as_ref().is_some_and(Output::is_stdout));
-    let text = |text: serde_json::Result<String>| text.map_err(anyhow::Error::from);
-    let written = write_text(json, || text(report::trace::render_json(&trace)))
-        .and(write_text(perfetto, || text(report::trace::perfetto::render(&trace))))
-        .and_then(|()| if to_stdout { Ok(()) } else { print(&report::trace::text::render(&trace, terminal_width())) });
+    let written = write_trace(&trace, json, perfetto);
     written.or_else(|error| if nobody_reads(&error) { Ok(()) } else { Err(failed(error)) })?;
     if trace.calls.is_empty() {
         return Err(failed(anyhow::anyhow!("no call can be shown: {}", trace.warnings.join("; "))));
     }
     Ok(if trace.integrity == Integrity::default() { status::GOOD } else { status::FAILED })
+}
+
+/// Writes everything that was asked for of a trace; the first error is returned when all has been tried.
+fn write_trace(trace: &Trace, json: Option<Output>, perfetto: Option<Output>) -> anyhow::Result<()> {
+    let to_stdout = [&json, &perfetto].iter().any(|output| output.as_ref().is_some_and(Output::is_stdout));
+    let json = write_text(json, || Ok(report::trace::render_json(trace)?));
+    let perfetto = write_text(perfetto, || Ok(report::trace::perfetto::render(trace)?));
+    let text = if to_stdout { Ok(()) } else { print(&report::trace::text::render(trace, terminal_width())) };
+    json.and(perfetto).and(text)
 }
 
 /// Opens the kernel's events, if they are among `sources`. What the kernel does not give is noted there, to be said in the

@@ -71,7 +71,7 @@ impl Format {
     }
 }
 
-/// `field:unsigned int exit_reason;	offset:8;	size:4;	signed:0;`
+/// `field:unsigned int exit_reason; offset:8; size:4; signed:0;`, with tabs.
 fn parse_field(line: &str) -> Option<(String, Field)> {
     let mut parts = line.trim().strip_prefix("field:")?.split(';').map(str::trim);
     let name = parts.next()?.rsplit(' ').next()?;

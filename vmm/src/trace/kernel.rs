@@ -359,7 +359,7 @@ mod tests {
 
     #[test]
     fn each_point_has_one_name() {
-        let names: std::collections::BTreeSet<_> = POINTS.iter().map(|description| description.point.name()).collect();
+        let names: BTreeSet<_> = POINTS.iter().map(|description| description.point.name()).collect();
         assert_eq!(names.len(), POINTS.len());
         assert_eq!(Point::Exit.name(), "kvm_exit");
     }

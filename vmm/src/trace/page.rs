@@ -125,7 +125,9 @@ mod tests {
         delta << 5 | kind
     }
 
-    fn read(page: &[u8]) -> (Vec<(u64, Vec<u8>)>, Result<Option<u64>, Error>) {
+    type Records = Vec<(u64, Vec<u8>)>;
+
+    fn read(page: &[u8]) -> (Records, Result<Option<u64>, Error>) {
         let mut records = Vec::new();
         let missed = Layout::parse(HEADER).unwrap().records(page, |time, record| records.push((time, record.to_vec())));
         (records, missed)

@@ -111,7 +111,7 @@ impl Ring {
         slot.entered.store(stay.entered, Ordering::Relaxed);
         slot.returned.store(stay.returned, Ordering::Relaxed);
         slot.served.store(served, Ordering::Relaxed);
-        slot.reason.store(exit.reason() as u32, Ordering::Relaxed);
+        slot.reason.store(u32::try_from(exit.reason()).unwrap_or(u32::MAX), Ordering::Relaxed);
         slot.payload.store(exit.payload(), Ordering::Relaxed);
         // Release pairs with `drain`: the event comes before its number.
         self.written.store(written + 1, Ordering::Release);

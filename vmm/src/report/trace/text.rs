@@ -90,13 +90,13 @@ fn timeline(call: &Call, width: Option<usize>) -> String {
         columns.push(Column::lane(&lane_name(lane), rank, cells));
     }
     let table = table::render(columns, width);
-    let mut lines = vec![
+    let mut parts = vec![
         wrap(&title(call), width, 2),
         "g: the guest's stamp, v: the vCPU's thread, k: the kernel's tracepoint".to_owned(),
         table.text,
     ];
-    lines.extend(left_out(&table.left_out, width));
-    lines.join("\n")
+    parts.extend(left_out(&table.left_out, width));
+    parts.join("\n")
 }
 
 fn label(event: &Event) -> String {
@@ -136,7 +136,7 @@ fn stages(call: &Call, width: Option<usize>) -> String {
 pub(in crate::report) fn breakdown(breakdown: &Breakdown, width: Option<usize>) -> String {
     let stages = &breakdown.stages;
     let rows = |text: &dyn Fn(usize) -> String| (0..stages.len()).map(text).collect::<Vec<_>>();
-    let with = |mut rows: Vec<String>, last: [String; 2]| {
+    let and = |mut rows: Vec<String>, last: [String; 2]| {
         rows.extend(last);
         rows
     };
@@ -145,23 +145,23 @@ pub(in crate::report) fn breakdown(breakdown: &Breakdown, width: Option<usize>) 
     let means = [units::time(breakdown.remainder_ns), units::time(breakdown.round_trip_ns)];
     let names = ["remainder".to_owned(), "round trip".to_owned()];
     let columns = vec![
-        Column::text("stage", with(rows(&|row| stages[row].stage.clone()), names)),
-        Column::number("", "mean", 0, with(rows(&|row| units::time(stages[row].mean_ns)), means)),
+        Column::text("stage", and(rows(&|row| stages[row].stage.clone()), names)),
+        Column::number("", "mean", 0, and(rows(&|row| units::time(stages[row].mean_ns)), means)),
         Column::number(
             "",
             "share",
             0,
-            with(rows(&|row| share(stages[row].mean_ns)), [share(breakdown.remainder_ns), "100 %".to_owned()]),
+            and(rows(&|row| share(stages[row].mean_ns)), [share(breakdown.remainder_ns), "100 %".to_owned()]),
         ),
-        Column::number("", "min", 3, with(rows(&|row| units::time(stages[row].min_ns)), none())),
-        Column::number("", "p50", 1, with(rows(&|row| units::time(stages[row].p50_ns)), none())),
-        Column::number("", "max", 2, with(rows(&|row| units::time(stages[row].max_ns)), none())),
-        Column::number("", "rounds", 4, with(rows(&|row| stages[row].n.to_string()), none())),
+        Column::number("", "min", 3, and(rows(&|row| units::time(stages[row].min_ns)), none())),
+        Column::number("", "p50", 1, and(rows(&|row| units::time(stages[row].p50_ns)), none())),
+        Column::number("", "max", 2, and(rows(&|row| units::time(stages[row].max_ns)), none())),
+        Column::number("", "rounds", 4, and(rows(&|row| stages[row].n.to_string()), none())),
     ];
     let title = format!("Stages of {} rounds, each over the target that arrived last", breakdown.rounds);
     let mut text = format!("{}\n{}", wrap(&title, width, 2), table::render(columns, width).text);
     if let Some(accelerated) = breakdown.accelerated {
-        text += &format!("\nSends that caused no exit: {} of {}", accelerated.sends, accelerated.of);
+        text = format!("{text}\nSends that caused no exit: {} of {}", accelerated.sends, accelerated.of);
     }
     text
 }

@@ -1,0 +1,209 @@
+//! `kipi trace` on real vCPUs: timelines are complete and in order, stages add up, and nothing is left behind.
+
+use kipi::report::trace::document::{Call, Event, Trace};
+use kipi::trace::tracefs::Instance;
+use kipi_tests::{Ran, Running, binary, hypervisor, kipi, turn, wait_until};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+fn trace(vcpus: &str, arguments: &[&str]) -> Trace {
+    let ran = kipi(["trace", "--vcpus", vcpus, "--json", "-"].iter().chain(arguments));
+    assert_eq!(ran.status, Some(0), "{ran:?}");
+    let value: Value = serde_json::from_str(&ran.stdout).expect("JSON");
+    let schema = serde_json::from_str(include_str!("../../resources/trace.schema.json")).expect("the schema is JSON");
+    jsonschema::validator_for(&schema).expect("a schema").validate(&value).expect("the document keeps to its schema");
+    serde_json::from_value(value).expect("a trace")
+}
+
+fn is_recorded(trace: &Trace, source: &str) -> bool {
+    trace.sources.iter().any(|it| it.source == source && it.unavailable.is_none())
+}
+
+fn end(call: &Call, stage: &str) -> f64 {
+    let found = call.stages.iter().find(|it| it.stage == stage);
+    found.unwrap_or_else(|| panic!("no stage {stage}: {call:#?}")).end_ns
+}
+
+/// Everything that holds for any call of vCPU 0 to vCPU 1.
+fn assert_complete(call: &Call, epsilon: f64) {
+    assert!(call.events.is_sorted_by(|one, other| one.at_ns <= other.at_ns), "{call:#?}");
+    let has = |vcpu, kind| call.events.iter().any(|it: &Event| it.vcpu == Some(vcpu) && it.kind == kind);
+    for kind in ["send", "sent", "worker_start", "worker_end", "completed"] {
+        assert!(has(0, kind), "vCPU 0 lacks {kind}: {call:#?}");
+    }
+    for kind in ["arrival", "worker_start", "worker_end"] {
+        assert!(has(1, kind), "vCPU 1 lacks {kind}: {call:#?}");
+    }
+    let sum: f64 = call.stages.iter().map(|it| it.cost_ns).sum();
+    assert!((sum + call.remainder_ns - call.round_trip_ns).abs() <= epsilon, "{call:#?}");
+    assert_eq!(call.last_target, Some(1));
+    // Each is the cause of the next, as far as two clocks can tell.
+    let ends = ["interrupt entry", "gate", "worker", "done"].map(|stage| end(call, stage));
+    assert!(ends.is_sorted_by(|one, other| *one <= other + epsilon), "{ends:?}");
+    let marked = call.events.iter().filter(|it| it.stage.is_some()).count();
+    assert_eq!(marked, call.stages.len(), "each stage ends at an event: {call:#?}");
+}
+
+#[test]
+fn every_call_has_a_complete_timeline_in_order() {
+    let _turn = turn();
+    let Some(hypervisor) = hypervisor() else { return };
+    for route in ["x2apic", "xapic", "vmm", "vmm-xapic", "msi"] {
+        if matches!(route, "x2apic" | "vmm") && !hypervisor.offers_x2apic() {
+            eprintln!("SKIP: {route}: this KVM offers guests no x2APIC mode");
+            continue;
+        }
+        for state in ["halt", "user", "spin"] {
+            let trace = trace("2", &["--route", route, "--target-state", state, "--rounds", "5"]);
+            let which: Vec<&str> = trace.calls.iter().map(|call| call.which.as_str()).collect();
+            assert_eq!((trace.rounds, which.as_slice()), (5, ["median", "worst"].as_slice()), "{route} {state}");
+            for call in &trace.calls {
+                assert_complete(call, trace.clock.error_ns.max(1.0));
+                if route.starts_with("vmm") {
+                    assert!(
+                        end(call, "send exit") > 0.0 && end(call, "entry") <= end(call, "interrupt entry"),
+                        "{call:#?}"
+                    );
+                    // A target that shares the sender's CPU may run before the sender has served the write to its end.
+                    let served = call.events.iter().find(|it| it.kind == "served").expect("the write is served");
+                    if served.at_ns <= end(call, "interrupt entry") {
+                        assert!(end(call, "send exit") <= end(call, "IPI accepted"), "{call:#?}");
+                    }
+                    assert_eq!(call.afterwards.first().map(|it| it.stage.as_str()), Some("EOI"), "{call:#?}");
+                } else if is_recorded(&trace, "kernel") {
+                    end(call, "IPI accepted");
+                }
+            }
+            if !is_recorded(&trace, "kernel") {
+                eprintln!("SKIP: the kernel's events: {:?}", trace.sources);
+            }
+            let breakdown = trace.breakdown.expect("five rounds have one");
+            let sum: f64 = breakdown.stages.iter().map(|it| it.mean_ns).sum();
+            assert!((sum + breakdown.remainder_ns - breakdown.round_trip_ns).abs() < 1e-3, "{breakdown:?}");
+        }
+    }
+}
+
+#[test]
+fn the_host_calls_from_a_lane_of_its_own() {
+    let _turn = turn();
+    let Some(_) = hypervisor() else { return };
+    for route in ["host", "vmm-host"] {
+        let trace = trace("1", &["--route", route]);
+        let call = &trace.calls[0];
+        let send = call.events.iter().find(|it| it.kind == "send").expect("a send");
+        assert_eq!((call.which.as_str(), send.vcpu, call.last_target), ("only", None, Some(0)), "{route}");
+    }
+}
+
+#[test]
+fn measure_breaks_the_round_trip_down_and_says_what_recording_costs() {
+    let _turn = turn();
+    let Some(_) = hypervisor() else { return };
+    let cell = ["--route", "xapic", "--target-state", "halt", "--observe", "guest", "--rounds", "100", "--vcpus", "2"];
+    let ran = kipi(cell.iter().chain(&["--trace", "stats,vmm,kernel", "--json", "-"]));
+    assert_eq!(ran.status, Some(0), "{ran:?}");
+    let document = kipi_tests::document(&ran.stdout);
+    let cell = &document["cells"][0];
+    let breakdown = &cell["breakdown"];
+    let number = |value: &Value| value.as_f64().expect("a number");
+    let stages = breakdown["stages"].as_array().expect("stages");
+    let sum: f64 = stages.iter().map(|stage| number(&stage["mean_ns"])).sum();
+    let round_trip = number(&breakdown["round_trip_ns"]);
+    assert!((sum + number(&breakdown["remainder_ns"]) - round_trip).abs() < 1e-3, "{breakdown}");
+    let effects = cell["observer_effect"].as_array().expect("effects");
+    let sources: Vec<&str> = effects.iter().map(|it| it["source"].as_str().expect("a name")).collect();
+    assert_eq!(sources, ["stats", "vmm", "kernel"]);
+    for effect in effects.iter().filter(|it| it["unavailable"].is_null()) {
+        let ratio = number(&effect["on_ns"]) / number(&effect["off_ns"]);
+        assert!((ratio - number(&effect["ratio"])).abs() < 1e-9, "{effect}");
+        assert!(effect["ci95"].is_array(), "{effect}");
+    }
+    let kernel = &effects[2];
+    let counts = |source: &str| cell["exits"].as_array().expect("exits").iter().any(|it| it["source"] == source);
+    assert!(counts("vmm") && counts("kernel") == kernel["unavailable"].is_null(), "{cell}");
+    if !kernel["unavailable"].is_null() {
+        let warned =
+            document["warnings"].as_array().expect("warnings").iter().any(|it| it.to_string().contains("kernel"));
+        assert!(warned, "{document}");
+    }
+}
+
+#[test]
+fn perfetto_gets_every_event_and_an_arrow() {
+    let _turn = turn();
+    let Some(_) = hypervisor() else { return };
+    let directory = tempfile::tempdir().expect("a directory for temporary files");
+    let file = directory.path().join("trace.json");
+    let ran = kipi(["trace", "--vcpus", "2", "--route", "xapic", "--perfetto", file.to_str().expect("a plain path")]);
+    assert_eq!(ran.status, Some(0), "{ran:?}");
+    for word in ["The call: round trip", "interrupt entry", "remainder", "source vmm: on"] {
+        assert!(ran.stdout.contains(word), "no {word} in {}", ran.stdout);
+    }
+    let document: Value = serde_json::from_str(&fs::read_to_string(&file).expect("the file")).expect("JSON");
+    let events = document["traceEvents"].as_array().expect("events");
+    let count = |ph: &str| events.iter().filter(|it| it["ph"] == ph).count();
+    assert_eq!((count("s"), count("f")), (1, 1));
+    assert!(count("i") >= 9 && count("X") >= 4, "{document}");
+}
+
+#[test]
+fn bad_input_is_one_line() {
+    for (arguments, needle) in [
+        (["--source", "tea"], "'tea'"),
+        (["--rounds", "0"], "'0'"),
+        (["--json", "/nonexistent/x"], "/nonexistent/x"),
+        (["--route", "pigeon"], "'pigeon'"),
+    ] {
+        let ran = kipi(["trace"].iter().chain(&arguments));
+        assert_eq!(ran.status, Some(2), "{ran:?}");
+        assert!(ran.complaint().contains(needle), "{ran:?}");
+    }
+    let both = kipi(["trace", "--json", "-", "--perfetto", "-"]);
+    assert_eq!(both.status, Some(2), "{both:?}");
+    assert!(both.complaint().contains("--perfetto"), "{both:?}");
+}
+
+/// The directory of tracefs' instances, kept mounted by the instance that this process has.
+fn instances() -> Option<(Instance, PathBuf)> {
+    match Instance::make() {
+        Ok(own) => {
+            let all = own.path("..");
+            Some((own, all))
+        }
+        Err(error) => {
+            eprintln!("SKIP: {error}");
+            None
+        }
+    }
+}
+
+/// Starts a long trace and ends it by `signal` once it has its instance, whose directory comes with what became of it.
+fn end_by(signal: Signal, instances: &Path) -> (Ran, PathBuf) {
+    let mut running =
+        Running::start(Command::new(binary()).args(["trace", "--vcpus", "2", "--route", "xapic", "--rounds", "10000"]));
+    let id = running.id();
+    let own = instances.join(format!("kipi-{id}"));
+    wait_until("its instance", || own.is_dir() || running.has_ended());
+    let process = Pid::from_raw(id.cast_signed()).expect("a process id");
+    kill_process(process, signal).expect("it still runs");
+    (running.finish(), own)
+}
+
+#[test]
+fn no_trace_buffer_is_left_behind() {
+    let _turn = turn();
+    let (Some(_), Some((_own, instances))) = (hypervisor(), instances()) else { return };
+    for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
+        let (ran, own) = end_by(signal, &instances);
+        assert_eq!((ran.status, own.is_dir()), (Some(130), false), "{signal:?}: {ran:?}");
+    }
+    // Nobody can clean up after that, but the next one does.
+    let (ran, own) = end_by(Signal::KILL, &instances);
+    assert_eq!((ran.status, own.is_dir()), (None, true));
+    assert_eq!(kipi(["trace", "--vcpus", "2", "--route", "xapic"]).status, Some(0));
+    assert!(!own.is_dir(), "{}", own.display());
+}
