@@ -99,7 +99,7 @@ fn run(config: &Config, behaviour: Behaviour<'_>) -> Outcome {
     let mut report = |done: usize, total: usize, cell: &CellSpec| progress.push((done, total, *cell));
     let mut csv = CsvWriter::new(Vec::new()).expect("a vector takes everything");
     let started = || Duration::from_millis(8);
-    let mut observer = Observer { progress: &mut report, csv: Some(&mut csv), started: Some(&started) };
+    let mut observer = Observer { progress: &mut report, csv: Some(&mut csv), started: Some(&started), details: None };
     let (cells, refused) = config::plan(config, true);
     let boot = |MachineSpec { vcpus, .. }| Ok(Invented { vcpus, khz: KHZ, blocks: 0, log: &log, behaviour });
     let (document, error) = experiment::run(config, &cells, &refused, boot, &mut observer);
@@ -184,7 +184,7 @@ fn the_clocks_frequency_turns_cycles_into_time() {
     let (config, log) = (config(), Log::default());
     let (cells, refused) = config::plan(&config, true);
     let boot = |MachineSpec { vcpus, .. }| Ok(Invented { vcpus, khz: 4 * KHZ, blocks: 0, log: &log, behaviour: WELL });
-    let mut observer = Observer::<Vec<u8>> { progress: &mut |_, _, _| {}, csv: None, started: None };
+    let mut observer = Observer::<Vec<u8>> { progress: &mut |_, _, _| {}, csv: None, started: None, details: None };
     let (document, _) = experiment::run(&config, &cells, &refused, boot, &mut observer);
     let cell = &document.cells[0];
     assert_constant(cell, "round_trip", "ns", 40, 225.0);
@@ -425,7 +425,7 @@ fn samples_that_cannot_be_written_end_the_run_with_what_was_measured() {
     let (cells, refused) = config::plan(&config, true);
     let log = Log::default();
     let mut csv = CsvWriter::new(Full(0)).expect("room for the header");
-    let mut observer = Observer { progress: &mut |_, _, _| {}, csv: Some(&mut csv), started: None };
+    let mut observer = Observer { progress: &mut |_, _, _| {}, csv: Some(&mut csv), started: None, details: None };
     let boot = |MachineSpec { vcpus, .. }| Ok(Invented { vcpus, khz: KHZ, blocks: 0, log: &log, behaviour: WELL });
     let (document, error) = experiment::run(&config, &cells, &refused, boot, &mut observer);
     let Some(experiment::Error::Csv(error)) = error else { panic!("{error:?}") };

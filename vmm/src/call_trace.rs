@@ -47,7 +47,7 @@ const PATIENCE: usize = 5;
 ///
 /// # Errors
 /// As [`Source::run_block`].
-pub fn run(plan: &Plan, source: &mut impl Source, exit_names: ExitNames<'_>) -> Result<Trace, machine::Error> {
+pub fn run(plan: &Plan, source: &mut impl Source) -> Result<Trace, machine::Error> {
     let khz = NonZeroU64::new(source.tsc_khz()).unwrap_or(NonZeroU64::MIN);
     let (clock_error, _) = source.clock_error()?;
     let mut blocks: Vec<Block> = Vec::new();
@@ -67,6 +67,7 @@ pub fn run(plan: &Plan, source: &mut impl Source, exit_names: ExitNames<'_>) -> 
     }
     let rounds: Vec<&Round> = blocks.iter().flat_map(|block| &block.rounds).collect();
     let mut warnings = source.warnings();
+    let exit_names = |reason, isa| source.exit_name(reason, isa);
     if rounds.is_empty() {
         let state = plan.cell.target_state.name();
         warnings.push(format!("no round counts: a target was not in state {state} in any of them"));
@@ -87,7 +88,7 @@ pub fn run(plan: &Plan, source: &mut impl Source, exit_names: ExitNames<'_>) -> 
         clock: CellClock { tsc_khz: khz.get(), error_ns: nanoseconds(clock_error as f64, khz) },
         calls: choose(&rounds)
             .into_iter()
-            .map(|(which, number)| call(which, number, &rounds, khz, exit_names))
+            .map(|(which, number)| call(which, number, &rounds, khz, &exit_names))
             .collect(),
         breakdown: ways.breakdown(khz),
         exits: experiment::exits_per_call(&blocks.iter().collect::<Vec<_>>(), plan.cell.targets()),
@@ -136,7 +137,7 @@ fn sources(plan: &Plan, blocks: &[Block]) -> Vec<document::Source> {
 }
 
 /// Which rounds are shown, and why: the only one, or the median and the worst.
-fn choose(rounds: &[&Round]) -> Vec<(&'static str, usize)> {
+pub(crate) fn choose(rounds: &[&Round]) -> Vec<(&'static str, usize)> {
     let mut order: Vec<usize> = (0..rounds.len()).collect();
     order.sort_by_key(|&number| Path::critical(rounds[number]).round_trip());
     match order.as_slice() {
@@ -146,7 +147,8 @@ fn choose(rounds: &[&Round]) -> Vec<(&'static str, usize)> {
     }
 }
 
-fn call(which: &str, number: usize, rounds: &[&Round], khz: NonZeroU64, exit_names: ExitNames<'_>) -> Call {
+/// Round `number` of `rounds` as it is shown; `which` says why.
+pub(crate) fn call(which: &str, number: usize, rounds: &[&Round], khz: NonZeroU64, exit_names: ExitNames<'_>) -> Call {
     let round = rounds[number];
     let after = |tsc: u64, from: u64| nanoseconds((i128::from(tsc) - i128::from(from)) as f64, khz);
     let path = Path::critical(round);

@@ -86,6 +86,9 @@ pub struct Measure {
     /// Write the raw samples as CSV; - is standard output
     #[arg(long, value_name = "FILE")]
     pub csv: Option<PathBuf>,
+    /// Write a page with table, distributions and timelines that needs no network; - is standard output
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
     /// The KVM device
     #[arg(long, value_name = "FILE", default_value = "/dev/kvm")]
     pub device: PathBuf,

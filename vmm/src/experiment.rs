@@ -1,12 +1,14 @@
 //! The straight line of a measurement: plan, machines, blocks in turn, statistics, document.
 
 use crate::breakdown::Ways;
+use crate::call_trace;
 use crate::config::{self, CellSpec, Config, MachineSpec, Observe};
 use crate::host;
 use crate::machine::recording::Recording;
 use crate::machine::{self, BlockSpec, Calibration};
 use crate::metrics::{self, MetricName};
 use crate::report::csv::{CellKey, CsvWriter};
+use crate::report::detail::{Arrival, CellDetail, Curve};
 use crate::report::document::{
     self, Cell, CellClock, Clock, Exits, Instruments, Integrity, MEASUREMENT_SCHEMA, Measurement, ObserverEffect,
     Skipped, Spread,
@@ -14,6 +16,7 @@ use crate::report::document::{
 use crate::route::Route;
 use crate::samples::{self, Block, ExitSource};
 use crate::stats::{self, Observation, Quantile};
+use crate::trace::timeline;
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::num::NonZeroU64;
@@ -47,6 +50,11 @@ pub trait Source {
 
     /// What a reader should know about this source.
     fn warnings(&self) -> Vec<String>;
+
+    /// The name of an exit that the kernel's events tell of, by its reason and instruction set (KVM_ISA_*).
+    fn exit_name(&self, reason: u64, _isa: u64) -> String {
+        format!("exit {reason:#x}")
+    }
 }
 
 /// Why a measurement ended early.
@@ -68,6 +76,8 @@ pub struct Observer<'a, W: Write> {
     pub csv: Option<&'a mut CsvWriter<W>>,
     /// When the process started: for the time to the first broadcast.
     pub started: Option<&'a dyn Fn() -> Duration>,
+    /// Where the details of the document's cells go, in their order.
+    pub details: Option<&'a mut Vec<CellDetail>>,
 }
 
 /// What is collected of a cell.
@@ -93,11 +103,13 @@ struct Traced {
     blocks: Vec<Block>,
     ways: Ways,
     of_events: BTreeMap<MetricName, Vec<Observation>>,
+    /// Of each block, the rounds of the median and of the largest round trip, with their events.
+    shown: Vec<samples::Round>,
 }
 
 impl Traced {
     fn new(source: ExitSource) -> Self {
-        Self { source, blocks: Vec::new(), ways: Ways::default(), of_events: BTreeMap::new() }
+        Self { source, blocks: Vec::new(), ways: Ways::default(), of_events: BTreeMap::new(), shown: Vec::new() }
     }
 
     fn add(&mut self, mut block: Block, route: Route, number: u32) {
@@ -105,7 +117,11 @@ impl Traced {
         for (metric, observation) in metrics::of_events(&block.rounds, number) {
             self.of_events.entry(metric).or_default().push(observation);
         }
-        block.rounds.iter_mut().for_each(|round| round.trace = Vec::new());
+        let rounds: Vec<&samples::Round> = block.rounds.iter().collect();
+        self.shown.extend(call_trace::choose(&rounds).into_iter().map(|(_, number)| rounds[number].clone()));
+        for round in &mut block.rounds {
+            round.trace = Vec::new();
+        }
         self.blocks.push(block);
     }
 }
@@ -125,6 +141,11 @@ pub fn run<W: Write, S: Source>(
     let outcome = start(config, cells, &mut boot, &mut sources, &mut instruments, observer)
         .and_then(|()| measure(config, &mut collected, &mut sources, observer));
     let error = outcome.err();
+    if let Some(details) = &mut observer.details {
+        // Those of the cells that are in the document.
+        let cells = collected.iter().filter(|cell| !cell.blocks.is_empty());
+        details.extend(cells.filter_map(|cell| Some(detail(cell, sources.get(&cell.spec.machine())?))));
+    }
     let warnings = warnings(config, &sources, &instruments, &collected);
     let measurement = Measurement {
         schema: MEASUREMENT_SCHEMA.to_owned(),
@@ -289,6 +310,56 @@ fn assess(config: &Config, cell: &Collected, instruments: &BTreeMap<MachineSpec,
             .map(|(metric, sample)| (metric.name().to_owned(), metric.to_document(&sample, khz)))
             .collect(),
     })
+}
+
+/// What pictures of a cell need.
+fn detail<S: Source>(cell: &Collected, source: &S) -> CellDetail {
+    let khz = frequency(source.tsc_khz());
+    let blocks: Vec<&[samples::Round]> = cell.blocks.iter().map(|block| block.rounds.as_slice()).collect();
+    let samples = metrics::collect(&blocks);
+    let curve = |metric: MetricName| {
+        let values: Vec<f64> = samples.get(&metric)?.values().map(|value| metrics::nanoseconds(value, khz)).collect();
+        Some(Curve::of(metric.name(), &values))
+    };
+    let mut by_target: BTreeMap<usize, Vec<Observation>> = BTreeMap::new();
+    for round in blocks.iter().copied().flatten() {
+        for (vcpu, value) in metrics::deliveries(round) {
+            by_target.entry(vcpu).or_default().push(Observation { value, block: 0 });
+        }
+    }
+    let arrivals = by_target.into_iter().filter_map(|(vcpu, values)| {
+        let summary = stats::Sample::new(values)?.summary();
+        let [p50, p99] = [summary.p50, summary.p99].map(|value| metrics::nanoseconds(value, khz));
+        Some(Arrival { vcpu, p50, p99 })
+    });
+    // Rounds with events tell more; of several sources, that of most.
+    let sees_most =
+        cell.traced.iter().max_by_key(|traced| traced.shown.iter().map(|round| round.trace.len()).sum::<usize>());
+    let traced: Vec<&samples::Round> = sees_most.iter().flat_map(|traced| &traced.shown).collect();
+    let stamped: Vec<samples::Round> = if traced.iter().all(|round| round.trace.is_empty()) {
+        let rounds: Vec<&samples::Round> = blocks.iter().copied().flatten().collect();
+        let with_stamps = |round: &samples::Round| {
+            let trace = timeline::of_round(round, &[], None);
+            samples::Round { trace, ..round.clone() }
+        };
+        call_trace::choose(&rounds).into_iter().map(|(_, number)| with_stamps(rounds[number])).collect()
+    } else {
+        Vec::new()
+    };
+    let rounds: Vec<&samples::Round> = if stamped.is_empty() { traced } else { stamped.iter().collect() };
+    let exit_names = |reason, isa| source.exit_name(reason, isa);
+    CellDetail {
+        curves: [MetricName::RoundTrip, MetricName::Delivery, MetricName::StartSkew]
+            .into_iter()
+            .filter_map(curve)
+            .collect(),
+        arrivals: arrivals.collect(),
+        initiator: if cell.spec.route.is_host() { "host" } else { "vCPU 0" }.to_owned(),
+        calls: call_trace::choose(&rounds)
+            .into_iter()
+            .map(|(which, number)| call_trace::call(which, number, &rounds, khz, &exit_names))
+            .collect(),
+    }
 }
 
 /// Where the calls' time went, by the source that sees most.

@@ -108,8 +108,8 @@ fn allowed_cpus() -> Vec<usize> {
 
 fn measure(options: &cli::Measure, start: Instant, before: Duration) -> Result<u8, Failure> {
     let mut config = options.to_config(allowed_cpus()).map_err(|error| Failure::new(status::BAD_INPUT, error))?;
-    let outputs = [("--json", &options.json), ("--csv", &options.csv)];
-    let [json, csv] = open_all(outputs).map_err(|error| Failure::new(status::BAD_INPUT, error))?;
+    let outputs = [("--json", &options.json), ("--csv", &options.csv), ("--html", &options.html)];
+    let [json, csv, html] = open_all(outputs).map_err(|error| Failure::new(status::BAD_INPUT, error))?;
     let image = image(config.guest.as_deref())?;
     let hypervisor = open(&config.device)?;
     let (cells, refused) = config::plan(&config, hypervisor.offers_x2apic());
@@ -120,7 +120,7 @@ fn measure(options: &cli::Measure, start: Instant, before: Duration) -> Result<u
     handle_interrupts()?;
     let tracer = open_tracer(&mut config.trace, Detail::Stages);
 
-    let to_stdout = [&json, &csv].iter().any(|output| output.as_ref().is_some_and(Output::is_stdout));
+    let to_stdout = [&json, &csv, &html].iter().any(|output| output.as_ref().is_some_and(Output::is_stdout));
     let mut csv = csv.map(CsvWriter::new).transpose().map_err(|error| Failure::new(status::FAILED, error))?;
     let bar = progress_bar();
     let mut progress = |done: usize, total: usize, cell: &CellSpec| {
@@ -129,7 +129,13 @@ fn measure(options: &cli::Measure, start: Instant, before: Duration) -> Result<u
         bar.set_message(format!("{} {} {}", cell.route.name(), cell.destination.name(), cell.target_state.name()));
     };
     let started = || before + start.elapsed();
-    let mut observer = Observer { progress: &mut progress, csv: csv.as_mut(), started: Some(&started) };
+    let mut details = Vec::new();
+    let mut observer = Observer {
+        progress: &mut progress,
+        csv: csv.as_mut(),
+        started: Some(&started),
+        details: html.is_some().then_some(&mut details),
+    };
     let (measurement, error) = experiment::run(
         &config,
         &cells,
@@ -142,6 +148,8 @@ fn measure(options: &cli::Measure, start: Instant, before: Duration) -> Result<u
     let began = code != status::BAD_INPUT && code != status::HOST_CANNOT;
     // A run that never began leaves alone what an earlier one has written.
     let written = if began { write_results(&measurement, json, csv, to_stdout) } else { Ok(()) };
+    let html = html.filter(|_| began);
+    let written = written.and(write_text(html, || Ok(report::html::render(&measurement, &details))));
     if let Some(error) = error.map(anyhow::Error::from).filter(|error| !nobody_reads(error)) {
         complain(&error);
     } else if code != status::GOOD {
@@ -175,9 +183,8 @@ fn trace(options: &cli::Trace) -> Result<u8, Failure> {
     };
     let Config { rounds, warmup, worker, argument, .. } = config;
     let plan = Plan { cell, rounds, warmup, worker, argument, recording };
-    let exit_name = |reason, isa| tracer.as_ref().map_or_else(String::new, |tracer| tracer.exit_name(reason, isa));
-    let outcome = boot(&hypervisor, &config, &image, cell.machine(), tracer.clone())
-        .and_then(|mut source| call_trace::run(&plan, &mut source, &exit_name));
+    let outcome = boot(&hypervisor, &config, &image, cell.machine(), tracer)
+        .and_then(|mut source| call_trace::run(&plan, &mut source));
     let mut trace = outcome.map_err(|error| Failure::new(status_of_machine(&error), error))?;
     trace.config.pin.clone_from(&config.pin);
     trace.sources.extend(sources.into_iter().filter_map(|(source, refusal)| {

@@ -97,7 +97,7 @@ impl MetricName {
         let value = match self {
             Self::KernelDelivery => return kernel_deliveries(round).map(|(_, kernel)| kernel).for_each(take),
             Self::DeliveryGap => return kernel_deliveries(round).map(|(guest, kernel)| guest - kernel).for_each(take),
-            Self::Delivery => return round.targets().map(|(_, a)| difference(a, *t0)).for_each(take),
+            Self::Delivery => return deliveries(round).map(|(_, delivery)| delivery).for_each(take),
             Self::ObservedExit => {
                 return participants.iter().filter_map(|each| Some(difference(each.vmm?, each.w))).for_each(take);
             }
@@ -190,6 +190,11 @@ fn skew(stamps: impl Iterator<Item = u64>) -> Option<u64> {
     let (n, min, max) =
         stamps.fold((0_usize, u64::MAX, u64::MIN), |(n, min, max), stamp| (n + 1, min.min(stamp), max.max(stamp)));
     (n >= 2).then(|| max - min)
+}
+
+/// a − t0 of each target, in cycles.
+pub fn deliveries(round: &Round) -> impl Iterator<Item = (usize, f64)> + '_ {
+    round.targets().map(|(vcpu, a)| (vcpu, difference(a, round.t0)))
 }
 
 /// Each target's delivery, as the guest's stamps and as the recorded events have it.

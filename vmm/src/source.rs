@@ -93,6 +93,10 @@ impl Source for MachineSource<'_> {
         self.machine.boot_time()
     }
 
+    fn exit_name(&self, reason: u64, isa: u64) -> String {
+        self.machine.exit_name(reason, isa)
+    }
+
     fn warnings(&self) -> Vec<String> {
         let vm = self.machine.vm();
         let mut warnings = Vec::new();

@@ -77,6 +77,11 @@ impl Machine<'_> {
         self.tracer = Some(tracer);
     }
 
+    /// The name of an exit that the kernel's events tell of.
+    pub fn exit_name(&self, reason: u64, isa: u64) -> String {
+        self.tracer.as_ref().map_or_else(|| format!("exit {reason:#x}"), |tracer| tracer.exit_name(reason, isa))
+    }
+
     /// Begins to record a block, whose guest has not begun.
     pub(super) fn start_recording(&self, spec: &BlockSpec, initiator: Initiator) -> Result<Running, Error> {
         // Events of the kernel in one round: the initiator's, and each vCPU's own; with what is between the rounds.

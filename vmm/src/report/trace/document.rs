@@ -130,7 +130,7 @@ pub struct Event {
 
 /// A trace made up for tests: a call of vCPU 0 to vCPU 1.
 #[cfg(test)]
-pub(super) fn fixture() -> Trace {
+pub(in crate::report) fn fixture() -> Trace {
     let event = |at_ns, vcpu, source: &str, kind: &str, detail: &str, stage: Option<&str>| Event {
         at_ns,
         vcpu: Some(vcpu),

@@ -72,7 +72,7 @@ fn lanes(call: &Call) -> Vec<Option<usize>> {
 }
 
 /// A lane's heading.
-pub(super) fn lane_name(lane: Option<usize>) -> String {
+pub(in crate::report) fn lane_name(lane: Option<usize>) -> String {
     lane.map_or_else(|| "host".to_owned(), |vcpu| format!("vCPU {vcpu}"))
 }
 
