@@ -1,4 +1,4 @@
-//! Blocks of rounds: vCPU 0 leads, the others follow.
+//! Blocks of rounds: vCPU 0 hears what is to be done, one processor calls, the others are called.
 
 use crate::apic;
 use crate::calibrate;
@@ -73,6 +73,11 @@ impl Block {
         self.makes_calls() && mask::contains(&self.command.initiators, index)
     }
 
+    /// Whether processor `index` makes the calls of this block of rounds.
+    fn is_led_by(&self, index: usize) -> bool {
+        self.command.operation == Operation::Block as u32 && self.command.partner as usize == index
+    }
+
     /// The APIC mode that the block needs, if it needs one.
     fn x2apic(&self) -> Option<bool> {
         match self.route {
@@ -110,8 +115,8 @@ pub(crate) fn lead(private: &'static Private) -> ! {
         let report = match Operation::from_wire(command.operation) {
             Some(Operation::Block | Operation::Calls) => match Block::parse(&command) {
                 Some(block) if block.makes_calls() => run_calls(private, processors, &block),
-                Some(block) => run_block(private, processors, &block),
-                None => report(Status::BadCommand),
+                Some(block) if (block.command.partner as usize) < processors => run_block(private, processors, &block),
+                _ => report(Status::BadCommand),
             },
             Some(Operation::Serve) => match Block::parse(&command) {
                 Some(block) => serve_host(private, processors, &block),
@@ -202,6 +207,11 @@ pub(crate) fn follow(private: &'static Private) -> ! {
                 rave(private, &block);
                 continue;
             }
+            if block.is_led_by(private.index) {
+                lead_block(private, &block);
+                clean_up(private, &block);
+                continue;
+            }
             if block.has_initiator(private.index) {
                 private.user_page().ready().store(0, Ordering::Release);
                 wait_for_start(activity);
@@ -289,12 +299,20 @@ fn dismiss(private: &'static Private, processors: usize, activity: u32, deadline
 fn run_block(private: &'static Private, processors: usize, block: &Block) -> Report {
     let deadline = block.command.deadline;
     let activity = begin(private, processors);
-    let report = if wait_ready(processors, 0, deadline) {
-        // Only now: the wake-up went out in the mode that the others were in.
-        prepare(private, block);
+    let leader = block.command.partner as usize;
+    let is_idle = |other: usize| other != leader && other != private.index && !is_ready(other, 0);
+    let until = tsc::now().wrapping_add(deadline);
+    let all_are_ready = tsc::poll_until(until, || !(0..processors).any(is_idle));
+    // Only now: the wake-up went out in the mode that the others were in.
+    prepare(private, block);
+    let report = if leader != private.index {
+        // Whoever calls sees, and says, who is not ready.
+        state::stay(private, block.route, block.destination, block.state);
+        mem::last_report()
+    } else if all_are_ready {
         run_rounds(private, processors, block)
     } else {
-        not_ready(processors, 0)
+        not_ready(private.index, processors, 0)
     };
     if report.status != Status::Done as u32 {
         // The others stay where they are: the VMM looks at them there.
@@ -306,6 +324,15 @@ fn run_block(private: &'static Private, processors: usize, block: &Block) -> Rep
     }
 }
 
+/// Makes a block's calls on another processor than vCPU 0, and lets that one go on.
+fn lead_block(private: &'static Private, block: &Block) {
+    let processors = (mem::boot().vcpus as usize).clamp(1, MAX_VCPUS);
+    mem::report(run_rounds(private, processors, block));
+    // Release: the report comes first. vCPU 0 leaves its state for it.
+    UserWords::of(0).stop().store(1, Ordering::Release);
+    wake(private, processors);
+}
+
 /// Stays in the target state with all others, for the host to call, until the host says stop.
 fn serve_host(private: &'static Private, processors: usize, block: &Block) -> Report {
     let deadline = block.command.deadline;
@@ -314,8 +341,8 @@ fn serve_host(private: &'static Private, processors: usize, block: &Block) -> Re
         GENERATIONS.restart_after(Generation::from_stored(block.command.last_generation));
     }
     let activity = begin(private, processors);
-    if !wait_ready(processors, 0, deadline) {
-        return not_ready(processors, 0);
+    if !wait_ready(private.index, processors, 0, deadline) {
+        return not_ready(private.index, processors, 0);
     }
     prepare(private, block);
     state::stay(private, block.route, block.destination, block.state);
@@ -371,8 +398,8 @@ fn run_calls(private: &'static Private, processors: usize, block: &Block) -> Rep
     calls::MADE.store(0, Ordering::Relaxed);
     calls::FINISHED.store(0, Ordering::Relaxed);
     let activity = begin(private, processors);
-    if !wait_ready(processors, 0, deadline) {
-        return not_ready(processors, 0);
+    if !wait_ready(private.index, processors, 0, deadline) {
+        return not_ready(private.index, processors, 0);
     }
     prepare(private, block);
     // Release pairs with `wait_for_start`.
@@ -399,13 +426,19 @@ fn is_ready(processor: usize, round: u32) -> bool {
     UserWords::of(processor).ready().load(Ordering::Acquire) == round
 }
 
-/// Waits until every other processor is in its state, ready for `round`.
-fn wait_ready(processors: usize, round: u32, deadline: u64) -> bool {
-    tsc::poll_until(tsc::now().wrapping_add(deadline), || (1..processors).all(|other| is_ready(other, round)))
+/// Waits until every processor but `me` is in its state, ready for `round`.
+fn wait_ready(me: usize, processors: usize, round: u32, deadline: u64) -> bool {
+    let until = tsc::now().wrapping_add(deadline);
+    tsc::poll_until(until, || {
+        (0..me).all(|other| is_ready(other, round)) && (me + 1..processors).all(|other| is_ready(other, round))
+    })
 }
 
-fn not_ready(processors: usize, round: u32) -> Report {
-    Report { rounds: round, missing: others(processors, |other| !is_ready(other, round)), ..report(Status::NotReady) }
+fn not_ready(me: usize, processors: usize, round: u32) -> Report {
+    let mut missing = [0; MASK_WORDS];
+    let not_ready = |other: &usize| *other != me && !is_ready(*other, round);
+    (0..processors).filter(not_ready).for_each(|other| mask::insert(&mut missing, other));
+    Report { rounds: round, missing, ..report(Status::NotReady) }
 }
 
 fn run_rounds(private: &'static Private, processors: usize, block: &Block) -> Report {
@@ -422,8 +455,8 @@ fn run_rounds(private: &'static Private, processors: usize, block: &Block) -> Re
     };
     let mut resent = 0;
     for round in 0..command.rounds {
-        if !wait_ready(processors, round, command.deadline) {
-            return not_ready(processors, round);
+        if !wait_ready(private.index, processors, round, command.deadline) {
+            return not_ready(private.index, processors, round);
         }
         tsc::wait(command.settle);
         match ipi::broadcast(private, &call, |_, _| ()) {

@@ -83,7 +83,14 @@ pub(crate) fn apic_id(index: usize) -> u32 {
     unsafe { (abi::APIC_IDS as *const u32).add(index).read() }
 }
 
-/// Leaves the report for the VMM. vCPU 0 only, right before the doorbell.
+/// The report that was left last. vCPU 0 only, when whoever made the calls of a block has left it.
+pub(crate) fn last_report() -> Report {
+    // SAFETY: its writer has let vCPU 0 go on after that.
+    unsafe { (&raw const (*PAGE).report).read_volatile() }
+}
+
+/// Leaves the report for the VMM. vCPU 0 only, right before the doorbell; or whoever makes the calls of a block, while vCPU 0
+/// waits for it.
 pub(crate) fn report(report: Report) {
     // SAFETY: the VMM reads this part only while vCPU 0 is inside a doorbell exit.
     unsafe { (&raw mut (*PAGE).report).write_volatile(report) };

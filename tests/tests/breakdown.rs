@@ -18,6 +18,7 @@ const CALL: BlockSpec = BlockSpec {
     route: Route::XApic,
     destination: Destination::AllButSelf,
     target_state: TargetState::Halt,
+    initiator: 0,
     worker: Worker::Stamp,
     argument: 0,
     observe: false,

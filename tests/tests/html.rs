@@ -86,6 +86,25 @@ fn a_browser_shows_the_documents_numbers_and_has_nothing_to_complain_about() {
         }
     }
     assert!(compared >= 6 * cells.len(), "{compared} numbers of {} cells", cells.len());
+    for (index, section) in shown.dom.split("<section class=\"cell\"").skip(1).enumerate() {
+        let deliveries: Vec<f64> = cells[index]["by_initiator"]
+            .as_array()
+            .expect("rows")
+            .iter()
+            .flat_map(|row| row["targets"].as_array().expect("targets"))
+            .map(|target| target["p50_ns"].as_f64().expect("a number"))
+            .collect();
+        let shown = section.split("<td").skip(1).filter_map(|rest| rest.split('>').next());
+        let shown: Vec<f64> = shown
+            .filter(|tag| attribute(tag, "data-from").is_some())
+            .map(|tag| attribute(tag, "data-value").and_then(|it| it.parse().ok()).expect("a number"))
+            .collect();
+        assert_eq!(shown, deliveries, "the heat map of cell {index}");
+        if cells[index]["observe"] == "guest" {
+            let vcpus = cells[index]["vcpus"].as_u64().and_then(|it| usize::try_from(it).ok()).expect("a number");
+            assert_eq!(shown.len(), vcpus * (vcpus - 1), "everybody calls everybody else");
+        }
+    }
     // A picture for all, and for each cell curves, two rounds, and arrivals if there is more than one target.
     let pictures = shown.dom.matches("<svg role=\"img\"").count();
     let several = cells.iter().filter(|cell| cell["vcpus"] == 3).count();

@@ -6,7 +6,7 @@ use kipi::machine::recording::Recording;
 use kipi::machine::{BlockSpec, Limits, Machine};
 use kipi::route::Route;
 use kipi::samples::{Block, ExitSource, Round};
-use kipi::vm::{Hypervisor, VmConfig};
+use kipi::vm::{Hypervisor, Irqchip, VmConfig};
 use kipi_tests::{HANG, hypervisor, machine, turn};
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -18,6 +18,7 @@ const CALL: BlockSpec = BlockSpec {
     route: Route::X2Apic,
     destination: Destination::AllButSelf,
     target_state: TargetState::Halt,
+    initiator: 0,
     worker: Worker::Stamp,
     argument: 7,
     observe: false,
@@ -219,6 +220,39 @@ fn few_vcpus_boot_and_answer() {
 #[test]
 fn hundreds_of_vcpus_boot_and_answer() {
     boot_and_broadcast(&[255, 300]);
+}
+
+/// With more vCPUs than CPUs here, targets in `halt` leave theirs to the others.
+#[test]
+fn any_vcpu_can_call() {
+    const VCPUS: usize = 3;
+    let _turn = turn();
+    let Some(hypervisor) = hypervisor() else { return };
+    for irqchip in [Irqchip::Kernel, Irqchip::User] {
+        let mut machine = boot_config(&hypervisor, &VmConfig { irqchip, ..machine(VCPUS) });
+        let routes = Route::ALL.iter().filter(|route| route.irqchip() == irqchip && !route.is_host());
+        for &route in routes.filter(|route| !route.is_x2apic() || hypervisor.offers_x2apic()) {
+            for destination in [Destination::AllButSelf, Destination::Unicast, Destination::All] {
+                for target_state in [TargetState::Halt, TargetState::Spin] {
+                    if !can_be(route, destination, target_state) {
+                        continue;
+                    }
+                    for initiator in 0..VCPUS {
+                        let spec = BlockSpec { route, destination, target_state, initiator, rounds: 2, ..CALL };
+                        let block = run(&mut machine, &spec);
+                        assert_eq!(block.rounds.len() as u64 + block.not_in_state, 2, "{spec:?}");
+                        for round in &block.rounds {
+                            let interrupted: Vec<usize> = round.targets().map(|(vcpu, _)| vcpu).collect();
+                            let itself = destination == Destination::All;
+                            let expected: Vec<usize> = (0..VCPUS).filter(|&vcpu| itself || vcpu != initiator).collect();
+                            assert_eq!((round.initiator, interrupted), (Some(initiator), expected), "{spec:?}");
+                            assert!(round.t0 <= round.t1 && round.t1 <= round.t2, "{round:?}");
+                        }
+                    }
+                }
+            }
+        }
+    }
 }
 
 #[test]

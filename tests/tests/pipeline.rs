@@ -72,6 +72,7 @@ fn config() -> Config {
         target_states: vec![TargetState::Spin, TargetState::Halt],
         observe: vec![Observe::Guest],
         trace: Vec::new(),
+        sweep: false,
         rounds: 40,
         warmup: 3,
         worker: Worker::Spin,
@@ -118,7 +119,7 @@ fn round(generation: u32, t0: u64) -> Round {
         vmm: Some(t0 + w + exit),
     };
     let participants = vec![participant(0, None, 500, 100, 200), participant(1, Some(t0 + 400), 530, 120, 260)];
-    Round { generation, by_host: false, t0, t1: t0 + 50, t2: t0 + 900, participants, trace: Vec::new() }
+    Round { generation, initiator: Some(0), t0, t1: t0 + 50, t2: t0 + 900, participants, trace: Vec::new() }
 }
 
 fn block(rounds: Vec<Round>) -> Block {
@@ -356,6 +357,45 @@ fn a_source_of_events_gets_blocks_of_its_own_and_a_ratio() {
     let warns = |text: &str| outcome.document.warnings.iter().any(|warning| warning.contains(text));
     assert!(warns("source vmm has recorded nothing: made up") && warns("source kernel has lost"));
     assert_eq!(outcome.csv.lines().count(), 1 + 2 * 40, "the raw samples are those of the metrics");
+    assert_valid(&outcome.document);
+}
+
+#[test]
+fn a_sweep_calls_from_every_vcpu_after_all_else() {
+    let called = |_, spec: &BlockSpec| {
+        let mut block = alike(spec);
+        block.integrity.late = u64::from(spec.initiator == 1);
+        for round in &mut block.rounds {
+            round.initiator = Some(spec.initiator);
+            let t0 = round.t0;
+            for each in &mut round.participants {
+                each.a = (each.vcpu != spec.initiator).then_some(t0 + 100 * (each.vcpu as u64 + 2));
+            }
+        }
+        Ok(block)
+    };
+    let outcome = run(&Config { sweep: true, observe: vec![Observe::Guest, Observe::Exits], ..config() }, &called);
+    let swept: Vec<(TargetState, usize, usize)> = outcome
+        .log
+        .iter()
+        .rev()
+        .take(4)
+        .rev()
+        .map(|(_, spec)| (spec.target_state, spec.initiator, spec.rounds))
+        .collect();
+    let [spin, halt] = [TargetState::Spin, TargetState::Halt];
+    assert_eq!(swept, [(spin, 0, 20), (halt, 0, 20), (spin, 1, 20), (halt, 1, 20)], "the cells in turn");
+    for cell in &outcome.document.cells {
+        let rows: Vec<(usize, u64, usize, f64)> = cell
+            .by_initiator
+            .iter()
+            .flat_map(|row| row.targets.iter().map(|target| (row.initiator, row.rounds, target.vcpu, target.p50_ns)))
+            .collect();
+        let expected: &[_] = if cell.observe == "guest" { &[(0, 20, 1, 300.0), (1, 20, 0, 200.0)] } else { &[] };
+        assert_eq!(rows, expected);
+        assert_eq!(cell.rounds, 40, "they are none of the cell's rounds");
+        assert_eq!(cell.integrity.late, u64::from(cell.observe == "guest"), "what went wrong counts all the same");
+    }
     assert_valid(&outcome.document);
 }
 

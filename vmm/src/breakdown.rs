@@ -98,7 +98,7 @@ fn is_seen_by_kvm(round: &Round) -> bool {
 
 /// Whether the initiator left the guest between t0 and t1, for another reason than a host's interrupt.
 fn exits_to_send(round: &Round) -> bool {
-    round.trace.iter().filter(|event| event.vcpu == round.initiator()).any(|event| {
+    round.trace.iter().filter(|event| event.vcpu == round.initiator).any(|event| {
         let is_during = (round.t0..=round.t1).contains(&event.tsc);
         is_during
             && match event.what {

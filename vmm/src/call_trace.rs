@@ -101,6 +101,7 @@ fn spec(plan: &Plan, rounds: usize) -> BlockSpec {
         route: plan.cell.route,
         destination: plan.cell.destination,
         target_state: plan.cell.target_state,
+        initiator: 0,
         worker: plan.worker,
         argument: plan.argument,
         observe: false,
@@ -201,7 +202,7 @@ pub(crate) fn call(which: &str, number: usize, rounds: &[&Round], khz: NonZeroU6
 /// Whether an event at a stage's end is what the stage ends with.
 fn belongs(stage: Stage, event: &Event, round: &Round, path: &Path) -> bool {
     match stage {
-        Stage::SendExit => event.vcpu == round.initiator() && event.what != What::Send,
+        Stage::SendExit => event.vcpu == round.initiator && event.what != What::Send,
         Stage::Accept => event.about == path.target || matches!(event.what, What::Served(..)),
         Stage::Kick => event.about == path.target || event.vcpu == path.target,
         Stage::Entry => event.vcpu == path.target && event.what.source() != What::Send.source(),

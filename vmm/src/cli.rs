@@ -86,7 +86,8 @@ pub struct Measure {
     /// Write the raw samples as CSV; - is standard output
     #[arg(long, value_name = "FILE")]
     pub csv: Option<PathBuf>,
-    /// Write a page with table, distributions and timelines that needs no network; - is standard output
+    /// Write a page with table, distributions and timelines that needs no network; - is standard output. Measures delivery from
+    /// every vCPU, too
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
     /// The KVM device
@@ -293,6 +294,7 @@ impl Measure {
             target_states: without_repeats(&self.target_state),
             observe: without_repeats(&self.observe),
             trace: without_repeats(&self.trace).into_iter().map(|source| (source, None)).collect(),
+            sweep: self.html.is_some(),
             rounds: self.rounds as usize,
             warmup: self.warmup as usize,
             worker: self.worker,
@@ -322,6 +324,7 @@ impl Trace {
             target_states: vec![self.target_state],
             observe: vec![Observe::Guest],
             trace: Vec::new(),
+            sweep: false,
             rounds: self.rounds as usize,
             warmup: self.warmup as usize,
             worker: self.worker,

@@ -79,6 +79,8 @@ pub struct Config {
     pub observe: Vec<Observe>,
     /// Sources of events that are tried on each cell of the guest's vantage; and why one cannot be used here.
     pub trace: Vec<(ExitSource, Option<String>)>,
+    /// Each cell of the guest's vantage is measured from several initiators, too.
+    pub sweep: bool,
     /// Measured rounds of each cell.
     pub rounds: usize,
     /// Rounds before each block that do not count.
@@ -225,6 +227,13 @@ pub(crate) fn refuse(cell: &CellSpec, offers_x2apic: bool) -> Option<(&'static s
     }
 }
 
+/// The initiators that a machine of `vcpus` is measured from: all of a small one, and evenly chosen ones of a large one.
+pub fn initiators(vcpus: usize) -> Vec<usize> {
+    const MOST: usize = 16;
+    let count = vcpus.min(MOST);
+    (0..count).map(|number| if count < 2 { 0 } else { number * (vcpus - 1) / (count - 1) }).collect()
+}
+
 /// How many rounds each block of a cell has: twenty blocks; fewer where they would be smaller than ten rounds, but five,
 /// without which no interval can be told; and none larger than the sample rings.
 pub fn blocks(rounds: usize, warmup: usize) -> Vec<usize> {
@@ -250,6 +259,7 @@ mod tests {
             target_states: TargetState::ALL.to_vec(),
             observe: Observe::ALL.to_vec(),
             trace: Vec::new(),
+            sweep: false,
             rounds: 100,
             warmup: 5,
             worker: Worker::Stamp,
@@ -295,6 +305,14 @@ mod tests {
             assert!(blocks.iter().all(|&block| block + warmup.min(abi::RING_SAMPLES - 1) <= abi::RING_SAMPLES));
         }
         assert_eq!(blocks(500, 3).len(), 20);
+    }
+
+    #[test]
+    fn a_large_machines_initiators_are_chosen_evenly() {
+        assert_eq!((initiators(1), initiators(3)), (vec![0], vec![0, 1, 2]));
+        let chosen = initiators(1024);
+        assert_eq!((chosen.len(), chosen.first(), chosen.last()), (16, Some(&0), Some(&1023)));
+        assert!(chosen.is_sorted_by(|one, other| one < other));
     }
 
     #[test]

@@ -87,13 +87,15 @@ struct Collected {
     blocks: Vec<Block>,
     /// The blocks whose events each source has recorded.
     traced: Vec<Traced>,
+    /// What each of several initiators has brought.
+    by_initiator: Vec<(usize, Block)>,
 }
 
 impl Collected {
     fn new(spec: CellSpec, config: &Config) -> Self {
         let sources = if spec.observe == Observe::Guest { config.trace.as_slice() } else { &[] };
         let traced = sources.iter().filter(|(_, refused)| refused.is_none()).map(|&(source, _)| Traced::new(source));
-        Self { spec, blocks: Vec::new(), traced: traced.collect() }
+        Self { spec, blocks: Vec::new(), traced: traced.collect(), by_initiator: Vec::new() }
     }
 }
 
@@ -139,7 +141,8 @@ pub fn run<W: Write, S: Source>(
     let mut sources = BTreeMap::new();
     let mut instruments = BTreeMap::new();
     let outcome = start(config, cells, &mut boot, &mut sources, &mut instruments, observer)
-        .and_then(|()| measure(config, &mut collected, &mut sources, observer));
+        .and_then(|()| measure(config, &mut collected, &mut sources, observer))
+        .and_then(|()| if config.sweep { sweep(config, &mut collected, &mut sources, observer) } else { Ok(()) });
     let error = outcome.err();
     if let Some(details) = &mut observer.details {
         // Those of the cells that are in the document.
@@ -249,11 +252,38 @@ fn measure<W: Write, S: Source>(
     Ok(())
 }
 
+/// Runs a few rounds of each cell of the guest's vantage from several initiators, the cells in turn.
+fn sweep<W: Write, S: Source>(
+    config: &Config,
+    collected: &mut [Collected],
+    sources: &mut BTreeMap<MachineSpec, S>,
+    observer: &mut Observer<'_, W>,
+) -> Result<(), Error> {
+    const ROUNDS: usize = 20;
+    let is_swept = |cell: &&mut Collected| cell.spec.observe == Observe::Guest && !cell.spec.route.is_host();
+    let mut cells: Vec<&mut Collected> = collected.iter_mut().filter(is_swept).collect();
+    let initiators: Vec<Vec<usize>> = cells.iter().map(|cell| config::initiators(cell.spec.vcpus)).collect();
+    let total = initiators.iter().map(Vec::len).sum();
+    let mut done = 0;
+    for turn in 0..initiators.iter().map(Vec::len).max().unwrap_or(0) {
+        for (cell, initiators) in cells.iter_mut().zip(&initiators) {
+            let Some(&initiator) = initiators.get(turn) else { continue };
+            let Some(source) = sources.get_mut(&cell.spec.machine()) else { continue };
+            (observer.progress)(done, total, &cell.spec);
+            let spec = block(config, &cell.spec, Recording::COUNTS, config.warmup, config.rounds.min(ROUNDS));
+            cell.by_initiator.push((initiator, source.run_block(&BlockSpec { initiator, ..spec })?));
+            done += 1;
+        }
+    }
+    Ok(())
+}
+
 fn block(config: &Config, cell: &CellSpec, recording: Recording, warmup: usize, rounds: usize) -> BlockSpec {
     BlockSpec {
         route: cell.route,
         destination: cell.destination,
         target_state: cell.target_state,
+        initiator: 0,
         worker: config.worker,
         argument: config.argument,
         observe: cell.observe == Observe::Exits,
@@ -282,7 +312,8 @@ fn assess(config: &Config, cell: &Collected, instruments: &BTreeMap<MachineSpec,
     let khz = frequency(clock.tsc_khz);
     let mut integrity = samples::Integrity::default();
     let traced = || cell.traced.iter().flat_map(|traced| &traced.blocks);
-    cell.blocks.iter().chain(traced()).for_each(|block| integrity.add(block.integrity));
+    let swept = cell.by_initiator.iter().map(|(_, block)| block);
+    cell.blocks.iter().chain(traced()).chain(swept).for_each(|block| integrity.add(block.integrity));
     let of_events = || cell.traced.iter().flat_map(|traced| &traced.of_events);
     let rounds: Vec<&[samples::Round]> = cell.blocks.iter().map(|block| block.rounds.as_slice()).collect();
     Some(Cell {
@@ -304,12 +335,34 @@ fn assess(config: &Config, cell: &Collected, instruments: &BTreeMap<MachineSpec,
         exits: exits_per_call(&cell.blocks.iter().chain(traced()).collect::<Vec<_>>(), cell.spec.targets()),
         breakdown: breakdown(cell, khz),
         observer_effect: observer_effect(config, cell, khz),
+        by_initiator: cell.by_initiator.iter().map(|(initiator, block)| by_initiator(*initiator, block, khz)).collect(),
         metrics: metrics::collect(&rounds)
             .into_iter()
             .chain(of_events().filter_map(|(metric, values)| Some((*metric, stats::Sample::new(values.clone())?))))
             .map(|(metric, sample)| (metric.name().to_owned(), metric.to_document(&sample, khz)))
             .collect(),
     })
+}
+
+/// Delivery to each target, in cycles.
+fn deliveries<'a>(rounds: impl Iterator<Item = &'a samples::Round>) -> BTreeMap<usize, stats::Summary> {
+    let mut by_target: BTreeMap<usize, Vec<Observation>> = BTreeMap::new();
+    for (vcpu, value) in rounds.flat_map(metrics::deliveries) {
+        by_target.entry(vcpu).or_default().push(Observation { value, block: 0 });
+    }
+    by_target.into_iter().filter_map(|(vcpu, values)| Some((vcpu, stats::Sample::new(values)?.summary()))).collect()
+}
+
+fn by_initiator(initiator: usize, block: &Block, khz: NonZeroU64) -> document::ByInitiator {
+    let target = |(vcpu, summary): (usize, stats::Summary)| document::DeliveryTo {
+        vcpu,
+        p50_ns: metrics::nanoseconds(summary.p50, khz),
+    };
+    document::ByInitiator {
+        initiator,
+        rounds: block.rounds.len() as u64,
+        targets: deliveries(block.rounds.iter()).into_iter().map(target).collect(),
+    }
 }
 
 /// What pictures of a cell need.
@@ -321,16 +374,9 @@ fn detail<S: Source>(cell: &Collected, source: &S) -> CellDetail {
         let values: Vec<f64> = samples.get(&metric)?.values().map(|value| metrics::nanoseconds(value, khz)).collect();
         Some(Curve::of(metric.name(), &values))
     };
-    let mut by_target: BTreeMap<usize, Vec<Observation>> = BTreeMap::new();
-    for round in blocks.iter().copied().flatten() {
-        for (vcpu, value) in metrics::deliveries(round) {
-            by_target.entry(vcpu).or_default().push(Observation { value, block: 0 });
-        }
-    }
-    let arrivals = by_target.into_iter().filter_map(|(vcpu, values)| {
-        let summary = stats::Sample::new(values)?.summary();
+    let arrivals = deliveries(blocks.iter().copied().flatten()).into_iter().map(|(vcpu, summary)| {
         let [p50, p99] = [summary.p50, summary.p99].map(|value| metrics::nanoseconds(value, khz));
-        Some(Arrival { vcpu, p50, p99 })
+        Arrival { vcpu, p50, p99 }
     });
     // Rounds with events tell more; of several sources, that of most.
     let sees_most =
@@ -354,7 +400,6 @@ fn detail<S: Source>(cell: &Collected, source: &S) -> CellDetail {
             .filter_map(curve)
             .collect(),
         arrivals: arrivals.collect(),
-        initiator: if cell.spec.route.is_host() { "host" } else { "vCPU 0" }.to_owned(),
         calls: call_trace::choose(&rounds)
             .into_iter()
             .map(|(which, number)| call_trace::call(which, number, &rounds, khz, &exit_names))

@@ -83,6 +83,8 @@ pub struct BlockSpec {
     pub destination: Destination,
     /// What the targets do when it arrives.
     pub target_state: TargetState,
+    /// Which vCPU calls, where it is not the host.
+    pub initiator: usize,
     /// What runs.
     pub worker: Worker,
     /// With which argument.
@@ -209,7 +211,7 @@ impl<'a> Machine<'a> {
             return self.run_host_block(spec);
         }
         let asked = (spec.warmup + spec.rounds).min(abi::RING_SAMPLES);
-        let running = self.start_recording(spec, Initiator::First)?;
+        let running = self.start_recording(spec, Initiator::of(spec))?;
         self.command(&Command {
             operation: Operation::Block as u32,
             route: spec.route.in_guest() as u32,
@@ -217,6 +219,7 @@ impl<'a> Machine<'a> {
             target_state: spec.target_state as u32,
             worker: spec.worker as u32,
             observe: spec.observe.into(),
+            partner: wire(spec.initiator),
             rounds: wire(asked),
             argument: spec.argument,
             settle: self.settle_cycles,
@@ -496,23 +499,22 @@ impl<'a> Machine<'a> {
 
     /// Reads every vCPU's samples and puts them together by round.
     fn read_rounds(&self, spec: &BlockSpec, asked: usize, events: &[Vec<Event>]) -> Result<Vec<RawRound>, Error> {
+        let vcpus = self.vcpus();
+        // The host's stamps come into vCPU 0's sample.
+        let first = if spec.route.is_host() { 0 } else { spec.initiator };
         let mut rounds = (0..asked)
             .map(|number| {
-                let initiator = self.sample(0, number)?;
-                Ok(RawRound { initiator, targets: Vec::with_capacity(self.vcpus() - 1), vmm: Vec::new() })
+                let stamps = self.sample(first, number)?;
+                Ok(RawRound { stamps, samples: Vec::with_capacity(vcpus), vmm: Vec::with_capacity(vcpus) })
             })
             .collect::<Result<Vec<_>, Error>>()?;
         for (vcpu, events) in events.iter().enumerate() {
             let mut stamps = self.vmm_stamps(vcpu, events);
             for (number, round) in rounds.iter_mut().enumerate() {
-                let generation = round.initiator.generation;
-                if vcpu > 0 {
-                    let sample = self.sample(vcpu, number)?;
-                    check(spec, vcpu, &sample, generation)?;
-                    round.targets.push(sample);
-                } else {
-                    check(spec, vcpu, &round.initiator, generation)?;
-                }
+                let generation = round.stamps.generation;
+                let sample = self.sample(vcpu, number)?;
+                check(spec, vcpu, &sample, generation)?;
+                round.samples.push(sample);
                 round.vmm.push(stamps.remove(&generation));
             }
         }

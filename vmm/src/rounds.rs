@@ -10,37 +10,46 @@ use guest_stub::abi::{Destination, Report, Sample, TargetState, sample_flags};
 /// Who makes the calls of a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Initiator {
-    /// vCPU 0.
-    First,
+    /// This vCPU.
+    Vcpu(usize),
     /// None of the vCPUs: all are targets.
     Host,
 }
 
 impl Initiator {
-    fn of(route: Route) -> Self {
-        if route.is_host() { Self::Host } else { Self::First }
+    /// Of a block's calls.
+    pub(crate) fn of(spec: &BlockSpec) -> Self {
+        if spec.route.is_host() { Self::Host } else { Self::Vcpu(spec.initiator) }
+    }
+
+    /// The vCPU, if it is one.
+    pub(crate) fn vcpu(self) -> Option<usize> {
+        match self {
+            Self::Vcpu(vcpu) => Some(vcpu),
+            Self::Host => None,
+        }
     }
 }
 
 /// A round as the rings hold it: samples and VMM stamps, vCPU by vCPU.
 pub(crate) struct RawRound {
-    /// vCPU 0's, with the stamps of the initiator.
-    pub(crate) initiator: Sample,
-    /// The other vCPUs'.
-    pub(crate) targets: Vec<Sample>,
+    /// The stamps of the initiator.
+    pub(crate) stamps: Sample,
+    /// Every vCPU's.
+    pub(crate) samples: Vec<Sample>,
     pub(crate) vmm: Vec<Option<u64>>,
 }
 
 impl RawRound {
     /// The round is a call of the host, whose stamps it gets.
     pub(crate) fn belongs_to_host(&mut self, call: &Results) -> Result<(), Error> {
-        let Sample { generation, .. } = self.initiator;
+        let Sample { generation, .. } = self.stamps;
         if generation != call.generation {
             let called = call.generation;
             let reason = format!("vCPU 0 has a sample of generation {generation} where generation {called} was called");
             return Err(Error::BadReport(reason));
         }
-        (self.initiator.t0, self.initiator.t1, self.initiator.t2) = (call.t0, call.t1, call.t2);
+        (self.stamps.t0, self.stamps.t1, self.stamps.t2) = (call.t0, call.t1, call.t2);
         Ok(())
     }
 }
@@ -75,8 +84,8 @@ pub(crate) fn assess(
 ) -> Block {
     let mut block = Block { exits, exit_rounds: asked as u64, ..Block::default() };
     let vcpus = rounds.first().map_or(0, |round| round.vmm.len());
-    let by_host = Initiator::of(spec.route) == Initiator::Host;
-    let targets = if by_host { vcpus } else { vcpus.saturating_sub(1) } as u64;
+    let initiator = Initiator::of(spec).vcpu();
+    let targets = if initiator.is_none() { vcpus } else { vcpus.saturating_sub(1) } as u64;
     let interrupted = targets + u64::from(spec.destination == Destination::All);
     let resent = u64::from(report.resent);
     block.integrity = Integrity {
@@ -87,12 +96,12 @@ pub(crate) fn assess(
         timed_out: 0,
     };
     let halted = spec.target_state != TargetState::Halt || every_round_halted(&block, targets);
-    let sends: Vec<u64> = rounds.iter().map(|round| round.initiator.t0).collect();
+    let sends: Vec<u64> = rounds.iter().map(|round| round.stamps.t0).collect();
     let next_sends = sends.into_iter().skip(1).map(Some).chain([None]);
     for (round, next_send) in rounds.into_iter().zip(next_sends).skip(spec.warmup) {
-        let first = by_host.then_some(&round.initiator);
-        if halted && round.targets.iter().chain(first).all(|sample| in_state(spec, sample)) {
-            let mut round = assemble(round, by_host);
+        let mut called = round.samples.iter().enumerate().filter(|(vcpu, _)| Some(*vcpu) != initiator);
+        if halted && called.all(|(_, sample)| in_state(spec, sample)) {
+            let mut round = assemble(round, initiator);
             if !events.is_empty() {
                 round.trace = timeline::of_round(&round, events, next_send);
             }
@@ -124,10 +133,10 @@ fn in_state(spec: &BlockSpec, sample: &Sample) -> bool {
     }
 }
 
-fn assemble(round: RawRound, by_host: bool) -> Round {
-    let initiator = &round.initiator;
-    let samples = std::iter::once(initiator).chain(&round.targets);
-    let participants = samples
+fn assemble(round: RawRound, initiator: Option<usize>) -> Round {
+    let participants = round
+        .samples
+        .iter()
         .zip(round.vmm)
         .enumerate()
         .map(|(vcpu, (sample, vmm))| Participant {
@@ -138,8 +147,8 @@ fn assemble(round: RawRound, by_host: bool) -> Round {
             vmm,
         })
         .collect();
-    let &Sample { generation, t0, t1, t2, .. } = initiator;
-    Round { generation, by_host, t0, t1, t2, participants, trace: Vec::new() }
+    let Sample { generation, t0, t1, t2, .. } = round.stamps;
+    Round { generation, initiator, t0, t1, t2, participants, trace: Vec::new() }
 }
 
 #[cfg(test)]
@@ -154,6 +163,7 @@ mod tests {
             route: Route::X2Apic,
             destination: Destination::AllButSelf,
             target_state,
+            initiator: 0,
             worker: Worker::Stamp,
             argument: 7,
             observe: false,
@@ -173,7 +183,7 @@ mod tests {
             result: 7 + vcpu,
             ..Sample::default()
         };
-        RawRound { initiator: sample(0), targets: vec![sample(1)], vmm: vec![None, None] }
+        RawRound { stamps: sample(0), samples: vec![sample(0), sample(1)], vmm: vec![None, None] }
     }
 
     const QUIET: Report = Report {

@@ -25,26 +25,21 @@ pub struct Participant {
 pub struct Round {
     /// The call's generation.
     pub generation: u32,
-    /// The host has made it, and no vCPU.
-    pub by_host: bool,
+    /// The vCPU that made it; `None`: the host did.
+    pub initiator: Option<usize>,
     /// Before the send.
     pub t0: u64,
     /// After the send.
     pub t1: u64,
     /// The initiator has seen every completion.
     pub t2: u64,
-    /// The participants in the order of their index. The initiator is the first, unless it is the host.
+    /// The participants in the order of their index.
     pub participants: Vec<Participant>,
     /// Its events by time, where they were recorded.
     pub trace: Vec<Event>,
 }
 
 impl Round {
-    /// The vCPU that made the call; `None`: the host did.
-    pub const fn initiator(&self) -> Option<usize> {
-        if self.by_host { None } else { Some(0) }
-    }
-
     /// The participants that were interrupted: all that have an arrival stamp.
     pub fn targets(&self) -> impl Iterator<Item = (usize, u64)> + '_ {
         self.participants.iter().filter_map(|participant| Some((participant.vcpu, participant.a?)))

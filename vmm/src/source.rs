@@ -135,6 +135,7 @@ pub fn probe(hypervisor: &Hypervisor, route: Route, interrupted: &AtomicBool) ->
         route,
         destination: Destination::AllButSelf,
         target_state: state,
+        initiator: 0,
         worker: Worker::Stamp,
         argument: 0,
         observe: false,

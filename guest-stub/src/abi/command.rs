@@ -42,7 +42,7 @@ pub struct Command {
     pub observe: u32,
     /// Rounds of the block, time-stamp pairs or exchanges: at most [`RING_SAMPLES`].
     pub rounds: u32,
-    /// The other vCPU of a [`Operation::ClockExchange`].
+    /// The other vCPU of a [`Operation::ClockExchange`]; the initiator of a [`Operation::Block`].
     pub partner: u32,
     /// The worker's argument.
     pub argument: u64,

@@ -151,7 +151,7 @@ impl Machine<'_> {
         let mut exits = Exits::new();
         for vcpu in 0..self.vcpus() {
             let mut add = |source, reason: &str, count: u64| {
-                let is_initiator = vcpu == 0 && initiator == Initiator::First;
+                let is_initiator = initiator == Initiator::Vcpu(vcpu);
                 exits.entry((source, reason.to_owned())).or_default().add(is_initiator, count);
             };
             if recording.counts(ExitSource::Vmm) {
@@ -185,7 +185,7 @@ fn kernel_exits(block: &Block, tracer: &Tracer) -> Exits {
                     _ if has_exits => continue,
                     _ => point.name().to_owned(),
                 };
-                let is_initiator = event.vcpu.is_some() && event.vcpu == round.initiator();
+                let is_initiator = event.vcpu.is_some() && event.vcpu == round.initiator;
                 exits.entry((ExitSource::Kernel, name)).or_default().add(is_initiator, 1);
             }
         }

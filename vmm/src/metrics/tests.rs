@@ -8,7 +8,7 @@ fn participant(vcpu: usize, a: Option<u64>, w: u64, x: u64) -> Participant {
 }
 
 fn round(participants: Vec<Participant>) -> Round {
-    Round { generation: 1, by_host: false, t0: 1000, t1: 1040, t2: 1900, participants, trace: Vec::new() }
+    Round { generation: 1, initiator: Some(0), t0: 1000, t1: 1040, t2: 1900, participants, trace: Vec::new() }
 }
 
 fn observed(mut round: Round, stamps: &[u64]) -> Round {
@@ -218,7 +218,7 @@ proptest! {
         [t0, t1, t2] in any::<[u64; 3]>(),
         participants in prop::collection::vec(any_participant(), 0..6),
     ) {
-        let round = Round { generation: 0, by_host: false, t0, t1, t2, participants, trace: Vec::new() };
+        let round = Round { generation: 0, initiator: Some(0), t0, t1, t2, participants, trace: Vec::new() };
         for (metric, sample) in collect(&[&[round]]) {
             prop_assert!(sample.values().all(f64::is_finite), "{metric:?}");
             prop_assert!(metric.to_document(&sample, GHZ).max.is_finite());

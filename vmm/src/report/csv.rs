@@ -90,9 +90,10 @@ impl<W: Write> CsvWriter<W> {
     /// The writer's own.
     pub fn block(&mut self, key: &CellKey<'_>, block: usize, rounds: &[Round], tsc_khz: u64) -> io::Result<()> {
         for (index, round) in rounds.iter().enumerate() {
-            for (position, participant) in round.participants.iter().enumerate() {
+            for participant in &round.participants {
                 let mut row = target_row(key, block, index, round.generation, participant, tsc_khz);
-                if position == 0 {
+                // The host has no row: its stamps stand in vCPU 0's.
+                if participant.vcpu == round.initiator.unwrap_or(0) {
                     row.role = "initiator";
                     (row.t0, row.t1, row.t2) = (Some(round.t0), Some(round.t1), Some(round.t2));
                 }
@@ -160,7 +161,7 @@ mod tests {
     fn round() -> Round {
         Round {
             generation: 7,
-            by_host: false,
+            initiator: Some(0),
             t0: 100,
             t1: 150,
             t2: 900,

@@ -12,8 +12,6 @@ pub struct CellDetail {
     pub curves: Vec<Curve>,
     /// Delivery by target, by rising vCPU.
     pub arrivals: Vec<Arrival>,
-    /// Who called.
-    pub initiator: String,
     /// The rounds of the median and of the largest round trip.
     pub calls: Vec<Call>,
 }

@@ -162,6 +162,8 @@ pub struct Cell {
     pub breakdown: Option<Breakdown>,
     /// What recording costs: one entry for each source that was asked for.
     pub observer_effect: Vec<ObserverEffect>,
+    /// Delivery from several initiators, if that was asked for: a few rounds of each.
+    pub by_initiator: Vec<ByInitiator>,
     /// By metric name; a metric that cannot exist here (a skew of one target) is left out.
     pub metrics: BTreeMap<String, Metric>,
 }
@@ -222,6 +224,28 @@ pub struct Breakdown {
     pub round_trip_ns: f64,
     /// Sends that left the guest in no way that the kernel's tracepoints show; `null`: they cannot tell.
     pub accelerated: Option<Accelerated>,
+}
+
+/// Delivery from one initiator.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ByInitiator {
+    /// The vCPU that called.
+    pub initiator: usize,
+    /// Rounds that count.
+    pub rounds: u64,
+    /// Its targets, by rising vCPU.
+    pub targets: Vec<DeliveryTo>,
+}
+
+/// Delivery to one target.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DeliveryTo {
+    /// The target.
+    pub vcpu: usize,
+    /// Median, ns.
+    pub p50_ns: f64,
 }
 
 /// How many sends caused no exit.

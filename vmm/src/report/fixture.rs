@@ -53,6 +53,7 @@ pub(super) fn cell(target_state: &str, round_trip: f64) -> Cell {
         clock: CellClock { tsc_khz: 2_600_000, error_ns: 35.0 },
         breakdown: None,
         observer_effect: Vec::new(),
+        by_initiator: Vec::new(),
         exits: vec![exits("stats", "exits", 2.0, 1.0), exits("vmm", "io", 0.01, 0.0)],
         metrics: BTreeMap::from([
             ("send_cost".to_owned(), metric(200.0)),

@@ -11,6 +11,7 @@ use super::trace::document::Call;
 use super::trace::text::lane_name;
 use super::units;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
+use std::collections::BTreeSet;
 
 /// Most lanes of a timeline that is drawn.
 const MOST_LANES: usize = 8;
@@ -357,19 +358,17 @@ fn section(index: usize, cell: &Cell, detail: Option<&CellDetail>) -> Markup {
                 figure { figcaption { b { "Distribution functions" } } (picture(drawn)) (key(&names)) (not_drawn(&numbered)) }
             }
             (arrivals(&title, detail))
+            (heat_map(cell))
             @for call in &detail.calls { (timeline(&title, call)) }
         }
     }
 }
 
-/// Delivery over the target's index, and by initiator and target.
+/// Delivery over the target's index.
 fn arrivals(title: &str, detail: &CellDetail) -> Markup {
     let arrivals = &detail.arrivals;
-    let (low, high) = arrivals
-        .iter()
-        .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), arrival| (low.min(arrival.p50), high.max(arrival.p50)));
-    // From none to all of the highlight colour: the number says the rest.
-    let heat = |p50: f64| if high > low { 10.0 + 60.0 * (p50 - low) / (high - low) } else { 10.0 };
+    let medians = || arrivals.iter().map(|arrival| arrival.p50);
+    let (low, high) = (medians().fold(f64::INFINITY, f64::min), medians().fold(f64::NEG_INFINITY, f64::max));
     let heading = format!("Delivery over the vCPU's index of {title}");
     let words = format!("median deliveries from {} to {}", units::time(low), units::time(high));
     html! {
@@ -380,20 +379,35 @@ fn arrivals(title: &str, detail: &CellDetail) -> Markup {
                 (key(&[(0, "median".to_owned()), (1, "99th percentile".to_owned())]))
             }
         }
-        @if !arrivals.is_empty() {
-            div.scroll tabindex="0" role="region" aria-label="delivery by initiator and target" {
-                table.heat {
-                    caption { "Median delivery by initiator and target" }
-                    thead { tr { th scope="col" { "from" } @for arrival in arrivals { th.n scope="col" { "vCPU " (arrival.vcpu) } } } }
-                    tbody { tr {
-                        th scope="row" { (detail.initiator) }
-                        @for arrival in arrivals {
-                            td style={ "background: color-mix(in srgb, var(--s0) " (format!("{:.0}", heat(arrival.p50))) "%, var(--paper))" } {
-                                (units::time(arrival.p50))
-                            }
-                        }
+    }
+}
+
+/// Median delivery by initiator and target: the deeper, the longer.
+fn heat_map(cell: &Cell) -> Markup {
+    let rows = &cell.by_initiator;
+    let all = || rows.iter().flat_map(|row| row.targets.iter().map(|target| target.p50_ns));
+    let (low, high) = (all().fold(f64::INFINITY, f64::min), all().fold(f64::NEG_INFINITY, f64::max));
+    let heat = |p50: f64| if high > low { 10.0 + 60.0 * (p50 - low) / (high - low) } else { 10.0 };
+    let columns: BTreeSet<usize> = rows.iter().flat_map(|row| row.targets.iter().map(|target| target.vcpu)).collect();
+    if columns.is_empty() {
+        return html! {};
+    }
+    let title = "Median delivery by initiator and target";
+    html! {
+        div.scroll tabindex="0" role="region" aria-label=(title) {
+            table.heat {
+                caption { (title) ", " (rows[0].rounds) " rounds each" @if rows.len() < cell.vcpus { ", of " (rows.len()) " initiators" } }
+                thead { tr { th scope="col" {} @for vcpu in &columns { th.n scope="col" { "to vCPU " (vcpu) } } } }
+                tbody { @for row in rows { tr {
+                    th scope="row" { "from vCPU " (row.initiator) }
+                    @for vcpu in &columns { @match row.targets.iter().find(|target| target.vcpu == *vcpu) {
+                        Some(target) => td
+                            data-from=(row.initiator) data-to=(vcpu) data-value=(target.p50_ns)
+                            style={ "background: color-mix(in srgb, var(--s0) " (format!("{:.0}", heat(target.p50_ns))) "%, var(--paper))" }
+                            { (units::time(target.p50_ns)) },
+                        None => td { "–" },
                     } }
-                }
+                } } }
             }
         }
     }

@@ -92,7 +92,7 @@ impl Path {
             back: None,
         };
         if let Some((target, a)) = arrival {
-            Search { events: &round.trace, initiator: round.initiator(), target, t0: round.t0, a }.fill(&mut path);
+            Search { events: &round.trace, initiator: round.initiator, target, t0: round.t0, a }.fill(&mut path);
             let end = round.participants.iter().find(|each| each.vcpu == target).map_or(round.t2, |each| each.x);
             let after =
                 |from: u64| round.trace.iter().filter(move |event| event.vcpu == Some(target) && event.tsc >= from);
@@ -349,7 +349,7 @@ mod tests {
         ) {
             let mut round = Round {
                 generation: 1,
-                by_host: false,
+                initiator: Some(0),
                 t0: stamps[0],
                 t1: stamps[1],
                 t2: stamps[2],

@@ -221,7 +221,7 @@ pub fn of_round(round: &Round, events: &[Event], until: Option<u64>) -> Vec<Even
 
 /// The guest's own stamps of a round as events.
 fn stamps(round: &Round) -> Vec<Event> {
-    let initiator = round.initiator();
+    let initiator = round.initiator;
     let event = |tsc, vcpu, what| Event { tsc, vcpu, about: None, what };
     let mut events = vec![
         event(round.t0, initiator, What::Send),
@@ -248,7 +248,7 @@ pub(crate) mod tests {
     pub(crate) fn round() -> Round {
         Round {
             generation: 1,
-            by_host: false,
+            initiator: Some(0),
             t0: 1000,
             t1: 1100,
             t2: 1600,

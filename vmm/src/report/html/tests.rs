@@ -1,4 +1,5 @@
 use super::super::detail::Arrival;
+use super::super::document::{ByInitiator, DeliveryTo};
 use super::super::fixture;
 use super::super::trace::document;
 use super::*;
@@ -7,7 +8,6 @@ fn detail() -> CellDetail {
     CellDetail {
         curves: vec![Curve::of("round_trip", &[-5.0, 100.0, 2_000.0]), Curve::of("delivery", &[50.0, 60.0])],
         arrivals: vec![Arrival { vcpu: 1, p50: 50.0, p99: 60.0 }, Arrival { vcpu: 2, p50: 70.0, p99: 90.0 }],
-        initiator: "vCPU 0".to_owned(),
         calls: document::fixture().calls,
     }
 }
@@ -50,6 +50,21 @@ fn what_a_guest_or_a_host_says_is_text() {
 fn what_cannot_be_drawn_is_said() {
     let page = render(&fixture::measurement(), &[detail()]);
     assert!(page.contains("values of zero or less have no place"), "{page}");
+}
+
+#[test]
+fn the_heat_map_has_a_row_for_each_initiator_and_its_numbers() {
+    let mut measurement = fixture::measurement();
+    let target = |vcpu, p50_ns| DeliveryTo { vcpu, p50_ns };
+    measurement.cells[0].by_initiator = vec![
+        ByInitiator { initiator: 0, rounds: 20, targets: vec![target(1, 100.0), target(2, 300.0)] },
+        ByInitiator { initiator: 2, rounds: 20, targets: vec![target(0, 200.0), target(1, -5.0)] },
+    ];
+    let page = render(&measurement, &[detail(), detail()]);
+    for text in ["from vCPU 0", "from vCPU 2", "data-from=\"2\" data-to=\"1\" data-value=\"-5\"", "70%", "10%"] {
+        assert!(page.contains(text), "no {text}: {page}");
+    }
+    assert_eq!(page.matches("data-from=").count(), 4, "nobody calls itself");
 }
 
 #[test]
