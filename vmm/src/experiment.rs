@@ -314,7 +314,10 @@ fn assess(config: &Config, cell: &Collected, instruments: &BTreeMap<MachineSpec,
     let traced = || cell.traced.iter().flat_map(|traced| &traced.blocks);
     let swept = cell.by_initiator.iter().map(|(_, block)| block);
     cell.blocks.iter().chain(traced()).chain(swept).for_each(|block| integrity.add(block.integrity));
-    let of_events = || cell.traced.iter().flat_map(|traced| &traced.of_events);
+    // What two sources have seen is the kernel's: the last one of a name counts.
+    let mut by_source: Vec<&Traced> = cell.traced.iter().collect();
+    by_source.sort_by_key(|traced| traced.source);
+    let of_events = by_source.into_iter().flat_map(|traced| &traced.of_events);
     let rounds: Vec<&[samples::Round]> = cell.blocks.iter().map(|block| block.rounds.as_slice()).collect();
     Some(Cell {
         route: cell.spec.route.name().to_owned(),
@@ -338,7 +341,7 @@ fn assess(config: &Config, cell: &Collected, instruments: &BTreeMap<MachineSpec,
         by_initiator: cell.by_initiator.iter().map(|(initiator, block)| by_initiator(*initiator, block, khz)).collect(),
         metrics: metrics::collect(&rounds)
             .into_iter()
-            .chain(of_events().filter_map(|(metric, values)| Some((*metric, stats::Sample::new(values.clone())?))))
+            .chain(of_events.filter_map(|(metric, values)| Some((*metric, stats::Sample::new(values.clone())?))))
             .map(|(metric, sample)| (metric.name().to_owned(), metric.to_document(&sample, khz)))
             .collect(),
     })

@@ -7,6 +7,9 @@ use super::super::units;
 use super::document::{Call, Event, Source, Trace};
 use std::collections::BTreeSet;
 
+/// Most lanes of a timeline, however wide the terminal: nobody reads more at a time.
+const MOST_LANES: usize = 8;
+
 /// The report, for a terminal of `width` characters or without bound; it ends in a newline.
 pub fn render(trace: &Trace, width: Option<usize>) -> String {
     let mut sections = vec![head(trace, width)];
@@ -77,8 +80,11 @@ pub(in crate::report) fn lane_name(lane: Option<usize>) -> String {
 }
 
 fn timeline(call: &Call, width: Option<usize>) -> String {
-    let lanes = lanes(call);
-    let rows = |text: &dyn Fn(&Event) -> String| call.events.iter().map(text).collect::<Vec<_>>();
+    let mut lanes = lanes(call);
+    let others = lanes.len().saturating_sub(MOST_LANES);
+    lanes.truncate(MOST_LANES);
+    let events: Vec<&Event> = call.events.iter().filter(|event| lanes.contains(&event.vcpu)).collect();
+    let rows = |text: &dyn Fn(&Event) -> String| events.iter().map(|event| text(event)).collect::<Vec<_>>();
     let mut columns = vec![
         Column::number("", "after the send", 0, rows(&|event| units::time(event.at_ns))),
         Column::text("stage", rows(&|event| event.stage.clone().unwrap_or_default())),
@@ -96,6 +102,10 @@ fn timeline(call: &Call, width: Option<usize>) -> String {
         table.text,
     ];
     parts.extend(left_out(&table.left_out, width));
+    let hidden = call.events.len() - events.len();
+    parts.extend(
+        (others > 0).then(|| format!("{others} more lanes with {hidden} events are not shown (--json has all)")),
+    );
     parts.join("\n")
 }
 
@@ -213,7 +223,8 @@ mod tests {
         let more = (2..12).map(|vcpu| Event { vcpu: Some(vcpu), stage: None, ..template.clone() });
         trace.calls[0].events.extend(more);
         let text = render(&trace, Some(100));
-        assert!(text.contains("Not shown for want of room") && text.contains("vCPU 11"), "{text}");
+        assert!(text.contains("Not shown for want of room") && text.contains("vCPU 7"), "{text}");
+        assert!(text.contains("4 more lanes with 4 events are not shown"), "{text}");
         assert!(text.contains("k exit: msr"), "the initiator's lane stays");
     }
 
