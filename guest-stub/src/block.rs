@@ -175,15 +175,15 @@ fn start_others(private: &'static Private, processors: usize, deadline: u64) -> 
         return report(Status::Done);
     }
     Report {
-        missing: others(processors, |other| FINISHED[other].load(Ordering::Acquire) != 0),
+        missing: others(0, processors, |other| FINISHED[other].load(Ordering::Acquire) != 0),
         ..report(Status::NotResponding)
     }
 }
 
-/// Those of the other processors that `is_in` holds for.
-fn others(processors: usize, is_in: impl Fn(usize) -> bool) -> Mask {
+/// Those of the processors but `me` that `is_in` holds for.
+fn others(me: usize, processors: usize, is_in: impl Fn(usize) -> bool) -> Mask {
     let mut others = [0; MASK_WORDS];
-    (1..processors).filter(|&other| is_in(other)).for_each(|other| mask::insert(&mut others, other));
+    (0..processors).filter(|&other| other != me && is_in(other)).for_each(|other| mask::insert(&mut others, other));
     others
 }
 
@@ -292,7 +292,7 @@ fn dismiss(private: &'static Private, processors: usize, activity: u32, deadline
     if tsc::poll_until(tsc::now().wrapping_add(deadline), || (1..processors).all(has_left)) {
         Ok(())
     } else {
-        Err(others(processors, |other| !has_left(other)))
+        Err(others(0, processors, |other| !has_left(other)))
     }
 }
 
@@ -435,9 +435,7 @@ fn wait_ready(me: usize, processors: usize, round: u32, deadline: u64) -> bool {
 }
 
 fn not_ready(me: usize, processors: usize, round: u32) -> Report {
-    let mut missing = [0; MASK_WORDS];
-    let not_ready = |other: &usize| *other != me && !is_ready(*other, round);
-    (0..processors).filter(not_ready).for_each(|other| mask::insert(&mut missing, other));
+    let missing = others(me, processors, |other| !is_ready(other, round));
     Report { rounds: round, missing, ..report(Status::NotReady) }
 }
 

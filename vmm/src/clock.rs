@@ -82,6 +82,7 @@ fn bracket(mut guest_tsc: impl FnMut() -> Result<u64, Error>) -> Result<Offset, 
 }
 
 /// The host's TSC.
+#[inline]
 pub fn host_tsc() -> u64 {
     // SAFETY: user space may read the TSC on every x86-64 Linux unless a process forbids it to itself (prctl).
     unsafe { _rdtsc() }

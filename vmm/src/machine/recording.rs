@@ -7,6 +7,7 @@ use crate::trace::kernel::{Point, Record, Tracer};
 use crate::trace::ring::{Event, Keep};
 use crate::trace::stats_fd::StatsFile;
 use crate::trace::timeline::{self, Recorded, What};
+use crate::vcpu::current_thread_id;
 use crate::vcpu::exit::Exit;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -95,7 +96,7 @@ impl Machine<'_> {
         if let Some(tracer) = self.tracer_of(recording) {
             let mut threads: Vec<u32> = self.threads().into_keys().collect();
             if initiator == Initiator::Host {
-                threads.push(rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs());
+                threads.push(current_thread_id());
             }
             tracer.start(&threads, (spec.warmup + spec.rounds) * EVENTS * self.vcpus())?;
         }

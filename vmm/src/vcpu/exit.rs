@@ -1,8 +1,8 @@
 //! Why KVM_RUN returned, in the words of this VMM.
 
+use crate::clock::host_tsc;
 use guest_stub::abi;
 use kvm_ioctls::{VcpuExit, VcpuFd};
-use std::arch::x86_64::_rdtsc;
 
 /// Why KVM_RUN returned. Plain data: nothing borrows the vCPU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -161,15 +161,8 @@ pub struct Stay {
 impl Stay {
     /// The thread was to leave before it called KVM_RUN.
     pub fn none(exit: Exit) -> Self {
-        Self { exit, entered: 0, returned: tsc() }
+        Self { exit, entered: 0, returned: host_tsc() }
     }
-}
-
-/// The host's TSC.
-#[inline]
-pub fn tsc() -> u64 {
-    // SAFETY: user space may read the TSC on every x86-64 Linux unless a process forbids it to itself (prctl).
-    unsafe { _rdtsc() }
 }
 
 /// Runs the guest until it exits.
@@ -180,9 +173,9 @@ pub fn run(vcpu: &mut VcpuFd) -> Stay {
 /// Runs the guest until it exits. `serve` comes first: it may answer an exit while KVM's data is at hand. `None`: the guest
 /// was interrupted.
 pub fn run_with(vcpu: &mut VcpuFd, serve: impl FnOnce(Option<&mut VcpuExit<'_>>) -> Option<Exit>) -> Stay {
-    let entered = tsc();
+    let entered = host_tsc();
     let outcome = vcpu.run();
-    let returned = tsc();
+    let returned = host_tsc();
     let exit = match outcome {
         Ok(mut exit) => serve(Some(&mut exit)).unwrap_or_else(|| convert(&exit)),
         Err(error) => serve(None).unwrap_or_else(|| match error.errno() {

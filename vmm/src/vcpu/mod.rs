@@ -7,6 +7,7 @@ pub mod hooks;
 pub mod kick;
 pub mod user_apic;
 
+use crate::clock::host_tsc;
 use crate::trace::ring::Ring;
 use crate::vm::bus::{Bus, Delivered};
 use crate::vm::msi::{self, Injection};
@@ -101,10 +102,15 @@ pub struct Runner {
     pub resume: Receiver<Resume>,
 }
 
+/// The calling thread, as the kernel numbers it.
+pub fn current_thread_id() -> u32 {
+    rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs()
+}
+
 impl Runner {
     /// The thread's whole life.
     pub fn run(mut self) {
-        let _ = self.thread_id.set(rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs());
+        let _ = self.thread_id.set(current_thread_id());
         if let Some(cpu) = self.cpu {
             let mut set = CpuSet::new();
             set.set(cpu);
@@ -203,7 +209,7 @@ impl Runner {
             Some(apic) => apic.run(&mut self.vcpu, &self.kick),
             None => exit::run(&mut self.vcpu),
         };
-        self.ring.record(stay, exit::tsc());
+        self.ring.record(stay, host_tsc());
         stay.exit
     }
 

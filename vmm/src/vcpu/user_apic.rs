@@ -14,6 +14,7 @@ use crate::apic::processor::{Doing, Processor};
 use crate::apic::registers::{X2APIC_MSR, X2APIC_MSR_END};
 use crate::apic::service::Service;
 use crate::apic::timer::{Deadline, Now};
+use crate::clock::host_tsc;
 use kvm_bindings::{kvm_interrupt, kvm_regs, kvm_sregs};
 use kvm_ioctls::{VcpuExit, VcpuFd};
 use std::os::fd::AsRawFd;
@@ -308,7 +309,7 @@ fn serve(
 
 /// What time it is for a vCPU whose TSC is the host's plus `tsc_offset`.
 fn now(board: &Board, tsc_offset: i64) -> Now {
-    Now { ns: board.ns(), tsc: exit::tsc().wrapping_add_signed(tsc_offset) }
+    Now { ns: board.ns(), tsc: host_tsc().wrapping_add_signed(tsc_offset) }
 }
 
 /// The exit of an access to an MSR.

@@ -13,7 +13,6 @@ use guest_stub::abi::{
 };
 use guest_stub::mask;
 use guest_stub::rendezvous::{self, Delivery, Generation, Generations, Initiator, Outcome, Packet, Slot, Until, Work};
-use std::arch::x86_64::_rdtsc;
 use std::cell::Cell;
 use std::mem::{offset_of, size_of};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -202,8 +201,7 @@ impl HostCaller {
 
     /// The guest's TSC.
     fn tsc(&self) -> u64 {
-        // SAFETY: user space may read the TSC on every x86-64 Linux unless a process forbids it to itself (prctl).
-        unsafe { _rdtsc() }.wrapping_add_signed(self.tsc_offset)
+        clock::host_tsc().wrapping_add_signed(self.tsc_offset)
     }
 }
 
