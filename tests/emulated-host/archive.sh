@@ -95,7 +95,9 @@ make_archive() {
         for argument in "${environment[@]}"; do
             printf 'export %s=%s\n' "${argument%%=*}" "$(quote "${argument#*=}")"
         done
-        printf 'exec %s' "$(quote "/job/${program##*/}")"
+        printf 'exec '
+        [ "$(first_cpu)" -eq 0 ] || printf 'taskset -c %s-%s ' "$(first_cpu)" "$(($(first_cpu) + cpus - 1))"
+        quote "/job/${program##*/}"
         for argument; do printf ' %s' "$(quote "$argument")"; done
         printf '\n'
     } >"$stage/job/command"

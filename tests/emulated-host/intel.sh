@@ -17,6 +17,11 @@ readonly instructions_per_second=100000000
 host_parameters="tsc_early_khz=$((instructions_per_second / 1000)) tsc=reliable maxcpus=1 cryptomgr.notests"
 host_parameters+=' initcall_blacklist=load_system_certificate_list rodata=off'
 
+# Guests may run on any CPU.
+first_cpu() {
+    echo 0
+}
+
 # The file or folder $1 of a package, which is unpacked or installed.
 part() {
     if [ -e "$tree/$1" ]; then printf '%s' "$tree/$1"; else printf '/%s' "$1"; fi

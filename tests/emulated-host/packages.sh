@@ -39,13 +39,37 @@ need_space() {
         fail "$2 needs $1 MiB in $folder, and its disk has $left left: free some, or set KIPI_HOST_FOLDER"
 }
 
-# apt-get with lists and archives of its own: needs no root, and finds packages where /var/lib/apt/lists is empty.
+# What makes apt's programs use lists and archives of their own: needs no root, and finds packages where
+# /var/lib/apt/lists is empty.
+apt_options=(-o Dir::State::lists="$folder/apt/lists" -o Dir::Cache="$folder/apt"
+    -o Dir::Cache::archives="$folder/apt/archives" -o Debug::NoLocking=1 -o APT::Sandbox::User=)
+
 private_apt() {
     mkdir -p "$folder/apt/lists/partial" "$folder/apt/archives/partial"
     # What it puts into TMPDIR lies on the disk that has room.
-    TMPDIR=$run apt-get -q -o Dir::State::lists="$folder/apt/lists" -o Dir::Cache="$folder/apt" \
-        -o Dir::Cache::archives="$folder/apt/archives" -o Debug::NoLocking=1 -o APT::Sandbox::User= \
-        -o APT::Install-Recommends=0 -o APT::Get::Assume-Yes=1 "$@" >"$run/apt.log" 2>&1
+    TMPDIR=$run apt-get -q "${apt_options[@]}" -o APT::Install-Recommends=0 -o APT::Get::Assume-Yes=1 "$@" \
+        >"$run/apt.log" 2>&1
+}
+
+# The version of the package $1 that would be fetched.
+candidate() {
+    TMPDIR=$run LC_ALL=C apt-cache "${apt_options[@]}" policy "$1" 2>/dev/null | sed -n 's/^ *Candidate: //p'
+}
+
+# Lets the next fetches take packages from the backports of this machine's Debian release, from where the release itself
+# comes; fails if it is no Debian, or has none.
+add_backports() {
+    local source
+    source=$(TMPDIR=$run apt-get "${apt_options[@]}" indextargets --format '$(ORIGIN) $(REPO_URI) $(CODENAME) $(COMPONENT)' \
+        'Created-By: Packages' 2>/dev/null | awk '$1 == "Debian" && $3 !~ /-/ && $4 == "main" { print $2, $3; exit }')
+    [ -n "$source" ] || return 1
+    { cat /etc/apt/sources.list 2>/dev/null || true && echo "deb ${source% *} ${source#* }-backports main"; } >"$folder/apt/sources.list"
+    local before=("${apt_options[@]}")
+    apt_options+=(-o Dir::Etc::sourcelist="$folder/apt/sources.list" -o APT::Default-Release="${source#* }-backports")
+    private_apt update && ! grep -q '^W: Failed' "$run/apt.log" || {
+        apt_options=("${before[@]}")
+        return 1
+    }
 }
 
 # Fails with what apt-get complained of.
@@ -105,13 +129,22 @@ fetch_kernel() {
 
 # The kernel package that the metapackage stands for.
 private_apt_show_kernel() {
-    TMPDIR=$run apt-cache -o Dir::State::lists="$folder/apt/lists" -o Dir::Cache="$folder/apt" show --no-all-versions \
-        linux-image-amd64 2>/dev/null | sed -n 's/^Depends: *\(linux-image-[^ ,]*\).*/\1/p' || true
+    TMPDIR=$run apt-cache "${apt_options[@]}" show --no-all-versions linux-image-amd64 2>/dev/null | sed -n 's/^Depends: *\(linux-image-[^ ,]*\).*/\1/p' || true
+}
+
+# Deletes what was unpacked when the parts were others: the files of one version do not go over those of another.
+drop_old_packages() {
+    local parts='kernel busybox bochs qemu-8.1'
+    [ "$(cat "$folder/parts" 2>/dev/null)" = "$parts" ] && return
+    rm -rf "$tree" "$folder"/kernel "$folder"/*.unpacked
+    mkdir -p "$tree"
+    echo "$parts" >"$folder/parts"
 }
 
 take_packages() {
     exec 8>"$folder/lock"
     flock 8
+    drop_old_packages
     local updated=''
     # $1...: a part, and how it is fetched. Once is enough.
     take() {
