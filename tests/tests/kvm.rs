@@ -8,7 +8,7 @@ use kipi::route::Route;
 use kipi::samples::{Block, ExitSource, Round};
 use kipi::vm::{Hypervisor, Irqchip, VmConfig};
 use kipi_tests::{HANG, hypervisor, machine, turn};
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 static NEVER: AtomicBool = AtomicBool::new(false);
@@ -268,6 +268,21 @@ fn one_machine_changes_between_apic_modes() {
             }
         }
     }
+}
+
+/// A block whose end comes before the VMM's next look at the flag does not hide it.
+#[test]
+fn an_interruption_ends_even_short_blocks() {
+    let _turn = turn();
+    let Some(hypervisor) = hypervisor() else { return };
+    let interrupted = AtomicBool::new(false);
+    let limits = Limits { deadline: HANG / 4, settle: Duration::ZERO };
+    let mut machine = Machine::boot(&hypervisor, &machine(2), limits, &interrupted).expect("a machine");
+    let spec = BlockSpec { route: Route::Memory, target_state: TargetState::Spin, rounds: 1, ..CALL };
+    run(&mut machine, &spec);
+    interrupted.store(true, Ordering::Relaxed);
+    let result = machine.run_block(&spec);
+    assert!(matches!(result, Err(kipi::machine::Error::Interrupted)), "{result:?}");
 }
 
 #[test]

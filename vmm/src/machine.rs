@@ -337,11 +337,12 @@ impl<'a> Machine<'a> {
         let patience = deadline * 3 + Duration::from_secs(2);
         let mut progress = (self.calls_completed(), Instant::now());
         loop {
-            if let Some(report) = self.hear(look)? {
-                return Ok(report);
-            }
+            // First: where every answer comes sooner than `look`, nobody would see it otherwise.
             if self.interrupted.load(Ordering::Relaxed) {
                 return Err(Error::Interrupted);
+            }
+            if let Some(report) = self.hear(look)? {
+                return Ok(report);
             }
             let completed = self.calls_completed();
             if completed != progress.0 {
