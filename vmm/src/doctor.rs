@@ -6,7 +6,7 @@ mod routes;
 
 pub use kvm::{Capability, GuestCpuid, Offer};
 
-use crate::host::{Facts, Sources};
+use crate::host::{Facts, Sources, Tracefs};
 use crate::route::Route;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -144,7 +144,9 @@ pub fn examine(
     sources: &Sources,
     probe: impl Fn(Route) -> Result<(), String>,
 ) -> Doctor {
-    diagnose(device, vcpus_wanted, Facts::read(sources), kvm::ask(device), probe)
+    let mut host = Facts::read(sources);
+    host.tracefs = host.tracefs.or_else(Tracefs::of_own_mount);
+    diagnose(device, vcpus_wanted, host, kvm::ask(device), probe)
 }
 
 /// The verdicts that follow from what was found.

@@ -127,7 +127,7 @@ pub struct Facts {
     pub hypervisor: Option<String>,
     /// The time-stamp counter.
     pub tsc: Tsc,
-    /// Where tracefs is mounted and what this process may do there; `null`: not mounted.
+    /// tracefs, and what this process may do there; `null`: not mounted, and it cannot mount it.
     pub tracefs: Option<Tracefs>,
     /// What this process may do with perf events.
     pub perf: Perf,

@@ -24,7 +24,7 @@ fn host() -> Facts {
         kvm_modules: vec!["kvm_intel".to_owned()],
         settings: BTreeMap::from([("kvm.halt_poll_ns".to_owned(), "200000".to_owned())]),
         tracefs: Some(Tracefs {
-            path: "/sys/kernel/tracing".to_owned(),
+            path: Some("/sys/kernel/tracing".to_owned()),
             readable: true,
             writable: true,
             kvm_events: Some(true),
@@ -248,13 +248,21 @@ fn the_kernels_flags_vouch_for_a_tsc_that_cpuid_does_not() {
 #[test]
 fn tracefs_needs_all_three() {
     let verdict = |readable, writable, kvm_events| {
-        let tracefs = Some(Tracefs { path: "/t".to_owned(), readable, writable, kvm_events });
+        let tracefs = Some(Tracefs { path: Some("/t".to_owned()), readable, writable, kvm_events });
         check(&diagnose_for(2, Facts { tracefs, ..host() }, Ok(offer_of(&[]))), "tracefs").verdict
     };
     assert_eq!(verdict(true, true, Some(true)), Verdict::Ready);
     assert_eq!(verdict(true, false, Some(true)), Verdict::Limited);
     assert_eq!(verdict(true, true, Some(false)), Verdict::Missing);
     assert_eq!(verdict(false, false, None), Verdict::Missing);
+}
+
+#[test]
+fn tracefs_that_kipi_can_mount_for_itself_will_do() {
+    let tracefs = Some(Tracefs { path: None, readable: true, writable: true, kvm_events: Some(true) });
+    let doctor = diagnose_for(2, Facts { tracefs, ..host() }, Ok(offer_of(&[])));
+    assert_eq!(check(&doctor, "tracefs").verdict, Verdict::Ready);
+    assert!(check(&doctor, "tracefs").detail.starts_with("mounted nowhere"), "{:?}", check(&doctor, "tracefs"));
 }
 
 #[test]

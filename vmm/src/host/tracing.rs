@@ -1,27 +1,31 @@
 //! What this process may observe in the kernel: tracefs and perf events.
 
 use super::{field, read};
+use rustix::fd::{AsRawFd, OwnedFd};
 use rustix::fs::{Access, access};
+use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsmount, fsopen};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The places where tracefs is mounted, below sysfs.
 const MOUNT_POINTS: [&str; 2] = ["kernel/tracing", "kernel/debug/tracing"];
+/// A file that every tracefs has.
+const PROBE: &str = "trace_clock";
 
 /// `CAP_SYS_ADMIN`; capabilities(7).
 const CAP_SYS_ADMIN: u32 = 21;
 /// `CAP_PERFMON`.
 const CAP_PERFMON: u32 = 38;
 
-/// A mounted tracefs, as far as this process can see it.
+/// tracefs, as far as this process can see it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Tracefs {
-    /// Where it is mounted.
-    pub path: String,
+    /// Where it is mounted; `null`: nowhere, but this process can mount it for itself.
+    pub path: Option<String>,
     /// This process can read it.
     pub readable: bool,
     /// This process can make an instance of its own in it.
@@ -33,26 +37,51 @@ pub struct Tracefs {
 impl Tracefs {
     /// Finds it below the sysfs root `sys`; `None` if it is not mounted.
     pub fn find(sys: &Path) -> Option<Self> {
-        MOUNT_POINTS.iter().map(|place| sys.join(place)).find_map(|path| Self::examine(&path))
+        mount_point(sys).map(|place| Self { path: Some(place.display().to_string()), ..Self::examine(&place) })
     }
 
-    fn examine(path: &Path) -> Option<Self> {
-        let probe = path.join("trace_clock");
-        // The mount point exists without the mount, and with the mount nobody but root may look inside.
-        match fs::metadata(&probe) {
-            Ok(_) => {}
-            Err(error) if error.kind() == ErrorKind::PermissionDenied => {}
-            Err(_) => return None,
-        }
-        // Opening tells more than the mode: a locked-down kernel refuses root as well.
-        let readable = File::open(&probe).is_ok();
-        Some(Self {
-            path: path.display().to_string(),
-            readable,
-            writable: access(path.join("instances"), Access::WRITE_OK | Access::EXEC_OK).is_ok(),
-            kvm_events: readable.then(|| path.join("events/kvm").is_dir()),
-        })
+    /// tracefs as this process can mount it for itself; `None` if it cannot.
+    pub fn of_own_mount() -> Option<Self> {
+        let (_mount, place) = mount().ok()?;
+        Some(Self::examine(&place))
     }
+
+    /// What this process may do with the tracefs at `place`.
+    pub fn examine(place: &Path) -> Self {
+        // Opening tells more than the mode: a locked-down kernel refuses root as well.
+        let readable = File::open(place.join(PROBE)).is_ok();
+        Self {
+            path: None,
+            readable,
+            writable: access(place.join("instances"), Access::WRITE_OK | Access::EXEC_OK).is_ok(),
+            kvm_events: readable.then(|| place.join("events/kvm").is_dir()),
+        }
+    }
+}
+
+/// Where tracefs is mounted below the sysfs root `sys`.
+pub fn mount_point(sys: &Path) -> Option<PathBuf> {
+    // The mount point exists without the mount, and with the mount nobody but root may look inside.
+    let mounted = |place: &PathBuf| match fs::metadata(place.join(PROBE)) {
+        Ok(_) => true,
+        Err(error) => error.kind() == ErrorKind::PermissionDenied,
+    };
+    MOUNT_POINTS.iter().map(|place| sys.join(place)).find(mounted)
+}
+
+/// Mounts tracefs for this process alone: the mount has no place in the file tree, is reached by the path that comes with
+/// it, and ends with the descriptor (fsopen(2), fsmount(2)).
+///
+/// # Errors
+/// As fsopen(2) and fsmount(2): EPERM without privilege, ENODEV where the kernel has no tracefs.
+pub fn mount() -> rustix::io::Result<(OwnedFd, PathBuf)> {
+    let context = fsopen("tracefs", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    fsconfig_create(&context)?;
+    let attributes =
+        MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+    let mount = fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)?;
+    let place = PathBuf::from(format!("/proc/self/fd/{}", mount.as_raw_fd()));
+    Ok((mount, place))
 }
 
 /// What this process may ask of perf_event_open(2).
@@ -161,7 +190,7 @@ mod tests {
         fs::create_dir_all(mount.join("instances")).expect("directories");
         fs::write(mount.join("trace_clock"), "[local] x86-tsc\n").expect("a file");
         let found = Tracefs::find(sys.path()).expect("it is mounted");
-        assert_eq!(found.path, mount.display().to_string());
+        assert_eq!(found.path, Some(mount.display().to_string()));
         assert!(found.readable && found.writable);
         assert_eq!(found.kvm_events, Some(false));
 

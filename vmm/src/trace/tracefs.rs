@@ -6,8 +6,7 @@
 //! more, and, if its process was killed, by the next one that makes an instance.
 
 use crate::host::tracing;
-use rustix::fd::{AsRawFd, OwnedFd};
-use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsmount, fsopen};
+use rustix::fd::OwnedFd;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -59,14 +58,15 @@ impl Instance {
     /// # Errors
     /// Every variant of [`enum@Error`].
     pub fn make() -> Result<Self, Error> {
-        let (root, mount) = match tracing::Tracefs::find(Path::new("/sys")) {
-            Some(found) if found.writable && found.readable => (PathBuf::from(found.path), None),
-            Some(found) => return Err(Error::NotPermitted(found.path)),
-            None => {
-                let mount =
-                    mount().map_err(|errno| Error::Mount(io::Error::from_raw_os_error(errno.raw_os_error())))?;
-                (PathBuf::from(format!("/proc/self/fd/{}", mount.as_raw_fd())), Some(mount))
+        let (root, mount) = if let Some(place) = tracing::mount_point(Path::new("/sys")) {
+            let found = tracing::Tracefs::examine(&place);
+            if !(found.writable && found.readable) {
+                return Err(Error::NotPermitted(place.display().to_string()));
             }
+            (place, None)
+        } else {
+            let (mount, place) = tracing::mount().map_err(|errno| Error::Mount(errno.into()))?;
+            (place, Some(mount))
         };
         let instances = root.join("instances");
         remove_left_over(&instances);
@@ -147,15 +147,6 @@ fn remove_left_over(instances: &Path) {
             let _ = fs::remove_dir(entry.path());
         }
     }
-}
-
-/// tracefs, mounted nowhere.
-fn mount() -> rustix::io::Result<OwnedFd> {
-    let context = fsopen("tracefs", FsOpenFlags::FSOPEN_CLOEXEC)?;
-    fsconfig_create(&context)?;
-    let attributes =
-        MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV | MountAttrFlags::MOUNT_ATTR_NOEXEC;
-    fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
 }
 
 #[cfg(test)]

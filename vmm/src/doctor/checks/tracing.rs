@@ -9,20 +9,24 @@ pub(super) fn checks(host: &Facts) -> Vec<Check> {
 
 fn tracefs(tracefs: Option<&Tracefs>) -> Check {
     let Some(Tracefs { path, readable, writable, kvm_events }) = tracefs else {
-        return check("tracefs", Verdict::Missing, "not mounted, or not in this kernel")
-            .advise("sudo mount -t tracefs tracefs /sys/kernel/tracing");
+        return check(
+            "tracefs",
+            Verdict::Missing,
+            "not mounted, and this process cannot mount it; or not in this kernel",
+        )
+        .advise("run as root, or: sudo mount -t tracefs tracefs /sys/kernel/tracing");
     };
+    let path = path.as_deref().unwrap_or("mounted nowhere, kipi mounts it for itself");
     match (readable, writable, kvm_events) {
         (true, true, Some(true)) => check("tracefs", Verdict::Ready, format!("{path}: writable, with KVM's events")),
         (true, false, Some(true)) => {
             check("tracefs", Verdict::Limited, format!("{path}: readable, but not writable: no trace of one's own"))
                 .advise("run as root")
         }
-        (true, _, _) => check("tracefs", Verdict::Missing, format!("{path}: mounted, but without KVM's events"))
+        (true, _, _) => check("tracefs", Verdict::Missing, format!("{path}: no events of KVM's"))
             .advise("load KVM's module; the kernel needs CONFIG_EVENT_TRACING"),
         (false, _, _) => {
-            check("tracefs", Verdict::Missing, format!("{path}: mounted, but not readable to this process"))
-                .advise("run as root")
+            check("tracefs", Verdict::Missing, format!("{path}: not readable to this process")).advise("run as root")
         }
     }
 }
