@@ -23,7 +23,7 @@ open_folder() {
     mkdir "$run" 2>/dev/null || fail "$run cannot be made: is the disk full?"
     trap 'tidy' EXIT
     trap 'interrupt' INT
-    trap 'terminate' TERM HUP
+    trap 'say "told to end $(progress); nothing more is brought back"; terminate' TERM HUP
 }
 
 # The MiB that are left on the disk.

@@ -2,18 +2,23 @@
 # shellcheck shell=bash
 # shellcheck disable=SC2034,SC2154 # a part of `run`: the parts share their variables
 
-# Starts the emulator $@ in the background, in its own session, so that Ctrl-C does not reach it; it dies with this
-# process.
+# Becomes the command $@, in a session of its own, so that Ctrl-C does not reach it; it dies with this process.
+apart() {
+    exec setpriv --pdeathsig KILL setsid "$@" 7>&- 8>&-
+}
+
+# Starts the emulator $@ in the background.
 launch() {
     mkfifo "$run/orders"
     touch "$run"/{console,output,error,report} 2>/dev/null || fail "$run cannot be written: is the disk full?"
     # Held open for both ways: neither side waits for the other.
     exec 7<>"$run/orders"
-    setpriv --pdeathsig KILL setsid "$@" <"$run/orders" >>"$run/report" 2>"$run/emulator.log" 7>&- 8>&- &
+    apart "$@" <"$run/orders" >>"$run/report" 2>"$run/emulator.log" &
     emulator=$!
 }
 
-emulator='' streams=() status='' keep=''
+# `stage` is the one that was reached last: none before init runs.
+emulator='' stage='' streams=() status='' keep=''
 
 end_emulator() {
     [ -n "$emulator" ] || return 0
@@ -43,7 +48,7 @@ terminate() {
 # The program inside is told, and its last words are waited for; told again, everything ends at once.
 interrupt() {
     # Bochs' serial ports have no input from a file.
-    if [ "$(stage)" != running ] || [ -n "${interrupted-}" ] || [ "$host" != amd ]; then
+    if [ "$stage" != running ] || [ -n "${interrupted-}" ] || [ "$host" != amd ]; then
         say "interrupted $(progress); nothing more is brought back"
         terminate
     fi
@@ -52,14 +57,9 @@ interrupt() {
     echo interrupt >&7
 }
 
-# The stage that was reached last; nothing before init runs.
-stage() {
-    sed -n 's/^stage //p; /^ended/q' "$run/report" 2>/dev/null | tail -n1
-}
-
 # How far it got, for messages.
 progress() {
-    case $(stage) in
+    case $stage in
     '')
         if [ -s "$run/console" ]; then echo "while the kernel booted"; else echo "before the kernel said anything"; fi
         ;;
@@ -73,32 +73,46 @@ last_words() {
     tail -c 2000 "$run/console" | tr -d '\r' | grep -a '[^ ]' | tail -n1 || true
 }
 
-# Waits until everything has come out, or nothing more will; the program's status is then in $status.
+# Copies what comes into the file $1 of this run, until the emulator or this process has ended.
+follow() {
+    apart tail -c +1 -f -s 0.1 --pid="$emulator" "$run/$1"
+}
+
+# Waits until everything has come out, or nothing more will; the program's status is then in $status. It sleeps until the
+# next line comes, and looks around once a second only: what it uses of the CPUs, the emulator lacks.
 watch_host() {
-    local name fields line size seen heard=0
-    for name in output error; do
-        tail -c +1 -f -s 0.1 --pid="$emulator" "$run/$name" &
-        streams+=($!)
-    done
+    local fields line='' piece heard=0 looked=0
+    follow output &
+    streams+=($!)
+    follow error &
+    streams+=($!)
+    mkfifo "$run/news"
+    follow report >"$run/news" &
+    streams+=($!)
+    exec 9<"$run/news"
     SECONDS=0
     while :; do
-        # The line counts once it is complete: it comes byte by byte.
-        line=$(sed -n '/^ended /{p;q}' "$run/report" && echo .)
-        case $line in
-        *$'\n.') line=${line%$'\n.'} && break ;;
-        esac
+        # A line comes byte by byte: what a time-out leaves is its beginning.
+        if IFS= read -r -t 1 -u 9 piece; then
+            line+=$piece
+            case $line in
+            'ended '*) break ;;
+            'stage '*) stage=${line#stage } ;;
+            esac
+            line='' heard=$SECONDS
+        elif [ $? -gt 128 ]; then
+            line+=$piece
+        else
+            # There is no more, which only the emulator's end brings about.
+            sleep 0.1
+        fi
         if ! kill -0 "$emulator" 2>/dev/null; then emulator_ended; fi
-        if grep -aq 'Kernel panic' "$run/console"; then panicked; fi
-        if grep -aq 'BUG: soft lockup' "$run/console"; then stuck "a CPU of it is stuck"; fi
-        # Nothing more would come out, not even the end.
-        [ "$(space_left)" != 0 ] || fail "the disk became full $(progress): free some, or set KIPI_HOST_FOLDER"
-        size=$(stat -c %s "$run/report")
-        [ "$size" = "${seen-}" ] || heard=$SECONDS seen=$size
-        [ "$(stage)" != running ] || [ $((SECONDS - heard)) -lt "$host_silence" ] || stuck "no sign of life for $host_silence s"
-        [ $SECONDS -lt "$time_limit" ] || limit "--time-limit $time_limit"
-        [ $SECONDS -lt "$boot_limit" ] || [ "$(stage)" = running ] || limit "--boot-limit $boot_limit"
-        sleep 0.1
+        [ $SECONDS -gt $looked ] || continue
+        looked=$SECONDS
+        look_around
+        [ "$stage" != running ] || [ $((SECONDS - heard)) -lt "$host_silence" ] || stuck "no sign of life for $host_silence s"
     done
+    exec 9<&-
     read -ra fields <<<"$line"
     status=${fields[1]} files_size=${fields[4]}
     arrived output "${fields[2]}"
@@ -106,6 +120,16 @@ watch_host() {
     # The archive follows the line.
     arrived report $((${#line} + 1 + $(grep -abm1 '^ended ' "$run/report" | cut -d: -f1) + files_size))
     end_emulator
+}
+
+# Ends everything if the emulated machine has come to an end that it cannot tell, or has had its time.
+look_around() {
+    if grep -aq 'Kernel panic' "$run/console"; then panicked; fi
+    if grep -aq 'BUG: soft lockup' "$run/console"; then stuck "a CPU of it is stuck"; fi
+    # Nothing more would come out, not even the end.
+    [ "$(space_left)" != 0 ] || fail "the disk became full $(progress): free some, or set KIPI_HOST_FOLDER"
+    [ $SECONDS -lt "$time_limit" ] || limit "--time-limit $time_limit"
+    [ $SECONDS -lt "$boot_limit" ] || [ "$stage" = running ] || limit "--boot-limit $boot_limit"
 }
 
 # Keeps the log $1 where the next run does not delete it, and says where.
