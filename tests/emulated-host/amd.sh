@@ -49,8 +49,8 @@ start_host() {
     launch "${qemu[@]}" -nodefaults -no-user-config -display none -no-reboot \
         -accel tcg,thread=multi -cpu max -smp "$((cpus + $(first_cpu)))" -m "$memory" \
         -kernel "$kernel" -initrd "$archive" -append "$parameters" \
-        -chardev "file,id=console,path=$run/console" -serial chardev:console \
-        -chardev "file,id=output,path=$run/output" -serial chardev:output \
-        -chardev "file,id=error,path=$run/error" -serial chardev:error \
+        -chardev file,id=console,path=console -serial chardev:console \
+        -chardev file,id=output,path=output -serial chardev:output \
+        -chardev file,id=error,path=error -serial chardev:error \
         -chardev stdio,id=report,signal=off -serial chardev:report
 }

@@ -7,18 +7,18 @@ apart() {
     exec setpriv --pdeathsig KILL setsid "$@" 7>&- 8>&-
 }
 
-# Starts the emulator $@ in the background.
+# Starts the emulator $@ in the background, in the folder of this run.
 launch() {
     mkfifo "$run/orders"
     touch "$run"/{console,output,error,report} 2>/dev/null || fail "$run cannot be written: is the disk full?"
     # Held open for both ways: neither side waits for the other.
     exec 7<>"$run/orders"
-    apart "$@" <"$run/orders" >>"$run/report" 2>"$run/emulator.log" &
+    apart env -C "$run" "$@" <"$run/orders" >>"$run/report" 2>"$run/emulator.log" &
     emulator=$!
 }
 
 # `stage` is the one that was reached last: none before init runs.
-emulator='' stage='' streams=() status='' keep=''
+emulator='' stage='' streams=() status=''
 
 end_emulator() {
     [ -n "$emulator" ] || return 0
@@ -33,9 +33,8 @@ end_emulator() {
 tidy() {
     local code=$?
     end_emulator
-    # What became of an emulated machine that broke down is there to look at until the next run, and so are files that
-    # could be written nowhere else.
-    [ "$code" -eq "$STATUS_BROKEN" ] || [ -n "$keep" ] || rm -rf "$run"
+    # What became of an emulated machine that broke down is there to look at until the next run.
+    [ "$code" -eq "$STATUS_BROKEN" ] || rm -rf "$run"
 }
 
 terminate() {
@@ -68,9 +67,12 @@ progress() {
     esac
 }
 
-# The last words of the console, as one line.
+# The last words of the emulator, if it had any, and of the console, as one line.
 last_words() {
-    tail -c 2000 "$run/console" | tr -d '\r' | grep -a '[^ ]' | tail -n1 || true
+    local emulator_says console_says
+    emulator_says=$(grep -a '[a-z]' "$run/emulator.log" | tail -n1 | tr -d '\r' || true)
+    console_says=$(tail -c 2000 "$run/console" | tr -d '\r' | grep -a '[^ ]' | tail -n1 || true)
+    printf '%s%s' "${emulator_says:+"$emulator_says; "}" "${console_says:+"the console's last words: $console_says; "}"
 }
 
 # Copies what comes into the file $1 of this run, until the emulator or this process has ended.
@@ -149,7 +151,7 @@ stuck() {
 }
 
 limit() {
-    broken "$1 reached $(progress), after $SECONDS s; the console's last words: $(last_words); $(log console)"
+    broken "$1 reached $(progress), after $SECONDS s; $(last_words)$(log console)"
 }
 
 # The kernel of the emulated machine gave up.
@@ -166,7 +168,7 @@ emulator_ended() {
     # It was not even started if it ended by itself, without a word from the machine.
     [ -s "$run/console" ] || [ $code -eq 0 ] || [ $code -gt 128 ] ||
         fail "${host_name##* on } ended at once with status $code: $(tail -n1 "$run/emulator.log" | tr -d '\r')"
-    broken "${host_name##* on } ended with status $code $(progress): $(grep -a '[a-z]' "$run/emulator.log" | tail -n1 | tr -d '\r') $(last_words); $(log console)"
+    broken "${host_name##* on } ended with status $code $(progress); $(last_words)$(log console)"
 }
 
 # Waits until the file $1 of this run has $2 bytes: serial ports lag behind.
@@ -192,10 +194,11 @@ bring_files() {
         (cd "$files" && "$tree/bin/busybox" cpio -i -d) 2>"$run/cpio.log" ||
         fail "the files that ${program##*/} wrote cannot be unpacked: $(tail -n1 "$run/cpio.log")"
     while read -r path; do
-        cp "$files$path" "$path" 2>"$run/cp.log" || {
-            say "$path cannot be written ($(sed 's/.*: //;q' "$run/cp.log")): it is in $files"
-            keep=yes
-            exit "$STATUS_UNKNOWN"
+        # The name is given to whole files only.
+        { cp "$files$path" "$path.$$" && mv "$path.$$" "$path"; } 2>"$run/cp.log" || {
+            rm -f "$path.$$"
+            mv "$files" "$folder/files-$$"
+            fail "$path cannot be written ($(sed 's/.*: //;q' "$run/cp.log")): it is in $folder/files-$$"
         }
     done < <(cd "$files" && find . -type f | cut -c2-)
 }
