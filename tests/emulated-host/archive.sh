@@ -21,16 +21,16 @@ prepare_archive() {
         [ ! "$base" -nt "$here/$host.sh" ] || return 0
     local stage=$run/base name module
     mkdir -p "$stage"/{bin,modules,proc,sys,dev,tmp,run,root,etc} 2>/dev/null || fail "$stage cannot be made: is the disk full?"
-    cp "$tree/bin/busybox" "$stage/bin/" 2>/dev/null || fail "busybox is not in $tree: delete $folder and start again"
+    cp "$busybox" "$stage/bin/" 2>/dev/null || fail "$busybox cannot be copied into $stage: is the disk full?"
     install -m 755 "$here/init" "$stage/init"
     echo 'root:x:0:0:root:/root:/bin/sh' >"$stage/etc/passwd"
     # A module that is not there is built into the kernel.
     for name in $host_modules; do
-        module=$(find "$folder/kernel/lib/modules" -name "$name.ko*")
+        module=$(find "$folder/kernel" -name "$name.ko*")
         case $module in
         '') continue ;;
         *.ko) cp "$module" "$stage/modules/" ;;
-        *.ko.xz) xz -dc "$module" >"$stage/modules/$name.ko" ;;
+        *.ko.xz) "$busybox" xz -dc "$module" >"$stage/modules/$name.ko" ;;
         *.ko.zst) zstd -qdc "$module" >"$stage/modules/$name.ko" ;;
         esac || fail "$module cannot be unpacked into $stage"
         echo "$name" >>"$stage/modules/order"
@@ -41,7 +41,7 @@ prepare_archive() {
 
 # Packs the folder $1 as the initramfs $2.
 pack() {
-    (cd "$1" && find . | "$tree/bin/busybox" cpio --quiet -o -H newc -F "$2" 2>"$run/cpio.log") ||
+    (cd "$1" && find . | "$busybox" cpio --quiet -o -H newc -F "$2" 2>"$run/cpio.log") ||
         fail "$2 cannot be written: $(df -h "$folder" | awk 'END { print $4 }') are left on the disk"
 }
 

@@ -9,6 +9,8 @@ folder=$(realpath -m "${KIPI_HOST_FOLDER:-$root/.host}")
 readonly tree=$folder/tree
 # Where those that this machine has not installed have their libraries, for the dynamic linker.
 readonly libraries=$tree/usr/lib/x86_64-linux-gnu:$tree/lib/x86_64-linux-gnu
+# What the emulated host runs on, and what does here what not every machine has a program for.
+readonly busybox=$folder/busybox
 
 open_folder() {
     { mkdir -p "$folder/runs" "$tree" && [ -w "$folder/runs" ]; } 2>/dev/null ||
@@ -110,6 +112,13 @@ fetch_alone() {
     touch "$folder/$part.unpacked"
 }
 
+fetch_busybox() {
+    fetch_alone busybox busybox-static
+    # Newer releases have it in /usr/bin.
+    find "$tree" -path '*bin/busybox' -exec mv {} "$busybox" \;
+    [ -x "$busybox" ] || fail "busybox-static has no busybox: delete $folder and start again"
+}
+
 # The stock kernel, of which only the image and the modules of KVM are unpacked.
 fetch_kernel() {
     local name archive
@@ -122,7 +131,7 @@ fetch_kernel() {
     (cd "$folder/apt/archives" && private_apt download "$name") || apt_failed "$name"
     archive=$(echo "$folder"/apt/archives/*.deb)
     dpkg-deb --fsys-tarfile "$archive" | tar -x -C "$folder/kernel" --wildcards './boot/vmlinuz-*' \
-        './lib/modules/*/kernel/arch/x86/kvm/*' '*/irqbypass.ko*' '*/ccp.ko*' ||
+        '*/kernel/arch/x86/kvm/*' '*/irqbypass.ko*' '*/ccp.ko*' ||
         fail "$archive cannot be unpacked into $folder/kernel: is the disk full?"
     echo "$name" >"$folder/kernel.unpacked"
 }
@@ -132,9 +141,10 @@ private_apt_show_kernel() {
     TMPDIR=$run apt-cache "${apt_options[@]}" show --no-all-versions linux-image-amd64 2>/dev/null | sed -n 's/^Depends: *\(linux-image-[^ ,]*\).*/\1/p' || true
 }
 
-# Deletes what was unpacked when the parts were others: the files of one version do not go over those of another.
+# Deletes what was unpacked when the parts were others, or lay elsewhere: the files of one version do not go over those of
+# another.
 drop_old_packages() {
-    local parts='kernel busybox bochs qemu-8.1'
+    local parts='kernel busybox-alone bochs qemu-8.1'
     [ "$(cat "$folder/parts" 2>/dev/null)" = "$parts" ] && return
     rm -rf "$tree" "$folder"/kernel "$folder"/*.unpacked
     mkdir -p "$tree"
@@ -160,7 +170,7 @@ take_packages() {
         "${@:2}"
     }
     take kernel fetch_kernel
-    take busybox fetch_alone busybox busybox-static
+    take busybox fetch_busybox
     host_packages
     flock -u 8
 }

@@ -191,7 +191,7 @@ bring_files() {
     local files=$run/files path
     mkdir -p "$files"
     tail -c "$files_size" "$run/report" | gzip -d |
-        (cd "$files" && "$tree/bin/busybox" cpio -i -d) 2>"$run/cpio.log" ||
+        (cd "$files" && "$busybox" cpio -i -d) 2>"$run/cpio.log" ||
         fail "the files that ${program##*/} wrote cannot be unpacked: $(tail -n1 "$run/cpio.log")"
     while read -r path; do
         # The name is given to whole files only.
