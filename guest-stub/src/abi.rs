@@ -17,7 +17,7 @@ use core::mem::size_of;
 pub const MAGIC: u64 = u64::from_le_bytes(*b"KIPIGEST");
 
 /// Raised with every change to this file that an older image or an older VMM would misread.
-pub const ABI_VERSION: u32 = 4;
+pub const ABI_VERSION: u32 = 5;
 
 /// The page size that everything here is laid out in, in bytes.
 pub const PAGE: u64 = 0x1000;
@@ -133,6 +133,8 @@ pub const VECTOR_IPI_STEPPED: u8 = 0xE2;
 pub const VECTOR_DEVICE: u8 = 0x51;
 /// A vector above IPI_LEVEL, class 15, whose handler sends an interrupt itself.
 pub const VECTOR_SENDER: u8 = 0xF1;
+/// A vector whose handler lowers its TPR before its EOI, while a lower interrupt waits: class 6.
+pub const VECTOR_MASKER: u8 = 0x61;
 /// The vector that gets a halted vCPU to look at the command page: class 2.
 pub const VECTOR_WAKE: u8 = 0x2F;
 /// The vector that spurious interrupts of the local APIC arrive on.

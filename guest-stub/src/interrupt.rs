@@ -57,6 +57,7 @@ unsafe extern "C" {
     pub(crate) fn wake_entry();
     pub(crate) fn device_entry();
     pub(crate) fn sender_entry();
+    pub(crate) fn masker_entry();
     pub(crate) fn spurious_entry();
     /// #UD: CPL3's way out, or an exception like any other (`user`).
     pub(crate) fn invalid_opcode_entry();
@@ -184,19 +185,17 @@ extern "sysv64" fn wait_at_gate(private: &'static Private) -> Option<&'static Pa
     if packet.decision(generation) == Decision::Go {
         return Some(packet);
     }
-    irql::set(private.interrupted_irql.load(Ordering::Relaxed));
     private.count_late();
-    leave(private);
+    leave_and_lower(private, private.interrupted_irql.load(Ordering::Relaxed));
     None
 }
 
 /// Target, after its done bit: what nobody waits for.
 extern "sysv64" fn ipi_completed(private: &'static Private, result: usize) {
     ipi::check_restored(private);
-    irql::set(private.interrupted_irql.load(Ordering::Relaxed));
     let stamps = [&private.a, &private.w, &private.x].map(|stamp| stamp.load(Ordering::Relaxed));
     record(private, Delivery::Interrupt, stamps, result, interrupted_flags(frame(private)));
-    leave(private);
+    leave_and_lower(private, private.interrupted_irql.load(Ordering::Relaxed));
 }
 
 /// Stores a target's sample, with its stamps `a`, `w` and `x`, and counts the round as served.
@@ -246,6 +245,15 @@ fn leave(private: &'static Private) {
     apic::end_of_interrupt(private);
 }
 
+/// Ends the interrupt, then lowers the IRQL to `irql`. In the other order, with a lower interrupt pending, kvm_intel without
+/// APIC virtualisation may refuse to enter the guest again, or not get beyond that instruction: it keeps a TPR threshold
+/// that is above the TPR (fixed in Linux by "KVM: VMX: Raise KVM_REQ_EVENT on TPR below threshold exit", 2026). [`masker`]
+/// looks for that.
+fn leave_and_lower(private: &'static Private, irql: u64) {
+    leave(private);
+    irql::set(irql);
+}
+
 /// An interrupt without a request: the initiator's own in destination `all`, or a duplicate.
 #[cold]
 extern "sysv64" fn nothing_to_do(private: &'static Private) {
@@ -282,6 +290,7 @@ entries! {
     "wake_entry" wake,
     "device_entry" device,
     "sender_entry" sender,
+    "masker_entry" masker,
 }
 
 // A spurious interrupt gets no EOI (SDM Vol. 3A 12.9).
@@ -312,13 +321,28 @@ extern "sysv64" fn sender(private: &'static Private) {
     leave(private);
 }
 
+/// Lets a lower interrupt wait for its TPR, and lowers that while it is still in service itself: the lower one has to wait
+/// on, for the EOI.
+extern "sysv64" fn masker(private: &'static Private) {
+    private.count(|tally| &mut tally.masker);
+    let before = irql::current();
+    irql::set(irql::IPI);
+    let to = To::One(mem::apic_id(private.index));
+    apic::send(private, icr::fixed(VECTOR_WAKE, to), to);
+    irql::set(before);
+    leave(private);
+}
+
 /// A broadcast call in steps: as [`ipi_entry`], with an exit after each.
 extern "sysv64" fn stepped(private: &'static Private) {
+    let before = irql::current();
+    // So that it is not lowered before the EOI.
+    irql::set(irql::IPI);
     let (served, _) = serve::serve(private, Delivery::Interrupt, true);
     if served == Served::Nothing {
         private.count_duplicate();
     }
-    leave(private);
+    leave_and_lower(private, before);
 }
 
 /// An exception's stack: what the stubs push, then what the processor did.

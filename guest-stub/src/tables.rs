@@ -152,6 +152,7 @@ pub(crate) unsafe fn initialise_idt() {
     set(abi::VECTOR_IPI_STEPPED.into(), interrupt::stepped_entry, IST_IPI);
     set(abi::VECTOR_DEVICE.into(), interrupt::device_entry, IST_IPI);
     set(abi::VECTOR_SENDER.into(), interrupt::sender_entry, IST_IPI);
+    set(abi::VECTOR_MASKER.into(), interrupt::masker_entry, IST_IPI);
     set(abi::VECTOR_WAKE.into(), interrupt::wake_entry, IST_IPI);
     set(abi::VECTOR_SPURIOUS.into(), interrupt::spurious_entry, IST_IPI);
 }

@@ -119,11 +119,15 @@ pub struct Tally {
     pub device_in_worker: u32,
     /// Interrupts on [`VECTOR_SENDER`](super::VECTOR_SENDER).
     pub sender: u32,
+    /// Interrupts on [`VECTOR_MASKER`](super::VECTOR_MASKER).
+    pub masker: u32,
     /// NMIs that no open call had asked for.
     pub strange_nmis: u32,
+    /// Unused.
+    pub padding: u32,
     /// Who did not arrive in the first call that was given up here.
     pub missing: super::Mask,
 }
 
-const _: () = assert!(size_of::<Tally>() == 18 * 4 + 128);
+const _: () = assert!(size_of::<Tally>() == 20 * 4 + 128);
 const _: () = assert!(offset_of!(UserPage, asked) == 256);
