@@ -33,7 +33,7 @@ fetch_qemu() {
     local version
     version=$(candidate qemu-system-x86)
     if dpkg --compare-versions "${version#*:}" lt "$qemu_wanted"; then
-        add_backports || say "QEMU $version is all there is: expect it to hang at times (fixed in $qemu_wanted)"
+        add_suite backports || say "QEMU $version is all there is: expect it to hang at times (fixed in $qemu_wanted)"
     fi
     fetch_with_dependencies "qemu-$qemu_wanted" qemu-system-x86
 }

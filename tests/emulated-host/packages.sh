@@ -58,16 +58,18 @@ candidate() {
     TMPDIR=$run LC_ALL=C apt-cache "${apt_options[@]}" policy "$1" 2>/dev/null | sed -n 's/^ *Candidate: //p'
 }
 
-# Lets the next fetches take packages from the backports of this machine's Debian release, from where the release itself
-# comes; fails if it is no Debian, or has none.
-add_backports() {
-    local source
+# Lets the next fetches take packages from another suite of Debian's, from where this machine's release comes and in
+# preference to it: $1, or that release's own -backports. Fails if this is no Debian, or has none.
+add_suite() {
+    local source suite
     source=$(TMPDIR=$run apt-get "${apt_options[@]}" indextargets --format '$(ORIGIN) $(REPO_URI) $(CODENAME) $(COMPONENT)' \
         'Created-By: Packages' 2>/dev/null | awk '$1 == "Debian" && $3 !~ /-/ && $4 == "main" { print $2, $3; exit }')
     [ -n "$source" ] || return 1
-    { cat /etc/apt/sources.list 2>/dev/null || true && echo "deb ${source% *} ${source#* }-backports main"; } >"$folder/apt/sources.list"
+    suite=$1
+    [ "$suite" != backports ] || suite=${source#* }-backports
+    { cat /etc/apt/sources.list 2>/dev/null || true && echo "deb ${source% *} $suite main"; } >"$folder/apt/sources.list"
     local before=("${apt_options[@]}")
-    apt_options+=(-o Dir::Etc::sourcelist="$folder/apt/sources.list" -o APT::Default-Release="${source#* }-backports")
+    apt_options+=(-o Dir::Etc::sourcelist="$folder/apt/sources.list" -o APT::Default-Release="$suite")
     private_apt update && ! grep -q '^W: Failed' "$run/apt.log" || {
         apt_options=("${before[@]}")
         return 1
@@ -81,13 +83,16 @@ apt_failed() {
     fail "apt-get could not fetch $1: ${complaint:-it said nothing}"
 }
 
-# Unpacks $@, archives of packages.
+# Unpacks the packages that were fetched into the folder $1, for the part $2.
 unpack() {
     local archive
-    for archive; do
-        dpkg-deb -x "$archive" "$tree" 2>"$run/dpkg.log" ||
-            fail "$archive cannot be unpacked into $tree: $(tail -n1 "$run/dpkg.log")"
+    mkdir -p "$1"
+    for archive in "$folder"/apt/archives/*.deb; do
+        dpkg-deb -x "$archive" "$1" 2>"$run/dpkg.log" ||
+            fail "$archive cannot be unpacked into $1: $(tail -n1 "$run/dpkg.log")"
     done
+    rm -rf "$folder/apt/archives"
+    touch "$folder/$2.unpacked"
 }
 
 # Fetches and unpacks the packages $2..., for the part $1 of the emulated host: with all that they depend on and this
@@ -97,8 +102,17 @@ fetch_with_dependencies() {
     shift
     rm -rf "$folder/apt/archives"
     private_apt --download-only install "$@" || apt_failed "$*"
-    unpack "$folder"/apt/archives/*.deb
-    touch "$folder/$part.unpacked"
+    unpack "$tree" "$part"
+}
+
+# Fetches the packages $3... and unpacks them into the folder $2, for the part $1: with all that they depend on, down to the
+# C library, whatever is installed here. They may be another release's.
+fetch_complete() {
+    local part=$1 into=$2
+    shift 2
+    rm -rf "$folder/apt/archives" "$into"
+    private_apt -o Dir::State::status=/dev/null --download-only install "$@" || apt_failed "$*"
+    unpack "$into" "$part"
 }
 
 # Fetches and unpacks the packages $2... themselves, installed or not.
@@ -108,8 +122,7 @@ fetch_alone() {
     rm -rf "$folder/apt/archives"
     mkdir -p "$folder/apt/archives"
     (cd "$folder/apt/archives" && private_apt download "$@") || apt_failed "$*"
-    unpack "$folder"/apt/archives/*.deb
-    touch "$folder/$part.unpacked"
+    unpack "$tree" "$part"
 }
 
 fetch_busybox() {
@@ -144,9 +157,9 @@ private_apt_show_kernel() {
 # Deletes what was unpacked when the parts were others, or lay elsewhere: the files of one version do not go over those of
 # another.
 drop_old_packages() {
-    local parts='kernel busybox-alone bochs qemu-8.1'
+    local parts='kernel busybox-alone bochs-complete qemu-8.1'
     [ "$(cat "$folder/parts" 2>/dev/null)" = "$parts" ] && return
-    rm -rf "$tree" "$folder"/kernel "$folder"/*.unpacked
+    rm -rf "$tree" "$folder"/{kernel,bochs,*.unpacked}
     mkdir -p "$tree"
     echo "$parts" >"$folder/parts"
 }
@@ -162,7 +175,7 @@ take_packages() {
         command -v apt-get >/dev/null ||
             fail "apt-get is missing: it fetches the emulated host's parts; use a Debian, or a container of it"
         if [ -z "$updated" ]; then
-            need_space 400 'fetching packages'
+            need_space 500 'fetching packages'
             say "fetching packages into $folder (once)"
             private_apt update || apt_failed "the lists of packages"
             updated=yes
