@@ -301,6 +301,17 @@ fn a_lonely_vcpu_works_and_sends_nothing() {
     }
 }
 
+/// A local APIC in user space has a TSC-deadline timer where KVM lets it, and only there.
+#[test]
+fn tsc_deadlines_are_tried() {
+    let Some(hypervisor) = hypervisor() else { return };
+    let exit = hypervisor.tsc_deadlines_exit().expect("a vCPU without a local APIC");
+    if !exit {
+        eprintln!("SKIP: this KVM loses what guests write to IA32_TSC_DEADLINE");
+    }
+    assert_eq!(hypervisor.tsc_deadlines_exit().expect("known"), exit);
+}
+
 #[test]
 fn a_block_fills_the_sample_rings_to_the_last() {
     let _turn = turn();

@@ -2,6 +2,7 @@
 
 pub mod bus;
 mod create;
+mod deadline_probe;
 pub mod host_calls;
 pub mod msi;
 
@@ -125,6 +126,7 @@ fn kvm_error(operation: &'static str) -> impl Fn(kvm_ioctls::Error) -> Error {
 pub struct Hypervisor {
     kvm: Kvm,
     cpuid: Vec<kvm_cpuid_entry2>,
+    tsc_deadlines_exit: OnceLock<bool>,
 }
 
 impl Hypervisor {
@@ -145,12 +147,25 @@ impl Hypervisor {
             return Err(Error::NotKvm { path: path.to_owned(), version });
         }
         let cpuid = kvm.get_supported_cpuid(KVM_MAX_CPUID_ENTRIES).map_err(kvm_error("KVM_GET_SUPPORTED_CPUID"))?;
-        Ok(Self { kvm, cpuid: cpuid.as_slice().to_vec() })
+        Ok(Self { kvm, cpuid: cpuid.as_slice().to_vec(), tsc_deadlines_exit: OnceLock::new() })
     }
 
     /// Whether guests here may use x2APIC mode.
     pub fn offers_x2apic(&self) -> bool {
         cpuid::offers_x2apic(&self.cpuid)
+    }
+
+    /// Whether what guests write to IA32_TSC_DEADLINE can be had in user space, for a local APIC there; tried once. Where it
+    /// cannot, guests are not offered the timer's TSC-deadline mode.
+    ///
+    /// # Errors
+    /// What KVM refuses: [`Error::Kvm`], [`Error::System`], [`Error::Memory`].
+    pub fn tsc_deadlines_exit(&self) -> Result<bool, Error> {
+        if let Some(&known) = self.tsc_deadlines_exit.get() {
+            return Ok(known);
+        }
+        let exit = deadline_probe::deadlines_exit(&self.kvm, &create::to_cpuid(&self.cpuid)?)?;
+        Ok(*self.tsc_deadlines_exit.get_or_init(|| exit))
     }
 
     /// The most vCPUs that this KVM and the guest's memory map allow.

@@ -279,6 +279,13 @@ const PERIOD: Duration = Duration::from_millis(1);
 const FEWEST: u32 = 20;
 
 fn timers(suite: &Suite<'_>, timer: Timer, spec: &CallsSpec) -> Result<Detail, Verdict> {
+    if matches!(timer, Timer::Deadline(_)) && matches!(suite.hypervisor.tsc_deadlines_exit(), Ok(false)) {
+        return Err(Verdict::Skipped(
+            "this KVM loses what guests write to IA32_TSC_DEADLINE, against its MSR filter (known of kvm_intel: load it with \
+             preemption_timer=0)"
+                .to_owned(),
+        ));
+    }
     // Busy targets leave the guest for nothing but the calls.
     let spec = CallsSpec { timer, target_state: TargetState::Spin, pause: 10 * PERIOD, ..spec.clone() };
     let calls = suite.calls(VCPUS, &spec)?;

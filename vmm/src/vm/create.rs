@@ -12,7 +12,8 @@ use crate::vcpu::user_apic::{Board, UserApic};
 use guest_stub::abi::{self, PAGE_TABLES};
 use kvm_bindings::{
     CpuId, KVM_CAP_HALT_POLL, KVM_CAP_SPLIT_IRQCHIP, KVM_CAP_X2APIC_API, KVM_CAP_X86_USER_SPACE_MSR,
-    KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK, KVM_X2APIC_API_USE_32BIT_IDS, kvm_enable_cap, kvm_userspace_memory_region,
+    KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK, KVM_X2APIC_API_USE_32BIT_IDS, kvm_cpuid_entry2, kvm_enable_cap,
+    kvm_userspace_memory_region,
 };
 use kvm_ioctls::{Cap, MsrExitReason, MsrFilterDefaultAction, MsrFilterRange, MsrFilterRangeFlags, VcpuFd, VmFd};
 use std::io;
@@ -39,7 +40,7 @@ pub(super) fn create_irqchip(fd: &VmFd, config: &VmConfig<'_>) -> Result<(), Err
 }
 
 /// Where the local APICs are in user space, accesses to their MSRs are to come there (KVM_CAP_X86_USER_SPACE_MSR).
-fn ask_for_msrs(fd: &VmFd) -> Result<(), Error> {
+pub(super) fn ask_for_msrs(fd: &VmFd) -> Result<(), Error> {
     let reasons = MsrExitReason::Inval | MsrExitReason::Unknown | MsrExitReason::Filter;
     let msrs = kvm_enable_cap {
         cap: KVM_CAP_X86_USER_SPACE_MSR,
@@ -126,17 +127,20 @@ pub(super) fn create_vcpus(fd: &VmFd, hypervisor: &Hypervisor, config: &VmConfig
         let vcpu = fd.create_vcpu(id.into()).map_err(kvm_error("KVM_CREATE_VCPU"))?;
         let mut entries = hypervisor.cpuid.clone();
         cpuid::set_apic_id(&mut entries, id);
-        if config.irqchip == Irqchip::User {
+        if config.irqchip == Irqchip::User && hypervisor.tsc_deadlines_exit()? {
             cpuid::offer_tsc_deadline(&mut entries);
         }
-        let entries = CpuId::from_entries(&entries).map_err(|_| Error::System {
-            operation: "preparing a vCPU's CPUID",
-            source: io::Error::from_raw_os_error(libc::E2BIG),
-        })?;
-        vcpu.set_cpuid2(&entries).map_err(kvm_error("KVM_SET_CPUID2"))?;
+        vcpu.set_cpuid2(&to_cpuid(&entries)?).map_err(kvm_error("KVM_SET_CPUID2"))?;
         vcpus.push(vcpu);
     }
     Ok(vcpus)
+}
+
+pub(super) fn to_cpuid(entries: &[kvm_cpuid_entry2]) -> Result<CpuId, Error> {
+    CpuId::from_entries(entries).map_err(|_| Error::System {
+        operation: "preparing a vCPU's CPUID",
+        source: io::Error::from_raw_os_error(libc::E2BIG),
+    })
 }
 
 /// Lets vCPU 0 start at `entry`. The others wait for its SIPI.
