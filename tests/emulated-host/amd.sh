@@ -35,7 +35,7 @@ fetch_qemu() {
     if dpkg --compare-versions "${version#*:}" lt "$qemu_wanted"; then
         add_suite backports || say "QEMU $version is all there is: expect it to hang at times (fixed in $qemu_wanted)"
     fi
-    fetch_with_dependencies "qemu-$qemu_wanted" qemu-system-x86
+    fetch_with_dependencies qemu-system-x86
 }
 
 start_host() {

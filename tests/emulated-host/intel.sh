@@ -64,7 +64,7 @@ fetch_bochs() {
         add_suite trixie || say "Bochs $version is all there is: expect NMIs to be lost, and standstills (fixed in $bochs_wanted)"
     fi
     # bochs alone would bring the display that has most dependencies.
-    fetch_complete "bochs-$bochs_wanted" "$bochs" bochs bochs-term bochsbios vgabios isolinux syslinux-common xorriso xz-utils
+    fetch_complete "$bochs" bochs bochs-term bochsbios vgabios isolinux syslinux-common xorriso xz-utils
 }
 
 # The number of $2 bytes at offset $3 of the file $1.

@@ -83,7 +83,7 @@ apt_failed() {
     fail "apt-get could not fetch $1: ${complaint:-it said nothing}"
 }
 
-# Unpacks the packages that were fetched into the folder $1, for the part $2.
+# Unpacks the packages that were fetched into the folder $1.
 unpack() {
     local archive
     mkdir -p "$1"
@@ -92,41 +92,31 @@ unpack() {
             fail "$archive cannot be unpacked into $1: $(tail -n1 "$run/dpkg.log")"
     done
     rm -rf "$folder/apt/archives"
-    touch "$folder/$2.unpacked"
 }
 
-# Fetches and unpacks the packages $2..., for the part $1 of the emulated host: with all that they depend on and this
-# machine has not installed.
+# Fetches and unpacks the packages $@, with all that they depend on and this machine has not installed.
 fetch_with_dependencies() {
-    local part=$1
-    shift
     rm -rf "$folder/apt/archives"
     private_apt --download-only install "$@" || apt_failed "$*"
-    unpack "$tree" "$part"
+    unpack "$tree"
 }
 
-# Fetches the packages $3... and unpacks them into the folder $2, for the part $1: with all that they depend on, down to the
-# C library, whatever is installed here. They may be another release's.
+# Fetches the packages $2... and unpacks them into the folder $1, with all that they depend on, down to the C library,
+# whatever is installed here. They may be another release's.
 fetch_complete() {
-    local part=$1 into=$2
-    shift 2
+    local into=$1
+    shift
     rm -rf "$folder/apt/archives" "$into"
     private_apt -o Dir::State::status=/dev/null --download-only install "$@" || apt_failed "$*"
-    unpack "$into" "$part"
+    unpack "$into"
 }
 
-# Fetches and unpacks the packages $2... themselves, installed or not.
-fetch_alone() {
-    local part=$1
-    shift
+# Of busybox-static, the program itself, installed or not.
+fetch_busybox() {
     rm -rf "$folder/apt/archives"
     mkdir -p "$folder/apt/archives"
-    (cd "$folder/apt/archives" && private_apt download "$@") || apt_failed "$*"
-    unpack "$tree" "$part"
-}
-
-fetch_busybox() {
-    fetch_alone busybox busybox-static
+    (cd "$folder/apt/archives" && private_apt download busybox-static) || apt_failed busybox-static
+    unpack "$tree"
     # Newer releases have it in /usr/bin.
     find "$tree" -path '*bin/busybox' -exec mv {} "$busybox" \;
     [ -x "$busybox" ] || fail "busybox-static has no busybox: delete $folder and start again"
@@ -146,7 +136,6 @@ fetch_kernel() {
     dpkg-deb --fsys-tarfile "$archive" | tar -x -C "$folder/kernel" --wildcards './boot/vmlinuz-*' \
         '*/kernel/arch/x86/kvm/*' '*/irqbypass.ko*' '*/ccp.ko*' ||
         fail "$archive cannot be unpacked into $folder/kernel: is the disk full?"
-    echo "$name" >"$folder/kernel.unpacked"
 }
 
 # The kernel package that the metapackage stands for.
@@ -181,6 +170,7 @@ take_packages() {
             updated=yes
         fi
         "${@:2}"
+        touch "$folder/$1.unpacked"
     }
     take kernel fetch_kernel
     take busybox fetch_busybox
