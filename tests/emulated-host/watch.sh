@@ -86,7 +86,7 @@ watch_host() {
     local fields line='' piece heard=0 looked=0
     follow output &
     streams+=($!)
-    follow error &
+    follow error >&2 &
     streams+=($!)
     mkfifo "$run/news"
     follow report >"$run/news" &
