@@ -38,8 +38,8 @@ bench-send *FILTER:
 
 # Fuzz the user-space local APIC against the manual for so many seconds (needs cargo-fuzz, a nightly toolchain and a C++ compiler)
 fuzz SECONDS="3600":
-    mkdir -p fuzz/target/corpus
-    cargo +nightly fuzz run local_apic fuzz/target/corpus fuzz/corpus/local_apic -- -max_len=512 -max_total_time={{ SECONDS }}
+    mkdir -p tests/fuzz/target/corpus
+    cargo +nightly fuzz run --fuzz-dir tests/fuzz local_apic tests/fuzz/target/corpus tests/fuzz/corpus/local_apic -- -max_len=512 -max_total_time={{ SECONDS }}
 
 # Write the JSON Schemas in resources/ anew, after a change to the documents' types
 bless:
@@ -47,7 +47,7 @@ bless:
 
 # Check licences, duplicates and sources of the dependencies (needs cargo-deny)
 deny:
-    cargo deny --locked check licenses bans sources
+    cargo deny --locked check --config .ci/deny.toml licenses bans sources
 
 # Run everything that a commit must pass
 ci:

@@ -8,7 +8,7 @@
 //! # Conformance
 //!
 //! Sections are of the SDM, Vol. 3A. *Yes* has been compared, access by access, with an executable reading of these sections
-//! (`models/src/local_apic`), by random sequences in `cargo test` and by a fuzzer (`fuzz/`).
+//! (`tests/models/src/local_apic`), by random sequences in `cargo test` and by a fuzzer (`tests/fuzz`).
 //!
 //! | what | section | here | |
 //! | --- | --- | --- | --- |

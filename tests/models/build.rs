@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 /// The broadcast call.
-const SOURCE: &str = "../guest-stub/src/rendezvous.rs";
+const SOURCE: &str = "../../guest-stub/src/rendezvous.rs";
 /// What a sender and a vCPU's thread share: modules of one another.
 const INBOX: [&str; 3] = ["vectors", "presence", "inbox"];
 
@@ -152,7 +152,7 @@ fn main() {
 }
 
 fn inbox_module(name: &str) -> String {
-    let path = format!("../vmm/src/apic/{name}.rs");
+    let path = format!("../../vmm/src/apic/{name}.rs");
     println!("cargo:rerun-if-changed={path}");
     let source = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
     format!("pub mod {name} {{\n{}\n}}\n", for_a_model(&source))
