@@ -130,7 +130,7 @@ const INBOX_MUTATIONS: &[(&str, &[Edit])] = &[
             ("is_empty(context).then", "empty.then"),
         ],
     ),
-    ("nobody_in_bed_is_fetched", &[("IN_BED => Place::Bed,", "")]),
+    ("no_parked_thread_is_kicked", &[("PARKED => Place::Parked,", "")]),
 ];
 
 fn main() {
@@ -152,7 +152,7 @@ fn main() {
 }
 
 fn inbox_module(name: &str) -> String {
-    let path = format!("../../vmm/src/apic/{name}.rs");
+    let path = format!("../../vmm/apic/src/{name}.rs");
     println!("cargo:rerun-if-changed={path}");
     let source = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
     format!("pub mod {name} {{\n{}\n}}\n", for_a_model(&source))

@@ -8,10 +8,10 @@
 //! outside the measured time.
 
 use criterion::{BenchmarkId, Criterion};
-use kipi::apic::addressing::{Addressing, Mode};
-use kipi::apic::ipi::{Delivery, Destination, Ipi};
-use kipi::apic::presence::Place;
-use kipi::apic::service::{Fetch, Service};
+use kipi_apic::addressing::{Addressing, Mode};
+use kipi_apic::ipi::{Delivery, Destination, Ipi};
+use kipi_apic::presence::Place;
+use kipi_apic::service::{Fetch, Service};
 use serde_json::Value;
 use std::hint::black_box;
 use std::path::{Path, PathBuf};

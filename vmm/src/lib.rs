@@ -4,7 +4,6 @@
 //! [`report`]. [`machine`] speaks the guest's protocol, [`source`] makes it a source of blocks, [`experiment`] draws the
 //! line through it all; [`call_trace`] looks at a few calls closely. [`check`] is the conformance suite, whose tests are [`calls`] that the guest's vCPUs make on their own.
 
-pub mod apic;
 pub mod arch;
 pub mod breakdown;
 pub mod call_trace;

@@ -6,7 +6,6 @@ mod deadline_probe;
 pub mod host_calls;
 pub mod msi;
 
-use crate::apic::service::Fetch;
 use crate::arch::{cpuid, paging};
 use crate::clock;
 use crate::guest;
@@ -20,6 +19,7 @@ use crate::wire::Wire;
 use bus::Bus;
 use guest_stub::abi::{self, Boot};
 use host_calls::{HostCall, HostCaller, Results};
+use kipi_apic::service::Fetch;
 use kvm_bindings::{KVM_MAX_CPUID_ENTRIES, kvm_cpuid_entry2};
 use kvm_ioctls::{Cap, Kvm, VcpuFd};
 use std::ffi::CString;
@@ -210,7 +210,7 @@ pub enum Irqchip {
     /// In KVM.
     #[default]
     Kernel,
-    /// In this VMM ([`crate::apic`]).
+    /// In this VMM ([`kipi_apic`]).
     User,
 }
 
@@ -491,7 +491,7 @@ impl Vm {
         self.stop()
     }
 
-    /// Messages that the user-space local APICs had no use for ([`crate::apic::service::Service::ignored`]).
+    /// Messages that the user-space local APICs had no use for ([`kipi_apic::service::Service::ignored`]).
     pub fn ignored_messages(&self) -> u64 {
         self.bus.board().map_or(0, |board| board.service.ignored())
     }

@@ -1,10 +1,10 @@
 //! Gets vCPUs out of the guest, or out of HLT, when their local APICs' timers expire: one thread for all of a machine.
 //!
 //! A vCPU's thread says when it has to look at its timer next, before it goes to the guest or to sleep, and looks whether the
-//! alarm has gone off when it has said where it goes ([`crate::apic::presence`]): one that goes off before that is seen there,
+//! alarm has gone off when it has said where it goes ([`kipi_apic::presence`]): one that goes off before that is seen there,
 //! and one that goes off later finds whom to fetch.
 
-use crate::apic::service::{Fetch, Service};
+use kipi_apic::service::{Fetch, Service};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::Thread;
@@ -84,7 +84,7 @@ impl Alarms {
             // Fails if the vCPU has set another one meanwhile, which is looked at next time: `set` unparks. SeqCst: where the
             // vCPU is, is looked at after it.
             if deadline.compare_exchange(due, NEVER, Ordering::SeqCst, Ordering::Relaxed).is_ok() {
-                service.summon(vcpu);
+                service.kick(vcpu);
             }
         }
         next
@@ -94,8 +94,28 @@ impl Alarms {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::apic::presence::Place;
-    use crate::apic::service::tests::Counted;
+    use kipi_apic::presence::Place;
+    use std::sync::atomic::AtomicU32;
+
+    /// Counts how often it was fetched: from the guest, and from its sleep in units of 256.
+    #[derive(Default)]
+    struct Counted(AtomicU32);
+
+    impl Counted {
+        fn count(&self) -> u32 {
+            self.0.load(Ordering::Relaxed)
+        }
+    }
+
+    impl Fetch for Counted {
+        fn interrupt(&self) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+
+        fn wake(&self) {
+            self.0.fetch_add(0x100, Ordering::Relaxed);
+        }
+    }
 
     #[test]
     fn whose_time_has_come_is_fetched_from_where_it_is() {
@@ -107,7 +127,7 @@ mod tests {
         alarms.set(2, 300);
         let due = |(): &mut ()| alarms.fetch_due(&service, 200);
         let in_guest = |(): &mut ()| service.inbox(1).presence().go(Place::Guest, &mut (), |()| true, due);
-        let next = service.inbox(0).presence().go(Place::Bed, &mut (), |()| true, in_guest).flatten();
+        let next = service.inbox(0).presence().go(Place::Parked, &mut (), |()| true, in_guest).flatten();
         assert_eq!(next, Some(300));
         let fetched = || [0, 1, 2].map(|vcpu| service.fetch(vcpu).count());
         assert_eq!(fetched(), [0x100, 1, 0]);

@@ -1,7 +1,7 @@
 //! Fetching a vCPU's thread from the guest or from its sleep, for the user-space local APIC.
 
 use super::kick::{self, Kick};
-use crate::apic::service::Fetch;
+use kipi_apic::service::Fetch;
 use std::sync::{Arc, OnceLock};
 use std::thread::Thread;
 

@@ -9,12 +9,12 @@ use super::alarm::Alarms;
 use super::exit::{self, Exit, Stay};
 use super::fetch::Fetcher;
 use super::kick::{Kick, Request};
-use crate::apic::presence::Place;
-use crate::apic::processor::{Doing, Processor};
-use crate::apic::registers::{X2APIC_MSR, X2APIC_MSR_END};
-use crate::apic::service::Service;
-use crate::apic::timer::{Deadline, Now};
 use crate::clock::host_tsc;
+use kipi_apic::presence::Place;
+use kipi_apic::processor::{self, Processor};
+use kipi_apic::registers::{X2APIC_MSR, X2APIC_MSR_END};
+use kipi_apic::service::Service;
+use kipi_apic::timer::{Deadline, Now};
 use kvm_bindings::{kvm_interrupt, kvm_regs, kvm_sregs};
 use kvm_ioctls::{VcpuExit, VcpuFd};
 use std::os::fd::AsRawFd;
@@ -115,10 +115,10 @@ impl UserApic {
 
     /// What the processor is doing.
     pub fn activity(&self) -> Activity {
-        match self.processor.doing() {
-            Doing::Running => Activity::Running,
-            Doing::Halted { .. } => Activity::Halted,
-            Doing::WaitingForSipi => Activity::WaitingForSipi,
+        match self.processor.activity() {
+            processor::Activity::Running => Activity::Running,
+            processor::Activity::Halted { .. } => Activity::Halted,
+            processor::Activity::WaitForSipi => Activity::WaitingForSipi,
         }
     }
 
@@ -260,11 +260,11 @@ impl UserApic {
         let alarmed = || self.is_armed && self.board.alarms.is_over(self.processor.index());
         let nothing_new = || !self.processor.has_news(service) && !inbox.has_events() && !alarmed();
         inbox.presence().go(
-            Place::Bed,
+            Place::Parked,
             &mut (),
             |()| nothing_new() && kick.request() == Request::Run,
             |()| {
-                while !inbox.presence().is_summoned() && kick.request() == Request::Run {
+                while !inbox.presence().is_kicked() && kick.request() == Request::Run {
                     std::thread::park();
                 }
             },

@@ -4,8 +4,8 @@
 use super::ApicIds;
 use super::create::vcpu_count;
 use super::msi::{self, Address, Injection};
-use crate::apic::ipi::{Destination, Ipi};
 use crate::vcpu::user_apic::Board;
+use kipi_apic::ipi::{Destination, Ipi};
 use kvm_ioctls::VmFd;
 use std::sync::Arc;
 

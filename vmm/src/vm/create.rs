@@ -1,8 +1,6 @@
 //! The parts of a virtual machine before it runs: local APICs, memory with the guest in it, and vCPUs.
 
 use super::{Error, Hypervisor, Irqchip, TscFacts, VmConfig, kvm_error};
-use crate::apic::registers::TSC_DEADLINE_MSR;
-use crate::apic::service::Service;
 use crate::arch::{cpuid, paging, regs};
 use crate::clock;
 use crate::guest;
@@ -10,6 +8,8 @@ use crate::vcpu::fetch::Fetcher;
 use crate::vcpu::kick::Kick;
 use crate::vcpu::user_apic::{Board, UserApic};
 use guest_stub::abi::{self, PAGE_TABLES};
+use kipi_apic::registers::TSC_DEADLINE_MSR;
+use kipi_apic::service::Service;
 use kvm_bindings::{
     CpuId, KVM_CAP_HALT_POLL, KVM_CAP_SPLIT_IRQCHIP, KVM_CAP_X2APIC_API, KVM_CAP_X86_USER_SPACE_MSR,
     KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK, KVM_X2APIC_API_USE_32BIT_IDS, kvm_cpuid_entry2, kvm_enable_cap,

@@ -5,8 +5,8 @@
 //! local APIC: the write is lost. So one is made.
 
 use super::{Error, create, kvm_error};
-use crate::apic::registers::TSC_DEADLINE_MSR;
 use crate::arch::regs;
+use kipi_apic::registers::TSC_DEADLINE_MSR;
 use kvm_bindings::{CpuId, kvm_userspace_memory_region};
 use kvm_ioctls::{Kvm, VcpuExit, VcpuFd};
 use std::io;

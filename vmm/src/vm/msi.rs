@@ -1,6 +1,6 @@
 //! Interrupts that the VMM raises itself, as messages to local APICs (KVM_SIGNAL_MSI; SDM Vol. 3A 12.11).
 
-use crate::apic::ipi::Delivery;
+use kipi_apic::ipi::Delivery;
 use kvm_bindings::{kvm_lapic_state, kvm_msi};
 use kvm_ioctls::VmFd;
 

@@ -2,12 +2,12 @@
 
 use super::operation::{Act, Operation};
 use super::reference::{self, Choice, Message, REGISTERS, State, Whom};
-use kipi::apic::ipi::{Delivery, Destination, Ipi};
-use kipi::apic::local::GeneralProtection;
-use kipi::apic::processor::{Doing, Orders, Processor};
-use kipi::apic::service::{Fetch, Service};
-use kipi::apic::timer::Now;
-use kipi::apic::vectors::Vectors;
+use kipi_apic::ipi::{Delivery, Destination, Ipi};
+use kipi_apic::local::GeneralProtection;
+use kipi_apic::processor::{Activity, Orders, Processor};
+use kipi_apic::service::{Fetch, Service};
+use kipi_apic::timer::Now;
+use kipi_apic::vectors::Vectors;
 use std::collections::BTreeSet;
 
 /// No thread has to be fetched: all are here.
@@ -114,7 +114,7 @@ impl Pair {
                 self.processors[cpu].follow_cr8(cr8.into());
                 self.manual.write_cr8(cpu, cr8);
             }
-            Act::Halt(interruptible) if self.processors[cpu].doing() == Doing::Running => {
+            Act::Halt(interruptible) if self.processors[cpu].activity() == Activity::Running => {
                 self.processors[cpu].halt(interruptible);
                 self.manual.cpus[cpu].state = State::Halted(interruptible);
             }
@@ -240,10 +240,10 @@ impl Pair {
             assert_eq!(set(irr), manual.irr, "IRR of processor {index} after {after:x?}");
             assert_eq!(processor.local().base(), manual.base, "base of processor {index} after {after:x?}");
             assert_eq!(processor.local().pending(irr), manual.deliverable(), "processor {index} after {after:x?}");
-            let state = match processor.doing() {
-                Doing::Running => State::Running,
-                Doing::Halted { interruptible } => State::Halted(interruptible),
-                Doing::WaitingForSipi => State::WaitForSipi,
+            let state = match processor.activity() {
+                Activity::Running => State::Running,
+                Activity::Halted { interruptible } => State::Halted(interruptible),
+                Activity::WaitForSipi => State::WaitForSipi,
             };
             assert_eq!(state, manual.state, "processor {index} after {after:x?}");
             let events = manual.nmi || manual.init || manual.sipi.is_some();

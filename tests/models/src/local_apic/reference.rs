@@ -78,7 +78,7 @@ pub enum Mode {
     X2Apic,
 }
 
-/// What a processor is doing.
+/// What a processor is activity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
     /// Running.
@@ -124,7 +124,7 @@ pub struct Choice {
     pub vector: u8,
 }
 
-/// What the timer is doing.
+/// What the timer is activity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Timer {
     Stopped,
@@ -159,7 +159,7 @@ pub struct Cpu {
     pub init: bool,
     /// A SIPI waits, with this vector.
     pub sipi: Option<u8>,
-    /// What it is doing.
+    /// What it is activity.
     pub state: State,
 }
 

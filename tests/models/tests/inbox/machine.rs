@@ -78,7 +78,7 @@ macro_rules! vcpu {
             }
 
             fn sleep(&self) {
-                while !self.inbox.presence().is_summoned() {
+                while !self.inbox.presence().is_kicked() {
                     thread::yield_now();
                 }
             }
@@ -98,7 +98,7 @@ macro_rules! vcpu {
                     if had == expected {
                         return;
                     }
-                    let place = if asleep { Place::Bed } else { Place::Guest };
+                    let place = if asleep { Place::Parked } else { Place::Guest };
                     self.inbox.presence().go(
                         place,
                         &mut (),

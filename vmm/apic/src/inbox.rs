@@ -39,7 +39,7 @@ pub struct Inbox {
     irr: Vectors,
     events: AtomicU32,
     presence: Presence,
-    /// How the local APIC is addressed, as its owner has published it last ([`super::addressing`]).
+    /// How the local APIC is addressed, as its owner has published it last ([`crate::addressing`]).
     addressing: AtomicU64,
 }
 
@@ -74,14 +74,14 @@ impl Inbox {
     /// Leaves an interrupt, and says from where the vCPU's thread has to be fetched for it, if by this sender.
     #[inline]
     pub fn put_vector(&self, vector: u8) -> Option<Place> {
-        // One that waits already has its summons, or the vCPU knows of it and cannot take it yet.
-        if self.irr.set(vector) { self.presence.summon() } else { None }
+        // A vector that is pending has had its kick, or the vCPU knows of it and cannot take it yet.
+        if self.irr.set(vector) { self.presence.kick() } else { None }
     }
 
     /// Leaves an NMI; else as [`Inbox::put_vector`].
     pub fn put_nmi(&self) -> Option<Place> {
         self.events.fetch_or(Events::NMI, Ordering::SeqCst);
-        self.presence.summon()
+        self.presence.kick()
     }
 
     /// Leaves INIT, which a SIPI that waits does not survive; else as [`Inbox::put_vector`].
@@ -100,7 +100,7 @@ impl Inbox {
         {
             bits = now;
         }
-        self.presence.summon()
+        self.presence.kick()
     }
 
     /// Whether events wait.
@@ -135,15 +135,15 @@ mod tests {
     }
 
     #[test]
-    fn many_interrupts_are_one_summons() {
+    fn many_interrupts_are_one_kick() {
         let inbox = Inbox::new();
-        let summons = inbox.presence().go(
+        let kicks = inbox.presence().go(
             Place::Guest,
             &mut (),
             |()| inbox.irr().highest().is_none(),
             |()| [inbox.put_vector(0xE1), inbox.put_vector(0x51), inbox.put_vector(0xE1), inbox.put_nmi()],
         );
-        assert_eq!(summons, Some([Some(Place::Guest), None, None, None]));
+        assert_eq!(kicks, Some([Some(Place::Guest), None, None, None]));
         assert_eq!(inbox.presence().go(Place::Guest, &mut (), |()| inbox.irr().highest().is_none(), |()| ()), None);
     }
 

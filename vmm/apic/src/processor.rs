@@ -4,11 +4,11 @@
 //! the next stay in the guest: [`Processor::take_events`], [`Processor::tick`], [`Processor::wake`], then
 //! [`Processor::acknowledge`] when the guest can take an interrupt. One thread owns a processor; the service is shared.
 
-use super::addressing::Mode;
-use super::local::{Effect, GeneralProtection, LocalApic};
-use super::service::{Fetch, Service};
-use super::timer::{Deadline, Now};
-use super::vectors::Vectors;
+use crate::addressing::Mode;
+use crate::local::{Effect, GeneralProtection, LocalApic};
+use crate::service::{Fetch, Service};
+use crate::timer::{Deadline, Now};
+use crate::vectors::Vectors;
 
 /// Of the page where the registers lie in xAPIC mode.
 const PAGE_SIZE: u64 = 4096;
@@ -16,9 +16,9 @@ const PAGE_SIZE: u64 = 4096;
 /// guest knows of fewer.
 const ADDRESS_BITS: u32 = 52;
 
-/// What a processor is doing, between two stays in the guest.
+/// What a processor is activity, between two stays in the guest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Doing {
+pub enum Activity {
     /// Running code.
     Running,
     /// In HLT. An NMI ends it, and, if IF was set, an interrupt that can be taken.
@@ -27,7 +27,7 @@ pub enum Doing {
         interruptible: bool,
     },
     /// Reset, and not started: a SIPI ends it.
-    WaitingForSipi,
+    WaitForSipi,
 }
 
 /// What messages without a vector ask of whoever runs the guest, in this order.
@@ -46,15 +46,15 @@ pub struct Orders {
 pub struct Processor {
     local: LocalApic,
     index: usize,
-    doing: Doing,
+    activity: Activity,
 }
 
 impl Processor {
     /// The processor that `service` knows as `index`, after a reset. Number 0 is the bootstrap processor, and runs.
     pub fn new<F: Fetch>(index: usize, id: u32, service: &Service<F>) -> Self {
         let bootstrap = index == 0;
-        let doing = if bootstrap { Doing::Running } else { Doing::WaitingForSipi };
-        let processor = Self { local: LocalApic::new(id, bootstrap), index, doing };
+        let activity = if bootstrap { Activity::Running } else { Activity::WaitForSipi };
+        let processor = Self { local: LocalApic::new(id, bootstrap), index, activity };
         processor.publish(service);
         processor
     }
@@ -69,14 +69,14 @@ impl Processor {
         self.index
     }
 
-    /// What it is doing.
-    pub fn doing(&self) -> Doing {
-        self.doing
+    /// What it is activity.
+    pub fn activity(&self) -> Activity {
+        self.activity
     }
 
     /// The guest has executed HLT, with IF as `interruptible` says.
     pub fn halt(&mut self, interruptible: bool) {
-        self.doing = Doing::Halted { interruptible };
+        self.activity = Activity::Halted { interruptible };
     }
 
     /// Which register a guest-physical address is, in xAPIC mode: its offset in the page.
@@ -160,15 +160,15 @@ impl Processor {
             self.local.init();
             inbox.irr().clear();
             self.publish(service);
-            self.doing = if self.local.is_bootstrap() { Doing::Running } else { Doing::WaitingForSipi };
+            self.activity = if self.local.is_bootstrap() { Activity::Running } else { Activity::WaitForSipi };
         }
-        let start = events.sipi.filter(|_| self.doing == Doing::WaitingForSipi);
+        let start = events.sipi.filter(|_| self.activity == Activity::WaitForSipi);
         if start.is_some() {
-            self.doing = Doing::Running;
+            self.activity = Activity::Running;
         }
-        let nmi = events.nmi && self.doing != Doing::WaitingForSipi;
+        let nmi = events.nmi && self.activity != Activity::WaitForSipi;
         if nmi {
-            self.doing = Doing::Running;
+            self.activity = Activity::Running;
         }
         Orders { reset: events.init, start, nmi }
     }
@@ -185,17 +185,17 @@ impl Processor {
 
     /// Ends a HLT, if an interrupt does. Whether the processor runs code.
     pub fn wake<F: Fetch>(&mut self, service: &Service<F>) -> bool {
-        if matches!(self.doing, Doing::Halted { .. }) && self.has_news(service) {
-            self.doing = Doing::Running;
+        if matches!(self.activity, Activity::Halted { .. }) && self.has_news(service) {
+            self.activity = Activity::Running;
         }
-        self.doing == Doing::Running
+        self.activity == Activity::Running
     }
 
     /// Whether there is an interrupt that changes what the processor does: one that it could take, but for IF while it runs.
     pub fn has_news<F: Fetch>(&self, service: &Service<F>) -> bool {
-        match self.doing {
-            Doing::Running | Doing::Halted { interruptible: true } => self.is_interrupted(service),
-            Doing::Halted { interruptible: false } | Doing::WaitingForSipi => false,
+        match self.activity {
+            Activity::Running | Activity::Halted { interruptible: true } => self.is_interrupted(service),
+            Activity::Halted { interruptible: false } | Activity::WaitForSipi => false,
         }
     }
 

@@ -3,7 +3,7 @@
 //! [`processor`] is one vCPU's interrupt side, for whoever runs the vCPU: its local APIC ([`local`]: registers, and what accesses
 //! to them mean), HLT, INIT, SIPI and NMI. It belongs to the vCPU's thread. [`inbox`] is what other threads leave for that
 //! vCPU, [`service`] puts an interrupt message into the inboxes of all its destinations, and [`presence`] says whom it has to
-//! fetch. Nothing here knows KVM: what lies between two entries to the guest does ([`crate::vcpu::user_apic`]).
+//! fetch. Nothing here knows KVM or any guest: whoever runs the vCPU carries out what [`processor`] asks for.
 //!
 //! # Conformance
 //!
@@ -43,6 +43,10 @@
 //! | HLT | Vol. 2A | yes | ended by an NMI, and, with IF set, by an interrupt above the processor's priority |
 //! | posted interrupts, virtualised registers, IPI virtualisation | Vol. 3C, APIC virtualization | no | hardware's for an in-kernel local APIC |
 
+#![no_std]
+
+extern crate alloc;
+
 pub mod addressing;
 pub mod icr;
 pub mod inbox;
@@ -57,5 +61,5 @@ pub mod vectors;
 
 /// What is shared between threads is made of these: a model checker's can take their place.
 mod atomics {
-    pub(super) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+    pub(super) use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 }

@@ -1,4 +1,5 @@
 use super::*;
+use alloc::vec::Vec;
 use proptest::prelude::*;
 
 const NOW: Now = Now { ns: 1000, tsc: 2000 };

@@ -1,7 +1,7 @@
 //! What a write to the interrupt command register asks for (SDM Vol. 3A 12.6.1, 12.12.9).
 
-use super::addressing::Mode;
-use super::ipi::{Delivery, Destination, Ipi};
+use crate::addressing::Mode;
+use crate::ipi::{Delivery, Destination, Ipi};
 
 /// Why a command is not sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,12 +5,15 @@
 //! vCPU is, and one kick for each that is in the guest or asleep; a physical destination is found in a table of ids; a
 //! logical one asks each vCPU's published registers.
 
-use super::addressing::{Addressing, Mode};
-use super::icr::FIRST_LEGAL_VECTOR;
-use super::inbox::Inbox;
-use super::ipi::{Delivery, Destination, Ipi};
-use super::presence::Place;
-use std::sync::atomic::{AtomicU64, Ordering};
+use crate::addressing::{Addressing, Mode};
+use crate::icr::FIRST_LEGAL_VECTOR;
+use crate::inbox::Inbox;
+use crate::ipi::{Delivery, Destination, Ipi};
+use crate::presence::Place;
+use alloc::boxed::Box;
+use alloc::vec;
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicU64, Ordering};
 
 /// How a vCPU's thread is fetched.
 pub trait Fetch {
@@ -77,7 +80,7 @@ impl<F: Fetch> Port<F> {
     fn fetch_from(&self, place: Place) {
         match place {
             Place::Guest => self.fetch.interrupt(),
-            Place::Bed => self.fetch.wake(),
+            Place::Parked => self.fetch.wake(),
         }
     }
 }
@@ -170,9 +173,9 @@ impl<F: Fetch> Service<F> {
     ///
     /// # Panics
     /// If there is no such vCPU.
-    pub fn summon(&self, vcpu: usize) {
+    pub fn kick(&self, vcpu: usize) {
         let port = &self.ports[vcpu];
-        if let Some(place) = port.inbox.presence().summon() {
+        if let Some(place) = port.inbox.presence().kick() {
             port.fetch_from(place);
         }
     }
@@ -269,17 +272,17 @@ impl<F: Fetch> Service<F> {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use super::*;
+    use core::sync::atomic::AtomicU32;
     use proptest::prelude::*;
-    use std::sync::atomic::AtomicU32;
 
     /// Counts how often it was fetched: from the guest, and from its sleep in units of 256.
     #[derive(Default)]
-    pub(crate) struct Counted(AtomicU32);
+    struct Counted(AtomicU32);
 
     impl Counted {
-        pub(crate) fn count(&self) -> u32 {
+        fn count(&self) -> u32 {
             self.0.load(Ordering::Relaxed)
         }
     }
@@ -310,7 +313,7 @@ pub(crate) mod tests {
         let sent = service.send(sender, Ipi { delivery, destination: to });
         let took = |&vcpu: &usize| {
             let inbox = service.inbox(vcpu);
-            inbox.irr().take(0xE1) | (inbox.take_events() != super::super::inbox::Events::default())
+            inbox.irr().take(0xE1) | (inbox.take_events() != crate::inbox::Events::default())
         };
         let took: Vec<usize> = (0..IDS.len()).filter(took).collect();
         assert_eq!(sent.accepted as usize, took.len());
@@ -371,8 +374,8 @@ pub(crate) mod tests {
     fn who_is_in_the_guest_or_asleep_is_fetched_once() {
         let service = service();
         let all = |vector| Ipi { delivery: Delivery::Fixed(vector), destination: Destination::AllButSelf };
-        let in_bed = |(): &mut ()| [service.send(Some(0), all(0x40)), service.send(Some(0), all(0x41))];
-        let in_guest = |(): &mut ()| service.inbox(2).presence().go(Place::Bed, &mut (), |()| true, in_bed);
+        let parked = |(): &mut ()| [service.send(Some(0), all(0x40)), service.send(Some(0), all(0x41))];
+        let in_guest = |(): &mut ()| service.inbox(2).presence().go(Place::Parked, &mut (), |()| true, parked);
         let sent = service.inbox(1).presence().go(Place::Guest, &mut (), |()| true, in_guest).flatten();
         let [first, second] = sent.expect("nobody kept them from it");
         assert_eq!((first, second), (Sent { accepted: 3, fetched: 2 }, Sent { accepted: 3, fetched: 0 }));

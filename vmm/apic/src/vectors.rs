@@ -67,6 +67,7 @@ impl Vectors {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::vec::Vec;
 
     #[test]
     fn a_vector_is_in_once() {

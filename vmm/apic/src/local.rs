@@ -1,18 +1,18 @@
 //! One vCPU's local APIC: its registers, and what software's accesses to them mean.
 //!
-//! Its owner is the vCPU's thread. Only the IRR is shared with senders, and is passed in ([`super::inbox`]); so is the clock,
+//! Its owner is the vCPU's thread. Only the IRR is shared with senders, and is passed in ([`crate::inbox`]); so is the clock,
 //! which is read only where the timer is concerned: a send does not wait for it.
 
-use super::addressing::{Addressing, Mode};
-use super::icr::{self, FIRST_LEGAL_VECTOR, Unsent};
-use super::ipi::{Delivery, Destination, Ipi};
-use super::registers::{
+use crate::addressing::{Addressing, Mode};
+use crate::icr::{self, FIRST_LEGAL_VECTOR, Unsent};
+use crate::ipi::{Delivery, Destination, Ipi};
+use crate::registers::{
     CURRENT_COUNT, DFR, DIVIDE, DIVIDE_BITS, EOI, ESR, ICR, ICR_HIGH, ICR_PENDING, ID, INITIAL_COUNT, IRR, IRR_END,
     ISR, LDR, LVT_BITS, LVT_ERROR, LVT_MASKED, LVT_TIMER, PPR, SELF_IPI, SVR, SVR_BITS, SVR_ENABLE, TMR, TPR,
     TSC_DEADLINE_MSR, VERSION, X2APIC_ICR_BITS, X2APIC_MSR, X2APIC_MSR_END, errors,
 };
-use super::timer::{Deadline, Now, Timer, TimerMode};
-use super::vectors::Vectors;
+use crate::timer::{Deadline, Now, Timer, TimerMode};
+use crate::vectors::Vectors;
 
 /// An access that raises #GP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
