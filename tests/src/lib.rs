@@ -198,7 +198,7 @@ pub fn machine(vcpus: usize) -> VmConfig<'static> {
         irqchip: Irqchip::Kernel,
         pin: &[],
         cpus,
-        image: kipi::guest::EMBEDDED,
+        image: kipi::vm::image::EMBEDDED,
         halt_poll_ns: None,
     }
 }

@@ -157,9 +157,9 @@ fn a_reason_is_said_once() {
 
 /// Images, each with what the refusal must say about it.
 fn images_of_others() -> Vec<(Vec<u8>, Vec<String>)> {
-    let header = file_offset(kipi::guest::EMBEDDED, abi::IMAGE);
+    let header = file_offset(kipi::vm::image::EMBEDDED, abi::IMAGE);
     let patched = |field: usize, bytes: &[u8]| {
-        let mut image = kipi::guest::EMBEDDED.to_vec();
+        let mut image = kipi::vm::image::EMBEDDED.to_vec();
         image[header + field..][..bytes.len()].copy_from_slice(bytes);
         image
     };
@@ -173,7 +173,7 @@ fn images_of_others() -> Vec<(Vec<u8>, Vec<String>)> {
         (patched(offset_of!(ImageHeader, data_end), &[0xff; 8]), say(&["damaged", "rebuild"])),
         (b"#!/bin/sh\n".repeat(100), say(&["ELF", "guest-stub"])),
         (Vec::new(), say(&["ELF", "guest-stub"])),
-        (kipi::guest::EMBEDDED[..header].to_vec(), say(&["guest-stub"])),
+        (kipi::vm::image::EMBEDDED[..header].to_vec(), say(&["guest-stub"])),
     ]
 }
 

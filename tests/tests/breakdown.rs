@@ -1,9 +1,9 @@
 //! When the guest breaks a rule or falls silent, the machine says who and where, and nothing is left behind.
 
 use guest_stub::abi::{Destination, TargetState, Worker};
-use kipi::machine::recording::Recording;
-use kipi::machine::{BlockSpec, Error, Limits, Machine};
-use kipi::route::Route;
+use kipi::config::routes::Route;
+use kipi::guest::recording::Recording;
+use kipi::guest::session::{BlockSpec, Error, Limits, Machine};
 use kipi::vcpu::News;
 use kipi::vm::Hypervisor;
 use kipi_tests::{HANG, hypervisor, machine, turn, wait_until};

@@ -1,10 +1,11 @@
 //! Calls that the host starts, from several threads, and what becomes of those that nobody answers.
 
 use guest_stub::abi::{TargetState, Worker};
-use kipi::calls::CallsSpec;
-use kipi::machine::{Limits, Machine, Waiting};
-use kipi::route::Route;
-use kipi::vm::host_calls::{self, HostCall, Results, Targets};
+use kipi::config::routes::Route;
+use kipi::guest::calls::CallsSpec;
+use kipi::guest::host::Waiting;
+use kipi::guest::host_calls::{self, HostCall, Results, Targets};
+use kipi::guest::session::{Limits, Machine};
 use kipi::vm::{Hypervisor, Irqchip, Vm, VmConfig};
 use kipi_tests::{HANG, hypervisor, machine, turn};
 use std::sync::atomic::AtomicBool;

@@ -4,7 +4,7 @@ use guest_stub::abi::{self, ImageHeader};
 use iced_x86::{
     Code, Decoder, DecoderOptions, FlowControl, Instruction, InstructionInfoFactory, Mnemonic, Register, UsedRegister,
 };
-use kipi::guest::EMBEDDED;
+use kipi::vm::image::EMBEDDED;
 use object::elf;
 use object::read::elf::{ElfFile64, FileHeader, ProgramHeader};
 use object::{LittleEndian, Object, ObjectSection, ObjectSymbol, SectionKind};

@@ -1,11 +1,11 @@
 //! Broadcast calls on real vCPUs: everybody takes part, once, in the right order, whatever the route.
 
 use guest_stub::abi::{Destination, RING_SAMPLES, TargetState, Worker};
-use kipi::clock;
-use kipi::machine::recording::Recording;
-use kipi::machine::{BlockSpec, Limits, Machine};
-use kipi::route::Route;
-use kipi::samples::{Block, ExitSource, Round};
+use kipi::config::routes::Route;
+use kipi::events::clock;
+use kipi::events::samples::{Block, ExitSource, Round};
+use kipi::guest::recording::Recording;
+use kipi::guest::session::{BlockSpec, Limits, Machine};
 use kipi::vm::{Hypervisor, Irqchip, VmConfig};
 use kipi_tests::{HANG, hypervisor, machine, turn};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -282,7 +282,7 @@ fn an_interruption_ends_even_short_blocks() {
     run(&mut machine, &spec);
     interrupted.store(true, Ordering::Relaxed);
     let result = machine.run_block(&spec);
-    assert!(matches!(result, Err(kipi::machine::Error::Interrupted)), "{result:?}");
+    assert!(matches!(result, Err(kipi::guest::session::Error::Interrupted)), "{result:?}");
 }
 
 #[test]

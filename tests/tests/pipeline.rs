@@ -1,15 +1,15 @@
 //! The way from samples to the document, on machines that are made up: known stamps have known metrics.
 
 use guest_stub::abi::{Destination, TargetState, Worker};
+use kipi::config::routes::Route;
 use kipi::config::{self, CellSpec, Config, MachineSpec, Observe};
+use kipi::events::samples::{Block, ExitCount, ExitSource, Integrity, Participant, Round};
 use kipi::experiment::{self, Observer, Source};
-use kipi::machine::recording::Recording;
-use kipi::machine::{BlockSpec, Calibration, Error};
+use kipi::guest::recording::Recording;
+use kipi::guest::session::{BlockSpec, Calibration, Error};
 use kipi::report::csv::CsvWriter;
-use kipi::report::document::{self, Measurement};
 use kipi::report::json;
-use kipi::route::Route;
-use kipi::samples::{Block, ExitCount, ExitSource, Integrity, Participant, Round};
+use kipi::results::measurement::{self, Measurement};
 use std::cell::RefCell;
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -141,7 +141,7 @@ fn assert_valid(document: &Measurement) {
 }
 
 /// A metric whose values are all `value`.
-fn assert_constant(cell: &document::Cell, name: &str, unit: &str, n: u64, value: f64) {
+fn assert_constant(cell: &measurement::Cell, name: &str, unit: &str, n: u64, value: f64) {
     let metric = cell.metrics.get(name).unwrap_or_else(|| panic!("no {name}"));
     assert_eq!((metric.unit.as_str(), metric.n, metric.negative), (unit, n, 0), "{name}");
     let all = [metric.min, metric.p50, metric.p90, metric.p99, metric.p999, metric.max];
@@ -173,7 +173,7 @@ fn known_stamps_have_known_metrics() {
             assert!(!cell.metrics.contains_key(absent), "one target has no {absent}");
         }
         assert_eq!((cell.rounds, cell.rounds_asked, cell.not_in_state), (40, 40, 0));
-        assert_eq!(cell.integrity, document::Integrity::default());
+        assert_eq!(cell.integrity, measurement::Integrity::default());
         assert_eq!((cell.clock.tsc_khz, cell.clock.error_ns), (KHZ, 35.0));
     }
     let states: Vec<&str> = outcome.document.cells.iter().map(|cell| cell.target_state.as_str()).collect();
@@ -287,7 +287,7 @@ fn what_went_wrong_is_summed_over_the_blocks() {
     let cell = &outcome.document.cells[0];
     // The first call after the boot is number 0, and counts nowhere.
     let n = config::blocks(40, 3).len() as u64;
-    let expected = document::Integrity { lost: n, duplicate: 2 * n, late: 3 * n, timed_out: (1..=n).sum() };
+    let expected = measurement::Integrity { lost: n, duplicate: 2 * n, late: 3 * n, timed_out: (1..=n).sum() };
     assert_eq!((cell.integrity, cell.rounds, cell.not_in_state), (expected, 40 - n, n));
     let (warnings, text) = (&outcome.document.warnings, format!("{n} rounds of x2apic all-but-self spin, 2 vCPUs"));
     assert!(warnings.iter().any(|it| it.contains(&text)), "{warnings:?}");

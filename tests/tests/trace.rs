@@ -1,7 +1,7 @@
 //! `kipi trace` on real vCPUs: timelines are complete and in order, stages add up, and nothing is left behind.
 
-use kipi::report::trace::document::{Call, Event, Trace};
-use kipi::trace::tracefs::Instance;
+use kipi::events::kernel::tracefs::Instance;
+use kipi::results::trace::{Call, Event, Trace};
 use kipi_tests::{Ran, Running, binary, hypervisor, kipi, turn, wait_until};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;

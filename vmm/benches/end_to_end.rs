@@ -14,7 +14,7 @@
 //! | rounds per second | from the raw samples: generations that passed between the first and the last `t0` of each block, divided by the time between them | starting the VM, the work between blocks and the statistics are left out; the guest's wait for its targets' state and the 20 µs of `--settle` before each call are in it |
 
 use anyhow::{Context, bail};
-use kipi::report::document::{Host, Measurement};
+use kipi::results::measurement::{Host, Measurement};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::io::Read;

@@ -7,9 +7,10 @@
 
 use anyhow::Context;
 use guest_stub::abi::{TargetState, Worker};
-use kipi::guest;
-use kipi::machine::{Limits, Machine, Waiting};
-use kipi::vm::host_calls::{HostCall, Results, Targets};
+use kipi::guest::host::Waiting;
+use kipi::guest::host_calls::{HostCall, Results, Targets};
+use kipi::guest::session::{Limits, Machine};
+use kipi::vm::image;
 use kipi::vm::{ApicIds, Hypervisor, Irqchip, Vm, VmConfig};
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
@@ -28,7 +29,7 @@ fn main() -> anyhow::Result<()> {
         irqchip: Irqchip::User,
         pin: &[],
         cpus: 1,
-        image: guest::EMBEDDED,
+        image: image::EMBEDDED,
         halt_poll_ns: None,
     };
     let limits = Limits { deadline: DEADLINE, settle: Duration::ZERO };

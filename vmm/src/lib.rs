@@ -1,31 +1,19 @@
 //! kipi: a small virtual machine monitor that measures how simultaneously code runs on every processor of a KVM guest.
 //!
-//! Data flows one way: [`config`] → [`vm`] → [`vcpu`] threads → [`trace`] and [`samples`] → [`stats`] and [`metrics`] →
-//! [`report`]. [`machine`] speaks the guest's protocol, [`source`] makes it a source of blocks, [`experiment`] draws the
-//! line through it all; [`call_trace`] looks at a few calls closely. [`check`] is the conformance suite, whose tests are [`calls`] that the guest's vCPUs make on their own.
+//! Data passes through these rooms in this order: [`commands`] → [`config`] → [`vm`] → [`vcpu`] → [`guest`] → [`events`] →
+//! [`statistics`] → [`results`] → [`report`]. [`experiment`] draws the line through them for a measurement and a trace;
+//! [`check`] is the conformance suite, [`doctor`] says what this host offers, [`mod@host`] reads what this machine is.
 
-pub mod arch;
-pub mod breakdown;
-pub mod call_trace;
-pub mod calls;
 pub mod check;
-pub mod cli;
-pub mod clock;
+pub mod commands;
 pub mod config;
-pub mod diagnosis;
 pub mod doctor;
+pub mod events;
 pub mod experiment;
 pub mod guest;
 pub mod host;
-pub mod machine;
-pub mod metrics;
 pub mod report;
-mod rounds;
-pub mod route;
-pub mod samples;
-pub mod source;
-pub mod stats;
-pub mod trace;
+pub mod results;
+pub mod statistics;
 pub mod vcpu;
 pub mod vm;
-pub mod wire;

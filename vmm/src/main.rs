@@ -2,30 +2,31 @@
 
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use kipi::call_trace::{self, Plan};
-use kipi::check::outcome::Head;
 use kipi::check::{self, Suite};
-use kipi::cli::{self, Cli, Command, Format};
+use kipi::commands::{self, Cli, Command, Format};
 use kipi::config::{self, CellSpec, Config, MachineSpec};
+use kipi::events::kernel::tracefs;
+use kipi::events::kernel::{Detail, Tracer};
+use kipi::events::samples::ExitSource;
+use kipi::events::stays::Keep;
+use kipi::experiment::machine::MachineSource;
+use kipi::experiment::trace::Plan;
 use kipi::experiment::{self, Observer};
-use kipi::machine::recording::Recording;
-use kipi::machine::{self, Limits, Machine};
+use kipi::guest::recording::Recording;
+use kipi::guest::session::{self, Limits, Machine};
+use kipi::host;
 use kipi::report::check::Sink;
 use kipi::report::check::junit::Junit;
 use kipi::report::check::tap::Tap;
 use kipi::report::check::text::Text;
 use kipi::report::csv::CsvWriter;
-use kipi::report::document::{Integrity, Measurement};
 use kipi::report::output::Output;
-use kipi::report::trace::document::{Source, Trace};
 use kipi::report::{self, doctor, json, output, text};
-use kipi::samples::ExitSource;
-use kipi::source::{self, MachineSource};
-use kipi::trace::kernel::{Detail, Tracer};
-use kipi::trace::ring::Keep;
-use kipi::trace::tracefs;
+use kipi::results::check::Head;
+use kipi::results::measurement::{Integrity, Measurement};
+use kipi::results::trace::{Source, Trace};
+use kipi::vm::image;
 use kipi::vm::{ApicIds, Hypervisor, VmConfig};
-use kipi::{guest, host};
 use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -89,7 +90,7 @@ fn complain(error: &anyhow::Error) {
 /// Help and version are asked for; everything else is a usage error.
 fn usage(error: &clap::Error) -> ExitCode {
     if error.use_stderr() {
-        complain(&anyhow::anyhow!("{}", cli::one_line(error)));
+        complain(&anyhow::anyhow!("{}", commands::one_line(error)));
         return ExitCode::from(status::BAD_INPUT);
     }
     let _ = error.print();
@@ -106,7 +107,7 @@ fn allowed_cpus() -> Vec<usize> {
     host::Machine::read().allowed_cpus.filter(|cpus| !cpus.is_empty()).unwrap_or_else(|| vec![0])
 }
 
-fn measure(options: &cli::Measure, start: Instant, before: Duration) -> Result<u8, Failure> {
+fn measure(options: &commands::Measure, start: Instant, before: Duration) -> Result<u8, Failure> {
     let mut config = options.to_config(allowed_cpus()).map_err(|error| Failure::new(status::BAD_INPUT, error))?;
     let outputs = [("--json", &options.json), ("--csv", &options.csv), ("--html", &options.html)];
     let [json, csv, html] = open_all(outputs).map_err(|error| Failure::new(status::BAD_INPUT, error))?;
@@ -160,7 +161,7 @@ fn measure(options: &cli::Measure, start: Instant, before: Duration) -> Result<u
 }
 
 /// `kipi trace`.
-fn trace(options: &cli::Trace) -> Result<u8, Failure> {
+fn trace(options: &commands::Trace) -> Result<u8, Failure> {
     let bad_input = |error: anyhow::Error| Failure::new(status::BAD_INPUT, error);
     let failed = |error: anyhow::Error| Failure::new(status::FAILED, error);
     let outputs = [("--json", &options.json), ("--perfetto", &options.perfetto)];
@@ -184,7 +185,7 @@ fn trace(options: &cli::Trace) -> Result<u8, Failure> {
     let Config { rounds, warmup, worker, argument, .. } = config;
     let plan = Plan { cell, rounds, warmup, worker, argument, recording };
     let outcome = boot(&hypervisor, &config, &image, cell.machine(), tracer)
-        .and_then(|mut source| call_trace::run(&plan, &mut source));
+        .and_then(|mut source| experiment::trace::run(&plan, &mut source));
     let mut trace = outcome.map_err(|error| Failure::new(status_of_machine(&error), error))?;
     trace.config.pin.clone_from(&config.pin);
     trace.sources.extend(sources.into_iter().filter_map(|(source, refusal)| {
@@ -229,8 +230,8 @@ fn write_text(output: Option<Output>, text: impl FnOnce() -> anyhow::Result<Stri
 
 /// The guest image at `path`, or the one that kipi was built with.
 fn image(path: Option<&Path>) -> Result<Cow<'static, [u8]>, Failure> {
-    path.map_or(Ok(Cow::Borrowed(guest::EMBEDDED)), |path| {
-        guest::read(path).map(Cow::Owned).map_err(|error| Failure::new(status::BAD_INPUT, error))
+    path.map_or(Ok(Cow::Borrowed(image::EMBEDDED)), |path| {
+        image::read(path).map(Cow::Owned).map_err(|error| Failure::new(status::BAD_INPUT, error))
     })
 }
 
@@ -255,7 +256,7 @@ fn boot<'a>(
     image: &'a [u8],
     MachineSpec { vcpus, irqchip }: MachineSpec,
     tracer: Option<Arc<Tracer>>,
-) -> Result<MachineSource<'a>, machine::Error> {
+) -> Result<MachineSource<'a>, session::Error> {
     let vm = VmConfig {
         vcpus,
         ids: ApicIds::Consecutive,
@@ -373,10 +374,10 @@ fn status_of_vm(error: &kipi::vm::Error) -> u8 {
     if error.is_host_limit() { status::HOST_CANNOT } else { status::BAD_INPUT }
 }
 
-fn status_of_machine(error: &machine::Error) -> u8 {
+fn status_of_machine(error: &session::Error) -> u8 {
     match error {
-        machine::Error::Interrupted => status::INTERRUPTED,
-        machine::Error::Vm(error) => status_of_vm(error),
+        session::Error::Interrupted => status::INTERRUPTED,
+        session::Error::Vm(error) => status_of_vm(error),
         _ => status::FAILED,
     }
 }
@@ -390,7 +391,7 @@ fn status_of(measurement: &Measurement, error: Option<&experiment::Error>) -> u8
     }
 }
 
-fn check(options: &cli::Check) -> Result<u8, Failure> {
+fn check(options: &commands::Check) -> Result<u8, Failure> {
     let tests = options.soak.map_or_else(|| check::matching(&options.filter, &options.skip), check::soak);
     if tests.is_empty() {
         let filters = options.filter.iter().map(|text| format!(" --filter '{text}'"));
@@ -458,12 +459,12 @@ fn random_seed() -> u64 {
     RandomState::new().build_hasher().finish()
 }
 
-fn examine(options: &cli::Doctor) -> Result<u8, Failure> {
+fn examine(options: &commands::Doctor) -> Result<u8, Failure> {
     let cpus = allowed_cpus();
-    let vcpus = options.vcpus.map_or_else(|| cli::default_vcpus(&cpus), usize::from);
+    let vcpus = options.vcpus.map_or_else(|| commands::default_vcpus(&cpus), usize::from);
     let probe = |route| {
         let hypervisor = Hypervisor::open(&options.device).map_err(|error| error.to_string())?;
-        source::probe(&hypervisor, route, &INTERRUPTED).map_err(|error| error.to_string())
+        experiment::machine::probe(&hypervisor, route, &INTERRUPTED).map_err(|error| error.to_string())
     };
     let found = kipi::doctor::examine(&options.device, vcpus, &host::Sources::system(), probe);
     let text = if options.json {

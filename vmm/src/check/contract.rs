@@ -1,9 +1,9 @@
 //! The contract's clauses, each looked at in the same calls: over every destination and target state of a route.
 
 use super::{CellResults, Detail, Suite, Verdict};
-use crate::calls::{Calls, CallsSpec};
+use crate::config::routes::Route;
 use crate::config::{self, CellSpec, Observe};
-use crate::route::Route;
+use crate::guest::calls::{Calls, CallsSpec};
 use guest_stub::abi::{Destination, Fault, TargetState};
 use std::collections::btree_map::Entry;
 use std::time::Duration;

@@ -4,11 +4,12 @@
 //! machine of this process, idle meanwhile, whose memory must not change, and which must make its calls as before.
 
 use super::{Detail, Suite, Verdict, first_broken};
-use crate::calls::CallsSpec;
+use crate::config::routes::Route;
+use crate::guest::calls::CallsSpec;
+use crate::guest::host_calls::{HostCall, Targets};
+use crate::guest::hostile::Ended;
+use crate::guest::session::{Error, Machine};
 use crate::host;
-use crate::machine::{Ended, Error, Machine};
-use crate::route::Route;
-use crate::vm::host_calls::{HostCall, Targets};
 use crate::vm::{ApicIds, Vm};
 use guest_stub::abi::{self, Worker};
 use guest_stub::random::SplitMix64;

@@ -1,9 +1,9 @@
 //! The rules for workers, each broken once: the guest has to stop with the bug check that names it.
 
 use super::{Detail, Suite, Verdict};
-use crate::calls::CallsSpec;
-use crate::machine::Error;
-use crate::route::Route;
+use crate::config::routes::Route;
+use crate::guest::calls::CallsSpec;
+use crate::guest::session::Error;
 use guest_stub::abi::{Rule, Worker};
 use std::time::Duration;
 

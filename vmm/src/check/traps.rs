@@ -2,10 +2,10 @@
 
 use super::contract::first_broken;
 use super::{DEADLINE, Detail, Suite, Verdict};
-use crate::arch::XAPIC_VCPUS;
-use crate::calls::{Calls, CallsSpec, Timer};
-use crate::machine::Error;
-use crate::route::Route;
+use crate::config::XAPIC_VCPUS;
+use crate::config::routes::Route;
+use crate::guest::calls::{Calls, CallsSpec, Timer};
+use crate::guest::session::Error;
 use crate::vcpu::hooks::Done;
 use crate::vm::msi::Injection;
 use crate::vm::{ApicIds, Vm};

@@ -2,8 +2,8 @@
 
 use super::kvm::{Capability, Error, Offer};
 use super::{RouteVerdict, Verdict};
-use crate::arch::XAPIC_VCPUS;
-use crate::route::Route;
+use crate::config::XAPIC_VCPUS;
+use crate::config::routes::Route;
 
 /// KVM_CAP_X2APIC_API's flags: APIC ids of 32 bits, and 255 as an id like any other.
 const X2APIC_API_WHOLE: i32 = 0b11;

@@ -1,17 +1,17 @@
 //! What is collected of a cell while it is measured, and what that comes to.
 
 use super::{Source, frequency};
-use crate::breakdown::Ways;
-use crate::call_trace;
+use crate::config::routes::Route;
 use crate::config::{CellSpec, Config, MachineSpec, Observe};
-use crate::machine::recording::Recording;
-use crate::metrics::{self, MetricName};
-use crate::report::detail::{Arrival, CellDetail, Curve};
-use crate::report::document::{self, Cell, CellClock, Exits, Instruments, Integrity, ObserverEffect};
-use crate::route::Route;
-use crate::samples::{self, Block, ExitSource};
-use crate::stats::{self, Observation, Quantile};
-use crate::trace::timeline;
+use crate::events::samples::{self, Block, ExitSource};
+use crate::events::timeline;
+use crate::experiment::trace;
+use crate::guest::recording::Recording;
+use crate::results::detail::{Arrival, CellDetail, Curve};
+use crate::results::measurement::{self, Cell, CellClock, Exits, Instruments, Integrity, ObserverEffect};
+use crate::statistics::breakdown::Ways;
+use crate::statistics::metrics::{self, MetricName};
+use crate::statistics::order::{self, Observation, Quantile};
 use std::collections::BTreeMap;
 use std::num::NonZeroU64;
 
@@ -55,7 +55,7 @@ impl Traced {
             self.of_events.entry(metric).or_default().push(observation);
         }
         let rounds: Vec<&samples::Round> = block.rounds.iter().collect();
-        self.shown.extend(call_trace::choose(&rounds).into_iter().map(|(_, number)| rounds[number].clone()));
+        self.shown.extend(trace::choose(&rounds).into_iter().map(|(_, number)| rounds[number].clone()));
         for round in &mut block.rounds {
             round.trace = Vec::new();
         }
@@ -105,27 +105,27 @@ pub(super) fn assess(
         by_initiator: cell.by_initiator.iter().map(|(initiator, block)| by_initiator(*initiator, block, khz)).collect(),
         metrics: metrics::collect(&rounds)
             .into_iter()
-            .chain(of_events.filter_map(|(metric, values)| Some((*metric, stats::Sample::new(values.clone())?))))
+            .chain(of_events.filter_map(|(metric, values)| Some((*metric, order::Sample::new(values.clone())?))))
             .map(|(metric, sample)| (metric.name().to_owned(), metric.to_document(&sample, khz)))
             .collect(),
     })
 }
 
 /// Delivery to each target, in cycles.
-fn deliveries<'a>(rounds: impl Iterator<Item = &'a samples::Round>) -> BTreeMap<usize, stats::Summary> {
+fn deliveries<'a>(rounds: impl Iterator<Item = &'a samples::Round>) -> BTreeMap<usize, order::Summary> {
     let mut by_target: BTreeMap<usize, Vec<Observation>> = BTreeMap::new();
     for (vcpu, value) in rounds.flat_map(metrics::deliveries) {
         by_target.entry(vcpu).or_default().push(Observation { value, block: 0 });
     }
-    by_target.into_iter().filter_map(|(vcpu, values)| Some((vcpu, stats::Sample::new(values)?.summary()))).collect()
+    by_target.into_iter().filter_map(|(vcpu, values)| Some((vcpu, order::Sample::new(values)?.summary()))).collect()
 }
 
-fn by_initiator(initiator: usize, block: &Block, khz: NonZeroU64) -> document::ByInitiator {
-    let target = |(vcpu, summary): (usize, stats::Summary)| document::DeliveryTo {
+fn by_initiator(initiator: usize, block: &Block, khz: NonZeroU64) -> measurement::ByInitiator {
+    let target = |(vcpu, summary): (usize, order::Summary)| measurement::DeliveryTo {
         vcpu,
         p50_ns: metrics::nanoseconds(summary.p50, khz),
     };
-    document::ByInitiator {
+    measurement::ByInitiator {
         initiator,
         rounds: block.rounds.len() as u64,
         targets: deliveries(block.rounds.iter()).into_iter().map(target).collect(),
@@ -155,7 +155,7 @@ pub(super) fn detail<S: Source>(cell: &Collected, source: &S) -> CellDetail {
             let trace = timeline::of_round(round, &[], None);
             samples::Round { trace, ..round.clone() }
         };
-        call_trace::choose(&rounds).into_iter().map(|(_, number)| with_stamps(rounds[number])).collect()
+        trace::choose(&rounds).into_iter().map(|(_, number)| with_stamps(rounds[number])).collect()
     } else {
         Vec::new()
     };
@@ -167,15 +167,15 @@ pub(super) fn detail<S: Source>(cell: &Collected, source: &S) -> CellDetail {
             .filter_map(curve)
             .collect(),
         arrivals: arrivals.collect(),
-        calls: call_trace::choose(&rounds)
+        calls: trace::choose(&rounds)
             .into_iter()
-            .map(|(which, number)| call_trace::call(which, number, &rounds, khz, &exit_names))
+            .map(|(which, number)| trace::call(which, number, &rounds, khz, &exit_names))
             .collect(),
     }
 }
 
 /// Where the calls' time went, by the source that sees most.
-fn breakdown(cell: &Collected, khz: NonZeroU64) -> Option<document::Breakdown> {
+fn breakdown(cell: &Collected, khz: NonZeroU64) -> Option<measurement::Breakdown> {
     let recorded = cell.traced.iter().filter(|traced| Recording::by(traced.source).has_events());
     let sees_most = recorded.filter_map(|traced| traced.ways.breakdown(khz)).max_by_key(|found| found.stages.len());
     if sees_most.is_some() {
@@ -195,12 +195,12 @@ fn observer_effect(config: &Config, cell: &Collected, khz: NonZeroU64) -> Vec<Ob
         let rounds: Vec<&[samples::Round]> = blocks.iter().map(|block| block.rounds.as_slice()).collect();
         metrics::collect(&rounds).remove(&MetricName::RoundTrip)
     };
-    let p50 = |sample: &stats::Sample| metrics::nanoseconds(sample.quantile(Quantile::P50), khz);
+    let p50 = |sample: &order::Sample| metrics::nanoseconds(sample.quantile(Quantile::P50), khz);
     let off = round_trips(&cell.blocks);
     let effect = |(source, unavailable): &(ExitSource, Option<String>)| {
         let traced = cell.traced.iter().find(|traced| traced.source == *source);
         let on = traced.and_then(|traced| round_trips(&traced.blocks));
-        let ratio = on.as_ref().zip(off.as_ref()).and_then(|(on, off)| stats::ratio_of_medians(on, off));
+        let ratio = on.as_ref().zip(off.as_ref()).and_then(|(on, off)| order::ratio_of_medians(on, off));
         let lost = |traced: &Traced| traced.blocks.iter().map(|block| block.lost + block.dropped).sum();
         ObserverEffect {
             source: source.name().to_owned(),

@@ -1,6 +1,6 @@
 //! Raw samples as CSV: one row for each participant of each round, as they were taken.
 
-use crate::samples::{Participant, Round};
+use crate::events::samples::{Participant, Round};
 use serde::Serialize;
 use std::io::{self, Write};
 

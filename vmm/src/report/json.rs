@@ -1,6 +1,6 @@
 //! The measurement as JSON, and the JSON Schema that it keeps to.
 
-use super::document::{Cell, Instruments, Measurement, Metric, Spread};
+use crate::results::measurement::{Cell, Instruments, Measurement, Metric, Spread};
 use serde_json::Value;
 use std::io::{self, Write};
 
@@ -96,9 +96,9 @@ fn check(place: impl Fn() -> String, field: impl Fn() -> String, value: f64) -> 
 
 #[cfg(test)]
 mod tests {
-    use super::super::document::MEASUREMENT_SCHEMA;
-    use super::super::fixture;
     use super::*;
+    use crate::results::fixture;
+    use crate::results::measurement::MEASUREMENT_SCHEMA;
     use jsonschema::Validator;
     use serde_json::json;
     use std::{env, fs, path::Path};

@@ -7,9 +7,7 @@
 
 pub mod check;
 pub mod csv;
-pub mod detail;
 pub mod doctor;
-pub mod document;
 pub mod html;
 pub mod json;
 pub mod output;
@@ -17,6 +15,3 @@ mod table;
 pub mod text;
 pub mod trace;
 pub mod units;
-
-#[cfg(test)]
-mod fixture;

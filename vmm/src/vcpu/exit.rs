@@ -1,6 +1,6 @@
 //! Why KVM_RUN returned, in the words of this VMM.
 
-use crate::clock::host_tsc;
+use crate::events::clock::host_tsc;
 use guest_stub::abi;
 use kvm_ioctls::{VcpuExit, VcpuFd};
 

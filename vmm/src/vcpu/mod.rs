@@ -7,8 +7,8 @@ pub mod hooks;
 pub mod kick;
 pub mod user_apic;
 
-use crate::clock::host_tsc;
-use crate::trace::ring::Ring;
+use crate::events::clock::host_tsc;
+use crate::events::stays::Ring;
 use crate::vm::bus::{Bus, Delivered};
 use crate::vm::msi::{self, Injection};
 use exit::Exit;

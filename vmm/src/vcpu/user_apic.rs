@@ -9,7 +9,7 @@ use super::alarm::Alarms;
 use super::exit::{self, Exit, Stay};
 use super::fetch::Fetcher;
 use super::kick::{Kick, Request};
-use crate::clock::host_tsc;
+use crate::events::clock::host_tsc;
 use kipi_apic::presence::Place;
 use kipi_apic::processor::{self, Processor};
 use kipi_apic::registers::{X2APIC_MSR, X2APIC_MSR_END};

@@ -1,9 +1,8 @@
 //! The parts of a virtual machine before it runs: local APICs, memory with the guest in it, and vCPUs.
 
 use super::{Error, Hypervisor, Irqchip, TscFacts, VmConfig, kvm_error};
-use crate::arch::{cpuid, paging, regs};
-use crate::clock;
-use crate::guest;
+use super::{cpuid, image, paging, registers};
+use crate::events::clock;
 use crate::vcpu::fetch::Fetcher;
 use crate::vcpu::kick::Kick;
 use crate::vcpu::user_apic::{Board, UserApic};
@@ -95,7 +94,7 @@ pub(super) struct LoadedGuest {
 
 /// Writes the image, the page tables and the table of APIC ids.
 pub(super) fn load_guest(memory: &GuestMemoryMmap, config: &VmConfig<'_>) -> Result<LoadedGuest, Error> {
-    let loaded = guest::load(memory, config.image)?;
+    let loaded = image::load(memory, config.image)?;
     let tables = paging::build(&loaded.header, config.vcpus)?;
     let error = memory_error(config.vcpus);
     memory.write_slice(&tables.bytes, GuestAddress(PAGE_TABLES)).map_err(&error)?;
@@ -146,8 +145,8 @@ pub(super) fn to_cpuid(entries: &[kvm_cpuid_entry2]) -> Result<CpuId, Error> {
 /// Lets vCPU 0 start at `entry`. The others wait for its SIPI.
 pub(super) fn start_first(vcpu: &VcpuFd, entry: u64) -> Result<(), Error> {
     let sregs = vcpu.get_sregs().map_err(kvm_error("KVM_GET_SREGS"))?;
-    vcpu.set_sregs(&regs::long_mode(sregs)).map_err(kvm_error("KVM_SET_SREGS"))?;
-    vcpu.set_regs(&regs::at_entry(entry)).map_err(kvm_error("KVM_SET_REGS"))
+    vcpu.set_sregs(&registers::long_mode(sregs)).map_err(kvm_error("KVM_SET_SREGS"))?;
+    vcpu.set_regs(&registers::at_entry(entry)).map_err(kvm_error("KVM_SET_REGS"))
 }
 
 /// What the local APICs in user space share, and each vCPU's.

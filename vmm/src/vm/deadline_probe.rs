@@ -4,8 +4,8 @@
 //! (`handle_fastpath_set_tscdeadline`, seen in Linux 6.1 and 6.12) that looks neither at the filter nor whether there is a
 //! local APIC: the write is lost. So one is made.
 
+use super::registers;
 use super::{Error, create, kvm_error};
-use crate::arch::regs;
 use kipi_apic::registers::TSC_DEADLINE_MSR;
 use kvm_bindings::{CpuId, kvm_userspace_memory_region};
 use kvm_ioctls::{Kvm, VcpuExit, VcpuFd};
@@ -44,10 +44,10 @@ pub(super) fn deadlines_exit(kvm: &Kvm, cpuid: &CpuId) -> Result<bool, Error> {
     unsafe { vm.set_user_memory_region(region) }.map_err(kvm_error("KVM_SET_USER_MEMORY_REGION"))?;
     let mut vcpu = vm.create_vcpu(0).map_err(kvm_error("KVM_CREATE_VCPU"))?;
     vcpu.set_cpuid2(cpuid).map_err(kvm_error("KVM_SET_CPUID2"))?;
-    let mut sregs = regs::long_mode(vcpu.get_sregs().map_err(kvm_error("KVM_GET_SREGS"))?);
+    let mut sregs = registers::long_mode(vcpu.get_sregs().map_err(kvm_error("KVM_GET_SREGS"))?);
     sregs.cr3 = PML4;
     vcpu.set_sregs(&sregs).map_err(kvm_error("KVM_SET_SREGS"))?;
-    vcpu.set_regs(&regs::at_entry(CODE)).map_err(kvm_error("KVM_SET_REGS"))?;
+    vcpu.set_regs(&registers::at_entry(CODE)).map_err(kvm_error("KVM_SET_REGS"))?;
     first_exit(&mut vcpu)
 }
 

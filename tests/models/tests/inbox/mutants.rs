@@ -50,4 +50,4 @@ macro_rules! mutant {
 mutant!(senders_without_order_are_found, senders_without_order, false, Left::Vector(0xE1));
 mutant!(threads_without_order_are_found, threads_without_order, false, Left::Vector(0xE1));
 mutant!(a_look_before_the_announcement_is_found, look_before_the_announcement, false, Left::Vector(0xE1));
-mutant!(somebody_in_bed_who_is_not_fetched_is_found, no_parked_thread_is_kicked, true, Left::Vector(0xE1));
+mutant!(a_parked_thread_that_nobody_kicks_is_found, no_parked_thread_is_kicked, true, Left::Vector(0xE1));

@@ -1,7 +1,7 @@
 //! The suite's results as JUnit XML, which CI servers show.
 
 use super::{Sink, printable};
-use crate::check::outcome::{Finished, Head, Outcome, Summary};
+use crate::results::check::{Finished, Head, Outcome, Summary};
 use quick_junit::{NonSuccessKind, Property, Report, TestCase, TestCaseStatus, TestSuite};
 use std::io::{self, Write};
 use std::mem;

@@ -1,7 +1,7 @@
 //! The suite's results as a TAP stream, version 14 (<https://testanything.org/tap-version-14-specification.html>).
 
 use super::{Sink, counts, printable};
-use crate::check::outcome::{Finished, Head, Outcome, Summary};
+use crate::results::check::{Finished, Head, Outcome, Summary};
 use std::io::{self, Write};
 use std::time::Duration;
 

@@ -1,8 +1,8 @@
 //! The suite's results for people: one line a test, what failed once more at the end.
 
 use super::{Sink, counts, printable};
-use crate::check::outcome::{Finished, Head, Outcome, Summary};
 use crate::report::units;
+use crate::results::check::{Finished, Head, Outcome, Summary};
 use std::io::{self, Write};
 use std::time::Duration;
 

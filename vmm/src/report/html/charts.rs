@@ -3,9 +3,9 @@
 //! Colours are the page's own: what is drawn in a stand-in colour gets the style sheet's variable for it, so that one picture
 //! serves light, dark and paper. Lines differ by their dashes too.
 
-use super::super::detail::{Arrival, Curve};
-use super::super::trace::document::Call;
 use super::super::units;
+use crate::results::detail::{Arrival, Curve};
+use crate::results::trace::Call;
 use plotters::prelude::*;
 use std::ops::Range;
 
@@ -263,7 +263,7 @@ mod tests {
 
     #[test]
     fn a_timeline_names_its_lanes() {
-        let call = &super::super::super::trace::document::fixture().calls[0];
+        let call = &crate::results::trace::fixture().calls[0];
         let svg = timeline("call", "", call, &[Some(0), Some(1)]).unwrap();
         assert!(svg.contains("vCPU 0") && svg.contains("vCPU 1"), "{svg}");
         assert!(svg.matches("<rect").count() >= 8, "send, gate, two workers and an exit, each with its edge: {svg}");

@@ -1,14 +1,14 @@
-use super::super::detail::Arrival;
-use super::super::document::{ByInitiator, DeliveryTo};
-use super::super::fixture;
-use super::super::trace::document;
 use super::*;
+use crate::results::detail::Arrival;
+use crate::results::fixture;
+use crate::results::measurement::{ByInitiator, DeliveryTo};
+use crate::results::trace;
 
 fn detail() -> CellDetail {
     CellDetail {
         curves: vec![Curve::of("round_trip", &[-5.0, 100.0, 2_000.0]), Curve::of("delivery", &[50.0, 60.0])],
         arrivals: vec![Arrival { vcpu: 1, p50: 50.0, p99: 60.0 }, Arrival { vcpu: 2, p50: 70.0, p99: 90.0 }],
-        calls: document::fixture().calls,
+        calls: trace::fixture().calls,
     }
 }
 

@@ -1,10 +1,10 @@
 //! The sections about cells: calls, both vantages, skew over vCPU index, exits.
 
-use super::super::document::{Breakdown, Cell, Exits, Integrity, Metric, ObserverEffect};
 use super::super::table::{self, Column, list, wrap};
 use super::super::units;
 use super::{NO_VALUE, left_out};
-use crate::trace::stages::Stage;
+use crate::results::measurement::{Breakdown, Cell, Exits, Integrity, Metric, ObserverEffect};
+use crate::statistics::stages::Stage;
 
 /// Reasons for exits that are printed for each source, the most frequent ones.
 const TOP_REASONS: usize = 6;

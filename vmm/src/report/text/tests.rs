@@ -1,6 +1,6 @@
-use super::super::document::{Cell, Integrity};
-use super::super::fixture::{cell, exits, measurement, metric, observed_cell, skipped};
 use super::*;
+use crate::results::fixture::{cell, exits, measurement, metric, observed_cell, skipped};
+use crate::results::measurement::{Cell, Integrity};
 
 /// The line that holds a text.
 fn line<'a>(report: &'a str, text: &str) -> &'a str {
@@ -137,7 +137,7 @@ fn both_vantages_stand_side_by_side_and_not_among_the_calls() {
     let table: Vec<&str> = report.lines().skip_while(|line| !line.starts_with("Start skew from both")).collect();
     assert_eq!(words(table[4]).join(" "), "≤ ε 40.0 ns 80.0 ns 1.00 µs 2.00 µs 4.00 µs 980 ns 1.96 µs 3.00 µs");
     assert!(!report.contains("20.0 µs"), "the observed cell's round trip is not comparable with the others");
-    assert!(!render(&super::super::fixture::measurement(), None).contains("vantages"));
+    assert!(!render(&crate::results::fixture::measurement(), None).contains("vantages"));
 }
 
 #[test]

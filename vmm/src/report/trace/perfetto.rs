@@ -5,8 +5,8 @@
 //! tracepoints, with a slice from each exit to the next entry. An arrow leads from the send to each target's interrupt
 //! entry.
 
-use super::document::{Call, Event, Trace};
 use super::text::lane_name;
+use crate::results::trace::{Call, Event, Trace};
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -160,8 +160,8 @@ fn arrows_of(call: &Call, number: &mut usize) -> Vec<Entry> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::document::fixture;
     use super::*;
+    use crate::results::trace::fixture;
 
     fn events() -> Vec<Value> {
         let document: Value = serde_json::from_str(&render(&fixture()).unwrap()).unwrap();

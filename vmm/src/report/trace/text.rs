@@ -1,10 +1,10 @@
 //! The trace on the terminal: each call as a timeline with a lane for each vCPU, then as a table of stages.
 
-use super::super::document::{Breakdown, Exits, Integrity};
 use super::super::table::{self, Column, wrap};
 use super::super::text::{left_out, warnings};
 use super::super::units;
-use super::document::{Call, Event, Source, Trace};
+use crate::results::measurement::{Breakdown, Exits, Integrity};
+use crate::results::trace::{Call, Event, Source, Trace};
 use std::collections::BTreeSet;
 
 /// Most lanes of a timeline, however wide the terminal: nobody reads more at a time.
@@ -196,8 +196,8 @@ fn exits(exits: &[Exits], width: Option<usize>) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::document::fixture;
     use super::*;
+    use crate::results::trace::fixture;
 
     #[test]
     fn a_call_is_a_timeline_and_a_table_of_stages() {

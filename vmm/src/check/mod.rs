@@ -1,0 +1,300 @@
+//! The conformance suite: whether the broadcast call keeps its contract on real vCPUs.
+//!
+//! [`contract`] has a test for each clause and route, over every destination and target state that there is;
+//! [`restrictions`] breaks each rule for workers and expects the bug check that names it; [`traps`] are the situations
+//! that broadcast calls go wrong in; [`hostile`] guests try to harm the VMM. Each test boots a machine of its own; the clauses of one route share the calls that
+//! they look at.
+
+pub mod contract;
+pub mod hostile;
+pub mod restrictions;
+pub mod traps;
+
+use crate::config::routes::Route;
+use crate::guest::calls::{Calls, CallsSpec};
+use crate::guest::session::{self, Limits, Machine};
+use crate::results::check::{Finished, Outcome, Summary};
+use crate::vm::{ApicIds, Hypervisor, Vm, VmConfig};
+use contract::first_broken;
+use guest_stub::abi::Fault;
+use guest_stub::random::SplitMix64;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// What a test looks at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Subject {
+    /// A clause of the contract.
+    Contract(contract::Clause),
+    /// A rule for workers, broken.
+    Restriction(restrictions::Broken),
+    /// A situation that goes wrong elsewhere.
+    Trap(traps::Trap),
+    /// A guest that does random things. Takes its time, and is run only when it is asked for.
+    Hostile,
+    /// A round of the soak.
+    Soak(u32),
+}
+
+/// A test: what it looks at, over which route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Test {
+    /// What it looks at.
+    pub subject: Subject,
+    /// How interrupts travel.
+    pub route: Route,
+}
+
+impl Test {
+    /// The name: group, subject, route.
+    pub fn name(&self) -> String {
+        let route = self.route.name();
+        match self.subject {
+            Subject::Contract(clause) => format!("contract/{}/{route}", clause.name()),
+            Subject::Restriction(broken) => format!("restriction/{}/{route}", broken.name()),
+            Subject::Trap(trap) => format!("trap/{}/{route}", trap.name()),
+            Subject::Hostile => format!("hostile/{route}"),
+            Subject::Soak(minute) => format!("soak/{}/{route}", minute + 1),
+        }
+    }
+}
+
+/// Every test, in the order in which they run.
+pub fn all() -> Vec<Test> {
+    let over = |subject: Subject, routes: &'static [Route]| routes.iter().map(move |&route| Test { subject, route });
+    let mut tests = Vec::new();
+    for &route in Route::ALL {
+        let clauses = contract::Clause::ALL.iter().filter(|clause| clause.is_about(route));
+        tests.extend(clauses.map(|&clause| Test { subject: Subject::Contract(clause), route }));
+    }
+    for &broken in restrictions::Broken::ALL {
+        tests.extend(over(Subject::Restriction(broken), &[Route::X2Apic]));
+    }
+    for trap in traps::Trap::all() {
+        tests.extend(over(Subject::Trap(trap), trap.routes()));
+    }
+    tests.extend(over(Subject::Hostile, Route::ALL));
+    tests
+}
+
+/// The tests whose name contains one of `filters`, or all but the hostile guests if there is none; but for those that contain
+/// one of `skips`.
+pub fn matching(filters: &[String], skips: &[String]) -> Vec<Test> {
+    let chosen = |test: &Test| {
+        let name = test.name();
+        let contains = |text: &String| name.contains(text.as_str());
+        let asked = if filters.is_empty() { test.subject != Subject::Hostile } else { filters.iter().any(contains) };
+        asked && !skips.iter().any(contains)
+    };
+    all().into_iter().filter(chosen).collect()
+}
+
+/// A soak of `minutes`: a test for each.
+pub fn soak(minutes: u32) -> Vec<Test> {
+    (0..minutes).map(|minute| Test { subject: Subject::Soak(minute), route: Route::X2Apic }).collect()
+}
+
+/// What all tests of a run have in common.
+#[derive(Debug)]
+pub struct Suite<'a> {
+    /// KVM.
+    pub hypervisor: &'a Hypervisor,
+    /// The guest.
+    pub image: &'a [u8],
+    /// CPUs to pin vCPUs to.
+    pub pin: &'a [usize],
+    /// How many CPUs there are.
+    pub cpus: usize,
+    /// Of everything random.
+    pub seed: u64,
+    /// What the guest is to do wrong in the tests of the contract.
+    pub fault: Fault,
+    /// The user wants to stop.
+    pub interrupted: &'a AtomicBool,
+}
+
+/// Why a test did not pass.
+#[derive(Debug)]
+pub enum Verdict {
+    /// It failed, for this reason.
+    Failed(String),
+    /// It cannot be run here, for this reason.
+    Skipped(String),
+    /// The user wants to stop.
+    Interrupted,
+}
+
+impl From<session::Error> for Verdict {
+    fn from(error: session::Error) -> Self {
+        match error {
+            session::Error::Interrupted => Self::Interrupted,
+            session::Error::Vm(error) if error.is_host_limit() => Self::Skipped(error.to_string()),
+            error => Self::Failed(error.to_string()),
+        }
+    }
+}
+
+impl Verdict {
+    /// A failure.
+    pub fn failed(reason: impl Into<String>) -> Self {
+        Self::Failed(reason.into())
+    }
+
+    /// A failure's reason, told by `tell`.
+    #[must_use]
+    pub fn told(self, tell: impl FnOnce(String) -> String) -> Self {
+        match self {
+            Self::Failed(reason) => Self::Failed(tell(reason)),
+            other => other,
+        }
+    }
+}
+
+/// What a test that passed has counted.
+pub type Detail = String;
+
+/// After which time a call is given up: only what hangs takes as long.
+pub const DEADLINE: Duration = Duration::from_secs(10);
+
+impl<'a> Suite<'a> {
+    /// Runs `tests` one after the other; `report` gets each as it ends.
+    ///
+    /// # Errors
+    /// Those of `report`.
+    pub fn run<E>(&self, tests: &[Test], mut report: impl FnMut(&Finished) -> Result<(), E>) -> Result<Summary, E> {
+        let start = Instant::now();
+        let mut cells = contract::Cells::new();
+        let mut summary =
+            Summary { passed: 0, failed: 0, skipped: 0, duration: Duration::ZERO, interrupted: false, not_run: 0 };
+        for (number, test) in tests.iter().enumerate() {
+            let began = Instant::now();
+            let verdict = self.run_one(test, &mut cells);
+            let (outcome, detail) = match verdict {
+                Ok(detail) => (Outcome::Passed, detail),
+                Err(Verdict::Failed(reason)) => (Outcome::Failed(reason), String::new()),
+                Err(Verdict::Skipped(reason)) => (Outcome::Skipped(reason), String::new()),
+                Err(Verdict::Interrupted) => {
+                    summary.interrupted = true;
+                    summary.not_run = tests.len() - number;
+                    break;
+                }
+            };
+            match outcome {
+                Outcome::Passed => summary.passed += 1,
+                Outcome::Failed(_) => summary.failed += 1,
+                Outcome::Skipped(_) => summary.skipped += 1,
+            }
+            report(&Finished { name: test.name(), outcome, duration: began.elapsed(), detail })?;
+        }
+        summary.duration = start.elapsed();
+        Ok(summary)
+    }
+
+    fn run_one(&self, test: &Test, cells: &mut contract::Cells) -> Result<Detail, Verdict> {
+        if self.interrupted.load(Ordering::Relaxed) {
+            return Err(Verdict::Interrupted);
+        }
+        if test.route.is_x2apic() && !self.hypervisor.offers_x2apic() {
+            return Err(Verdict::Skipped("this KVM's CPUID offers guests no x2APIC mode".to_owned()));
+        }
+        match test.subject {
+            Subject::Contract(clause) => contract::check(self, clause, test.route, cells),
+            Subject::Restriction(broken) => restrictions::check(self, broken, test.route),
+            Subject::Trap(trap) => traps::check(self, trap, test.route),
+            Subject::Hostile => hostile::check(self, test.route),
+            Subject::Soak(minute) => traps::soak(self, minute),
+        }
+    }
+
+    /// Boots a machine whose calls have [`DEADLINE`].
+    ///
+    /// # Errors
+    /// Whatever keeps it from that.
+    pub fn boot(&self, route: Route, vcpus: usize, ids: ApicIds) -> Result<Machine<'a>, session::Error> {
+        self.boot_with_deadline(route, vcpus, ids, DEADLINE)
+    }
+
+    /// Boots a machine.
+    ///
+    /// # Errors
+    /// Whatever keeps it from that.
+    pub fn boot_with_deadline(
+        &self,
+        route: Route,
+        vcpus: usize,
+        ids: ApicIds,
+        deadline: Duration,
+    ) -> Result<Machine<'a>, session::Error> {
+        let config = VmConfig {
+            vcpus,
+            ids,
+            irqchip: route.irqchip(),
+            pin: self.pin,
+            cpus: self.cpus.min(vcpus),
+            image: self.image,
+            halt_poll_ns: None,
+        };
+        let limits = Limits { deadline, settle: Duration::ZERO };
+        Machine::boot(self.hypervisor, &config, limits, self.interrupted)
+    }
+
+    /// Makes calls on a machine of `vcpus`, undisturbed.
+    ///
+    /// # Errors
+    /// As [`Machine::run_calls`].
+    pub fn calls(&self, vcpus: usize, spec: &CallsSpec) -> Result<Calls, session::Error> {
+        self.disturbed_calls(vcpus, spec, &mut |_| ())
+    }
+
+    /// Makes calls on a machine of `vcpus`.
+    ///
+    /// # Errors
+    /// As [`Machine::run_calls`].
+    pub fn disturbed_calls(
+        &self,
+        vcpus: usize,
+        spec: &CallsSpec,
+        disturb: &mut dyn FnMut(&Vm),
+    ) -> Result<Calls, session::Error> {
+        self.boot(spec.route, vcpus, ApicIds::Consecutive)?.run_calls(spec, disturb)
+    }
+
+    /// A seed for the guest, another for each `purpose`.
+    pub fn guest_seed(&self, purpose: u64) -> u32 {
+        (SplitMix64(self.seed ^ purpose).next() >> 32) as u32 | 1
+    }
+}
+
+/// Results of cells by route, each with the cell's name.
+type CellResults = BTreeMap<Route, Result<Vec<(String, Calls)>, String>>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn names_are_unique_and_can_be_picked() {
+        let names: BTreeSet<String> = all().iter().map(Test::name).collect();
+        assert_eq!(names.len(), all().len());
+        let matching = |filters: &[&str], skips: &[&str]| {
+            let owned = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect::<Vec<_>>();
+            matching(&owned(filters), &owned(skips))
+        };
+        let hostile = matching(&["hostile"], &[]).len();
+        assert_eq!(matching(&[], &[]).len(), all().len() - hostile, "hostile guests have to be asked for");
+        assert_eq!(hostile, Route::ALL.len());
+        let restrictions = matching(&["restriction/"], &[]);
+        assert!(restrictions.iter().all(|test| matches!(test.subject, Subject::Restriction(_))));
+        let traps = matching(&["trap/"], &[]).len();
+        assert_eq!(matching(&["restriction/", "trap/"], &[]).len(), restrictions.len() + traps, "more than one filter");
+        assert_eq!(matching(&[], &["trap/", "contract/"]).len(), restrictions.len(), "more than one to leave out");
+        assert_eq!(matching(&["restriction/", "trap/"], &["trap/"]).len(), restrictions.len(), "skip beats filter");
+        assert!(matching(&["nobody is called that"], &[]).is_empty());
+        assert_eq!(
+            soak(3).iter().map(Test::name).collect::<Vec<_>>(),
+            ["soak/1/x2apic", "soak/2/x2apic", "soak/3/x2apic"]
+        );
+    }
+}

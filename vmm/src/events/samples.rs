@@ -1,0 +1,167 @@
+//! What one block of rounds brought: the stamps as they were taken, before any statistics.
+
+use crate::events::timeline::Event;
+use crate::guest::recording::Recording;
+use std::collections::BTreeMap;
+
+/// One participant's stamps of one round, in TSC cycles of the guest's clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Participant {
+    /// Index of the vCPU.
+    pub vcpu: usize,
+    /// First instructions of the interrupt entry; `None` for an initiator that interrupted only others.
+    pub a: Option<u64>,
+    /// Worker start.
+    pub w: u64,
+    /// Worker end.
+    pub x: u64,
+    /// When KVM_RUN returned in the vCPU's thread for the worker's observed exit, in the guest's clock; `None` where
+    /// the exits are not observed.
+    pub vmm: Option<u64>,
+}
+
+/// One measured broadcast call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Round {
+    /// The call's generation.
+    pub generation: u32,
+    /// The vCPU that made it; `None`: the host did.
+    pub initiator: Option<usize>,
+    /// Before the send.
+    pub t0: u64,
+    /// After the send.
+    pub t1: u64,
+    /// The initiator has seen every completion.
+    pub t2: u64,
+    /// The participants in the order of their index.
+    pub participants: Vec<Participant>,
+    /// Its events by time, where they were recorded.
+    pub trace: Vec<Event>,
+}
+
+impl Round {
+    /// The participants that were interrupted: all that have an arrival stamp.
+    pub fn targets(&self) -> impl Iterator<Item = (usize, u64)> + '_ {
+        self.participants.iter().filter_map(|participant| Some((participant.vcpu, participant.a?)))
+    }
+}
+
+/// Calls that went wrong. Any of them fails the run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Integrity {
+    /// Calls for which somebody arrived only after a second send.
+    pub lost: u64,
+    /// Interrupts that nobody had asked for.
+    pub duplicate: u64,
+    /// Interrupts that came when their call had been given up.
+    pub late: u64,
+    /// Calls that were given up.
+    pub timed_out: u64,
+}
+
+impl Integrity {
+    /// Whether every call went right.
+    pub fn is_clean(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Adds another block's count.
+    pub fn add(&mut self, other: Self) {
+        self.lost += other.lost;
+        self.duplicate += other.duplicate;
+        self.late += other.late;
+        self.timed_out += other.timed_out;
+    }
+}
+
+/// Who counted exits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ExitSource {
+    /// KVM's per-vCPU statistics (KVM_GET_STATS_FD).
+    Stats,
+    /// KVM_RUN returns, seen by the vCPU's thread.
+    Vmm,
+    /// KVM's tracepoints, within the calls: from the send to the last participant's return.
+    Kernel,
+}
+
+impl ExitSource {
+    /// Every source.
+    pub const ALL: &[Self] = &[Self::Stats, Self::Vmm, Self::Kernel];
+
+    /// The source's name in output.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Stats => "stats",
+            Self::Vmm => "vmm",
+            Self::Kernel => "kernel",
+        }
+    }
+}
+
+/// Exits of one reason.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ExitCount {
+    /// On the initiator's vCPU.
+    pub initiator: u64,
+    /// On all other vCPUs together.
+    pub targets: u64,
+}
+
+impl ExitCount {
+    /// Adds exits of the initiator, or of another vCPU.
+    pub fn add(&mut self, is_initiator: bool, count: u64) {
+        *if is_initiator { &mut self.initiator } else { &mut self.targets } += count;
+    }
+}
+
+/// Exits by who counted them and by reason, over a whole block: rounds, and what lies between them; the kernel's, within the
+/// rounds that count.
+pub type Exits = BTreeMap<(ExitSource, String), ExitCount>;
+
+/// What a block brought.
+#[derive(Debug, Clone)]
+pub struct Block {
+    /// The rounds that count, in order.
+    pub rounds: Vec<Round>,
+    /// Rounds that were run but do not count, because a target was not in the state that was asked for.
+    pub not_in_state: u64,
+    /// What went wrong.
+    pub integrity: Integrity,
+    /// Exits during the block; empty where nothing counted them.
+    pub exits: Exits,
+    /// All rounds that were run.
+    pub exit_rounds: u64,
+    /// What was recorded of them.
+    pub recording: Recording,
+    /// Events of the kernel that found no room.
+    pub lost: u64,
+    /// Stays in the guest that found no room.
+    pub dropped: u64,
+}
+
+impl Default for Block {
+    fn default() -> Self {
+        Self {
+            rounds: Vec::new(),
+            not_in_state: 0,
+            integrity: Integrity::default(),
+            exits: Exits::new(),
+            exit_rounds: 0,
+            recording: Recording::COUNTS,
+            lost: 0,
+            dropped: 0,
+        }
+    }
+}
+
+impl Block {
+    /// The rounds that `source` has counted exits of.
+    pub fn counted_rounds(&self, source: ExitSource) -> u64 {
+        match source {
+            _ if !self.recording.counts(source) => 0,
+            ExitSource::Kernel => self.rounds.len() as u64,
+            ExitSource::Stats | ExitSource::Vmm => self.exit_rounds,
+        }
+    }
+}

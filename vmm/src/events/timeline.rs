@@ -1,0 +1,337 @@
+//! One broadcast call's events from every source, in order, on the guest's clock.
+
+use super::kernel::{self, Point};
+use super::stays;
+use crate::events::samples::{Participant, Round};
+use crate::vcpu::exit::Exit;
+use guest_stub::abi::VECTOR_IPI;
+use std::collections::BTreeMap;
+
+/// Register offset of the ICR, and of the EOI register (SDM Vol. 3A table 12-1).
+const ICR: u32 = 0x300;
+const EOI: u32 = 0xB0;
+
+/// What happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum What {
+    /// Guest: before the send, t0.
+    Send,
+    /// Guest: after it, t1.
+    Sent,
+    /// Guest: first instructions of the interrupt entry, a.
+    Arrival,
+    /// Guest: the gate is open and the worker begins, w.
+    WorkerStart,
+    /// Guest: the worker has ended, x.
+    WorkerEnd,
+    /// Guest: the initiator has seen every completion, t2.
+    Completed,
+    /// VMM: right before KVM_RUN.
+    Enter,
+    /// VMM: KVM_RUN has returned for this reason ([`Exit::REASONS`]), with this payload.
+    Return(u32, u32),
+    /// VMM: it has served that exit.
+    Served(u32, u32),
+    /// Kernel: a tracepoint, with its fields.
+    Kernel(Point, [u64; 3]),
+}
+
+/// Who saw it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Source {
+    /// The guest, by its own stamps.
+    Guest,
+    /// The vCPU's thread.
+    Vmm,
+    /// A tracepoint.
+    Kernel,
+}
+
+impl Source {
+    /// The name in output.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Guest => "guest",
+            Self::Vmm => "vmm",
+            Self::Kernel => "kernel",
+        }
+    }
+}
+
+impl What {
+    /// Who saw it.
+    pub const fn source(self) -> Source {
+        match self {
+            Self::Send | Self::Sent | Self::Arrival | Self::WorkerStart | Self::WorkerEnd | Self::Completed => {
+                Source::Guest
+            }
+            Self::Enter | Self::Return(..) | Self::Served(..) => Source::Vmm,
+            Self::Kernel(..) => Source::Kernel,
+        }
+    }
+
+    /// Whether an interrupt is sent: a write of the ICR or of the message doorbell as the VMM sees it, or KVM's own word.
+    pub fn is_send(self) -> bool {
+        match self {
+            Self::Kernel(Point::Ipi | Point::Message, _) => true,
+            Self::Return(reason, payload) | Self::Served(reason, payload) => {
+                (is(reason, Exit::ApicWrite(0)) && payload == ICR) || is(reason, Exit::Message(0))
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether the interrupt is over: the EOI register is written, or has taken effect.
+    pub fn is_eoi(self) -> bool {
+        match self {
+            Self::Return(reason, payload) => is(reason, Exit::ApicWrite(0)) && payload == EOI,
+            Self::Kernel(Point::Apic, [write, register, _]) => write == 1 && register == u64::from(EOI),
+            Self::Kernel(Point::Eoi, _) => true,
+            _ => false,
+        }
+    }
+
+    /// Whether the guest is entered.
+    pub const fn is_entry(self) -> bool {
+        matches!(self, Self::Enter | Self::Kernel(Point::Entry, _))
+    }
+
+    /// Whether KVM has handed the broadcast vector to the processor before the guest had it: a KVM that keeps no ISR ends
+    /// the interrupt when it injects it.
+    pub const fn is_early_eoi(self) -> bool {
+        matches!(self, Self::Kernel(Point::Eoi, [vector, ..]) if vector == VECTOR_IPI as u64)
+    }
+}
+
+/// Whether a reason's number is that of `exit`.
+pub fn is(reason: u32, exit: Exit) -> bool {
+    reason as usize == exit.reason()
+}
+
+/// One event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Event {
+    /// The guest's TSC.
+    pub tsc: u64,
+    /// On which vCPU, or in whose thread; `None`: in another thread of the VMM.
+    pub vcpu: Option<usize>,
+    /// The vCPU that an interrupt was accepted for, or whose thread was woken.
+    pub about: Option<usize>,
+    /// What.
+    pub what: What,
+}
+
+/// What was recorded of a block outside of the guest.
+#[derive(Debug, Clone, Copy)]
+pub struct Recorded<'a> {
+    /// Each vCPU's stays in the guest.
+    pub rings: &'a [Vec<stays::Event>],
+    /// The kernel's events.
+    pub kernel: &'a [kernel::Event],
+    /// The vCPUs' threads.
+    pub threads: &'a BTreeMap<u32, usize>,
+    /// Guest TSC minus host TSC of each vCPU.
+    pub offsets: &'a [i64],
+}
+
+impl Recorded<'_> {
+    /// All of it by time, on the guest's clock. Events in other threads are on vCPU 0's.
+    pub fn merge(&self) -> Vec<Event> {
+        let mut events = Vec::new();
+        for (vcpu, stays) in self.rings.iter().enumerate() {
+            let mut add = |tsc: u64, what| {
+                let tsc = tsc.wrapping_add_signed(self.offset(Some(vcpu)));
+                events.push(Event { tsc, vcpu: Some(vcpu), about: None, what });
+            };
+            for stay in stays {
+                if stay.entered != 0 {
+                    add(stay.entered, What::Enter);
+                }
+                add(stay.returned, What::Return(stay.reason, stay.payload));
+                let is_served = [Exit::ApicRead(0), Exit::ApicWrite(0), Exit::Msr(0)];
+                if is_served.iter().any(|&exit| is(stay.reason, exit)) {
+                    add(stay.served, What::Served(stay.reason, stay.payload));
+                }
+            }
+        }
+        events.extend(self.kernel.iter().filter_map(|event| self.place(event)));
+        // Stable: what a source saw at one time stays in its order.
+        events.sort_by_key(|event| event.tsc);
+        events
+    }
+
+    fn offset(&self, vcpu: Option<usize>) -> i64 {
+        self.offsets.get(vcpu.unwrap_or(0)).copied().unwrap_or(0)
+    }
+
+    /// A kernel event on its lane; `None`: it tells about threads that nobody asked about.
+    fn place(&self, event: &kernel::Event) -> Option<Event> {
+        let thread = |id: u64| u32::try_from(id).ok().and_then(|id| self.threads.get(&id).copied());
+        let [first, second, _] = event.values;
+        let (vcpu, about) = match event.point {
+            // Whoever wakes a vCPU's thread: an interrupt handler may do so on any thread's time.
+            Point::Waking => (thread(event.thread.into()), Some(thread(first)?)),
+            Point::Switch => match (thread(first), thread(second)) {
+                (None, None) => return None,
+                (from, to) => (from.or(to), to),
+            },
+            // KVM numbers processors by their APIC ids, which are the indices in a machine that is traced.
+            Point::Accept => (thread(event.thread.into()), usize::try_from(first).ok()),
+            _ => (thread(event.thread.into()), None),
+        };
+        let tsc = event.tsc.wrapping_add_signed(self.offset(vcpu));
+        Some(Event { tsc, vcpu, about, what: What::Kernel(event.point, event.values) })
+    }
+}
+
+/// A participant's end of the call: its return from the interrupt, after its EOI, as far as anybody saw them.
+fn end_of(participant: &Participant, events: &[Event]) -> u64 {
+    let of_lane = |from: u64| {
+        let first = events.partition_point(|event| event.tsc < from);
+        events[first..].iter().filter(|event| event.vcpu == Some(participant.vcpu))
+    };
+    let Some(eoi) = of_lane(participant.x).find(|event| event.what.is_eoi()) else { return participant.x };
+    let back = of_lane(eoi.tsc).find(|event| event.what.is_entry());
+    // Only the very next thing: a later entry has another reason.
+    let left_again = |event: &Event| matches!(event.what, What::Return(..) | What::Kernel(Point::Exit, _));
+    let left = of_lane(eoi.tsc).find(|event| event.tsc > eoi.tsc && left_again(event));
+    match (back, left) {
+        (Some(back), Some(left)) if left.tsc < back.tsc => eoi.tsc,
+        (Some(back), _) => back.tsc,
+        (None, _) => eoi.tsc,
+    }
+}
+
+/// One call's events by time, from its send until its last participant is back, or the next call begins at `until`.
+pub fn of_round(round: &Round, events: &[Event], until: Option<u64>) -> Vec<Event> {
+    let at = |tsc: u64| events.partition_point(|event| event.tsc < tsc);
+    let first = at(round.t0);
+    let last = until.map_or(events.len(), at).max(first);
+    // An interrupt that is sent when all is done, to get halted vCPUs to look up, belongs to no call.
+    let after = at(round.t2).clamp(first, last);
+    let next_send = events[after..last].iter().position(|event| event.what.is_send());
+    let during = &events[first..next_send.map_or(last, |position| after + position)];
+    let ends = round.participants.iter().map(|participant| end_of(participant, during));
+    let end = ends.fold(round.t2, u64::max);
+    let mut timeline: Vec<Event> = during.iter().take_while(|event| event.tsc <= end).copied().collect();
+    timeline.extend(stamps(round));
+    timeline.sort_by_key(|event| event.tsc);
+    timeline
+}
+
+/// The guest's own stamps of a round as events.
+fn stamps(round: &Round) -> Vec<Event> {
+    let initiator = round.initiator;
+    let event = |tsc, vcpu, what| Event { tsc, vcpu, about: None, what };
+    let mut events = vec![
+        event(round.t0, initiator, What::Send),
+        event(round.t1, initiator, What::Sent),
+        event(round.t2, initiator, What::Completed),
+    ];
+    for &Participant { vcpu, a, w, x, .. } in &round.participants {
+        events.extend(a.map(|a| event(a, Some(vcpu), What::Arrival)));
+        events.push(event(w, Some(vcpu), What::WorkerStart));
+        events.push(event(x, Some(vcpu), What::WorkerEnd));
+    }
+    events
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub(crate) fn participant(vcpu: usize, a: Option<u64>, w: u64, x: u64) -> Participant {
+        Participant { vcpu, a, w, x, vmm: None }
+    }
+
+    /// A call of vCPU 0 to vCPU 1: send 1000, arrival 1300, gate 1400 and 1390, end of the workers 1500, 1520; seen 1600.
+    pub(crate) fn round() -> Round {
+        Round {
+            generation: 1,
+            initiator: Some(0),
+            t0: 1000,
+            t1: 1100,
+            t2: 1600,
+            participants: vec![participant(0, None, 1390, 1500), participant(1, Some(1300), 1400, 1520)],
+            trace: Vec::new(),
+        }
+    }
+
+    pub(crate) fn event(tsc: u64, vcpu: usize, what: What) -> Event {
+        Event { tsc, vcpu: Some(vcpu), about: None, what }
+    }
+
+    #[test]
+    fn every_source_comes_to_one_clock_and_lane() {
+        let stay = |entered, returned, reason: Exit, payload| stays::Event {
+            entered,
+            returned,
+            served: returned + 1,
+            reason: u32::try_from(reason.reason()).unwrap(),
+            payload,
+        };
+        let kernel = |tsc, thread, point, values| kernel::Event { tsc, thread, point, values };
+        let recorded = Recorded {
+            rings: &[vec![stay(10, 20, Exit::ApicWrite(ICR), ICR)], vec![stay(0, 15, Exit::Halt, 0)]],
+            kernel: &[
+                kernel(12, 70, Point::Accept, [1, 0xE1, 0]),
+                kernel(13, 99, Point::Waking, [71, 0, 0]),
+                kernel(14, 70, Point::Waking, [5, 0, 0]),
+                kernel(16, 3, Point::Switch, [3, 4, 0]),
+                kernel(17, 3, Point::Switch, [3, 71, 0]),
+            ],
+            threads: &BTreeMap::from([(70, 0), (71, 1)]),
+            offsets: &[100, 1000],
+        };
+        let merged = recorded.merge();
+        let seen: Vec<_> = merged.iter().map(|event| (event.tsc, event.vcpu, event.about)).collect();
+        assert_eq!(
+            seen,
+            [
+                (110, Some(0), None),
+                (112, Some(0), Some(1)),
+                (113, None, Some(1)),
+                (120, Some(0), None),
+                (121, Some(0), None),
+                (1015, Some(1), None),
+                (1017, Some(1), Some(1)),
+            ],
+            "each lane by its own offset; threads that are no vCPU's are left out"
+        );
+        assert!(merged[3].what.is_send() && merged[4].what.is_send() && !merged[5].what.is_send());
+    }
+
+    #[test]
+    fn a_round_ends_when_everybody_is_back() {
+        let eoi = What::Kernel(Point::Apic, [1, 0xB0, 0]);
+        let entry = What::Kernel(Point::Entry, [1, 0, 0]);
+        let exit = What::Kernel(Point::Exit, [0; 3]);
+        let events = [
+            event(900, 0, entry),
+            event(1200, 1, entry),
+            event(1550, 1, exit),
+            event(1700, 1, eoi),
+            event(1750, 1, entry),
+            event(1800, 1, exit),
+        ];
+        let of_lane = |until| {
+            let timeline = of_round(&round(), &events, until);
+            timeline.iter().filter(|event| event.what.source() == Source::Kernel).map(|event| event.tsc).collect()
+        };
+        let times: Vec<u64> = of_lane(None);
+        assert_eq!(times, [1200, 1550, 1700, 1750]);
+        let times: Vec<u64> = of_lane(Some(1720));
+        assert_eq!(times, [1200, 1550, 1700], "the next call is not this one's");
+        let wake = event(1650, 0, What::Kernel(Point::Ipi, [0xC_402F, 0, 0]));
+        let timeline = of_round(&round(), &[&events[..3], &[wake], &events[3..]].concat(), None);
+        assert_eq!(timeline.last().map(|event| event.tsc), Some(1600), "nor is what another interrupt brings");
+    }
+
+    #[test]
+    fn without_other_sources_the_stamps_are_the_timeline() {
+        let timeline = of_round(&round(), &[], None);
+        let times: Vec<u64> = timeline.iter().map(|event| event.tsc).collect();
+        assert_eq!(times, [1000, 1100, 1300, 1390, 1400, 1500, 1520, 1600]);
+        assert_eq!((timeline[0].what, timeline[7].what), (What::Send, What::Completed));
+    }
+}

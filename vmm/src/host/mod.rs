@@ -1,0 +1,316 @@
+//! Facts about this machine, read from /proc, /sys, CPUID and system calls.
+//!
+//! A file that is missing or cannot be read makes a fact unknown; it is never an error.
+
+mod machine;
+pub mod tracing;
+
+pub use machine::{Machine, OpenFiles};
+pub use tracing::{Perf, PerfAccess, Tracefs};
+
+use crate::results::measurement::Host;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// KVM's vendor modules. Only one of them drives `/dev/kvm`.
+const VENDOR_MODULES: [&str; 3] = ["kvm_intel", "kvm_amd", "kvm_pvm"];
+
+/// The module parameters that change what an IPI costs or which route it can take.
+const SETTINGS: [(&str, &[&str]); 4] = [
+    ("kvm", &["halt_poll_ns", "halt_poll_ns_grow", "halt_poll_ns_grow_start", "halt_poll_ns_shrink"]),
+    (
+        "kvm_intel",
+        &[
+            "enable_apicv",
+            "enable_ipiv",
+            "ept",
+            "flexpriority",
+            "nested",
+            "ple_gap",
+            "ple_window",
+            "unrestricted_guest",
+            "vpid",
+        ],
+    ),
+    (
+        "kvm_amd",
+        &[
+            "avic",
+            "enable_ipiv",
+            "force_avic",
+            "nested",
+            "npt",
+            "pause_filter_count",
+            "pause_filter_thresh",
+            "vgif",
+            "vls",
+            "vnmi",
+        ],
+    ),
+    ("kvm_pvm", &["no_x2apic", "pvm_emul_batch", "pvm_native"]),
+];
+
+/// Where facts come from.
+#[derive(Debug, Clone)]
+pub struct Sources {
+    /// The proc file system.
+    pub proc: PathBuf,
+    /// The sysfs file system.
+    pub sys: PathBuf,
+    /// What no file tells.
+    pub machine: Machine,
+}
+
+impl Sources {
+    /// This machine, as this process sees it.
+    pub fn system() -> Self {
+        Self { proc: PathBuf::from("/proc"), sys: PathBuf::from("/sys"), machine: Machine::read() }
+    }
+
+    fn proc(&self, path: &str) -> Option<String> {
+        read(&self.proc.join(path))
+    }
+
+    fn sys(&self, path: &str) -> Option<String> {
+        read(&self.sys.join(path))
+    }
+}
+
+/// Hardware virtualisation as the CPU flags name it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Virtualization {
+    /// Intel VMX.
+    Vmx,
+    /// AMD SVM.
+    Svm,
+}
+
+/// What is known about the time-stamp counter.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Tsc {
+    /// CPUID promises one constant rate in all power states (leaf 0x8000_0007, EDX bit 8).
+    pub invariant: bool,
+    /// The kernel's flag `constant_tsc`: the rate does not follow the CPU's frequency. `null`: flags unreadable.
+    pub constant: Option<bool>,
+    /// The kernel's flag `nonstop_tsc`: it does not stop in idle states. `null`: flags unreadable.
+    pub nonstop: Option<bool>,
+    /// The clock source that the kernel keeps time with now.
+    pub clocksource: Option<String>,
+}
+
+/// What is known about this machine.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Facts {
+    /// Kernel release, as `uname -r`.
+    pub kernel: String,
+    /// Processor model name.
+    pub cpu: Option<String>,
+    /// CPUs that this process may run on, by number; empty if that cannot be found out.
+    pub allowed_cpus: Vec<usize>,
+    /// CPUs that are online, by number.
+    pub online_cpus: Option<Vec<usize>>,
+    /// Hardware virtualisation that the CPU flags show.
+    pub virtualization: Option<Virtualization>,
+    /// KVM's vendor modules that are there; `kvm` if only the common part is; empty without KVM.
+    pub kvm_modules: Vec<String>,
+    /// Settings of KVM that change results, by `module.parameter`; those that can be read.
+    pub settings: BTreeMap<String, String>,
+    /// This machine is itself a virtual machine (CPUID.1:ECX bit 31).
+    pub nested: bool,
+    /// The signature of the hypervisor below this machine, such as `KVMKVMKVM`.
+    pub hypervisor: Option<String>,
+    /// The time-stamp counter.
+    pub tsc: Tsc,
+    /// tracefs, and what this process may do there; `null`: not mounted, and it cannot mount it.
+    pub tracefs: Option<Tracefs>,
+    /// What this process may do with perf events.
+    pub perf: Perf,
+    /// Transparent huge pages: `always`, `madvise` or `never`.
+    pub transparent_hugepages: Option<String>,
+    /// CPUs' worth of time that the cgroup allows; `null`: no limit, or unknown.
+    pub cpu_quota: Option<f64>,
+    /// Simultaneous multithreading is in use.
+    pub smt: Option<bool>,
+    /// cpufreq governors of the allowed CPUs, each once; empty where none is exposed.
+    pub governors: BTreeSet<String>,
+    /// How many files this process may open.
+    pub open_files: OpenFiles,
+}
+
+impl Facts {
+    /// Reads everything that `sources` can tell.
+    pub fn read(sources: &Sources) -> Self {
+        let cpuinfo = sources.proc("cpuinfo");
+        let flags: Option<BTreeSet<&str>> =
+            cpuinfo.as_deref().and_then(|text| field(text, "flags")).map(|flags| flags.split_whitespace().collect());
+        let has = |flag: &str| flags.as_ref().map(|flags| flags.contains(flag));
+        let allowed_cpus = allowed_cpus(sources);
+
+        Self {
+            kernel: sources.machine.kernel.clone(),
+            cpu: cpuinfo.as_deref().and_then(|text| field(text, "model name")).map(str::to_owned),
+            online_cpus: online_cpus(sources),
+            virtualization: if has("vmx") == Some(true) {
+                Some(Virtualization::Vmx)
+            } else if has("svm") == Some(true) {
+                Some(Virtualization::Svm)
+            } else {
+                None
+            },
+            kvm_modules: kvm_modules(sources),
+            settings: settings(sources),
+            nested: sources.machine.hypervisor_bit,
+            hypervisor: sources.machine.hypervisor.clone(),
+            tsc: Tsc {
+                invariant: sources.machine.invariant_tsc,
+                constant: has("constant_tsc"),
+                nonstop: has("nonstop_tsc"),
+                clocksource: sources.sys("devices/system/clocksource/clocksource0/current_clocksource"),
+            },
+            tracefs: Tracefs::find(&sources.sys),
+            perf: Perf::read(&sources.proc),
+            transparent_hugepages: sources
+                .sys("kernel/mm/transparent_hugepage/enabled")
+                .as_deref()
+                .and_then(bracketed)
+                .map(str::to_owned),
+            cpu_quota: cpu_quota(sources),
+            smt: sources.sys("devices/system/cpu/smt/active").map(|active| active == "1"),
+            governors: governors(sources, &allowed_cpus),
+            allowed_cpus,
+            open_files: sources.machine.open_files,
+        }
+    }
+
+    /// KVM's vendor modules that are there, without the common part.
+    pub fn vendor_modules(&self) -> impl Iterator<Item = &str> {
+        self.kvm_modules.iter().map(String::as_str).filter(|module| VENDOR_MODULES.contains(module))
+    }
+
+    /// The part of the facts that belongs in a measurement.
+    pub fn describe(&self) -> Host {
+        let mut kvm: Vec<String> = self.vendor_modules().map(str::to_owned).collect();
+        if kvm.is_empty() {
+            kvm.push("built-in or unknown".to_owned());
+        }
+        Host {
+            kernel: self.kernel.clone(),
+            cpu: self.cpu.clone().unwrap_or_else(|| "unknown".to_owned()),
+            cpus: self.allowed_cpus.clone(),
+            kvm,
+            settings: self.settings.clone(),
+            nested: self.nested,
+            kipi: env!("CARGO_PKG_VERSION").to_owned(),
+        }
+    }
+}
+
+/// Describes this machine for a measurement.
+pub fn describe() -> Host {
+    Facts::read(&Sources::system()).describe()
+}
+
+/// The CPUs of a kernel list such as `0-3,8`; `None` if it is not one.
+pub fn parse_cpu_list(text: &str) -> Option<Vec<usize>> {
+    let mut cpus = Vec::new();
+    for range in text.trim().split(',').filter(|range| !range.is_empty()) {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        cpus.extend(first.parse::<usize>().ok()?..=last.parse::<usize>().ok()?);
+    }
+    Some(cpus)
+}
+
+/// A file's text without the white space around it.
+fn read(path: &Path) -> Option<String> {
+    fs::read_to_string(path).ok().map(|text| text.trim().to_owned())
+}
+
+/// The value of the first `key : value` line of that key.
+fn field<'a>(text: &'a str, key: &str) -> Option<&'a str> {
+    text.lines().find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        (name.trim() == key).then(|| value.trim())
+    })
+}
+
+/// The chosen one of `a [b] c`.
+fn bracketed(text: &str) -> Option<&str> {
+    text.split_once('[')?.1.split_once(']').map(|(chosen, _)| chosen)
+}
+
+fn online_cpus(sources: &Sources) -> Option<Vec<usize>> {
+    parse_cpu_list(&sources.sys("devices/system/cpu/online")?)
+}
+
+fn allowed_cpus(sources: &Sources) -> Vec<usize> {
+    if let Some(cpus) = &sources.machine.allowed_cpus {
+        return cpus.clone();
+    }
+    let allowed = sources
+        .proc("self/status")
+        .as_deref()
+        .and_then(|status| field(status, "Cpus_allowed_list"))
+        .and_then(parse_cpu_list)
+        .unwrap_or_default();
+    // The list in /proc, unlike the system call's, names CPUs that are offline too.
+    match online_cpus(sources) {
+        Some(online) => allowed.into_iter().filter(|cpu| online.contains(cpu)).collect(),
+        None => allowed,
+    }
+}
+
+fn kvm_modules(sources: &Sources) -> Vec<String> {
+    let is_there = |module: &&str| sources.sys.join("module").join(module).is_dir();
+    let mut modules: Vec<String> = VENDOR_MODULES.iter().copied().filter(is_there).map(str::to_owned).collect();
+    if modules.is_empty() && is_there(&"kvm") {
+        modules.push("kvm".to_owned());
+    }
+    modules
+}
+
+fn settings(sources: &Sources) -> BTreeMap<String, String> {
+    let mut settings = BTreeMap::new();
+    for (module, parameters) in SETTINGS {
+        for parameter in parameters {
+            if let Some(value) = sources.sys(&format!("module/{module}/parameters/{parameter}")) {
+                settings.insert(format!("{module}.{parameter}"), value);
+            }
+        }
+    }
+    settings
+}
+
+/// The tightest `cpu.max` from this process's cgroup (version 2) up to the root.
+fn cpu_quota(sources: &Sources) -> Option<f64> {
+    let cgroups = sources.proc("self/cgroup")?;
+    let own = Path::new(cgroups.lines().find_map(|line| line.strip_prefix("0::/"))?);
+    own.ancestors()
+        .filter_map(|cgroup| read(&sources.sys.join("fs/cgroup").join(cgroup).join("cpu.max")))
+        .filter_map(|limit| {
+            let (quota, period) = limit.split_once(' ')?;
+            Some(quota.parse::<f64>().ok()? / period.parse::<f64>().ok()?)
+        })
+        .min_by(f64::total_cmp)
+}
+
+fn governors(sources: &Sources, cpus: &[usize]) -> BTreeSet<String> {
+    cpus.iter()
+        .filter_map(|cpu| sources.sys(&format!("devices/system/cpu/cpu{cpu}/cpufreq/scaling_governor")))
+        .collect()
+}
+
+/// What this process has in memory, KiB (VmRSS of /proc/self/status); `None` if the kernel does not say.
+pub fn resident_kib() -> Option<u64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests;

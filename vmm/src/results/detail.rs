@@ -1,0 +1,70 @@
+//! What a picture of a cell needs besides the measurement document: distributions, arrivals by vCPU, two rounds.
+
+use super::trace::Call;
+
+/// Most points of a curve. More order statistics than that are thinned, evenly by rank, first and last kept.
+pub const MOST_POINTS: usize = 400;
+
+/// A cell's details. Times in ns.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct CellDetail {
+    /// The distribution of each metric that is drawn.
+    pub curves: Vec<Curve>,
+    /// Delivery by target, by rising vCPU.
+    pub arrivals: Vec<Arrival>,
+    /// The rounds of the median and of the largest round trip.
+    pub calls: Vec<Call>,
+}
+
+/// An empirical distribution function.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Curve {
+    /// The metric's name.
+    pub metric: String,
+    /// Values, and how many there were.
+    pub n: usize,
+    /// Values of zero or less.
+    pub not_positive: usize,
+    /// Value and the fraction of all values that are no larger, by rising value.
+    pub points: Vec<(f64, f64)>,
+}
+
+impl Curve {
+    /// That of `values`, which rise.
+    pub fn of(metric: &str, values: &[f64]) -> Self {
+        let n = values.len();
+        let not_positive = values.partition_point(|&value| value <= 0.0);
+        let wanted = n.min(MOST_POINTS);
+        let rank = |point: usize| if wanted < 2 { 0 } else { point * (n - 1) / (wanted - 1) };
+        let points = (0..wanted).map(rank).map(|rank| (values[rank], (rank + 1) as f64 / n as f64)).collect();
+        Self { metric: metric.to_owned(), n, not_positive, points }
+    }
+}
+
+/// One target's delivery.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Arrival {
+    /// The target.
+    pub vcpu: usize,
+    /// Median, ns.
+    pub p50: f64,
+    /// 99th percentile, ns.
+    pub p99: f64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_curve_keeps_its_ends_however_many_values_there_are() {
+        let values: Vec<f64> = (-3..2000).map(f64::from).collect();
+        let curve = Curve::of("delivery", &values);
+        assert_eq!((curve.n, curve.not_positive, curve.points.len()), (2003, 4, MOST_POINTS));
+        assert_eq!(curve.points.first(), Some(&(-3.0, 1.0 / 2003.0)));
+        assert_eq!(curve.points.last(), Some(&(1999.0, 1.0)));
+        assert!(curve.points.is_sorted_by(|one, other| one.0 < other.0 && one.1 < other.1));
+        assert_eq!(Curve::of("delivery", &[7.0]).points, [(7.0, 1.0)]);
+        assert_eq!(Curve::of("delivery", &[]).points, []);
+    }
+}

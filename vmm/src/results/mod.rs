@@ -1,0 +1,8 @@
+//! What kipi writes: documents as types that serialise, read by those who produce them and by the reports.
+
+pub mod check;
+pub mod detail;
+#[cfg(test)]
+pub(crate) mod fixture;
+pub mod measurement;
+pub mod trace;

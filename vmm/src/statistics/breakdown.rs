@@ -1,0 +1,169 @@
+//! Where the time of many calls went: what is kept of each recorded round, and the stages of all.
+
+use crate::events::kernel::Point;
+use crate::events::samples::{Block, Round};
+use crate::events::stays::Keep;
+use crate::events::timeline::{Source, What};
+use crate::guest::recording::Recording;
+use crate::results::measurement::{Accelerated, Breakdown, StageCost};
+use crate::statistics::metrics::nanoseconds;
+use crate::statistics::order::{Observation, Sample};
+use crate::statistics::stages::{Path, Stage, offered};
+use std::collections::BTreeSet;
+use std::num::NonZeroU64;
+
+/// The ways through a block's calls, and what their sends cost in exits.
+#[derive(Debug, Clone, Default)]
+pub struct Ways {
+    paths: Vec<Path>,
+    sources: BTreeSet<Source>,
+    sends: u64,
+    sends_without_exit: u64,
+    /// KVM's tracepoints have said something, and nothing that they said was lost.
+    can_tell: bool,
+}
+
+impl Ways {
+    /// Those of a block's rounds. `sends` says whether a call of this kind sends an interrupt from the guest.
+    pub fn of(block: &Block, sends: bool) -> Self {
+        let mut ways = Self {
+            paths: block.rounds.iter().map(Path::critical).collect(),
+            sources: sources(block.recording),
+            can_tell: sends && block.recording.kernel && block.lost == 0,
+            ..Self::default()
+        };
+        if ways.can_tell {
+            ways.can_tell = block.rounds.iter().any(is_seen_by_kvm);
+            ways.sends = block.rounds.len() as u64;
+            ways.sends_without_exit = block.rounds.iter().filter(|round| !exits_to_send(round)).count() as u64;
+        }
+        ways
+    }
+
+    /// Adds another block's.
+    pub fn add(&mut self, other: Self) {
+        self.can_tell = if self.paths.is_empty() { other.can_tell } else { self.can_tell && other.can_tell };
+        self.paths.extend(other.paths);
+        self.sources.extend(other.sources);
+        self.sends += other.sends;
+        self.sends_without_exit += other.sends_without_exit;
+    }
+
+    /// The stages of all of them; `None` if there are none.
+    pub fn breakdown(&self, khz: NonZeroU64) -> Option<Breakdown> {
+        let rounds = NonZeroU64::new(self.paths.len() as u64)?;
+        let offered = offered(self.paths.iter());
+        let mut costs: [Vec<i128>; Stage::ALL.len()] = Default::default();
+        let (mut remainder, mut round_trip) = (0, 0);
+        for path in &self.paths {
+            let (of_path, left) = path.costs(offered);
+            costs.iter_mut().zip(of_path).for_each(|(costs, cost)| costs.extend(cost));
+            remainder += left;
+            round_trip += path.round_trip();
+        }
+        let mean = |sum: i128| nanoseconds(sum as f64, khz) / rounds.get() as f64;
+        let stages = Stage::ALL.iter().zip(&costs).filter_map(|(stage, costs)| {
+            let observations = costs.iter().map(|&cost| Observation { value: cost as f64, block: 0 }).collect();
+            let summary = Sample::new(observations)?.summary();
+            Some(StageCost {
+                stage: stage.name().to_owned(),
+                n: summary.n as u64,
+                mean_ns: mean(costs.iter().sum()),
+                min_ns: nanoseconds(summary.min, khz),
+                p50_ns: nanoseconds(summary.p50, khz),
+                max_ns: nanoseconds(summary.max, khz),
+            })
+        });
+        Some(Breakdown {
+            sources: self.sources.iter().map(|source| source.name().to_owned()).collect(),
+            rounds: rounds.get(),
+            stages: stages.collect(),
+            remainder_ns: mean(remainder),
+            round_trip_ns: mean(round_trip),
+            accelerated: self.can_tell.then_some(Accelerated { sends: self.sends_without_exit, of: self.sends }),
+        })
+    }
+}
+
+fn sources(recording: Recording) -> BTreeSet<Source> {
+    let vmm = (recording.stays == Keep::Everything).then_some(Source::Vmm);
+    let kernel = recording.kernel.then_some(Source::Kernel);
+    [Some(Source::Guest), vmm, kernel].into_iter().flatten().collect()
+}
+
+fn is_seen_by_kvm(round: &Round) -> bool {
+    let scheduler = [Point::Waking, Point::Switch];
+    round.trace.iter().any(|event| matches!(event.what, What::Kernel(point, _) if !scheduler.contains(&point)))
+}
+
+/// Whether the initiator left the guest between t0 and t1, for another reason than a host's interrupt.
+fn exits_to_send(round: &Round) -> bool {
+    round.trace.iter().filter(|event| event.vcpu == round.initiator).any(|event| {
+        let is_during = (round.t0..=round.t1).contains(&event.tsc);
+        is_during
+            && match event.what {
+                What::Kernel(Point::Exit, [reason, isa, _]) => !is_host_interrupt(reason, isa),
+                What::Kernel(Point::Entry | Point::Waking | Point::Switch | Point::Wakeup, _) => false,
+                What::Kernel(..) | What::Return(..) => true,
+                _ => false,
+            }
+    })
+}
+
+/// External interrupts and NMIs (SDM Vol. 3D appendix C; APM Vol. 2 appendix C: VMEXIT_INTR, VMEXIT_NMI). KVM_ISA_VMX is 1.
+fn is_host_interrupt(reason: u64, isa: u64) -> bool {
+    const VMX: u64 = 1;
+    if isa == VMX { reason & 0xFFFF <= 1 } else { matches!(reason, 0x60 | 0x61) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::events::timeline::{Event, of_round};
+
+    fn block(events: &[Event]) -> Block {
+        let mut round = crate::events::timeline::tests::round();
+        round.trace = of_round(&round, events, None);
+        Block { rounds: vec![round], recording: Recording::EVERYTHING, ..Block::default() }
+    }
+
+    fn exit(tsc: u64, reason: u64) -> Event {
+        let what = What::Kernel(Point::Exit, [reason, 2, 0]);
+        Event { tsc, vcpu: Some(0), about: None, what }
+    }
+
+    const KHZ: NonZeroU64 = NonZeroU64::new(1_000_000).unwrap();
+
+    fn accelerated(blocks: &[Block]) -> Option<Accelerated> {
+        let mut ways = Ways::default();
+        for block in blocks {
+            ways.add(Ways::of(block, true));
+        }
+        ways.breakdown(KHZ)?.accelerated
+    }
+
+    #[test]
+    fn a_send_is_accelerated_if_nothing_left_the_guest_for_it() {
+        const MSR: u64 = 0x7C;
+        const INTERRUPT: u64 = 0x60;
+        let of = |events: &[Event]| accelerated(&[block(events)]).map(|accelerated| accelerated.sends);
+        assert_eq!(of(&[exit(1050, MSR)]), Some(0));
+        assert_eq!(of(&[exit(1050, INTERRUPT)]), Some(1), "the host's own");
+        assert_eq!(of(&[exit(1150, MSR)]), Some(1), "after the send");
+        assert_eq!(of(&[]), None, "KVM's tracepoints are silent");
+        let lossy = Block { lost: 1, ..block(&[exit(1050, MSR)]) };
+        assert_eq!(accelerated(&[block(&[exit(1150, MSR)]), lossy]), None);
+    }
+
+    #[test]
+    fn means_add_up_to_the_round_trip() {
+        let mut ways = Ways::of(&block(&[exit(1050, 0x7C)]), true);
+        ways.add(Ways::of(&block(&[]), true));
+        let breakdown = ways.breakdown(KHZ).unwrap();
+        let sum: f64 = breakdown.stages.iter().map(|stage| stage.mean_ns).sum();
+        assert_eq!(breakdown.rounds, 2);
+        assert!((sum + breakdown.remainder_ns - breakdown.round_trip_ns).abs() < 1e-9);
+        assert!((breakdown.remainder_ns - 150.0).abs() < 1e-9, "the second lacks the send's exit");
+        assert!(Ways::default().breakdown(KHZ).is_none());
+    }
+}

@@ -1,0 +1,243 @@
+//! What is computed from a round's stamps: the metrics, and their form in the measurement document.
+//!
+//! A guest is not trusted, so a stamp may be anything. Differences are therefore taken in 128 bits, where no two stamps
+//! overflow, and are never clamped: a senseless stamp gives a senseless value that is seen in `min`, `max` and
+//! `negative`.
+
+use crate::events::samples::{Participant, Round};
+use crate::results::measurement::{self, Intervals, Spread};
+use crate::statistics::order::{self, Observation, Quantile, Sample, Summary};
+use crate::statistics::stages::{Path, Stage};
+use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU64;
+
+/// Fewest targets that have a slope. With two, it is their arrival skew once more, over the distance of their indices,
+/// and a median of one slope resists nothing.
+pub const MIN_SLOPE_TARGETS: usize = 3;
+
+/// The metrics, in the order in which reports show them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum MetricName {
+    /// t1 − t0.
+    SendCost,
+    /// a − t0 of each target, signed.
+    Delivery,
+    /// max a − min a over the targets, of which there must be two.
+    ArrivalSkew,
+    /// max w − min w over the participants, of whom there must be two.
+    StartSkew,
+    /// max(0, min x − max w) / mean(x − w) over the participants; a round whose mean is zero has none.
+    Overlap,
+    /// t2 − t0.
+    RoundTrip,
+    /// As `StartSkew`, by the VMM's stamps, of rounds in which every participant has one.
+    VmmStartSkew,
+    /// Theil–Sen slope of a over the vCPU's index, of rounds with [`MIN_SLOPE_TARGETS`] targets.
+    SkewSlope,
+    /// The VMM's stamp − w of each participant that has one, signed: what the VMM's vantage adds.
+    ObservedExit,
+    /// `VmmStartSkew` − `StartSkew` of the same round, signed: how far the two vantages disagree.
+    SkewGap,
+    /// From the send's exit to the last entry before the arrival, of each target of which the recorded events show both.
+    KernelDelivery,
+    /// `Delivery` − `KernelDelivery` of the same target, signed: the way out of the guest, and the way into it.
+    DeliveryGap,
+}
+
+impl MetricName {
+    /// All metrics, in order.
+    pub const ALL: [Self; 12] = [
+        Self::SendCost,
+        Self::Delivery,
+        Self::ArrivalSkew,
+        Self::StartSkew,
+        Self::Overlap,
+        Self::RoundTrip,
+        Self::VmmStartSkew,
+        Self::SkewSlope,
+        Self::ObservedExit,
+        Self::SkewGap,
+        Self::KernelDelivery,
+        Self::DeliveryGap,
+    ];
+
+    /// Those that need recorded events.
+    pub const OF_EVENTS: [Self; 2] = [Self::KernelDelivery, Self::DeliveryGap];
+
+    /// The metric's name in documents and reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::SendCost => "send_cost",
+            Self::Delivery => "delivery",
+            Self::ArrivalSkew => "arrival_skew",
+            Self::StartSkew => "start_skew",
+            Self::Overlap => "overlap",
+            Self::RoundTrip => "round_trip",
+            Self::VmmStartSkew => "vmm_start_skew",
+            Self::SkewSlope => "skew_slope",
+            Self::ObservedExit => "observed_exit",
+            Self::SkewGap => "skew_gap",
+            Self::KernelDelivery => "kernel_delivery",
+            Self::DeliveryGap => "delivery_gap",
+        }
+    }
+
+    /// The metric's unit in documents and reports: `ns`, `ratio` or `ns/vcpu`.
+    pub const fn unit(self) -> &'static str {
+        match self {
+            Self::Overlap => "ratio",
+            Self::SkewSlope => "ns/vcpu",
+            _ => "ns",
+        }
+    }
+
+    /// Hands each value that `round` has of this metric to `take`: in cycles, a ratio, or cycles a vCPU.
+    fn measure(self, round: &Round, take: impl FnMut(f64)) {
+        let Round { t0, t1, t2, participants, .. } = round;
+        let value = match self {
+            Self::KernelDelivery => return kernel_deliveries(round).map(|(_, kernel)| kernel).for_each(take),
+            Self::DeliveryGap => return kernel_deliveries(round).map(|(guest, kernel)| guest - kernel).for_each(take),
+            Self::Delivery => return deliveries(round).map(|(_, delivery)| delivery).for_each(take),
+            Self::ObservedExit => {
+                return participants.iter().filter_map(|each| Some(difference(each.vmm?, each.w))).for_each(take);
+            }
+            Self::SendCost => Some(difference(*t1, *t0)),
+            Self::ArrivalSkew => skew(round.targets().map(|(_, a)| a)).map(|skew| skew as f64),
+            Self::StartSkew => start_skew(participants).map(|skew| skew as f64),
+            Self::Overlap => overlap(participants),
+            Self::RoundTrip => Some(difference(*t2, *t0)),
+            Self::VmmStartSkew => vmm_start_skew(participants).map(|skew| skew as f64),
+            Self::SkewSlope => skew_slope(round),
+            Self::SkewGap => {
+                vmm_start_skew(participants).zip(start_skew(participants)).map(|(vmm, guest)| difference(vmm, guest))
+            }
+        };
+        value.into_iter().for_each(take);
+    }
+
+    /// The metric as the measurement document has it, its `sample` as [`collect`] gives it.
+    pub fn to_document(self, sample: &Sample, tsc_khz: NonZeroU64) -> measurement::Metric {
+        // Of the results and not of every value: the factor is positive, so order and rank are the same.
+        let convert = |value: f64| match self {
+            Self::Overlap => value,
+            _ => nanoseconds(value, tsc_khz),
+        };
+        let Summary { n, negative, min, p50, p90, p99, p999, max } = sample.summary();
+        let intervals = sample.intervals([Quantile::P50, Quantile::P99]);
+        let [p50_interval, p99_interval] =
+            intervals.map_or([None; 2], |intervals| intervals.map(|interval| Some(interval.map(convert))));
+        measurement::Metric {
+            unit: self.unit().to_owned(),
+            n: n as u64,
+            negative: negative as u64,
+            min: convert(min),
+            p50: convert(p50),
+            p90: convert(p90),
+            p99: convert(p99),
+            p999: convert(p999),
+            max: convert(max),
+            ci95: Intervals { p50: p50_interval, p99: p99_interval },
+        }
+    }
+}
+
+/// What a block's rounds have of each metric that needs recorded events: for blocks whose events are not kept.
+pub fn of_events(rounds: &[Round], block: u32) -> Vec<(MetricName, Observation)> {
+    let mut observations = Vec::new();
+    for metric in MetricName::OF_EVENTS {
+        for round in rounds {
+            metric.measure(round, |value| observations.push((metric, Observation { value, block })));
+        }
+    }
+    observations
+}
+
+/// The values of every metric that these blocks of one cell's rounds have, in cycles, a ratio, or cycles a vCPU. A
+/// metric without a value is left out.
+pub fn collect(blocks: &[&[Round]]) -> BTreeMap<MetricName, Sample> {
+    let sample = |metric: MetricName| {
+        let mut observations = Vec::new();
+        for (block, rounds) in (0..).zip(blocks) {
+            for round in *rounds {
+                metric.measure(round, |value| observations.push(Observation { value, block }));
+            }
+        }
+        Some((metric, Sample::new(observations)?))
+    };
+    MetricName::ALL.into_iter().filter_map(sample).collect()
+}
+
+/// The spread, in ns, of a cost that was measured in cycles; `None` if it was not measured once.
+pub fn spread(cycles: &[i64], tsc_khz: NonZeroU64) -> Option<Spread> {
+    let observations = cycles.iter().map(|&cycles| Observation { value: cycles as f64, block: 0 });
+    let Summary { n, min, p50, p99, max, .. } = Sample::new(observations.collect())?.summary();
+    let [min, p50, p99, max] = [min, p50, p99, max].map(|cycles| nanoseconds(cycles, tsc_khz));
+    Some(Spread { n: n as u64, min, p50, p99, max })
+}
+
+/// Cycles of a clock of `tsc_khz` in ns.
+pub fn nanoseconds(cycles: f64, tsc_khz: NonZeroU64) -> f64 {
+    cycles * 1e6 / tsc_khz.get() as f64
+}
+
+/// later − earlier, which is negative if they are the other way round.
+fn difference(later: u64, earlier: u64) -> f64 {
+    (i128::from(later) - i128::from(earlier)) as f64
+}
+
+/// Largest − smallest, of two stamps or more.
+fn skew(stamps: impl Iterator<Item = u64>) -> Option<u64> {
+    let (n, min, max) =
+        stamps.fold((0_usize, u64::MAX, u64::MIN), |(n, min, max), stamp| (n + 1, min.min(stamp), max.max(stamp)));
+    (n >= 2).then(|| max - min)
+}
+
+/// a − t0 of each target, in cycles.
+pub fn deliveries(round: &Round) -> impl Iterator<Item = (usize, f64)> + '_ {
+    round.targets().map(|(vcpu, a)| (vcpu, difference(a, round.t0)))
+}
+
+/// Each target's delivery, as the guest's stamps and as the recorded events have it.
+fn kernel_deliveries(round: &Round) -> impl Iterator<Item = (f64, f64)> + '_ {
+    let is_recorded = !round.trace.is_empty();
+    round.targets().filter(move |_| is_recorded).filter_map(|(vcpu, a)| {
+        let path = Path::over(round, vcpu);
+        let (exit, entry) = (path.end(Stage::SendExit)?, path.end(Stage::Entry)?);
+        Some((difference(a, round.t0), difference(entry, exit)))
+    })
+}
+
+fn start_skew(participants: &[Participant]) -> Option<u64> {
+    skew(participants.iter().map(|each| each.w))
+}
+
+fn vmm_start_skew(participants: &[Participant]) -> Option<u64> {
+    let stamps: Option<Vec<u64>> = participants.iter().map(|each| each.vmm).collect();
+    skew(stamps?.into_iter())
+}
+
+fn overlap(participants: &[Participant]) -> Option<f64> {
+    let first_end = participants.iter().map(|each| each.x).min()?;
+    let last_start = participants.iter().map(|each| each.w).max()?;
+    let total: i128 = participants.iter().map(|each| i128::from(each.x) - i128::from(each.w)).sum();
+    let common = i128::from(first_end) - i128::from(last_start);
+    match (total, common) {
+        (0, _) => None,
+        // Apart, because a total below zero, which only senseless stamps have, would make it −0.
+        (_, ..=0) => Some(0.0),
+        _ => Some(common as f64 * participants.len() as f64 / total as f64),
+    }
+}
+
+fn skew_slope(round: &Round) -> Option<f64> {
+    let indices: BTreeSet<usize> = round.targets().map(|(vcpu, _)| vcpu).collect();
+    if indices.len() < MIN_SLOPE_TARGETS {
+        return None;
+    }
+    // From t0, because a stamp by itself may have more digits than a float.
+    let points: Vec<(f64, f64)> = round.targets().map(|(vcpu, a)| (vcpu as f64, difference(a, round.t0))).collect();
+    order::theil_sen(&points)
+}
+
+#[cfg(test)]
+mod tests;
