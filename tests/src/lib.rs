@@ -3,7 +3,8 @@
 //! The tests themselves are in `tests/`, one file for each question. Those that need KVM skip where there is none, and
 //! say so; no test asserts how fast anything is, and time limits only end what hangs.
 
-use kipi::vm::{ApicIds, Hypervisor, Irqchip, VmConfig};
+use kipi::config::LocalApics;
+use kipi::vm::{ApicIds, Hypervisor, VmConfig};
 use object::{Object, ObjectSegment};
 use serde_json::Value;
 use std::fmt::Write as _;
@@ -195,7 +196,7 @@ pub fn machine(vcpus: usize) -> VmConfig<'static> {
     VmConfig {
         vcpus,
         ids: ApicIds::Consecutive,
-        irqchip: Irqchip::Kernel,
+        irqchip: LocalApics::Kernel,
         pin: &[],
         cpus,
         image: kipi::vm::image::EMBEDDED,

@@ -2,7 +2,7 @@
 
 use guest_stub::abi::{Destination, TargetState, Worker};
 use kipi::config::routes::Route;
-use kipi::guest::recording::Recording;
+use kipi::events::recording::Recording;
 use kipi::guest::session::{BlockSpec, Error, Limits, Machine};
 use kipi::vcpu::News;
 use kipi::vm::Hypervisor;

@@ -1,19 +1,20 @@
 //! Calls that the host starts, from several threads, and what becomes of those that nobody answers.
 
 use guest_stub::abi::{TargetState, Worker};
+use kipi::config::LocalApics;
 use kipi::config::routes::Route;
 use kipi::guest::calls::CallsSpec;
 use kipi::guest::host::Waiting;
 use kipi::guest::host_calls::{self, HostCall, Results, Targets};
 use kipi::guest::session::{Limits, Machine};
-use kipi::vm::{Hypervisor, Irqchip, Vm, VmConfig};
+use kipi::vm::{Hypervisor, Vm, VmConfig};
 use kipi_tests::{HANG, hypervisor, machine, turn};
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 static NEVER: AtomicBool = AtomicBool::new(false);
 
-fn boot(hypervisor: &Hypervisor, vcpus: usize, irqchip: Irqchip) -> Machine<'static> {
+fn boot(hypervisor: &Hypervisor, vcpus: usize, irqchip: LocalApics) -> Machine<'static> {
     let config = VmConfig { irqchip, ..machine(vcpus) };
     let limits = Limits { deadline: HANG / 4, settle: Duration::ZERO };
     Machine::boot(hypervisor, &config, limits, &NEVER).unwrap_or_else(|error| panic!("{vcpus} vCPUs: {error}"))
@@ -27,7 +28,7 @@ fn host_call(targets: Targets<'_>, deadline: Duration) -> HostCall<'_> {
 fn any_thread_calls_while_the_vcpus_wait() {
     let _turn = turn();
     let Some(hypervisor) = hypervisor() else { return };
-    for (irqchip, route) in [(Irqchip::Kernel, Route::XApic), (Irqchip::User, Route::VmmXApic)] {
+    for (irqchip, route) in [(LocalApics::Kernel, Route::XApic), (LocalApics::User, Route::VmmXApic)] {
         let mut machine = boot(&hypervisor, 3, irqchip);
         let waiting = Waiting { target_state: TargetState::Halt, deadline: Duration::from_secs(10) };
         let call_often = |vm: &Vm, targets: Targets<'_>| -> Vec<Results> {
@@ -61,7 +62,7 @@ fn any_thread_calls_while_the_vcpus_wait() {
 fn who_does_not_answer_the_host_is_named_within_the_deadline() {
     let _turn = turn();
     let Some(hypervisor) = hypervisor() else { return };
-    let mut machine = boot(&hypervisor, 2, Irqchip::Kernel);
+    let mut machine = boot(&hypervisor, 2, LocalApics::Kernel);
     let waiting = |target_state| Waiting { target_state, deadline: Duration::from_secs(10) };
     let short = Duration::from_millis(50);
     let error = machine.serve(waiting(TargetState::Masked), |vm| vm.broadcast(&host_call(Targets::These(&[1]), short)));
@@ -80,7 +81,7 @@ fn who_does_not_answer_the_host_is_named_within_the_deadline() {
 fn a_target_that_comes_late_is_sent_for_again() {
     let _turn = turn();
     let Some(hypervisor) = hypervisor() else { return };
-    let mut machine = boot(&hypervisor, 2, Irqchip::User);
+    let mut machine = boot(&hypervisor, 2, LocalApics::User);
     let waiting = Waiting { target_state: TargetState::Spin, deadline: Duration::from_secs(10) };
     let results = machine.serve(waiting, |vm| {
         // Out of the guest for three quarters of the deadline.

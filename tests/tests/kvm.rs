@@ -1,12 +1,13 @@
 //! Broadcast calls on real vCPUs: everybody takes part, once, in the right order, whatever the route.
 
 use guest_stub::abi::{Destination, RING_SAMPLES, TargetState, Worker};
+use kipi::config::LocalApics;
 use kipi::config::routes::Route;
 use kipi::events::clock;
+use kipi::events::recording::Recording;
 use kipi::events::samples::{Block, ExitSource, Round};
-use kipi::guest::recording::Recording;
 use kipi::guest::session::{BlockSpec, Limits, Machine};
-use kipi::vm::{Hypervisor, Irqchip, VmConfig};
+use kipi::vm::{Hypervisor, VmConfig};
 use kipi_tests::{HANG, hypervisor, machine, turn};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -228,7 +229,7 @@ fn any_vcpu_can_call() {
     const VCPUS: usize = 3;
     let _turn = turn();
     let Some(hypervisor) = hypervisor() else { return };
-    for irqchip in [Irqchip::Kernel, Irqchip::User] {
+    for irqchip in [LocalApics::Kernel, LocalApics::User] {
         let mut machine = boot_config(&hypervisor, &VmConfig { irqchip, ..machine(VCPUS) });
         let routes = Route::ALL.iter().filter(|route| route.irqchip() == irqchip && !route.is_host());
         for &route in routes.filter(|route| !route.is_x2apic() || hypervisor.offers_x2apic()) {

@@ -3,9 +3,9 @@
 use guest_stub::abi::{Destination, TargetState, Worker};
 use kipi::config::routes::Route;
 use kipi::config::{self, CellSpec, Config, MachineSpec, Observe};
+use kipi::events::recording::Recording;
 use kipi::events::samples::{Block, ExitCount, ExitSource, Integrity, Participant, Round};
 use kipi::experiment::{self, Observer, Source};
-use kipi::guest::recording::Recording;
 use kipi::guest::session::{BlockSpec, Calibration, Error};
 use kipi::report::csv::CsvWriter;
 use kipi::report::json;

@@ -7,11 +7,12 @@
 
 use anyhow::Context;
 use guest_stub::abi::{TargetState, Worker};
+use kipi::config::LocalApics;
 use kipi::guest::host::Waiting;
 use kipi::guest::host_calls::{HostCall, Results, Targets};
 use kipi::guest::session::{Limits, Machine};
 use kipi::vm::image;
-use kipi::vm::{ApicIds, Hypervisor, Irqchip, Vm, VmConfig};
+use kipi::vm::{ApicIds, Hypervisor, Vm, VmConfig};
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -22,11 +23,11 @@ const DEADLINE: Duration = Duration::from_secs(10);
 fn main() -> anyhow::Result<()> {
     let hypervisor = Hypervisor::open(Path::new("/dev/kvm"))?;
 
-    // `Irqchip::User` is the local APIC in user space with its broadcast service; `Irqchip::Kernel` is KVM's.
+    // `LocalApics::User` is the local APIC in user space with its broadcast service; `LocalApics::Kernel` is KVM's.
     let config = VmConfig {
         vcpus: VCPUS,
         ids: ApicIds::Consecutive,
-        irqchip: Irqchip::User,
+        irqchip: LocalApics::User,
         pin: &[],
         cpus: 1,
         image: image::EMBEDDED,

@@ -4,7 +4,6 @@ use routes::Route;
 pub mod routes;
 
 use crate::events::samples::ExitSource;
-use crate::vm::Irqchip;
 use guest_stub::abi::{self, Destination, TargetState, Worker};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -137,13 +136,33 @@ impl Config {
     }
 }
 
+/// Where the local APICs are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum LocalApics {
+    /// In KVM.
+    #[default]
+    Kernel,
+    /// In this VMM ([`kipi_apic`]).
+    User,
+}
+
+impl LocalApics {
+    /// The name in output.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Kernel => "kernel",
+            Self::User => "user",
+        }
+    }
+}
+
 /// What tells the machines of a measurement apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct MachineSpec {
     /// How many vCPUs.
     pub vcpus: usize,
     /// Where their local APICs are.
-    pub irqchip: Irqchip,
+    pub irqchip: LocalApics,
 }
 
 /// One combination that can be measured.

@@ -3,7 +3,9 @@
 
 pub mod clock;
 pub mod counters;
+pub mod exit;
 pub mod kernel;
+pub mod recording;
 pub mod samples;
 pub mod stays;
 pub mod timeline;

@@ -1,7 +1,7 @@
 //! What one block of rounds brought: the stamps as they were taken, before any statistics.
 
+use crate::events::recording::Recording;
 use crate::events::timeline::Event;
-use crate::guest::recording::Recording;
 use std::collections::BTreeMap;
 
 /// One participant's stamps of one round, in TSC cycles of the guest's clock.

@@ -3,7 +3,7 @@
 //! Recording takes no lock, no allocation and no system call: five stores for the event, one to publish it, and one
 //! count. When the ring is full, events are dropped and counted.
 
-use crate::vcpu::exit::{Exit, Stay};
+use crate::events::exit::{Exit, Stay};
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 /// One stay in the guest, from KVM_RUN's entry to its return. Times are the host's TSC.

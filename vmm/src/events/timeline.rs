@@ -2,8 +2,8 @@
 
 use super::kernel::{self, Point};
 use super::stays;
+use crate::events::exit::Exit;
 use crate::events::samples::{Participant, Round};
-use crate::vcpu::exit::Exit;
 use guest_stub::abi::VECTOR_IPI;
 use std::collections::BTreeMap;
 

@@ -3,10 +3,10 @@
 use super::{Source, frequency};
 use crate::config::routes::Route;
 use crate::config::{CellSpec, Config, MachineSpec, Observe};
+use crate::events::recording::Recording;
 use crate::events::samples::{self, Block, ExitSource};
 use crate::events::timeline;
 use crate::experiment::trace;
-use crate::guest::recording::Recording;
 use crate::results::detail::{Arrival, CellDetail, Curve};
 use crate::results::measurement::{self, Cell, CellClock, Exits, Instruments, Integrity, ObserverEffect};
 use crate::statistics::breakdown::Ways;

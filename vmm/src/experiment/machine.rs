@@ -2,9 +2,9 @@
 
 use crate::config::routes::Route;
 use crate::events::clock;
+use crate::events::recording::Recording;
 use crate::events::samples::Block;
 use crate::experiment::Source;
-use crate::guest::recording::Recording;
 use crate::guest::session::{self, BlockSpec, Calibration, Machine};
 use crate::vm::image;
 use crate::vm::{ApicIds, Hypervisor, VmConfig};

@@ -7,8 +7,8 @@ pub mod trace;
 pub(crate) use cell::exits_per_call;
 
 use crate::config::{self, CellSpec, Config, MachineSpec, Observe};
+use crate::events::recording::Recording;
 use crate::events::samples::Block;
-use crate::guest::recording::Recording;
 use crate::guest::session::{self, BlockSpec, Calibration};
 use crate::host;
 use crate::report::csv::{CellKey, CsvWriter};

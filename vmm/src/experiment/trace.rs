@@ -1,11 +1,12 @@
 //! `kipi trace`: a few broadcast calls on a fresh machine, with every event of every source.
 
 use crate::config::CellSpec;
+use crate::events::exit::Exit;
 use crate::events::kernel::Point;
+use crate::events::recording::Recording;
 use crate::events::samples::{self, Block, Round};
 use crate::events::timeline::{Event, What};
 use crate::experiment::{self, Source};
-use crate::guest::recording::Recording;
 use crate::guest::session::{self, BlockSpec};
 use crate::results::measurement::{CellClock, Integrity};
 use crate::results::trace::{self, Call, TRACE_SCHEMA, Trace};
@@ -13,7 +14,6 @@ use crate::statistics::breakdown::Ways;
 use crate::statistics::metrics::nanoseconds;
 use crate::statistics::order::Quantile;
 use crate::statistics::stages::{Path, Stage, offered};
-use crate::vcpu::exit::Exit;
 use guest_stub::abi::Worker;
 use std::num::NonZeroU64;
 

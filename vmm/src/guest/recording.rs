@@ -2,58 +2,16 @@
 
 use super::session::{BlockSpec, Error, Machine};
 use crate::events::counters::StatsFile;
+use crate::events::exit::Exit;
 use crate::events::kernel::{Point, Record, Tracer};
+use crate::events::recording::Recording;
 use crate::events::samples::{Block, ExitCount, ExitSource, Exits};
 use crate::events::stays::{Event, Keep};
 use crate::events::timeline::{self, Recorded, What};
 use crate::guest::rounds::Initiator;
 use crate::vcpu::current_thread_id;
-use crate::vcpu::exit::Exit;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-
-/// What is recorded of a block.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Recording {
-    /// KVM's counters are read before and after it.
-    pub stats: bool,
-    /// What the vCPUs' threads keep of their stays in the guest.
-    pub stays: Keep,
-    /// The kernel's tracepoints are on.
-    pub kernel: bool,
-}
-
-impl Recording {
-    /// Nothing.
-    pub const NOTHING: Self = Self { stats: false, stays: Keep::Nothing, kernel: false };
-    /// What can be counted without a trace.
-    pub const COUNTS: Self = Self { stats: true, stays: Keep::Observed, kernel: false };
-    /// All of it.
-    pub const EVERYTHING: Self = Self { stats: true, stays: Keep::Everything, kernel: true };
-
-    /// What one source alone records.
-    pub const fn by(source: ExitSource) -> Self {
-        match source {
-            ExitSource::Stats => Self { stats: true, ..Self::NOTHING },
-            ExitSource::Vmm => Self { stays: Keep::Everything, ..Self::NOTHING },
-            ExitSource::Kernel => Self { kernel: true, ..Self::NOTHING },
-        }
-    }
-
-    /// Whether rounds get a timeline.
-    pub fn has_events(self) -> bool {
-        self.kernel || self.stays == Keep::Everything
-    }
-
-    /// Whether exits are counted by `source`.
-    pub fn counts(self, source: ExitSource) -> bool {
-        match source {
-            ExitSource::Stats => self.stats,
-            ExitSource::Vmm => self.stays != Keep::Nothing,
-            ExitSource::Kernel => self.kernel,
-        }
-    }
-}
 
 /// What a block has left behind outside of the guest.
 pub(super) struct Left {

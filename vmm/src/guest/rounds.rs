@@ -154,8 +154,8 @@ fn assemble(round: RawRound, initiator: Option<usize>) -> Round {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::events::recording::Recording;
     use crate::events::samples::ExitCount;
-    use crate::guest::recording::Recording;
     use guest_stub::abi::{self, Status, Worker};
 
     fn spec(target_state: TargetState) -> BlockSpec {

@@ -1,16 +1,17 @@
 //! A booted guest, and the protocol with it: one command at a time through the command page and the doorbell.
 
-use super::recording::{Left, Recording};
+use super::recording::Left;
 use crate::config::routes::Route;
 use crate::events::clock::{Exchange, cycles};
+use crate::events::exit::Exit;
 use crate::events::kernel::{self, Tracer};
+use crate::events::recording::Recording;
 use crate::events::samples::Block;
 use crate::events::stays::Event;
 use crate::guest::calls::{Calls, CallsSpec};
 use crate::guest::diagnosis::{BugReport, Diagnosis};
 use crate::guest::host_calls;
 use crate::guest::rounds::{Initiator, RawRound, assess, check};
-use crate::vcpu::exit::Exit;
 use crate::vcpu::{News, Snapshot};
 use crate::vm::msi::Injection;
 use crate::vm::wire::Wire;

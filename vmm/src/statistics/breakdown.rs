@@ -1,10 +1,10 @@
 //! Where the time of many calls went: what is kept of each recorded round, and the stages of all.
 
 use crate::events::kernel::Point;
+use crate::events::recording::Recording;
 use crate::events::samples::{Block, Round};
 use crate::events::stays::Keep;
 use crate::events::timeline::{Source, What};
-use crate::guest::recording::Recording;
 use crate::results::measurement::{Accelerated, Breakdown, StageCost};
 use crate::statistics::metrics::nanoseconds;
 use crate::statistics::order::{Observation, Sample};

@@ -6,10 +6,10 @@
 //! the differences telescope. Nothing is clamped: a stage may be negative, by the clocks' error, or where what it begins with
 //! was written down late: KVM says that an interrupt was accepted when a target that polls has left already.
 
+use crate::events::exit::Exit;
 use crate::events::kernel::Point;
 use crate::events::samples::Round;
 use crate::events::timeline::{Event, What, is};
-use crate::vcpu::exit::Exit;
 use guest_stub::abi::VECTOR_IPI;
 
 /// A stage, named by the checkpoint that it ends at.

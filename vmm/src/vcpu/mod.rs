@@ -8,10 +8,10 @@ pub mod kick;
 pub mod user_apic;
 
 use crate::events::clock::host_tsc;
+use crate::events::exit::Exit;
 use crate::events::stays::Ring;
 use crate::vm::bus::{Bus, Delivered};
 use crate::vm::msi::{self, Injection};
-use exit::Exit;
 use guest_stub::msi::To;
 use hooks::Hooks;
 use kick::{Kick, Request};

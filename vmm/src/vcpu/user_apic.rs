@@ -6,10 +6,11 @@
 
 use super::Activity;
 use super::alarm::Alarms;
-use super::exit::{self, Exit, Stay};
+use super::exit;
 use super::fetch::Fetcher;
 use super::kick::{Kick, Request};
 use crate::events::clock::host_tsc;
+use crate::events::exit::{Exit, Stay};
 use kipi_apic::presence::Place;
 use kipi_apic::processor::{self, Processor};
 use kipi_apic::registers::{X2APIC_MSR, X2APIC_MSR_END};

@@ -1,7 +1,8 @@
 //! The parts of a virtual machine before it runs: local APICs, memory with the guest in it, and vCPUs.
 
-use super::{Error, Hypervisor, Irqchip, TscFacts, VmConfig, kvm_error};
-use super::{cpuid, image, paging, registers};
+use super::{Error, Hypervisor, TscFacts, VmConfig, kvm_error};
+use super::{cpuid, image, paging, registers, tsc};
+use crate::config::LocalApics;
 use crate::events::clock;
 use crate::vcpu::fetch::Fetcher;
 use crate::vcpu::kick::Kick;
@@ -23,7 +24,7 @@ use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
 /// The local APICs in the kernel, and nothing else where that can be had: kipi has no use for a PIC or an I/O APIC.
 pub(super) fn create_irqchip(fd: &VmFd, config: &VmConfig<'_>) -> Result<(), Error> {
     const IO_APIC_PINS: u64 = 24;
-    if config.irqchip == Irqchip::User {
+    if config.irqchip == LocalApics::User {
         return ask_for_msrs(fd);
     }
     let split = kvm_enable_cap { cap: KVM_CAP_SPLIT_IRQCHIP, args: [IO_APIC_PINS, 0, 0, 0], ..Default::default() };
@@ -110,7 +111,7 @@ pub(super) fn read_tsc(vcpus: &[VcpuFd]) -> Result<TscFacts, Error> {
         Ok(khz) if khz > 0 => khz.into(),
         _ => clock::measure_khz(MEASURE_OVER),
     };
-    let offsets = vcpus.iter().map(clock::read_offset).collect::<Result<_, _>>()?;
+    let offsets = vcpus.iter().map(tsc::read_offset).collect::<Result<_, _>>()?;
     Ok(TscFacts { khz, offsets })
 }
 
@@ -126,7 +127,7 @@ pub(super) fn create_vcpus(fd: &VmFd, hypervisor: &Hypervisor, config: &VmConfig
         let vcpu = fd.create_vcpu(id.into()).map_err(kvm_error("KVM_CREATE_VCPU"))?;
         let mut entries = hypervisor.cpuid.clone();
         cpuid::set_apic_id(&mut entries, id);
-        if config.irqchip == Irqchip::User && hypervisor.tsc_deadlines_exit()? {
+        if config.irqchip == LocalApics::User && hypervisor.tsc_deadlines_exit()? {
             cpuid::offer_tsc_deadline(&mut entries);
         }
         vcpu.set_cpuid2(&to_cpuid(&entries)?).map_err(kvm_error("KVM_SET_CPUID2"))?;
@@ -159,7 +160,7 @@ pub(super) fn user_apics(
     kicks: &[Arc<Kick>],
     tsc: &TscFacts,
 ) -> Result<Option<UserApics>, Error> {
-    if config.irqchip == Irqchip::Kernel {
+    if config.irqchip == LocalApics::Kernel {
         return Ok(None);
     }
     let count = vcpu_count(config.vcpus);

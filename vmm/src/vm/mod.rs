@@ -8,8 +8,10 @@ pub mod image;
 pub mod msi;
 pub mod paging;
 pub mod registers;
+mod tsc;
 pub mod wire;
 
+use crate::config::LocalApics;
 use crate::events::clock;
 use crate::events::counters::StatsFile;
 use crate::events::stays::Ring;
@@ -206,26 +208,6 @@ impl ApicIds {
     }
 }
 
-/// Where the local APICs are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub enum Irqchip {
-    /// In KVM.
-    #[default]
-    Kernel,
-    /// In this VMM ([`kipi_apic`]).
-    User,
-}
-
-impl Irqchip {
-    /// The name in output.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Kernel => "kernel",
-            Self::User => "user",
-        }
-    }
-}
-
 /// What a virtual machine is to be.
 #[derive(Debug, Clone)]
 pub struct VmConfig<'a> {
@@ -234,7 +216,7 @@ pub struct VmConfig<'a> {
     /// Which APIC ids they have.
     pub ids: ApicIds,
     /// Where their local APICs are.
-    pub irqchip: Irqchip,
+    pub irqchip: LocalApics,
     /// CPUs to pin their threads to, in turn; empty: none.
     pub pin: &'a [usize],
     /// How many CPUs the vCPUs share: where there are more vCPUs, one that waits for long gives its CPU away.
@@ -295,7 +277,7 @@ impl Vm {
         if config.vcpus > allowed {
             return Err(Error::TooManyVcpus { asked: config.vcpus, allowed });
         }
-        if config.irqchip == Irqchip::Kernel {
+        if config.irqchip == LocalApics::Kernel {
             require_irqchip(hypervisor.kvm.check_extension(Cap::Irqchip))?;
         }
         kick::install_handler()

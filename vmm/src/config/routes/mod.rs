@@ -1,6 +1,6 @@
 //! The ways an interrupt travels from the initiator to its targets: what the guest does, and on which machine.
 
-use crate::vm::Irqchip;
+use super::LocalApics;
 use guest_stub::abi;
 
 /// How the interrupt travels.
@@ -68,10 +68,10 @@ impl Route {
     }
 
     /// Where the local APICs of its machine are.
-    pub const fn irqchip(self) -> Irqchip {
+    pub const fn irqchip(self) -> LocalApics {
         match self {
-            Self::VmmXApic | Self::VmmX2Apic | Self::VmmHost => Irqchip::User,
-            _ => Irqchip::Kernel,
+            Self::VmmXApic | Self::VmmX2Apic | Self::VmmHost => LocalApics::User,
+            _ => LocalApics::Kernel,
         }
     }
 
