@@ -3,6 +3,7 @@
 //! Everything here is plain data that both sides compile. Addresses are guest-physical and equal to the guest's
 //! virtual addresses (identity mapping). The VMM trusts nothing that it reads through these structures.
 
+pub mod cell;
 mod command;
 mod numbers;
 mod sample;

@@ -6,6 +6,9 @@
 
 #![no_std]
 
+#[cfg(feature = "documents")]
+extern crate std;
+
 pub mod abi;
 pub mod descriptors;
 pub mod icr;

@@ -2,7 +2,7 @@
 
 use guest_stub::abi::{Destination, RING_SAMPLES, TargetState, Worker};
 use kipi::config::LocalApics;
-use kipi::config::routes::Route;
+use kipi::config::routes::{Route, Rules as _};
 use kipi::events::clock;
 use kipi::events::recording::Recording;
 use kipi::events::samples::{Block, ExitSource, Round};

@@ -2,13 +2,14 @@
 
 use guest_stub::abi::{Destination, TargetState, Worker};
 use kipi::config::routes::Route;
-use kipi::config::{self, CellSpec, Config, MachineSpec, Observe};
+use kipi::config::{self, CellId, Config, MachineSpec, Observe};
 use kipi::events::recording::Recording;
-use kipi::events::samples::{Block, ExitCount, ExitSource, Integrity, Participant, Round};
+use kipi::events::samples::{Block, ExitCount, ExitSource, Participant, Round};
 use kipi::experiment::{self, Observer, Source};
 use kipi::guest::session::{BlockSpec, Calibration, Error};
 use kipi::report::csv::CsvWriter;
 use kipi::report::json;
+use kipi::results::integrity::Integrity;
 use kipi::results::measurement::{self, Measurement};
 use std::cell::RefCell;
 use std::io::{self, Write};
@@ -90,14 +91,14 @@ struct Outcome {
     document: Measurement,
     error: Option<experiment::Error>,
     log: Vec<(usize, BlockSpec)>,
-    progress: Vec<(usize, usize, CellSpec)>,
+    progress: Vec<(usize, usize, CellId)>,
     csv: String,
 }
 
 fn run(config: &Config, behaviour: Behaviour<'_>) -> Outcome {
     let log = Log::default();
     let mut progress = Vec::new();
-    let mut report = |done: usize, total: usize, cell: &CellSpec| progress.push((done, total, *cell));
+    let mut report = |done: usize, total: usize, cell: &CellId| progress.push((done, total, *cell));
     let mut csv = CsvWriter::new(Vec::new()).expect("a vector takes everything");
     let started = || Duration::from_millis(8);
     let mut observer = Observer { progress: &mut report, csv: Some(&mut csv), started: Some(&started), details: None };
@@ -173,10 +174,10 @@ fn known_stamps_have_known_metrics() {
             assert!(!cell.metrics.contains_key(absent), "one target has no {absent}");
         }
         assert_eq!((cell.rounds, cell.rounds_asked, cell.not_in_state), (40, 40, 0));
-        assert_eq!(cell.integrity, measurement::Integrity::default());
+        assert_eq!(cell.integrity, Integrity::default());
         assert_eq!((cell.clock.tsc_khz, cell.clock.error_ns), (KHZ, 35.0));
     }
-    let states: Vec<&str> = outcome.document.cells.iter().map(|cell| cell.target_state.as_str()).collect();
+    let states: Vec<&str> = outcome.document.cells.iter().map(|cell| cell.id.target_state.name()).collect();
     assert_eq!(states, ["spin", "halt"]);
 }
 
@@ -287,7 +288,7 @@ fn what_went_wrong_is_summed_over_the_blocks() {
     let cell = &outcome.document.cells[0];
     // The first call after the boot is number 0, and counts nowhere.
     let n = config::blocks(40, 3).len() as u64;
-    let expected = measurement::Integrity { lost: n, duplicate: 2 * n, late: 3 * n, timed_out: (1..=n).sum() };
+    let expected = Integrity { lost: n, duplicate: 2 * n, late: 3 * n, timed_out: (1..=n).sum() };
     assert_eq!((cell.integrity, cell.rounds, cell.not_in_state), (expected, 40 - n, n));
     let (warnings, text) = (&outcome.document.warnings, format!("{n} rounds of x2apic all-but-self spin, 2 vCPUs"));
     assert!(warnings.iter().any(|it| it.contains(&text)), "{warnings:?}");
@@ -391,10 +392,15 @@ fn a_sweep_calls_from_every_vcpu_after_all_else() {
             .iter()
             .flat_map(|row| row.targets.iter().map(|target| (row.initiator, row.rounds, target.vcpu, target.p50_ns)))
             .collect();
-        let expected: &[_] = if cell.observe == "guest" { &[(0, 20, 1, 300.0), (1, 20, 0, 200.0)] } else { &[] };
+        let expected: &[_] =
+            if cell.id.observe == Observe::Guest { &[(0, 20, 1, 300.0), (1, 20, 0, 200.0)] } else { &[] };
         assert_eq!(rows, expected);
         assert_eq!(cell.rounds, 40, "they are none of the cell's rounds");
-        assert_eq!(cell.integrity.late, u64::from(cell.observe == "guest"), "what went wrong counts all the same");
+        assert_eq!(
+            cell.integrity.late,
+            u64::from(cell.id.observe == Observe::Guest),
+            "what went wrong counts all the same"
+        );
     }
     assert_valid(&outcome.document);
 }
@@ -420,7 +426,7 @@ fn what_cannot_be_measured_is_in_the_document_with_its_reason() {
     let document = run(&config, WELL).document;
     assert_eq!(document.cells.len(), 3);
     let [skipped] = &document.skipped[..] else { panic!("{:?}", document.skipped) };
-    assert_eq!((skipped.route.as_str(), skipped.target_state.as_str(), skipped.vcpus), ("memory", "halt", 2));
+    assert_eq!((skipped.id.route, skipped.id.target_state, skipped.id.vcpus), (Route::Memory, TargetState::Halt, 2));
     assert_eq!(skipped.reason, "a halted processor polls nothing");
     assert_eq!(
         (document.config.routes.as_slice(), document.config.rounds),

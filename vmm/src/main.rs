@@ -4,7 +4,7 @@ use clap::Parser;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use kipi::check::{self, Suite};
 use kipi::commands::{self, Cli, Command, Format};
-use kipi::config::{self, CellSpec, Config, MachineSpec};
+use kipi::config::{self, CellId, Config, MachineSpec};
 use kipi::events::kernel::tracefs;
 use kipi::events::kernel::{Detail, Tracer};
 use kipi::events::recording::Recording;
@@ -23,7 +23,8 @@ use kipi::report::csv::CsvWriter;
 use kipi::report::output::Output;
 use kipi::report::{self, doctor, json, output, text};
 use kipi::results::check::Head;
-use kipi::results::measurement::{Integrity, Measurement};
+use kipi::results::integrity::Integrity;
+use kipi::results::measurement::Measurement;
 use kipi::results::trace::{Source, Trace};
 use kipi::vm::image;
 use kipi::vm::{ApicIds, Hypervisor, VmConfig};
@@ -124,7 +125,7 @@ fn measure(options: &commands::Measure, start: Instant, before: Duration) -> Res
     let to_stdout = [&json, &csv, &html].iter().any(|output| output.as_ref().is_some_and(Output::is_stdout));
     let mut csv = csv.map(CsvWriter::new).transpose().map_err(|error| Failure::new(status::FAILED, error))?;
     let bar = progress_bar();
-    let mut progress = |done: usize, total: usize, cell: &CellSpec| {
+    let mut progress = |done: usize, total: usize, cell: &CellId| {
         bar.set_length(total as u64);
         bar.set_position(done as u64);
         bar.set_message(format!("{} {} {}", cell.route.name(), cell.destination.name(), cell.target_state.name()));
@@ -184,7 +185,7 @@ fn trace(options: &commands::Trace) -> Result<u8, Failure> {
     };
     let Config { rounds, warmup, worker, argument, .. } = config;
     let plan = Plan { cell, rounds, warmup, worker, argument, recording };
-    let outcome = boot(&hypervisor, &config, &image, cell.machine(), tracer)
+    let outcome = boot(&hypervisor, &config, &image, MachineSpec::of(&cell), tracer)
         .and_then(|mut source| experiment::trace::run(&plan, &mut source));
     let mut trace = outcome.map_err(|error| Failure::new(status_of_machine(&error), error))?;
     trace.config.pin.clone_from(&config.pin);

@@ -1,8 +1,8 @@
 //! The contract's clauses, each looked at in the same calls: over every destination and target state of a route.
 
 use super::{CellResults, Detail, Suite, Verdict};
-use crate::config::routes::Route;
-use crate::config::{self, CellSpec, Observe};
+use crate::config::routes::{Route, Rules as _};
+use crate::config::{self, CellId, Observe};
 use crate::guest::calls::{Calls, CallsSpec};
 use guest_stub::abi::{Destination, Fault, TargetState};
 use std::collections::btree_map::Entry;
@@ -56,7 +56,7 @@ impl Clause {
     ];
 
     /// Whether there is something to look at on this route. The host is no caller with an IRQL and a worker of its own.
-    pub const fn is_about(self, route: Route) -> bool {
+    pub fn is_about(self, route: Route) -> bool {
         !(route.is_host() && matches!(self, Self::OwnValue | Self::RestoresCaller | Self::RefusesWrongCallers))
     }
 
@@ -170,7 +170,7 @@ fn make(suite: &Suite<'_>, route: Route) -> Result<Vec<(String, Calls)>, Verdict
     let mut made = Vec::new();
     for &destination in Destination::ALL {
         for &target_state in TargetState::ALL {
-            let cell = CellSpec { route, destination, target_state, vcpus: VCPUS, observe: Observe::Guest };
+            let cell = CellId { route, destination, target_state, vcpus: VCPUS, observe: Observe::Guest };
             if config::refuse(&cell, suite.hypervisor.offers_x2apic()).is_some() {
                 continue;
             }

@@ -4,7 +4,7 @@
 //! machine of this process, idle meanwhile, whose memory must not change, and which must make its calls as before.
 
 use super::{Detail, Suite, Verdict, first_broken};
-use crate::config::routes::Route;
+use crate::config::routes::{Route, Rules as _};
 use crate::guest::calls::CallsSpec;
 use crate::guest::host_calls::{HostCall, Targets};
 use crate::guest::hostile::Ended;

@@ -10,7 +10,7 @@ pub mod hostile;
 pub mod restrictions;
 pub mod traps;
 
-use crate::config::routes::Route;
+use crate::config::routes::{Route, Rules as _};
 use crate::guest::calls::{Calls, CallsSpec};
 use crate::guest::session::{self, Limits, Machine};
 use crate::results::check::{Finished, Outcome, Summary};

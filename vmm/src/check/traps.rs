@@ -3,7 +3,7 @@
 use super::contract::first_broken;
 use super::{DEADLINE, Detail, Suite, Verdict};
 use crate::config::XAPIC_VCPUS;
-use crate::config::routes::Route;
+use crate::config::routes::{Route, Rules as _};
 use crate::guest::calls::{Calls, CallsSpec, Timer};
 use crate::guest::session::Error;
 use crate::vcpu::hooks::Done;

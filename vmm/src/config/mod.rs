@@ -1,9 +1,10 @@
 //! What a measurement is to be, checked once; nothing behind this knows about the command line.
 
-use routes::Route;
+use routes::{Route, Rules as _};
 pub mod routes;
 
 use crate::events::samples::ExitSource;
+pub use guest_stub::abi::cell::{CellId, Observe};
 use guest_stub::abi::{self, Destination, TargetState, Worker};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -12,28 +13,6 @@ use thiserror::Error;
 
 /// vCPUs that the xAPIC's eight-bit ids can tell apart: 255 is its broadcast address (SDM Vol. 3A 12.6.2.1).
 pub const XAPIC_VCPUS: usize = 255;
-
-/// Where time stamps are taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Observe {
-    /// In the guest only: nothing exits in a round but what the route needs.
-    Guest,
-    /// In the VMM too: each worker's first act is an exit.
-    Exits,
-}
-
-impl Observe {
-    /// Both.
-    pub const ALL: &[Self] = &[Self::Guest, Self::Exits];
-
-    /// The name in output and on the command line.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Guest => "guest",
-            Self::Exits => "exits",
-        }
-    }
-}
 
 /// Where vCPU threads run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -165,30 +144,15 @@ pub struct MachineSpec {
     pub irqchip: LocalApics,
 }
 
-/// One combination that can be measured.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct CellSpec {
-    /// How the interrupt travels.
-    pub route: Route,
-    /// How the targets are addressed.
-    pub destination: Destination,
-    /// What the targets do when it arrives.
-    pub target_state: TargetState,
-    /// How many vCPUs.
-    pub vcpus: usize,
-    /// Where stamps are taken.
-    pub observe: Observe,
+/// How many vCPUs of a cell are called and do not call.
+pub fn targets(cell: &CellId) -> usize {
+    if cell.route.is_host() { cell.vcpus } else { cell.vcpus.saturating_sub(1) }
 }
 
-impl CellSpec {
-    /// How many vCPUs are called and do not call.
-    pub const fn targets(&self) -> usize {
-        if self.route.is_host() { self.vcpus } else { self.vcpus.saturating_sub(1) }
-    }
-
-    /// The machine that it is measured on.
-    pub const fn machine(&self) -> MachineSpec {
-        MachineSpec { vcpus: self.vcpus, irqchip: self.route.irqchip() }
+impl MachineSpec {
+    /// The machine that a cell is measured on.
+    pub fn of(cell: &CellId) -> Self {
+        Self { vcpus: cell.vcpus, irqchip: cell.route.irqchip() }
     }
 }
 
@@ -196,7 +160,7 @@ impl CellSpec {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refused {
     /// The combination, in its first vantage.
-    pub cell: CellSpec,
+    pub cell: CellId,
     /// Why not.
     pub reason: &'static str,
     /// Another host could.
@@ -204,13 +168,13 @@ pub struct Refused {
 }
 
 /// All combinations of a configuration: those that can be measured, and those that cannot, with the reason.
-pub fn plan(config: &Config, offers_x2apic: bool) -> (Vec<CellSpec>, Vec<Refused>) {
+pub fn plan(config: &Config, offers_x2apic: bool) -> (Vec<CellId>, Vec<Refused>) {
     let (mut cells, mut refused) = (Vec::new(), Vec::new());
     for &vcpus in &config.vcpus {
         for &route in &config.routes {
             for &destination in &config.destinations {
                 for &target_state in &config.target_states {
-                    let cell = |observe| CellSpec { route, destination, target_state, vcpus, observe };
+                    let cell = |observe| CellId { route, destination, target_state, vcpus, observe };
                     match refuse(&cell(Observe::Guest), offers_x2apic) {
                         Some((reason, host)) => refused.push(Refused { cell: cell(Observe::Guest), reason, host }),
                         None => cells.extend(config.observe.iter().map(|&observe| cell(observe))),
@@ -222,7 +186,7 @@ pub fn plan(config: &Config, offers_x2apic: bool) -> (Vec<CellSpec>, Vec<Refused
     (cells, refused)
 }
 
-pub(crate) fn refuse(cell: &CellSpec, offers_x2apic: bool) -> Option<(&'static str, bool)> {
+pub(crate) fn refuse(cell: &CellId, offers_x2apic: bool) -> Option<(&'static str, bool)> {
     match (cell.route, cell.destination, cell.target_state) {
         (Route::Memory, _, TargetState::Halt) => Some(("a halted processor polls nothing", false)),
         (Route::Memory, _, TargetState::User) => Some(("the memory route's targets poll at CPL0", false)),
@@ -340,14 +304,14 @@ mod tests {
 
     #[test]
     fn all_are_targets_of_the_host() {
-        let cell = |route| CellSpec {
+        let cell = |route| CellId {
             route,
             destination: Destination::AllButSelf,
             target_state: TargetState::Halt,
             vcpus: 3,
             observe: Observe::Guest,
         };
-        assert_eq!([Route::X2Apic, Route::Host, Route::VmmHost].map(|route| cell(route).targets()), [2, 3, 3]);
+        assert_eq!([Route::X2Apic, Route::Host, Route::VmmHost].map(|route| targets(&cell(route))), [2, 3, 3]);
     }
 
     #[test]

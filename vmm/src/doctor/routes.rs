@@ -3,7 +3,7 @@
 use super::kvm::{Capability, Error, Offer};
 use super::{RouteVerdict, Verdict};
 use crate::config::XAPIC_VCPUS;
-use crate::config::routes::Route;
+use crate::config::routes::{Route, Rules as _};
 
 /// KVM_CAP_X2APIC_API's flags: APIC ids of 32 bits, and 255 as an id like any other.
 const X2APIC_API_WHOLE: i32 = 0b11;

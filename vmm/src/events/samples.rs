@@ -2,6 +2,7 @@
 
 use crate::events::recording::Recording;
 use crate::events::timeline::Event;
+use crate::results::integrity::Integrity;
 use std::collections::BTreeMap;
 
 /// One participant's stamps of one round, in TSC cycles of the guest's clock.
@@ -43,34 +44,6 @@ impl Round {
     /// The participants that were interrupted: all that have an arrival stamp.
     pub fn targets(&self) -> impl Iterator<Item = (usize, u64)> + '_ {
         self.participants.iter().filter_map(|participant| Some((participant.vcpu, participant.a?)))
-    }
-}
-
-/// Calls that went wrong. Any of them fails the run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Integrity {
-    /// Calls for which somebody arrived only after a second send.
-    pub lost: u64,
-    /// Interrupts that nobody had asked for.
-    pub duplicate: u64,
-    /// Interrupts that came when their call had been given up.
-    pub late: u64,
-    /// Calls that were given up.
-    pub timed_out: u64,
-}
-
-impl Integrity {
-    /// Whether every call went right.
-    pub fn is_clean(&self) -> bool {
-        *self == Self::default()
-    }
-
-    /// Adds another block's count.
-    pub fn add(&mut self, other: Self) {
-        self.lost += other.lost;
-        self.duplicate += other.duplicate;
-        self.late += other.late;
-        self.timed_out += other.timed_out;
     }
 }
 

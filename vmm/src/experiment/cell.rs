@@ -1,14 +1,15 @@
 //! What is collected of a cell while it is measured, and what that comes to.
 
 use super::{Source, frequency};
-use crate::config::routes::Route;
-use crate::config::{CellSpec, Config, MachineSpec, Observe};
+use crate::config::routes::{Route, Rules as _};
+use crate::config::{self, CellId, Config, MachineSpec, Observe};
 use crate::events::recording::Recording;
 use crate::events::samples::{self, Block, ExitSource};
 use crate::events::timeline;
 use crate::experiment::trace;
 use crate::results::detail::{Arrival, CellDetail, Curve};
-use crate::results::measurement::{self, Cell, CellClock, Exits, Instruments, Integrity, ObserverEffect};
+use crate::results::integrity::Integrity;
+use crate::results::measurement::{self, Cell, CellClock, Exits, Instruments, ObserverEffect};
 use crate::statistics::breakdown::Ways;
 use crate::statistics::metrics::{self, MetricName};
 use crate::statistics::order::{self, Observation, Quantile};
@@ -17,7 +18,7 @@ use std::num::NonZeroU64;
 
 /// What is collected of a cell.
 pub(super) struct Collected {
-    pub(super) spec: CellSpec,
+    pub(super) spec: CellId,
     /// The blocks that the metrics are made of.
     pub(super) blocks: Vec<Block>,
     /// The blocks whose events each source has recorded.
@@ -27,7 +28,7 @@ pub(super) struct Collected {
 }
 
 impl Collected {
-    pub(super) fn new(spec: CellSpec, config: &Config) -> Self {
+    pub(super) fn new(spec: CellId, config: &Config) -> Self {
         let sources = if spec.observe == Observe::Guest { config.trace.as_slice() } else { &[] };
         let traced = sources.iter().filter(|(_, refused)| refused.is_none()).map(|&(source, _)| Traced::new(source));
         Self { spec, blocks: Vec::new(), traced: traced.collect(), by_initiator: Vec::new() }
@@ -69,12 +70,12 @@ pub(super) fn assess(
     cell: &Collected,
     instruments: &BTreeMap<MachineSpec, Instruments>,
 ) -> Option<Cell> {
-    let clock = &instruments.get(&cell.spec.machine())?.clock;
+    let clock = &instruments.get(&MachineSpec::of(&cell.spec))?.clock;
     if cell.blocks.is_empty() {
         return None;
     }
     let khz = frequency(clock.tsc_khz);
-    let mut integrity = samples::Integrity::default();
+    let mut integrity = Integrity::default();
     let traced = || cell.traced.iter().flat_map(|traced| &traced.blocks);
     let swept = cell.by_initiator.iter().map(|(_, block)| block);
     cell.blocks.iter().chain(traced()).chain(swept).for_each(|block| integrity.add(block.integrity));
@@ -84,22 +85,13 @@ pub(super) fn assess(
     let of_events = by_source.into_iter().flat_map(|traced| &traced.of_events);
     let rounds: Vec<&[samples::Round]> = cell.blocks.iter().map(|block| block.rounds.as_slice()).collect();
     Some(Cell {
-        route: cell.spec.route.name().to_owned(),
-        destination: cell.spec.destination.name().to_owned(),
-        target_state: cell.spec.target_state.name().to_owned(),
-        vcpus: cell.spec.vcpus,
-        observe: cell.spec.observe.name().to_owned(),
+        id: cell.spec,
         rounds: rounds.iter().map(|block| block.len() as u64).sum(),
         rounds_asked: config.rounds as u64,
         not_in_state: cell.blocks.iter().map(|block| block.not_in_state).sum(),
-        integrity: Integrity {
-            lost: integrity.lost,
-            duplicate: integrity.duplicate,
-            late: integrity.late,
-            timed_out: integrity.timed_out,
-        },
+        integrity,
         clock: CellClock { tsc_khz: clock.tsc_khz, error_ns: clock.error_ns },
-        exits: exits_per_call(&cell.blocks.iter().chain(traced()).collect::<Vec<_>>(), cell.spec.targets()),
+        exits: exits_per_call(&cell.blocks.iter().chain(traced()).collect::<Vec<_>>(), config::targets(&cell.spec)),
         breakdown: breakdown(cell, khz),
         observer_effect: observer_effect(config, cell, khz),
         by_initiator: cell.by_initiator.iter().map(|(initiator, block)| by_initiator(*initiator, block, khz)).collect(),

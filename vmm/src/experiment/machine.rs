@@ -1,6 +1,6 @@
 //! A virtual machine as a source of blocks, with the bound of its clocks; and the proof that a route works.
 
-use crate::config::routes::Route;
+use crate::config::routes::{Route, Rules as _};
 use crate::events::clock;
 use crate::events::recording::Recording;
 use crate::events::samples::Block;

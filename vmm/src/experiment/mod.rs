@@ -6,12 +6,13 @@ pub mod trace;
 
 pub(crate) use cell::exits_per_call;
 
-use crate::config::{self, CellSpec, Config, MachineSpec, Observe};
+use crate::config::routes::Rules as _;
+use crate::config::{self, CellId, Config, MachineSpec, Observe};
 use crate::events::recording::Recording;
 use crate::events::samples::Block;
 use crate::guest::session::{self, BlockSpec, Calibration};
 use crate::host;
-use crate::report::csv::{CellKey, CsvWriter};
+use crate::report::csv::CsvWriter;
 use crate::results::detail::CellDetail;
 use crate::results::measurement::{self, Clock, Instruments, MEASUREMENT_SCHEMA, Measurement, Skipped, Spread};
 use crate::statistics::metrics;
@@ -70,7 +71,7 @@ pub enum Error {
 /// What follows a measurement while it runs.
 pub struct Observer<'a, W: Write> {
     /// Called before each block with the blocks done, their total, and the cell.
-    pub progress: &'a mut dyn FnMut(usize, usize, &CellSpec),
+    pub progress: &'a mut dyn FnMut(usize, usize, &CellId),
     /// Where raw samples go.
     pub csv: Option<&'a mut CsvWriter<W>>,
     /// When the process started: for the time to the first broadcast.
@@ -83,7 +84,7 @@ pub struct Observer<'a, W: Write> {
 /// document all the same.
 pub fn run<W: Write, S: Source>(
     config: &Config,
-    cells: &[CellSpec],
+    cells: &[CellId],
     refused: &[config::Refused],
     mut boot: impl FnMut(MachineSpec) -> Result<S, session::Error>,
     observer: &mut Observer<'_, W>,
@@ -98,7 +99,7 @@ pub fn run<W: Write, S: Source>(
     if let Some(details) = &mut observer.details {
         // Those of the cells that are in the document.
         let cells = collected.iter().filter(|cell| !cell.blocks.is_empty());
-        details.extend(cells.filter_map(|cell| Some(detail(cell, sources.get(&cell.spec.machine())?))));
+        details.extend(cells.filter_map(|cell| Some(detail(cell, sources.get(&MachineSpec::of(&cell.spec))?))));
     }
     let warnings = warnings(config, &sources, &instruments, &collected);
     let measurement = Measurement {
@@ -118,17 +119,17 @@ pub fn run<W: Write, S: Source>(
 /// Boots each machine that a cell needs, makes one call on it, and measures its instruments.
 fn start<W: Write, S: Source>(
     config: &Config,
-    cells: &[CellSpec],
+    cells: &[CellId],
     boot: &mut impl FnMut(MachineSpec) -> Result<S, session::Error>,
     sources: &mut BTreeMap<MachineSpec, S>,
     instruments: &mut BTreeMap<MachineSpec, Instruments>,
     observer: &Observer<'_, W>,
 ) -> Result<(), Error> {
     for cell in cells {
-        if sources.contains_key(&cell.machine()) {
+        if sources.contains_key(&MachineSpec::of(cell)) {
             continue;
         }
-        let mut source = boot(cell.machine())?;
+        let mut source = boot(MachineSpec::of(cell))?;
         let start = std::time::Instant::now();
         source.run_block(&block(config, cell, Recording::COUNTS, 0, 1))?;
         let boot_ns = (source.boot_time() + start.elapsed()).as_nanos() as f64;
@@ -138,10 +139,10 @@ fn start<W: Write, S: Source>(
         let khz = frequency(source.tsc_khz());
         let clock = Clock { tsc_khz: khz.get(), error_ns: metrics::nanoseconds(error as f64, khz), method };
         instruments.insert(
-            cell.machine(),
+            MachineSpec::of(cell),
             Instruments {
                 vcpus: cell.vcpus,
-                local_apic: cell.machine().irqchip.name().to_owned(),
+                local_apic: MachineSpec::of(cell).irqchip.name().to_owned(),
                 stamp_ns: spread(&calibration.stamp, khz),
                 exit_leg_ns: spread(&calibration.exit_leg, khz),
                 exit_round_trip_ns: spread(&calibration.exit_round_trip, khz),
@@ -150,7 +151,7 @@ fn start<W: Write, S: Source>(
                 clock,
             },
         );
-        sources.insert(cell.machine(), source);
+        sources.insert(MachineSpec::of(cell), source);
     }
     Ok(())
 }
@@ -178,7 +179,7 @@ fn measure<W: Write, S: Source>(
     let mut done = 0;
     for (number, &rounds) in sizes.iter().enumerate() {
         for cell in &mut *collected {
-            let Some(source) = sources.get_mut(&cell.spec.machine()) else { continue };
+            let Some(source) = sources.get_mut(&MachineSpec::of(&cell.spec)) else { continue };
             let plain = if cell.traced.is_empty() { Recording::COUNTS } else { Recording::NOTHING };
             // Each kind of block comes first in its turn: what the one before leaves behind, in caches or in the host's halt
             // polling, is shared out.
@@ -192,7 +193,7 @@ fn measure<W: Write, S: Source>(
                     traced.add(block, cell.spec.route, u32::try_from(number).unwrap_or(u32::MAX));
                 } else {
                     if let Some(csv) = &mut observer.csv {
-                        csv.block(&key(&cell.spec), number, &block.rounds, source.tsc_khz())?;
+                        csv.block(&cell.spec, number, &block.rounds, source.tsc_khz())?;
                     }
                     cell.blocks.push(block);
                 }
@@ -219,7 +220,7 @@ fn sweep<W: Write, S: Source>(
     for turn in 0..initiators.iter().map(Vec::len).max().unwrap_or(0) {
         for (cell, initiators) in cells.iter_mut().zip(&initiators) {
             let Some(&initiator) = initiators.get(turn) else { continue };
-            let Some(source) = sources.get_mut(&cell.spec.machine()) else { continue };
+            let Some(source) = sources.get_mut(&MachineSpec::of(&cell.spec)) else { continue };
             (observer.progress)(done, total, &cell.spec);
             let spec = block(config, &cell.spec, Recording::COUNTS, config.warmup, config.rounds.min(ROUNDS));
             cell.by_initiator.push((initiator, source.run_block(&BlockSpec { initiator, ..spec })?));
@@ -229,7 +230,7 @@ fn sweep<W: Write, S: Source>(
     Ok(())
 }
 
-fn block(config: &Config, cell: &CellSpec, recording: Recording, warmup: usize, rounds: usize) -> BlockSpec {
+fn block(config: &Config, cell: &CellId, recording: Recording, warmup: usize, rounds: usize) -> BlockSpec {
     BlockSpec {
         route: cell.route,
         destination: cell.destination,
@@ -244,24 +245,8 @@ fn block(config: &Config, cell: &CellSpec, recording: Recording, warmup: usize, 
     }
 }
 
-fn key(cell: &CellSpec) -> CellKey<'static> {
-    CellKey {
-        route: cell.route.name(),
-        destination: cell.destination.name(),
-        target_state: cell.target_state.name(),
-        vcpus: cell.vcpus,
-        observe: cell.observe.name(),
-    }
-}
-
 fn skipped(refused: &config::Refused) -> Skipped {
-    Skipped {
-        route: refused.cell.route.name().to_owned(),
-        destination: refused.cell.destination.name().to_owned(),
-        target_state: refused.cell.target_state.name().to_owned(),
-        vcpus: refused.cell.vcpus,
-        reason: refused.reason.to_owned(),
-    }
+    Skipped { id: refused.cell, reason: refused.reason.to_owned() }
 }
 
 fn describe(config: &Config) -> measurement::Config {
@@ -320,7 +305,7 @@ fn warnings<S: Source>(
         }
         let not_in_state: u64 = cell.blocks.iter().map(|block| block.not_in_state).sum();
         if not_in_state > 0 {
-            let CellSpec { route, destination, target_state, vcpus, .. } = cell.spec;
+            let CellId { route, destination, target_state, vcpus, .. } = cell.spec;
             warnings.push(format!(
                 "{not_in_state} rounds of {} {} {}, {vcpus} vCPUs, do not count: a target was not in state {}",
                 route.name(),

@@ -1,14 +1,16 @@
 //! `kipi trace`: a few broadcast calls on a fresh machine, with every event of every source.
 
-use crate::config::CellSpec;
+use crate::config::routes::Rules as _;
+use crate::config::{self, CellId};
 use crate::events::exit::Exit;
 use crate::events::kernel::Point;
 use crate::events::recording::Recording;
-use crate::events::samples::{self, Block, Round};
+use crate::events::samples::{Block, Round};
 use crate::events::timeline::{Event, What};
 use crate::experiment::{self, Source};
 use crate::guest::session::{self, BlockSpec};
-use crate::results::measurement::{CellClock, Integrity};
+use crate::results::integrity::Integrity;
+use crate::results::measurement::CellClock;
 use crate::results::trace::{self, Call, TRACE_SCHEMA, Trace};
 use crate::statistics::breakdown::Ways;
 use crate::statistics::metrics::nanoseconds;
@@ -21,7 +23,7 @@ use std::num::NonZeroU64;
 #[derive(Debug, Clone)]
 pub struct Plan {
     /// The call, and the machine.
-    pub cell: CellSpec,
+    pub cell: CellId,
     /// Rounds.
     pub rounds: usize,
     /// Rounds before each block that do not count.
@@ -59,7 +61,7 @@ pub fn run(plan: &Plan, source: &mut impl Source) -> Result<Trace, session::Erro
         missing -= block.rounds.len().min(missing);
         blocks.push(block);
     }
-    let mut integrity = samples::Integrity::default();
+    let mut integrity = Integrity::default();
     let mut ways = Ways::default();
     for block in &blocks {
         integrity.add(block.integrity);
@@ -79,19 +81,14 @@ pub fn run(plan: &Plan, source: &mut impl Source) -> Result<Trace, session::Erro
         sources: sources(plan, &blocks),
         rounds: rounds.len() as u64,
         not_in_state: blocks.iter().map(|block| block.not_in_state).sum(),
-        integrity: Integrity {
-            lost: integrity.lost,
-            duplicate: integrity.duplicate,
-            late: integrity.late,
-            timed_out: integrity.timed_out,
-        },
+        integrity,
         clock: CellClock { tsc_khz: khz.get(), error_ns: nanoseconds(clock_error as f64, khz) },
         calls: choose(&rounds)
             .into_iter()
             .map(|(which, number)| call(which, number, &rounds, khz, &exit_names))
             .collect(),
         breakdown: ways.breakdown(khz),
-        exits: experiment::exits_per_call(&blocks.iter().collect::<Vec<_>>(), plan.cell.targets()),
+        exits: experiment::exits_per_call(&blocks.iter().collect::<Vec<_>>(), config::targets(&plan.cell)),
         warnings,
     })
 }
@@ -112,12 +109,8 @@ fn spec(plan: &Plan, rounds: usize) -> BlockSpec {
 }
 
 fn describe(plan: &Plan) -> trace::Config {
-    let CellSpec { route, destination, target_state, vcpus, .. } = plan.cell;
     trace::Config {
-        route: route.name().to_owned(),
-        destination: destination.name().to_owned(),
-        target_state: target_state.name().to_owned(),
-        vcpus,
+        id: plan.cell,
         rounds: plan.rounds as u64,
         warmup: plan.warmup as u64,
         worker: plan.worker.name().to_owned(),

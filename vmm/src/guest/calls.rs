@@ -1,6 +1,6 @@
 //! Calls that the guest's vCPUs make of their own, and what everybody counted meanwhile.
 
-use crate::config::routes::Route;
+use crate::config::routes::{Route, Rules as _};
 use crate::events::clock::cycles;
 use guest_stub::abi::{
     Command, Destination, Fault, MASK_WORDS, MAX_VCPUS, Mask, Operation, Set, Tally, TargetState, Worker,

@@ -1,7 +1,7 @@
 //! A guest whose processors do random things to their local APICs, to the VMM's ports and to memory.
 
 use super::session::{Error, Machine};
-use crate::config::routes::Route;
+use crate::config::routes::{Route, Rules as _};
 use crate::events::clock::cycles;
 use crate::vm::Vm;
 use guest_stub::abi::{Command, Destination, Operation, Set, TargetState, Worker};

@@ -1,10 +1,11 @@
 //! From what the rings hold to a block of rounds: what belongs together, what is believed, and what counts.
 
-use crate::config::routes::Route;
-use crate::events::samples::{Block, ExitSource, Exits, Integrity, Participant, Round};
+use crate::config::routes::{Route, Rules as _};
+use crate::events::samples::{Block, ExitSource, Exits, Participant, Round};
 use crate::events::timeline::{self, Event};
 use crate::guest::host_calls::Results;
 use crate::guest::session::{BlockSpec, Error};
+use crate::results::integrity::Integrity;
 use guest_stub::abi::{Destination, Report, Sample, TargetState, sample_flags};
 
 /// Who makes the calls of a block.

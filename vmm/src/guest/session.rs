@@ -1,7 +1,7 @@
 //! A booted guest, and the protocol with it: one command at a time through the command page and the doorbell.
 
 use super::recording::Left;
-use crate::config::routes::Route;
+use crate::config::routes::{Route, Rules as _};
 use crate::events::clock::{Exchange, cycles};
 use crate::events::exit::Exit;
 use crate::events::kernel::{self, Tracer};

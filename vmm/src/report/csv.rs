@@ -1,6 +1,7 @@
 //! Raw samples as CSV: one row for each participant of each round, as they were taken.
 
 use crate::events::samples::{Participant, Round};
+use guest_stub::abi::cell::CellId;
 use serde::Serialize;
 use std::io::{self, Write};
 
@@ -26,29 +27,14 @@ const COLUMNS: [&str; 18] = [
     "tsc_khz",
 ];
 
-/// What tells one cell from another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct CellKey<'a> {
-    /// How the interrupt travelled.
-    pub route: &'a str,
-    /// How the targets were addressed.
-    pub destination: &'a str,
-    /// What the targets did when it arrived.
-    pub target_state: &'a str,
-    /// How many vCPUs took part.
-    pub vcpus: usize,
-    /// `guest` or `exits`.
-    pub observe: &'a str,
-}
-
 /// One row: the fields are [`COLUMNS`], in their order.
 #[derive(Serialize)]
-struct Row<'a> {
-    route: &'a str,
-    destination: &'a str,
-    target_state: &'a str,
+struct Row {
+    route: &'static str,
+    destination: &'static str,
+    target_state: &'static str,
     vcpus: usize,
-    observe: &'a str,
+    observe: &'static str,
     block: usize,
     round: usize,
     generation: u32,
@@ -88,7 +74,7 @@ impl<W: Write> CsvWriter<W> {
     ///
     /// # Errors
     /// The writer's own.
-    pub fn block(&mut self, key: &CellKey<'_>, block: usize, rounds: &[Round], tsc_khz: u64) -> io::Result<()> {
+    pub fn block(&mut self, key: &CellId, block: usize, rounds: &[Round], tsc_khz: u64) -> io::Result<()> {
         for (index, round) in rounds.iter().enumerate() {
             for participant in &round.participants {
                 let mut row = target_row(key, block, index, round.generation, participant, tsc_khz);
@@ -112,20 +98,20 @@ impl<W: Write> CsvWriter<W> {
     }
 }
 
-fn target_row<'a>(
-    key: &CellKey<'a>,
+fn target_row(
+    key: &CellId,
     block: usize,
     round: usize,
     generation: u32,
     participant: &Participant,
     tsc_khz: u64,
-) -> Row<'a> {
+) -> Row {
     Row {
-        route: key.route,
-        destination: key.destination,
-        target_state: key.target_state,
+        route: key.route.name(),
+        destination: key.destination.name(),
+        target_state: key.target_state.name(),
         vcpus: key.vcpus,
-        observe: key.observe,
+        observe: key.observe.name(),
         block,
         round,
         generation,
@@ -154,9 +140,16 @@ fn into_io(error: csv::Error) -> io::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use guest_stub::abi::cell::{Observe, Route};
+    use guest_stub::abi::{Destination, TargetState};
 
-    const KEY: CellKey<'_> =
-        CellKey { route: "x2apic", destination: "all-but-self", target_state: "halt", vcpus: 2, observe: "exits" };
+    const KEY: CellId = CellId {
+        route: Route::X2Apic,
+        destination: Destination::AllButSelf,
+        target_state: TargetState::Halt,
+        vcpus: 2,
+        observe: Observe::Exits,
+    };
 
     fn round() -> Round {
         Round {

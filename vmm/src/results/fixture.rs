@@ -1,9 +1,12 @@
 //! A measurement made up for tests, small enough to know by heart.
 
+use crate::results::integrity::Integrity;
 use crate::results::measurement::{
-    Cell, CellClock, Clock, Config, Exits, Host, Instruments, Integrity, Intervals, MEASUREMENT_SCHEMA, Measurement,
-    Metric, Skipped, Spread,
+    Cell, CellClock, Clock, Config, Exits, Host, Instruments, Intervals, MEASUREMENT_SCHEMA, Measurement, Metric,
+    Skipped, Spread,
 };
+use guest_stub::abi::cell::{CellId, Observe, Route};
+use guest_stub::abi::{Destination, TargetState};
 use std::collections::BTreeMap;
 
 /// Two cells, x2apic to spinning and to halted targets, with clock error 35 ns, and one combination skipped.
@@ -14,7 +17,7 @@ pub(crate) fn measurement() -> Measurement {
         config: config(),
         instruments: vec![instruments()],
         cells: vec![cell("spin", 12_300.0), cell("halt", 842.0)],
-        skipped: vec![skipped("hyperv", "spin", "KVM_CAP_HYPERV_SEND_IPI is 0")],
+        skipped: vec![skipped("vmm", "spin", "KVM_CAP_X86_USER_SPACE_MSR is 0")],
         warnings: vec!["2 vCPUs on 2 CPUs leave none for the VMM".to_owned()],
         partial: false,
         error: None,
@@ -41,11 +44,7 @@ pub(crate) fn metric(p50: f64) -> Metric {
 /// A cell of the guest's vantage with a round trip of so many ns; delivery 2 µs, start skew 20 ns (p50), 40 ns (p99).
 pub(crate) fn cell(target_state: &str, round_trip: f64) -> Cell {
     Cell {
-        route: "x2apic".to_owned(),
-        destination: "all-but-self".to_owned(),
-        target_state: target_state.to_owned(),
-        vcpus: 2,
-        observe: "guest".to_owned(),
+        id: id("x2apic", target_state),
         rounds: 1_000,
         rounds_asked: 1_000,
         not_in_state: 0,
@@ -68,7 +67,7 @@ pub(crate) fn cell(target_state: &str, round_trip: f64) -> Cell {
 /// The spinning cell again, seen from both vantages: the VMM's start skew 1 µs, the gap 980 ns, an exit 3 µs.
 pub(crate) fn observed_cell() -> Cell {
     let mut cell = cell("spin", 20_000.0);
-    "exits".clone_into(&mut cell.observe);
+    cell.id.observe = Observe::Exits;
     for (name, p50) in [("vmm_start_skew", 1_000.0), ("skew_gap", 980.0), ("observed_exit", 3_000.0)] {
         cell.metrics.insert(name.to_owned(), metric(p50));
     }
@@ -82,13 +81,7 @@ pub(crate) fn exits(source: &str, reason: &str, initiator: f64, per_target: f64)
 
 /// A combination to all but self of 2 vCPUs that was skipped.
 pub(crate) fn skipped(route: &str, target_state: &str, reason: &str) -> Skipped {
-    Skipped {
-        route: route.to_owned(),
-        destination: "all-but-self".to_owned(),
-        target_state: target_state.to_owned(),
-        vcpus: 2,
-        reason: reason.to_owned(),
-    }
+    Skipped { id: id(route, target_state), reason: reason.to_owned() }
 }
 
 fn ratio(p50: f64) -> Metric {
@@ -110,7 +103,7 @@ fn host() -> Host {
 fn config() -> Config {
     Config {
         vcpus: vec![2],
-        routes: vec!["x2apic".to_owned(), "hyperv".to_owned()],
+        routes: vec!["x2apic".to_owned(), "vmm".to_owned()],
         destinations: vec!["all-but-self".to_owned()],
         target_states: vec!["spin".to_owned(), "halt".to_owned()],
         observe: vec!["guest".to_owned()],
@@ -134,5 +127,18 @@ fn instruments() -> Instruments {
         first_broadcast_ns: Some(41e6),
         boot_ns: 12e6,
         clock: Clock { tsc_khz: 2_600_000, error_ns: 35.0, method: "minimum round trip, 1000 exchanges".to_owned() },
+    }
+}
+
+/// A cell of the guest's vantage, to all but self of 2 vCPUs, by the names of its route and state.
+pub(crate) fn id(route: &str, target_state: &str) -> CellId {
+    let route = Route::ALL.iter().copied().find(|known| known.name() == route);
+    let target_state = TargetState::ALL.iter().copied().find(|known| known.name() == target_state);
+    CellId {
+        route: route.expect("the name of a route"),
+        destination: Destination::AllButSelf,
+        target_state: target_state.expect("the name of a state"),
+        vcpus: 2,
+        observe: Observe::Guest,
     }
 }

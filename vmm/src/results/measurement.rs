@@ -2,6 +2,8 @@
 //!
 //! Times are in nanoseconds, as floating-point numbers; each metric carries its unit.
 
+use super::integrity::Integrity;
+use guest_stub::abi::cell::CellId;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -136,16 +138,9 @@ pub struct Clock {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Cell {
-    /// How the interrupt travelled.
-    pub route: String,
-    /// How the targets were addressed.
-    pub destination: String,
-    /// What the targets did when it arrived.
-    pub target_state: String,
-    /// How many vCPUs took part.
-    pub vcpus: usize,
-    /// `guest`: nothing exits in a round but what the route needs; `exits`: each worker begins with an exit.
-    pub observe: String,
+    /// What was measured.
+    #[serde(flatten)]
+    pub id: CellId,
     /// Rounds that count.
     pub rounds: u64,
     /// Rounds asked for.
@@ -166,20 +161,6 @@ pub struct Cell {
     pub by_initiator: Vec<ByInitiator>,
     /// By metric name; a metric that cannot exist here (a skew of one target) is left out.
     pub metrics: BTreeMap<String, Metric>,
-}
-
-/// Calls that went wrong.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Integrity {
-    /// Calls for which somebody arrived only after a second send.
-    pub lost: u64,
-    /// Interrupts that nobody had asked for.
-    pub duplicate: u64,
-    /// Interrupts that came when their call had been given up.
-    pub late: u64,
-    /// Calls that were given up.
-    pub timed_out: u64,
 }
 
 /// A cell's clock.
@@ -336,14 +317,9 @@ pub struct Intervals {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Skipped {
-    /// How the interrupt would travel.
-    pub route: String,
-    /// How the targets would be addressed.
-    pub destination: String,
-    /// What the targets would do.
-    pub target_state: String,
-    /// vCPUs.
-    pub vcpus: usize,
+    /// What was asked for.
+    #[serde(flatten)]
+    pub id: CellId,
     /// Why not.
     pub reason: String,
 }

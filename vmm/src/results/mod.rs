@@ -4,5 +4,6 @@ pub mod check;
 pub mod detail;
 #[cfg(test)]
 pub(crate) mod fixture;
+pub mod integrity;
 pub mod measurement;
 pub mod trace;

@@ -1,6 +1,8 @@
 //! The trace of a few broadcast calls as a document: what `--json` writes and every other report renders.
 
-use super::measurement::{Breakdown, CellClock, Exits, Host, Integrity};
+use super::integrity::Integrity;
+use super::measurement::{Breakdown, CellClock, Exits, Host};
+use guest_stub::abi::cell::CellId;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -42,14 +44,9 @@ pub struct Trace {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// How the interrupt travels.
-    pub route: String,
-    /// How the targets are addressed.
-    pub destination: String,
-    /// What the targets do when it arrives.
-    pub target_state: String,
-    /// vCPUs.
-    pub vcpus: usize,
+    /// What the calls are of.
+    #[serde(flatten)]
+    pub id: CellId,
     /// Rounds.
     pub rounds: u64,
     /// Rounds before them that are thrown away.
@@ -145,10 +142,7 @@ pub(crate) fn fixture() -> Trace {
         schema: TRACE_SCHEMA.to_owned(),
         host: super::fixture::measurement().host,
         config: Config {
-            route: "x2apic".to_owned(),
-            destination: "all-but-self".to_owned(),
-            target_state: "halt".to_owned(),
-            vcpus: 2,
+            id: super::fixture::id("x2apic", "halt"),
             rounds: 1,
             warmup: 3,
             worker: "stamp".to_owned(),

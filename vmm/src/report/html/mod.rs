@@ -8,8 +8,10 @@ mod charts;
 use super::trace::text::lane_name;
 use super::units;
 use crate::results::detail::{CellDetail, Curve};
-use crate::results::measurement::{Breakdown, Cell, Exits, Integrity, Measurement, Metric};
+use crate::results::integrity::Integrity;
+use crate::results::measurement::{Breakdown, Cell, Exits, Measurement, Metric};
 use crate::results::trace::Call;
+use guest_stub::abi::cell::{CellId, Observe};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use std::collections::BTreeSet;
 
@@ -19,7 +21,8 @@ const MOST_LANES: usize = 8;
 /// The page. `details` are the cells', in their order; a cell without them has no pictures.
 pub fn render(measurement: &Measurement, details: &[CellDetail]) -> String {
     let cells: Vec<(usize, &Cell)> = measurement.cells.iter().enumerate().collect();
-    let guest: Vec<(usize, &Cell)> = cells.iter().copied().filter(|(_, cell)| cell.observe == "guest").collect();
+    let guest: Vec<(usize, &Cell)> =
+        cells.iter().copied().filter(|(_, cell)| cell.id.observe == Observe::Guest).collect();
     let page = html! {
         (DOCTYPE)
         html lang="en" {
@@ -44,8 +47,8 @@ pub fn render(measurement: &Measurement, details: &[CellDetail]) -> String {
                 main {
                     section #cells aria-labelledby="cells-title" {
                         h2 #cells-title { "Cells" }
-                        (table("By the guest's time stamps", &cells, "guest"))
-                        (table("Each worker beginning with an exit", &cells, "exits"))
+                        (table("By the guest's time stamps", &cells, Observe::Guest))
+                        (table("Each worker beginning with an exit", &cells, Observe::Exits))
                         (overview(&guest, details))
                         (breakdowns(&guest))
                         (exits(&cells))
@@ -63,23 +66,27 @@ pub fn render(measurement: &Measurement, details: &[CellDetail]) -> String {
 }
 
 fn name(cell: &Cell) -> String {
-    let Cell { route, destination, target_state, vcpus, observe, .. } = cell;
-    let observed = if observe == "exits" { ", observed" } else { "" };
-    format!("{route} · {destination} · {target_state} · {vcpus} vCPUs{observed}")
+    let CellId { route, destination, target_state, vcpus, observe } = cell.id;
+    let (route, destination, state) = (route.name(), destination.name(), target_state.name());
+    let observed = match observe {
+        Observe::Guest => "",
+        Observe::Exits => ", observed",
+    };
+    format!("{route} · {destination} · {state} · {vcpus} vCPUs{observed}")
 }
 
 /// What tells a cell apart from `others`, and its route in any case.
 fn short_name(cell: &Cell, others: &[&Cell]) -> String {
     let varies = |differs: &dyn Fn(&Cell) -> bool| others.iter().any(|other| differs(other));
-    let mut parts = vec![cell.route.clone()];
-    if varies(&|other| other.destination != cell.destination) {
-        parts.push(cell.destination.clone());
+    let mut parts = vec![cell.id.route.name().to_owned()];
+    if varies(&|other| other.id.destination != cell.id.destination) {
+        parts.push(cell.id.destination.name().to_owned());
     }
-    if varies(&|other| other.target_state != cell.target_state) {
-        parts.push(cell.target_state.clone());
+    if varies(&|other| other.id.target_state != cell.id.target_state) {
+        parts.push(cell.id.target_state.name().to_owned());
     }
-    if varies(&|other| other.vcpus != cell.vcpus) {
-        parts.push(format!("{} vCPUs", cell.vcpus));
+    if varies(&|other| other.id.vcpus != cell.id.vcpus) {
+        parts.push(format!("{} vCPUs", cell.id.vcpus));
     }
     parts.join(" · ")
 }
@@ -88,14 +95,14 @@ fn short_name(cell: &Cell, others: &[&Cell]) -> String {
 fn in_common(cells: &[&Cell]) -> String {
     let Some(first) = cells.first() else { return String::new() };
     let mut parts = Vec::new();
-    if cells.iter().all(|cell| cell.destination == first.destination) {
-        parts.push(first.destination.clone());
+    if cells.iter().all(|cell| cell.id.destination == first.id.destination) {
+        parts.push(first.id.destination.name().to_owned());
     }
-    if cells.iter().all(|cell| cell.target_state == first.target_state) {
-        parts.push(first.target_state.clone());
+    if cells.iter().all(|cell| cell.id.target_state == first.id.target_state) {
+        parts.push(first.id.target_state.name().to_owned());
     }
-    if cells.iter().all(|cell| cell.vcpus == first.vcpus) {
-        parts.push(format!("{} vCPUs", first.vcpus));
+    if cells.iter().all(|cell| cell.id.vcpus == first.id.vcpus) {
+        parts.push(format!("{} vCPUs", first.id.vcpus));
     }
     if parts.is_empty() { String::new() } else { format!(" · all: {}", parts.join(", ")) }
 }
@@ -108,7 +115,7 @@ fn anchor(index: usize) -> String {
 fn verdict(measurement: &Measurement) -> Markup {
     let broken = measurement.cells.iter().filter(|cell| cell.integrity != Integrity::default()).count();
     let of = |cell: &Cell| cell.metrics.get("round_trip").map(|metric| metric.p50);
-    let mut guest: Vec<&Cell> = measurement.cells.iter().filter(|cell| cell.observe == "guest").collect();
+    let mut guest: Vec<&Cell> = measurement.cells.iter().filter(|cell| cell.id.observe == Observe::Guest).collect();
     guest.retain(|cell| of(cell).is_some());
     guest.sort_by(|one, other| of(one).unwrap_or(0.0).total_cmp(&of(other).unwrap_or(0.0)));
     let told = |cell: &Cell| {
@@ -157,8 +164,8 @@ fn statistic(metric: &Metric, name: &str) -> f64 {
     }
 }
 
-fn table(title: &str, cells: &[(usize, &Cell)], observe: &str) -> Markup {
-    let cells: Vec<&(usize, &Cell)> = cells.iter().filter(|(_, cell)| cell.observe == observe).collect();
+fn table(title: &str, cells: &[(usize, &Cell)], observe: Observe) -> Markup {
+    let cells: Vec<&(usize, &Cell)> = cells.iter().filter(|(_, cell)| cell.id.observe == observe).collect();
     let has = |metric: &str| cells.iter().any(|(_, cell)| cell.metrics.contains_key(metric));
     let columns: Vec<_> = COLUMNS.iter().filter(|(metric, ..)| has(metric)).collect();
     if cells.is_empty() {
@@ -396,7 +403,7 @@ fn heat_map(cell: &Cell) -> Markup {
     html! {
         div.scroll tabindex="0" role="region" aria-label=(title) {
             table.heat {
-                caption { (title) ", " (rows[0].rounds) " rounds each" @if rows.len() < cell.vcpus { ", of " (rows.len()) " initiators" } }
+                caption { (title) ", " (rows[0].rounds) " rounds each" @if rows.len() < cell.id.vcpus { ", of " (rows.len()) " initiators" } }
                 thead { tr { th scope="col" {} @for vcpu in &columns { th.n scope="col" { "to vCPU " (vcpu) } } } }
                 tbody { @for row in rows { tr {
                     th scope="row" { "from vCPU " (row.initiator) }
@@ -499,8 +506,8 @@ fn warnings(measurement: &Measurement) -> Markup {
                 @for warning in &measurement.warnings { li { (warning) } }
                 @for skipped in &measurement.skipped {
                     li {
-                        "Not measured: " (skipped.route) " · " (skipped.destination) " · " (skipped.target_state) " · "
-                        (skipped.vcpus) " vCPUs: " (skipped.reason)
+                        "Not measured: " (skipped.id.route.name()) " · " (skipped.id.destination.name()) " · " (skipped.id.target_state.name()) " · "
+                        (skipped.id.vcpus) " vCPUs: " (skipped.reason)
                     }
                 }
             }

@@ -3,8 +3,10 @@
 use super::super::table::{self, Column, list, wrap};
 use super::super::units;
 use super::{NO_VALUE, left_out};
-use crate::results::measurement::{Breakdown, Cell, Exits, Integrity, Metric, ObserverEffect};
+use crate::results::integrity::Integrity;
+use crate::results::measurement::{Breakdown, Cell, Exits, Metric, ObserverEffect};
 use crate::statistics::stages::Stage;
+use guest_stub::abi::cell::Observe;
 
 /// Reasons for exits that are printed for each source, the most frequent ones.
 const TOP_REASONS: usize = 6;
@@ -87,13 +89,13 @@ fn interval(metric: &Metric, _: f64) -> String {
 
 /// The main table: every cell of the guest's vantage.
 pub(super) fn calls(cells: &[Cell], width: Option<usize>) -> Option<String> {
-    let cells: Vec<&Cell> = cells.iter().filter(|cell| cell.observe == "guest").collect();
+    let cells: Vec<&Cell> = cells.iter().filter(|cell| cell.id.observe == Observe::Guest).collect();
     section("Broadcast calls, by the guest's time stamps", &cells, &CALLS, width)
 }
 
 /// Start skew as the guest and as the VMM see it, of the cells whose exits are observed.
 pub(super) fn vantages(cells: &[Cell], width: Option<usize>) -> Option<String> {
-    let cells: Vec<&Cell> = cells.iter().filter(|cell| cell.observe == "exits").collect();
+    let cells: Vec<&Cell> = cells.iter().filter(|cell| cell.id.observe == Observe::Exits).collect();
     section("Start skew from both vantages, each worker beginning with an exit", &cells, &VANTAGES, width)
 }
 
@@ -149,11 +151,11 @@ fn lay_out(title: &str, constants: &[String], columns: Vec<Column>, width: Optio
 /// What tells the rows apart, as columns, and what they have in common, as words.
 fn keys(cells: &[&Cell]) -> (Vec<Column>, Vec<String>) {
     let (mut columns, mut constants) = (Vec::new(), Vec::new());
-    let texts = |pick: fn(&Cell) -> &str| cells.iter().map(|cell| pick(cell).to_owned()).collect::<Vec<_>>();
+    let texts = |pick: fn(&Cell) -> &'static str| cells.iter().map(|cell| pick(cell).to_owned()).collect::<Vec<_>>();
     for (name, values) in [
-        ("route", texts(|cell| &cell.route)),
-        ("destination", texts(|cell| &cell.destination)),
-        ("state", texts(|cell| &cell.target_state)),
+        ("route", texts(|cell| cell.id.route.name())),
+        ("destination", texts(|cell| cell.id.destination.name())),
+        ("state", texts(|cell| cell.id.target_state.name())),
     ] {
         let constant = |text: &str| format!("{name} {text}");
         separate(&mut columns, &mut constants, values, constant, |values| Column::text(name, values));
@@ -161,12 +163,12 @@ fn keys(cells: &[&Cell]) -> (Vec<Column>, Vec<String>) {
     separate(
         &mut columns,
         &mut constants,
-        cells.iter().map(|cell| cell.vcpus.to_string()).collect(),
+        cells.iter().map(|cell| cell.id.vcpus.to_string()).collect(),
         |text| format!("{text} vCPUs"),
         |vcpus| Column::number("", "vCPUs", 0, vcpus),
     );
-    if cells.iter().any(|cell| cell.observe != cells[0].observe) {
-        columns.push(Column::text("observe", texts(|cell| &cell.observe)));
+    if cells.iter().any(|cell| cell.id.observe != cells[0].id.observe) {
+        columns.push(Column::text("observe", texts(|cell| cell.id.observe.name())));
     }
     (columns, constants)
 }
@@ -231,15 +233,15 @@ fn clock_error(cells: &[&Cell]) -> String {
 /// A cell's name among others: what tells it apart, and its route in any case.
 fn name(cell: &Cell, cells: &[&Cell]) -> String {
     let varies = |differs: &dyn Fn(&Cell) -> bool| cells.iter().any(|other| differs(other));
-    let mut parts = vec![cell.route.clone()];
-    if varies(&|other| other.destination != cell.destination) {
-        parts.push(cell.destination.clone());
+    let mut parts = vec![cell.id.route.name().to_owned()];
+    if varies(&|other| other.id.destination != cell.id.destination) {
+        parts.push(cell.id.destination.name().to_owned());
     }
-    if varies(&|other| other.target_state != cell.target_state) {
-        parts.push(cell.target_state.clone());
+    if varies(&|other| other.id.target_state != cell.id.target_state) {
+        parts.push(cell.id.target_state.name().to_owned());
     }
-    if varies(&|other| other.vcpus != cell.vcpus) {
-        parts.push(format!("{} vCPUs", cell.vcpus));
+    if varies(&|other| other.id.vcpus != cell.id.vcpus) {
+        parts.push(format!("{} vCPUs", cell.id.vcpus));
     }
     parts.join(" ")
 }
@@ -284,7 +286,8 @@ pub(super) fn deliveries(cells: &[Cell], width: Option<usize>) -> Option<String>
 
 /// Where the calls' time went: a row for each cell, a column for each stage, of the mean round trip.
 pub(super) fn stages(cells: &[Cell], width: Option<usize>) -> Option<String> {
-    let cells: Vec<&Cell> = cells.iter().filter(|cell| cell.observe == "guest" && cell.breakdown.is_some()).collect();
+    let cells: Vec<&Cell> =
+        cells.iter().filter(|cell| cell.id.observe == Observe::Guest && cell.breakdown.is_some()).collect();
     let breakdowns: Vec<&Breakdown> = cells.iter().filter_map(|cell| cell.breakdown.as_ref()).collect();
     if breakdowns.is_empty() {
         return None;
@@ -375,7 +378,7 @@ pub(super) fn exits(cells: &[Cell], width: Option<usize>) -> Option<String> {
 }
 
 fn reasons(cell: &Cell, source: &str, room: Option<usize>) -> String {
-    let of_all = |exits: &Exits| exits.initiator + exits.per_target * cell.vcpus.saturating_sub(1).max(1) as f64;
+    let of_all = |exits: &Exits| exits.initiator + exits.per_target * cell.id.vcpus.saturating_sub(1).max(1) as f64;
     let mut counted: Vec<&Exits> = cell
         .exits
         .iter()

@@ -11,6 +11,7 @@ mod cells;
 use super::table::{self, Column, list, wrap};
 use super::units;
 use crate::results::measurement::{Instruments, Measurement, Skipped};
+use guest_stub::abi::cell::CellId;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What stands where a value was not, or could not be, measured.
@@ -150,17 +151,18 @@ fn products(combinations: &[&Skipped]) -> Vec<String> {
         values
     }
     let lists = [
-        distinct(combinations, |combination| combination.route.clone()),
-        distinct(combinations, |combination| combination.destination.clone()),
-        distinct(combinations, |combination| combination.target_state.clone()),
-        distinct(combinations, |combination| combination.vcpus.to_string()),
+        distinct(combinations, |combination| combination.id.route.name().to_owned()),
+        distinct(combinations, |combination| combination.id.destination.name().to_owned()),
+        distinct(combinations, |combination| combination.id.target_state.name().to_owned()),
+        distinct(combinations, |combination| combination.id.vcpus.to_string()),
     ];
     if lists.iter().map(Vec::len).product::<usize>() == combinations.len() {
         return vec![format!("{} vCPUs", lists.map(|list| list.join(", ")).join(" × "))];
     }
     let one = |combination: &&Skipped| {
-        let Skipped { route, destination, target_state, vcpus, .. } = combination;
-        format!("{route} × {destination} × {target_state} × {vcpus} vCPUs")
+        let CellId { route, destination, target_state, vcpus, .. } = combination.id;
+        let (route, destination, state) = (route.name(), destination.name(), target_state.name());
+        format!("{route} × {destination} × {state} × {vcpus} vCPUs")
     };
     combinations.iter().map(one).collect()
 }

@@ -1,6 +1,8 @@
 use super::*;
-use crate::results::fixture::{cell, exits, measurement, metric, observed_cell, skipped};
-use crate::results::measurement::{Cell, Integrity};
+use crate::results::fixture::{cell, exits, id, measurement, metric, observed_cell, skipped};
+use crate::results::integrity::Integrity;
+use crate::results::measurement::Cell;
+use guest_stub::abi::Destination;
 
 /// The line that holds a text.
 fn line<'a>(report: &'a str, text: &str) -> &'a str {
@@ -26,13 +28,13 @@ fn everything() -> Measurement {
     let [spin, halt, ..] = measurement.cells.as_mut_slice() else { panic!("two cells") };
     spin.metrics.insert("arrival_skew".to_owned(), metric(100.0));
     spin.metrics.insert("skew_slope".to_owned(), metric(12.0));
-    halt.vcpus = 128;
-    halt.destination = "logical".to_owned();
+    halt.id.vcpus = 128;
+    halt.id.destination = Destination::Unicast;
     halt.rounds = 993;
     halt.not_in_state = 7;
     halt.integrity = Integrity { lost: 100, duplicate: 1_000, late: 10_000, timed_out: 100_000 };
     halt.exits.extend((0..9_u8).map(|index| exits("stats", &format!("some_reason_{index}"), index.into(), 0.0)));
-    measurement.skipped.push(skipped("kvm-pv", "halt", &"a reason that takes long to tell ".repeat(5)));
+    measurement.skipped.push(skipped("msi", "halt", &"a reason that takes long to tell ".repeat(5)));
     measurement.partial = true;
     measurement.error = Some("interrupted by SIGINT".to_owned());
     measurement
@@ -77,7 +79,7 @@ fn what_is_the_same_everywhere_is_said_once() {
 #[test]
 fn what_differs_is_a_column() {
     let mut other = cell("spin", 12_300.0);
-    (other.destination, other.vcpus, other.rounds) = ("all".to_owned(), 4, 900);
+    (other.id.destination, other.id.vcpus, other.rounds) = (Destination::All, 4, 900);
     other.clock.error_ns = 70.0;
     let report = report_of(vec![cell("spin", 12_300.0), other]);
     assert_eq!(words(line(&report, "95 %"))[..3], ["destination", "vCPUs", "rounds"]);
@@ -193,9 +195,9 @@ fn instruments_say_what_looking_costs() {
 fn skipped_combinations_are_grouped_by_reason() {
     let mut measurement = measurement();
     measurement.skipped = vec![
-        skipped("hyperv", "spin", "no Hyper-V"),
-        skipped("kvm-pv", "spin", "no hypercall"),
-        skipped("hyperv", "halt", "no Hyper-V"),
+        skipped("vmm", "spin", "no user-space MSRs"),
+        skipped("msi", "spin", "no KVM_SIGNAL_MSI"),
+        skipped("vmm", "halt", "no user-space MSRs"),
         skipped("nmi", "user", "no NMI"),
         skipped("xapic", "halt", "no NMI"),
     ];
@@ -205,10 +207,10 @@ fn skipped_combinations_are_grouped_by_reason() {
         lines,
         [
             "Not measured here (5 combinations)",
-            "- no Hyper-V",
-            "  hyperv × all-but-self × spin, halt × 2 vCPUs",
-            "- no hypercall",
-            "  kvm-pv × all-but-self × spin × 2 vCPUs",
+            "- no user-space MSRs",
+            "  vmm × all-but-self × spin, halt × 2 vCPUs",
+            "- no KVM_SIGNAL_MSI",
+            "  msi × all-but-self × spin × 2 vCPUs",
             "- no NMI",
             "  nmi × all-but-self × user × 2 vCPUs",
             "  xapic × all-but-self × halt × 2 vCPUs",
@@ -250,10 +252,10 @@ fn eighty_columns_are_never_exceeded_and_what_matters_stays() {
 
 #[test]
 fn default_cells_fit_in_120_columns_whole() {
-    let states = ["spin", "user", "halt", "preempted"];
-    let cells = ["xapic", "x2apic", "kvm-pv", "memory"]
+    let states = ["spin", "user", "halt", "masked"];
+    let cells = ["xapic", "x2apic", "msi", "memory"]
         .into_iter()
-        .flat_map(|route| states.into_iter().map(|state| Cell { route: route.to_owned(), ..cell(state, 119_000.0) }));
+        .flat_map(|route| states.into_iter().map(|state| Cell { id: id(route, state), ..cell(state, 119_000.0) }));
     let measurement = Measurement { cells: cells.collect(), ..measurement() };
     assert!(widest(&render(&measurement, None)) <= 120);
     assert!(!render(&measurement, Some(120)).contains("want of room"));

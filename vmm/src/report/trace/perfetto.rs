@@ -67,7 +67,7 @@ pub fn render(trace: &Trace) -> serde_json::Result<String> {
     }
     let document = json!({
         "displayTimeUnit": "ns",
-        "otherData": {"kipi": trace.host.kipi, "kernel": trace.host.kernel, "route": trace.config.route},
+        "otherData": {"kipi": trace.host.kipi, "kernel": trace.host.kernel, "route": trace.config.id.route.name()},
         "traceEvents": events,
     });
     serde_json::to_string(&document).map(|text| text + "\n")

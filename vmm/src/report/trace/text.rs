@@ -3,7 +3,8 @@
 use super::super::table::{self, Column, wrap};
 use super::super::text::{left_out, warnings};
 use super::super::units;
-use crate::results::measurement::{Breakdown, Exits, Integrity};
+use crate::results::integrity::Integrity;
+use crate::results::measurement::{Breakdown, Exits};
 use crate::results::trace::{Call, Event, Source, Trace};
 use std::collections::BTreeSet;
 
@@ -29,10 +30,10 @@ fn head(trace: &Trace, width: Option<usize>) -> String {
     let first = format!("kipi {} · Linux {} · KVM: {} · {}", host.kipi, host.kernel, host.kvm.join(", "), host.cpu);
     let second = format!(
         "{} · {} · targets in {} · {} vCPUs · {} of {} rounds · {} · clock error ε = {}",
-        config.route,
-        config.destination,
-        config.target_state,
-        config.vcpus,
+        config.id.route.name(),
+        config.id.destination.name(),
+        config.id.target_state.name(),
+        config.id.vcpus,
         trace.rounds,
         config.rounds,
         if trace.integrity == Integrity::default() { "integrity ok" } else { "integrity BROKEN (see --json)" },

@@ -1,0 +1,189 @@
+//! A cell's identity: what a measurement is of. Documents, plans and reports all carry this one type.
+
+use super::{Destination, TargetState};
+
+/// How the interrupt travels from the initiator to its targets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Route {
+    /// A write to the memory-mapped ICR of KVM's local APIC.
+    XApic,
+    /// A write to the ICR's MSR of KVM's local APIC.
+    X2Apic,
+    /// No interrupt: the targets poll a cache line.
+    Memory,
+    /// A write to the ICR with delivery mode NMI, in x2APIC mode where there is one.
+    Nmi,
+    /// An interrupt message (KVM_SIGNAL_MSI), which the guest asks the VMM for at a port.
+    Msi,
+    /// The host is the initiator, by interrupt messages (KVM_SIGNAL_MSI).
+    Host,
+    /// As [`Route::XApic`], but the local APIC is the VMM's: the write exits, and the broadcast service delivers.
+    VmmXApic,
+    /// As [`Route::X2Apic`], but the local APIC is the VMM's.
+    VmmX2Apic,
+    /// As [`Route::Host`], but the local APIC is the VMM's: a message sets a bit in each target's IRR.
+    VmmHost,
+}
+
+impl Route {
+    /// Every route, in the order of output.
+    pub const ALL: &[Self] = &[
+        Self::XApic,
+        Self::X2Apic,
+        Self::Memory,
+        Self::Nmi,
+        Self::Msi,
+        Self::Host,
+        Self::VmmXApic,
+        Self::VmmX2Apic,
+        Self::VmmHost,
+    ];
+
+    /// The name in output and on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::XApic => "xapic",
+            Self::X2Apic => "x2apic",
+            Self::Memory => "memory",
+            Self::Nmi => "nmi",
+            Self::Msi => "msi",
+            Self::Host => "host",
+            Self::VmmXApic => "vmm-xapic",
+            Self::VmmX2Apic => "vmm",
+            Self::VmmHost => "vmm-host",
+        }
+    }
+}
+
+/// Where time stamps are taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum Observe {
+    /// In the guest only: nothing exits in a round but what the route needs.
+    #[default]
+    Guest,
+    /// In the VMM too: each worker begins with an exit.
+    Exits,
+}
+
+impl Observe {
+    /// Both, in the order of output.
+    pub const ALL: &[Self] = &[Self::Guest, Self::Exits];
+
+    /// The name in output and on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Guest => "guest",
+            Self::Exits => "exits",
+        }
+    }
+}
+
+/// One combination that is measured. `Display` gives it in one line: `x2apic, all-but-self, halt, 2 vCPUs, guest`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "documents", derive(serde::Serialize, serde::Deserialize, schemars::JsonSchema))]
+pub struct CellId {
+    /// How the interrupt travels.
+    pub route: Route,
+    /// How the targets are addressed.
+    pub destination: Destination,
+    /// What the targets do when it arrives.
+    pub target_state: TargetState,
+    /// How many vCPUs the machine has.
+    pub vcpus: usize,
+    /// `guest`: nothing exits in a round but what the route needs; `exits`: each worker begins with an exit.
+    #[cfg_attr(feature = "documents", serde(default))]
+    pub observe: Observe,
+}
+
+impl core::fmt::Display for CellId {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let Self { route, destination, target_state, vcpus, observe } = self;
+        let (route, destination, state) = (route.name(), destination.name(), target_state.name());
+        write!(f, "{route}, {destination}, {state}, {vcpus} vCPUs, {}", observe.name())
+    }
+}
+
+/// Documents hold an enumeration as the name that people read and type.
+#[cfg(feature = "documents")]
+mod documents {
+    use super::{Destination, Observe, Route, TargetState};
+    use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+    use serde::de::{Deserializer, Error, Unexpected, Visitor};
+    use serde::{Deserialize, Serialize, Serializer};
+    use std::borrow::Cow;
+
+    macro_rules! by_name {
+        ($($name:ident),+) => {
+            $(
+                impl Serialize for $name {
+                    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                        serializer.serialize_str(self.name())
+                    }
+                }
+
+                impl<'de> Deserialize<'de> for $name {
+                    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                        struct Name;
+
+                        impl Visitor<'_> for Name {
+                            type Value = $name;
+
+                            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                                f.write_str(concat!("the name of a ", stringify!($name)))
+                            }
+
+                            fn visit_str<E: Error>(self, text: &str) -> Result<$name, E> {
+                                let found = $name::ALL.iter().copied().find(|value| value.name() == text);
+                                found.ok_or_else(|| E::invalid_value(Unexpected::Str(text), &self))
+                            }
+                        }
+
+                        deserializer.deserialize_str(Name)
+                    }
+                }
+
+                impl JsonSchema for $name {
+                    fn schema_name() -> Cow<'static, str> {
+                        stringify!($name).into()
+                    }
+
+                    fn inline_schema() -> bool {
+                        true
+                    }
+
+                    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                        let names: std::vec::Vec<_> = $name::ALL.iter().map(|value| value.name()).collect();
+                        json_schema!({ "type": "string", "enum": names })
+                    }
+                }
+            )+
+        };
+    }
+
+    by_name!(Route, Destination, TargetState, Observe);
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use super::*;
+    use std::collections::BTreeSet;
+    use std::string::ToString as _;
+
+    #[test]
+    fn each_route_has_its_own_name() {
+        assert_eq!(Route::ALL.iter().map(|route| route.name()).collect::<BTreeSet<_>>().len(), Route::ALL.len());
+    }
+
+    #[test]
+    fn a_cell_is_one_line() {
+        let cell = CellId {
+            route: Route::X2Apic,
+            destination: Destination::AllButSelf,
+            target_state: TargetState::Halt,
+            vcpus: 2,
+            observe: Observe::Guest,
+        };
+        assert_eq!(cell.to_string(), "x2apic, all-but-self, halt, 2 vCPUs, guest");
+    }
+}
