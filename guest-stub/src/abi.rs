@@ -4,21 +4,25 @@
 //! virtual addresses (identity mapping). The VMM trusts nothing that it reads through these structures.
 
 pub mod cell;
-mod command;
+pub mod command;
 mod numbers;
+mod page;
 mod sample;
 
-pub use command::*;
 pub use numbers::*;
+pub use page::*;
 pub use sample::*;
 
+#[cfg(doc)]
+use command::Command;
 use core::mem::size_of;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// First bytes of the image header: `KIPIGEST` in little-endian order.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"KIPIGEST");
 
 /// Raised with every change to this file that an older image or an older VMM would misread.
-pub const ABI_VERSION: u32 = 5;
+pub const ABI_VERSION: u32 = 6;
 
 /// The page size that everything here is laid out in, in bytes.
 pub const PAGE: u64 = 0x1000;
@@ -151,7 +155,7 @@ const _: () = assert!(VECTOR_IPI >> 4 == VECTOR_IPI_STEPPED >> 4);
 
 /// What the VMM reads at [`IMAGE`] before it runs anything.
 #[repr(C)]
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
 pub struct ImageHeader {
     /// [`MAGIC`].
     pub magic: u64,

@@ -17,8 +17,8 @@ use crate::workers;
 use core::arch::asm;
 use core::sync::atomic::{AtomicU32, Ordering};
 use guest_stub::abi::{
-    self, Command, Destination, Fault, HostCalls, MASK_WORDS, MAX_VCPUS, Mask, Operation, RING_SAMPLES, Report, Route,
-    Sample, Set, Status, Tally, TargetState, VECTOR_WAKE, Worker, sample_flags,
+    self, Destination, Fault, GuestRoute as Route, HostCalls, MASK_WORDS, MAX_VCPUS, Mask, Operation, RING_SAMPLES,
+    Report, Sample, Set, Status, Tally, TargetState, VECTOR_WAKE, Worker, command, command::Command, sample_flags,
 };
 use guest_stub::icr::{self, To};
 use guest_stub::mask;
@@ -36,46 +36,106 @@ const NOT_IN_STATE: u32 = u32::MAX;
 
 /// A command that has been found valid.
 pub(crate) struct Block {
-    pub(crate) command: Command,
+    operation: Operation,
     pub(crate) route: Route,
     pub(crate) destination: Destination,
     pub(crate) state: TargetState,
     pub(crate) worker: Worker,
     pub(crate) set: Set,
     pub(crate) fault: Fault,
+    /// The numbers of [`Operation::Calls`], and those that other operations have in common with it.
+    pub(crate) calls: command::Calls,
+    initiator: usize,
+    settle: u64,
+    argument: u64,
 }
 
 impl Block {
     fn parse(command: &Command) -> Option<Self> {
+        let operation = command.operation()?;
+        let (calls, initiator, settle, argument) = match operation {
+            Operation::Block => {
+                let block: command::Block = command.payload()?;
+                let calls = command::Calls {
+                    route: block.route,
+                    destination: block.destination,
+                    target_state: block.target_state,
+                    worker: block.worker,
+                    observe: block.observe,
+                    calls: block.rounds,
+                    set: Set::Everybody as u32,
+                    deadline: block.deadline,
+                    ..command::Calls::default()
+                };
+                (calls, block.initiator as usize, block.settle, block.argument)
+            }
+            Operation::Calls => (command.payload()?, 0, 0, 0),
+            Operation::Serve => {
+                let serve: command::Serve = command.payload()?;
+                let calls = command::Calls {
+                    route: Route::Host as u32,
+                    destination: Destination::AllButSelf as u32,
+                    target_state: serve.target_state,
+                    worker: Worker::Stamp as u32,
+                    observe: serve.observe,
+                    set: Set::Everybody as u32,
+                    fault: serve.fault,
+                    last_generation: serve.last_generation,
+                    timer_period: serve.timer_period,
+                    timer_deadline: serve.timer_deadline,
+                    deadline: serve.deadline,
+                    ..command::Calls::default()
+                };
+                (calls, 0, 0, 0)
+            }
+            Operation::Spray => {
+                let spray: command::Spray = command.payload()?;
+                let calls = command::Calls {
+                    route: spray.route,
+                    destination: Destination::AllButSelf as u32,
+                    target_state: TargetState::Halt as u32,
+                    worker: Worker::Stamp as u32,
+                    set: Set::Everybody as u32,
+                    seed: spray.seed,
+                    ..command::Calls::default()
+                };
+                (calls, 0, spray.duration, 0)
+            }
+            Operation::Calibrate | Operation::ClockExchange => return None,
+        };
         Some(Self {
-            route: Route::from_wire(command.route)?,
-            destination: Destination::from_wire(command.destination)?,
-            state: TargetState::from_wire(command.target_state)?,
-            worker: Worker::from_wire(command.worker)?,
-            set: Set::from_wire(command.set)?,
-            fault: Fault::from_wire(command.fault)?,
-            command: *command,
+            operation,
+            route: Route::from_wire(calls.route)?,
+            destination: Destination::from_wire(calls.destination)?,
+            state: TargetState::from_wire(calls.target_state)?,
+            worker: Worker::from_wire(calls.worker)?,
+            set: Set::from_wire(calls.set)?,
+            fault: Fault::from_wire(calls.fault)?,
+            calls,
+            initiator,
+            settle,
+            argument,
         })
-        .filter(|block| block.makes_calls() || block.command.rounds as usize <= RING_SAMPLES)
+        .filter(|block| block.makes_calls() || block.calls.calls as usize <= RING_SAMPLES)
         .filter(|block| block.route != Route::Host || block.is_for_host())
     }
 
     fn makes_calls(&self) -> bool {
-        self.command.operation == Operation::Calls as u32
+        self.operation == Operation::Calls
     }
 
     fn is_for_host(&self) -> bool {
-        [Operation::Serve, Operation::Spray].iter().any(|&operation| self.command.operation == operation as u32)
+        matches!(self.operation, Operation::Serve | Operation::Spray)
     }
 
     /// Whether processor `index` makes calls of its own.
     fn has_initiator(&self, index: usize) -> bool {
-        self.makes_calls() && mask::contains(&self.command.initiators, index)
+        self.makes_calls() && mask::contains(&self.calls.initiators, index)
     }
 
     /// Whether processor `index` makes the calls of this block of rounds.
     fn is_led_by(&self, index: usize) -> bool {
-        self.command.operation == Operation::Block as u32 && self.command.partner as usize == index
+        self.operation == Operation::Block && self.initiator == index
     }
 
     /// The APIC mode that the block needs, if it needs one.
@@ -112,10 +172,10 @@ pub(crate) fn lead(private: &'static Private) -> ! {
     loop {
         port::write(abi::PORT_DOORBELL, 0);
         let command = mem::command();
-        let report = match Operation::from_wire(command.operation) {
+        let report = match command.operation() {
             Some(Operation::Block | Operation::Calls) => match Block::parse(&command) {
                 Some(block) if block.makes_calls() => run_calls(private, processors, &block),
-                Some(block) if (block.command.partner as usize) < processors => run_block(private, processors, &block),
+                Some(block) if block.initiator < processors => run_block(private, processors, &block),
                 _ => report(Status::BadCommand),
             },
             Some(Operation::Serve) => match Block::parse(&command) {
@@ -132,14 +192,20 @@ pub(crate) fn lead(private: &'static Private) -> ! {
                 }
                 None => report(Status::BadCommand),
             },
-            Some(Operation::Calibrate) => {
-                calibrate::instruments(private, (command.rounds as usize).min(RING_SAMPLES));
-                Report { rounds: command.rounds, ..report(Status::Done) }
-            }
-            Some(Operation::ClockExchange) if (1..processors).contains(&(command.partner as usize)) => {
-                exchange_clocks(private, processors, &command)
-            }
-            _ => report(Status::BadCommand),
+            Some(Operation::Calibrate) => match command.payload::<command::Calibrate>() {
+                Some(command::Calibrate { samples }) => {
+                    calibrate::instruments(private, (samples as usize).min(RING_SAMPLES));
+                    Report { rounds: samples, ..report(Status::Done) }
+                }
+                None => report(Status::BadCommand),
+            },
+            Some(Operation::ClockExchange) => match command.payload::<command::ClockExchange>() {
+                Some(exchange) if (1..processors).contains(&(exchange.partner as usize)) => {
+                    exchange_clocks(private, processors, &exchange)
+                }
+                _ => report(Status::BadCommand),
+            },
+            None => report(Status::BadCommand),
         };
         mem::report(report);
     }
@@ -197,13 +263,13 @@ pub(crate) fn follow(private: &'static Private) -> ! {
         FINISHED[private.index].store(activity, Ordering::Release);
         activity = state::sleep_until_changed(&ACTIVITY, activity);
         let command = mem::command();
-        if command.operation == Operation::ClockExchange as u32 {
-            if command.partner as usize == private.index {
+        if let Some(exchange) = command.payload::<command::ClockExchange>() {
+            if exchange.partner as usize == private.index {
                 user::answer(private);
             }
         } else if let Some(block) = Block::parse(&command) {
             prepare(private, &block);
-            if block.command.operation == Operation::Spray as u32 {
+            if block.operation == Operation::Spray {
                 rave(private, &block);
                 continue;
             }
@@ -219,7 +285,7 @@ pub(crate) fn follow(private: &'static Private) -> ! {
             }
             state::stay(private, block.route, block.destination, block.state);
             clean_up(private, &block);
-            if block.command.observe != 0 {
+            if block.calls.observe != 0 {
                 // An exit: a device's interrupt that is pending now comes before the tally is read, on any host.
                 port::write(abi::PORT_YIELD, 0);
             }
@@ -241,17 +307,17 @@ fn prepare(private: &'static Private, block: &Block) {
     private.user_page().last_setup().store(0, Ordering::Relaxed);
     // SAFETY: this processor's own tally.
     unsafe { private.tally().write(Tally::default()) };
-    let Command { timer, timer_by_deadline, .. } = block.command;
-    if timer_by_deadline != 0 {
-        apic::start_deadline_timer(private, abi::VECTOR_DEVICE, tsc::now().wrapping_add(timer.into()));
-    } else if timer != 0 {
-        apic::start_timer(private, abi::VECTOR_DEVICE, timer);
+    let command::Calls { timer_period, timer_deadline, .. } = block.calls;
+    if timer_deadline != 0 {
+        apic::start_deadline_timer(private, abi::VECTOR_DEVICE, tsc::now().wrapping_add(timer_deadline));
+    } else if timer_period != 0 {
+        apic::start_timer(private, abi::VECTOR_DEVICE, timer_period);
     }
 }
 
 /// Undoes what a block has started that goes on by itself.
 fn clean_up(private: &'static Private, block: &Block) {
-    if block.command.timer != 0 {
+    if block.calls.timer_period != 0 || block.calls.timer_deadline != 0 {
         apic::stop_timer(private);
     }
 }
@@ -297,9 +363,9 @@ fn dismiss(private: &'static Private, processors: usize, activity: u32, deadline
 }
 
 fn run_block(private: &'static Private, processors: usize, block: &Block) -> Report {
-    let deadline = block.command.deadline;
+    let deadline = block.calls.deadline;
     let activity = begin(private, processors);
-    let leader = block.command.partner as usize;
+    let leader = block.initiator;
     let is_idle = |other: usize| other != leader && other != private.index && !is_ready(other, 0);
     let until = tsc::now().wrapping_add(deadline);
     let all_are_ready = tsc::poll_until(until, || !(0..processors).any(is_idle));
@@ -335,10 +401,10 @@ fn lead_block(private: &'static Private, block: &Block) {
 
 /// Stays in the target state with all others, for the host to call, until the host says stop.
 fn serve_host(private: &'static Private, processors: usize, block: &Block) -> Report {
-    let deadline = block.command.deadline;
+    let deadline = block.calls.deadline;
     fault::set(block.fault);
-    if block.command.last_generation != 0 {
-        GENERATIONS.restart_after(Generation::from_stored(block.command.last_generation));
+    if block.calls.last_generation != 0 {
+        GENERATIONS.restart_after(Generation::from_stored(block.calls.last_generation));
     }
     let activity = begin(private, processors);
     if !wait_ready(private.index, processors, 0, deadline) {
@@ -347,7 +413,7 @@ fn serve_host(private: &'static Private, processors: usize, block: &Block) -> Re
     prepare(private, block);
     state::stay(private, block.route, block.destination, block.state);
     clean_up(private, block);
-    if block.command.observe != 0 {
+    if block.calls.observe != 0 {
         // As in `follow`.
         port::write(abi::PORT_YIELD, 0);
     }
@@ -363,8 +429,8 @@ fn rave(private: &'static Private, block: &Block) {
     if let Some(x2apic) = block.x2apic() {
         apic::set_mode(private, x2apic);
     }
-    let until = tsc::now().wrapping_add(block.command.settle);
-    hostile::spray(private, block.route, block.command.seed, until);
+    let until = tsc::now().wrapping_add(block.settle);
+    hostile::spray(private, block.route, block.calls.seed, until);
 }
 
 /// Adds up the interrupts that had nothing to do. Every processor has finished the block.
@@ -390,10 +456,10 @@ fn wait_for_start(activity: u32) {
 /// Lets the initiators make their calls, and waits until all have.
 fn run_calls(private: &'static Private, processors: usize, block: &Block) -> Report {
     // Not that of the calls, which may be short on purpose.
-    let deadline = block.command.deadline.max(mem::boot().deadline);
+    let deadline = block.calls.deadline.max(mem::boot().deadline);
     fault::set(block.fault);
-    if block.command.last_generation != 0 {
-        GENERATIONS.restart_after(Generation::from_stored(block.command.last_generation));
+    if block.calls.last_generation != 0 {
+        GENERATIONS.restart_after(Generation::from_stored(block.calls.last_generation));
     }
     calls::MADE.store(0, Ordering::Relaxed);
     calls::FINISHED.store(0, Ordering::Relaxed);
@@ -407,7 +473,7 @@ fn run_calls(private: &'static Private, processors: usize, block: &Block) -> Rep
     if block.has_initiator(private.index) {
         calls::initiate(private, block, processors);
     }
-    let initiators = mask::indices(&block.command.initiators).filter(|&index| index < processors).count() as u32;
+    let initiators = mask::indices(&block.calls.initiators).filter(|&index| index < processors).count() as u32;
     // The VMM's watchdog sees to an end.
     while calls::FINISHED.load(Ordering::Acquire) < initiators {
         private.user_page().handled().store(calls::MADE.load(Ordering::Relaxed), Ordering::Relaxed);
@@ -440,23 +506,23 @@ fn not_ready(me: usize, processors: usize, round: u32) -> Report {
 }
 
 fn run_rounds(private: &'static Private, processors: usize, block: &Block) -> Report {
-    let command = &block.command;
+    let command = &block.calls;
     let call = Call {
         route: block.route,
         destination: block.destination,
         worker: workers::function(block.worker, command.observe != 0),
-        argument: command.argument as usize,
+        argument: block.argument as usize,
         participants: Participants::Everybody(processors),
         deadline: command.deadline,
         stepped: false,
         fault: Fault::Nothing,
     };
     let mut resent = 0;
-    for round in 0..command.rounds {
+    for round in 0..command.calls {
         if !wait_ready(private.index, processors, round, command.deadline) {
             return not_ready(private.index, processors, round);
         }
-        tsc::wait(command.settle);
+        tsc::wait(block.settle);
         match ipi::broadcast(private, &call, |_, _| ()) {
             Ok(done) => {
                 resent += u32::from(done.resent);
@@ -490,18 +556,18 @@ fn run_rounds(private: &'static Private, processors: usize, block: &Block) -> Re
             Err(Failed::NotAllowedHere) => panic!("broadcast at IRQL {}", crate::irql::current()),
         }
     }
-    Report { rounds: command.rounds, resent, ..report(Status::Done) }
+    Report { rounds: command.calls, resent, ..report(Status::Done) }
 }
 
 /// Exchanges time stamps with one processor. The others look at the command and go back to sleep.
-fn exchange_clocks(private: &'static Private, processors: usize, command: &Command) -> Report {
+fn exchange_clocks(private: &'static Private, processors: usize, command: &command::ClockExchange) -> Report {
     let partner = UserWords::of(command.partner as usize);
     partner.stop().store(0, Ordering::Relaxed);
     partner.ping().store(0, Ordering::Relaxed);
     partner.pong().store(0, Ordering::Relaxed);
     private.touch_ring();
     let activity = announce(private, processors);
-    let until = tsc::now().wrapping_add(command.settle);
+    let until = tsc::now().wrapping_add(command.duration);
     let rounds = user::exchange(private, partner, until);
     match dismiss(private, processors, activity, command.deadline) {
         Ok(()) => Report { rounds, ..report(Status::Done) },

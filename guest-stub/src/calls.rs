@@ -15,7 +15,7 @@ use crate::tsc;
 use crate::workers::{self, WorkerFn};
 use core::arch::asm;
 use core::sync::atomic::{AtomicU32, Ordering};
-use guest_stub::abi::{self, CallStep, Fault, MASK_WORDS, Mask, Set, Worker};
+use guest_stub::abi::{self, CallStep, Fault, MASK_WORDS, Mask, Set, Worker, command};
 use guest_stub::icr::{self, To};
 use guest_stub::mask;
 use guest_stub::verify;
@@ -42,6 +42,15 @@ fn members(argument: usize) -> Mask {
     unsafe { processor::members_of(initiator_of(argument)).read_volatile() }
 }
 
+/// What the current command says about workers that look at the contract: whether calls have phases and are stepped, and for
+/// how many TSC cycles they are busy.
+fn asked() -> (bool, bool, u64) {
+    let command = mem::command();
+    let calls = || command.payload().map(|calls: command::Calls| (calls.phases != 0, calls.stepped != 0, calls.work));
+    let serve = || command.payload().map(|serve: command::Serve| (false, false, serve.work));
+    calls().or_else(serve).unwrap_or_default()
+}
+
 /// Looks at what the contract says about a worker, and counts what is not so.
 pub(crate) extern "sysv64" fn verify(argument: usize) -> usize {
     let private = processor::current();
@@ -55,8 +64,8 @@ pub(crate) extern "sysv64" fn verify(argument: usize) -> usize {
     if !targets.all(|index| SLOTS[index].has_arrived(generation)) {
         private.count(|tally| &mut tally.early);
     }
-    let command = mem::command();
-    if command.phases != 0 && !all_have(&members, UserWords::last_setup, generation.get()) {
+    let (phases, stepped, work) = asked();
+    if phases && !all_have(&members, UserWords::last_setup, generation.get()) {
         private.count(|tally| &mut tally.wrong_phase);
     }
     // Relaxed: the done bit, or the phase's barrier, publishes it.
@@ -64,11 +73,11 @@ pub(crate) extern "sysv64" fn verify(argument: usize) -> usize {
     if words.last_run().swap(generation.get(), Ordering::Relaxed) == generation.get() {
         private.count(|tally| &mut tally.repeated);
     }
-    if initiator_of(argument) == private.index && command.stepped != 0 {
+    if initiator_of(argument) == private.index && stepped {
         fault::step(CallStep::Working);
     }
     // Busy for a while: time for a device to interrupt.
-    tsc::wait(command.argument);
+    tsc::wait(work);
     go_wrong(private, argument).unwrap_or_else(|| result_of(argument, private.index))
 }
 
@@ -148,23 +157,23 @@ struct Plan<'a> {
 
 /// Makes all calls of this processor, one of the initiators.
 pub(crate) fn initiate(private: &'static Private, block: &Block, processors: usize) {
-    let initiators = &block.command.initiators;
+    let initiators = &block.calls.initiators;
     let plan = Plan {
         private,
         block,
         processors,
-        worker: workers::function(block.worker, block.command.observe != 0),
+        worker: workers::function(block.worker, block.calls.observe != 0),
         rank: mask::indices(initiators).take_while(|&index| index < private.index).count(),
         initiators: mask::indices(initiators).count(),
     };
-    let mut random = Random::new(block.command.seed.wrapping_add(private.index as u32).wrapping_mul(0x9E37_79B9));
+    let mut random = Random::new(block.calls.seed.wrapping_add(private.index as u32).wrapping_mul(0x9E37_79B9));
     plan.ask_where_it_is_forbidden();
     // Allowed here, unlike in a worker.
     pageable::touch();
     LOCK.with(pageable::page_out);
-    for number in 0..block.command.rounds {
-        if block.command.pause > 0 {
-            tsc::wait(u64::from(random.next()) % block.command.pause);
+    for number in 0..block.calls.calls {
+        if block.calls.pause > 0 {
+            tsc::wait(u64::from(random.next()) % block.calls.pause);
         }
         let members = plan.choose(&mut random);
         plan.make(number, &members);
@@ -181,12 +190,13 @@ impl Plan<'_> {
         let mut add = |index: usize| mask::insert(&mut chosen, index);
         match self.block.set {
             Set::Everybody => (0..self.processors).for_each(add),
-            Set::Mask => mask::indices(&self.block.command.mask).filter(|&index| index < self.processors).for_each(add),
+            Set::Mask => {
+                mask::indices(&self.block.calls.members).filter(|&index| index < self.processors).for_each(add)
+            }
             Set::Random => (0..self.processors).filter(|_| random.next() & 1 == 1).for_each(add),
             Set::Disjoint => {
                 add(me);
-                let others =
-                    (0..self.processors).filter(|&index| !mask::contains(&self.block.command.initiators, index));
+                let others = (0..self.processors).filter(|&index| !mask::contains(&self.block.calls.initiators, index));
                 others.filter(|index| index % self.initiators == self.rank).for_each(add);
             }
             Set::Overlapping => (0..3).for_each(|next| add((me + next) % self.processors)),
@@ -199,7 +209,7 @@ impl Plan<'_> {
     /// Makes one call, and looks at what came of it.
     fn make(&self, number: u32, members: &Mask) {
         let private = self.private;
-        let command = &self.block.command;
+        let command = &self.block.calls;
         let argument = verify::argument(private.index as u32, number) as usize;
         // SAFETY: this processor's own set, which nobody reads between two of its calls.
         unsafe { processor::members(private.index).write_volatile(*members) };
@@ -284,7 +294,7 @@ impl Plan<'_> {
             worker: self.worker,
             argument: 0,
             participants: Participants::Everybody(self.processors),
-            deadline: self.block.command.deadline,
+            deadline: self.block.calls.deadline,
             stepped: false,
             fault: Fault::Nothing,
         };

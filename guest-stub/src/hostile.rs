@@ -9,7 +9,7 @@ use crate::port;
 use crate::processor::Private;
 use crate::tsc;
 use core::arch::{asm, global_asm};
-use guest_stub::abi::{self, Route};
+use guest_stub::abi::{self, GuestRoute as Route};
 use guest_stub::random::SplitMix64;
 
 unsafe extern "sysv64" {

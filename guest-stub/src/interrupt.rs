@@ -305,7 +305,7 @@ extern "sysv64" fn wake(private: &'static Private) {
 extern "sysv64" fn device(private: &'static Private) {
     private.count(|tally| &mut tally.device);
     if let Some(cycles) = mem::timer_deadline() {
-        apic::arm_timer(tsc::now().wrapping_add(cycles.into()));
+        apic::arm_timer(tsc::now().wrapping_add(cycles));
     }
     if private.in_worker() {
         private.count(|tally| &mut tally.device_in_worker);

@@ -14,7 +14,7 @@ use core::arch::asm;
 use core::cell::Cell;
 use core::sync::atomic::Ordering;
 use guest_stub::abi::{
-    self, CallStep, Destination, Fault, MASK_WORDS, Mask, Route, Rule, VECTOR_IPI, VECTOR_IPI_STEPPED,
+    self, CallStep, Destination, Fault, GuestRoute as Route, MASK_WORDS, Mask, Rule, VECTOR_IPI, VECTOR_IPI_STEPPED,
 };
 use guest_stub::icr::{self, To};
 use guest_stub::mask;

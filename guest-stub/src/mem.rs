@@ -1,7 +1,10 @@
 //! The memory functions that compiled code expects, and access to the command page.
 
 use core::arch::global_asm;
-use guest_stub::abi::{self, Boot, Command, CommandPage, HostCalls, Mask, Report};
+use guest_stub::abi::{
+    self, Boot, CommandPage, HostCalls, Mask, Report,
+    command::{self, Command},
+};
 
 // By hand: a Rust loop here may be compiled into a call of itself. The direction flag is never set, so that interrupt
 // entries need not clear it.
@@ -66,13 +69,11 @@ pub(crate) fn command() -> Command {
 }
 
 /// After how many TSC cycles each timer interrupt is to be followed by the next, if they are armed one by one.
-pub(crate) fn timer_deadline() -> Option<u32> {
-    // SAFETY: as in `command`, of two of its words.
-    let (timer, by_deadline) = unsafe {
-        let command = &raw const (*PAGE).command;
-        ((&raw const (*command).timer).read_volatile(), (&raw const (*command).timer_by_deadline).read_volatile())
-    };
-    (by_deadline != 0).then_some(timer)
+pub(crate) fn timer_deadline() -> Option<u64> {
+    let command = command();
+    let calls = || command.payload().map(|calls: command::Calls| calls.timer_deadline);
+    let serve = || command.payload().map(|serve: command::Serve| serve.timer_deadline);
+    calls().or_else(serve).filter(|&cycles| cycles != 0)
 }
 
 /// The APIC id of processor `index`.

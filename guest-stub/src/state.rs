@@ -7,7 +7,7 @@ use crate::tsc;
 use crate::user;
 use core::arch::{asm, global_asm};
 use core::sync::atomic::{AtomicU32, Ordering};
-use guest_stub::abi::{Destination, MAX_VCPUS, Route, TargetState};
+use guest_stub::abi::{Destination, GuestRoute as Route, MAX_VCPUS, TargetState};
 use guest_stub::rendezvous::{Delivery, Generation, Served};
 
 /// A line that a polling target watches.

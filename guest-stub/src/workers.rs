@@ -9,7 +9,7 @@ use crate::port;
 use crate::processor;
 use crate::tsc;
 use core::arch::asm;
-use guest_stub::abi::{self, Destination, Fault, Route, Worker};
+use guest_stub::abi::{self, Destination, Fault, GuestRoute as Route, Worker};
 use guest_stub::rendezvous::Work;
 
 /// The type of a worker: the documented `KIPI_BROADCAST_WORKER`.

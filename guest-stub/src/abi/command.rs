@@ -1,36 +1,67 @@
-//! The command page: what host and guest tell each other.
+//! What the VMM asks of the guest: a header that names the operation, and that operation's payload.
 
 #[cfg(doc)]
-use super::{Destination, Operation, PORT_YIELD, RING_SAMPLES, Route, Rule, Status, TargetState, Worker};
-use super::{MAX_VCPUS, PAGE};
-use core::mem::{offset_of, size_of};
+use super::{Destination, Fault, GuestRoute, RING_SAMPLES, Set, TargetState, VECTOR_DEVICE, Worker};
+use super::{Mask, Operation};
+use core::mem::size_of;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// What the guest must know before its first instruction.
+/// One thing to do: an operation, and room for the largest payload.
 #[repr(C)]
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Boot {
-    /// Number of vCPUs; their APIC ids are `0..vcpus`.
-    pub vcpus: u32,
-    /// 1 if the local APICs are to start in x2APIC mode.
-    pub x2apic: u32,
-    /// How long to wait for the other processors, in TSC cycles.
-    pub deadline: u64,
-    /// 1 if a processor that has to wait for long is to give its CPU away, by [`PORT_YIELD`]: where vCPUs share CPUs,
-    /// the one that is waited for needs it.
-    pub yield_cpu: u32,
-    /// Zero.
-    pub reserved: u32,
-    /// Address of the page-table entry of [`PAGEABLE`](super::PAGEABLE).
-    pub pageable_entry: u64,
-}
-
-/// One thing to do. Which fields count depends on the operation.
-#[repr(C)]
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
 pub struct Command {
     /// [`Operation`].
-    pub operation: u32,
-    /// [`Route`].
+    operation: u32,
+    /// Zero.
+    reserved: u32,
+    /// The payload of that operation, then zeroes.
+    payload: [u64; PAYLOAD_WORDS],
+}
+
+/// Words of the largest payload.
+const PAYLOAD_WORDS: usize = size_of::<Calls>() / 8;
+
+/// What an operation has to know. It can be read under its own operation only.
+pub trait Payload: FromBytes + IntoBytes + Immutable + KnownLayout {
+    /// The operation.
+    const OPERATION: Operation;
+}
+
+impl Command {
+    /// The operation of `P`, with its payload.
+    pub fn new<P: Payload>(payload: &P) -> Self {
+        const { assert!(size_of::<P>() <= PAYLOAD_WORDS * 8) };
+        let mut command = Self { operation: P::OPERATION as u32, reserved: 0, payload: [0; PAYLOAD_WORDS] };
+        command.payload.as_mut_bytes()[..size_of::<P>()].copy_from_slice(payload.as_bytes());
+        command
+    }
+
+    /// What is to be done; `None` for a number that the ABI does not know.
+    pub const fn operation(&self) -> Option<Operation> {
+        Operation::from_wire(self.operation)
+    }
+
+    /// The payload, if it is one of `P`'s operation.
+    pub fn payload<P: Payload>(&self) -> Option<P> {
+        if self.operation != P::OPERATION as u32 {
+            return None;
+        }
+        P::read_from_prefix(self.payload.as_bytes()).ok().map(|(payload, _)| payload)
+    }
+}
+
+/// Ties each payload to its operation, of the same name.
+macro_rules! payloads {
+    ($($name:ident),+) => { $(impl Payload for $name { const OPERATION: Operation = Operation::$name; })+ };
+}
+
+payloads!(Block, Calibrate, ClockExchange, Calls, Serve, Spray);
+
+/// A block of rounds: one processor makes as many measured calls of all processors.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, FromBytes, IntoBytes, KnownLayout, Immutable)]
+pub struct Block {
+    /// [`GuestRoute`], but not [`GuestRoute::Host`].
     pub route: u32,
     /// [`Destination`].
     pub destination: u32,
@@ -40,19 +71,61 @@ pub struct Command {
     pub worker: u32,
     /// 1 if the worker's first act is to be an exit to the VMM.
     pub observe: u32,
-    /// Rounds of the block, time-stamp pairs or exchanges: at most [`RING_SAMPLES`].
+    /// The vCPU that makes the calls.
+    pub initiator: u32,
+    /// Calls: at most [`RING_SAMPLES`].
     pub rounds: u32,
-    /// The other vCPU of a [`Operation::ClockExchange`]; the initiator of a [`Operation::Block`].
-    pub partner: u32,
+    /// Zero.
+    pub reserved: u32,
     /// The worker's argument.
     pub argument: u64,
-    /// TSC cycles between the targets' readiness and the send; how long a [`Operation::ClockExchange`] lasts.
+    /// TSC cycles between the targets' readiness and the send.
     pub settle: u64,
     /// TSC cycles after which a call is given up; it is sent again after half of them.
     pub deadline: u64,
-    /// [`Set`](super::Set), of [`Operation::Calls`] as all that follows.
+}
+
+/// Measurements of the instruments, on vCPU 0.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, FromBytes, IntoBytes, KnownLayout, Immutable)]
+pub struct Calibrate {
+    /// How many of each: at most [`RING_SAMPLES`].
+    pub samples: u32,
+}
+
+/// An exchange of time stamps between vCPU 0 and another one.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, FromBytes, IntoBytes, KnownLayout, Immutable)]
+pub struct ClockExchange {
+    /// The other vCPU.
+    pub partner: u32,
+    /// Zero.
+    pub reserved: u32,
+    /// TSC cycles after which it ends, if the ring of samples is not full before.
+    pub duration: u64,
+    /// TSC cycles that the partner may take to come back.
+    pub deadline: u64,
+}
+
+/// Calls that several processors make at once, each in a tally of its own.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, FromBytes, IntoBytes, KnownLayout, Immutable)]
+pub struct Calls {
+    /// [`GuestRoute`], but not [`GuestRoute::Host`].
+    pub route: u32,
+    /// [`Destination`], where everybody is called.
+    pub destination: u32,
+    /// [`TargetState`] of those who make no calls.
+    pub target_state: u32,
+    /// [`Worker`].
+    pub worker: u32,
+    /// 1 if the worker's first act is to be an exit to the VMM.
+    pub observe: u32,
+    /// Calls of each initiator.
+    pub calls: u32,
+    /// [`Set`].
     pub set: u32,
-    /// [`Fault`](super::Fault).
+    /// [`Fault`].
     pub fault: u32,
     /// 1 if calls have a setup and a teardown phase around the worker.
     pub phases: u32,
@@ -62,127 +135,83 @@ pub struct Command {
     pub last_generation: u32,
     /// Seed of random sets and pauses.
     pub seed: u32,
+    /// Period of each processor's local APIC timer, in its ticks; zero: it is not periodic. Its interrupt is
+    /// [`VECTOR_DEVICE`].
+    pub timer_period: u32,
+    /// Zero.
+    pub reserved: u32,
+    /// TSC cycles from each timer interrupt to the next, where each is armed by TSC deadline; zero: none is.
+    pub timer_deadline: u64,
+    /// TSC cycles that [`Worker::Verify`] is busy.
+    pub work: u64,
     /// TSC cycles that an initiator waits between two calls, at most; a random part of them.
     pub pause: u64,
-    /// [`Operation::Calls`]: the period of each processor's local APIC timer, in its ticks; zero: it does not run. Its
-    /// interrupt is [`VECTOR_DEVICE`](super::VECTOR_DEVICE).
-    pub timer: u32,
-    /// Not zero: the timer is armed by TSC deadline each time, and `timer` is in TSC cycles.
-    pub timer_by_deadline: u32,
+    /// TSC cycles after which a call is given up; it is sent again after half of them.
+    pub deadline: u64,
     /// The vCPUs that make calls.
     pub initiators: Mask,
-    /// The vCPUs that are called, with [`Set::Mask`](super::Set::Mask).
-    pub mask: Mask,
+    /// The vCPUs that are called, with [`Set::Mask`].
+    pub members: Mask,
 }
 
-/// Words of a processor mask.
-pub const MASK_WORDS: usize = MAX_VCPUS / 64;
-/// A set of processors: bit `i % 64` of word `i / 64` stands for vCPU `i`.
-pub type Mask = [u64; MASK_WORDS];
-
-/// What the guest says when it rings the doorbell.
+/// All processors stay in a target state, where the host calls them.
 #[repr(C)]
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Report {
-    /// [`Status`].
-    pub status: u32,
-    /// Rounds that completed, this one excluded if it failed.
-    pub rounds: u32,
-    /// Generation of the call that failed, if one did.
-    pub generation: u32,
-    /// Sends that were repeated because somebody had not arrived after half the deadline.
-    pub resent: u32,
-    /// Interrupts that no open call had asked for, over all vCPUs of the block.
-    pub duplicate: u32,
-    /// Interrupts that came when their call had been given up, over all vCPUs of the block.
-    pub late: u32,
-    /// Bit `i` set: vCPU `i` is what was waited for in vain.
-    pub missing: Mask,
-}
-
-/// Longest message of a [`BugCheck`], in bytes.
-pub const MESSAGE_BYTES: usize = 120;
-
-/// A broken rule: what it was, and where.
-#[repr(C)]
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct BugCheck {
-    /// [`Rule`]; zero while all is well.
-    pub rule: u32,
-    /// The vCPU that found it.
-    pub vcpu: u32,
-    /// Exception vector, or the unexpected interrupt's.
-    pub vector: u32,
-    /// IRQL at that moment.
-    pub irql: u32,
-    /// The exception's error code, or zero.
-    pub error_code: u64,
-    /// Where it happened.
-    pub rip: u64,
-    /// The stack pointer there.
-    pub rsp: u64,
-    /// CR2, of use with a page fault.
-    pub cr2: u64,
-    /// The call's generation, or zero outside a call.
-    pub generation: u32,
-    /// Bytes of `message` that count.
-    pub message_len: u32,
-    /// A panic's message, in UTF-8.
-    pub message: [u8; MESSAGE_BYTES],
-}
-
-/// Callers that the host may have at once, each with a packet of its own.
-pub const HOST_CALLERS: usize = 8;
-/// The host's first caller as an initiator: the number after the last processor's.
-pub const HOST_INITIATOR: usize = MAX_VCPUS;
-/// Numbers of workers that there can be.
-pub const WORKERS: usize = 16;
-
-/// Where the host finds what its own calls need. Written by vCPU 0 before its first doorbell, and not trusted.
-#[repr(C)]
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct HostCalls {
-    /// Address of [`MAX_VCPUS`] [`Slot`](crate::rendezvous::Slot)s.
-    pub slots: u64,
-    /// Address of [`HOST_CALLERS`] [`Packet`](crate::rendezvous::Packet)s.
-    pub packets: u64,
-    /// Address of the [`Generations`](crate::rendezvous::Generations).
-    pub generations: u64,
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, FromBytes, IntoBytes, KnownLayout, Immutable)]
+pub struct Serve {
+    /// [`TargetState`].
+    pub target_state: u32,
+    /// 1 if the host's workers begin with an exit to the VMM.
+    pub observe: u32,
+    /// [`Fault`].
+    pub fault: u32,
+    /// Where generations go on from, if not zero.
+    pub last_generation: u32,
+    /// As [`Calls::timer_period`].
+    pub timer_period: u32,
     /// Zero.
-    pub reserved: u64,
-    /// The function of each [`Worker`], by its number.
-    pub workers: [u64; WORKERS],
-    /// The same, each beginning with an exit.
-    pub observed_workers: [u64; WORKERS],
+    pub reserved: u32,
+    /// As [`Calls::timer_deadline`].
+    pub timer_deadline: u64,
+    /// TSC cycles that [`Worker::Verify`] is busy.
+    pub work: u64,
+    /// TSC cycles that the processors may take to get into their state, and out of it.
+    pub deadline: u64,
 }
 
-/// The page at [`COMMAND_PAGE`](super::COMMAND_PAGE). Each part has one writer; a doorbell exit hands the page over.
+/// Random acts of every processor. The machine is of no more use afterwards.
 #[repr(C)]
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct CommandPage {
-    /// Written by the VMM before the guest starts.
-    pub boot: Boot,
-    /// Written by the VMM while vCPU 0 is in its doorbell exit.
-    pub command: Command,
-    /// Written by vCPU 0 before it rings the doorbell.
-    pub report: Report,
-    /// Written by the first vCPU that finds a broken rule.
-    pub bug_check: BugCheck,
-    /// Of the guest, for the host's calls.
-    pub host_calls: HostCalls,
-    /// Whom each caller of the host calls. Written by the host before its request.
-    pub host_members: [Mask; HOST_CALLERS],
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, FromBytes, IntoBytes, KnownLayout, Immutable)]
+pub struct Spray {
+    /// [`GuestRoute`]: whether the local APIC is in xAPIC or x2APIC mode.
+    pub route: u32,
+    /// Seed of the random acts.
+    pub seed: u32,
+    /// TSC cycles that they go on for.
+    pub duration: u64,
 }
 
-const _: () = assert!(size_of::<CommandPage>() as u64 <= PAGE);
-const _: () = assert!(offset_of!(CommandPage, command) == 32);
-const _: () = assert!(offset_of!(CommandPage, report) == 384);
-const _: () = assert!(offset_of!(CommandPage, bug_check) == 536);
-const _: () = assert!(offset_of!(CommandPage, host_calls) == 712 && offset_of!(CommandPage, host_members) == 1000);
-const _: () = assert!(
-    size_of::<Boot>() == 32
-        && size_of::<Command>() == 352
-        && size_of::<Report>() == 152
-        && size_of::<BugCheck>() == 176
-        && size_of::<HostCalls>() == 288
-);
+const _: () = assert!(size_of::<Command>() == 352 && size_of::<Calls>() == 344);
+const _: () = assert!(size_of::<Block>() == 56 && size_of::<Serve>() == 48);
+const _: () = assert!(size_of::<ClockExchange>() == 24 && size_of::<Spray>() == 16 && size_of::<Calibrate>() == 4);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_payload_is_read_under_its_own_operation_only() {
+        let exchange = ClockExchange { partner: 3, duration: 7, deadline: u64::MAX, ..ClockExchange::default() };
+        let command = Command::new(&exchange);
+        assert_eq!(command.operation(), Some(Operation::ClockExchange));
+        assert_eq!(command.payload(), Some(exchange));
+        assert_eq!(command.payload::<Block>(), None);
+        assert_eq!(command.payload::<Calls>(), None);
+    }
+
+    #[test]
+    fn a_number_that_is_no_operation_has_no_payload() {
+        let command = Command { operation: 99, ..Command::new(&Calibrate { samples: 1 }) };
+        assert_eq!(command.operation(), None);
+        assert_eq!(command.payload::<Calibrate>(), None);
+    }
+}

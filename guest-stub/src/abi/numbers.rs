@@ -41,15 +41,14 @@ wire_enum! {
         Calls = 4 "calls",
         /// All processors, vCPU 0 too, stay in the target state, where the host calls them, until vCPU 0 is told to stop.
         Serve = 5 "serve",
-        /// Every processor does random things for [`Command::settle`](super::Command::settle) cycles. The machine is of no more
-        /// use afterwards.
+        /// Every processor does random things for a while. The machine is of no more use afterwards.
         Spray = 6 "spray",
     }
 }
 
 wire_enum! {
-    /// How the interrupt travels.
-    Route {
+    /// What the guest does to get an interrupt to the targets: several routes of the VMM have it in common.
+    GuestRoute {
         /// A write to the memory-mapped ICR.
         XApic = 1 "xapic",
         /// A write to the ICR's MSR.
@@ -165,7 +164,7 @@ wire_enum! {
     Set {
         /// All of them.
         Everybody = 1 "everybody",
-        /// Those of [`Command::mask`](super::Command::mask).
+        /// Those of [`Calls::members`](super::command::Calls::members).
         Mask = 2 "mask",
         /// Another random set for each call.
         Random = 3 "random",

@@ -1,10 +1,11 @@
 //! What a vCPU writes while it measures: samples, its user page, its tally.
 
 use core::mem::{offset_of, size_of};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// One vCPU's stamps of one round, one cache line. Time stamps are the guest's TSC; zero: not taken.
 #[repr(C, align(64))]
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, FromBytes, IntoBytes, KnownLayout, Immutable)]
 pub struct Sample {
     /// The generation of the round's call.
     pub generation: u32,
@@ -83,7 +84,7 @@ const _: () = assert!(offset_of!(UserPage, pong) == 200);
 /// What one vCPU counts in [`Operation::Calls`](super::Operation::Calls), and writes alone. All of it starts at zero with
 /// each command.
 #[repr(C)]
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, FromBytes, IntoBytes, KnownLayout, Immutable)]
 pub struct Tally {
     /// Runs of the worker here.
     pub runs: u32,

@@ -2,9 +2,7 @@
 
 use crate::config::routes::{Route, Rules as _};
 use crate::events::clock::cycles;
-use guest_stub::abi::{
-    Command, Destination, Fault, MASK_WORDS, MAX_VCPUS, Mask, Operation, Set, Tally, TargetState, Worker,
-};
+use guest_stub::abi::{Destination, Fault, MASK_WORDS, MAX_VCPUS, Mask, Set, Tally, TargetState, Worker, command};
 use guest_stub::mask;
 use std::time::Duration;
 
@@ -87,36 +85,62 @@ impl Default for CallsSpec {
 }
 
 impl CallsSpec {
-    /// As the guest reads it, whose TSC runs at `tsc_khz`.
-    pub(crate) fn command(&self, tsc_khz: u64) -> Command {
-        let clamp = |value: u128| u32::try_from(value).unwrap_or(u32::MAX);
-        let (timer, timer_by_deadline) = match self.timer {
-            Timer::Off => (0, 0),
-            Timer::Periodic(period) => (clamp(period.as_nanos()), 0),
-            Timer::Deadline(later) => (clamp(cycles(later, tsc_khz).into()), 1),
-        };
-        Command {
-            operation: Operation::Calls as u32,
+    /// For the guest's own initiators, whose TSC runs at `tsc_khz`.
+    pub(crate) fn calls_command(&self, tsc_khz: u64) -> command::Calls {
+        command::Calls {
             route: self.route.in_guest() as u32,
             destination: self.destination as u32,
             target_state: self.target_state as u32,
             worker: self.worker as u32,
             observe: self.observe.into(),
-            rounds: self.calls,
-            argument: cycles(self.work, tsc_khz),
-            deadline: cycles(self.deadline, tsc_khz),
+            calls: self.calls,
             set: self.set as u32,
             fault: self.fault as u32,
             phases: self.phases.into(),
             stepped: self.stepped.into(),
             last_generation: self.last_generation.unwrap_or(0),
             seed: self.seed,
+            timer_period: self.timer.period(),
+            reserved: 0,
+            timer_deadline: self.timer.deadline(tsc_khz),
+            work: cycles(self.work, tsc_khz),
             pause: cycles(self.pause, tsc_khz),
-            timer,
-            timer_by_deadline,
+            deadline: cycles(self.deadline, tsc_khz),
             initiators: mask_of(&self.initiators),
-            mask: mask_of(&self.members),
-            ..Command::default()
+            members: mask_of(&self.members),
+        }
+    }
+
+    /// For a guest that the host calls.
+    pub(crate) fn serve_command(&self, tsc_khz: u64) -> command::Serve {
+        command::Serve {
+            target_state: self.target_state as u32,
+            observe: self.observe.into(),
+            fault: self.fault as u32,
+            last_generation: self.last_generation.unwrap_or(0),
+            timer_period: self.timer.period(),
+            reserved: 0,
+            timer_deadline: self.timer.deadline(tsc_khz),
+            work: cycles(self.work, tsc_khz),
+            deadline: cycles(self.deadline, tsc_khz),
+        }
+    }
+}
+
+impl Timer {
+    /// In ticks; zero: it is not periodic.
+    fn period(self) -> u32 {
+        match self {
+            Self::Periodic(period) => u32::try_from(period.as_nanos()).unwrap_or(u32::MAX),
+            Self::Off | Self::Deadline(_) => 0,
+        }
+    }
+
+    /// In TSC cycles; zero: it is not armed by deadline.
+    fn deadline(self, tsc_khz: u64) -> u64 {
+        match self {
+            Self::Deadline(later) => cycles(later, tsc_khz),
+            Self::Off | Self::Periodic(_) => 0,
         }
     }
 }

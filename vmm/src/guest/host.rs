@@ -7,7 +7,8 @@ use crate::guest::calls::{Calls, CallsSpec, mask_of};
 use crate::guest::host_calls::{self, HostCall, HostCaller, Results, Targets};
 use crate::guest::rounds::Initiator;
 use crate::vm::Vm;
-use guest_stub::abi::{self, Command, Destination, Mask, Operation, Report, Set, Tally, TargetState, VECTOR_WAKE};
+use guest_stub::abi::command::Serve;
+use guest_stub::abi::{self, Destination, Mask, Report, Set, Tally, TargetState, VECTOR_WAKE};
 use guest_stub::random::SplitMix64;
 use guest_stub::{mask, verify};
 use std::mem::offset_of;
@@ -59,10 +60,10 @@ impl Machine<'_> {
     /// # Errors
     /// As [`Machine::run_block`]. After an error the machine is of no more use.
     pub fn serve<T>(&mut self, waiting: Waiting, calls: impl FnOnce(&Vm) -> T) -> Result<T, Error> {
-        let command = Command {
+        let command = Serve {
             target_state: waiting.target_state as u32,
             deadline: cycles(waiting.deadline, self.tsc_khz),
-            ..idle_command()
+            ..Serve::default()
         };
         self.serve_command(&command, |vm| Ok(calls(vm))).map(|(result, _)| result)
     }
@@ -70,7 +71,7 @@ impl Machine<'_> {
     /// As [`Machine::serve`], for a whole command, and with the guest's report at the end.
     fn serve_command<T>(
         &mut self,
-        command: &Command,
+        command: &Serve,
         calls: impl FnOnce(&Vm) -> Result<T, host_calls::Error>,
     ) -> Result<(T, Report), Error> {
         for vcpu in 0..self.vcpus() {
@@ -126,14 +127,11 @@ impl Machine<'_> {
     pub(super) fn run_host_block(&mut self, spec: &BlockSpec) -> Result<Block, Error> {
         let asked = (spec.warmup + spec.rounds).min(abi::RING_SAMPLES);
         let running = self.start_recording(spec, Initiator::Host)?;
-        let command = Command {
-            destination: spec.destination as u32,
+        let command = Serve {
             target_state: spec.target_state as u32,
-            worker: spec.worker as u32,
             observe: spec.observe.into(),
-            argument: spec.argument,
             deadline: self.deadline_cycles,
-            ..idle_command()
+            ..Serve::default()
         };
         let call = HostCall {
             worker: spec.worker,
@@ -175,8 +173,8 @@ impl Machine<'_> {
     /// [`Machine::run_calls`], where the host makes them: as many threads as there are to be initiators.
     pub(super) fn run_host_calls(&mut self, spec: &CallsSpec, disturb: &mut dyn FnMut(&Vm)) -> Result<Calls, Error> {
         self.drain_rings();
-        let command = Command { operation: Operation::Serve as u32, rounds: 0, ..spec.command(self.tsc_khz) };
-        let command = Command { deadline: command.deadline.max(self.deadline_cycles), ..command };
+        let command = spec.serve_command(self.tsc_khz);
+        let command = Serve { deadline: command.deadline.max(self.deadline_cycles), ..command };
         let asked: Vec<AtomicU32> = (0..self.vcpus()).map(|_| AtomicU32::new(0)).collect();
         let (hosts, report) = self.serve_command(&command, |vm| make_calls(vm, spec, &asked, disturb))?;
         self.drain_rings();
@@ -187,19 +185,6 @@ impl Machine<'_> {
         let made = hosts.iter().map(|tally| tally.calls + tally.aborted).sum();
         vcpus.extend(hosts.into_iter().map(|tally| (tally, 0)));
         Ok(Calls { made, duplicate: report.duplicate, late: report.late, vcpus, by_host: true })
-    }
-}
-
-/// A command to wait for the host, with nothing said about its calls.
-fn idle_command() -> Command {
-    Command {
-        operation: Operation::Serve as u32,
-        route: abi::Route::Host as u32,
-        destination: Destination::AllButSelf as u32,
-        target_state: TargetState::Halt as u32,
-        worker: abi::Worker::Stamp as u32,
-        set: Set::Everybody as u32,
-        ..Command::default()
     }
 }
 

@@ -7,7 +7,7 @@
 use crate::events::clock;
 use crate::vm::bus::{Bus, Delivered};
 use crate::vm::msi::Injection;
-use crate::vm::wire::Wire;
+use crate::vm::wire;
 use guest_stub::abi::{
     self, CommandPage, HOST_CALLERS, HOST_INITIATOR, HostCalls, MAX_VCPUS, Mask, VECTOR_IPI, Worker,
 };
@@ -174,7 +174,7 @@ impl HostCaller {
             return Ok(addresses);
         }
         let address = abi::COMMAND_PAGE + offset_of!(CommandPage, host_calls) as u64;
-        let Wire(addresses) = self.memory.read_obj::<Wire<HostCalls>>(GuestAddress(address))?;
+        let addresses: HostCalls = wire::read(&self.memory, GuestAddress(address))?;
         if addresses.slots == 0 {
             return Err(Error::BadGuest("slots"));
         }

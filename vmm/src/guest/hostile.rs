@@ -4,7 +4,7 @@ use super::session::{Error, Machine};
 use crate::config::routes::{Route, Rules as _};
 use crate::events::clock::cycles;
 use crate::vm::Vm;
-use guest_stub::abi::{Command, Destination, Operation, Set, TargetState, Worker};
+use guest_stub::abi::command::Spray;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -31,18 +31,7 @@ impl Machine<'_> {
         meanwhile: &mut dyn FnMut(&Vm),
     ) -> Result<Ended, Error> {
         const GRACE: Duration = Duration::from_millis(100);
-        self.command(&Command {
-            operation: Operation::Spray as u32,
-            route: route.in_guest() as u32,
-            destination: Destination::AllButSelf as u32,
-            target_state: TargetState::Halt as u32,
-            worker: Worker::Stamp as u32,
-            set: Set::Everybody as u32,
-            settle: cycles(time, self.tsc_khz),
-            deadline: self.deadline_cycles,
-            seed,
-            ..Command::default()
-        })?;
+        self.command(&Spray { route: route.in_guest() as u32, seed, duration: cycles(time, self.tsc_khz) })?;
         let start = Instant::now();
         loop {
             if self.hear(super::session::DISTURB)?.is_some() {

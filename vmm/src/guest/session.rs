@@ -14,11 +14,11 @@ use crate::guest::host_calls;
 use crate::guest::rounds::{Initiator, RawRound, assess, check};
 use crate::vcpu::{News, Snapshot};
 use crate::vm::msi::Injection;
-use crate::vm::wire::Wire;
+use crate::vm::wire;
 use crate::vm::{self, Hypervisor, Vm, VmConfig};
 use guest_stub::abi::{
-    self, BugCheck, Command, CommandPage, Destination, Mask, Operation, Report, Rule, Sample, Set, Status, Tally,
-    TargetState, Worker, area,
+    self, BugCheck, CommandPage, Destination, Mask, Report, Rule, Sample, Status, Tally, TargetState, Worker, area,
+    command::{self, Command, Payload},
 };
 use guest_stub::mask;
 use std::collections::BTreeMap;
@@ -206,20 +206,18 @@ impl<'a> Machine<'a> {
         }
         let asked = (spec.warmup + spec.rounds).min(abi::RING_SAMPLES);
         let running = self.start_recording(spec, Initiator::of(spec))?;
-        self.command(&Command {
-            operation: Operation::Block as u32,
+        self.command(&command::Block {
             route: spec.route.in_guest() as u32,
             destination: spec.destination as u32,
             target_state: spec.target_state as u32,
             worker: spec.worker as u32,
             observe: spec.observe.into(),
-            partner: wire(spec.initiator),
+            initiator: wire(spec.initiator),
             rounds: wire(asked),
             argument: spec.argument,
             settle: self.settle_cycles,
             deadline: self.deadline_cycles,
-            set: Set::Everybody as u32,
-            ..Command::default()
+            reserved: 0,
         })?;
         let report = self.wait_for_doorbell()?;
         self.expect_done(&report, "broadcasting")?;
@@ -255,7 +253,7 @@ impl<'a> Machine<'a> {
             return self.run_host_calls(spec, disturb);
         }
         self.drain_rings();
-        self.command(&spec.command(self.tsc_khz))?;
+        self.command(&spec.calls_command(self.tsc_khz))?;
         let report = self.wait_for_doorbell_while(spec.deadline, Some(disturb))?;
         self.expect_done(&report, "broadcasting")?;
         self.drain_rings();
@@ -265,7 +263,7 @@ impl<'a> Machine<'a> {
 
     pub(super) fn tally(&self, vcpu: usize) -> Result<(Tally, u32), Error> {
         let place = GuestAddress(abi::vcpu_area(vcpu) + area::TALLY);
-        let Wire(tally) = self.vm.memory().read_obj::<Wire<Tally>>(place)?;
+        let tally: Tally = wire::read(self.vm.memory(), place)?;
         Ok((tally, self.vm.memory().read_obj(user_word(vcpu, offset_of!(abi::UserPage, asked)))?))
     }
 
@@ -276,7 +274,7 @@ impl<'a> Machine<'a> {
     pub fn calibrate(&mut self, count: usize) -> Result<Calibration, Error> {
         let count = count.min(abi::RING_SAMPLES);
         self.drain_rings();
-        self.command(&Command { operation: Operation::Calibrate as u32, rounds: wire(count), ..Command::default() })?;
+        self.command(&command::Calibrate { samples: wire(count) })?;
         let report = self.wait_for_doorbell()?;
         self.expect_done(&report, "calibrating")?;
         let events = self.drain_rings();
@@ -299,12 +297,11 @@ impl<'a> Machine<'a> {
     /// # Errors
     /// As [`Machine::run_block`].
     pub fn exchange_clocks(&mut self, partner: usize, time: Duration) -> Result<Vec<Exchange>, Error> {
-        self.command(&Command {
-            operation: Operation::ClockExchange as u32,
+        self.command(&command::ClockExchange {
             partner: wire(partner),
-            settle: cycles(time, self.tsc_khz),
+            reserved: 0,
+            duration: cycles(time, self.tsc_khz),
             deadline: self.deadline_cycles,
-            ..Command::default()
         })?;
         let report = self.wait_for_doorbell()?;
         self.expect_done(&report, "comparing clocks")?;
@@ -316,9 +313,9 @@ impl<'a> Machine<'a> {
             .collect()
     }
 
-    pub(super) fn command(&self, command: &Command) -> Result<(), Error> {
+    pub(super) fn command(&self, payload: &impl Payload) -> Result<(), Error> {
         let address = abi::COMMAND_PAGE + offset_of!(CommandPage, command) as u64;
-        self.vm.memory().write_obj(Wire(*command), GuestAddress(address))?;
+        wire::write(self.vm.memory(), &Command::new(payload), GuestAddress(address))?;
         self.vm.resume(0);
         Ok(())
     }
@@ -368,8 +365,7 @@ impl<'a> Machine<'a> {
         match news {
             News::Doorbell if vcpu == 0 => {
                 let address = abi::COMMAND_PAGE + offset_of!(CommandPage, report) as u64;
-                let Wire(report) = self.vm.memory().read_obj::<Wire<Report>>(GuestAddress(address))?;
-                Ok(Some(report))
+                Ok(Some(wire::read(self.vm.memory(), GuestAddress(address))?))
             }
             News::Doorbell => Err(Error::BadReport(format!("vCPU {vcpu} rings the doorbell, which is vCPU 0's"))),
             News::Stopped(Exit::BugCheck, _) => Err(self.bug_check(vcpu)),
@@ -418,8 +414,8 @@ impl<'a> Machine<'a> {
 
     fn bug_check(&self, reporter: usize) -> Error {
         let address = abi::COMMAND_PAGE + offset_of!(CommandPage, bug_check) as u64;
-        match self.vm.memory().read_obj::<Wire<BugCheck>>(GuestAddress(address)) {
-            Ok(Wire(bug)) => Error::BugCheck(Box::new(BugReport::new(&bug, reporter, self.place_of_bug(&bug)))),
+        match wire::read(self.vm.memory(), GuestAddress(address)) {
+            Ok(bug) => Error::BugCheck(Box::new(BugReport::new(&bug, reporter, self.place_of_bug(&bug)))),
             Err(error) => error.into(),
         }
     }
@@ -495,8 +491,7 @@ impl<'a> Machine<'a> {
 
     fn sample(&self, vcpu: usize, number: usize) -> Result<Sample, Error> {
         let address = abi::vcpu_area(vcpu) + area::RING + (number * size_of::<Sample>()) as u64;
-        let Wire(sample) = self.vm.memory().read_obj::<Wire<Sample>>(GuestAddress(address))?;
-        Ok(sample)
+        Ok(wire::read(self.vm.memory(), GuestAddress(address))?)
     }
 
     /// Reads every vCPU's samples and puts them together by round.

@@ -1,13 +1,13 @@
 //! The guest image: embedded at build time, or read from a file; checked, and loaded into guest memory.
 
-use crate::vm::wire::Wire;
+use crate::vm::wire;
 use guest_stub::abi::{self, ImageHeader};
 use linux_loader::loader::{Elf, KernelLoader};
 use object::{Object, ObjectSymbol, SymbolKind};
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
 use thiserror::Error;
-use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
+use vm_memory::{GuestAddress, GuestMemoryMmap};
 
 /// The image that this VMM was built with.
 pub static EMBEDDED: &[u8] = include_bytes!(env!("KIPI_GUEST_IMAGE"));
@@ -82,7 +82,7 @@ pub fn read(path: &Path) -> Result<Vec<u8>, Error> {
 /// Every variant but [`Error::Read`].
 pub fn load(memory: &GuestMemoryMmap, image: &[u8]) -> Result<Loaded, Error> {
     let loaded = Elf::load(memory, None, &mut Cursor::new(image), None)?;
-    let Wire(header) = memory.read_obj::<Wire<ImageHeader>>(GuestAddress(abi::IMAGE))?;
+    let header: ImageHeader = wire::read(memory, GuestAddress(abi::IMAGE))?;
     let header = check(header)?;
     Ok(Loaded { entry: loaded.kernel_load.0, header })
 }

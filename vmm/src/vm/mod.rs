@@ -20,7 +20,6 @@ use crate::vcpu::hooks::Hooks;
 use crate::vcpu::kick::{self, Kick, Request};
 use crate::vcpu::user_apic::{Board, UserApic};
 use crate::vcpu::{News, Resume, Runner};
-use crate::vm::wire::Wire;
 use bus::Bus;
 use guest_stub::abi::{self, Boot};
 use kipi_apic::service::Fetch;
@@ -35,7 +34,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use thiserror::Error;
-use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
+use vm_memory::{GuestAddress, GuestMemoryMmap};
 use vmm_sys_util::signal::Killable;
 
 /// Why a virtual machine could not be made.
@@ -299,7 +298,7 @@ impl Vm {
             pageable_entry: loaded.pageable_entry,
         };
         let address = GuestAddress(abi::COMMAND_PAGE);
-        memory.write_obj(Wire(boot), address).map_err(create::memory_error(config.vcpus))?;
+        wire::write(&memory, &boot, address).map_err(create::memory_error(config.vcpus))?;
         let (sender, news) = channel();
         let hooks = Arc::new(Hooks::for_vcpus(config.vcpus));
         let kicks = vcpus.iter().map(|vcpu| Kick::new(vcpu.as_raw_fd()).map(Arc::new)).collect::<Result<Vec<_>, _>>();

@@ -1,21 +1,26 @@
 //! The ABI's structures as guest memory holds them.
 
-use guest_stub::abi::{Boot, BugCheck, Command, HostCalls, ImageHeader, Report, Sample, Tally};
-use vm_memory::ByteValued;
+use vm_memory::{Bytes, GuestAddress, GuestMemoryError, GuestMemoryMmap};
+use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-/// A structure of the ABI, for `read_obj` and `write_obj` of guest memory.
-#[repr(transparent)]
-#[derive(Debug, Clone, Copy)]
-pub struct Wire<T>(pub T);
-
-macro_rules! plain {
-    ($($type:ty),+) => {
-        $(
-            // SAFETY: `repr(C)` of integers and arrays of them, with no padding (the ABI asserts the sizes): every bit
-            // pattern is a value.
-            unsafe impl ByteValued for Wire<$type> {}
-        )+
-    };
+/// The structure at `address`.
+///
+/// # Errors
+/// [`GuestMemoryError`] if it does not lie in guest memory.
+pub fn read<T: FromBytes + IntoBytes>(memory: &GuestMemoryMmap, address: GuestAddress) -> Result<T, GuestMemoryError> {
+    let mut value = T::new_zeroed();
+    memory.read_slice(value.as_mut_bytes(), address)?;
+    Ok(value)
 }
 
-plain!(Boot, BugCheck, Command, HostCalls, ImageHeader, Report, Sample, Tally);
+/// Writes a structure to `address`.
+///
+/// # Errors
+/// As [`read`].
+pub fn write<T: IntoBytes + Immutable>(
+    memory: &GuestMemoryMmap,
+    value: &T,
+    address: GuestAddress,
+) -> Result<(), GuestMemoryError> {
+    memory.write_slice(value.as_bytes(), address)
+}

@@ -9,7 +9,7 @@ pub use guest_stub::abi::cell::Route;
 #[expect(clippy::wrong_self_convention, reason = "a route is a number")]
 pub trait Rules {
     /// What the guest does.
-    fn in_guest(self) -> abi::Route;
+    fn in_guest(self) -> abi::GuestRoute;
 
     /// Where the local APICs of its machine are.
     fn irqchip(self) -> LocalApics;
@@ -31,14 +31,14 @@ pub trait Rules {
 }
 
 impl Rules for Route {
-    fn in_guest(self) -> abi::Route {
+    fn in_guest(self) -> abi::GuestRoute {
         match self {
-            Self::XApic | Self::VmmXApic => abi::Route::XApic,
-            Self::X2Apic | Self::VmmX2Apic => abi::Route::X2Apic,
-            Self::Memory => abi::Route::Memory,
-            Self::Nmi => abi::Route::Nmi,
-            Self::Msi => abi::Route::Msi,
-            Self::Host | Self::VmmHost => abi::Route::Host,
+            Self::XApic | Self::VmmXApic => abi::GuestRoute::XApic,
+            Self::X2Apic | Self::VmmX2Apic => abi::GuestRoute::X2Apic,
+            Self::Memory => abi::GuestRoute::Memory,
+            Self::Nmi => abi::GuestRoute::Nmi,
+            Self::Msi => abi::GuestRoute::Msi,
+            Self::Host | Self::VmmHost => abi::GuestRoute::Host,
         }
     }
 
@@ -50,11 +50,11 @@ impl Rules for Route {
     }
 
     fn is_xapic(self) -> bool {
-        matches!(self.in_guest(), abi::Route::XApic)
+        matches!(self.in_guest(), abi::GuestRoute::XApic)
     }
 
     fn is_x2apic(self) -> bool {
-        matches!(self.in_guest(), abi::Route::X2Apic)
+        matches!(self.in_guest(), abi::GuestRoute::X2Apic)
     }
 
     fn is_host(self) -> bool {
