@@ -15,9 +15,10 @@ use crate::tsc;
 use crate::workers::{self, WorkerFn};
 use core::arch::asm;
 use core::sync::atomic::{AtomicU32, Ordering};
-use guest_stub::abi::{self, CallStep, Fault, MASK_WORDS, Mask, Set, Worker, command};
+use guest_stub::abi::{self, CallStep, Fault, Mask, Set, Worker, command};
 use guest_stub::icr::{self, To};
 use guest_stub::mask;
+use guest_stub::plan::{Initiators, Plan, PlannedCall};
 use guest_stub::verify;
 
 /// Calls that all initiators have made, completed or not.
@@ -128,89 +129,49 @@ extern "sysv64" fn teardown(argument: usize) -> usize {
     0
 }
 
-/// Random numbers (xorshift32): enough to choose sets and pauses.
-struct Random(u32);
-
-impl Random {
-    fn new(seed: u32) -> Self {
-        Self(if seed == 0 { 1 } else { seed })
-    }
-
-    fn next(&mut self) -> u32 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 17;
-        self.0 ^= self.0 << 5;
-        self.0
-    }
-}
-
 /// Everything that this processor's calls have in common.
-struct Plan<'a> {
+struct Caller<'a> {
     private: &'static Private,
     block: &'a Block,
     processors: usize,
     worker: WorkerFn,
-    /// This initiator's place among all, and how many they are.
-    rank: usize,
-    initiators: usize,
 }
 
 /// Makes all calls of this processor, one of the initiators.
 pub(crate) fn initiate(private: &'static Private, block: &Block, processors: usize) {
-    let initiators = &block.calls.initiators;
-    let plan = Plan {
-        private,
-        block,
-        processors,
-        worker: workers::function(block.worker, block.calls.observe != 0),
-        rank: mask::indices(initiators).take_while(|&index| index < private.index).count(),
-        initiators: mask::indices(initiators).count(),
+    let calls = &block.calls;
+    let caller = Caller { private, block, processors, worker: workers::function(block.worker, calls.observe != 0) };
+    let initiators = Initiators {
+        set: block.set,
+        members: &calls.members,
+        processors: &calls.initiators,
+        count: mask::indices(&calls.initiators).count(),
+        vcpus: processors,
+        seed: calls.seed,
+        pause: calls.pause,
     };
-    let mut random = Random::new(block.calls.seed.wrapping_add(private.index as u32).wrapping_mul(0x9E37_79B9));
-    plan.ask_where_it_is_forbidden();
+    let rank = mask::indices(&calls.initiators).take_while(|&index| index < private.index).count();
+    let mut plan = Plan::new(initiators, rank, private.index);
+    caller.ask_where_it_is_forbidden();
     // Allowed here, unlike in a worker.
     pageable::touch();
     LOCK.with(pageable::page_out);
-    for number in 0..block.calls.calls {
-        if block.calls.pause > 0 {
-            tsc::wait(u64::from(random.next()) % block.calls.pause);
-        }
-        let members = plan.choose(&mut random);
-        plan.make(number, &members);
+    for _ in 0..calls.calls {
+        let call = plan.next_call();
+        tsc::wait(call.pause);
+        caller.make(&call);
         MADE.fetch_add(1, Ordering::Relaxed);
     }
     // Release pairs with vCPU 0's look: what was counted comes first.
     FINISHED.fetch_add(1, Ordering::Release);
 }
 
-impl Plan<'_> {
-    fn choose(&self, random: &mut Random) -> Mask {
-        let me = self.private.index;
-        let mut chosen = [0; MASK_WORDS];
-        let mut add = |index: usize| mask::insert(&mut chosen, index);
-        match self.block.set {
-            Set::Everybody => (0..self.processors).for_each(add),
-            Set::Mask => {
-                mask::indices(&self.block.calls.members).filter(|&index| index < self.processors).for_each(add)
-            }
-            Set::Random => (0..self.processors).filter(|_| random.next() & 1 == 1).for_each(add),
-            Set::Disjoint => {
-                add(me);
-                let others = (0..self.processors).filter(|&index| !mask::contains(&self.block.calls.initiators, index));
-                others.filter(|index| index % self.initiators == self.rank).for_each(add);
-            }
-            Set::Overlapping => (0..3).for_each(|next| add((me + next) % self.processors)),
-            Set::Nobody => {}
-            Set::Itself => add(me),
-        }
-        chosen
-    }
-
+impl Caller<'_> {
     /// Makes one call, and looks at what came of it.
-    fn make(&self, number: u32, members: &Mask) {
+    fn make(&self, call: &PlannedCall) {
         let private = self.private;
         let command = &self.block.calls;
-        let argument = verify::argument(private.index as u32, number) as usize;
+        let (members, argument) = (&call.members, call.argument as usize);
         // SAFETY: this processor's own set, which nobody reads between two of its calls.
         unsafe { processor::members(private.index).write_volatile(*members) };
         let phases = Phases { setup, worker: self.worker, teardown, argument };

@@ -2,7 +2,8 @@
 //!
 //! [`abi`] is the one place where the two agree on addresses, structures and numbers; [`rendezvous`] is the
 //! algorithm of the broadcast call, over atomics only; [`icr`] and [`descriptors`] are the encodings that hardware
-//! reads, [`msi`] is one that the VMM does. They are here so that the host can test what the guest runs.
+//! reads, [`msi`] is one that the VMM does. [`plan`] says
+//! which calls several initiators make, on whichever side they are. They are here so that the host can test what the guest runs.
 
 #![no_std]
 
@@ -14,6 +15,7 @@ pub mod descriptors;
 pub mod icr;
 pub mod mask;
 pub mod msi;
+pub mod plan;
 pub mod random;
 pub mod rendezvous;
 pub mod verify;

@@ -8,8 +8,8 @@ use crate::guest::host_calls::{self, HostCall, HostCaller, Results, Targets};
 use crate::guest::rounds::Initiator;
 use crate::vm::Vm;
 use guest_stub::abi::command::Serve;
-use guest_stub::abi::{self, Destination, Mask, Report, Set, Tally, TargetState, VECTOR_WAKE};
-use guest_stub::random::SplitMix64;
+use guest_stub::abi::{self, Destination, Report, Set, Tally, TargetState, VECTOR_WAKE};
+use guest_stub::plan::{Initiators, Plan, PlannedCall};
 use guest_stub::{mask, verify};
 use std::mem::offset_of;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
@@ -204,8 +204,8 @@ fn make_calls(
             .map(|rank| {
                 let running = &running;
                 scope.spawn(move || {
-                    let plan = Plan { host, spec, rank, vcpus: asked.len(), asked };
-                    let made = plan.make_all(&|vcpu| memory.load(user_word(vcpu, LAST_RUN), Ordering::Relaxed).ok());
+                    let calls = HostCalls { host, spec, rank, vcpus: asked.len(), asked };
+                    let made = calls.make_all(&|vcpu| memory.load(user_word(vcpu, LAST_RUN), Ordering::Relaxed).ok());
                     running.fetch_sub(1, Ordering::Relaxed);
                     made
                 })
@@ -223,7 +223,7 @@ fn make_calls(
 }
 
 /// What one thread's calls have in common.
-struct Plan<'a> {
+struct HostCalls<'a> {
     host: &'a HostCaller,
     spec: &'a CallsSpec,
     rank: usize,
@@ -232,18 +232,25 @@ struct Plan<'a> {
     asked: &'a [AtomicU32],
 }
 
-impl Plan<'_> {
+impl HostCalls<'_> {
     /// `last_run` reads the generation of the last worker that ran on a vCPU.
     fn make_all(&self, last_run: &dyn Fn(usize) -> Option<u32>) -> Result<Tally, host_calls::Error> {
         let mut caller = self.host.caller()?;
-        let mut random = SplitMix64(u64::from(self.spec.seed) << 8 | self.rank as u64);
+        let initiators = Initiators {
+            set: self.spec.set,
+            members: &mask_of(&self.spec.members),
+            processors: &mask_of(&[]),
+            count: self.spec.initiators.len(),
+            vcpus: self.vcpus,
+            seed: self.spec.seed,
+            pause: u64::try_from(self.spec.pause.as_nanos()).unwrap_or(u64::MAX),
+        };
+        let mut plan = Plan::new(initiators, self.rank, caller.number());
         let mut tally = Tally::default();
-        for number in 0..self.spec.calls {
-            let pause = self.spec.pause.as_nanos().max(1);
-            std::thread::sleep(Duration::from_nanos(u64::try_from(u128::from(random.next()) % pause).unwrap_or(0)));
-            let members = self.choose(&mut random);
+        for _ in 0..self.spec.calls {
+            let PlannedCall { pause, members, argument } = plan.next_call();
+            std::thread::sleep(Duration::from_nanos(pause));
             let these: Vec<usize> = mask::indices(&members).collect();
-            let argument = verify::argument(wire(caller.number()), number);
             let call = HostCall {
                 worker: self.spec.worker,
                 argument,
@@ -283,19 +290,5 @@ impl Plan<'_> {
             tally.wrong_participant += u32::from(last_run(vcpu) != Some(results.generation));
             self.asked[vcpu].fetch_add(1, Ordering::Relaxed);
         }
-    }
-
-    fn choose(&self, random: &mut SplitMix64) -> Mask {
-        let vcpus = 0..self.vcpus;
-        let chosen: Vec<usize> = match self.spec.set {
-            Set::Everybody => vcpus.collect(),
-            Set::Mask => self.spec.members.iter().copied().filter(|&vcpu| vcpu < self.vcpus).collect(),
-            Set::Random => vcpus.filter(|_| random.below(2) == 1).collect(),
-            Set::Disjoint => vcpus.filter(|vcpu| vcpu % self.spec.initiators.len() == self.rank).collect(),
-            Set::Overlapping => (0..3).map(|next| (self.rank + next) % self.vcpus).collect(),
-            // The host is none of them.
-            Set::Nobody | Set::Itself => Vec::new(),
-        };
-        mask_of(&chosen)
     }
 }
