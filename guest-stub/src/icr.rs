@@ -6,6 +6,7 @@ const NMI: u32 = 4 << 8;
 const INIT: u32 = 5 << 8;
 const STARTUP: u32 = 6 << 8;
 const ASSERT: u32 = 1 << 14;
+const LOGICAL: u32 = 1 << 11;
 const SHORTHAND_ALL: u32 = 2 << 18;
 const SHORTHAND_ALL_BUT_SELF: u32 = 3 << 18;
 
@@ -21,45 +22,49 @@ pub enum To {
     All,
     /// The processor with this APIC id.
     One(u32),
+    /// The processors whose logical ids match this message destination address (SDM Vol. 3A 12.6.2.2).
+    Logical(u32),
 }
 
 impl To {
-    const fn shorthand(self) -> u32 {
+    /// The destination's bits in the low word: its mode, or a shorthand.
+    const fn bits(self) -> u32 {
         match self {
             Self::AllButSelf => SHORTHAND_ALL_BUT_SELF,
             Self::All => SHORTHAND_ALL,
             Self::One(_) => 0,
+            Self::Logical(_) => LOGICAL,
         }
     }
 
-    /// The APIC id for the destination field, which a shorthand ignores.
-    pub const fn apic_id(self) -> u32 {
+    /// The destination field, which a shorthand ignores.
+    pub const fn field(self) -> u32 {
         match self {
-            Self::One(id) => id,
+            Self::One(address) | Self::Logical(address) => address,
             Self::AllButSelf | Self::All => 0,
         }
     }
 }
 
-/// A fixed interrupt on `vector`, edge-triggered, physical destination mode.
+/// A fixed interrupt on `vector`, edge-triggered.
 pub const fn fixed(vector: u8, to: To) -> u32 {
-    vector as u32 | ASSERT | to.shorthand()
+    vector as u32 | ASSERT | to.bits()
 }
 
 /// An NMI. Not for [`To::All`]: the shorthand that includes the sender is for fixed interrupts only (SDM Vol. 3A table
 /// 12-3).
 pub const fn nmi(to: To) -> u32 {
-    NMI | ASSERT | to.shorthand()
+    NMI | ASSERT | to.bits()
 }
 
 /// INIT.
 pub const fn init(to: To) -> u32 {
-    INIT | ASSERT | to.shorthand()
+    INIT | ASSERT | to.bits()
 }
 
 /// Start-up at the trampoline.
 pub const fn startup(to: To) -> u32 {
-    SIPI_VECTOR as u32 | STARTUP | ASSERT | to.shorthand()
+    SIPI_VECTOR as u32 | STARTUP | ASSERT | to.bits()
 }
 
 #[cfg(test)]
@@ -76,10 +81,11 @@ mod tests {
     }
 
     #[test]
-    fn fixed_interrupts_have_vector_and_shorthand() {
+    fn fixed_interrupts_have_vector_mode_and_shorthand() {
         assert_eq!(fixed(0xE1, To::One(7)), 0x0000_40E1);
         assert_eq!(fixed(0xE1, To::All), 0x0008_40E1);
         assert_eq!(fixed(0xE1, To::AllButSelf), 0x000C_40E1);
-        assert_eq!((To::One(7).apic_id(), To::All.apic_id()), (7, 0));
+        assert_eq!(fixed(0xE1, To::Logical(0x0002_0003)), 0x0000_48E1);
+        assert_eq!([To::One(7), To::Logical(0x0002_0003), To::All].map(To::field), [7, 0x0002_0003, 0]);
     }
 }

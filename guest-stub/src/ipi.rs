@@ -514,10 +514,10 @@ fn send_one_by_one(window: &Window, call: &Call<'_>, targets: impl Iterator<Item
             Route::Msi => message(vector, msi::To::One(target as u16)),
             // The host's, not ours.
             Route::Host => {}
-            Route::X2Apic => x2apic::write_icr(icr::fixed(vector, to), to.apic_id()),
+            Route::X2Apic => x2apic::write_icr(icr::fixed(vector, to), to.field()),
             Route::XApic => {
                 // A handler that sends in between would change the destination.
-                without_interrupts(|| xapic::write_icr(icr::fixed(vector, to), to.apic_id()));
+                without_interrupts(|| xapic::write_icr(icr::fixed(vector, to), to.field()));
                 xapic::wait_idle();
             }
         }

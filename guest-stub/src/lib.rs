@@ -12,6 +12,7 @@ extern crate std;
 
 pub mod abi;
 pub mod descriptors;
+pub mod destinations;
 pub mod icr;
 pub mod mask;
 pub mod msi;

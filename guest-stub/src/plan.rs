@@ -120,7 +120,7 @@ mod tests {
         assert_eq!(first(Set::Mask, &[2, 4], 1, 4), [1, 5], "there is no vCPU 100");
         assert_eq!(first(Set::Overlapping, &[2, 7], 1, 7), [0, 1, 7]);
         assert_eq!(first(Set::Itself, &[2, 4], 1, 4), [4]);
-        assert_eq!(first(Set::Nobody, &[2, 4], 1, 4), []);
+        assert!(first(Set::Nobody, &[2, 4], 1, 4).is_empty());
     }
 
     #[test]
@@ -135,7 +135,7 @@ mod tests {
         assert_eq!(first(Set::Disjoint, 0), [0, 2, 4, 6]);
         assert_eq!(first(Set::Disjoint, 1), [1, 3, 5, 7]);
         assert_eq!(first(Set::Overlapping, 1), [1, 2, 3]);
-        assert_eq!(first(Set::Itself, 1), []);
+        assert!(first(Set::Itself, 1).is_empty());
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What a vCPU writes while it measures: samples, its user page, its tally.
 
+use super::TargetState;
 use core::mem::{offset_of, size_of};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -39,6 +40,18 @@ pub mod sample_flags {
     pub const RESENT: u32 = 1 << 3;
     /// The NMI found the vCPU with IF clear.
     pub const FROM_MASKED: u32 = 1 << 4;
+}
+
+impl TargetState {
+    /// The flag that says that the interrupt found a target in this state; none where it found it in no other.
+    pub const fn evidence(self) -> u32 {
+        match self {
+            Self::Spin => 0,
+            Self::User => sample_flags::FROM_USER,
+            Self::Halt => sample_flags::FROM_HALT,
+            Self::Masked => sample_flags::FROM_MASKED,
+        }
+    }
 }
 
 const _: () = assert!(size_of::<Sample>() == 64);

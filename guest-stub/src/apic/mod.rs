@@ -47,7 +47,7 @@ pub(crate) fn send(private: &Private, command: u32, to: To) {
 /// As [`send`], behind a [`publish`] of the caller's.
 pub(crate) fn send_raw(private: &Private, command: u32, to: To) {
     if private.x2apic.load(Ordering::Relaxed) {
-        x2apic::write_icr(command, to.apic_id());
+        x2apic::write_icr(command, to.field());
         return;
     }
     let flags: u64;
@@ -55,7 +55,7 @@ pub(crate) fn send_raw(private: &Private, command: u32, to: To) {
     // SAFETY: IF is put back below.
     unsafe { asm!("pushfq", "pop {}", "cli", out(reg) flags) };
     xapic::wait_idle();
-    xapic::write_icr(command, to.apic_id());
+    xapic::write_icr(command, to.field());
     // SAFETY: the flags are those of above.
     unsafe { asm!("push {}", "popfq", in(reg) flags) };
 }

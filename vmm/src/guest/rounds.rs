@@ -6,7 +6,7 @@ use crate::events::timeline::{self, Event};
 use crate::guest::host_calls::Results;
 use crate::guest::session::{BlockSpec, Error};
 use crate::results::integrity::Integrity;
-use guest_stub::abi::{Destination, Report, Sample, TargetState, sample_flags};
+use guest_stub::abi::{Report, Sample, TargetState};
 
 /// Who makes the calls of a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,7 +87,7 @@ pub(crate) fn assess(
     let vcpus = rounds.first().map_or(0, |round| round.vmm.len());
     let initiator = Initiator::of(spec).vcpu();
     let targets = if initiator.is_none() { vcpus } else { vcpus.saturating_sub(1) } as u64;
-    let interrupted = targets + u64::from(spec.destination == Destination::All);
+    let interrupted = spec.destination.targets(initiator, vcpus).count() as u64;
     let resent = u64::from(report.resent);
     block.integrity = Integrity {
         lost: resent,
@@ -122,16 +122,9 @@ fn every_round_halted(block: &Block, targets: u64) -> bool {
 }
 
 fn in_state(spec: &BlockSpec, sample: &Sample) -> bool {
-    const STATES: u32 = sample_flags::FROM_HALT | sample_flags::FROM_USER | sample_flags::FROM_MASKED;
-    let found = sample.flags & STATES;
-    match (spec.route, spec.target_state) {
-        // A polling target is always in its loop.
-        (Route::Memory, _) => true,
-        (_, TargetState::Spin) => found == 0,
-        (_, TargetState::User) => found == sample_flags::FROM_USER,
-        (_, TargetState::Halt) => found == sample_flags::FROM_HALT,
-        (_, TargetState::Masked) => found == sample_flags::FROM_MASKED,
-    }
+    let states = TargetState::ALL.iter().fold(0, |flags, state| flags | state.evidence());
+    // A polling target is always in its loop.
+    spec.route == Route::Memory || sample.flags & states == spec.target_state.evidence()
 }
 
 fn assemble(round: RawRound, initiator: Option<usize>) -> Round {
@@ -157,7 +150,7 @@ mod tests {
     use super::*;
     use crate::events::recording::Recording;
     use crate::events::samples::ExitCount;
-    use guest_stub::abi::{self, Status, Worker};
+    use guest_stub::abi::{self, Destination, Status, Worker, sample_flags};
 
     fn spec(target_state: TargetState) -> BlockSpec {
         BlockSpec {

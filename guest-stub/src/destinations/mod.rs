@@ -1,0 +1,128 @@
+//! How the targets of a call of all processors are addressed: a file each, and one list of them.
+//!
+//! A destination is a sequence of sends, which every route of the guest makes in its own way, and the set of processors
+//! that they reach, which guest, rounds and report share.
+
+mod all;
+mod all_but_self;
+mod unicast;
+
+pub use all::All;
+pub use all_but_self::AllButSelf;
+pub use unicast::Unicast;
+
+use crate::abi::Destination;
+
+/// What one send addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum To {
+    /// Everybody but the sender, by shorthand.
+    AllButSelf,
+    /// Everybody, the sender included, by shorthand.
+    All,
+    /// The processor with this index.
+    One(usize),
+    /// The processors that this message destination address selects, in logical destination mode.
+    Logical(u32),
+}
+
+/// A processor that makes a call of all processors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sender {
+    /// Its index.
+    pub index: usize,
+    /// How many processors there are.
+    pub processors: usize,
+}
+
+/// A destination, as routes consume it.
+pub trait Addressing {
+    /// Whether the sender gets the interrupt, too.
+    const INCLUDES_SENDER: bool;
+
+    /// All that can be known before the measured window.
+    fn prepare(sender: Sender) -> Self;
+
+    /// Makes the sends of one call, within the measured window.
+    fn for_each_send(&self, send: impl FnMut(To));
+}
+
+/// The list of destinations: `with_destination!(destination, D => expression)` is the expression with the destination's
+/// own type as `D`. Code that is generic over destinations is chosen by it, once for many calls.
+#[macro_export]
+macro_rules! with_destination {
+    ($destination:expr, $D:ident => $generic:expr) => {
+        $crate::with_destination!(@ $destination, $D, $generic, AllButSelf All Unicast)
+    };
+    (@ $destination:expr, $D:ident, $generic:expr, $($name:ident)+) => {
+        match $destination {
+            $($crate::abi::Destination::$name => {
+                type $D = $crate::destinations::$name;
+                $generic
+            })+
+        }
+    };
+}
+
+impl Destination {
+    /// Whether the sender gets the interrupt, too.
+    pub const fn includes_sender(self) -> bool {
+        with_destination!(self, D => <D as Addressing>::INCLUDES_SENDER)
+    }
+
+    /// Who gets an interrupt in a call of all of `vcpus` vCPUs, by rising number. Nobody among them is the sender where the
+    /// host is.
+    pub fn targets(self, sender: Option<usize>, vcpus: usize) -> impl Iterator<Item = usize> + Clone {
+        (0..vcpus).filter(move |&vcpu| self.includes_sender() || Some(vcpu) != sender)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use super::*;
+    use std::collections::BTreeSet;
+    use std::vec::Vec;
+
+    const PROCESSORS: usize = 5;
+
+    fn sends(destination: Destination, index: usize) -> Vec<To> {
+        let sender = Sender { index, processors: PROCESSORS };
+        let mut sends = Vec::new();
+        with_destination!(destination, D => D::prepare(sender).for_each_send(|to| sends.push(to)));
+        sends
+    }
+
+    #[test]
+    fn sends_reach_the_targets_and_nobody_else() {
+        for &destination in Destination::ALL {
+            for sender in 0..PROCESSORS {
+                let reached: Vec<usize> = sends(destination, sender)
+                    .into_iter()
+                    .flat_map(|to| match to {
+                        To::AllButSelf => (0..PROCESSORS).filter(|&vcpu| vcpu != sender).collect(),
+                        To::All => (0..PROCESSORS).collect(),
+                        To::One(vcpu) => std::vec![vcpu],
+                        To::Logical(address) => panic!("{address:#x}: no destination addresses logically"),
+                    })
+                    .collect();
+                let targets: BTreeSet<usize> = destination.targets(Some(sender), PROCESSORS).collect();
+                assert_eq!(reached.iter().copied().collect::<BTreeSet<_>>(), targets, "{}", destination.name());
+                assert_eq!(reached.len(), targets.len(), "{}: nobody is interrupted twice", destination.name());
+            }
+        }
+    }
+
+    #[test]
+    fn a_shorthand_is_one_send_and_unicast_is_one_a_target() {
+        assert_eq!(sends(Destination::AllButSelf, 2), [To::AllButSelf]);
+        assert_eq!(sends(Destination::All, 2), [To::All]);
+        assert_eq!(sends(Destination::Unicast, 2), [0, 1, 3, 4].map(To::One));
+    }
+
+    #[test]
+    fn the_host_calls_everybody() {
+        assert_eq!(Destination::AllButSelf.targets(None, 3).collect::<Vec<_>>(), [0, 1, 2]);
+        assert_eq!(Destination::Unicast.targets(None, 3).collect::<Vec<_>>(), [0, 1, 2]);
+    }
+}
