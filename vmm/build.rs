@@ -23,7 +23,8 @@ fn main() {
     let mut cargo = Command::new(env::var_os("CARGO").expect("set by cargo"));
     // The image's red zone is off for all that is compiled here; `core` comes prebuilt with one, which is why every
     // interrupt enters on an IST stack. No vector registers: a KVM that emulates CPL0 does not know their instructions,
-    // and interrupts need not save them. Inherited flags (coverage, target-cpu=native) would break the image.
+    // and interrupts need not save them. Names tell which route and destination a generic function is for. Inherited flags (coverage,
+    // target-cpu=native) would break the image.
     cargo
         .current_dir(&workspace)
         .args(["build", "--release", "--locked", "--package", "guest-stub", "--bin", "kipi-guest"])
@@ -33,6 +34,7 @@ fn main() {
             "CARGO_ENCODED_RUSTFLAGS",
             [
                 "-Crelocation-model=static",
+                "-Csymbol-mangling-version=v0",
                 "-Ccode-model=small",
                 "-Cno-redzone=yes",
                 "-Ctarget-cpu=x86-64",

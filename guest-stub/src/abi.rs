@@ -41,9 +41,9 @@ pub const APIC_IDS: u64 = 0x1_1000;
 /// Where the image is linked; its first bytes are an [`ImageHeader`].
 pub const IMAGE: u64 = 0x10_0000;
 /// First address past what the image may occupy.
-pub const IMAGE_END: u64 = 0x18_0000;
+pub const IMAGE_END: u64 = 0x1F_0000;
 /// One page of code that runs at CPL3.
-pub const USER_TEXT: u64 = 0x18_0000;
+pub const USER_TEXT: u64 = 0x1F_0000;
 /// Page tables, the PML4 first. Written by the VMM before the guest starts.
 pub const PAGE_TABLES: u64 = 0x20_0000;
 /// First address past the page tables.

@@ -1,16 +1,14 @@
 //! A broken rule stops the guest and says where: the first processor that finds one fills in the bug check.
 
-use crate::interrupt::ExceptionFrame;
-use crate::irql;
-use crate::mem;
-use crate::pageable;
-use crate::port;
+use crate::cpu::frame::ExceptionFrame;
+use crate::cpu::{irql, port};
 use crate::processor::{self, Private};
+use crate::shared;
 use core::arch::asm;
 use core::fmt::{self, Write};
 use core::panic::PanicInfo;
 use core::sync::atomic::{AtomicBool, Ordering};
-use guest_stub::abi::{self, BugCheck, MESSAGE_BYTES, Rule};
+use guest_stub::abi::{self, BugCheck, MESSAGE_BYTES, PAGE, PAGEABLE, Rule};
 use guest_stub::rendezvous::Generation;
 
 static TAKEN: AtomicBool = AtomicBool::new(false);
@@ -44,7 +42,7 @@ fn stop(bug: &BugCheck) -> ! {
     // Relaxed: nothing is passed between processors but who is first.
     if !TAKEN.swap(true, Ordering::Relaxed) {
         // SAFETY: the command page is mapped, and this part is written here alone, once.
-        unsafe { mem::bug_check().write_volatile(*bug) };
+        unsafe { shared::bug_check().write_volatile(*bug) };
         port::write(abi::PORT_BUG_CHECK, bug.rule);
     }
     halt_forever()
@@ -63,7 +61,7 @@ pub(crate) fn exception(frame: &ExceptionFrame) -> ! {
     let bug = base(Rule::Exception);
     let rule = if unexpected_interrupt {
         Rule::UnexpectedInterrupt
-    } else if frame.vector == PAGE_FAULT && pageable::contains(bug.cr2) {
+    } else if frame.vector == PAGE_FAULT && (PAGEABLE..PAGEABLE + PAGE).contains(&bug.cr2) {
         Rule::PageableMemory
     } else {
         Rule::Exception

@@ -1,14 +1,16 @@
 //! What the instruments cost: a time-stamp read, and a worker's observed exit.
 
-use crate::port;
+use crate::activity;
+use crate::cpu::{port, tsc};
 use crate::processor::Private;
-use crate::tsc;
-use guest_stub::abi::{self, Sample};
+use guest_stub::abi::command::Calibrate;
+use guest_stub::abi::{self, RING_SAMPLES, Report, Sample, Status};
 
-/// Fills `count` samples: `t0` and `t1` are two stamps in a row, taken as the broadcast call takes them; `w` and `x`
+/// Fills samples: `t0` and `t1` are two stamps in a row, taken as the broadcast call takes them; `w` and `x`
 /// lie around one observed exit, whose value is the sample's number.
-pub(crate) fn instruments(private: &Private, count: usize) {
-    for number in 0..count as u32 {
+pub(crate) fn instruments(private: &Private, command: Calibrate) -> Report {
+    let samples = command.samples.min(RING_SAMPLES as u32);
+    for number in 0..samples {
         let t0 = tsc::stamp_after_loads();
         let t1 = tsc::stamp_after_loads();
         let w = tsc::stamp_after_loads();
@@ -24,4 +26,5 @@ pub(crate) fn instruments(private: &Private, count: usize) {
         };
         private.record(number, sample);
     }
+    Report { rounds: samples, ..activity::report(Status::Done) }
 }

@@ -5,30 +5,29 @@
 #![allow(clippy::cast_possible_truncation, reason = "register halves, and indices that end at 1024")]
 #![allow(clippy::result_large_err, reason = "there is no heap to box a processor mask in")]
 
-mod apic;
+mod activity;
 mod block;
 mod bugcheck;
+mod builtins;
 mod calibrate;
-mod calls;
-mod fault;
-mod hostile;
-mod interrupt;
-mod ipi;
-mod irql;
-mod lock;
-mod mem;
-mod msr;
-mod nmi;
-mod pageable;
-mod phases;
-mod port;
+mod call;
+mod conformance;
+mod cpl3;
+mod cpu;
+mod dispatch;
+mod exceptions;
+mod exchange;
+mod halting;
+mod interrupts;
+mod participant;
+mod polling;
 mod processor;
+mod routes;
 mod serve;
+mod shared;
 mod start;
-mod state;
-mod tables;
-mod tsc;
-mod user;
+mod states;
+mod vectors;
 mod workers;
 
 use guest_stub::abi;

@@ -1,61 +1,44 @@
-//! Serving a call in Rust: by NMI, by polling, in steps. The broadcast vector's own entry does the same in assembly.
+//! All processors stay in a target state, vCPU 0 too, where the host calls them.
 
-use crate::fault;
-use crate::ipi;
-use crate::irql;
-use crate::processor::Private;
-use crate::tsc;
-use crate::workers;
-use core::arch::asm;
-use core::cell::Cell;
-use guest_stub::abi::CallStep;
-use guest_stub::rendezvous::{self, Delivery, Served, Step, Target, Work};
+use crate::activity;
+use crate::conformance::{devices::Timer, fault, verify};
+use crate::participant;
+use crate::processor::{GENERATIONS, Private};
+use guest_stub::abi::command::Serve;
+use guest_stub::abi::{Destination, Fault, GuestRoute, Report, Status, TargetState};
+use guest_stub::rendezvous::Generation;
 
-/// Serves what this processor is asked for, and says what it was, with the stamps around the worker. With `stepped`, each
-/// step is an exit. IRQL is as before; IF is clear if there was a call.
-pub(crate) fn serve(private: &'static Private, by: Delivery, stepped: bool) -> (Served, [u64; 2]) {
-    let before = irql::current();
-    let serving = Serving { private, stepped, w: Cell::new(0), x: Cell::new(0) };
-    let served = rendezvous::serve(&serving, private.slot, by);
-    match served {
-        Served::Ran(..) => ipi::check_restored(private),
-        Served::Late => private.count_late(),
-        Served::Nothing => {}
+/// vCPU 0's part. `None`: the command is not valid.
+pub(crate) fn lead(private: &'static Private, processors: usize, command: &Serve) -> Option<Report> {
+    let state = TargetState::from_wire(command.target_state)?;
+    fault::set(Fault::from_wire(command.fault)?);
+    verify::expect(verify::Expectation { phases: false, stepped: false, work: command.work });
+    if command.last_generation != 0 {
+        GENERATIONS.restart_after(Generation::from_stored(command.last_generation));
     }
-    irql::set(before);
-    (served, [serving.w.get(), serving.x.get()])
+    let activity = activity::begin(private, processors);
+    if let Err(report) = activity::wait_until_ready(private.index, processors, 0, command.deadline) {
+        return Some(report);
+    }
+    stay(private, command, state);
+    fault::set(Fault::Nothing);
+    Some(activity::end(private, processors, activity, command.deadline, activity::report(Status::Done)))
 }
 
-struct Serving {
-    private: &'static Private,
-    stepped: bool,
-    w: Cell<u64>,
-    x: Cell<u64>,
+/// Another processor's part.
+pub(crate) fn follow(private: &'static Private, command: &Serve) {
+    if let Some(state) = TargetState::from_wire(command.target_state) {
+        stay(private, command, state);
+    }
 }
 
-impl Target for Serving {
-    fn raise(&self) {
-        irql::set(irql::IPI);
-        // Workers run with interrupts off, on whichever processor: of those who serve, only one that polls has them on.
-        // SAFETY: whoever had them on sets IF again.
-        unsafe { asm!("cli", options(nostack)) };
-    }
-
-    fn wait(&self, deadline: u64, holds: impl Fn() -> bool) -> bool {
-        tsc::poll_until(deadline, holds)
-    }
-
-    fn work(&self, work: Work) -> usize {
-        debug_assert!(self.private.in_worker());
-        self.w.set(tsc::stamp_after_loads().value());
-        let result = workers::run(work);
-        self.x.set(tsc::stamp_after_loads().value());
-        result
-    }
-
-    fn reached(&self, step: Step) {
-        if self.stepped {
-            fault::step(CallStep::from_wire(step as u32).unwrap_or(CallStep::Entered));
-        }
+fn stay(private: &'static Private, command: &Serve, state: TargetState) {
+    let timer = Timer { period: command.timer_period, deadline: command.timer_deadline };
+    participant::enter(private, GuestRoute::Host);
+    timer.start(private);
+    participant::stay(private, GuestRoute::Host, Destination::AllButSelf, state);
+    timer.stop(private);
+    if command.observe != 0 {
+        participant::take_pending_interrupts();
     }
 }

@@ -1,8 +1,8 @@
 //! From the first instruction to Rust: vCPU 0 in long mode, the others through the real-mode trampoline.
 
-use crate::block;
+use crate::dispatch;
 use crate::processor;
-use crate::tables;
+use crate::vectors;
 use core::arch::global_asm;
 use guest_stub::abi::{APIC_IDS, MAX_VCPUS, PAGE_TABLES, VCPU_AREAS, VCPU_STRIDE, area};
 use guest_stub::descriptors::KERNEL_CODE;
@@ -104,12 +104,12 @@ global_asm!(
 extern "sysv64" fn boot() -> ! {
     // SAFETY: the first thing on vCPU 0, before any other processor runs.
     let private = unsafe {
-        tables::initialise_idt();
+        vectors::initialise();
         processor::initialise(0)
     };
     // SAFETY: this is vCPU 0, and the IDT is filled in.
-    unsafe { tables::load(private) };
-    block::lead(private)
+    unsafe { private.load_tables() };
+    dispatch::run_commands(private)
 }
 
 /// Any other processor, by its index.
@@ -117,6 +117,6 @@ extern "sysv64" fn join(index: usize) -> ! {
     // SAFETY: the first thing on this processor; `index` is its own, from CPUID and the table of ids.
     let private = unsafe { processor::initialise(index) };
     // SAFETY: this is the processor; vCPU 0 has filled in the IDT before it sent the SIPI.
-    unsafe { tables::load(private) };
-    block::follow(private)
+    unsafe { private.load_tables() };
+    dispatch::take_part(private)
 }

@@ -6,6 +6,7 @@ pub struct All;
 
 impl Addressing for All {
     const INCLUDES_SENDER: bool = true;
+    const IS_SHORTHAND: bool = true;
 
     fn prepare(_: Sender) -> Self {
         Self

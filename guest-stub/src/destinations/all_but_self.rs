@@ -6,6 +6,7 @@ pub struct AllButSelf;
 
 impl Addressing for AllButSelf {
     const INCLUDES_SENDER: bool = false;
+    const IS_SHORTHAND: bool = true;
 
     fn prepare(_: Sender) -> Self {
         Self

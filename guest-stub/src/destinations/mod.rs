@@ -39,6 +39,8 @@ pub struct Sender {
 pub trait Addressing {
     /// Whether the sender gets the interrupt, too.
     const INCLUDES_SENDER: bool;
+    /// Whether it is one send, by shorthand.
+    const IS_SHORTHAND: bool;
 
     /// All that can be known before the measured window.
     fn prepare(sender: Sender) -> Self;
@@ -68,6 +70,11 @@ impl Destination {
     /// Whether the sender gets the interrupt, too.
     pub const fn includes_sender(self) -> bool {
         with_destination!(self, D => <D as Addressing>::INCLUDES_SENDER)
+    }
+
+    /// Whether it is one send, by shorthand.
+    pub const fn is_shorthand(self) -> bool {
+        with_destination!(self, D => <D as Addressing>::IS_SHORTHAND)
     }
 
     /// Who gets an interrupt in a call of all of `vcpus` vCPUs, by rising number. Nobody among them is the sender where the
@@ -118,6 +125,10 @@ mod tests {
         assert_eq!(sends(Destination::AllButSelf, 2), [To::AllButSelf]);
         assert_eq!(sends(Destination::All, 2), [To::All]);
         assert_eq!(sends(Destination::Unicast, 2), [0, 1, 3, 4].map(To::One));
+        for &destination in Destination::ALL {
+            let by_shorthand = sends(destination, 0).iter().all(|to| matches!(to, To::AllButSelf | To::All));
+            assert_eq!(destination.is_shorthand(), by_shorthand, "{}", destination.name());
+        }
     }
 
     #[test]

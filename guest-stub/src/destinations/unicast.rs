@@ -6,6 +6,7 @@ pub struct Unicast(Sender);
 
 impl Addressing for Unicast {
     const INCLUDES_SENDER: bool = false;
+    const IS_SHORTHAND: bool = false;
 
     fn prepare(sender: Sender) -> Self {
         Self(sender)

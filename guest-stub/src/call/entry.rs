@@ -1,0 +1,173 @@
+//! The entry of the broadcast vector: a target's side of a call, from its interrupt to the worker and back.
+//!
+//! The way from the entry to the worker is what the product measures and what each target pays: it is kept short, and a test
+//! of the built image counts its instructions. The private page lies on top of the IPI stack, so that the entry needs neither
+//! GS nor a table to find it.
+
+use super::check_restored;
+use crate::cpu::frame::{Frame, pop_caller_saved};
+use crate::interrupts;
+use crate::polling;
+use crate::processor::Private;
+use crate::states;
+use core::arch::global_asm;
+use core::mem::offset_of;
+use core::sync::atomic::Ordering;
+use guest_stub::abi::IPI_LEVEL;
+use guest_stub::rendezvous::{Decision, Delivery, Packet, Slot};
+
+unsafe extern "C" {
+    pub(crate) fn ipi_entry();
+}
+
+/// From the stack pointer, with all registers saved that a call may change, to the private page.
+const PRIVATE: usize = interrupts::PRIVATE;
+/// As `PRIVATE`, while only the first six are saved.
+const PRIVATE_EARLY: usize = 6 * 8 + size_of::<Frame>();
+
+// What every other processor waits for comes first: six registers saved, then `Slot::claim`, the raise to IPI_LEVEL and
+// `Slot::arrive` of `rendezvous::serve`, in their x86 form (a MOV load acquires, a MOV store releases). The rest is saved
+// while the initiator takes notice. After the worker, `Slot::complete` goes before all else, too. The gate is polled for GO
+// alone; whoever does not see that soon goes to `wait_at_gate`, which knows about ABORT and the deadline. Worker and argument
+// are read before it opens: an open gate says that they were this call's.
+//
+// No vector registers are saved: nothing in the image uses any (a test looks).
+//
+// The stack is 16-byte aligned at the calls: the processor aligns it before it pushes five words (SDM Vol. 3A 7.14.2),
+// and nine more make fourteen.
+global_asm!(
+    ".global ipi_entry",
+    "ipi_entry:",
+    "push rax",
+    "push rdx",
+    "rdtsc",
+    "push rcx",
+    "push rsi",
+    "push rdi",
+    "push r8",
+    "mov rcx, [rsp + {early} + {slot}]",
+    "mov esi, [rcx + {request}]",
+    "cmp esi, [rcx + {served}]",
+    "je 5f",
+    "mov rdi, cr8",
+    "mov r8d, {ipi_level}",
+    "mov cr8, r8",
+    "mov [rcx + {arrived}], esi",
+    "mov [rcx + {served}], esi",
+    "mov [rsp + {early} + {a}], eax",
+    "mov [rsp + {early} + {a} + 4], edx",
+    "mov [rsp + {early} + {irql}], rdi",
+    "push r9",
+    "push r10",
+    "push r11",
+    "mov rcx, [rcx + {packet}]",
+    "lea r8d, [rsi + {go}]",
+    "mov rdi, [rcx + {argument}]",
+    "mov r9, [rcx + {worker}]",
+    ".rept {polls}",
+    "cmp [rcx + {gate}], r8d",
+    "je 2f",
+    ".endr",
+    "lea rdi, [rsp + {private}]",
+    "call {wait_at_gate}",
+    "test rax, rax",
+    "jz 4f",
+    "mov rdi, [rax + {argument}]",
+    "mov r9, [rax + {worker}]",
+    "2:",
+    "lfence",
+    "rdtsc",
+    "mov [rsp + {private} + {w}], eax",
+    "mov [rsp + {private} + {w} + 4], edx",
+    ".global ipi_worker_call",
+    "ipi_worker_call:",
+    "call r9",
+    "mov rsi, rax",
+    "lfence",
+    "rdtsc",
+    "mov rcx, [rsp + {private} + {slot}]",
+    "mov edi, [rcx + {served}]",
+    "mov [rcx + {result}], rsi",
+    "mov [rcx + {done}], edi",
+    "mov [rsp + {private} + {x}], eax",
+    "mov [rsp + {private} + {x} + 4], edx",
+    "lea rdi, [rsp + {private}]",
+    "call {completed}",
+    "4:",
+    pop_caller_saved!(),
+    "iretq",
+    // Nobody has asked: the initiator's own interrupt, or a duplicate.
+    "5:",
+    "mov [rsp + {early} + {a}], eax",
+    "mov [rsp + {early} + {a} + 4], edx",
+    "push r9",
+    "push r10",
+    "push r11",
+    "lea rdi, [rsp + {private}]",
+    "call {nothing_to_do}",
+    "jmp 4b",
+    early = const PRIVATE_EARLY,
+    private = const PRIVATE,
+    slot = const offset_of!(Private, slot),
+    request = const Slot::REQUEST,
+    served = const Slot::SERVED,
+    arrived = const Slot::ARRIVED,
+    ipi_level = const IPI_LEVEL,
+    a = const offset_of!(Private, a),
+    irql = const offset_of!(Private, interrupted_irql),
+    w = const offset_of!(Private, w),
+    x = const offset_of!(Private, x),
+    result = const Slot::RESULT,
+    done = const Slot::DONE,
+    packet = const Slot::PACKET,
+    worker = const Packet::WORKER,
+    argument = const Packet::ARGUMENT,
+    gate = const Packet::GATE,
+    go = const Packet::GO_MINUS_GENERATION,
+    polls = const POLLS_BEFORE_CLOCK,
+    wait_at_gate = sym wait_at_gate,
+    completed = sym ipi_completed,
+    nothing_to_do = sym nothing_to_do,
+);
+
+/// Polls of the gate before a target looks at the clock.
+const POLLS_BEFORE_CLOCK: usize = 64;
+
+/// Waits at the gate for longer, and gives the call up when its deadline has passed. Returns the packet whose worker is
+/// to run, or `None`.
+#[cold]
+extern "sysv64" fn wait_at_gate(private: &'static Private) -> Option<&'static Packet> {
+    let generation = private.slot.served(Delivery::Interrupt);
+    // There is one: the entry has read it.
+    let packet = private.slot.packet()?;
+    let decided = || packet.decision(generation) != Decision::Pending;
+    if !polling::poll_until(packet.deadline(), decided) {
+        packet.abort(generation);
+    }
+    if packet.decision(generation) == Decision::Go {
+        return Some(packet);
+    }
+    private.count_late();
+    interrupts::leave_and_lower(private, private.interrupted_irql.load(Ordering::Relaxed));
+    None
+}
+
+/// Target, after its done bit: what nobody waits for.
+extern "sysv64" fn ipi_completed(private: &'static Private, result: usize) {
+    check_restored(private);
+    let stamps = [&private.a, &private.w, &private.x].map(|stamp| stamp.load(Ordering::Relaxed));
+    private.record_served(Delivery::Interrupt, stamps, result, states::evidence(interrupts::frame(private)));
+    interrupts::leave_and_lower(private, private.interrupted_irql.load(Ordering::Relaxed));
+}
+
+/// An interrupt without a request: the initiator's own in destination `all`, or a duplicate.
+#[cold]
+extern "sysv64" fn nothing_to_do(private: &'static Private) {
+    if private.expects_self.load(Ordering::Relaxed) {
+        private.expects_self.store(false, Ordering::Relaxed);
+        private.slot.arrive(private.packet.generation());
+    } else {
+        private.count_duplicate();
+    }
+    interrupts::leave(private);
+}

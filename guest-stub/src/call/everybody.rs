@@ -1,0 +1,87 @@
+//! A call of all processors, over a route and a destination that are chosen once for many calls.
+
+use super::window::{self, Run, Window};
+use super::{Call, Participants};
+use crate::call::worker::WorkerFn;
+use crate::processor::{Private, SLOTS};
+use crate::routes::{self, Arrival};
+use guest_stub::abi::{Destination, GuestRoute};
+use guest_stub::destinations::Sender;
+use guest_stub::rendezvous::{Outcome, Slot, Targets};
+
+/// All processors, as one of them calls them.
+pub(crate) struct Everybody {
+    sender: Sender,
+    arrival: Arrival,
+    includes_sender: bool,
+    run: Run,
+    others: Others,
+}
+
+impl Everybody {
+    /// The `processors` first ones, as `private` calls them.
+    pub(crate) fn new(
+        private: &'static Private,
+        processors: usize,
+        route: GuestRoute,
+        destination: Destination,
+    ) -> Self {
+        let me = private.index;
+        let arrival = routes::arrival(route);
+        Self {
+            sender: Sender { index: me, processors },
+            arrival,
+            includes_sender: destination.includes_sender() && arrival != Arrival::Polling && processors > 1,
+            run: if processors > 1 { window::of(route, destination) } else { window::of_nobody() },
+            others: Others { before: &SLOTS[..me], after: &SLOTS[me + 1..processors.max(me + 1)] },
+        }
+    }
+
+    /// A call of them.
+    pub(crate) fn call(&self, worker: WorkerFn, argument: usize, deadline: u64) -> Call {
+        Call { worker, argument, arrival: self.arrival, deadline }
+    }
+}
+
+impl Participants for Everybody {
+    fn members(&self) -> impl Iterator<Item = usize> {
+        0..self.sender.processors
+    }
+
+    fn owned(&self) -> impl Iterator<Item = &'static Slot> {
+        SLOTS[..self.sender.processors].iter()
+    }
+
+    fn targets(&self) -> &impl Targets {
+        &self.others
+    }
+
+    fn include_initiator(&self) -> bool {
+        true
+    }
+
+    fn wait_for_own_interrupt(&self) -> bool {
+        self.includes_sender
+    }
+
+    fn run(&self, window: &Window) -> (Outcome, bool) {
+        (self.run)(window, self.sender, &self.others)
+    }
+}
+
+/// The participants but the initiator: those before it, and those after.
+pub(super) struct Others {
+    before: &'static [Slot],
+    after: &'static [Slot],
+}
+
+impl Targets for Others {
+    #[expect(
+        clippy::inline_always,
+        reason = "out of line, with its closure in memory, every poll was three loads more"
+    )]
+    #[inline(always)]
+    fn all<'a>(&'a self, mut holds: impl FnMut(&'a Slot) -> bool) -> bool {
+        self.after.iter().all(&mut holds) && self.before.iter().all(holds)
+    }
+}

@@ -1,0 +1,51 @@
+//! NMIs: broadcast calls for processors that have interrupts off, and the watchdog's question.
+//!
+//! An NMI comes at any point, while an interrupt is being served too. It has a stack, requests and stamps of its own.
+
+use super::target;
+use crate::bugcheck;
+use crate::cpu::frame::{Frame, SAVED, pop_caller_saved, push_caller_saved};
+use crate::cpu::tsc;
+use crate::halting;
+use crate::processor::{self, Private};
+use crate::states;
+use core::arch::global_asm;
+use guest_stub::rendezvous::{Delivery, Served};
+
+unsafe extern "C" {
+    pub(crate) fn nmi_entry();
+}
+
+// NMIs are blocked until the IRETQ (SDM Vol. 3A 7.7.1); an exception before it would end in a bug check.
+global_asm!(
+    "nmi_entry:",
+    push_caller_saved!(),
+    "lea rdi, [rsp + {saved}]",
+    "call {nmi}",
+    pop_caller_saved!(),
+    "iretq",
+    saved = const SAVED,
+    nmi = sym nmi,
+);
+
+extern "sysv64" fn nmi(frame: &mut Frame) {
+    let a = tsc::stamp().value();
+    let private = processor::current();
+    match target::serve(private, Delivery::Nmi) {
+        (Served::Ran(_, result), [w, x]) => {
+            private.record_served(Delivery::Nmi, [a, w, x], result, states::evidence(frame));
+        }
+        (Served::Late, _) => {}
+        (Served::Nothing, _) => strange(private, frame),
+    }
+    halting::skip_halt(frame);
+}
+
+/// An NMI that no call asked for: the VMM's watchdog asks so whether a worker overstays its deadline here.
+fn strange(private: &'static Private, frame: &Frame) {
+    let overdue = private.slot.packet().is_some_and(|packet| tsc::now() > packet.deadline());
+    if overdue && private.in_worker() {
+        bugcheck::overstayed_at(frame.rip);
+    }
+    private.count(|tally| &mut tally.strange_nmis);
+}

@@ -1,0 +1,40 @@
+//! The target of a route whose targets poll.
+
+use super::target;
+use crate::cpu::{flags, tsc};
+use crate::processor::Private;
+use crate::routes::memory::Line;
+use core::sync::atomic::Ordering;
+use guest_stub::abi::Destination;
+use guest_stub::rendezvous::{Delivery, Served};
+
+/// Polls this processor's line at CPL0 until it is told to stop, and serves what is announced there, as an interrupt would.
+pub(crate) fn stay(private: &'static Private, destination: Destination) {
+    let line = Line::polled_by(private.index, destination);
+    let words = private.user_page();
+    let mut seen = line.announced();
+    words.ready().store(private.handled.load(Ordering::Relaxed), Ordering::Release);
+    loop {
+        let announced = line.announced();
+        if announced != seen {
+            seen = announced;
+            serve_announced(private);
+            words.ready().store(private.handled.load(Ordering::Relaxed), Ordering::Release);
+        } else if words.stop().load(Ordering::Relaxed) != 0 {
+            return;
+        }
+    }
+}
+
+/// Serves what has been announced, if this processor is asked for. Interrupts are on: [`stay`] and
+/// [`broadcast`](super::broadcast) see to it.
+pub(super) fn serve_announced(private: &'static Private) {
+    let a = tsc::stamp().value();
+    match target::serve(private, Delivery::Interrupt) {
+        (Served::Ran(_, result), [w, x]) => private.record_served(Delivery::Interrupt, [a, w, x], result, 0),
+        (Served::Late, _) => {}
+        (Served::Nothing, _) => return,
+    }
+    // SAFETY: they were on before.
+    unsafe { flags::enable_interrupts() };
+}

@@ -1,0 +1,276 @@
+//! The measured window of a call: from before the send until the initiator has seen every worker's end.
+
+use super::everybody::Others;
+use super::{Call, Completed, Failed, Participants, check_restored};
+use crate::bugcheck;
+use crate::call::worker::WorkerFn;
+use crate::cpu::tsc::{self, Stamp};
+use crate::cpu::{apic, flags, irql};
+use crate::polling;
+use crate::processor::{GENERATIONS, Private, SLOTS};
+use crate::routes::{Route, Sending, with_route};
+use core::cell::Cell;
+use core::sync::atomic::Ordering;
+use guest_stub::abi::{Destination, GuestRoute, MASK_WORDS, Mask, VECTOR_IPI};
+use guest_stub::destinations::{Addressing, Sender};
+use guest_stub::mask;
+use guest_stub::rendezvous::{self, Initiator, Outcome, Slot, Targets, Until, Work};
+use guest_stub::with_destination;
+
+/// The window of a call of all processors: for each route and destination a function of its own, in which nothing is left to
+/// be chosen.
+pub(super) type Run = fn(&Window, Sender, &Others) -> (Outcome, bool);
+
+/// The window of a route and a destination.
+pub(super) fn of(route: GuestRoute, destination: Destination) -> Run {
+    with_route!(route, R => with_destination!(destination, D => run::<R, D>))
+}
+
+/// The window of a call that has no targets.
+pub(super) fn of_nobody() -> Run {
+    |window, _, others| window.run(others, || ())
+}
+
+/// Out of line, so that nothing of its callers adds to what it measures.
+#[inline(never)]
+fn run<R: Route, D: Addressing>(window: &Window, sender: Sender, others: &Others) -> (Outcome, bool) {
+    let destination = D::prepare(sender);
+    let route = R::prepare();
+    window.run(others, || destination.for_each_send(|to| route.send(&window.sending, VECTOR_IPI, to)))
+}
+
+/// A stamp that is taken on the way.
+struct Taken(Cell<Stamp>);
+
+impl Taken {
+    const fn not_yet() -> Self {
+        Self(Cell::new(Stamp::ZERO))
+    }
+
+    #[inline]
+    fn set(&self, stamp: Stamp) {
+        self.0.set(stamp);
+    }
+
+    fn value(&self) -> u64 {
+        self.0.get().value()
+    }
+}
+
+/// Everything that the measured window needs, prepared before it, and what it leaves.
+pub(crate) struct Window {
+    sending: Sending,
+    waits_for_itself: bool,
+    worker: WorkerFn,
+    argument: usize,
+    resend_at: u64,
+    deadline: u64,
+    resending: Cell<bool>,
+    t0: Taken,
+    t1: Taken,
+    w: Taken,
+    x: Taken,
+    t2: Taken,
+    result: Cell<usize>,
+}
+
+impl Window {
+    /// Publishes the call and asks the targets to take part.
+    pub(super) fn prepare(private: &'static Private, call: &Call, participants: &impl Participants) -> Self {
+        let now = tsc::now();
+        let deadline = now.wrapping_add(call.deadline);
+        let generation = GENERATIONS.issue();
+        let packet = private.packet;
+        let count = participants.members().count() as u32;
+        packet.publish(
+            generation,
+            Work { worker: call.worker as usize, argument: call.argument, participants: count, deadline },
+        );
+        private.slot.set_packet(packet);
+        participants.targets().all(|slot| {
+            slot.request(generation, packet, call.arrival.delivery());
+            true
+        });
+        let waits_for_itself = participants.wait_for_own_interrupt();
+        private.expects_self.store(waits_for_itself, Ordering::Relaxed);
+        Self {
+            sending: Sending { private, generation },
+            waits_for_itself,
+            worker: if participants.include_initiator() { call.worker } else { takes_no_part },
+            argument: call.argument,
+            resend_at: now.wrapping_add(call.deadline / 2),
+            deadline,
+            resending: Cell::new(false),
+            t0: Taken::not_yet(),
+            t1: Taken::not_yet(),
+            w: Taken::not_yet(),
+            x: Taken::not_yet(),
+            t2: Taken::not_yet(),
+            result: Cell::new(0),
+        }
+    }
+
+    /// The call that is being sent.
+    pub(crate) fn sending(&self) -> &Sending {
+        &self.sending
+    }
+
+    /// Whether it is being sent for the second time.
+    pub(crate) fn is_resending(&self) -> bool {
+        self.resending.get()
+    }
+
+    /// From the send to the last completion.
+    #[expect(clippy::inline_always, reason = "each way to send has a window of its own, which a test looks into")]
+    #[inline(always)]
+    pub(crate) fn run(&self, targets: &impl Targets, send: impl Fn()) -> (Outcome, bool) {
+        let Sending { private, generation } = self.sending;
+        let outcome = rendezvous::call(&InWindow { window: self, send }, private.packet, generation, targets);
+        self.t2.set(tsc::stamp_after_loads());
+        outcome
+    }
+
+    /// What the window has left, for the caller.
+    pub(super) fn finish(
+        &self,
+        (outcome, resent): (Outcome, bool),
+        targets: &impl Targets,
+    ) -> Result<Completed, Failed> {
+        if outcome == Outcome::Overstayed {
+            self.wait_for_overstayers(targets);
+        }
+        let Sending { private, generation } = self.sending;
+        if outcome != Outcome::Aborted {
+            check_restored(private);
+        }
+        // SAFETY: IF was set, which `broadcast` has made sure of.
+        unsafe { flags::enable_interrupts() };
+        if outcome == Outcome::Aborted {
+            return Err(Failed::Aborted { generation, missing: self.missing(targets), resent });
+        }
+        Ok(Completed {
+            generation,
+            t0: self.t0.value(),
+            t1: self.t1.value(),
+            a: if self.waits_for_itself { private.a.load(Ordering::Relaxed) } else { 0 },
+            w: self.w.value(),
+            x: self.x.value(),
+            t2: self.t2.value(),
+            result: self.result.get(),
+            resent,
+        })
+    }
+
+    fn missing(&self, targets: &impl Targets) -> Mask {
+        let mut missing = [0; MASK_WORDS];
+        let mut add = |slot: &Slot| {
+            if !slot.has_arrived(self.sending.generation)
+                && let Some(index) = SLOTS.element_offset(slot)
+            {
+                mask::insert(&mut missing, index);
+            }
+            true
+        };
+        targets.all(&mut add);
+        if self.waits_for_itself {
+            add(self.sending.private.slot);
+        }
+        missing
+    }
+
+    /// The call's deadline has passed in the middle of the worker: every worker has as long again.
+    #[cold]
+    #[inline(never)]
+    fn wait_for_overstayers(&self, targets: &impl Targets) {
+        let generation = self.sending.generation;
+        let until = tsc::now().wrapping_add(self.deadline.wrapping_sub(self.resend_at).wrapping_mul(2));
+        let mut late = None;
+        targets.all(|slot| {
+            let done = polling::poll_until(until, || slot.is_done(generation));
+            if !done {
+                late = SLOTS.element_offset(slot);
+            }
+            done
+        });
+        if let Some(late) = late {
+            bugcheck::overstayed(late, generation);
+        }
+    }
+}
+
+/// The worker of an initiator that is no participant: all others are spared the question.
+extern "sysv64" fn takes_no_part(_: usize) -> usize {
+    0
+}
+
+/// A window as the rendezvous's initiator, with its way to send.
+struct InWindow<'a, S> {
+    window: &'a Window,
+    send: S,
+}
+
+impl<S: Fn()> Initiator for InWindow<'_, S> {
+    #[inline]
+    fn send(&self) {
+        apic::publish();
+        let t0 = tsc::stamp();
+        (self.send)();
+        let t1 = tsc::stamp();
+        // The targets are on their way: now is the time for what nobody waits for.
+        if !self.window.resending.get() {
+            self.window.t0.set(t0);
+            self.window.t1.set(t1);
+        }
+    }
+
+    #[inline]
+    fn takes_own_interrupt(&self, until: Until) -> bool {
+        !self.window.waits_for_itself
+            || wait_longer(self.limit(until), || {
+                self.window.sending.private.slot.has_arrived(self.window.sending.generation)
+            })
+    }
+
+    #[inline]
+    fn raise(&self) {
+        irql::set(irql::IPI);
+        // Workers run with interrupts off, on whichever processor.
+        // `Window::finish` and `lower` set IF again.
+        flags::disable_interrupts();
+    }
+
+    fn lower(&self) {
+        self.window.resending.set(true);
+        // SAFETY: IF was set, which `broadcast` has made sure of.
+        unsafe { flags::enable_interrupts() };
+        irql::set(irql::BELOW_IPI);
+    }
+
+    #[inline]
+    fn wait(&self, until: Until, holds: impl Fn() -> bool) -> bool {
+        let eight_polls = || polling::eight_polls(&holds);
+        eight_polls() || eight_polls() || wait_longer(self.limit(until), holds)
+    }
+
+    #[inline]
+    fn work(&self) {
+        self.window.w.set(tsc::stamp_after_loads());
+        self.window.result.set((self.window.worker)(self.window.argument));
+        self.window.x.set(tsc::stamp_after_loads());
+    }
+}
+
+impl<S> InWindow<'_, S> {
+    fn limit(&self, until: Until) -> u64 {
+        match until {
+            Until::Resend => self.window.resend_at,
+            Until::Deadline => self.window.deadline,
+        }
+    }
+}
+
+/// Kept apart, so that what it needs is not at hand where nobody has to wait for long.
+#[inline(never)]
+fn wait_longer(until: u64, holds: impl Fn() -> bool) -> bool {
+    polling::poll_until(until, holds)
+}

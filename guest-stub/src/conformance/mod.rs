@@ -1,0 +1,15 @@
+//! What only the conformance suite needs: calls of sets, by several initiators at once, with faults, in steps and in phases,
+//! among interrupts of devices; workers that look at the contract, and workers that break it; a guest gone mad.
+
+pub(crate) mod calls;
+pub(crate) mod devices;
+pub(crate) mod fault;
+pub(crate) mod hostile;
+mod initiator;
+mod lock;
+mod members;
+pub(crate) mod pageable;
+mod phases;
+pub(crate) mod rule_breakers;
+pub(crate) mod stepped;
+pub(crate) mod verify;

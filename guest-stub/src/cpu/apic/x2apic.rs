@@ -1,0 +1,21 @@
+//! The x2APIC: registers are MSRs (SDM Vol. 3A 12.12).
+
+use super::INTERRUPT_COMMAND;
+use crate::cpu::msr;
+
+const fn number(register: u32) -> u32 {
+    0x800 + (register >> 4)
+}
+
+/// Writes a register.
+#[inline]
+pub(super) fn write(register: u32, value: u32) {
+    msr::write(number(register), value.into());
+}
+
+/// Sends an interrupt: the ICR is one 64-bit register, and there is no delivery status to wait for (12.12.9).
+/// Not serialising: [`super::publish`] goes before it.
+#[inline]
+pub(crate) fn write_icr(command: u32, destination: u32) {
+    msr::write(number(INTERRUPT_COMMAND), u64::from(destination) << 32 | u64::from(command));
+}

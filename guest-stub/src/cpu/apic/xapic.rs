@@ -1,0 +1,73 @@
+//! The xAPIC: registers are memory (SDM Vol. 3A 12.4.1).
+
+use super::{INTERRUPT_COMMAND, INTERRUPT_COMMAND_HIGH};
+use core::arch::asm;
+use guest_stub::abi::XAPIC_BASE;
+use guest_stub::icr::SEND_PENDING;
+
+/// Writes a register. One MOV: an instruction that the compiler chose might be one that a hypervisor's emulator
+/// does not know.
+#[inline]
+pub(super) fn write(register: u32, value: u32) {
+    let address = XAPIC_BASE + u64::from(register);
+    // SAFETY: the page is mapped uncacheable, the callers in `apic` write registers that exist, in xAPIC mode.
+    unsafe { asm!("mov [{}], {:e}", in(reg) address, in(reg) value, options(nostack, preserves_flags)) };
+}
+
+#[inline]
+fn read(register: u32) -> u32 {
+    let address = XAPIC_BASE + u64::from(register);
+    let value: u32;
+    // SAFETY: as in `write`; the one register that is read has no side effect.
+    unsafe { asm!("mov {:e}, [{}]", out(reg) value, in(reg) address, options(nostack, preserves_flags)) };
+    value
+}
+
+/// Waits until the last command is on its way.
+#[inline]
+pub(crate) fn wait_idle() {
+    while read(INTERRUPT_COMMAND) & SEND_PENDING != 0 {
+        core::hint::spin_loop();
+    }
+}
+
+/// Sends to the processor with APIC id `destination`. The command's low half sends: its high half goes first, and
+/// no interrupt handler may send between the two.
+#[inline]
+pub(crate) fn write_icr(command: u32, destination: u32) {
+    write(INTERRUPT_COMMAND_HIGH, destination << 24);
+    write(INTERRUPT_COMMAND, command);
+}
+
+/// The ICR's low half, whose address is in a register before it is needed: an instruction less between a stamp and the send.
+#[derive(Clone, Copy)]
+pub(crate) struct ShorthandIcr(u64);
+
+impl ShorthandIcr {
+    /// The one of this processor, in xAPIC mode.
+    pub(crate) fn new() -> Self {
+        let mut address = XAPIC_BASE + u64::from(INTERRUPT_COMMAND);
+        // SAFETY: no instruction. It hides from the compiler that the address is a constant.
+        unsafe { asm!("/* {} */", inout(reg) address, options(nomem, nostack, preserves_flags)) };
+        Self(address)
+    }
+
+    /// Sends by a shorthand, which ignores the high half.
+    #[inline]
+    pub(crate) fn write(self, command: u32) {
+        // SAFETY: as in `write`.
+        unsafe { asm!("mov [{}], {:e}", in(reg) self.0, in(reg) command, options(nostack, preserves_flags)) };
+    }
+}
+
+/// Sends from any context: waits until the last command is on its way, and keeps handlers from sending between the writes of
+/// the ICR's halves, which would change the destination. IF is as before.
+pub(crate) fn send_undisturbed(command: u32, destination: u32) {
+    let flags: u64;
+    // SAFETY: IF is put back below.
+    unsafe { asm!("pushfq", "pop {}", "cli", out(reg) flags) };
+    wait_idle();
+    write_icr(command, destination);
+    // SAFETY: the flags are those of above.
+    unsafe { asm!("push {}", "popfq", in(reg) flags) };
+}

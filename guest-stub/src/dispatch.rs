@@ -1,0 +1,121 @@
+//! What processors do for ever: vCPU 0 runs the VMM's commands, the others take part.
+
+use crate::activity;
+use crate::block;
+use crate::calibrate;
+use crate::conformance::{calls, hostile};
+use crate::cpu::{flags, port, tsc};
+use crate::exchange;
+use crate::polling;
+use crate::processor::{GENERATIONS, HOST_PACKETS, Private, SLOTS};
+use crate::serve;
+use crate::shared;
+use crate::workers;
+use guest_stub::abi::command::{self, Command};
+use guest_stub::abi::{self, HostCalls, MAX_VCPUS, Operation, Report, Status};
+use guest_stub::icr::{self, To};
+
+/// vCPU 0: starts the others, then runs what the VMM asks for.
+pub(crate) fn run_commands(private: &'static Private) -> ! {
+    // SAFETY: the tables are loaded.
+    unsafe { flags::enable_interrupts() };
+    let boot = shared::boot();
+    let processors = processors();
+    if boot.yield_cpu != 0 {
+        polling::yield_while_waiting();
+    }
+    private.apic.set_mode(boot.x2apic != 0);
+    private.touch_ring();
+    shared::tell_host(&HostCalls {
+        slots: SLOTS.as_ptr() as u64,
+        packets: HOST_PACKETS.as_ptr() as u64,
+        generations: &raw const GENERATIONS as u64,
+        reserved: 0,
+        workers: workers::addresses(false),
+        observed_workers: workers::addresses(true),
+    });
+    shared::report(start_others(private, processors, boot.deadline));
+    loop {
+        port::write(abi::PORT_DOORBELL, 0);
+        let report = lead(private, processors, &shared::command());
+        shared::report(report.unwrap_or_else(|| activity::report(Status::BadCommand)));
+    }
+}
+
+/// Any other processor.
+pub(crate) fn take_part(private: &'static Private) -> ! {
+    private.apic.set_mode(shared::boot().x2apic != 0);
+    private.touch_ring();
+    let mut activity = activity::STARTED;
+    loop {
+        activity::finish(private, activity);
+        activity = activity::sleep_until_next(activity);
+        // A command that vCPU 0 has found invalid is not announced.
+        let _ = follow(private, activity, &shared::command());
+    }
+}
+
+/// Runs one command. `None`: it is not valid.
+fn lead(private: &'static Private, processors: usize, command: &Command) -> Option<Report> {
+    match command.operation()? {
+        Operation::Block => {
+            let payload: command::Block = command.payload()?;
+            block::lead(private, processors, &payload, workers::find(payload.worker, payload.observe)?)
+        }
+        Operation::Calibrate => Some(calibrate::instruments(private, command.payload()?)),
+        Operation::ClockExchange => exchange::lead(private, processors, &command.payload()?),
+        Operation::Calls => {
+            let payload: command::Calls = command.payload()?;
+            calls::lead(private, processors, &payload, workers::find(payload.worker, payload.observe)?)
+        }
+        Operation::Serve => serve::lead(private, processors, &command.payload()?),
+        Operation::Spray => hostile::lead(private, processors, &command.payload()?),
+    }
+}
+
+/// Takes part in vCPU 0's command.
+fn follow(private: &'static Private, activity: u32, command: &Command) -> Option<()> {
+    let processors = processors();
+    match command.operation()? {
+        Operation::Block => {
+            let payload: command::Block = command.payload()?;
+            block::follow(private, processors, &payload, workers::find(payload.worker, payload.observe)?);
+        }
+        Operation::Calibrate => {}
+        Operation::ClockExchange => exchange::follow(private, &command.payload()?),
+        Operation::Calls => {
+            let payload: command::Calls = command.payload()?;
+            let worker = workers::find(payload.worker, payload.observe)?;
+            calls::follow(private, processors, activity, &payload, worker)?;
+        }
+        Operation::Serve => serve::follow(private, &command.payload()?),
+        Operation::Spray => hostile::follow(private, &command.payload()?),
+    }
+    Some(())
+}
+
+/// How many processors there are.
+fn processors() -> usize {
+    (shared::boot().vcpus as usize).clamp(1, MAX_VCPUS)
+}
+
+/// INIT, and start-up twice if once is not enough (SDM Vol. 3A 10.4.4.1). The mode is the one that `set_mode` set.
+fn start_others(private: &Private, processors: usize, deadline: u64) -> Report {
+    if processors == 1 {
+        return activity::report(Status::Done);
+    }
+    let start = tsc::now();
+    let has_started = |other| activity::has_finished(other, activity::STARTED);
+    let everybody_is_up = || (1..processors).all(has_started);
+    private.apic.send(icr::init(To::AllButSelf), To::AllButSelf);
+    private.apic.send(icr::startup(To::AllButSelf), To::AllButSelf);
+    if polling::poll_until(start.wrapping_add(deadline / 4), everybody_is_up) {
+        return activity::report(Status::Done);
+    }
+    private.apic.send(icr::startup(To::AllButSelf), To::AllButSelf);
+    if polling::poll_until(start.wrapping_add(deadline), everybody_is_up) {
+        return activity::report(Status::Done);
+    }
+    let missing = activity::others(0, processors, |other| !has_started(other));
+    Report { missing, ..activity::report(Status::NotResponding) }
+}

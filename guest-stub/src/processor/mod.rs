@@ -1,0 +1,206 @@
+//! A processor's private page, and how code on any of its stacks finds it.
+
+mod words;
+
+pub(crate) use words::UserWords;
+
+use crate::cpu::apic::LocalApic;
+use crate::cpu::tables::{self, Gdt, Tss};
+use core::arch::asm;
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use guest_stub::abi::{self, Sample, Tally, UserPage, area};
+use guest_stub::rendezvous::{Decision, Delivery, Generation, Generations, Packet, Slot};
+
+/// A processor's private page. The interrupt entry knows it as the top of its stack.
+///
+/// Interrupt handlers of this processor and its own code both use it, no other processor does; the atomics are for
+/// the former, and always relaxed.
+#[repr(C)]
+pub(crate) struct Private {
+    /// Stamps of the call being served, written by the entry code.
+    pub(crate) a: AtomicU64,
+    pub(crate) w: AtomicU64,
+    pub(crate) x: AtomicU64,
+    /// IRQL that the interrupt found.
+    pub(crate) interrupted_irql: AtomicU64,
+    pub(crate) slot: &'static Slot,
+    /// The packet of this processor's own calls.
+    pub(crate) packet: &'static Packet,
+    pub(crate) user: *mut UserPage,
+    pub(crate) ring: *mut Sample,
+    pub(crate) index: usize,
+    pub(crate) apic: LocalApic,
+    /// This processor has sent an IPI to itself as initiator, and has not taken it yet.
+    pub(crate) expects_self: AtomicBool,
+    /// This processor owns its participants, and makes a call.
+    pub(crate) calling: AtomicBool,
+    /// Rounds of the block that this processor has served.
+    pub(crate) handled: AtomicU32,
+    /// Interrupts that nobody had asked for, and that came when their call had been given up.
+    pub(crate) duplicate: AtomicU32,
+    pub(crate) late: AtomicU32,
+    /// The stack pointer of what runs CPL3 code, to come back to.
+    pub(crate) kernel_rsp: AtomicU64,
+    tss: Tss,
+    gdt: Gdt,
+}
+
+const _: () = assert!(size_of::<Private>() as u64 <= abi::PAGE);
+
+/// The packets of every processor's own calls.
+static PACKETS: [Packet; abi::MAX_VCPUS] = [const { Packet::new() }; abi::MAX_VCPUS];
+/// The packets of the host's calls.
+pub(crate) static HOST_PACKETS: [Packet; abi::HOST_CALLERS] = [const { Packet::new() }; abi::HOST_CALLERS];
+/// The source of all calls' generations.
+pub(crate) static GENERATIONS: Generations = Generations::new(Generation::from_stored(0));
+/// Every processor's side of the rendezvous.
+pub(crate) static SLOTS: [Slot; abi::MAX_VCPUS] = [const { Slot::new() }; abi::MAX_VCPUS];
+
+/// Fills in the private page of processor `index` and returns it.
+///
+/// # Safety
+/// Called once for each index, on that processor, before anything else uses the page.
+pub(crate) unsafe fn initialise(index: usize) -> &'static Private {
+    let base = abi::vcpu_area(index);
+    let private = (base + area::PRIVATE) as *mut Private;
+    // SAFETY: the VMM maps the page for every processor, zeroed, which is valid for each of these types but the
+    // references, which are written first; nobody else uses it yet (the caller's promise).
+    unsafe {
+        (&raw mut (*private).slot).write(&SLOTS[index]);
+        (&raw mut (*private).packet).write(&PACKETS[index]);
+        (&raw mut (*private).user).write((base + area::USER) as *mut UserPage);
+        (&raw mut (*private).ring).write((base + area::RING) as *mut Sample);
+        (&raw mut (*private).index).write(index);
+        touch_stacks(index);
+        &*private
+    }
+}
+
+/// Touches the pages of the stacks that interrupts, faults and NMIs enter on, and of the user page. A first touch by
+/// the delivery of an interrupt would be an exit within a round; and an emulated processor may lose the place of a
+/// guest that it cannot deliver an interrupt to (QEMU's SVM does).
+fn touch_stacks(index: usize) {
+    let stacks = [
+        area::IPI_STACK..area::PRIVATE,
+        area::FAULT_STACK..area::FAULT_STACK_TOP,
+        area::NMI_STACK..area::NMI_STACK_TOP,
+        area::USER..area::USER + abi::PAGE,
+        area::TALLY..area::TALLY + abi::PAGE,
+    ];
+    for page in stacks.into_iter().flat_map(|stack| stack.step_by(abi::PAGE as usize)) {
+        let word = (abi::vcpu_area(index) + page) as *mut u64;
+        // SAFETY: the area is this processor's and mapped; no interrupt has been enabled yet, so that nothing else
+        // writes between the two accesses, and what is there stays.
+        unsafe { word.write_volatile(word.read_volatile()) };
+    }
+}
+
+/// The private page of the processor that this runs on, found through the stack pointer.
+#[inline]
+pub(crate) fn current() -> &'static Private {
+    let stack: u64;
+    // SAFETY: reads a register.
+    unsafe { asm!("mov {}, rsp", out(reg) stack, options(nomem, nostack, preserves_flags)) };
+    let area = stack & !(abi::VCPU_STRIDE - 1);
+    // SAFETY: every stack that Rust code runs on lies in a vCPU area (layout in abi.rs), whose private page
+    // `initialise` has filled in before the first use.
+    unsafe { &*((area + area::PRIVATE) as *const Private) }
+}
+
+/// The private page of processor `index`.
+///
+/// # Safety
+/// That processor has been initialised.
+pub(crate) unsafe fn of(index: usize) -> &'static Private {
+    // SAFETY: the caller's promise; other processors only touch the atomics.
+    unsafe { &*((abi::vcpu_area(index) + area::PRIVATE) as *const Private) }
+}
+
+impl Private {
+    /// The processor's line of communication with its state loop and vCPU 0.
+    pub(crate) fn user_page(&self) -> UserWords {
+        UserWords(self.user)
+    }
+
+    /// Builds this processor's descriptor tables and loads them.
+    ///
+    /// # Safety
+    /// Called once, on this processor, after the IDT has been filled in.
+    pub(crate) unsafe fn load_tables(&'static self) {
+        // SAFETY: the caller's promise; the two lie in this page, and nothing else uses them.
+        unsafe { tables::load(self.index, (&raw const self.gdt).cast_mut(), (&raw const self.tss).cast_mut()) };
+    }
+
+    /// Whether a call's worker is running on this processor: as target, or as initiator.
+    pub(crate) fn in_worker(&self) -> bool {
+        let as_initiator =
+            || self.calling.load(Ordering::Relaxed) && self.packet.decision(self.packet.generation()) == Decision::Go;
+        as_initiator() || self.slot.is_working()
+    }
+
+    /// Generation of the call that this processor had to do with last.
+    pub(crate) fn generation(&self) -> Generation {
+        self.slot.packet().map_or(Generation::from_stored(0), Packet::generation)
+    }
+
+    /// What this processor counts.
+    pub(crate) fn tally(&self) -> *mut Tally {
+        (abi::vcpu_area(self.index) + area::TALLY) as *mut Tally
+    }
+
+    /// Counts an interrupt that came when its call had been given up.
+    pub(crate) fn count_late(&self) {
+        self.late.store(self.late.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    }
+
+    /// Counts an interrupt that nobody had asked for.
+    pub(crate) fn count_duplicate(&self) {
+        self.duplicate.store(self.duplicate.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    }
+
+    /// Adds one to a field of the tally.
+    pub(crate) fn count(&self, field: impl FnOnce(&mut Tally) -> &mut u32) {
+        // SAFETY: the page is mapped for the guest's life, and this processor's alone. An NMI's handler may count between
+        // the two accesses of what it interrupts: of another field, since it runs another worker or none.
+        let field = field(unsafe { &mut *self.tally() });
+        *field = field.wrapping_add(1);
+    }
+
+    /// Stores the sample of round `round` of this block.
+    pub(crate) fn record(&self, round: u32, sample: Sample) {
+        let slot = round as usize % abi::RING_SAMPLES;
+        // SAFETY: the ring is mapped, has RING_SAMPLES entries, and is written by this processor alone. Not volatile,
+        // which would build the sample on the stack first: the VMM reads it after the block, behind a Release store of
+        // this processor and the doorbell, across which no store moves.
+        unsafe { self.ring.add(slot).write(sample) };
+    }
+
+    /// Stores a target's sample, with its stamps `a`, `w` and `x`, and counts the round as served.
+    pub(crate) fn record_served(&self, by: Delivery, [a, w, x]: [u64; 3], result: usize, flags: u32) {
+        let handled = self.handled.load(Ordering::Relaxed);
+        let generation = self.slot.served(by).get();
+        self.record(handled, Sample { generation, flags, a, w, x, result: result as u64, ..Sample::default() });
+        self.handled.store(handled + 1, Ordering::Relaxed);
+        self.user_page().handled().store(handled + 1, Ordering::Relaxed);
+    }
+
+    /// Starts this processor's counts anew, for another operation.
+    pub(crate) fn reset_counts(&self) {
+        let words = self.user_page();
+        let counts = [&self.handled, &self.duplicate, &self.late];
+        for count in counts.into_iter().chain([words.handled(), words.last_run(), words.last_setup()]) {
+            count.store(0, Ordering::Relaxed);
+        }
+        // SAFETY: this processor's own tally.
+        unsafe { self.tally().write(Tally::default()) };
+    }
+
+    /// Touches the ring's pages, so that no first-touch fault falls into a round.
+    pub(crate) fn touch_ring(&self) {
+        const SAMPLES_A_PAGE: usize = abi::PAGE as usize / size_of::<Sample>();
+        for slot in (0..abi::RING_SAMPLES).step_by(SAMPLES_A_PAGE) {
+            // SAFETY: as in `record`.
+            unsafe { (&raw mut (*self.ring.add(slot)).generation).write_volatile(0) };
+        }
+    }
+}
