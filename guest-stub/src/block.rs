@@ -3,7 +3,7 @@
 use crate::activity;
 use crate::call::everybody::Everybody;
 use crate::call::worker::WorkerFn;
-use crate::call::{self, Completed, Failed};
+use crate::call::{Completed, Failed, initiator};
 use crate::cpu::{irql, tsc};
 use crate::participant;
 use crate::polling;
@@ -99,7 +99,7 @@ fn run_rounds(private: &'static Private, processors: usize, block: &Block<'_>, w
             return report;
         }
         tsc::wait(command.settle);
-        match call::broadcast(private, &call, &everybody, |_, _| ()) {
+        match initiator::broadcast(private, &call, &everybody, |_, _| ()) {
             Ok(done) => {
                 resent += u32::from(done.resent);
                 private.user_page().handled().store(round + 1, Ordering::Relaxed);

@@ -1,20 +1,43 @@
 //! A call of all processors, over a route and a destination that are chosen once for many calls.
 
-use super::window::{self, Run, Window};
-use super::{Call, Participants};
-use crate::call::worker::WorkerFn;
+use super::Call;
+use super::window::{Participants, Window};
+use super::worker::WorkerFn;
 use crate::processor::{Private, SLOTS};
-use crate::routes::{self, Arrival};
-use guest_stub::abi::{Destination, GuestRoute};
-use guest_stub::destinations::Sender;
+use crate::routes::{self, Arrival, Route, with_route};
+use guest_stub::abi::{Destination, GuestRoute, VECTOR_IPI};
+use guest_stub::destinations::{Addressing, Sender};
 use guest_stub::rendezvous::{Outcome, Slot, Targets};
+use guest_stub::with_destination;
+
+/// The window of a call of all processors: for each route and destination a function of its own, in which nothing is left to
+/// be chosen.
+type WindowFn = fn(&Window, Sender, &Others) -> (Outcome, bool);
+
+/// The window of a route and a destination.
+fn window_of(route: GuestRoute, destination: Destination) -> WindowFn {
+    with_route!(route, R => with_destination!(destination, D => window::<R, D>))
+}
+
+/// The window of a call that has no targets.
+fn window_of_nobody() -> WindowFn {
+    |window, _, others| window.run(others, || ())
+}
+
+/// Out of line, so that nothing of its callers adds to what it measures.
+#[inline(never)]
+fn window<R: Route, D: Addressing>(window: &Window, sender: Sender, others: &Others) -> (Outcome, bool) {
+    let destination = D::prepare(sender);
+    let route = R::prepare(window.sending());
+    window.run(others, || destination.for_each_send(|to| route.send(VECTOR_IPI, to)))
+}
 
 /// All processors, as one of them calls them.
 pub(crate) struct Everybody {
     sender: Sender,
     arrival: Arrival,
     includes_sender: bool,
-    run: Run,
+    window: WindowFn,
     others: Others,
 }
 
@@ -32,7 +55,7 @@ impl Everybody {
             sender: Sender { index: me, processors },
             arrival,
             includes_sender: destination.includes_sender() && arrival != Arrival::Polling && processors > 1,
-            run: if processors > 1 { window::of(route, destination) } else { window::of_nobody() },
+            window: if processors > 1 { window_of(route, destination) } else { window_of_nobody() },
             others: Others { before: &SLOTS[..me], after: &SLOTS[me + 1..processors.max(me + 1)] },
         }
     }
@@ -65,12 +88,12 @@ impl Participants for Everybody {
     }
 
     fn run(&self, window: &Window) -> (Outcome, bool) {
-        (self.run)(window, self.sender, &self.others)
+        (self.window)(window, self.sender, &self.others)
     }
 }
 
 /// The participants but the initiator: those before it, and those after.
-pub(super) struct Others {
+struct Others {
     before: &'static [Slot],
     after: &'static [Slot],
 }

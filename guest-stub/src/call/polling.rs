@@ -27,7 +27,7 @@ pub(crate) fn stay(private: &'static Private, destination: Destination) {
 }
 
 /// Serves what has been announced, if this processor is asked for. Interrupts are on: [`stay`] and
-/// [`broadcast`](super::broadcast) see to it.
+/// [`broadcast`](super::initiator::broadcast) see to it.
 pub(super) fn serve_announced(private: &'static Private) {
     let a = tsc::stamp().value();
     match target::serve(private, Delivery::Interrupt) {

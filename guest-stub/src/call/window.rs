@@ -1,42 +1,38 @@
 //! The measured window of a call: from before the send until the initiator has seen every worker's end.
 
-use super::everybody::Others;
-use super::{Call, Completed, Failed, Participants, check_restored};
+use super::worker::WorkerFn;
+use super::{Call, Completed, Failed, check_restored};
 use crate::bugcheck;
-use crate::call::worker::WorkerFn;
 use crate::cpu::tsc::{self, Stamp};
 use crate::cpu::{apic, flags, irql};
 use crate::polling;
 use crate::processor::{GENERATIONS, Private, SLOTS};
-use crate::routes::{Route, Sending, with_route};
+use crate::routes::Sending;
 use core::cell::Cell;
 use core::sync::atomic::Ordering;
-use guest_stub::abi::{Destination, GuestRoute, MASK_WORDS, Mask, VECTOR_IPI};
-use guest_stub::destinations::{Addressing, Sender};
+use guest_stub::abi::{MASK_WORDS, Mask};
 use guest_stub::mask;
 use guest_stub::rendezvous::{self, Initiator, Outcome, Slot, Targets, Until, Work};
-use guest_stub::with_destination;
 
-/// The window of a call of all processors: for each route and destination a function of its own, in which nothing is left to
-/// be chosen.
-pub(super) type Run = fn(&Window, Sender, &Others) -> (Outcome, bool);
+/// Who takes part in a call, and how they are interrupted.
+pub(crate) trait Participants {
+    /// Those that run the worker, by rising number.
+    fn members(&self) -> impl Iterator<Item = usize>;
 
-/// The window of a route and a destination.
-pub(super) fn of(route: GuestRoute, destination: Destination) -> Run {
-    with_route!(route, R => with_destination!(destination, D => run::<R, D>))
-}
+    /// The slots of the members and of the initiator, by rising number.
+    fn owned(&self) -> impl Iterator<Item = &'static Slot>;
 
-/// The window of a call that has no targets.
-pub(super) fn of_nobody() -> Run {
-    |window, _, others| window.run(others, || ())
-}
+    /// The members but the initiator.
+    fn targets(&self) -> &impl Targets;
 
-/// Out of line, so that nothing of its callers adds to what it measures.
-#[inline(never)]
-fn run<R: Route, D: Addressing>(window: &Window, sender: Sender, others: &Others) -> (Outcome, bool) {
-    let destination = D::prepare(sender);
-    let route = R::prepare();
-    window.run(others, || destination.for_each_send(|to| route.send(&window.sending, VECTOR_IPI, to)))
+    /// Whether the initiator is a member.
+    fn include_initiator(&self) -> bool;
+
+    /// Whether the initiator interrupts itself, too, and has to wait for that.
+    fn wait_for_own_interrupt(&self) -> bool;
+
+    /// The measured window: sends, and sees the call through.
+    fn run(&self, window: &Window) -> (Outcome, bool);
 }
 
 /// A stamp that is taken on the way.

@@ -1,8 +1,7 @@
 //! Calls that several processors make at once: what vCPU 0, the initiators and the others do.
 
-use super::devices::Timer;
+use super::command::Calls;
 use super::initiator::{self, Initiator};
-use super::members::Manner;
 use super::{fault, verify};
 use crate::activity;
 use crate::call::worker::WorkerFn;
@@ -12,44 +11,9 @@ use crate::polling;
 use crate::processor::{GENERATIONS, Private};
 use crate::shared;
 use core::sync::atomic::{AtomicU32, Ordering};
-use guest_stub::abi::{Destination, Fault, GuestRoute, Report, Set, Status, TargetState, Worker, command};
+use guest_stub::abi::{Fault, Report, Status, command};
 use guest_stub::mask;
 use guest_stub::rendezvous::Generation;
-
-/// A command that has been found valid.
-pub(super) struct Calls<'a> {
-    pub(super) command: &'a command::Calls,
-    pub(super) route: GuestRoute,
-    pub(super) destination: Destination,
-    state: TargetState,
-    pub(super) worker: WorkerFn,
-    /// Whether the worker looks at the contract, and its results are known.
-    pub(super) verifies: bool,
-    pub(super) set: Set,
-    pub(super) manner: Manner,
-    timer: Timer,
-}
-
-impl<'a> Calls<'a> {
-    fn parse(command: &'a command::Calls, worker: WorkerFn) -> Option<Self> {
-        let route = GuestRoute::from_wire(command.route).filter(|&route| route != GuestRoute::Host)?;
-        Some(Self {
-            command,
-            route,
-            destination: Destination::from_wire(command.destination)?,
-            state: TargetState::from_wire(command.target_state)?,
-            worker,
-            verifies: Worker::from_wire(command.worker)? == Worker::Verify,
-            set: Set::from_wire(command.set)?,
-            manner: Manner::new(route, command.stepped != 0, Fault::from_wire(command.fault)?),
-            timer: Timer { period: command.timer_period, deadline: command.timer_deadline },
-        })
-    }
-
-    fn has_initiator(&self, index: usize) -> bool {
-        mask::contains(&self.command.initiators, index)
-    }
-}
 
 /// The activity whose initiators may begin.
 static STARTED: AtomicU32 = AtomicU32::new(0);

@@ -1,6 +1,6 @@
 //! One of several initiators: makes its calls by the plan, and counts what came of them.
 
-use super::calls::Calls;
+use super::command::Calls;
 use super::lock::SpinLock;
 use super::members::Members;
 use super::pageable;
@@ -8,7 +8,7 @@ use super::phases::{self, Phases};
 use super::stepped::step;
 use super::verify::{members_place, result_of, setup, teardown};
 use crate::call::everybody::Everybody;
-use crate::call::{self, Call, Completed, Failed};
+use crate::call::{Call, Completed, Failed, initiator};
 use crate::cpu::{flags, irql, tsc};
 use crate::participant;
 use crate::processor::{Private, UserWords};
@@ -108,9 +108,9 @@ impl<'a> Initiator<'a> {
         };
         let before = context();
         let outcome = if calls.set == Set::Everybody && calls.manner.is_plain() {
-            call::broadcast(private, &call, &self.everybody, each)
+            initiator::broadcast(private, &call, &self.everybody, each)
         } else {
-            call::broadcast(private, &call, &Members::new(private, members, calls.manner), each)
+            initiator::broadcast(private, &call, &Members::new(private, members, calls.manner), each)
         };
         if calls.command.observe != 0 {
             participant::take_pending_interrupts();
@@ -171,7 +171,7 @@ impl<'a> Initiator<'a> {
     fn call_where_it_is_forbidden(&self) {
         let private = self.private;
         let call = self.everybody.call(self.calls.worker, 0, self.calls.command.deadline);
-        let count = || match call::broadcast(private, &call, &self.everybody, |_, _| ()) {
+        let count = || match initiator::broadcast(private, &call, &self.everybody, |_, _| ()) {
             Err(Failed::NotAllowedHere) => private.count(|tally| &mut tally.refused),
             Ok(_) | Err(Failed::Aborted { .. }) => private.count(|tally| &mut tally.not_refused),
         };

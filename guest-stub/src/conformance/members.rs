@@ -2,8 +2,7 @@
 
 use super::fault;
 use super::stepped::step;
-use crate::call::Participants;
-use crate::call::window::Window;
+use crate::call::window::{Participants, Window};
 use crate::processor::{Private, SLOTS};
 use crate::routes::{self, Arrival, Send};
 use guest_stub::abi::{CallStep, Fault, GuestRoute, Mask, VECTOR_IPI, VECTOR_IPI_STEPPED};

@@ -2,6 +2,7 @@
 //! among interrupts of devices; workers that look at the contract, and workers that break it; a guest gone mad.
 
 pub(crate) mod calls;
+mod command;
 pub(crate) mod devices;
 pub(crate) mod fault;
 pub(crate) mod hostile;

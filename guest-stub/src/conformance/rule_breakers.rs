@@ -2,8 +2,8 @@
 
 use super::lock::SpinLock;
 use super::pageable;
-use crate::call;
 use crate::call::everybody::Everybody;
+use crate::call::initiator;
 use crate::call::worker::stamp;
 use crate::cpu::{flags, irql};
 use crate::processor;
@@ -73,7 +73,7 @@ pub(crate) extern "sysv64" fn call_again(argument: usize) -> usize {
         let private = processor::current();
         let everybody = Everybody::new(private, 1, GuestRoute::Memory, Destination::AllButSelf);
         // Does not come back.
-        let _ = call::broadcast(private, &everybody.call(stamp, argument, 0), &everybody, |_, _| ());
+        let _ = initiator::broadcast(private, &everybody.call(stamp, argument, 0), &everybody, |_, _| ());
     }
     stamp(argument)
 }

@@ -8,10 +8,10 @@ pub(crate) struct Host;
 impl Route for Host {
     const MODE: Mode = Mode::Best;
 
-    fn prepare() -> Self {
+    fn prepare(_: &Sending) -> Self {
         Self
     }
 
     #[inline]
-    fn send(&self, _: &Sending, _: u8, _: To) {}
+    fn send(&self, _: u8, _: To) {}
 }

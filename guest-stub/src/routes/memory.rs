@@ -6,21 +6,21 @@ use guest_stub::abi::{Destination, MAX_VCPUS};
 use guest_stub::destinations::To;
 use guest_stub::rendezvous::Generation;
 
-pub(crate) struct Memory;
+pub(crate) struct Memory(Generation);
 
 impl Route for Memory {
     const MODE: Mode = Mode::Any;
     const ARRIVAL: Arrival = Arrival::Polling;
 
-    fn prepare() -> Self {
-        Self
+    fn prepare(call: &Sending) -> Self {
+        Self(call.generation)
     }
 
     #[inline]
-    fn send(&self, call: &Sending, _: u8, to: To) {
+    fn send(&self, _: u8, to: To) {
         match to {
-            To::AllButSelf | To::All => FOR_ALL.announce(call.generation),
-            To::One(index) => LINES[index].announce(call.generation),
+            To::AllButSelf | To::All => FOR_ALL.announce(self.0),
+            To::One(index) => LINES[index].announce(self.0),
             // The VMM refuses it: lines have no logical ids.
             To::Logical(_) => {}
         }

@@ -22,7 +22,7 @@ use guest_stub::icr;
 use guest_stub::rendezvous::{Delivery, Generation};
 
 /// A route. What it does is inlined into the measured window, one for each route and destination
-/// ([`crate::call::window`]): no choice is left to be made there.
+/// ([`crate::call::everybody`]): no choice is left to be made there.
 pub(crate) trait Route: Sized {
     /// Which mode it needs the local APICs in.
     const MODE: Mode;
@@ -31,10 +31,10 @@ pub(crate) trait Route: Sized {
     const ARRIVAL: Arrival = Arrival::Interrupt;
 
     /// All that can be done before the measured window of a call.
-    fn prepare() -> Self;
+    fn prepare(call: &Sending) -> Self;
 
     /// One send, of a fixed interrupt on `vector` where the route has vectors. In the measured window.
-    fn send(&self, call: &Sending, vector: u8, to: To);
+    fn send(&self, vector: u8, to: To);
 }
 
 /// The call that is being sent.
@@ -118,7 +118,7 @@ pub(crate) type Send = fn(&Sending, u8, To);
 
 /// [`Route::send`], for what is not measured.
 pub(crate) fn send(route: GuestRoute) -> Send {
-    with_route!(route, R => |call, vector, to| R::prepare().send(call, vector, to))
+    with_route!(route, R => |call, vector, to| R::prepare(call).send(vector, to))
 }
 
 /// The destination of an ICR.

@@ -11,12 +11,12 @@ pub(crate) struct Msi;
 impl Route for Msi {
     const MODE: Mode = Mode::Best;
 
-    fn prepare() -> Self {
+    fn prepare(_: &Sending) -> Self {
         Self
     }
 
     #[inline]
-    fn send(&self, _: &Sending, vector: u8, to: To) {
+    fn send(&self, vector: u8, to: To) {
         let to = match to {
             To::AllButSelf => msi::To::AllButSender,
             To::All => msi::To::All,

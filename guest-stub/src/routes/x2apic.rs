@@ -10,12 +10,12 @@ pub(crate) struct X2Apic;
 impl Route for X2Apic {
     const MODE: Mode = Mode::X2Apic;
 
-    fn prepare() -> Self {
+    fn prepare(_: &Sending) -> Self {
         Self
     }
 
     #[inline]
-    fn send(&self, _: &Sending, vector: u8, to: To) {
+    fn send(&self, vector: u8, to: To) {
         let destination = icr_destination(to);
         x2apic::write_icr(icr::fixed(vector, destination), destination.field());
     }

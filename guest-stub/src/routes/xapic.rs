@@ -11,13 +11,13 @@ pub(crate) struct XApic(xapic::ShorthandIcr);
 impl Route for XApic {
     const MODE: Mode = Mode::XApic;
 
-    fn prepare() -> Self {
+    fn prepare(_: &Sending) -> Self {
         xapic::wait_idle();
         Self(xapic::ShorthandIcr::new())
     }
 
     #[inline]
-    fn send(&self, _: &Sending, vector: u8, to: To) {
+    fn send(&self, vector: u8, to: To) {
         let destination = icr_destination(to);
         let command = icr::fixed(vector, destination);
         match to {
@@ -26,7 +26,7 @@ impl Route for XApic {
                 // A handler that sends between the two writes would change the destination.
                 flags::disable_interrupts();
                 xapic::write_icr(command, destination.field());
-                // SAFETY: they were on, which `call::broadcast` has made sure of.
+                // SAFETY: they were on, which `initiator::broadcast` has made sure of.
                 unsafe { flags::enable_interrupts() };
                 // For the next one.
                 xapic::wait_idle();
