@@ -2,7 +2,8 @@
 
 use guest_stub::abi::{self, ImageHeader};
 use iced_x86::{
-    Code, Decoder, DecoderOptions, FlowControl, Instruction, InstructionInfoFactory, Mnemonic, Register, UsedRegister,
+    Code, Decoder, DecoderOptions, FlowControl, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, Register,
+    UsedMemory, UsedRegister,
 };
 use kipi::vm::image::EMBEDDED;
 use object::elf;
@@ -212,34 +213,39 @@ fn the_symbols_that_diagnoses_and_tests_rely_on_are_there() {
     }
 }
 
-/// A place on the way from the interrupt entry: next instruction, return addresses, and whether CR8 has been written.
-type Place = (u64, Vec<u64>, bool);
+/// A place on a way through the code: next instruction, return addresses, and how far the way has come.
+type Place = (u64, Vec<u64>, usize);
 
-/// The shortest way from `from` to the instruction at `to`, that one included.
-///
-/// IRQL has to be raised on it. Without that, the way of an interrupt with nothing to do would count, which comes back
-/// without a worker.
-fn shortest_way(from: u64, to: u64) -> Option<usize> {
-    const DEEPEST: usize = 16;
+fn instruction_at(ip: u64) -> Instruction {
     let (text, bytes) = section(".text");
-    let fetch = |ip: u64| {
-        let offset = usize::try_from(ip.checked_sub(text)?).ok()?;
-        Some(Decoder::with_ip(64, bytes.get(offset..)?, ip, DecoderOptions::NONE).decode())
-    };
+    let offset = ip.checked_sub(text).and_then(|offset| usize::try_from(offset).ok());
+    let code = offset.and_then(|offset| bytes.get(offset..)).unwrap_or_else(|| panic!("{ip:#x} is not in the text"));
+    Decoder::with_ip(64, code, ip, DecoderOptions::NONE).decode()
+}
+
+/// The number of instructions on the shortest way from `from` to one that `is_end`, that one included.
+///
+/// `progress` is what is to be known of the way behind an instruction, zero at the start; `None` where it leads nowhere.
+fn shortest_way(
+    from: u64,
+    progress: impl Fn(usize, &Instruction) -> Option<usize>,
+    is_end: impl Fn(usize, &Instruction) -> bool,
+) -> Option<usize> {
+    const DEEPEST: usize = 16;
     let mut seen: HashSet<Place> = HashSet::new();
-    let mut queue = VecDeque::from([((from, Vec::new(), false), 1)]);
+    let mut queue = VecDeque::from([((from, Vec::new(), 0), 1)]);
     while let Some((place, count)) = queue.pop_front() {
         if !seen.insert(place.clone()) {
             continue;
         }
-        let (ip, mut stack, mut raised) = place;
-        if ip == to && raised {
+        let (ip, mut stack, before) = place;
+        let instruction = instruction_at(ip);
+        if is_end(before, &instruction) {
             return Some(count);
         }
-        let instruction = fetch(ip).unwrap_or_else(|| panic!("the way leaves the text at {ip:#x}"));
-        raised |= instruction.code() == Code::Mov_cr_r64 && instruction.op0_register() == Register::CR8;
+        let Some(after) = progress(before, &instruction) else { continue };
         let (next, target) = (instruction.next_ip(), instruction.near_branch_target());
-        let mut go = |ip: u64, stack: Vec<u64>| queue.push_back(((ip, stack, raised), count + 1));
+        let mut go = |ip: u64, stack: Vec<u64>| queue.push_back(((ip, stack, after), count + 1));
         match instruction.flow_control() {
             FlowControl::Next => go(next, stack),
             FlowControl::UnconditionalBranch => go(target, stack),
@@ -267,13 +273,89 @@ fn shortest_way(from: u64, to: u64) -> Option<usize> {
 #[test]
 fn few_instructions_lie_between_interrupt_and_worker() {
     let call = symbol("ipi_worker_call");
-    let (text, bytes) = section(".text");
-    let offset = usize::try_from(call - text).expect("a symbol of the text");
-    let instruction = Decoder::with_ip(64, &bytes[offset..], call, DecoderOptions::NONE).decode();
+    let instruction = instruction_at(call);
     assert_eq!(instruction.mnemonic(), Mnemonic::Call, "{instruction}");
-    let count = shortest_way(symbol("ipi_entry"), call).expect("a way from the interrupt to the worker");
+    // IRQL has to be raised. Without that, the way of an interrupt with nothing to do would count, which comes back without
+    // a worker.
+    let raises = |it: &Instruction| it.code() == Code::Mov_cr_r64 && it.op0_register() == Register::CR8;
+    let count = shortest_way(
+        symbol("ipi_entry"),
+        |raised, instruction| Some(raised | usize::from(raises(instruction))),
+        |raised, instruction| raised == 1 && instruction.ip() == call,
+    );
+    let count = count.expect("a way from the interrupt to the worker");
     println!("{count} instructions from interrupt entry to worker");
     // Nine registers to save and a stamp to take: a shorter way would have been followed wrongly.
     assert!(count > 20, "{count} instructions cannot be all");
     assert!(count <= ENTRY_TO_WORKER, "{count} instructions from interrupt entry to worker, {ENTRY_TO_WORKER} allowed");
+}
+
+/// How a send looks among instructions.
+#[derive(Clone, Copy)]
+enum Send {
+    /// A WRMSR.
+    Msr,
+    /// An OUT.
+    Port,
+    /// So many stores outside of the stack, the last of which is the send.
+    Stores(usize),
+}
+
+/// By the route's and the destination's types: the most instructions that may lie between the stamp before the send and the
+/// send, for the first target, that one included, on the shortest way. Raise one only for a reason.
+const SENDS: [(&str, &str, Send, usize); 12] = [
+    ("xapic::XApic", "all_but_self::AllButSelf", Send::Stores(1), 4),
+    ("xapic::XApic", "all::All", Send::Stores(1), 4),
+    // The ICR's high half, and its low one.
+    ("xapic::XApic", "unicast::Unicast", Send::Stores(2), 16),
+    ("x2apic::X2Apic", "all_but_self::AllButSelf", Send::Msr, 6),
+    ("x2apic::X2Apic", "all::All", Send::Msr, 6),
+    ("x2apic::X2Apic", "unicast::Unicast", Send::Msr, 12),
+    ("memory::Memory", "all_but_self::AllButSelf", Send::Stores(1), 3),
+    ("memory::Memory", "unicast::Unicast", Send::Stores(1), 15),
+    ("nmi::Nmi", "all_but_self::AllButSelf", Send::Msr, 9),
+    ("nmi::Nmi", "unicast::Unicast", Send::Msr, 21),
+    ("msi::Msi", "all_but_self::AllButSelf", Send::Port, 5),
+    ("msi::Msi", "unicast::Unicast", Send::Port, 11),
+];
+
+/// The window function of a route and a destination.
+fn window(route: &str, destination: &str) -> u64 {
+    let name = format!(
+        "kipi_guest::call::everybody::window::<kipi_guest::routes::{route}, guest_stub::destinations::{destination}>"
+    );
+    let symbols = symbols();
+    let mut found = symbols.iter().filter(|(symbol, _)| format!("{:#}", rustc_demangle::demangle(symbol)) == name);
+    *found.next().unwrap_or_else(|| panic!("the image has no {name}")).1
+}
+
+#[test]
+fn few_instructions_lie_between_the_stamp_and_the_send() {
+    let stores = |instruction: &Instruction| {
+        let mut info = InstructionInfoFactory::new();
+        let info = info.info(instruction);
+        let is_store = |it: &UsedMemory| it.access() == OpAccess::Write && it.base() != Register::RSP;
+        info.used_memory().iter().any(is_store)
+    };
+    for (route, destination, send, allowed) in SENDS {
+        let mut stamp = window(route, destination);
+        while instruction_at(stamp).mnemonic() != Mnemonic::Rdtsc {
+            stamp = instruction_at(stamp).next_ip();
+        }
+        let count = shortest_way(
+            instruction_at(stamp).next_ip(),
+            // The second stamp comes after all sends: that is the way without a target.
+            |before, instruction| {
+                (instruction.mnemonic() != Mnemonic::Rdtsc).then(|| before + usize::from(stores(instruction)))
+            },
+            |before, instruction| match send {
+                Send::Msr => instruction.mnemonic() == Mnemonic::Wrmsr,
+                Send::Port => instruction.mnemonic() == Mnemonic::Out,
+                Send::Stores(nth) => before + 1 == nth && stores(instruction),
+            },
+        );
+        let count = count.unwrap_or_else(|| panic!("{route}, {destination}: no way from the stamp to the send"));
+        println!("{count} instructions from the stamp to the send of {route}, {destination}");
+        assert!(count <= allowed, "{count} instructions to the send of {route}, {destination}, {allowed} allowed");
+    }
 }
