@@ -1,165 +1,176 @@
-//! Why KVM_RUN returned, in the words of this VMM, and one stay in the guest.
+//! Why a stay in the guest ended, in the words of this VMM.
 
-use super::clock::host_tsc;
+use std::io;
+use strum::{EnumCount, IntoStaticStr, VariantArray};
 
-/// Why KVM_RUN returned. Plain data: nothing borrows the vCPU.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Exit {
-    /// vCPU 0 has nothing to do.
+/// The kind of an [`Exit`]. Their order is that of every list in output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EnumCount, VariantArray, IntoStaticStr)]
+#[strum(serialize_all = "kebab-case")]
+#[repr(u8)]
+pub enum ExitKind {
+    /// vCPU 0 has finished its command.
     Doorbell,
     /// A worker begins, in the call with this generation.
-    Observe(u32),
+    Observe,
+    /// The guest found a broken rule, which the command page describes.
+    BugCheck,
+    /// KVM_RUN returned EINTR, or was not called, since this thread was kicked.
+    Interrupted,
+    /// KVM_RUN returned EAGAIN, as it does for a vCPU that waits for its SIPI.
+    Again,
+    /// An access to a port that is not in the ABI.
+    Port,
+    /// An access to a guest-physical address without memory or device.
+    Mmio,
+    /// HLT. KVM handles it itself where it has the local APIC.
+    Halt,
+    /// A triple fault, or another condition that shuts a processor down.
+    Shutdown,
+    /// The processor refused to enter the guest, for this reason of the hardware's.
+    FailedEntry,
+    /// KVM cannot go on, for this reason (`kvm_run.internal.suberror`).
+    InternalError,
+    /// An ioctl failed.
+    Failed,
+    /// Any other exit reason (KVM_EXIT_*).
+    Other,
     /// The guest waits for another vCPU, which may need this CPU.
     Yield,
-    /// A step of a stepped call: an [`abi::CallStep`], if the guest is no liar.
-    Step(u32),
-    /// The guest asks for an interrupt message: [`guest_stub::msi::decode`] knows which.
-    Message(u32),
-    /// A broken rule: the command page says which.
-    BugCheck,
-    /// A signal, or `immediate_exit`.
-    Interrupted,
-    /// KVM wants to be called again (a processor that waits for its SIPI does).
-    Again,
-    /// A port that is not in the ABI.
-    Port {
-        /// The port.
-        port: u16,
-        /// Output, not input.
-        write: bool,
-    },
-    /// An address where there is nothing.
-    Mmio {
-        /// Guest-physical address.
-        address: u64,
-        /// A write, not a read.
-        write: bool,
-    },
-    /// HLT, where the local APIC is in user space: an in-kernel one handles it.
-    Halt,
+    /// A stepped call has taken this step ([`guest_stub::abi::CallStep`]).
+    Step,
     /// A read of this register of the user-space local APIC, by its offset.
-    ApicRead(u32),
-    /// A write to it.
-    ApicWrite(u32),
-    /// An MSR that is neither KVM's nor the local APIC's: the guest gets #GP.
-    Msr(u32),
-    /// The guest can take an interrupt that waits for it.
+    ApicRead,
+    /// A write of this register of the user-space local APIC, by its offset.
+    ApicWrite,
+    /// An access to this MSR, which neither KVM nor the local APIC has: the guest gets #GP.
+    Msr,
+    /// The guest can take the interrupt that waits for it.
     InterruptWindow,
     /// The guest has lowered CR8.
     Tpr,
-    /// A triple fault, or something else that shuts a processor down.
-    Shutdown,
-    /// The processor refused to enter the guest (hardware's reason).
-    FailedEntry(u64),
-    /// KVM cannot go on (`kvm_run.internal.suberror`; 1 is an instruction that its emulator does not know).
-    InternalError(u32),
-    /// The ioctl failed with this errno.
-    Failed(i32),
-    /// Another exit reason (KVM_EXIT_*).
-    Other(u32),
+    /// The guest asks for this interrupt message ([`guest_stub::msi::decode`]).
+    Message,
+}
+
+impl ExitKind {
+    /// The name in output.
+    pub fn name(self) -> &'static str {
+        self.into()
+    }
+
+    /// The kind that `self as u8` was made from.
+    pub(super) fn from_stored(stored: u8) -> Self {
+        Self::VARIANTS[usize::from(stored)]
+    }
+}
+
+/// The ioctls of a vCPU's thread that may fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, VariantArray, IntoStaticStr)]
+#[strum(prefix = "KVM_", serialize_all = "SCREAMING_SNAKE_CASE")]
+#[repr(u8)]
+pub enum Ioctl {
+    /// Enters the guest.
+    Run,
+    /// Injects an interrupt into a vCPU without a local APIC in the kernel.
+    Interrupt,
+    /// Makes an NMI pending.
+    Nmi,
+    /// Writes general registers.
+    SetRegs,
+    /// Writes system registers.
+    SetSregs,
+    /// Writes pending exceptions, NMIs and the like.
+    SetVcpuEvents,
+    /// Sends an interrupt message.
+    SignalMsi,
+}
+
+/// Why a stay in the guest ended. Plain data: nothing borrows the vCPU.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Exit {
+    /// Of which kind.
+    pub kind: ExitKind,
+    /// What the exit brought along, by kind; zero where the kind says all.
+    pub payload: u64,
+}
+
+impl From<ExitKind> for Exit {
+    fn from(kind: ExitKind) -> Self {
+        Self { kind, payload: 0 }
+    }
 }
 
 impl Exit {
-    /// Every reason that is counted, by [`Exit::reason`]'s index.
-    pub const REASONS: [&str; 21] = [
-        "doorbell",
-        "observe",
-        "bug-check",
-        "interrupted",
-        "again",
-        "port",
-        "mmio",
-        "halt",
-        "shutdown",
-        "failed-entry",
-        "internal-error",
-        "failed",
-        "other",
-        "yield",
-        "step",
-        "apic-read",
-        "apic-write",
-        "msr",
-        "interrupt-window",
-        "tpr",
-        "message",
-    ];
+    /// In the payload of a port's or an address's access: a write. Guest-physical addresses have at most 52 bits.
+    const WRITE: u64 = 1 << 63;
 
-    /// Index into [`Exit::REASONS`].
-    pub const fn reason(self) -> usize {
-        match self {
-            Self::Doorbell => 0,
-            Self::Observe(_) => 1,
-            Self::BugCheck => 2,
-            Self::Interrupted => 3,
-            Self::Again => 4,
-            Self::Port { .. } => 5,
-            Self::Mmio { .. } => 6,
-            Self::Halt => 7,
-            Self::Shutdown => 8,
-            Self::FailedEntry(_) => 9,
-            Self::InternalError(_) => 10,
-            Self::Failed(_) => 11,
-            Self::Other(_) => 12,
-            Self::Yield => 13,
-            Self::Step(_) => 14,
-            Self::ApicRead(_) => 15,
-            Self::ApicWrite(_) => 16,
-            Self::Msr(_) => 17,
-            Self::InterruptWindow => 18,
-            Self::Tpr => 19,
-            Self::Message(_) => 20,
-        }
+    /// An exit of `kind` that brought `payload` along: a generation, a step, a message, a register, an MSR, a reason.
+    pub const fn with(kind: ExitKind, payload: u64) -> Self {
+        Self { kind, payload }
     }
 
-    /// What the exit brought along: an observed call's generation, a step, a message, a register or an MSR.
-    pub const fn payload(self) -> u32 {
-        match self {
-            Self::Observe(value)
-            | Self::Step(value)
-            | Self::Message(value)
-            | Self::ApicRead(value)
-            | Self::ApicWrite(value)
-            | Self::Msr(value) => value,
-            _ => 0,
-        }
+    /// An access to a port that is not in the ABI.
+    pub const fn port(port: u16, is_write: bool) -> Self {
+        Self::access(ExitKind::Port, port as u64, is_write)
+    }
+
+    /// An access to a guest-physical address without memory or device.
+    pub const fn mmio(address: u64, is_write: bool) -> Self {
+        Self::access(ExitKind::Mmio, address, is_write)
+    }
+
+    const fn access(kind: ExitKind, place: u64, is_write: bool) -> Self {
+        Self { kind, payload: place | if is_write { Self::WRITE } else { 0 } }
+    }
+
+    /// An ioctl that failed with `errno`.
+    pub const fn failed(ioctl: Ioctl, errno: i32) -> Self {
+        Self { kind: ExitKind::Failed, payload: (ioctl as u64) << 32 | errno.cast_unsigned() as u64 }
+    }
+
+    /// The ioctl and its error, of an exit that [`Exit::failed`] made.
+    fn failure(self) -> (&'static str, io::Error) {
+        let [e0, e1, e2, e3, ioctl, ..] = self.payload.to_le_bytes();
+        let name = Ioctl::VARIANTS.get(usize::from(ioctl)).map_or("an ioctl", |&ioctl| ioctl.into());
+        (name, io::Error::from_raw_os_error(i32::from_le_bytes([e0, e1, e2, e3])))
     }
 }
 
 impl std::fmt::Display for Exit {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let direction = |write: bool| if write { "writes to" } else { "reads from" };
-        match *self {
-            Self::Port { port, write } => write!(f, "{} port {port:#x}, where nothing is", direction(write)),
-            Self::Mmio { address, write } => write!(f, "{} address {address:#x}, where nothing is", direction(write)),
-            Self::Message(word) => write!(f, "asks for {word:#x}, which is no interrupt message"),
-            Self::Halt => write!(f, "HLT left the kernel, where the local APIC should be (KVM_EXIT_HLT)"),
-            Self::Shutdown => write!(f, "triple fault (KVM_EXIT_SHUTDOWN)"),
-            Self::FailedEntry(reason) => write!(f, "the processor refused to enter the guest, reason {reason:#x}"),
-            Self::InternalError(1) => write!(f, "KVM cannot emulate an instruction (KVM_INTERNAL_ERROR_EMULATION)"),
-            Self::InternalError(suberror) => write!(f, "KVM internal error {suberror}"),
-            Self::Failed(errno) => write!(f, "KVM_RUN failed: {}", std::io::Error::from_raw_os_error(errno)),
-            Self::Other(reason) => write!(f, "KVM exit reason {reason}"),
-            _ => f.write_str(Self::REASONS[self.reason()]),
+        const KVM_INTERNAL_ERROR_EMULATION: u64 = 1;
+        let payload = self.payload;
+        let access = if payload & Self::WRITE == 0 { "reads from" } else { "writes to" };
+        let place = payload & !Self::WRITE;
+        match self.kind {
+            ExitKind::Port => write!(f, "{access} port {place:#x}, where nothing is"),
+            ExitKind::Mmio => write!(f, "{access} address {place:#x}, where nothing is"),
+            ExitKind::Message => write!(f, "asks for {payload:#x}, which is no interrupt message"),
+            ExitKind::Halt => write!(f, "HLT left the kernel, where the local APIC should be (KVM_EXIT_HLT)"),
+            ExitKind::Shutdown => write!(f, "triple fault (KVM_EXIT_SHUTDOWN)"),
+            ExitKind::FailedEntry => write!(f, "the processor refused to enter the guest, reason {payload:#x}"),
+            ExitKind::InternalError if payload == KVM_INTERNAL_ERROR_EMULATION => {
+                write!(f, "KVM cannot emulate an instruction (KVM_INTERNAL_ERROR_EMULATION)")
+            }
+            ExitKind::InternalError => write!(f, "KVM internal error {payload}"),
+            ExitKind::Failed => {
+                let (ioctl, error) = self.failure();
+                write!(f, "{ioctl} failed: {error}")
+            }
+            ExitKind::Other => write!(f, "KVM exit reason {payload}"),
+            ExitKind::Doorbell
+            | ExitKind::Observe
+            | ExitKind::BugCheck
+            | ExitKind::Interrupted
+            | ExitKind::Again
+            | ExitKind::Yield
+            | ExitKind::Step
+            | ExitKind::ApicRead
+            | ExitKind::ApicWrite
+            | ExitKind::Msr
+            | ExitKind::InterruptWindow
+            | ExitKind::Tpr => f.write_str(self.kind.name()),
         }
-    }
-}
-
-/// One stay in the guest, and how it ended. Times are the host's TSC.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stay {
-    /// Why KVM_RUN returned, or was not called.
-    pub exit: Exit,
-    /// Right before KVM_RUN; zero if it was not called.
-    pub entered: u64,
-    /// Right after it.
-    pub returned: u64,
-}
-
-impl Stay {
-    /// The thread was to leave before it called KVM_RUN.
-    pub fn none(exit: Exit) -> Self {
-        Self { exit, entered: 0, returned: host_tsc() }
     }
 }
 
@@ -167,34 +178,36 @@ impl Stay {
 mod tests {
     use super::*;
 
+    /// Documents and tables carry these names, in this order.
     #[test]
-    fn each_reason_has_its_own_counter() {
-        let exits = [
-            Exit::Doorbell,
-            Exit::Observe(1),
-            Exit::BugCheck,
-            Exit::Interrupted,
-            Exit::Again,
-            Exit::Port { port: 1, write: true },
-            Exit::Mmio { address: 1, write: false },
-            Exit::Halt,
-            Exit::Shutdown,
-            Exit::FailedEntry(1),
-            Exit::InternalError(1),
-            Exit::Failed(1),
-            Exit::Other(1),
-            Exit::Yield,
-            Exit::Step(1),
-            Exit::ApicRead(1),
-            Exit::ApicWrite(1),
-            Exit::Msr(1),
-            Exit::InterruptWindow,
-            Exit::Tpr,
-            Exit::Message(1),
-        ];
-        for (index, exit) in exits.iter().enumerate() {
-            assert_eq!(exit.reason(), index);
+    fn the_names_in_output_are_these() {
+        let names: Vec<_> = ExitKind::VARIANTS.iter().map(|kind| kind.name()).collect();
+        let expected = "doorbell observe bug-check interrupted again port mmio halt shutdown failed-entry internal-error \
+                        failed other yield step apic-read apic-write msr interrupt-window tpr message";
+        assert_eq!(names.join(" "), expected);
+    }
+
+    #[test]
+    fn a_stored_kind_comes_back() {
+        for &kind in ExitKind::VARIANTS {
+            assert_eq!(ExitKind::from_stored(kind as u8), kind);
         }
-        assert_eq!(exits.len(), Exit::REASONS.len());
+    }
+
+    #[test]
+    fn an_access_says_where_and_which_way() {
+        let says = |exit: Exit| exit.to_string();
+        assert_eq!(says(Exit::port(0x80, true)), "writes to port 0x80, where nothing is");
+        assert_eq!(says(Exit::mmio(0xF_FFFF_FFFF_FFFF, false)), "reads from address 0xfffffffffffff, where nothing is");
+    }
+
+    #[test]
+    fn a_failure_names_the_ioctl_and_the_errno() {
+        let says = |ioctl, errno| Exit::failed(ioctl, errno).to_string();
+        assert_eq!(says(Ioctl::Run, libc::EFAULT), "KVM_RUN failed: Bad address (os error 14)");
+        assert_eq!(
+            says(Ioctl::SetVcpuEvents, libc::EINVAL),
+            "KVM_SET_VCPU_EVENTS failed: Invalid argument (os error 22)"
+        );
     }
 }

@@ -1,24 +1,23 @@
 //! One vCPU's record of its stays in the guest: a preallocated ring with one writer and one reader.
 //!
-//! Recording takes no lock, no allocation and no system call: five stores for the event, one to publish it, and one
-//! count. When the ring is full, events are dropped and counted.
+//! Recording takes no lock, no allocation and no system call: five stores for the stay, one to publish it, and one count.
+//! When the ring is full, stays are dropped and counted.
 
-use crate::events::exit::{Exit, Stay};
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use super::exit::{Exit, ExitKind};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use strum::{EnumCount, VariantArray};
 
-/// One stay in the guest, from KVM_RUN's entry to its return. Times are the host's TSC.
+/// One stay in the guest, and how it ended. Times are the host's TSC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Event {
-    /// Right before KVM_RUN; zero if the thread was to leave before it got there.
+pub struct Stay {
+    /// Why KVM_RUN returned, or was not called.
+    pub exit: Exit,
+    /// Right before KVM_RUN; zero if it was not called.
     pub entered: u64,
     /// Right after it.
     pub returned: u64,
     /// When a user-space local APIC had served the exit; without one, right after `returned`.
     pub served: u64,
-    /// Index into [`Exit::REASONS`].
-    pub reason: u32,
-    /// [`Exit::payload`].
-    pub payload: u32,
 }
 
 /// What a ring keeps.
@@ -33,35 +32,36 @@ pub enum Keep {
     Everything,
 }
 
+/// A [`Stay`], field by field.
 #[derive(Debug)]
 struct Slot {
     entered: AtomicU64,
     returned: AtomicU64,
     served: AtomicU64,
-    reason: AtomicU32,
-    payload: AtomicU32,
+    payload: AtomicU64,
+    kind: AtomicU8,
 }
 
-/// The ring, and how often each reason occurred.
+/// The ring, and how often each kind of exit occurred.
 #[derive(Debug)]
 pub struct Ring {
     slots: Box<[Slot]>,
-    /// Events ever written; by the vCPU thread.
+    /// Stays ever written; by the vCPU thread.
     written: AtomicU64,
-    /// Events ever read; by the reader.
+    /// Stays ever read; by the reader.
     read: AtomicU64,
     dropped: AtomicU64,
     /// A [`Keep`]; by the reader, between two blocks.
     keep: AtomicU8,
-    counts: [AtomicU64; Exit::REASONS.len()],
+    counts: [AtomicU64; ExitKind::COUNT],
 }
 
 impl Ring {
-    /// A ring for `capacity` events between two reads.
+    /// A ring for `capacity` stays between two reads.
     pub fn new(capacity: usize) -> Self {
         let slots = Box::new_zeroed_slice(capacity.max(1));
         Self {
-            // SAFETY: a slot is numbers only, and zero is one. Nothing is written: a slot takes memory with its first event.
+            // SAFETY: a slot is numbers only, and zero is one. Nothing is written: a slot takes memory with its first stay.
             slots: unsafe { slots.assume_init() },
             written: AtomicU64::new(0),
             read: AtomicU64::new(0),
@@ -82,20 +82,20 @@ impl Ring {
         self.keep.store(keep as u8, Ordering::Relaxed);
     }
 
-    /// vCPU thread: records a stay in the guest whose exit was served at `served`.
+    /// vCPU thread: records a stay in the guest.
     #[inline]
-    pub fn record(&self, stay: Stay, served: u64) {
+    pub fn record(&self, stay: Stay) {
         let keep = self.keep.load(Ordering::Relaxed);
         if keep == Keep::Nothing as u8 {
             return;
         }
-        let exit = stay.exit;
-        let count = &self.counts[exit.reason()];
+        let Exit { kind, payload } = stay.exit;
+        let count = &self.counts[kind as usize];
         // Relaxed: this thread is the only writer.
         count.store(count.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-        let is_kept = match exit {
-            Exit::Observe(_) => true,
-            Exit::Yield => false,
+        let is_kept = match kind {
+            ExitKind::Observe => true,
+            ExitKind::Yield => false,
             _ => keep == Keep::Everything as u8,
         };
         if !is_kept {
@@ -110,41 +110,43 @@ impl Ring {
         let slot = self.slot(written);
         slot.entered.store(stay.entered, Ordering::Relaxed);
         slot.returned.store(stay.returned, Ordering::Relaxed);
-        slot.served.store(served, Ordering::Relaxed);
-        slot.reason.store(u32::try_from(exit.reason()).unwrap_or(u32::MAX), Ordering::Relaxed);
-        slot.payload.store(exit.payload(), Ordering::Relaxed);
-        // Release pairs with `drain`: the event comes before its number.
+        slot.served.store(stay.served, Ordering::Relaxed);
+        slot.payload.store(payload, Ordering::Relaxed);
+        slot.kind.store(kind as u8, Ordering::Relaxed);
+        // Release pairs with `drain`: the stay comes before its number.
         self.written.store(written + 1, Ordering::Release);
     }
 
     /// Reader: takes everything that was recorded, oldest first.
-    pub fn drain(&self) -> Vec<Event> {
+    pub fn drain(&self) -> Vec<Stay> {
+        // Acquire pairs with `record`: all stays below this number are whole.
         let written = self.written.load(Ordering::Acquire);
         let read = self.read.load(Ordering::Relaxed);
-        let events = (read..written)
+        let stays = (read..written)
             .map(|number| {
                 let slot = self.slot(number);
-                Event {
+                let kind = ExitKind::from_stored(slot.kind.load(Ordering::Relaxed));
+                Stay {
+                    exit: Exit::with(kind, slot.payload.load(Ordering::Relaxed)),
                     entered: slot.entered.load(Ordering::Relaxed),
                     returned: slot.returned.load(Ordering::Relaxed),
                     served: slot.served.load(Ordering::Relaxed),
-                    reason: slot.reason.load(Ordering::Relaxed),
-                    payload: slot.payload.load(Ordering::Relaxed),
                 }
             })
             .collect();
+        // Release pairs with `record`: these slots may be written again.
         self.read.store(written, Ordering::Release);
-        events
+        stays
     }
 
-    /// Events that found no room since the ring was made.
+    /// Stays that found no room since the ring was made.
     pub fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
     }
 
-    /// How often each of [`Exit::REASONS`] occurred since the ring was made.
-    pub fn counts(&self) -> [u64; Exit::REASONS.len()] {
-        std::array::from_fn(|reason| self.counts[reason].load(Ordering::Relaxed))
+    /// How often each kind of exit occurred since the ring was made.
+    pub fn counts(&self) -> impl Iterator<Item = (ExitKind, u64)> {
+        ExitKind::VARIANTS.iter().zip(&self.counts).map(|(&kind, count)| (kind, count.load(Ordering::Relaxed)))
     }
 }
 
@@ -153,57 +155,57 @@ mod tests {
     use super::*;
     use std::thread;
 
-    fn stay(tsc: u64, exit: Exit) -> Stay {
-        Stay { exit, entered: tsc, returned: tsc + 1 }
+    /// All of a stay follows from its number: a mixture of two is seen.
+    fn stay(number: u64, kind: ExitKind) -> Stay {
+        Stay { exit: Exit::with(kind, number), entered: number << 8, returned: number + 1, served: number + 2 }
+    }
+
+    fn count(ring: &Ring, kind: ExitKind) -> u64 {
+        ring.counts().find(|&(counted, _)| counted == kind).map_or(0, |(_, count)| count)
     }
 
     #[test]
     fn what_does_not_fit_is_counted_not_lost_in_silence() {
         let ring = Ring::new(2);
-        for tsc in 0..5 {
-            ring.record(stay(tsc, Exit::Observe(9)), 0);
+        for number in 0..5 {
+            ring.record(stay(number, ExitKind::Observe));
         }
-        let entries: Vec<u64> = ring.drain().iter().map(|event| event.entered).collect();
-        assert_eq!((entries, ring.dropped()), (vec![0, 1], 3));
-        assert_eq!(ring.counts()[Exit::Observe(0).reason()], 5, "the count has them all");
+        assert_eq!(ring.drain(), [0, 1].map(|number| stay(number, ExitKind::Observe)));
+        assert_eq!(ring.dropped(), 3);
+        assert_eq!(count(&ring, ExitKind::Observe), 5, "the count has them all");
     }
 
     #[test]
     fn a_ring_keeps_what_it_is_told_to() {
         let ring = Ring::new(8);
         let record = || {
-            for exit in [Exit::Doorbell, Exit::Observe(3), Exit::Yield] {
-                ring.record(stay(7, exit), 9);
+            for kind in [ExitKind::Doorbell, ExitKind::Observe, ExitKind::Yield] {
+                ring.record(stay(7, kind));
             }
             ring.drain()
         };
-        let event = |reason, payload| Event { entered: 7, returned: 8, served: 9, reason, payload };
-        assert_eq!(record(), [event(1, 3)], "at first, what is observed");
+        assert_eq!(record(), [stay(7, ExitKind::Observe)], "at first, what is observed");
         ring.keep(Keep::Everything);
-        assert_eq!(record(), [event(0, 0), event(1, 3)]);
+        assert_eq!(record(), [stay(7, ExitKind::Doorbell), stay(7, ExitKind::Observe)]);
         ring.keep(Keep::Nothing);
         assert_eq!(record(), []);
-        assert_eq!(ring.counts()[Exit::Yield.reason()], 2, "counted in the first two modes");
+        assert_eq!(count(&ring, ExitKind::Yield), 2, "counted in the first two modes");
     }
 
     #[test]
-    fn a_reader_sees_whole_events_in_order_while_they_are_written() {
-        const EVENTS: u32 = 100_000;
+    fn a_reader_sees_whole_stays_in_order_while_they_are_written() {
+        const STAYS: u64 = 100_000;
         let ring = Ring::new(64);
         thread::scope(|scope| {
-            scope.spawn(|| {
-                for number in 0..EVENTS {
-                    ring.record(stay(u64::from(number) << 8, Exit::Observe(number)), u64::from(number));
-                }
-            });
+            scope.spawn(|| (0..STAYS).for_each(|number| ring.record(stay(number, ExitKind::Observe))));
             let mut seen = 0;
             let mut last = None;
-            while seen + ring.dropped() < u64::from(EVENTS) {
-                for event in ring.drain() {
-                    assert_eq!(event.entered, u64::from(event.payload) << 8, "a torn event");
-                    assert_eq!((event.returned, event.served), (event.entered + 1, event.payload.into()), "torn");
-                    assert!(last < Some(event.payload), "out of order");
-                    last = Some(event.payload);
+            while seen + ring.dropped() < STAYS {
+                for read in ring.drain() {
+                    let number = read.exit.payload;
+                    assert_eq!(read, stay(number, ExitKind::Observe), "a torn stay");
+                    assert!(last < Some(number), "out of order");
+                    last = Some(number);
                     seen += 1;
                 }
             }

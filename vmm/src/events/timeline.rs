@@ -1,15 +1,15 @@
 //! One broadcast call's events from every source, in order, on the guest's clock.
 
 use super::kernel::{self, Point};
-use super::stays;
-use crate::events::exit::Exit;
+use super::stays::Stay;
+use crate::events::exit::{Exit, ExitKind};
 use crate::events::samples::{Participant, Round};
 use guest_stub::abi::VECTOR_IPI;
 use std::collections::BTreeMap;
 
 /// Register offset of the ICR, and of the EOI register (SDM Vol. 3A table 12-1).
-const ICR: u32 = 0x300;
-const EOI: u32 = 0xB0;
+const ICR: u64 = 0x300;
+const EOI: u64 = 0xB0;
 
 /// What happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,10 +28,10 @@ pub enum What {
     Completed,
     /// VMM: right before KVM_RUN.
     Enter,
-    /// VMM: KVM_RUN has returned for this reason ([`Exit::REASONS`]), with this payload.
-    Return(u32, u32),
+    /// VMM: KVM_RUN has returned.
+    Return(Exit),
     /// VMM: it has served that exit.
-    Served(u32, u32),
+    Served(Exit),
     /// Kernel: a tracepoint, with its fields.
     Kernel(Point, [u64; 3]),
 }
@@ -74,9 +74,7 @@ impl What {
     pub fn is_send(self) -> bool {
         match self {
             Self::Kernel(Point::Ipi | Point::Message, _) => true,
-            Self::Return(reason, payload) | Self::Served(reason, payload) => {
-                (is(reason, Exit::ApicWrite(0)) && payload == ICR) || is(reason, Exit::Message(0))
-            }
+            Self::Return(exit) | Self::Served(exit) => is_write(exit, ICR) || exit.kind == ExitKind::Message,
             _ => false,
         }
     }
@@ -84,8 +82,8 @@ impl What {
     /// Whether the interrupt is over: the EOI register is written, or has taken effect.
     pub fn is_eoi(self) -> bool {
         match self {
-            Self::Return(reason, payload) => is(reason, Exit::ApicWrite(0)) && payload == EOI,
-            Self::Kernel(Point::Apic, [write, register, _]) => write == 1 && register == u64::from(EOI),
+            Self::Return(exit) => is_write(exit, EOI),
+            Self::Kernel(Point::Apic, [write, register, _]) => write == 1 && register == EOI,
             Self::Kernel(Point::Eoi, _) => true,
             _ => false,
         }
@@ -103,9 +101,9 @@ impl What {
     }
 }
 
-/// Whether a reason's number is that of `exit`.
-pub fn is(reason: u32, exit: Exit) -> bool {
-    reason as usize == exit.reason()
+/// Whether the guest has written to this register of the user-space local APIC.
+fn is_write(exit: Exit, register: u64) -> bool {
+    exit == Exit::with(ExitKind::ApicWrite, register)
 }
 
 /// One event.
@@ -125,7 +123,7 @@ pub struct Event {
 #[derive(Debug, Clone, Copy)]
 pub struct Recorded<'a> {
     /// Each vCPU's stays in the guest.
-    pub rings: &'a [Vec<stays::Event>],
+    pub stays: &'a [Vec<Stay>],
     /// The kernel's events.
     pub kernel: &'a [kernel::Event],
     /// The vCPUs' threads.
@@ -138,7 +136,7 @@ impl Recorded<'_> {
     /// All of it by time, on the guest's clock. Events in other threads are on vCPU 0's.
     pub fn merge(&self) -> Vec<Event> {
         let mut events = Vec::new();
-        for (vcpu, stays) in self.rings.iter().enumerate() {
+        for (vcpu, stays) in self.stays.iter().enumerate() {
             let mut add = |tsc: u64, what| {
                 let tsc = tsc.wrapping_add_signed(self.offset(Some(vcpu)));
                 events.push(Event { tsc, vcpu: Some(vcpu), about: None, what });
@@ -147,10 +145,9 @@ impl Recorded<'_> {
                 if stay.entered != 0 {
                     add(stay.entered, What::Enter);
                 }
-                add(stay.returned, What::Return(stay.reason, stay.payload));
-                let is_served = [Exit::ApicRead(0), Exit::ApicWrite(0), Exit::Msr(0)];
-                if is_served.iter().any(|&exit| is(stay.reason, exit)) {
-                    add(stay.served, What::Served(stay.reason, stay.payload));
+                add(stay.returned, What::Return(stay.exit));
+                if matches!(stay.exit.kind, ExitKind::ApicRead | ExitKind::ApicWrite | ExitKind::Msr) {
+                    add(stay.served, What::Served(stay.exit));
                 }
             }
         }
@@ -263,16 +260,13 @@ pub(crate) mod tests {
 
     #[test]
     fn every_source_comes_to_one_clock_and_lane() {
-        let stay = |entered, returned, reason: Exit, payload| stays::Event {
-            entered,
-            returned,
-            served: returned + 1,
-            reason: u32::try_from(reason.reason()).unwrap(),
-            payload,
-        };
+        let stay = |entered, returned, exit| Stay { exit, entered, returned, served: returned + 1 };
         let kernel = |tsc, thread, point, values| kernel::Event { tsc, thread, point, values };
         let recorded = Recorded {
-            rings: &[vec![stay(10, 20, Exit::ApicWrite(ICR), ICR)], vec![stay(0, 15, Exit::Halt, 0)]],
+            stays: &[
+                vec![stay(10, 20, Exit::with(ExitKind::ApicWrite, ICR))],
+                vec![stay(0, 15, ExitKind::Halt.into())],
+            ],
             kernel: &[
                 kernel(12, 70, Point::Accept, [1, 0xE1, 0]),
                 kernel(13, 99, Point::Waking, [71, 0, 0]),

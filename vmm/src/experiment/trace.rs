@@ -231,16 +231,16 @@ fn detail(event: &Event, exit_names: ExitNames<'_>) -> String {
         What::WorkerEnd => "worker ended".to_owned(),
         What::Completed => "everybody is done".to_owned(),
         What::Enter => "KVM_RUN".to_owned(),
-        What::Return(reason, payload) => format!("KVM_RUN returns: {}", exit(reason, payload)),
-        What::Served(reason, payload) => format!("served: {}", exit(reason, payload)),
+        What::Return(left) => format!("KVM_RUN returns: {}", exit(left)),
+        What::Served(left) => format!("served: {}", exit(left)),
         What::Kernel(Point::Accept, [_, vector, _]) => format!("IPI accepted for {}, vector {vector:#x}", about()),
         What::Kernel(Point::Waking, _) => format!("wakes {}", about()),
         What::Kernel(point, values) => kernel(point, values, event, exit_names),
     }
 }
 
-fn exit(reason: u32, payload: u32) -> String {
-    let name = Exit::REASONS.get(reason as usize).copied().unwrap_or("unknown");
+fn exit(Exit { kind, payload }: Exit) -> String {
+    let name = kind.name();
     if payload == 0 { name.to_owned() } else { format!("{name} {payload:#x}") }
 }
 

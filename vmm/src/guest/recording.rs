@@ -2,11 +2,10 @@
 
 use super::session::{BlockSpec, Error, Machine};
 use crate::events::counters::StatsFile;
-use crate::events::exit::Exit;
 use crate::events::kernel::{Point, Record, Tracer};
 use crate::events::recording::Recording;
 use crate::events::samples::{Block, ExitCount, ExitSource, Exits};
-use crate::events::stays::{Event, Keep};
+use crate::events::stays::{Keep, Stay};
 use crate::events::timeline::{self, Recorded, What};
 use crate::guest::rounds::Initiator;
 use crate::vcpu::current_thread_id;
@@ -16,7 +15,7 @@ use std::sync::Arc;
 /// What a block has left behind outside of the guest.
 pub(super) struct Left {
     pub(super) exits: Exits,
-    pub(super) rings: Vec<Vec<Event>>,
+    pub(super) rings: Vec<Vec<Stay>>,
     pub(super) events: Vec<timeline::Event>,
     lost: u64,
     dropped: u64,
@@ -78,9 +77,9 @@ impl Machine<'_> {
         self.tracer.as_deref().filter(|_| recording.kernel)
     }
 
-    fn merge(&self, rings: &[Vec<Event>], record: &Record) -> Vec<timeline::Event> {
+    fn merge(&self, stays: &[Vec<Stay>], record: &Record) -> Vec<timeline::Event> {
         let offsets: Vec<i64> = self.vm.tsc().offsets.iter().map(|offset| offset.cycles).collect();
-        Recorded { rings, kernel: &record.events, threads: &self.threads(), offsets: &offsets }.merge()
+        Recorded { stays, kernel: &record.events, threads: &self.threads(), offsets: &offsets }.merge()
     }
 
     fn threads(&self) -> BTreeMap<u32, usize> {
@@ -92,7 +91,7 @@ impl Machine<'_> {
         (0..self.vcpus()).map(|vcpu| self.vm.ring(vcpu).dropped()).sum()
     }
 
-    pub(super) fn drain_rings(&self) -> Vec<Vec<Event>> {
+    pub(super) fn drain_rings(&self) -> Vec<Vec<Stay>> {
         (0..self.vcpus()).map(|vcpu| self.vm.ring(vcpu).drain()).collect()
     }
 
@@ -114,8 +113,8 @@ impl Machine<'_> {
                 exits.entry((source, reason.to_owned())).or_default().add(is_initiator, count);
             };
             if recording.counts(ExitSource::Vmm) {
-                for (reason, count) in Exit::REASONS.into_iter().zip(self.vm.ring(vcpu).counts()) {
-                    add(ExitSource::Vmm, reason, count);
+                for (kind, count) in self.vm.ring(vcpu).counts() {
+                    add(ExitSource::Vmm, kind.name(), count);
                 }
             }
             // Counters that cannot be read are left out; `Vm::stats_error` says why.

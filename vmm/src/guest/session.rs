@@ -3,11 +3,11 @@
 use super::recording::Left;
 use crate::config::routes::{Route, Rules as _};
 use crate::events::clock::{Exchange, cycles};
-use crate::events::exit::Exit;
+use crate::events::exit::{Exit, ExitKind};
 use crate::events::kernel::{self, Tracer};
 use crate::events::recording::Recording;
 use crate::events::samples::Block;
-use crate::events::stays::Event;
+use crate::events::stays::Stay;
 use crate::guest::calls::{Calls, CallsSpec};
 use crate::guest::diagnosis::{BugReport, Diagnosis};
 use crate::guest::host_calls;
@@ -277,8 +277,8 @@ impl<'a> Machine<'a> {
         self.command(&command::Calibrate { samples: wire(count) })?;
         let report = self.wait_for_doorbell()?;
         self.expect_done(&report, "calibrating")?;
-        let events = self.drain_rings();
-        let mut stamps = self.vmm_stamps(0, &events[0]);
+        let stays = self.drain_rings();
+        let mut stamps = self.vmm_stamps(0, &stays[0]);
         let mut calibration = Calibration::default();
         for number in 0..count {
             let sample = self.sample(0, number)?;
@@ -368,7 +368,7 @@ impl<'a> Machine<'a> {
                 Ok(Some(wire::read(self.vm.memory(), GuestAddress(address))?))
             }
             News::Doorbell => Err(Error::BadReport(format!("vCPU {vcpu} rings the doorbell, which is vCPU 0's"))),
-            News::Stopped(Exit::BugCheck, _) => Err(self.bug_check(vcpu)),
+            News::Stopped(Exit { kind: ExitKind::BugCheck, .. }, _) => Err(self.bug_check(vcpu)),
             News::Stopped(exit, snapshot) => {
                 let at = snapshot.map_or_else(String::new, |at| format!(" at {}", self.place(at.rip)));
                 Err(Error::Stopped { vcpu, exit, at })
@@ -388,7 +388,7 @@ impl<'a> Machine<'a> {
         }
         let start = Instant::now();
         while start.elapsed() < PATIENCE {
-            if let Some((vcpu, News::Stopped(Exit::BugCheck, _))) = self.vm.wait(LOOK) {
+            if let Some((vcpu, News::Stopped(Exit { kind: ExitKind::BugCheck, .. }, _))) = self.vm.wait(LOOK) {
                 return Some(self.bug_check(vcpu));
             }
         }
@@ -480,12 +480,14 @@ impl<'a> Machine<'a> {
     }
 
     /// The VMM's stamps of a vCPU's observed exits by generation, in the guest's clock.
-    fn vmm_stamps(&self, vcpu: usize, events: &[Event]) -> BTreeMap<u32, u64> {
+    fn vmm_stamps(&self, vcpu: usize, stays: &[Stay]) -> BTreeMap<u32, u64> {
         let offset = self.vm.tsc().offsets[vcpu].cycles;
-        events
-            .iter()
-            .filter(|event| event.reason as usize == Exit::Observe(0).reason())
-            .map(|event| (event.payload, event.returned.wrapping_add_signed(offset)))
+        let observed = stays.iter().filter(|stay| stay.exit.kind == ExitKind::Observe);
+        observed
+            .filter_map(|stay| {
+                let generation = u32::try_from(stay.exit.payload).ok()?;
+                Some((generation, stay.returned.wrapping_add_signed(offset)))
+            })
             .collect()
     }
 
@@ -499,7 +501,7 @@ impl<'a> Machine<'a> {
         &self,
         spec: &BlockSpec,
         asked: usize,
-        events: &[Vec<Event>],
+        stays: &[Vec<Stay>],
     ) -> Result<Vec<RawRound>, Error> {
         let vcpus = self.vcpus();
         // The host's stamps come into vCPU 0's sample.
@@ -510,8 +512,8 @@ impl<'a> Machine<'a> {
                 Ok(RawRound { stamps, samples: Vec::with_capacity(vcpus), vmm: Vec::with_capacity(vcpus) })
             })
             .collect::<Result<Vec<_>, Error>>()?;
-        for (vcpu, events) in events.iter().enumerate() {
-            let mut stamps = self.vmm_stamps(vcpu, events);
+        for (vcpu, stays) in stays.iter().enumerate() {
+            let mut stamps = self.vmm_stamps(vcpu, stays);
             for (number, round) in rounds.iter_mut().enumerate() {
                 let generation = round.stamps.generation;
                 let sample = self.sample(vcpu, number)?;

@@ -6,10 +6,10 @@
 //! the differences telescope. Nothing is clamped: a stage may be negative, by the clocks' error, or where what it begins with
 //! was written down late: KVM says that an interrupt was accepted when a target that polls has left already.
 
-use crate::events::exit::Exit;
+use crate::events::exit::ExitKind;
 use crate::events::kernel::Point;
 use crate::events::samples::Round;
-use crate::events::timeline::{Event, What, is};
+use crate::events::timeline::{Event, What};
 use guest_stub::abi::VECTOR_IPI;
 
 /// A stage, named by the checkpoint that it ends at.
@@ -204,7 +204,7 @@ impl Search<'_> {
         });
         let left = self.within(Some(self.target), from, to).find(|event| match event.what {
             What::Kernel(Point::Exit, _) => true,
-            What::Return(reason, _) => is(reason, Exit::Interrupted),
+            What::Return(exit) => exit.kind == ExitKind::Interrupted,
             _ => false,
         });
         woken.into_iter().chain(left).map(|event| event.tsc).min()
@@ -222,6 +222,7 @@ impl Search<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::events::exit::Exit;
     use crate::events::timeline::of_round;
     use crate::events::timeline::tests::{event, participant, round};
     use proptest::prelude::*;
@@ -302,14 +303,14 @@ mod tests {
 
     #[test]
     fn the_user_space_apic_is_seen_from_the_vmm() {
-        let write = u32::try_from(Exit::ApicWrite(0).reason()).unwrap();
+        let write = |register| Exit::with(ExitKind::ApicWrite, register);
         let events = [
-            event(1020, 0, What::Return(write, 0x300)),
-            event(1060, 0, What::Served(write, 0x300)),
+            event(1020, 0, What::Return(write(0x300))),
+            event(1060, 0, What::Served(write(0x300))),
             event(1070, 0, What::Enter),
-            event(1080, 1, What::Return(u32::try_from(Exit::Interrupted.reason()).unwrap(), 0)),
+            event(1080, 1, What::Return(ExitKind::Interrupted.into())),
             event(1200, 1, What::Enter),
-            event(1540, 1, What::Return(write, 0xB0)),
+            event(1540, 1, What::Return(write(0xB0))),
             event(1545, 1, What::Enter),
         ];
         let path = Path::critical(&traced(&events));

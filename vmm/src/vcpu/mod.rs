@@ -1,14 +1,13 @@
 //! A vCPU's thread: runs the guest, records every exit, and answers to the machine that owns it.
 
 mod alarm;
-pub mod exit;
 pub mod fetch;
 pub mod hooks;
 pub mod kick;
+mod run;
 pub mod user_apic;
 
-use crate::events::clock::host_tsc;
-use crate::events::exit::Exit;
+use crate::events::exit::{Exit, ExitKind, Ioctl};
 use crate::events::stays::Ring;
 use crate::vm::bus::{Bus, Delivered};
 use crate::vm::msi::{self, Injection};
@@ -126,34 +125,42 @@ impl Runner {
 
     /// One stay in the guest, and what follows from its end. `false`: the thread's life is over.
     fn step(&mut self) -> bool {
-        match self.enter() {
-            Exit::Observe(_) => {
+        let exit = self.enter();
+        // Ports are four bytes wide.
+        let word = u32::try_from(exit.payload).unwrap_or(u32::MAX);
+        match exit.kind {
+            ExitKind::Observe => {
                 if let Some(vector) = self.hooks.device_vector() {
                     self.raise_device_interrupt(vector);
                 }
                 true
             }
-            Exit::Step(step) => {
-                if let Some(time) = self.hooks.stop(self.index, step) {
+            ExitKind::Step => {
+                if let Some(time) = self.hooks.stop(self.index, word) {
                     std::thread::sleep(time);
                 }
                 true
             }
-            Exit::Yield => {
+            ExitKind::Yield => {
                 std::thread::yield_now();
                 true
             }
-            Exit::Halt | Exit::ApicRead(_) | Exit::ApicWrite(_) | Exit::Msr(_) | Exit::InterruptWindow | Exit::Tpr
+            ExitKind::Halt
+            | ExitKind::ApicRead
+            | ExitKind::ApicWrite
+            | ExitKind::Msr
+            | ExitKind::InterruptWindow
+            | ExitKind::Tpr
                 if self.apic.is_some() =>
             {
                 true
             }
-            Exit::Message(word) => match self.send_message(word) {
+            ExitKind::Message => match self.send_message(word) {
                 Ok(()) => true,
                 Err(exit) => self.stop(exit),
             },
-            Exit::Doorbell => self.report(News::Doorbell),
-            Exit::Interrupted | Exit::Again => match self.kick.pending() {
+            ExitKind::Doorbell => self.report(News::Doorbell),
+            ExitKind::Interrupted | ExitKind::Again => match self.kick.pending() {
                 Request::Run => {
                     let stall = self.hooks.stalled(self.index);
                     if !stall.is_zero() {
@@ -167,7 +174,7 @@ impl Runner {
                 }
                 Request::Stop => false,
             },
-            exit => self.stop(exit),
+            _ => self.stop(exit),
         }
     }
 
@@ -178,16 +185,16 @@ impl Runner {
 
     /// Sends the interrupts that the guest has asked for at the message doorbell.
     fn send_message(&self, word: u32) -> Result<(), Exit> {
-        let (vector, to) = guest_stub::msi::decode(word).ok_or(Exit::Message(word))?;
+        let (vector, to) = guest_stub::msi::decode(word).ok_or(Exit::with(ExitKind::Message, word.into()))?;
         let injection = Injection::Fixed(vector);
         let raise = |vcpu: usize| self.bus.raise(vcpu, injection).map(|_| ());
         match to {
             To::All => self.bus.broadcast(injection).map(|_| ()),
             To::AllButSender => (0..self.bus.vcpus()).filter(|&vcpu| vcpu != self.index).try_for_each(raise),
             To::One(vcpu) if usize::from(vcpu) < self.bus.vcpus() => raise(vcpu.into()),
-            To::One(_) => return Err(Exit::Message(word)),
+            To::One(_) => return Err(Exit::with(ExitKind::Message, word.into())),
         }
-        .map_err(|error| Exit::Failed(error.errno()))
+        .map_err(|error| Exit::failed(Ioctl::SignalMsi, error.errno()))
     }
 
     /// Raises a device's interrupt on this vCPU, which is out of the guest: what it reads of its own IRR is how it is.
@@ -207,9 +214,9 @@ impl Runner {
     fn enter(&mut self) -> Exit {
         let stay = match &mut self.apic {
             Some(apic) => apic.run(&mut self.vcpu, &self.kick),
-            None => exit::run(&mut self.vcpu),
+            None => run::run(&mut self.vcpu),
         };
-        self.ring.record(stay, host_tsc());
+        self.ring.record(stay);
         stay.exit
     }
 

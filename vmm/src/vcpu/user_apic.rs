@@ -6,11 +6,12 @@
 
 use super::Activity;
 use super::alarm::Alarms;
-use super::exit;
 use super::fetch::Fetcher;
 use super::kick::{Kick, Request};
+use super::run;
 use crate::events::clock::host_tsc;
-use crate::events::exit::{Exit, Stay};
+use crate::events::exit::{Exit, ExitKind, Ioctl};
+use crate::events::stays::Stay;
 use kipi_apic::presence::Place;
 use kipi_apic::processor::{self, Processor};
 use kipi_apic::registers::{X2APIC_MSR, X2APIC_MSR_END};
@@ -137,10 +138,10 @@ impl UserApic {
     pub fn run(&mut self, vcpu: &mut VcpuFd, kick: &Kick) -> Stay {
         loop {
             if kick.pending() != Request::Run {
-                return Stay::none(Exit::Interrupted);
+                return run::without_entry(ExitKind::Interrupted.into());
             }
-            if let Err(error) = self.take_events(vcpu) {
-                return Stay::none(Exit::Failed(error.errno()));
+            if let Err(exit) = self.take_events(vcpu) {
+                return run::without_entry(exit);
             }
             let now: &dyn Fn() -> Now = &|| now(&self.board, self.tsc_offset);
             self.processor.tick(&self.board.service, now);
@@ -151,7 +152,7 @@ impl UserApic {
             }
             let window = match self.inject(vcpu) {
                 Ok(window) => window,
-                Err(error) => return Stay::none(Exit::Failed(error.errno())),
+                Err(exit) => return run::without_entry(exit),
             };
             let held =
                 !self.board.tells_tpr.load(Ordering::Relaxed) && self.processor.is_held_by_tpr(&self.board.service);
@@ -182,51 +183,52 @@ impl UserApic {
                     && kick.request() == Request::Run
             },
             |processor| {
-                exit::run_with(vcpu, |exit| {
+                run::run_with(vcpu, |exit| {
                     processor.follow_cr8(kick.cr8());
                     processor.follow_base(service, kick.apic_base());
                     serve(processor, service, &|| now(board, *tsc_offset), exit?)
                 })
             },
         )?;
-        match stay.exit {
-            Exit::Halt => processor.halt(vcpu.get_kvm_run().if_flag != 0),
+        match stay.exit.kind {
+            ExitKind::Halt => processor.halt(vcpu.get_kvm_run().if_flag != 0),
             // Relaxed: whoever does not know it yet looks once more than it needs.
-            Exit::Tpr => board.tells_tpr.store(true, Ordering::Relaxed),
+            ExitKind::Tpr => board.tells_tpr.store(true, Ordering::Relaxed),
             _ => {}
         }
         Some(stay)
     }
 
     /// Does to the vCPU what INIT, SIPI and NMI ask for.
-    fn take_events(&mut self, vcpu: &VcpuFd) -> Result<(), kvm_ioctls::Error> {
+    fn take_events(&mut self, vcpu: &VcpuFd) -> Result<(), Exit> {
         let orders = self.processor.take_events(&self.board.service);
         let (regs, mut sregs) = self.reset;
         sregs.apic_base = self.processor.local().base();
         if orders.reset {
-            vcpu.set_vcpu_events(&kvm_bindings::kvm_vcpu_events::default())?;
-            vcpu.set_sregs(&sregs)?;
-            vcpu.set_regs(&regs)?;
+            let none = kvm_bindings::kvm_vcpu_events::default();
+            vcpu.set_vcpu_events(&none).map_err(failed(Ioctl::SetVcpuEvents))?;
+            vcpu.set_sregs(&sregs).map_err(failed(Ioctl::SetSregs))?;
+            vcpu.set_regs(&regs).map_err(failed(Ioctl::SetRegs))?;
         }
         if let Some(vector) = orders.start {
             sregs.cs.selector = u16::from(vector) << 8;
             sregs.cs.base = u64::from(vector) << 12;
-            vcpu.set_sregs(&sregs)?;
-            vcpu.set_regs(&kvm_regs { rip: 0, ..regs })?;
+            vcpu.set_sregs(&sregs).map_err(failed(Ioctl::SetSregs))?;
+            vcpu.set_regs(&kvm_regs { rip: 0, ..regs }).map_err(failed(Ioctl::SetRegs))?;
         }
         if orders.nmi {
-            vcpu.nmi()?;
+            vcpu.nmi().map_err(failed(Ioctl::Nmi))?;
         }
         Ok(())
     }
 
     /// Injects the interrupt that comes next, if the guest can take it. Whether the guest has to say when it can take one.
-    fn inject(&mut self, vcpu: &mut VcpuFd) -> Result<bool, kvm_ioctls::Error> {
+    fn inject(&mut self, vcpu: &mut VcpuFd) -> Result<bool, Exit> {
         let service = &self.board.service;
         if vcpu.get_kvm_run().ready_for_interrupt_injection != 0
             && let Some(vector) = self.processor.acknowledge(service)
         {
-            interrupt(vcpu, vector)?;
+            interrupt(vcpu, vector).map_err(failed(Ioctl::Interrupt))?;
             // KVM says it anew when it has injected this one.
             vcpu.get_kvm_run().ready_for_interrupt_injection = 0;
         }
@@ -285,24 +287,24 @@ fn serve(
             let offset = processor.register_at(*address)?;
             let bytes = processor.read_mmio(service, offset, now).to_le_bytes();
             data.iter_mut().zip(bytes.into_iter().chain(std::iter::repeat(0))).for_each(|(to, from)| *to = from);
-            Some(Exit::ApicRead(offset))
+            Some(Exit::with(ExitKind::ApicRead, offset.into()))
         }
         VcpuExit::MmioWrite(address, data) => {
             let offset = processor.register_at(*address)?;
-            processor.write_mmio(service, offset, exit::little_endian(data), now);
-            Some(Exit::ApicWrite(offset))
+            processor.write_mmio(service, offset, run::little_endian(data), now);
+            Some(Exit::with(ExitKind::ApicWrite, offset.into()))
         }
         VcpuExit::X86Rdmsr(read) => {
             let index = read.index;
             let value = processor.read_msr(service, index, now);
             *read.error = value.is_err().into();
             *read.data = value.unwrap_or(0);
-            Some(msr(index, Exit::ApicRead))
+            Some(msr(index, ExitKind::ApicRead))
         }
         VcpuExit::X86Wrmsr(write) => {
             let index = write.index;
             *write.error = processor.write_msr(service, index, write.data, now).is_err().into();
-            Some(msr(index, Exit::ApicWrite))
+            Some(msr(index, ExitKind::ApicWrite))
         }
         _ => None,
     }
@@ -313,9 +315,18 @@ fn now(board: &Board, tsc_offset: i64) -> Now {
     Now { ns: board.ns(), tsc: host_tsc().wrapping_add_signed(tsc_offset) }
 }
 
-/// The exit of an access to an MSR.
-fn msr(index: u32, apic: impl Fn(u32) -> Exit) -> Exit {
-    if (X2APIC_MSR..=X2APIC_MSR_END).contains(&index) { apic((index - X2APIC_MSR) << 4) } else { Exit::Msr(index) }
+/// The exit of an access to an MSR: of kind `apic`, with the register's xAPIC offset, if the local APIC has it.
+fn msr(index: u32, apic: ExitKind) -> Exit {
+    if (X2APIC_MSR..=X2APIC_MSR_END).contains(&index) {
+        Exit::with(apic, ((index - X2APIC_MSR) << 4).into())
+    } else {
+        Exit::with(ExitKind::Msr, index.into())
+    }
+}
+
+/// The exit that tells of a failed ioctl.
+fn failed(ioctl: Ioctl) -> impl Fn(kvm_ioctls::Error) -> Exit {
+    move |error| Exit::failed(ioctl, error.errno())
 }
 
 /// KVM_INTERRUPT.
