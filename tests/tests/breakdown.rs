@@ -4,7 +4,7 @@ use guest_stub::abi::{Destination, TargetState, Worker};
 use kipi::config::routes::Route;
 use kipi::events::recording::Recording;
 use kipi::guest::session::{BlockSpec, Error, Limits, Machine};
-use kipi::vcpu::News;
+use kipi::vcpu::thread::StopReason;
 use kipi::vm::Hypervisor;
 use kipi_tests::{HANG, hypervisor, machine, turn, wait_until};
 use std::fs;
@@ -126,8 +126,9 @@ fn a_paused_vcpu_goes_on_where_it_was() {
     let mut machine = boot(&hypervisor, 2, HANG / 4, &NEVER);
     for _ in 0..3 {
         machine.vm().pause(1);
-        let news = machine.vm().wait(HANG);
-        assert!(matches!(news, Some((1, News::Paused(Some(_))))), "{news:?}");
+        let stopped = machine.vm().wait(HANG).expect("vCPU 1 pauses");
+        assert_eq!((stopped.vcpu, stopped.reason), (1, StopReason::Paused));
+        assert!(stopped.state.is_some(), "KVM says where it is");
         machine.vm().resume(1);
         run_well(&mut machine);
     }

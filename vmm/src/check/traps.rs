@@ -6,8 +6,8 @@ use crate::config::XAPIC_VCPUS;
 use crate::config::routes::{Route, Rules as _};
 use crate::guest::calls::{Calls, CallsSpec, Timer};
 use crate::guest::session::Error;
-use crate::vcpu::hooks::Done;
-use crate::vm::msi::Injection;
+use crate::vcpu::interrupt::Injection;
+use crate::vcpu::test_hooks::HookCounts;
 use crate::vm::{ApicIds, Vm};
 use guest_stub::abi::{
     CallStep, Destination, Fault, Set, Tally, TargetState, VECTOR_DEVICE, VECTOR_IPI, VECTOR_MASKER, VECTOR_SENDER,
@@ -256,7 +256,7 @@ fn device_in_worker(suite: &Suite<'_>, spec: &CallsSpec) -> Result<Detail, Verdi
     machine.vm().hooks().interrupt_at_observed_exits(VECTOR_DEVICE);
     let spec = CallsSpec { observe: true, work: Duration::from_micros(50), ..spec.clone() };
     let calls = machine.run_calls(&spec, &mut |_| ())?;
-    let Done { device_interrupts: raised, merged, .. } = machine.vm().hooks().clear();
+    let HookCounts { device_interrupts: raised, merged, .. } = machine.vm().hooks().clear();
     first_broken(&calls, spec.calls, initiators(&spec))?;
     let early = calls.sum(|tally| tally.device_in_worker);
     let served = calls.sum(|tally| tally.device);

@@ -1,6 +1,6 @@
 //! What went wrong in the guest, in words: bug checks, and vCPUs that do not answer.
 
-use crate::vcpu::Snapshot;
+use crate::vcpu::state::VcpuState;
 use crate::vm::image;
 use guest_stub::abi::{BugCheck, Rule, Status};
 use std::fmt;
@@ -123,7 +123,7 @@ pub struct Diagnosis {
     /// Who was waited for.
     pub missing: Vec<usize>,
     /// Where each vCPU was, and that place in words; `None` for one that was not in the guest or did not answer.
-    pub places: Vec<Option<(Snapshot, String)>>,
+    pub places: Vec<Option<(VcpuState, String)>>,
 }
 
 /// vCPUs whose place is spelled out; a machine may have a thousand.
@@ -171,7 +171,7 @@ impl fmt::Display for Diagnosis {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::vcpu::Activity;
+    use crate::vcpu::state::Activity;
     use guest_stub::abi::MESSAGE_BYTES;
 
     fn bug(rule: u32) -> BugCheck {
@@ -210,7 +210,7 @@ mod tests {
 
     #[test]
     fn who_never_arrived_comes_first_with_its_place() {
-        let at = |rip, irql, activity| Some((Snapshot { rip, irql, activity }, format!("RIP {rip:#x}")));
+        let at = |rip, irql, activity| Some((VcpuState { rip, irql, activity }, format!("RIP {rip:#x}")));
         let diagnosis = Diagnosis {
             operation: "broadcasting",
             round: Some(3),

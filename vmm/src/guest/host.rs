@@ -93,7 +93,7 @@ impl Machine<'_> {
             Err(error) => return Err(self.host_call_failed(error)),
         };
         self.vm.memory().store(1_u32, user_word(0, STOP), Ordering::Release)?;
-        self.vm.inject(0, crate::vm::msi::Injection::Fixed(VECTOR_WAKE))?;
+        self.vm.inject(0, crate::vcpu::interrupt::Injection::Fixed(VECTOR_WAKE))?;
         let report = self.wait_for_doorbell()?;
         self.expect_done(&report, "leaving the target state")?;
         Ok((result, report))
@@ -108,8 +108,8 @@ impl Machine<'_> {
             error => return error.into(),
         };
         // A broken rule says more than the silence that it leaves.
-        while let Some((vcpu, news)) = self.vm.wait(Duration::ZERO) {
-            if let Err(error) = self.take_news(vcpu, news) {
+        while let Some(stopped) = self.vm.wait(Duration::ZERO) {
+            if let Err(error) = self.take_stop(stopped) {
                 return error;
             }
         }

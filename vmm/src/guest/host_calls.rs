@@ -5,8 +5,8 @@
 //! and one of a vCPU keep each other's order, and a target cannot tell them apart.
 
 use crate::events::clock;
-use crate::vm::bus::{Bus, Delivered};
-use crate::vm::msi::Injection;
+use crate::vcpu::interrupt::{Delivered, Injection, InterruptBus};
+use crate::vm::bus::Bus;
 use crate::vm::wire;
 use guest_stub::abi::{
     self, CommandPage, HOST_CALLERS, HOST_INITIATOR, HostCalls, MAX_VCPUS, Mask, VECTOR_IPI, Worker,
@@ -14,6 +14,7 @@ use guest_stub::abi::{
 use guest_stub::mask;
 use guest_stub::rendezvous::{self, Delivery, Generation, Generations, Initiator, Outcome, Packet, Slot, Until, Work};
 use std::cell::Cell;
+use std::io;
 use std::mem::{offset_of, size_of};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -59,7 +60,7 @@ pub enum Error {
     BadGuest(&'static str),
     /// KVM does not take the interrupt.
     #[error("KVM_SIGNAL_MSI: {0}")]
-    Signal(kvm_ioctls::Error),
+    Signal(io::Error),
     /// Guest memory cannot be accessed.
     #[error("accessing guest memory: {0}")]
     Memory(#[from] vm_memory::GuestMemoryError),
@@ -337,11 +338,11 @@ struct Sending<'a> {
     deadline: u64,
     /// Of the first send.
     stamps: Cell<Option<(u64, u64)>>,
-    error: Cell<Option<kvm_ioctls::Error>>,
+    error: Cell<Option<io::Error>>,
 }
 
 impl Sending<'_> {
-    fn interrupt(&self) -> Result<(), kvm_ioctls::Error> {
+    fn interrupt(&self) -> io::Result<()> {
         let interrupt = Injection::Fixed(VECTOR_IPI);
         // One that nobody takes is one that nobody answers: the deadline tells who.
         let ignore = |_: Delivered| ();

@@ -8,7 +8,7 @@ use crate::events::samples::{Block, ExitCount, ExitSource, Exits};
 use crate::events::stays::{Keep, Stay};
 use crate::events::timeline::{self, Recorded, What};
 use crate::guest::rounds::Initiator;
-use crate::vcpu::current_thread_id;
+use crate::vcpu::kick::current_thread_id;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

@@ -12,8 +12,9 @@ use crate::guest::calls::{Calls, CallsSpec};
 use crate::guest::diagnosis::{BugReport, Diagnosis};
 use crate::guest::host_calls;
 use crate::guest::rounds::{Initiator, RawRound, assess, check};
-use crate::vcpu::{News, Snapshot};
-use crate::vm::msi::Injection;
+use crate::vcpu::interrupt::Injection;
+use crate::vcpu::state::VcpuState;
+use crate::vcpu::thread::{StopReason, Stopped};
 use crate::vm::wire;
 use crate::vm::{self, Hypervisor, Vm, VmConfig};
 use guest_stub::abi::{
@@ -128,7 +129,7 @@ pub struct Machine<'a> {
     /// Who records the kernel's events.
     pub(super) tracer: Option<Arc<Tracer>>,
     /// Where the vCPUs that have been paused are.
-    pub(super) paused: BTreeMap<usize, Option<Snapshot>>,
+    pub(super) paused: BTreeMap<usize, Option<VcpuState>>,
 }
 
 /// How long the main thread sleeps between two looks at the interrupt flag and the guest's progress.
@@ -358,23 +359,24 @@ impl<'a> Machine<'a> {
 
     /// What a vCPU's thread has to say next, if it says something within `timeout`: the report, if it is the doorbell.
     pub(super) fn hear(&mut self, timeout: Duration) -> Result<Option<Report>, Error> {
-        self.vm.wait(timeout).map_or(Ok(None), |(vcpu, news)| self.take_news(vcpu, news))
+        self.vm.wait(timeout).map_or(Ok(None), |stopped| self.take_stop(stopped))
     }
 
-    pub(super) fn take_news(&mut self, vcpu: usize, news: News) -> Result<Option<Report>, Error> {
-        match news {
-            News::Doorbell if vcpu == 0 => {
+    pub(super) fn take_stop(&mut self, stopped: Stopped) -> Result<Option<Report>, Error> {
+        let Stopped { vcpu, reason, state } = stopped;
+        match reason {
+            StopReason::Doorbell if vcpu == 0 => {
                 let address = abi::COMMAND_PAGE + offset_of!(CommandPage, report) as u64;
                 Ok(Some(wire::read(self.vm.memory(), GuestAddress(address))?))
             }
-            News::Doorbell => Err(Error::BadReport(format!("vCPU {vcpu} rings the doorbell, which is vCPU 0's"))),
-            News::Stopped(Exit { kind: ExitKind::BugCheck, .. }, _) => Err(self.bug_check(vcpu)),
-            News::Stopped(exit, snapshot) => {
-                let at = snapshot.map_or_else(String::new, |at| format!(" at {}", self.place(at.rip)));
+            StopReason::Doorbell => Err(Error::BadReport(format!("vCPU {vcpu} rings the doorbell, which is vCPU 0's"))),
+            StopReason::Unhandled(exit) if exit.kind == ExitKind::BugCheck => Err(self.bug_check(vcpu)),
+            StopReason::Unhandled(exit) => {
+                let at = state.map_or_else(String::new, |at| format!(" at {}", self.place(at.rip)));
                 Err(Error::Stopped { vcpu, exit, at })
             }
-            News::Paused(snapshot) => {
-                self.paused.insert(vcpu, snapshot);
+            StopReason::Paused => {
+                self.paused.insert(vcpu, state);
                 Ok(None)
             }
         }
@@ -388,7 +390,9 @@ impl<'a> Machine<'a> {
         }
         let start = Instant::now();
         while start.elapsed() < PATIENCE {
-            if let Some((vcpu, News::Stopped(Exit { kind: ExitKind::BugCheck, .. }, _))) = self.vm.wait(LOOK) {
+            if let Some(Stopped { vcpu, reason: StopReason::Unhandled(exit), .. }) = self.vm.wait(LOOK)
+                && exit.kind == ExitKind::BugCheck
+            {
                 return Some(self.bug_check(vcpu));
             }
         }
@@ -429,7 +433,7 @@ impl<'a> Machine<'a> {
         self.vm.pause(vcpu);
         let start = Instant::now();
         while start.elapsed() < PATIENCE {
-            if let Some((from, News::Paused(Some(at)))) = self.vm.wait(LOOK)
+            if let Some(Stopped { vcpu: from, reason: StopReason::Paused, state: Some(at) }) = self.vm.wait(LOOK)
                 && from == vcpu
             {
                 return self.place(at.rip);
@@ -446,28 +450,24 @@ impl<'a> Machine<'a> {
     pub(super) fn silent(&mut self, operation: &'static str, report: Option<&Report>, waited: Duration) -> Error {
         let vcpus = self.vcpus();
         (0..vcpus).for_each(|vcpu| self.vm.pause(vcpu));
-        let mut snapshots: Vec<Option<Snapshot>> = vec![None; vcpus];
+        let mut states: Vec<Option<VcpuState>> = vec![None; vcpus];
         let mut answers = self.paused.len();
-        for (&vcpu, &snapshot) in &self.paused {
-            snapshots[vcpu] = snapshot;
+        for (&vcpu, &state) in &self.paused {
+            states[vcpu] = state;
         }
         let start = Instant::now();
         while answers < vcpus && start.elapsed() < PATIENCE {
             // A vCPU that has rung the doorbell waits outside the guest, and does not answer.
-            if report.is_some() && answers == vcpus - 1 && snapshots[0].is_none() {
+            if report.is_some() && answers == vcpus - 1 && states[0].is_none() {
                 break;
             }
-            match self.vm.wait(LOOK) {
-                Some((vcpu, News::Paused(snapshot) | News::Stopped(_, snapshot))) => {
-                    snapshots[vcpu] = snapshot;
-                    answers += 1;
-                }
-                Some((_, News::Doorbell)) => answers += 1,
-                None => {}
+            if let Some(stopped) = self.vm.wait(LOOK) {
+                states[stopped.vcpu] = stopped.state;
+                answers += 1;
             }
         }
         let missing = report.map_or_else(Vec::new, |report| members(&report.missing, vcpus));
-        let places = snapshots.into_iter().map(|at| at.map(|at| (at, self.place(at.rip)))).collect();
+        let places = states.into_iter().map(|at| at.map(|at| (at, self.place(at.rip)))).collect();
         Error::Silent(Box::new(Diagnosis {
             operation,
             round: report.map(|report| report.rounds),

@@ -1,7 +1,7 @@
 //! Getting a vCPU thread out of KVM_RUN, so that no kick is lost.
 //!
-//! The one who kicks: request, then `immediate_exit`, then the signal. The vCPU thread, once it is out: clear
-//! `immediate_exit`, then look at the request. Whatever the order, either the thread sees the request before it enters
+//! The one who kicks stores the request, then sets `immediate_exit`, then sends the signal. The vCPU thread, once it is out,
+//! clears `immediate_exit`, then looks at the request. Whatever the order, either the thread sees the request before it enters
 //! KVM_RUN, or KVM sees `immediate_exit` as it enters, or the signal finds it inside (KVM API, 5: `immediate_exit`
 //! exists to close the window between the look and the entry).
 
@@ -10,38 +10,44 @@ use std::os::fd::RawFd;
 use std::ptr::{NonNull, null_mut};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::thread::Thread;
 use vmm_sys_util::signal::{SIGRTMIN, register_signal_handler};
 
 /// What a vCPU thread is asked to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
-pub enum Request {
+pub enum VcpuRequest {
     /// Run the guest.
     Run = 0,
     /// Say where the vCPU is, and stay out of the guest until told otherwise.
     Pause = 1,
     /// End.
-    Stop = 2,
+    End = 2,
 }
 
-impl Request {
+impl VcpuRequest {
     fn from_stored(value: u32) -> Self {
         match value {
             0 => Self::Run,
             1 => Self::Pause,
-            _ => Self::Stop,
+            _ => Self::End,
         }
     }
 }
 
+/// The calling thread, as the kernel numbers it.
+pub fn current_thread_id() -> u32 {
+    rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs()
+}
+
 /// The signal that interrupts KVM_RUN.
-pub fn signal() -> i32 {
+fn signal() -> i32 {
     SIGRTMIN()
 }
 
 extern "C" fn on_signal(_: libc::c_int, _: *mut libc::siginfo_t, _: *mut libc::c_void) {}
 
-/// Installs the handler of [`signal`], which does nothing: that the signal arrives is what counts.
+/// Installs the handler of the signal that interrupts KVM_RUN. It does nothing: that the signal arrives is what counts.
 ///
 /// # Errors
 /// If the system refuses the handler.
@@ -97,57 +103,92 @@ impl Drop for RunPage {
     }
 }
 
-/// Where a request for one vCPU thread waits.
+/// A vCPU's thread, once it runs.
+#[derive(Debug)]
+struct RunningThread {
+    id: u32,
+    handle: Thread,
+}
+
+/// One vCPU's request, and what it takes to get the vCPU's thread to look at it.
 #[derive(Debug)]
 pub struct Kick {
     request: AtomicU32,
     run_page: RunPage,
+    thread: OnceLock<RunningThread>,
 }
 
 impl Kick {
-    /// For the vCPU behind `vcpu`, a vCPU's file descriptor.
+    /// For the vCPU behind `vcpu`, a vCPU's file descriptor, whose thread has not started yet.
     ///
     /// # Errors
     /// If its `kvm_run` cannot be mapped.
     pub fn new(vcpu: RawFd) -> io::Result<Self> {
-        Ok(Self { request: AtomicU32::new(Request::Run as u32), run_page: RunPage::map(vcpu)? })
+        let request = AtomicU32::new(VcpuRequest::Run as u32);
+        Ok(Self { request, run_page: RunPage::map(vcpu)?, thread: OnceLock::new() })
     }
 
-    /// Leaves a request. The signal has to follow.
-    pub fn ask(&self, request: Request) {
-        // SeqCst pairs with `pending`: each side writes one of the two words and then reads or relies on the other.
+    /// Asks the vCPU's thread for something, and gets it out of the guest or of its sleep.
+    pub fn ask(&self, request: VcpuRequest) {
+        // SeqCst pairs with `acknowledge`: each side writes one of the two words and then reads or relies on the other.
         self.request.store(request as u32, Ordering::SeqCst);
-        self.prevent_entry();
+        self.interrupt();
+        self.unpark();
     }
 
-    /// Makes the next KVM_RUN return at once. The signal has to follow, for one that runs already.
-    pub fn prevent_entry(&self) {
+    /// Gets the vCPU's thread out of the guest, or keeps it from going in: `immediate_exit` first, then the signal. One that
+    /// has not started needs no signal.
+    pub fn interrupt(&self) {
         self.run_page.immediate_exit().store(1, Ordering::SeqCst);
+        if let Some(thread) = self.thread.get() {
+            // SAFETY: tgkill touches no memory. A thread of this process that has ended makes it fail with ESRCH: then
+            // there is nobody to kick.
+            unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), thread.id, signal()) };
+        }
+    }
+
+    /// Wakes the vCPU's thread, if it is parked, or keeps it from parking once.
+    pub fn unpark(&self) {
+        if let Some(thread) = self.thread.get() {
+            thread.handle.unpark();
+        }
     }
 
     /// Takes a request back. The thread waits for leave to go on, and gets it after this.
     pub fn clear(&self) {
-        self.request.store(Request::Run as u32, Ordering::SeqCst);
+        self.request.store(VcpuRequest::Run as u32, Ordering::SeqCst);
     }
 
-    /// vCPU thread, outside KVM_RUN: what it is asked to do.
-    pub fn pending(&self) -> Request {
+    /// What the vCPU's thread is asked to do.
+    pub fn request(&self) -> VcpuRequest {
+        VcpuRequest::from_stored(self.request.load(Ordering::SeqCst))
+    }
+
+    /// The vCPU's thread, as the kernel numbers it; `None`: it has not begun to run.
+    pub fn thread_id(&self) -> Option<u32> {
+        self.thread.get().map(|thread| thread.id)
+    }
+
+    /// vCPU thread, as its first act: from now on, signals and unparks reach it.
+    pub(super) fn thread_started(&self) {
+        let thread = RunningThread { id: current_thread_id(), handle: std::thread::current() };
+        // A vCPU has one thread: nobody was there before.
+        let _ = self.thread.set(thread);
+    }
+
+    /// vCPU thread, outside KVM_RUN: clears `immediate_exit`, and says what the thread is asked to do.
+    pub(super) fn acknowledge(&self) -> VcpuRequest {
         self.run_page.immediate_exit().store(0, Ordering::SeqCst);
         self.request()
     }
 
     /// vCPU thread: IA32_APIC_BASE as of the last exit, also while that exit's data is borrowed from the vCPU.
-    pub fn apic_base(&self) -> u64 {
+    pub(super) fn apic_base(&self) -> u64 {
         self.run_page.word::<{ std::mem::offset_of!(kvm_bindings::kvm_run, apic_base) }>().load(Ordering::Relaxed)
     }
 
     /// As [`Kick::apic_base`]: CR8.
-    pub fn cr8(&self) -> u64 {
+    pub(super) fn cr8(&self) -> u64 {
         self.run_page.word::<{ std::mem::offset_of!(kvm_bindings::kvm_run, cr8) }>().load(Ordering::Relaxed)
-    }
-
-    /// What the vCPU thread is asked to do.
-    pub fn request(&self) -> Request {
-        Request::from_stored(self.request.load(Ordering::SeqCst))
     }
 }

@@ -3,10 +3,12 @@
 
 use super::ApicIds;
 use super::create::vcpu_count;
-use super::msi::{self, Address, Injection};
-use crate::vcpu::user_apic::Board;
+use super::msi::{self, Address};
+use crate::vcpu::interrupt::{Delivered, Injection, InterruptBus};
+use crate::vcpu::user_irqchip::UserIrqchip;
 use kipi_apic::ipi::{Destination, Ipi};
 use kvm_ioctls::VmFd;
+use std::io;
 use std::sync::Arc;
 
 /// A machine's message bus.
@@ -15,64 +17,45 @@ pub struct Bus {
     fd: Arc<VmFd>,
     ids: ApicIds,
     vcpus: usize,
-    board: Option<Arc<Board>>,
-}
-
-/// What became of a message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Delivered {
-    /// At least one local APIC has taken it.
-    Accepted,
-    /// None has: switched off, or disabled by software.
-    Blocked,
+    irqchip: Option<Arc<UserIrqchip>>,
 }
 
 impl Bus {
-    pub(super) fn new(fd: Arc<VmFd>, ids: ApicIds, vcpus: usize, board: Option<Arc<Board>>) -> Self {
-        Self { fd, ids, vcpus, board }
+    pub(super) fn new(fd: Arc<VmFd>, ids: ApicIds, vcpus: usize, irqchip: Option<Arc<UserIrqchip>>) -> Self {
+        Self { fd, ids, vcpus, irqchip }
     }
 
-    /// Raises an interrupt on one vCPU.
-    ///
-    /// # Errors
-    /// KVM's, if it does not take the message.
-    pub fn raise(&self, vcpu: usize, injection: Injection) -> Result<Delivered, kvm_ioctls::Error> {
-        self.send(Address::One(self.id(vcpu)), injection)
+    /// What the vCPUs share whose local APICs are in user space.
+    pub(super) fn user_irqchip(&self) -> Option<&UserIrqchip> {
+        self.irqchip.as_deref()
     }
 
-    /// Raises an interrupt on all vCPUs, by one message to the broadcast destination.
-    ///
-    /// # Errors
-    /// As [`Bus::raise`].
-    pub fn broadcast(&self, injection: Injection) -> Result<Delivered, kvm_ioctls::Error> {
-        let wide = self.board.is_none() && !self.ids.fit_xapic(self.vcpus);
-        self.send(Address::All { wide }, injection)
-    }
-
-    /// How many vCPUs are on it.
-    pub fn vcpus(&self) -> usize {
-        self.vcpus
-    }
-
-    /// The local APICs, if they are in user space.
-    pub fn board(&self) -> Option<&Board> {
-        self.board.as_deref()
-    }
-
-    fn id(&self, vcpu: usize) -> u32 {
-        self.ids.of(vcpu_count(vcpu), vcpu_count(self.vcpus))
-    }
-
-    fn send(&self, address: Address, injection: Injection) -> Result<Delivered, kvm_ioctls::Error> {
-        let accepted = if let Some(board) = &self.board {
+    fn send(&self, address: Address, injection: Injection) -> io::Result<Delivered> {
+        let accepted = if let Some(irqchip) = &self.irqchip {
             let destination = match address {
                 Address::One(id) => Destination::Physical(id),
                 Address::All { .. } => Destination::All,
             };
-            board.service.send(None, Ipi { delivery: injection.delivery(), destination }).accepted > 0
+            irqchip.service.send(None, Ipi { delivery: injection.delivery(), destination }).accepted > 0
         } else {
             msi::signal(&self.fd, address, injection)?
         };
         Ok(if accepted { Delivered::Accepted } else { Delivered::Blocked })
+    }
+}
+
+impl InterruptBus for Bus {
+    fn vcpus(&self) -> usize {
+        self.vcpus
+    }
+
+    fn raise(&self, vcpu: usize, injection: Injection) -> io::Result<Delivered> {
+        let id = self.ids.of(vcpu_count(vcpu), vcpu_count(self.vcpus));
+        self.send(Address::One(id), injection)
+    }
+
+    fn broadcast(&self, injection: Injection) -> io::Result<Delivered> {
+        let wide = self.irqchip.is_none() && !self.ids.fit_xapic(self.vcpus);
+        self.send(Address::All { wide }, injection)
     }
 }

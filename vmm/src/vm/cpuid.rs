@@ -9,13 +9,13 @@ const TOPOLOGY_V2: u32 = 0x1F;
 const ECX_X2APIC: u32 = 1 << 21;
 
 /// Whether the entries offer x2APIC mode.
-pub fn offers_x2apic(entries: &[kvm_cpuid_entry2]) -> bool {
+pub(super) fn offers_x2apic(entries: &[kvm_cpuid_entry2]) -> bool {
     entries.iter().any(|entry| entry.function == FEATURES && entry.ecx & ECX_X2APIC != 0)
 }
 
 /// Puts `apic_id` where a processor shows its own: leaf 1 (its low eight bits) and the topology leaves. Adds leaf 0xB,
 /// by which the guest's processors know themselves, where KVM does not offer it.
-pub fn set_apic_id(entries: &mut Vec<kvm_cpuid_entry2>, apic_id: u32) {
+pub(super) fn set_apic_id(entries: &mut Vec<kvm_cpuid_entry2>, apic_id: u32) {
     for entry in entries.iter_mut() {
         match entry.function {
             FEATURES => entry.ebx = entry.ebx & 0x00FF_FFFF | (apic_id & 0xFF) << 24,
@@ -36,7 +36,7 @@ pub fn set_apic_id(entries: &mut Vec<kvm_cpuid_entry2>, apic_id: u32) {
 }
 
 /// Says that the local APIC's timer has TSC deadlines (CPUID.01H:ECX bit 24). KVM leaves that to whoever emulates it.
-pub fn offer_tsc_deadline(entries: &mut [kvm_cpuid_entry2]) {
+pub(super) fn offer_tsc_deadline(entries: &mut [kvm_cpuid_entry2]) {
     const TSC_DEADLINE: u32 = 1 << 24;
     entries.iter_mut().filter(|entry| entry.function == FEATURES).for_each(|entry| entry.ecx |= TSC_DEADLINE);
 }

@@ -1,12 +1,13 @@
 //! The parts of a virtual machine before it runs: local APICs, memory with the guest in it, and vCPUs.
 
-use super::{Error, Hypervisor, TscFacts, VmConfig, kvm_error};
+use super::error::{Error, kvm_error};
+use super::{Hypervisor, TscFacts, VmConfig};
 use super::{cpuid, image, paging, registers, tsc};
 use crate::config::LocalApics;
 use crate::events::clock;
-use crate::vcpu::fetch::Fetcher;
 use crate::vcpu::kick::Kick;
-use crate::vcpu::user_apic::{Board, UserApic};
+use crate::vcpu::user_apic::UserApic;
+use crate::vcpu::user_irqchip::{ThreadKick, UserIrqchip};
 use guest_stub::abi::{self, PAGE_TABLES};
 use kipi_apic::registers::TSC_DEADLINE_MSR;
 use kipi_apic::service::Service;
@@ -151,7 +152,7 @@ pub(super) fn start_first(vcpu: &VcpuFd, entry: u64) -> Result<(), Error> {
 }
 
 /// What the local APICs in user space share, and each vCPU's.
-type UserApics = (Arc<Board>, Vec<UserApic>);
+type UserApics = (Arc<UserIrqchip>, Vec<UserApic>);
 
 /// Makes the local APICs, if they are to be in user space; none if they are in the kernel.
 pub(super) fn user_apics(
@@ -165,11 +166,11 @@ pub(super) fn user_apics(
     }
     let count = vcpu_count(config.vcpus);
     let ids = || (0..count).map(|index| config.ids.of(index, count));
-    let fetchers = kicks.iter().map(|kick| Fetcher::new(kick.clone()));
-    let board = Arc::new(Board::new(Service::new(ids().zip(fetchers)), tsc.khz));
+    let kicks = kicks.iter().map(|kick| ThreadKick(kick.clone()));
+    let irqchip = Arc::new(UserIrqchip::new(Service::new(ids().zip(kicks)), tsc.khz));
     let apics = vcpus.iter().zip(ids()).zip(&tsc.offsets).enumerate().map(|(index, ((vcpu, id), offset))| {
-        UserApic::new(vcpu, index, id, board.clone(), offset.cycles).map_err(kvm_error("KVM_SET_SREGS"))
+        UserApic::new(vcpu, index, id, irqchip.clone(), offset.cycles).map_err(kvm_error("KVM_SET_SREGS"))
     });
     let apics = apics.collect::<Result<_, _>>()?;
-    Ok(Some((board, apics)))
+    Ok(Some((irqchip, apics)))
 }

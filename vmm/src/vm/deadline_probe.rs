@@ -4,8 +4,8 @@
 //! (`handle_fastpath_set_tscdeadline`, seen in Linux 6.1 and 6.12) that looks neither at the filter nor whether there is a
 //! local APIC: the write is lost. So one is made.
 
-use super::registers;
-use super::{Error, create, kvm_error};
+use super::error::{Error, io_error, kvm_error};
+use super::{create, registers};
 use kipi_apic::registers::TSC_DEADLINE_MSR;
 use kvm_bindings::{CpuId, kvm_userspace_memory_region};
 use kvm_ioctls::{Kvm, VcpuExit, VcpuFd};
@@ -73,7 +73,7 @@ fn first_exit(vcpu: &mut VcpuFd) -> Result<bool, Error> {
             Ok(other) => return Err(error(io::Error::other(format!("{other:?}")))),
             // A signal that is somebody else's.
             Err(errno) if errno.errno() == libc::EINTR => {}
-            Err(errno) => return Err(error(io::Error::from_raw_os_error(errno.errno()))),
+            Err(errno) => return Err(error(io_error(errno))),
         }
     }
 }

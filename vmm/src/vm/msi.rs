@@ -1,31 +1,14 @@
 //! Interrupts that the VMM raises itself, as messages to local APICs (KVM_SIGNAL_MSI; SDM Vol. 3A 12.11).
 
-use kipi_apic::ipi::Delivery;
-use kvm_bindings::{kvm_lapic_state, kvm_msi};
+use super::error::io_error;
+use crate::vcpu::interrupt::Injection;
+use kvm_bindings::kvm_msi;
 use kvm_ioctls::VmFd;
-
-/// What an interrupt from outside is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Injection {
-    /// On a vector, as a device raises it.
-    Fixed(u8),
-    /// An NMI.
-    Nmi,
-}
-
-impl Injection {
-    /// As the user-space local APIC knows it.
-    pub(crate) fn delivery(self) -> Delivery {
-        match self {
-            Self::Fixed(vector) => Delivery::Fixed(vector),
-            Self::Nmi => Delivery::Nmi,
-        }
-    }
-}
+use std::io;
 
 /// Who a message is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Address {
+pub(super) enum Address {
     /// The local APIC with this id.
     One(u32),
     /// All of them: an id of all ones, 32 of them where KVM was told that ids are `wide`.
@@ -53,31 +36,13 @@ fn message(address: Address, injection: Injection) -> kvm_msi {
 }
 
 /// Raises an interrupt. Whether somebody has taken it.
-pub(crate) fn signal(fd: &VmFd, address: Address, injection: Injection) -> Result<bool, kvm_ioctls::Error> {
-    fd.signal_msi(message(address, injection)).map(|delivered| delivered > 0)
-}
-
-/// The IRR's offset in a local APIC's page (SDM Vol. 3A table 12-1): 256 bits, 32 in each 16 bytes.
-const IRR: usize = 0x200;
-
-/// Whether the interrupt on `vector` waits in the IRR: another one on the same vector is then the same interrupt
-/// (SDM Vol. 3A 12.8.4).
-pub(crate) fn is_pending(lapic: &kvm_lapic_state, vector: u8) -> bool {
-    let vector = usize::from(vector);
-    lapic.regs[IRR + vector / 32 * 16 + vector % 32 / 8].cast_unsigned() >> (vector % 8) & 1 == 1
+pub(super) fn signal(fd: &VmFd, address: Address, injection: Injection) -> io::Result<bool> {
+    fd.signal_msi(message(address, injection)).map(|delivered| delivered > 0).map_err(io_error)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn each_vector_has_its_own_bit_of_the_irr() {
-        let mut lapic = kvm_lapic_state::default();
-        lapic.regs[0x222] = 0b10;
-        let pending: Vec<u8> = (0..=255).filter(|&vector| is_pending(&lapic, vector)).collect();
-        assert_eq!(pending, [0x51]);
-    }
 
     #[test]
     fn messages_carry_destination_vector_and_mode() {

@@ -19,7 +19,7 @@ const ENTRIES: usize = 512;
 
 /// Who may do what with a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Access {
+pub(super) enum Access {
     /// Read, CPL0.
     Read,
     /// Read and write, CPL0.
@@ -119,7 +119,7 @@ fn index(address: u64, level: u32) -> usize {
 
 /// Page tables, ready to be written.
 #[derive(Debug)]
-pub struct Built {
+pub(super) struct Built {
     /// What stands at [`abi::PAGE_TABLES`], the PML4 first.
     pub bytes: Vec<u8>,
     /// Address of the entry of [`abi::PAGEABLE`], in a page that the guest may write.
@@ -130,7 +130,7 @@ pub struct Built {
 ///
 /// # Errors
 /// [`Error::NoRoom`] if they do not fit; the ABI's limits make that impossible for up to [`abi::MAX_VCPUS`].
-pub fn build(header: &ImageHeader, vcpus: usize) -> Result<Built, Error> {
+pub(super) fn build(header: &ImageHeader, vcpus: usize) -> Result<Built, Error> {
     let mut tables = Tables::new();
     for (start, end, access) in ranges(header, vcpus) {
         tables.map(start, end, access);

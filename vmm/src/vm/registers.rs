@@ -30,7 +30,7 @@ fn segment(selector: u16, type_: u8, long: bool) -> kvm_segment {
 }
 
 /// Makes `sregs`, as KVM gave them, those of long mode with the guest's page tables.
-pub fn long_mode(mut sregs: kvm_sregs) -> kvm_sregs {
+pub(super) fn long_mode(mut sregs: kvm_sregs) -> kvm_sregs {
     const CODE_EXECUTE_READ_ACCESSED: u8 = 0xB;
     const DATA_READ_WRITE_ACCESSED: u8 = 0x3;
     let data = segment(KERNEL_DATA, DATA_READ_WRITE_ACCESSED, false);
@@ -44,7 +44,7 @@ pub fn long_mode(mut sregs: kvm_sregs) -> kvm_sregs {
 }
 
 /// vCPU 0's general registers: at `entry`, on its kernel stack.
-pub fn at_entry(entry: u64) -> kvm_regs {
+pub(super) fn at_entry(entry: u64) -> kvm_regs {
     kvm_regs { rip: entry, rsp: abi::vcpu_area(0) + area::KERNEL_STACK_TOP, rflags: RFLAGS, ..kvm_regs::default() }
 }
 

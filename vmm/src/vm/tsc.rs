@@ -1,6 +1,6 @@
 //! A vCPU's TSC offset, read before it runs.
 
-use super::Error;
+use super::error::{Error, kvm_error};
 use crate::events::clock::{Method, Offset, host_tsc};
 use kvm_bindings::{KVM_VCPU_TSC_CTRL, KVM_VCPU_TSC_OFFSET, Msrs, kvm_device_attr, kvm_msr_entry};
 use kvm_ioctls::VcpuFd;
@@ -31,11 +31,12 @@ pub(super) fn read_offset(vcpu: &VcpuFd) -> Result<Offset, Error> {
 
 fn read_guest_tsc(vcpu: &VcpuFd) -> Result<u64, Error> {
     const IA32_TSC: u32 = 0x10;
-    let error = |source| Error::Kvm { operation: "KVM_GET_MSRS(IA32_TSC)", source };
+    const OPERATION: &str = "KVM_GET_MSRS(IA32_TSC)";
+    let failed = |errno| kvm_error(OPERATION)(kvm_ioctls::Error::new(errno));
     let entry = kvm_msr_entry { index: IA32_TSC, ..Default::default() };
-    let mut msrs = Msrs::from_entries(&[entry]).map_err(|_| error(kvm_ioctls::Error::new(libc::E2BIG)))?;
-    let read = vcpu.get_msrs(&mut msrs).map_err(error)?;
-    if read == 1 { Ok(msrs.as_slice()[0].data) } else { Err(error(kvm_ioctls::Error::new(libc::EINVAL))) }
+    let mut msrs = Msrs::from_entries(&[entry]).map_err(|_| failed(libc::E2BIG))?;
+    let read = vcpu.get_msrs(&mut msrs).map_err(kvm_error(OPERATION))?;
+    if read == 1 { Ok(msrs.as_slice()[0].data) } else { Err(failed(libc::EINVAL)) }
 }
 
 /// The narrowest of some brackets: the guest's clock lies between the host's two stamps.
@@ -57,7 +58,7 @@ fn bracket(mut guest_tsc: impl FnMut() -> Result<u64, Error>) -> Result<Offset, 
             best = Some(offset);
         }
     }
-    best.ok_or(Error::Kvm { operation: "reading the guest's TSC", source: kvm_ioctls::Error::new(libc::EINVAL) })
+    best.ok_or_else(|| kvm_error("reading the guest's TSC")(kvm_ioctls::Error::new(libc::EINVAL)))
 }
 
 #[cfg(test)]

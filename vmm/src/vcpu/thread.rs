@@ -1,0 +1,164 @@
+//! A vCPU's thread: enters the guest, records each exit, does what follows it, and stops for the machine's owner.
+
+use super::interrupt::{self, Delivered, Injection, InterruptBus};
+use super::kick::{Kick, VcpuRequest};
+use super::next::{Next, next};
+use super::run;
+use super::state::VcpuState;
+use super::test_hooks::TestHooks;
+use super::user_apic::UserApic;
+use crate::config::LocalApics;
+use crate::events::exit::{Exit, ExitKind, Ioctl};
+use crate::events::stays::Ring;
+use guest_stub::msi::To;
+use kvm_ioctls::VcpuFd;
+use rustix::thread::{CpuSet, sched_setaffinity};
+use std::io;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender};
+
+/// Why a vCPU's thread has stopped running the guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StopReason {
+    /// The guest rang the doorbell.
+    Doorbell,
+    /// The thread was asked to pause ([`VcpuRequest::Pause`]).
+    Paused,
+    /// The guest cannot go on after this exit.
+    Unhandled(Exit),
+}
+
+/// A vCPU's thread has stopped: it waits for a [`Resume`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stopped {
+    /// The vCPU's index.
+    pub vcpu: usize,
+    /// Why.
+    pub reason: StopReason,
+    /// Where it is, if KVM says; not read at a doorbell.
+    pub state: Option<VcpuState>,
+}
+
+/// Back into the guest. A closed channel means: end.
+#[derive(Debug, Clone, Copy)]
+pub struct Resume;
+
+/// Everything that a vCPU's thread owns or shares.
+#[derive(Debug)]
+pub struct VcpuThread<B> {
+    /// The vCPU.
+    pub vcpu: VcpuFd,
+    /// Its index.
+    pub index: usize,
+    /// Its local APIC, if that is not in the kernel.
+    pub apic: Option<Box<UserApic>>,
+    /// The machine's bus, for interrupts that this thread raises.
+    pub bus: Arc<B>,
+    /// What a conformance test wants to happen at exits.
+    pub hooks: Arc<TestHooks>,
+    /// The CPU to run on, if any.
+    pub cpu: Option<usize>,
+    /// Requests to this thread.
+    pub kick: Arc<Kick>,
+    /// The record of stays in the guest.
+    pub ring: Arc<Ring>,
+    /// Where this thread says that it has stopped.
+    pub stopped: Sender<Stopped>,
+    /// Leave to go on.
+    pub resume: Receiver<Resume>,
+}
+
+impl<B: InterruptBus> VcpuThread<B> {
+    /// The thread's whole life.
+    pub fn run(mut self) {
+        self.kick.thread_started();
+        if let Some(cpu) = self.cpu {
+            let mut set = CpuSet::new();
+            set.set(cpu);
+            // The CPU was allowed when the configuration was checked. Should it have gone away since, the vCPU runs
+            // wherever it may.
+            let _ = sched_setaffinity(None, &set);
+        }
+        while self.step().is_continue() {}
+    }
+
+    /// One stay in the guest, and what follows it.
+    ///
+    /// From KVM_RUN's return to the next KVM_RUN, an exit costs three reads of the TSC, the ring's seven plain stores, and what
+    /// the exit itself asks for. No lock, no allocation, no system call but those of [`VcpuThread::carry_out`].
+    fn step(&mut self) -> ControlFlow<()> {
+        let exit = self.enter();
+        let request = match exit.kind {
+            // Not at other exits, which it would cost an atomic exchange.
+            ExitKind::Interrupted | ExitKind::Again => self.kick.acknowledge(),
+            _ => VcpuRequest::Run,
+        };
+        let local_apics = if self.apic.is_some() { LocalApics::User } else { LocalApics::Kernel };
+        let next = next(exit, request, local_apics, self.bus.vcpus());
+        self.carry_out(self.hooks.in_place_of(next, self.index, exit))
+    }
+
+    /// The one place where the guest runs, and where its exits are recorded.
+    fn enter(&mut self) -> Exit {
+        let stay = match &mut self.apic {
+            Some(apic) => apic.run(&mut self.vcpu, &self.kick),
+            None => run::run(&mut self.vcpu),
+        };
+        self.ring.record(stay);
+        stay.exit
+    }
+
+    fn carry_out(&self, next: Next) -> ControlFlow<()> {
+        match next {
+            Next::Enter => {}
+            Next::YieldCpu => std::thread::yield_now(),
+            Next::StayOut(time) => std::thread::sleep(time),
+            Next::InterruptItself(vector) => self.interrupt_itself(vector),
+            Next::Send(vector, to) => {
+                if let Err(error) = self.send(Injection::Fixed(vector), to) {
+                    let errno = error.raw_os_error().unwrap_or_default();
+                    return self.stop(StopReason::Unhandled(Exit::failed(Ioctl::SignalMsi, errno)));
+                }
+            }
+            Next::Stop(reason) => return self.stop(reason),
+            Next::End => return ControlFlow::Break(()),
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Tells the machine's owner, and waits for leave to go on.
+    fn stop(&self, reason: StopReason) -> ControlFlow<()> {
+        let state = match reason {
+            StopReason::Doorbell => None,
+            StopReason::Paused | StopReason::Unhandled(_) => VcpuState::read(&self.vcpu, self.apic.as_deref()),
+        };
+        let told = self.stopped.send(Stopped { vcpu: self.index, reason, state });
+        // Either fails when the machine goes away.
+        if told.is_ok() && self.resume.recv().is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    }
+
+    /// Messages know no destination that leaves their sender out: each of the others gets its own.
+    fn send(&self, injection: Injection, to: To) -> io::Result<()> {
+        match to {
+            To::All => self.bus.broadcast(injection).map(|_| ()),
+            To::AllButSender => {
+                let mut others = (0..self.bus.vcpus()).filter(|&vcpu| vcpu != self.index);
+                others.try_for_each(|vcpu| self.bus.raise(vcpu, injection).map(|_| ()))
+            }
+            To::One(vcpu) => self.bus.raise(vcpu.into(), injection).map(|_| ()),
+        }
+    }
+
+    /// Raises a device's interrupt on this vCPU. It is out of the guest, so that nothing but senders changes its IRR meanwhile.
+    fn interrupt_itself(&self, vector: u8) {
+        let was_pending = match &self.apic {
+            Some(apic) => apic.is_pending(vector),
+            None => self.vcpu.get_lapic().is_ok_and(|lapic| interrupt::is_pending(&lapic, vector)),
+        };
+        // One that is not delivered is not counted: the test then misses it.
+        if matches!(self.bus.raise(self.index, Injection::Fixed(vector)), Ok(Delivered::Accepted)) {
+            self.hooks.count_device_interrupt(was_pending);
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! Why a virtual machine could not be made.
+
+use super::{image, paging};
+use std::io;
+use std::path::PathBuf;
+use thiserror::Error;
+
+/// Why a virtual machine could not be made.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// There is no KVM device.
+    #[error("no KVM here: {} does not exist (load kvm_intel or kvm_amd, enable virtualisation in the firmware, or pass --device)", .0.display())]
+    NoDevice(PathBuf),
+    /// The device may not be opened.
+    #[error("no permission to use {} (join the group that owns it, usually with: sudo usermod -aG kvm $USER)", .0.display())]
+    NoPermission(PathBuf),
+    /// The device cannot be opened for another reason.
+    #[error("cannot open {}: {source} (run 'kipi doctor' for what this host offers)", path.display())]
+    Open {
+        /// The device.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// The device is not KVM's, or is one from before 2007.
+    #[error("{} is not a KVM device: its API version is {version}, not 12 (pass --device /dev/kvm)", path.display())]
+    NotKvm {
+        /// The device.
+        path: PathBuf,
+        /// What KVM_GET_API_VERSION returned.
+        version: i32,
+    },
+    /// The local APIC would have to be emulated by us.
+    #[error(
+        "this KVM has no in-kernel irqchip (KVM_CAP_IRQCHIP is 0), which this route needs (use --route vmm, or another host)"
+    )]
+    NoIrqchip,
+    /// More vCPUs than this KVM allows.
+    #[error("{asked} vCPUs are more than this KVM allows: at most {allowed} (pass a smaller --vcpus)")]
+    TooManyVcpus {
+        /// Asked for.
+        asked: usize,
+        /// KVM_CAP_MAX_VCPUS.
+        allowed: usize,
+    },
+    /// APIC ids above 254 need the 32-bit API.
+    #[error("{0} vCPUs need 32-bit APIC ids, and this KVM has no KVM_CAP_X2APIC_API (pass --vcpus 254 or less)")]
+    NoWideApicIds(usize),
+    /// One of KVM's ioctls failed.
+    #[error("{operation}: {source} (run 'kipi doctor' for what this host offers)")]
+    Kvm {
+        /// What was to be done.
+        operation: &'static str,
+        /// Why it was not.
+        source: io::Error,
+    },
+    /// Something of the operating system's failed.
+    #[error("{operation}: {source}")]
+    System {
+        /// What was to be done.
+        operation: &'static str,
+        /// Why it was not.
+        source: io::Error,
+    },
+    /// Guest memory cannot be had.
+    #[error("cannot set up {bytes} bytes of guest memory: {reason} (pass a smaller --vcpus)")]
+    Memory {
+        /// How much.
+        bytes: u64,
+        /// Why not.
+        reason: String,
+    },
+    /// The guest image is unusable.
+    #[error(transparent)]
+    Guest(#[from] image::Error),
+    /// The page tables do not fit.
+    #[error(transparent)]
+    Paging(#[from] paging::Error),
+}
+
+impl Error {
+    /// Whether it is this host that cannot do it, and not the input that is wrong.
+    pub fn is_host_limit(&self) -> bool {
+        !matches!(self, Self::TooManyVcpus { .. } | Self::Guest(_))
+    }
+}
+
+/// The failure of one of KVM's ioctls.
+pub(super) fn kvm_error(operation: &'static str) -> impl Fn(kvm_ioctls::Error) -> Error {
+    move |error| Error::Kvm { operation, source: io_error(error) }
+}
+
+/// KVM's errno as the system's.
+pub(super) fn io_error(error: kvm_ioctls::Error) -> io::Error {
+    io::Error::from_raw_os_error(error.errno())
+}

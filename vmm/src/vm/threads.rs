@@ -1,0 +1,70 @@
+//! A machine's threads, as the machine sees them: one for each vCPU, and the local APICs' timers.
+
+use super::bus::Bus;
+use super::error::Error;
+use crate::events::counters::StatsFile;
+use crate::events::stays::Ring;
+use crate::vcpu::kick::{Kick, VcpuRequest};
+use crate::vcpu::thread::{Resume, VcpuThread};
+use crate::vcpu::user_irqchip::UserIrqchip;
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+use std::thread::{Builder, JoinHandle};
+
+/// A thread's stack, in bytes: the run loop is shallow, and there may be a thousand of them.
+const STACK_BYTES: usize = 256 << 10;
+
+/// One vCPU's thread.
+#[derive(Debug)]
+pub(super) struct VcpuHandle {
+    pub(super) kick: Arc<Kick>,
+    pub(super) ring: Arc<Ring>,
+    pub(super) stats: Option<StatsFile>,
+    resume: Option<Sender<Resume>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl VcpuHandle {
+    /// Starts the thread, which waits on the other end of `resume` whenever it has stopped.
+    pub(super) fn start(
+        thread: VcpuThread<Bus>,
+        resume: Sender<Resume>,
+        stats: Option<StatsFile>,
+    ) -> Result<Self, Error> {
+        let (kick, ring) = (thread.kick.clone(), thread.ring.clone());
+        let name = format!("vcpu{}", thread.index);
+        let thread = spawn(name, "starting a vCPU's thread", move || thread.run())?;
+        Ok(Self { kick, ring, stats, resume: Some(resume), thread: Some(thread) })
+    }
+
+    /// Lets the thread go on, which has stopped.
+    pub(super) fn resume(&self) {
+        self.kick.clear();
+        if let Some(resume) = &self.resume {
+            // Fails if the thread has ended, which is then known already.
+            let _ = resume.send(Resume);
+        }
+    }
+
+    /// Asks the thread to end, wherever it is.
+    pub(super) fn end(&mut self) {
+        self.resume = None;
+        self.kick.ask(VcpuRequest::End);
+    }
+
+    /// The thread, to be joined; `None`: it has been.
+    pub(super) fn take(&mut self) -> Option<JoinHandle<()>> {
+        self.thread.take()
+    }
+}
+
+/// Starts the thread that watches the timers of local APICs in user space.
+pub(super) fn start_timers(irqchip: Arc<UserIrqchip>) -> Result<JoinHandle<()>, Error> {
+    let operation = "starting the local APICs' timer thread";
+    spawn("apic-timers".to_owned(), operation, move || irqchip.run_timers())
+}
+
+fn spawn(name: String, operation: &'static str, life: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, Error> {
+    let started = Builder::new().name(name).stack_size(STACK_BYTES).spawn(life);
+    started.map_err(|source| Error::System { operation, source })
+}
