@@ -2,7 +2,7 @@
 
 use guest_stub::abi::{Destination, RING_SAMPLES, TargetState, Worker};
 use kipi::config::LocalApics;
-use kipi::config::routes::{Route, Rules as _};
+use kipi::config::routes::{self, Route};
 use kipi::events::clock;
 use kipi::events::recording::Recording;
 use kipi::events::samples::{Block, ExitSource, Round};
@@ -79,7 +79,7 @@ fn assert_causal(round: &Round, spec: &BlockSpec, vcpus: usize, error: u64) {
     let indices: Vec<usize> = round.participants.iter().map(|each| each.vcpu).collect();
     assert_eq!(indices, (0..vcpus).collect::<Vec<_>>(), "{}", context());
     let initiator = &round.participants[0];
-    if spec.route.is_host() {
+    if routes::of(spec.route).is_host() {
         assert!(round.t0 > 0 && round.t0 <= round.t1 && round.t1 <= round.t2, "the host's stamps: {}", context());
     } else {
         let own = [round.t0, round.t1, initiator.w, initiator.x, round.t2];
@@ -87,7 +87,7 @@ fn assert_causal(round: &Round, spec: &BlockSpec, vcpus: usize, error: u64) {
     }
     for each in &round.participants {
         let interrupted = each.vcpu > 0 || (spec.destination == Destination::All && spec.route != Route::Memory);
-        let interrupted = spec.route.is_host() || (interrupted && vcpus > 1);
+        let interrupted = routes::of(spec.route).is_host() || (interrupted && vcpus > 1);
         assert_eq!(each.a.is_some(), interrupted, "vCPU {}: {}", each.vcpu, context());
         if let Some(a) = each.a {
             assert!(a <= each.w, "vCPU {} worked before it arrived: {}", each.vcpu, context());
@@ -129,16 +129,17 @@ fn can_be(route: Route, destination: Destination, state: TargetState) -> bool {
 }
 
 /// Every cell of `routes`: `expected` of them, or `without_x2apic`, each in two vantages.
-fn every_cell(vcpus: usize, routes: &[Route], expected: usize, without_x2apic: usize) {
+fn every_cell(vcpus: usize, over: &[Route], expected: usize, without_x2apic: usize) {
     let _turn = turn();
     let Some(hypervisor) = hypervisor() else { return };
-    let mut machine = boot_config(&hypervisor, &VmConfig { irqchip: routes[0].irqchip(), ..machine(vcpus) });
+    let mut machine =
+        boot_config(&hypervisor, &VmConfig { irqchip: routes::of(over[0]).local_apics, ..machine(vcpus) });
     let offsets = &machine.vm().tsc().offsets;
     let offset_error = offsets.iter().map(|offset| offset.error).max().expect("there is a vCPU");
     let spread = offsets.iter().map(|offset| offset.cycles.abs_diff(offsets[0].cycles)).max().expect("there is a vCPU");
     let error = clock_error(&mut machine) + spread + offset_error;
     let mut cells = 0;
-    for &route in routes.iter().filter(|route| !route.is_x2apic() || hypervisor.offers_x2apic()) {
+    for &route in over.iter().filter(|&&route| !routes::of(route).is_x2apic() || hypervisor.offers_x2apic()) {
         for &destination in Destination::ALL {
             for &target_state in TargetState::ALL.iter().filter(|&&state| can_be(route, destination, state)) {
                 for observe in [false, true] {
@@ -231,8 +232,10 @@ fn any_vcpu_can_call() {
     let Some(hypervisor) = hypervisor() else { return };
     for irqchip in [LocalApics::Kernel, LocalApics::User] {
         let mut machine = boot_config(&hypervisor, &VmConfig { irqchip, ..machine(VCPUS) });
-        let routes = Route::ALL.iter().filter(|route| route.irqchip() == irqchip && !route.is_host());
-        for &route in routes.filter(|route| !route.is_x2apic() || hypervisor.offers_x2apic()) {
+        let offers = hypervisor.offers();
+        let usable =
+            |route: &routes::Spec| route.local_apics == irqchip && !route.is_host() && route.lacks(offers).is_none();
+        for route in routes::those(usable) {
             for destination in [Destination::AllButSelf, Destination::Unicast, Destination::All] {
                 for target_state in [TargetState::Halt, TargetState::Spin] {
                     if !can_be(route, destination, target_state) {

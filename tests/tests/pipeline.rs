@@ -2,7 +2,7 @@
 
 use guest_stub::abi::{Destination, TargetState, Worker};
 use kipi::config::routes::Route;
-use kipi::config::{self, CellId, Config, MachineSpec, Observe};
+use kipi::config::{self, CellId, Config, HostOffers, MachineSpec, Observe};
 use kipi::events::recording::Recording;
 use kipi::events::samples::{Block, ExitCount, ExitSource, Participant, Round};
 use kipi::experiment::{self, Observer, Source};
@@ -102,7 +102,7 @@ fn run(config: &Config, behaviour: Behaviour<'_>) -> Outcome {
     let mut csv = CsvWriter::new(Vec::new()).expect("a vector takes everything");
     let started = || Duration::from_millis(8);
     let mut observer = Observer { progress: &mut report, csv: Some(&mut csv), started: Some(&started), details: None };
-    let (cells, refused) = config::plan(config, true);
+    let (cells, refused) = config::plan(config, HostOffers::EVERYTHING);
     let boot = |MachineSpec { vcpus, .. }| Ok(Invented { vcpus, khz: KHZ, blocks: 0, log: &log, behaviour });
     let (document, error) = experiment::run(config, &cells, &refused, boot, &mut observer);
     let csv = String::from_utf8(csv.finish().expect("a vector takes everything")).expect("text");
@@ -184,7 +184,7 @@ fn known_stamps_have_known_metrics() {
 #[test]
 fn the_clocks_frequency_turns_cycles_into_time() {
     let (config, log) = (config(), Log::default());
-    let (cells, refused) = config::plan(&config, true);
+    let (cells, refused) = config::plan(&config, HostOffers::EVERYTHING);
     let boot = |MachineSpec { vcpus, .. }| Ok(Invented { vcpus, khz: 4 * KHZ, blocks: 0, log: &log, behaviour: WELL });
     let mut observer = Observer::<Vec<u8>> { progress: &mut |_, _, _| {}, csv: None, started: None, details: None };
     let (document, _) = experiment::run(&config, &cells, &refused, boot, &mut observer);
@@ -468,7 +468,7 @@ impl Write for Full {
 #[test]
 fn samples_that_cannot_be_written_end_the_run_with_what_was_measured() {
     let config = Config { rounds: 1000, ..config() };
-    let (cells, refused) = config::plan(&config, true);
+    let (cells, refused) = config::plan(&config, HostOffers::EVERYTHING);
     let log = Log::default();
     let mut csv = CsvWriter::new(Full(0)).expect("room for the header");
     let mut observer = Observer { progress: &mut |_, _, _| {}, csv: Some(&mut csv), started: None, details: None };

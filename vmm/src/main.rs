@@ -114,7 +114,7 @@ fn measure(options: &commands::Measure, start: Instant, before: Duration) -> Res
     let [json, csv, html] = open_all(outputs).map_err(|error| Failure::new(status::BAD_INPUT, error))?;
     let image = image(config.guest.as_deref())?;
     let hypervisor = open(&config.device)?;
-    let (cells, refused) = config::plan(&config, hypervisor.offers_x2apic());
+    let (cells, refused) = config::plan(&config, hypervisor.offers());
     if cells.is_empty() {
         return Err(nothing_to_measure(&refused));
     }
@@ -169,9 +169,8 @@ fn trace(options: &commands::Trace) -> Result<u8, Failure> {
     let [json, perfetto] = open_all(outputs).map_err(bad_input)?;
     let image = image(options.guest.as_deref())?;
     let hypervisor = open(&options.device)?;
-    let config =
-        options.to_config(allowed_cpus(), hypervisor.offers_x2apic()).map_err(|error| bad_input(error.into()))?;
-    let (cells, refused) = config::plan(&config, hypervisor.offers_x2apic());
+    let config = options.to_config(allowed_cpus(), hypervisor.offers()).map_err(|error| bad_input(error.into()))?;
+    let (cells, refused) = config::plan(&config, hypervisor.offers());
     let Some(&cell) = cells.first() else { return Err(nothing_to_measure(&refused)) };
     raise_open_file_limit();
     handle_interrupts()?;
@@ -255,13 +254,13 @@ fn boot<'a>(
     hypervisor: &Hypervisor,
     config: &'a Config,
     image: &'a [u8],
-    MachineSpec { vcpus, irqchip }: MachineSpec,
+    MachineSpec { vcpus, local_apics }: MachineSpec,
     tracer: Option<Arc<Tracer>>,
 ) -> Result<MachineSource<'a>, session::Error> {
     let vm = VmConfig {
         vcpus,
         ids: ApicIds::Consecutive,
-        irqchip,
+        irqchip: local_apics,
         pin: &config.pin,
         cpus: config.shared_cpus(),
         image,

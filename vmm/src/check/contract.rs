@@ -1,7 +1,7 @@
 //! The contract's clauses, each looked at in the same calls: over every destination and target state of a route.
 
 use super::{CellResults, Detail, Suite, Verdict};
-use crate::config::routes::{Route, Rules as _};
+use crate::config::routes::{self, Route};
 use crate::config::{self, CellId, Observe};
 use crate::guest::calls::{Calls, CallsSpec};
 use guest_stub::abi::{Destination, Fault, TargetState};
@@ -56,8 +56,18 @@ impl Clause {
     ];
 
     /// Whether there is something to look at on this route. The host is no caller with an IRQL and a worker of its own.
-    pub fn is_about(self, route: Route) -> bool {
-        !(route.is_host() && matches!(self, Self::OwnValue | Self::RestoresCaller | Self::RefusesWrongCallers))
+    pub fn is_about(self, route: &routes::Spec) -> bool {
+        match self {
+            Self::OwnValue | Self::RestoresCaller | Self::RefusesWrongCallers => !route.is_host(),
+            Self::Completes
+            | Self::RunsOnce
+            | Self::StartsTogether
+            | Self::AtIpiLevel
+            | Self::AllResults
+            | Self::EverybodyDone
+            | Self::NothingLost
+            | Self::NothingTwice => true,
+        }
     }
 
     /// The name in output.
@@ -171,7 +181,7 @@ fn make(suite: &Suite<'_>, route: Route) -> Result<Vec<(String, Calls)>, Verdict
     for &destination in Destination::ALL {
         for &target_state in TargetState::ALL {
             let cell = CellId { route, destination, target_state, vcpus: VCPUS, observe: Observe::Guest };
-            if config::refuse(&cell, suite.hypervisor.offers_x2apic()).is_some() {
+            if config::refuse(&cell, suite.hypervisor.offers()).is_some() {
                 continue;
             }
             let spec = CallsSpec {

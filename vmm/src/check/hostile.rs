@@ -4,7 +4,7 @@
 //! machine of this process, idle meanwhile, whose memory must not change, and which must make its calls as before.
 
 use super::{Detail, Suite, Verdict, first_broken};
-use crate::config::routes::{Route, Rules as _};
+use crate::config::routes::{self, Route};
 use crate::guest::calls::CallsSpec;
 use crate::guest::host_calls::{HostCall, Targets};
 use crate::guest::hostile::Ended;
@@ -83,7 +83,7 @@ fn boot<'a>(suite: &Suite<'a>, route: Route, vcpus: usize) -> Result<Machine<'a>
 
 /// The host calls into the mad guest, where that is the route. Whatever comes of it, it comes in time.
 fn disturb(vm: &Vm, route: Route) {
-    if route.is_host() {
+    if routes::of(route).is_host() {
         let deadline = Duration::from_millis(5);
         let call = HostCall { worker: Worker::Stamp, argument: 0, targets: Targets::All, observe: false, deadline };
         // That nobody answers is to be expected.

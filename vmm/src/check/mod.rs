@@ -10,7 +10,7 @@ pub mod hostile;
 pub mod restrictions;
 pub mod traps;
 
-use crate::config::routes::{Route, Rules as _};
+use crate::config::routes::{self, Route};
 use crate::guest::calls::{Calls, CallsSpec};
 use crate::guest::session::{self, Limits, Machine};
 use crate::results::check::{Finished, Outcome, Summary};
@@ -62,19 +62,19 @@ impl Test {
 
 /// Every test, in the order in which they run.
 pub fn all() -> Vec<Test> {
-    let over = |subject: Subject, routes: &'static [Route]| routes.iter().map(move |&route| Test { subject, route });
     let mut tests = Vec::new();
     for &route in Route::ALL {
-        let clauses = contract::Clause::ALL.iter().filter(|clause| clause.is_about(route));
+        let clauses = contract::Clause::ALL.iter().filter(|clause| clause.is_about(routes::of(route)));
         tests.extend(clauses.map(|&clause| Test { subject: Subject::Contract(clause), route }));
     }
     for &broken in restrictions::Broken::ALL {
-        tests.extend(over(Subject::Restriction(broken), &[Route::X2Apic]));
+        tests.push(Test { subject: Subject::Restriction(broken), route: Route::X2Apic });
     }
     for trap in traps::Trap::all() {
-        tests.extend(over(Subject::Trap(trap), trap.routes()));
+        let tried = routes::those(|route| trap.is_tried_on(route));
+        tests.extend(tried.map(|route| Test { subject: Subject::Trap(trap), route }));
     }
-    tests.extend(over(Subject::Hostile, Route::ALL));
+    tests.extend(Route::ALL.iter().map(|&route| Test { subject: Subject::Hostile, route }));
     tests
 }
 
@@ -195,8 +195,8 @@ impl<'a> Suite<'a> {
         if self.interrupted.load(Ordering::Relaxed) {
             return Err(Verdict::Interrupted);
         }
-        if test.route.is_x2apic() && !self.hypervisor.offers_x2apic() {
-            return Err(Verdict::Skipped("this KVM's CPUID offers guests no x2APIC mode".to_owned()));
+        if let Some(need) = routes::of(test.route).lacks(self.hypervisor.offers()) {
+            return Err(Verdict::Skipped(need.reason().to_owned()));
         }
         match test.subject {
             Subject::Contract(clause) => contract::check(self, clause, test.route, cells),
@@ -229,7 +229,7 @@ impl<'a> Suite<'a> {
         let config = VmConfig {
             vcpus,
             ids,
-            irqchip: route.irqchip(),
+            irqchip: routes::of(route).local_apics,
             pin: self.pin,
             cpus: self.cpus.min(vcpus),
             image: self.image,

@@ -2,8 +2,8 @@
 
 use super::contract::first_broken;
 use super::{DEADLINE, Detail, Suite, Verdict};
-use crate::config::XAPIC_VCPUS;
-use crate::config::routes::{Route, Rules as _};
+use crate::config::routes::{self, ApicMode, Delivery, LocalApics, Route, SendExit};
+use crate::config::{self, CellId, Observe};
 use crate::guest::calls::{Calls, CallsSpec, Timer};
 use crate::guest::session::Error;
 use crate::vcpu::interrupt::Injection;
@@ -55,21 +55,6 @@ pub enum Trap {
     /// A machine of so many vCPUs.
     Size(u16),
 }
-
-const INTERRUPTS: &[Route] = &[Route::XApic, Route::X2Apic, Route::Nmi, Route::Msi, Route::VmmXApic, Route::VmmX2Apic];
-const ALL: &[Route] = &[
-    Route::XApic,
-    Route::X2Apic,
-    Route::Nmi,
-    Route::Msi,
-    Route::Host,
-    Route::VmmXApic,
-    Route::VmmX2Apic,
-    Route::VmmHost,
-];
-const MASKABLE: &[Route] =
-    &[Route::XApic, Route::X2Apic, Route::Msi, Route::Host, Route::VmmXApic, Route::VmmX2Apic, Route::VmmHost];
-const APIC: &[Route] = &[Route::XApic, Route::X2Apic, Route::Msi, Route::VmmXApic, Route::VmmX2Apic];
 
 impl Trap {
     /// Every situation.
@@ -130,21 +115,27 @@ impl Trap {
         }
     }
 
-    /// The routes that it is tried on.
-    pub const fn routes(self) -> &'static [Route] {
+    /// Whether it can happen on a route.
+    pub fn is_tried_on(self, route: &routes::Spec) -> bool {
         match self {
             // An NMI is not held back, and knows no vector.
-            Self::SilentTarget | Self::SpuriousIpis => MASKABLE,
+            Self::SilentTarget | Self::SpuriousIpis => route.delivery == Delivery::Fixed,
             // KVM's own local APIC has a capability and a CPUID bit for TSC deadlines, which kipi's guest has no other use for.
-            Self::Timer(Timer::Deadline(_)) => &[Route::VmmXApic, Route::VmmX2Apic],
-            Self::Timer(_) | Self::LowersTprBeforeEoi => {
-                &[Route::XApic, Route::X2Apic, Route::VmmXApic, Route::VmmX2Apic]
-            }
+            Self::Timer(Timer::Deadline(_)) => route.decides_mode() && route.local_apics == LocalApics::User,
+            Self::Timer(Timer::Off | Timer::Periodic(_)) | Self::LowersTprBeforeEoi => route.decides_mode(),
             // The host makes no steps and no mistakes.
-            Self::Latecomer | Self::StoppedVcpu => APIC,
-            Self::LostIpi | Self::Phases | Self::Called(Set::Itself) => INTERRUPTS,
-            Self::SendInHandler => &[Route::XApic, Route::VmmXApic],
-            _ => ALL,
+            Self::Latecomer | Self::StoppedVcpu => route.sends_from_guest() && route.delivery == Delivery::Fixed,
+            Self::LostIpi | Self::Phases | Self::Called(Set::Itself) => route.sends_from_guest(),
+            Self::SendInHandler => route.apic_mode == ApicMode::XApic,
+            Self::BackToBack
+            | Self::GenerationWrap
+            | Self::DeviceInWorker
+            | Self::Nmis
+            | Self::Called(_)
+            | Self::MaskBoundaries
+            | Self::SparseIds
+            | Self::Initiators(..)
+            | Self::Size(_) => route.interrupts(),
         }
     }
 }
@@ -465,8 +456,13 @@ fn several_initiators(suite: &Suite<'_>, count: u32, set: Set, spec: &CallsSpec)
 }
 
 fn size(suite: &Suite<'_>, vcpus: usize, spec: &CallsSpec) -> Result<Detail, Verdict> {
-    if spec.route.is_xapic() && vcpus > XAPIC_VCPUS {
-        return Err(Verdict::Skipped(format!("xAPIC ids end at 254: {XAPIC_VCPUS} vCPUs at most")));
+    // One message to the broadcast destination, whose width depends on the ids.
+    let is_message = routes::of(spec.route).send.exit == Some(SendExit::Message);
+    let destination = if is_message { Destination::All } else { Destination::AllButSelf };
+    let (route, target_state) = (spec.route, TargetState::Halt);
+    let cell = CellId { route, destination, target_state, vcpus, observe: Observe::Guest };
+    if let Some(refusal) = config::refuse(&cell, suite.hypervisor.offers()) {
+        return Err(Verdict::Skipped(refusal.reason().to_owned()));
     }
     let most = suite.hypervisor.max_vcpus();
     if vcpus > most {
@@ -474,9 +470,7 @@ fn size(suite: &Suite<'_>, vcpus: usize, spec: &CallsSpec) -> Result<Detail, Ver
     }
     // Whoever shares a CPU needs a turn to arrive.
     let deadline = DEADLINE + Duration::from_millis(200) * u32::try_from(vcpus).unwrap_or(u32::MAX);
-    // One message to the broadcast destination, whose width depends on the ids.
-    let destination = if spec.route == Route::Msi { Destination::All } else { Destination::AllButSelf };
-    let spec = CallsSpec { calls: 2, target_state: TargetState::Halt, destination, deadline, ..spec.clone() };
+    let spec = CallsSpec { calls: 2, target_state, destination, deadline, ..spec.clone() };
     let calls = suite.calls(vcpus, &spec)?;
     first_broken(&calls, spec.calls, 1)?;
     Ok(counted(&calls))
@@ -522,8 +516,8 @@ pub(super) fn soak(suite: &Suite<'_>, minute: u32) -> Result<Detail, Verdict> {
 }
 
 fn random_spec(suite: &Suite<'_>, random: &mut SplitMix64, vcpus: usize) -> CallsSpec {
-    let offers_x2apic = suite.hypervisor.offers_x2apic();
-    let routes: Vec<Route> = ALL.iter().copied().filter(|route| offers_x2apic || !route.is_x2apic()).collect();
+    let offers = suite.hypervisor.offers();
+    let routes: Vec<Route> = routes::those(|route| route.interrupts() && route.lacks(offers).is_none()).collect();
     let sets = [Set::Everybody, Set::Random, Set::Disjoint, Set::Overlapping];
     let states = [TargetState::Spin, TargetState::User, TargetState::Halt];
     let initiators = 1 + random.below(vcpus.min(4));

@@ -1,8 +1,8 @@
 //! The command line, turned into a [`Config`].
 
-use crate::config::routes::Route;
-use crate::config::{self, Config, Observe, Pin};
-use crate::events::samples::ExitSource;
+use crate::config::routes::{self, Route};
+use crate::config::sources::ExitSource;
+use crate::config::{self, Config, HostOffers, Observe, Pin};
 use crate::host;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
@@ -42,7 +42,7 @@ pub struct Measure {
     #[arg(long, value_name = "N[,N..]", value_delimiter = ',', value_parser = vcpus())]
     pub vcpus: Vec<u16>,
     /// How the interrupt travels
-    #[arg(long, value_name = "R[,R..]", value_delimiter = ',', value_parser = routes(), default_value = "xapic,x2apic,memory")]
+    #[arg(long, value_name = "R[,R..]", value_delimiter = ',', value_parser = route_names(), default_value = "xapic,x2apic,memory")]
     pub route: Vec<Route>,
     /// How the targets are addressed
     #[arg(long, value_name = "D[,D..]", value_delimiter = ',', value_parser = destinations(), default_value = "all-but-self")]
@@ -105,7 +105,7 @@ pub struct Trace {
     #[arg(long, value_name = "N", value_parser = vcpus())]
     pub vcpus: Option<u16>,
     /// How the interrupt travels [default: x2apic, or xapic where guests have no x2APIC mode]
-    #[arg(long, value_name = "R", value_parser = routes())]
+    #[arg(long, value_name = "R", value_parser = route_names())]
     pub route: Option<Route>,
     /// How the targets are addressed
     #[arg(long, value_name = "D", value_parser = destinations(), default_value = "all-but-self")]
@@ -233,7 +233,7 @@ fn named<T: Copy + Send + Sync + 'static>(
         .try_map(move |text| all.iter().copied().find(|&value| name(value) == text).ok_or("unknown name"))
 }
 
-fn routes() -> impl TypedValueParser<Value = Route> {
+fn route_names() -> impl TypedValueParser<Value = Route> {
     named(Route::ALL, Route::name, |_| false)
 }
 
@@ -313,13 +313,12 @@ impl Trace {
     ///
     /// # Errors
     /// [`config::Error`].
-    pub fn to_config(&self, cpus: Vec<usize>, offers_x2apic: bool) -> Result<Config, config::Error> {
-        let default_route = if offers_x2apic { Route::X2Apic } else { Route::XApic };
+    pub fn to_config(&self, cpus: Vec<usize>, offers: HostOffers) -> Result<Config, config::Error> {
         Ok(Config {
             device: self.device.clone(),
             guest: self.guest.clone(),
             vcpus: vec![self.vcpus.map_or_else(|| default_vcpus(&cpus), usize::from)],
-            routes: vec![self.route.unwrap_or(default_route)],
+            routes: vec![self.route.unwrap_or_else(|| routes::usual(offers))],
             destinations: vec![self.destination],
             target_states: vec![self.target_state],
             observe: vec![Observe::Guest],

@@ -2,11 +2,11 @@
 
 mod checks;
 mod kvm;
-mod routes;
+mod verdicts;
 
 pub use kvm::{Capability, GuestCpuid, Offer};
 
-use crate::config::routes::Route;
+use crate::config::routes::{self, Route};
 use crate::host::{Facts, Sources, Tracefs};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -157,8 +157,10 @@ fn diagnose(
     offer: Result<Offer, kvm::Error>,
     probe: impl Fn(Route) -> Result<(), String>,
 ) -> Doctor {
-    let routes = routes::judge_all(&offer, vcpus, probe);
-    let fit = routes.iter().any(|route| route.verdict == Verdict::Ready && route.route != Route::Memory.name());
+    let routes = verdicts::judge_all(&offer, vcpus, probe);
+    let ready =
+        |route: Route| routes.iter().any(|verdict| verdict.verdict == Verdict::Ready && verdict.route == route.name());
+    let fit = routes::those(routes::Spec::interrupts).any(ready);
     Doctor {
         schema: DOCTOR_SCHEMA.to_owned(),
         kipi: env!("CARGO_PKG_VERSION").to_owned(),

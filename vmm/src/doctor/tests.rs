@@ -120,7 +120,7 @@ fn x2apic_must_be_offered_before_it_is_tried() {
     offer.cpuid = Some(GuestCpuid { x2apic: false, tsc_deadline: false, pv_send_ipi: false });
     let doctor = diagnose_for(2, host(), Ok(offer.clone()));
     assert_eq!(doctor.routes[1].verdict, Verdict::Missing);
-    assert_eq!(doctor.routes[1].reason, "KVM's CPUID does not offer x2APIC");
+    assert_eq!(doctor.routes[1].reason, "this KVM's CPUID offers guests no x2APIC mode");
     assert_eq!(check(&doctor, "cpuid PV_SEND_IPI").verdict, Verdict::Limited);
     assert_eq!(check(&doctor, "cpuid TSC deadline").verdict, Verdict::Ready, "the capability alone offers it");
 

@@ -1,5 +1,6 @@
 //! What one block of rounds brought: the stamps as they were taken, before any statistics.
 
+pub use crate::config::sources::ExitSource;
 use crate::events::recording::Recording;
 use crate::events::timeline::Event;
 use crate::results::integrity::Integrity;
@@ -44,31 +45,6 @@ impl Round {
     /// The participants that were interrupted: all that have an arrival stamp.
     pub fn targets(&self) -> impl Iterator<Item = (usize, u64)> + '_ {
         self.participants.iter().filter_map(|participant| Some((participant.vcpu, participant.a?)))
-    }
-}
-
-/// Who counted exits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum ExitSource {
-    /// KVM's per-vCPU statistics (KVM_GET_STATS_FD).
-    Stats,
-    /// KVM_RUN returns, seen by the vCPU's thread.
-    Vmm,
-    /// KVM's tracepoints, within the calls: from the send to the last participant's return.
-    Kernel,
-}
-
-impl ExitSource {
-    /// Every source.
-    pub const ALL: &[Self] = &[Self::Stats, Self::Vmm, Self::Kernel];
-
-    /// The source's name in output.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Stats => "stats",
-            Self::Vmm => "vmm",
-            Self::Kernel => "kernel",
-        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! What is collected of a cell while it is measured, and what that comes to.
 
 use super::{Source, frequency};
-use crate::config::routes::{Route, Rules as _};
+use crate::config::routes::{self, Route};
 use crate::config::{self, CellId, Config, MachineSpec, Observe};
 use crate::events::recording::Recording;
 use crate::events::samples::{self, Block, ExitSource};
@@ -51,7 +51,7 @@ impl Traced {
     }
 
     pub(super) fn add(&mut self, mut block: Block, route: Route, number: u32) {
-        self.ways.add(Ways::of(&block, route.sends_from_guest()));
+        self.ways.add(Ways::of(&block, routes::of(route).sends_from_guest()));
         for (metric, observation) in metrics::of_events(&block.rounds, number) {
             self.of_events.entry(metric).or_default().push(observation);
         }
@@ -174,7 +174,7 @@ fn breakdown(cell: &Collected, khz: NonZeroU64) -> Option<measurement::Breakdown
         return sees_most;
     }
     let mut ways = Ways::default();
-    cell.blocks.iter().for_each(|block| ways.add(Ways::of(block, cell.spec.route.sends_from_guest())));
+    cell.blocks.iter().for_each(|block| ways.add(Ways::of(block, routes::of(cell.spec.route).sends_from_guest())));
     ways.breakdown(khz)
 }
 

@@ -1,6 +1,6 @@
 //! A virtual machine as a source of blocks, with the bound of its clocks; and the proof that a route works.
 
-use crate::config::routes::{Route, Rules as _};
+use crate::config::routes::{self, Route};
 use crate::events::clock;
 use crate::events::recording::Recording;
 use crate::events::samples::Block;
@@ -8,7 +8,7 @@ use crate::experiment::Source;
 use crate::guest::session::{self, BlockSpec, Calibration, Machine};
 use crate::vm::image;
 use crate::vm::{ApicIds, Hypervisor, VmConfig};
-use guest_stub::abi::{Destination, TargetState, Worker};
+use guest_stub::abi::{Destination, Worker};
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
@@ -122,7 +122,7 @@ pub fn probe(hypervisor: &Hypervisor, route: Route, interrupted: &AtomicBool) ->
     let config = VmConfig {
         vcpus: 2,
         ids: ApicIds::Consecutive,
-        irqchip: route.irqchip(),
+        irqchip: routes::of(route).local_apics,
         pin: &[],
         cpus: 1,
         image: image::EMBEDDED,
@@ -130,11 +130,10 @@ pub fn probe(hypervisor: &Hypervisor, route: Route, interrupted: &AtomicBool) ->
     };
     let limits = session::Limits { deadline: Duration::from_secs(4), settle: Duration::ZERO };
     let mut machine = Machine::boot(hypervisor, &config, limits, interrupted)?;
-    let state = if route == Route::Memory { TargetState::Spin } else { TargetState::Halt };
     machine.run_block(&BlockSpec {
         route,
         destination: Destination::AllButSelf,
-        target_state: state,
+        target_state: routes::of(route).probe_state,
         initiator: 0,
         worker: Worker::Stamp,
         argument: 0,

@@ -6,8 +6,7 @@ pub mod trace;
 
 pub(crate) use cell::exits_per_call;
 
-use crate::config::routes::Rules as _;
-use crate::config::{self, CellId, Config, MachineSpec, Observe};
+use crate::config::{self, CellId, Config, MachineSpec, Observe, routes};
 use crate::events::recording::Recording;
 use crate::events::samples::Block;
 use crate::guest::session::{self, BlockSpec, Calibration};
@@ -142,7 +141,7 @@ fn start<W: Write, S: Source>(
             MachineSpec::of(cell),
             Instruments {
                 vcpus: cell.vcpus,
-                local_apic: MachineSpec::of(cell).irqchip.name().to_owned(),
+                local_apic: MachineSpec::of(cell).local_apics.name().to_owned(),
                 stamp_ns: spread(&calibration.stamp, khz),
                 exit_leg_ns: spread(&calibration.exit_leg, khz),
                 exit_round_trip_ns: spread(&calibration.exit_round_trip, khz),
@@ -212,7 +211,8 @@ fn sweep<W: Write, S: Source>(
     observer: &mut Observer<'_, W>,
 ) -> Result<(), Error> {
     const ROUNDS: usize = 20;
-    let is_swept = |cell: &&mut Collected| cell.spec.observe == Observe::Guest && !cell.spec.route.is_host();
+    let is_swept =
+        |cell: &&mut Collected| cell.spec.observe == Observe::Guest && !routes::of(cell.spec.route).is_host();
     let mut cells: Vec<&mut Collected> = collected.iter_mut().filter(is_swept).collect();
     let initiators: Vec<Vec<usize>> = cells.iter().map(|cell| config::initiators(cell.spec.vcpus)).collect();
     let total = initiators.iter().map(Vec::len).sum();
@@ -280,7 +280,7 @@ fn warnings<S: Source>(
             "{most} vCPUs share {cpus} CPUs: a call waits for the host's scheduler, and the numbers tell about that"
         ));
     }
-    let host_calls = collected.iter().map(|cell| cell.spec).filter(|spec| spec.route.is_host());
+    let host_calls = collected.iter().map(|cell| cell.spec).filter(|spec| routes::of(spec.route).is_host());
     if let Some(most) = host_calls.map(|spec| spec.vcpus).max().filter(|&vcpus| vcpus.min(cpus) >= config.cpus.len()) {
         warnings.push(format!(
             "the host's calls share their CPU with a vCPU, {most} vCPUs on {} CPUs: the numbers tell about the host's \

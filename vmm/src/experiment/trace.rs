@@ -1,7 +1,6 @@
 //! `kipi trace`: a few broadcast calls on a fresh machine, with every event of every source.
 
-use crate::config::routes::Rules as _;
-use crate::config::{self, CellId};
+use crate::config::{self, CellId, routes};
 use crate::events::exit::Exit;
 use crate::events::kernel::Point;
 use crate::events::recording::Recording;
@@ -65,7 +64,7 @@ pub fn run(plan: &Plan, source: &mut impl Source) -> Result<Trace, session::Erro
     let mut ways = Ways::default();
     for block in &blocks {
         integrity.add(block.integrity);
-        ways.add(Ways::of(block, plan.cell.route.sends_from_guest()));
+        ways.add(Ways::of(block, routes::of(plan.cell.route).sends_from_guest()));
     }
     let rounds: Vec<&Round> = blocks.iter().flat_map(|block| &block.rounds).collect();
     let mut warnings = source.warnings();

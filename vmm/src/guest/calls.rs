@@ -1,6 +1,6 @@
 //! Calls that the guest's vCPUs make of their own, and what everybody counted meanwhile.
 
-use crate::config::routes::{Route, Rules as _};
+use crate::config::routes::{self, Route};
 use crate::events::clock::cycles;
 use guest_stub::abi::{Destination, Fault, MASK_WORDS, MAX_VCPUS, Mask, Set, Tally, TargetState, Worker, command};
 use guest_stub::mask;
@@ -88,7 +88,7 @@ impl CallsSpec {
     /// For the guest's own initiators, whose TSC runs at `tsc_khz`.
     pub(crate) fn calls_command(&self, tsc_khz: u64) -> command::Calls {
         command::Calls {
-            route: self.route.in_guest() as u32,
+            route: routes::of(self.route).in_guest as u32,
             destination: self.destination as u32,
             target_state: self.target_state as u32,
             worker: self.worker as u32,

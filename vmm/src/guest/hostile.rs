@@ -1,7 +1,7 @@
 //! A guest whose processors do random things to their local APICs, to the VMM's ports and to memory.
 
 use super::session::{Error, Machine};
-use crate::config::routes::{Route, Rules as _};
+use crate::config::routes::{self, Route};
 use crate::events::clock::cycles;
 use crate::vm::Vm;
 use guest_stub::abi::command::Spray;
@@ -31,7 +31,7 @@ impl Machine<'_> {
         meanwhile: &mut dyn FnMut(&Vm),
     ) -> Result<Ended, Error> {
         const GRACE: Duration = Duration::from_millis(100);
-        self.command(&Spray { route: route.in_guest() as u32, seed, duration: cycles(time, self.tsc_khz) })?;
+        self.command(&Spray { route: routes::of(route).in_guest as u32, seed, duration: cycles(time, self.tsc_khz) })?;
         let start = Instant::now();
         loop {
             if self.hear(super::session::DISTURB)?.is_some() {

@@ -1,6 +1,6 @@
 //! From what the rings hold to a block of rounds: what belongs together, what is believed, and what counts.
 
-use crate::config::routes::{Route, Rules as _};
+use crate::config::routes::{self, Route};
 use crate::events::samples::{Block, ExitSource, Exits, Participant, Round};
 use crate::events::timeline::{self, Event};
 use crate::guest::host_calls::Results;
@@ -20,7 +20,7 @@ pub(crate) enum Initiator {
 impl Initiator {
     /// Of a block's calls.
     pub(crate) fn of(spec: &BlockSpec) -> Self {
-        if spec.route.is_host() { Self::Host } else { Self::Vcpu(spec.initiator) }
+        if routes::of(spec.route).is_host() { Self::Host } else { Self::Vcpu(spec.initiator) }
     }
 
     /// The vCPU, if it is one.

@@ -1,7 +1,7 @@
 //! A booted guest, and the protocol with it: one command at a time through the command page and the doorbell.
 
 use super::recording::Left;
-use crate::config::routes::{Route, Rules as _};
+use crate::config::routes::{self, Route};
 use crate::events::clock::{Exchange, cycles};
 use crate::events::exit::{Exit, ExitKind};
 use crate::events::kernel::{self, Tracer};
@@ -202,13 +202,13 @@ impl<'a> Machine<'a> {
     /// # Errors
     /// Every variant of [`enum@Error`]. After an error the machine is of no more use.
     pub fn run_block(&mut self, spec: &BlockSpec) -> Result<Block, Error> {
-        if spec.route.is_host() {
+        if routes::of(spec.route).is_host() {
             return self.run_host_block(spec);
         }
         let asked = (spec.warmup + spec.rounds).min(abi::RING_SAMPLES);
         let running = self.start_recording(spec, Initiator::of(spec))?;
         self.command(&command::Block {
-            route: spec.route.in_guest() as u32,
+            route: routes::of(spec.route).in_guest as u32,
             destination: spec.destination as u32,
             target_state: spec.target_state as u32,
             worker: spec.worker as u32,
@@ -250,7 +250,7 @@ impl<'a> Machine<'a> {
     /// # Errors
     /// As [`Machine::run_block`]; calls that were given up are counted, and no error.
     pub fn run_calls(&mut self, spec: &CallsSpec, disturb: &mut dyn FnMut(&Vm)) -> Result<Calls, Error> {
-        if spec.route.is_host() {
+        if routes::of(spec.route).is_host() {
             return self.run_host_calls(spec, disturb);
         }
         self.drain_rings();
@@ -505,7 +505,7 @@ impl<'a> Machine<'a> {
     ) -> Result<Vec<RawRound>, Error> {
         let vcpus = self.vcpus();
         // The host's stamps come into vCPU 0's sample.
-        let first = if spec.route.is_host() { 0 } else { spec.initiator };
+        let first = if routes::of(spec.route).is_host() { 0 } else { spec.initiator };
         let mut rounds = (0..asked)
             .map(|number| {
                 let stamps = self.sample(first, number)?;

@@ -1,6 +1,7 @@
 //! The parts of a virtual machine before it runs: local APICs, memory with the guest in it, and vCPUs.
 
 use super::error::{Error, kvm_error};
+use super::offers::WIDE_APIC_IDS;
 use super::{Hypervisor, TscFacts, VmConfig};
 use super::{cpuid, image, paging, registers, tsc};
 use crate::config::LocalApics;
@@ -12,9 +13,8 @@ use guest_stub::abi::{self, PAGE_TABLES};
 use kipi_apic::registers::TSC_DEADLINE_MSR;
 use kipi_apic::service::Service;
 use kvm_bindings::{
-    CpuId, KVM_CAP_HALT_POLL, KVM_CAP_SPLIT_IRQCHIP, KVM_CAP_X2APIC_API, KVM_CAP_X86_USER_SPACE_MSR,
-    KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK, KVM_X2APIC_API_USE_32BIT_IDS, kvm_cpuid_entry2, kvm_enable_cap,
-    kvm_userspace_memory_region,
+    CpuId, KVM_CAP_HALT_POLL, KVM_CAP_SPLIT_IRQCHIP, KVM_CAP_X2APIC_API, KVM_CAP_X86_USER_SPACE_MSR, kvm_cpuid_entry2,
+    kvm_enable_cap, kvm_userspace_memory_region,
 };
 use kvm_ioctls::{Cap, MsrExitReason, MsrFilterDefaultAction, MsrFilterRange, MsrFilterRangeFlags, VcpuFd, VmFd};
 use std::io;
@@ -33,8 +33,8 @@ pub(super) fn create_irqchip(fd: &VmFd, config: &VmConfig<'_>) -> Result<(), Err
         fd.create_irq_chip().map_err(kvm_error("KVM_CREATE_IRQCHIP"))?;
     }
     if !config.ids.fit_xapic(config.vcpus) {
-        let flags = KVM_X2APIC_API_USE_32BIT_IDS | KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK;
-        let wide = kvm_enable_cap { cap: KVM_CAP_X2APIC_API, args: [flags.into(), 0, 0, 0], ..Default::default() };
+        let args = [WIDE_APIC_IDS.into(), 0, 0, 0];
+        let wide = kvm_enable_cap { cap: KVM_CAP_X2APIC_API, args, ..Default::default() };
         fd.enable_cap(&wide).map_err(|_| Error::NoWideApicIds(config.vcpus))?;
     }
     Ok(())

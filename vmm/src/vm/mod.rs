@@ -9,6 +9,7 @@ mod error;
 mod hypervisor;
 pub mod image;
 mod msi;
+mod offers;
 mod paging;
 mod registers;
 mod threads;
@@ -18,6 +19,7 @@ pub mod wire;
 pub use apic_ids::ApicIds;
 pub use error::Error;
 pub use hypervisor::Hypervisor;
+pub use offers::has_wide_ids;
 
 use crate::config::LocalApics;
 use crate::events::clock;

@@ -1,82 +1,244 @@
-//! The ways an interrupt travels from the initiator to its targets: what the guest does, and on which machine.
+//! The ways an interrupt travels from the initiator to its targets: a file each, with all that follows from the route, and
+//! one list of them.
+//!
+//! A new route is an id in [`guest_stub::abi::cell`], a file here, and a line in [`of`], which does not compile without it.
+//! Nothing else matches on [`Route`]: whoever has to know something about a route asks its [`Spec`] for the property.
 
-use super::LocalApics;
-use guest_stub::abi;
+mod host;
+mod memory;
+mod msi;
+mod nmi;
+mod vmm_host;
+mod vmm_x2apic;
+mod vmm_xapic;
+mod x2apic;
+mod xapic;
 
+use super::MachineSpec;
+use super::host_offers::{HostOffers, Need};
+use guest_stub::abi::TargetState;
+
+pub use guest_stub::abi::GuestRoute;
 pub use guest_stub::abi::cell::Route;
 
-/// What follows from a route.
-#[expect(clippy::wrong_self_convention, reason = "a route is a number")]
-pub trait Rules {
-    /// What the guest does.
-    fn in_guest(self) -> abi::GuestRoute;
-
-    /// Where the local APICs of its machine are.
-    fn irqchip(self) -> LocalApics;
-
-    /// Whether the guest's local APICs are in xAPIC mode, where ids end at 254.
-    fn is_xapic(self) -> bool;
-
-    /// Whether the guest's local APICs have to be in x2APIC mode.
-    fn is_x2apic(self) -> bool;
-
-    /// Whether the host is the initiator, and no vCPU.
-    fn is_host(self) -> bool;
-
-    /// Whether a vCPU sends an interrupt, or asks for one.
-    fn sends_from_guest(self) -> bool;
-
-    /// Whether a processor with interrupts off does not get it.
-    fn is_maskable(self) -> bool;
+/// All that follows from a route: the list of them.
+pub const fn of(route: Route) -> &'static Spec {
+    match route {
+        Route::XApic => &xapic::XAPIC,
+        Route::X2Apic => &x2apic::X2APIC,
+        Route::Memory => &memory::MEMORY,
+        Route::Nmi => &nmi::NMI,
+        Route::Msi => &msi::MSI,
+        Route::Host => &host::HOST,
+        Route::VmmXApic => &vmm_xapic::VMM_XAPIC,
+        Route::VmmX2Apic => &vmm_x2apic::VMM_X2APIC,
+        Route::VmmHost => &vmm_host::VMM_HOST,
+    }
 }
 
-impl Rules for Route {
-    fn in_guest(self) -> abi::GuestRoute {
+/// The routes that `wanted` holds for, in the order of output.
+pub fn those(wanted: impl Fn(&Spec) -> bool) -> impl Iterator<Item = Route> {
+    Route::ALL.iter().copied().filter(move |&route| wanted(of(route)))
+}
+
+/// The IPI of KVM's local APIC in the mode that an operating system would choose on such a host: x2APIC if it is offered.
+pub fn usual(offers: HostOffers) -> Route {
+    let ipi =
+        |route: &Spec| route.decides_mode() && route.local_apics == LocalApics::Kernel && route.lacks(offers).is_none();
+    those(ipi).max_by_key(|&route| of(route).is_x2apic()).unwrap_or(Route::XApic)
+}
+
+/// vCPUs that the xAPIC's eight-bit ids can tell apart: 255 is its broadcast address (SDM Vol. 3A 12.6.2.1).
+pub const XAPIC_VCPUS: usize = 255;
+
+/// A route: what it is, what it needs, and how it can be recognised.
+#[derive(Debug)]
+pub struct Spec {
+    /// Its identity, in documents too.
+    pub id: Route,
+    /// What it is, in one line for help texts.
+    pub about: &'static str,
+    /// Where the local APICs of its machine are.
+    pub local_apics: LocalApics,
+    /// Who makes the call.
+    pub initiator: Initiator,
+    /// What the guest does.
+    pub in_guest: GuestRoute,
+    /// The mode of the guest's local APICs, and with it the width of the ids that address targets.
+    pub apic_mode: ApicMode,
+    /// How a target is told.
+    pub delivery: Delivery,
+    /// How the send shows outside of the guest.
+    pub send: Send,
+    /// What it needs of the host.
+    pub needs: &'static [Need],
+    /// The target state of the one call that proves that the route works.
+    pub probe_state: TargetState,
+}
+
+/// Where the local APICs are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum LocalApics {
+    /// In KVM.
+    #[default]
+    Kernel,
+    /// In this VMM ([`kipi_apic`]).
+    User,
+}
+
+impl LocalApics {
+    /// The name in output.
+    pub const fn name(self) -> &'static str {
         match self {
-            Self::XApic | Self::VmmXApic => abi::GuestRoute::XApic,
-            Self::X2Apic | Self::VmmX2Apic => abi::GuestRoute::X2Apic,
-            Self::Memory => abi::GuestRoute::Memory,
-            Self::Nmi => abi::GuestRoute::Nmi,
-            Self::Msi => abi::GuestRoute::Msi,
-            Self::Host | Self::VmmHost => abi::GuestRoute::Host,
+            Self::Kernel => "kernel",
+            Self::User => "user",
+        }
+    }
+}
+
+/// Who makes a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Initiator {
+    /// A vCPU, which takes part in its own call.
+    Vcpu,
+    /// A thread of the VMM: every vCPU is a target.
+    Host,
+}
+
+/// The mode of the guest's local APICs (SDM Vol. 3A 12.4 and 12.12). It decides how wide APIC ids are: eight bits in xAPIC
+/// mode, 32 in x2APIC mode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ApicMode {
+    /// xAPIC.
+    XApic,
+    /// x2APIC.
+    X2Apic,
+    /// x2APIC where the host offers it, xAPIC elsewhere.
+    AsOffered,
+    /// Either: the route addresses nobody by APIC id.
+    Either,
+}
+
+/// How a target is told that it is called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Delivery {
+    /// A fixed interrupt, which waits until the target sets IF.
+    Fixed,
+    /// An NMI.
+    Nmi,
+    /// It reads a cache line in a loop; nothing interrupts it.
+    Polled,
+}
+
+/// How a send shows outside of the guest; `None`: not at all, to whoever looks there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Send {
+    /// The exit to the VMM.
+    pub exit: Option<SendExit>,
+    /// The tracepoint of KVM's.
+    pub tracepoint: Option<SendTracepoint>,
+}
+
+/// An exit to the VMM that is a send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SendExit {
+    /// A write to the ICR of a local APIC in user space, by its page or its MSR.
+    IcrWrite,
+    /// A message that is asked for at a port ([`guest_stub::abi::PORT_MSI`]).
+    Message,
+}
+
+/// A tracepoint of KVM's that is a send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SendTracepoint {
+    /// `kvm_apic_ipi`: a write to the ICR of KVM's local APIC.
+    Ipi,
+    /// `kvm_msi_set_irq`: a message (KVM_SIGNAL_MSI).
+    Message,
+}
+
+/// Why APIC ids end at 254 on a route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IdLimit {
+    /// The route uses xAPIC mode.
+    XApicMode,
+    /// The host offers no x2APIC mode.
+    NoX2Apic,
+    /// The ids of KVM's local APICs cannot be made wide.
+    NoWideIds,
+}
+
+impl IdLimit {
+    /// What to say of a cell that has more vCPUs.
+    pub const fn reason(self) -> &'static str {
+        match self {
+            Self::XApicMode => "xAPIC ids are eight bits wide and end at 254: use x2apic",
+            Self::NoX2Apic => "more than 255 vCPUs need x2APIC mode, which this KVM's CPUID does not offer",
+            Self::NoWideIds => "more than 255 vCPUs need 32-bit APIC ids, and this KVM has no KVM_CAP_X2APIC_API",
         }
     }
 
-    fn irqchip(self) -> LocalApics {
+    /// Whether it is the host's limit and not the route's.
+    pub const fn is_the_hosts(self) -> bool {
         match self {
-            Self::VmmXApic | Self::VmmX2Apic | Self::VmmHost => LocalApics::User,
-            _ => LocalApics::Kernel,
+            Self::XApicMode => false,
+            Self::NoX2Apic | Self::NoWideIds => true,
+        }
+    }
+}
+
+impl Spec {
+    /// Whether the host makes the calls.
+    pub fn is_host(&self) -> bool {
+        self.initiator == Initiator::Host
+    }
+
+    /// Whether a target is interrupted.
+    pub fn interrupts(&self) -> bool {
+        self.delivery != Delivery::Polled
+    }
+
+    /// Whether a vCPU sends an interrupt, or asks for one.
+    pub fn sends_from_guest(&self) -> bool {
+        self.interrupts() && !self.is_host()
+    }
+
+    /// Whether the local APICs have to be in x2APIC mode.
+    pub fn is_x2apic(&self) -> bool {
+        self.apic_mode == ApicMode::X2Apic
+    }
+
+    /// Whether it is there to measure one mode of the local APIC, and runs in no other.
+    pub fn decides_mode(&self) -> bool {
+        match self.apic_mode {
+            ApicMode::XApic | ApicMode::X2Apic => true,
+            ApicMode::AsOffered | ApicMode::Either => false,
         }
     }
 
-    fn is_xapic(self) -> bool {
-        matches!(self.in_guest(), abi::GuestRoute::XApic)
+    /// The first need that the host does not meet.
+    pub fn lacks(&self, offers: HostOffers) -> Option<Need> {
+        self.needs.iter().copied().find(|need| !need.is_met(offers))
     }
 
-    fn is_x2apic(self) -> bool {
-        matches!(self.in_guest(), abi::GuestRoute::X2Apic)
+    /// Why the route reaches at most [`XAPIC_VCPUS`] vCPUs on a host that meets its needs; `None`: it reaches more.
+    pub fn id_limit(&self, offers: HostOffers) -> Option<IdLimit> {
+        match self.apic_mode {
+            ApicMode::XApic => Some(IdLimit::XApicMode),
+            ApicMode::AsOffered if !offers.x2apic => Some(IdLimit::NoX2Apic),
+            ApicMode::X2Apic | ApicMode::AsOffered => {
+                let narrow = self.local_apics == LocalApics::Kernel && !offers.wide_apic_ids;
+                narrow.then_some(IdLimit::NoWideIds)
+            }
+            ApicMode::Either => None,
+        }
     }
 
-    fn is_host(self) -> bool {
-        matches!(self, Self::Host | Self::VmmHost)
-    }
-
-    fn sends_from_guest(self) -> bool {
-        !self.is_host() && !matches!(self, Self::Memory)
-    }
-
-    fn is_maskable(self) -> bool {
-        !matches!(self, Self::Memory | Self::Nmi)
+    /// The machine of `vcpus` vCPUs that it is measured on.
+    pub fn machine(&self, vcpus: usize) -> MachineSpec {
+        MachineSpec { vcpus, local_apics: self.local_apics }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_vmms_own_local_apic_changes_nothing_for_the_guest() {
-        assert_eq!(Route::VmmX2Apic.in_guest(), Route::X2Apic.in_guest());
-        assert_ne!(Route::VmmX2Apic.irqchip(), Route::X2Apic.irqchip());
-    }
-}
+mod tests;

@@ -1,0 +1,39 @@
+//! How the targets of a call are addressed, as far as the host decides: which routes have such a destination. The sends
+//! themselves are the guest's.
+
+use super::routes::{self, Delivery};
+use guest_stub::abi::Destination;
+
+/// A destination.
+#[derive(Debug)]
+pub struct Spec {
+    /// What it is, in one line for help texts.
+    pub about: &'static str,
+    /// Why a route does not have it; `None`: it has.
+    pub refuses: fn(&routes::Spec) -> Option<&'static str>,
+}
+
+/// What the host knows about a destination: the list of them.
+pub const fn of(destination: Destination) -> &'static Spec {
+    match destination {
+        Destination::AllButSelf => &ALL_BUT_SELF,
+        Destination::All => &ALL,
+        Destination::Unicast => &UNICAST,
+    }
+}
+
+const ALL_BUT_SELF: Spec =
+    Spec { about: "all processors but the sender, by one send with a shorthand", refuses: |_| None };
+
+const ALL: Spec = Spec {
+    about: "all processors, the sender among them, by one send with a shorthand",
+    refuses: |route| match route.delivery {
+        // SDM Vol. 3A table 12-3: the shorthand "all including self" goes with delivery mode fixed.
+        Delivery::Nmi => Some("the shorthand that includes the sender is for fixed interrupts only"),
+        Delivery::Polled => Some("a sender does not poll its own line"),
+        Delivery::Fixed if route.is_host() => Some("the host is no vCPU: all-but-self is everybody"),
+        Delivery::Fixed => None,
+    },
+};
+
+const UNICAST: Spec = Spec { about: "one send for each target, by its APIC id", refuses: |_| None };

@@ -1,0 +1,59 @@
+//! What a host offers, and what a route can lack there.
+
+/// What a host offers to virtual machines, as far as a route depends on it. The conversion from what KVM answers is in
+/// [`crate::vm`].
+#[expect(clippy::struct_excessive_bools, reason = "KVM answers each by itself")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HostOffers {
+    /// KVM emulates local APICs (KVM_CAP_IRQCHIP).
+    pub kernel_local_apics: bool,
+    /// Guests may use x2APIC mode (CPUID.01H:ECX bit 21 of KVM_GET_SUPPORTED_CPUID).
+    pub x2apic: bool,
+    /// KVM's local APICs can have ids of 32 bits, 255 among them (both flags of KVM_CAP_X2APIC_API).
+    pub wide_apic_ids: bool,
+    /// The VMM can send interrupt messages to KVM's local APICs (KVM_CAP_SIGNAL_MSI).
+    pub signal_msi: bool,
+    /// The guest's accesses to MSRs can exit to the VMM (KVM_CAP_X86_USER_SPACE_MSR).
+    pub user_space_msrs: bool,
+}
+
+impl HostOffers {
+    /// A host on which no route lacks anything.
+    pub const EVERYTHING: Self =
+        Self { kernel_local_apics: true, x2apic: true, wide_apic_ids: true, signal_msi: true, user_space_msrs: true };
+}
+
+/// What a route needs of the host, whatever the cell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// [`HostOffers::kernel_local_apics`].
+    KernelLocalApics,
+    /// [`HostOffers::x2apic`].
+    X2Apic,
+    /// [`HostOffers::signal_msi`].
+    SignalMsi,
+    /// [`HostOffers::user_space_msrs`].
+    UserSpaceMsrs,
+}
+
+impl Need {
+    /// Whether the host has it.
+    pub const fn is_met(self, offers: HostOffers) -> bool {
+        match self {
+            Self::KernelLocalApics => offers.kernel_local_apics,
+            Self::X2Apic => offers.x2apic,
+            Self::SignalMsi => offers.signal_msi,
+            Self::UserSpaceMsrs => offers.user_space_msrs,
+        }
+    }
+
+    /// What to say where the host does not have it.
+    pub const fn reason(self) -> &'static str {
+        match self {
+            Self::KernelLocalApics => "it needs an in-kernel irqchip, and KVM_CAP_IRQCHIP is 0",
+            Self::X2Apic => "this KVM's CPUID offers guests no x2APIC mode",
+            Self::SignalMsi => "it needs interrupt messages of the VMM, and KVM_CAP_SIGNAL_MSI is 0",
+            Self::UserSpaceMsrs => "it needs MSR accesses that exit to the VMM, and KVM_CAP_X86_USER_SPACE_MSR is 0",
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! The cells of a measurement, those that cannot be, and how each is divided.
+
+use super::routes::{IdLimit, LocalApics, XAPIC_VCPUS};
+use super::{CellId, Config, HostOffers, Need, Observe, destinations, routes, target_states};
+use guest_stub::abi;
+
+/// What tells the machines of a measurement apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct MachineSpec {
+    /// How many vCPUs.
+    pub vcpus: usize,
+    /// Where their local APICs are.
+    pub local_apics: LocalApics,
+}
+
+impl MachineSpec {
+    /// The machine that a cell is measured on.
+    pub fn of(cell: &CellId) -> Self {
+        routes::of(cell.route).machine(cell.vcpus)
+    }
+}
+
+/// How many vCPUs of a cell are called and do not call.
+pub fn targets(cell: &CellId) -> usize {
+    if routes::of(cell.route).is_host() { cell.vcpus } else { cell.vcpus.saturating_sub(1) }
+}
+
+/// Why a combination cannot be measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// Destination or target state do not go with the route.
+    Combination(&'static str),
+    /// More vCPUs than the route's APIC ids reach.
+    Ids(IdLimit),
+    /// The host lacks what the route needs.
+    Host(Need),
+}
+
+impl Refusal {
+    /// The reason in words.
+    pub const fn reason(self) -> &'static str {
+        match self {
+            Self::Combination(reason) => reason,
+            Self::Ids(limit) => limit.reason(),
+            Self::Host(need) => need.reason(),
+        }
+    }
+
+    /// Whether another host could.
+    pub const fn is_the_hosts(self) -> bool {
+        match self {
+            Self::Combination(_) => false,
+            Self::Ids(limit) => limit.is_the_hosts(),
+            Self::Host(_) => true,
+        }
+    }
+}
+
+/// A combination that cannot be measured.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// The combination, in its first vantage.
+    pub cell: CellId,
+    /// Why not.
+    pub reason: &'static str,
+    /// Another host could.
+    pub host: bool,
+}
+
+/// All combinations of a configuration: those that can be measured, and those that cannot, with the reason.
+pub fn plan(config: &Config, offers: HostOffers) -> (Vec<CellId>, Vec<Refused>) {
+    let (mut cells, mut refused) = (Vec::new(), Vec::new());
+    for &vcpus in &config.vcpus {
+        for &route in &config.routes {
+            for &destination in &config.destinations {
+                for &target_state in &config.target_states {
+                    let cell = |observe| CellId { route, destination, target_state, vcpus, observe };
+                    match refuse(&cell(Observe::Guest), offers) {
+                        Some(refusal) => refused.push(Refused {
+                            cell: cell(Observe::Guest),
+                            reason: refusal.reason(),
+                            host: refusal.is_the_hosts(),
+                        }),
+                        None => cells.extend(config.observe.iter().map(|&observe| cell(observe))),
+                    }
+                }
+            }
+        }
+    }
+    (cells, refused)
+}
+
+/// Why a cell cannot be measured on a host; `None`: it can. What no host could do is said before what this one cannot.
+pub fn refuse(cell: &CellId, offers: HostOffers) -> Option<Refusal> {
+    let route = routes::of(cell.route);
+    let combination = (target_states::of(cell.target_state).refuses)(route)
+        .or_else(|| (destinations::of(cell.destination).refuses)(route))
+        .map(Refusal::Combination);
+    let need = route.lacks(offers).map(Refusal::Host);
+    let ids = route.id_limit(offers).filter(|_| cell.vcpus > XAPIC_VCPUS).map(Refusal::Ids);
+    let refusals = || [combination, need, ids].into_iter().flatten();
+    refusals().find(|refusal| !refusal.is_the_hosts()).or_else(|| refusals().next())
+}
+
+/// The initiators that a machine of `vcpus` is measured from: all of a small one, and evenly chosen ones of a large one.
+pub fn initiators(vcpus: usize) -> Vec<usize> {
+    const MOST: usize = 16;
+    let count = vcpus.min(MOST);
+    (0..count).map(|number| if count < 2 { 0 } else { number * (vcpus - 1) / (count - 1) }).collect()
+}
+
+/// How many rounds each block of a cell has: twenty blocks; fewer where they would be smaller than ten rounds, but five,
+/// without which no interval can be told; and none larger than the sample rings.
+pub fn blocks(rounds: usize, warmup: usize) -> Vec<usize> {
+    const MOST: usize = 20;
+    const FEWEST: usize = 5;
+    const SMALLEST: usize = 10;
+    let largest = abi::RING_SAMPLES.saturating_sub(warmup).max(1);
+    let count = (rounds / SMALLEST).clamp(FEWEST, MOST).min(rounds).max(rounds.div_ceil(largest));
+    (0..count).map(|block| rounds * (block + 1) / count - rounds * block / count).collect()
+}
+
+#[cfg(test)]
+pub(super) mod tests;

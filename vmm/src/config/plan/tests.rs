@@ -1,0 +1,250 @@
+use super::*;
+use crate::config::routes::Route;
+use guest_stub::abi::{Destination, TargetState, Worker};
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub(in crate::config) fn config() -> Config {
+    Config {
+        device: PathBuf::from("/dev/kvm"),
+        guest: None,
+        vcpus: vec![2],
+        routes: Route::ALL.to_vec(),
+        destinations: Destination::ALL.to_vec(),
+        target_states: TargetState::ALL.to_vec(),
+        observe: Observe::ALL.to_vec(),
+        trace: Vec::new(),
+        sweep: false,
+        rounds: 100,
+        warmup: 5,
+        worker: Worker::Stamp,
+        argument: 0,
+        pin: vec![0, 1],
+        cpus: vec![0, 1],
+        deadline: None,
+        settle: Duration::ZERO,
+        halt_poll_ns: None,
+    }
+}
+
+#[test]
+fn every_combination_is_either_measured_or_refused() {
+    let (cells, refused) = plan(&config(), HostOffers::EVERYTHING);
+    assert_eq!(cells.len() / 2 + refused.len(), 108, "each cell in two vantages");
+    let of = |route| refused.iter().filter(|refused| refused.cell.route == route).count();
+    assert_eq!(of(Route::Memory), 10, "memory has spin with all-but-self and unicast");
+    for route in [Route::XApic, Route::X2Apic, Route::Msi, Route::VmmXApic, Route::VmmX2Apic] {
+        assert_eq!(of(route), 3, "an interrupt does not reach a masked target");
+    }
+    assert_eq!((of(Route::Host), of(Route::VmmHost)), (6, 6), "nor does the host's, which calls everybody or each");
+    assert_eq!(of(Route::Nmi), 4, "the shorthand that includes the sender sends no NMI");
+    assert!(refused.iter().all(|refused| !refused.host));
+}
+
+#[test]
+fn a_missing_x2apic_is_the_hosts_fault_and_a_large_xapic_is_not() {
+    let (_, refused) =
+        plan(&Config { vcpus: vec![256], ..config() }, HostOffers { x2apic: false, ..HostOffers::EVERYTHING });
+    let of = |route| refused.iter().find(|refused| refused.cell.route == route).unwrap();
+    assert!(of(Route::X2Apic).host);
+    assert!(!of(Route::XApic).host && of(Route::XApic).reason.contains("254"));
+    let (cells, _) = plan(&Config { vcpus: vec![255], ..config() }, HostOffers::EVERYTHING);
+    assert!(cells.iter().any(|cell| cell.route == Route::XApic));
+}
+
+/// What can be measured over a route, written down a second time: whether a vCPU sends or the host does, in which states a
+/// target is reached, how many vCPUs there can be without x2APIC mode, without 32-bit ids and with both; and what it needs.
+struct Expected {
+    route: Route,
+    destinations: &'static [Destination],
+    states: &'static [TargetState],
+    most_vcpus: [usize; 3],
+    needs: fn(HostOffers) -> bool,
+}
+
+const ANY_ADDRESS: &[Destination] = &[Destination::AllButSelf, Destination::All, Destination::Unicast];
+const WITHOUT_SENDER: &[Destination] = &[Destination::AllButSelf, Destination::Unicast];
+const WITH_IF: &[TargetState] = &[TargetState::Spin, TargetState::User, TargetState::Halt];
+const MANY: usize = 1024;
+
+const EXPECTED: &[Expected] = &[
+    Expected {
+        route: Route::XApic,
+        destinations: ANY_ADDRESS,
+        states: WITH_IF,
+        most_vcpus: [255, 255, 255],
+        needs: |offers| offers.kernel_local_apics,
+    },
+    Expected {
+        route: Route::X2Apic,
+        destinations: ANY_ADDRESS,
+        states: WITH_IF,
+        most_vcpus: [0, 255, MANY],
+        needs: |offers| offers.kernel_local_apics && offers.x2apic,
+    },
+    Expected {
+        route: Route::Memory,
+        destinations: WITHOUT_SENDER,
+        states: &[TargetState::Spin],
+        most_vcpus: [MANY, MANY, MANY],
+        needs: |_| true,
+    },
+    Expected {
+        route: Route::Nmi,
+        destinations: WITHOUT_SENDER,
+        states: TargetState::ALL,
+        most_vcpus: [255, 255, MANY],
+        needs: |offers| offers.kernel_local_apics,
+    },
+    Expected {
+        route: Route::Msi,
+        destinations: ANY_ADDRESS,
+        states: WITH_IF,
+        most_vcpus: [255, 255, MANY],
+        needs: |offers| offers.kernel_local_apics && offers.signal_msi,
+    },
+    Expected {
+        route: Route::Host,
+        destinations: WITHOUT_SENDER,
+        states: WITH_IF,
+        most_vcpus: [255, 255, MANY],
+        needs: |offers| offers.kernel_local_apics && offers.signal_msi,
+    },
+    Expected {
+        route: Route::VmmXApic,
+        destinations: ANY_ADDRESS,
+        states: WITH_IF,
+        most_vcpus: [255, 255, 255],
+        needs: |offers| offers.user_space_msrs,
+    },
+    Expected {
+        route: Route::VmmX2Apic,
+        destinations: ANY_ADDRESS,
+        states: WITH_IF,
+        most_vcpus: [0, MANY, MANY],
+        needs: |offers| offers.user_space_msrs && offers.x2apic,
+    },
+    Expected {
+        route: Route::VmmHost,
+        destinations: WITHOUT_SENDER,
+        states: WITH_IF,
+        most_vcpus: [255, MANY, MANY],
+        needs: |offers| offers.user_space_msrs,
+    },
+];
+
+/// Every answer that a host can give.
+fn hosts() -> impl Iterator<Item = HostOffers> {
+    (0..1 << 5).map(|bits| {
+        let has = |bit| bits & (1 << bit) != 0;
+        HostOffers {
+            kernel_local_apics: has(0),
+            x2apic: has(1),
+            wide_apic_ids: has(2),
+            signal_msi: has(3),
+            user_space_msrs: has(4),
+        }
+    })
+}
+
+/// Every cell of the guest's vantage, at sizes on both sides of the limit.
+fn cells() -> impl Iterator<Item = CellId> {
+    let sizes = [1, 2, 255, 256, MANY];
+    let of_size = move |route, destination, target_state| {
+        sizes.map(|vcpus| CellId { route, destination, target_state, vcpus, observe: Observe::Guest })
+    };
+    Route::ALL.iter().flat_map(move |&route| {
+        Destination::ALL.iter().flat_map(move |&destination| {
+            TargetState::ALL.iter().flat_map(move |&state| of_size(route, destination, state))
+        })
+    })
+}
+
+#[test]
+fn each_cell_is_refused_where_it_cannot_be_and_nowhere_else() {
+    for cell in cells() {
+        let expected = EXPECTED.iter().find(|expected| expected.route == cell.route).expect("each route is expected");
+        let combines =
+            expected.destinations.contains(&cell.destination) && expected.states.contains(&cell.target_state);
+        for offers in hosts() {
+            let most = expected.most_vcpus[if offers.x2apic { 1 + usize::from(offers.wide_apic_ids) } else { 0 }];
+            let refusal = refuse(&cell, offers);
+            let context = format!("{cell}, {offers:?}: {refusal:?}");
+            let wanted = if !combines {
+                matches!(refusal, Some(Refusal::Combination(_)))
+            } else if cell.vcpus > expected.most_vcpus[2] {
+                refusal == Some(Refusal::Ids(IdLimit::XApicMode))
+            } else if !(expected.needs)(offers) {
+                matches!(refusal, Some(Refusal::Host(need)) if !need.is_met(offers))
+            } else if cell.vcpus > most {
+                let limit = if offers.x2apic { IdLimit::NoWideIds } else { IdLimit::NoX2Apic };
+                refusal == Some(Refusal::Ids(limit))
+            } else {
+                refusal.is_none()
+            };
+            assert!(wanted, "{context}");
+        }
+    }
+}
+
+#[test]
+fn another_host_is_blamed_only_where_another_host_could() {
+    for cell in cells() {
+        let elsewhere = refuse(&cell, HostOffers::EVERYTHING);
+        for offers in hosts() {
+            if let Some(refusal) = refuse(&cell, offers) {
+                assert_eq!(refusal.is_the_hosts(), elsewhere.is_none(), "{cell}, {offers:?}: {refusal:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn reasons_of_combinations_name_what_does_not_go_together() {
+    let reason = |route, destination, target_state| {
+        let cell = CellId { route, destination, target_state, vcpus: 2, observe: Observe::Guest };
+        refuse(&cell, HostOffers::EVERYTHING).map(Refusal::reason)
+    };
+    let spin = |route, destination| reason(route, destination, TargetState::Spin);
+    assert_eq!(spin(Route::Memory, Destination::All), Some("a sender does not poll its own line"));
+    assert_eq!(spin(Route::VmmHost, Destination::All), Some("the host is no vCPU: all-but-self is everybody"));
+    let nmi = Some("the shorthand that includes the sender is for fixed interrupts only");
+    assert_eq!(spin(Route::Nmi, Destination::All), nmi);
+    let of = |route, state| reason(route, Destination::AllButSelf, state);
+    let masked = Some("an interrupt waits until the target sets IF: use nmi");
+    assert_eq!([Route::XApic, Route::Host].map(|route| of(route, TargetState::Masked)), [masked, masked]);
+    assert_eq!(of(Route::Memory, TargetState::Masked), Some("the memory route interrupts nobody"));
+    assert_eq!(of(Route::Memory, TargetState::Halt), Some("a halted processor polls nothing"));
+    assert_eq!(of(Route::Memory, TargetState::User), Some("the memory route's targets poll at CPL0"));
+}
+
+#[test]
+fn blocks_add_up_and_fit_into_the_rings() {
+    for (rounds, warmup) in [(1, 0), (7, 5), (20, 3), (100, 3), (10_001, 100), (1_000_000, 1000), (5, 5000)] {
+        let blocks = blocks(rounds, warmup);
+        assert_eq!(blocks.iter().sum::<usize>(), rounds);
+        assert!(blocks.iter().all(|&block| block >= 1), "{rounds}");
+        assert!(blocks.iter().all(|&block| block + warmup.min(abi::RING_SAMPLES - 1) <= abi::RING_SAMPLES));
+    }
+    assert_eq!(blocks(500, 3).len(), 20);
+}
+
+#[test]
+fn a_large_machines_initiators_are_chosen_evenly() {
+    assert_eq!((initiators(1), initiators(3)), (vec![0], vec![0, 1, 2]));
+    let chosen = initiators(1024);
+    assert_eq!((chosen.len(), chosen.first(), chosen.last()), (16, Some(&0), Some(&1023)));
+    assert!(chosen.is_sorted_by(|one, other| one < other));
+}
+
+#[test]
+fn all_are_targets_of_the_host() {
+    let cell = |route| CellId {
+        route,
+        destination: Destination::AllButSelf,
+        target_state: TargetState::Halt,
+        vcpus: 3,
+        observe: Observe::Guest,
+    };
+    assert_eq!([Route::X2Apic, Route::Host, Route::VmmHost].map(|route| targets(&cell(route))), [2, 3, 3]);
+}

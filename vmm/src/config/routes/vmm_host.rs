@@ -1,0 +1,16 @@
+use super::{ApicMode, Delivery, GuestRoute, Initiator, LocalApics, Need, Route, Send, Spec};
+use guest_stub::abi::TargetState;
+
+/// As `host`, to local APICs in this VMM: a message sets a bit in each target's IRR.
+pub(super) const VMM_HOST: Spec = Spec {
+    id: Route::VmmHost,
+    about: "as host, to local APICs in this VMM: a message sets a bit in each IRR",
+    local_apics: LocalApics::User,
+    initiator: Initiator::Host,
+    in_guest: GuestRoute::Host,
+    apic_mode: ApicMode::AsOffered,
+    delivery: Delivery::Fixed,
+    send: Send { exit: None, tracepoint: None },
+    needs: &[Need::UserSpaceMsrs],
+    probe_state: TargetState::Halt,
+};

@@ -1,0 +1,26 @@
+//! Who records events besides the guest.
+
+/// A source of events that is not the guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ExitSource {
+    /// KVM's per-vCPU statistics (KVM_GET_STATS_FD).
+    Stats,
+    /// KVM_RUN returns, seen by the vCPU's thread.
+    Vmm,
+    /// KVM's tracepoints, within the calls: from the send to the last participant's return.
+    Kernel,
+}
+
+impl ExitSource {
+    /// Every source.
+    pub const ALL: &[Self] = &[Self::Stats, Self::Vmm, Self::Kernel];
+
+    /// The name in output and on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Stats => "stats",
+            Self::Vmm => "vmm",
+            Self::Kernel => "kernel",
+        }
+    }
+}
