@@ -2,8 +2,11 @@
 
 use guest_stub::abi::{Destination, TargetState, Worker};
 use kipi::config::routes::Route;
+use kipi::config::{CellId, Observe};
 use kipi::events::recording::Recording;
-use kipi::guest::session::{BlockSpec, Error, Limits, Machine};
+use kipi::events::samples::Block;
+use kipi::guest::blocks::{self, BlockSpec};
+use kipi::guest::session::{Error, Limits, Session};
 use kipi::vcpu::thread::StopReason;
 use kipi::vm::Hypervisor;
 use kipi_tests::{HANG, hypervisor, machine, turn, wait_until};
@@ -14,14 +17,19 @@ use std::time::{Duration, Instant};
 
 static NEVER: AtomicBool = AtomicBool::new(false);
 
-const CALL: BlockSpec = BlockSpec {
+const HALTED: CellId = CellId {
     route: Route::XApic,
     destination: Destination::AllButSelf,
     target_state: TargetState::Halt,
+    vcpus: 2,
+    observe: Observe::Guest,
+};
+
+const CALL: BlockSpec = BlockSpec {
+    cell: HALTED,
     initiator: 0,
     worker: Worker::Stamp,
     argument: 0,
-    observe: false,
     recording: Recording::COUNTS,
     warmup: 0,
     rounds: 2,
@@ -30,9 +38,15 @@ const CALL: BlockSpec = BlockSpec {
 /// A deadline for what is to go wrong; what goes well needs a tenth of it on a busy machine.
 const SHORT: Duration = Duration::from_secs(3);
 
-fn boot<'a>(hypervisor: &Hypervisor, vcpus: usize, deadline: Duration, stop: &'a AtomicBool) -> Machine<'a> {
+fn boot<'a>(hypervisor: &Hypervisor, vcpus: usize, deadline: Duration, stop: &'a AtomicBool) -> Session<'a> {
     let limits = Limits { deadline, settle: Duration::ZERO };
-    Machine::boot(hypervisor, &machine(vcpus), limits, stop).unwrap_or_else(|error| panic!("{vcpus} vCPUs: {error}"))
+    Session::boot(hypervisor, &machine(vcpus), limits, stop).unwrap_or_else(|error| panic!("{vcpus} vCPUs: {error}"))
+}
+
+/// One block on a machine of any size.
+fn run(machine: &mut Session<'_>, spec: &BlockSpec) -> Result<Block, Error> {
+    let cell = CellId { vcpus: machine.vcpus(), ..spec.cell };
+    blocks::run(machine, &BlockSpec { cell, ..*spec }, None)
 }
 
 fn assert_says(error: &Error, needles: &[&str]) {
@@ -57,7 +71,7 @@ fn a_worker_that_faults_is_a_bug_check() {
     let Some(hypervisor) = hypervisor() else { return };
     for vcpus in [1, 2, 3] {
         let mut machine = boot(&hypervisor, vcpus, HANG / 4, &NEVER);
-        let error = machine.run_block(&BlockSpec { worker: Worker::Fault, ..CALL }).expect_err("a fault");
+        let error = run(&mut machine, &BlockSpec { worker: Worker::Fault, ..CALL }).expect_err("a fault");
         assert!(matches!(error, Error::BugCheck(_)), "{error:?}");
         let who = format!("bug check on vCPU {}: #UD", vcpus - 1);
         assert_says(&error, &[&who, "vector 6", "error code 0x0", "RIP 0x", "workers::fault", "IRQL 14"]);
@@ -69,8 +83,12 @@ fn a_worker_that_faults_in_a_polling_target_is_a_bug_check_too() {
     let _turn = turn();
     let Some(hypervisor) = hypervisor() else { return };
     let mut machine = boot(&hypervisor, 2, HANG / 4, &NEVER);
-    let spec = BlockSpec { route: Route::Memory, target_state: TargetState::Spin, worker: Worker::Fault, ..CALL };
-    assert_says(&machine.run_block(&spec).expect_err("a fault"), &["bug check on vCPU 1: #UD", "workers::fault"]);
+    let spec = BlockSpec {
+        cell: CellId { route: Route::Memory, target_state: TargetState::Spin, ..HALTED },
+        worker: Worker::Fault,
+        ..CALL
+    };
+    assert_says(&run(&mut machine, &spec).expect_err("a fault"), &["bug check on vCPU 1: #UD", "workers::fault"]);
 }
 
 #[test]
@@ -78,7 +96,7 @@ fn a_worker_that_never_returns_on_a_target_is_a_bug_check() {
     let _turn = turn();
     let Some(hypervisor) = hypervisor() else { return };
     let mut machine = boot(&hypervisor, 2, SHORT, &NEVER);
-    let error = machine.run_block(&BlockSpec { worker: Worker::Hang, ..CALL }).expect_err("an overstay");
+    let error = run(&mut machine, &BlockSpec { worker: Worker::Hang, ..CALL }).expect_err("an overstay");
     assert!(matches!(error, Error::BugCheck(_)), "{error:?}");
     assert_says(
         &error,
@@ -92,7 +110,7 @@ fn a_worker_that_never_returns_on_the_initiator_meets_the_watchdog() {
     let _turn = turn();
     let Some(hypervisor) = hypervisor() else { return };
     let mut machine = boot(&hypervisor, 1, SHORT / 4, &NEVER);
-    let error = machine.run_block(&BlockSpec { worker: Worker::Hang, ..CALL }).expect_err("a hang");
+    let error = run(&mut machine, &BlockSpec { worker: Worker::Hang, ..CALL }).expect_err("a hang");
     assert!(matches!(error, Error::BugCheck(_)), "{error:?}");
     assert_says(
         &error,
@@ -108,15 +126,17 @@ fn a_silent_target_is_named_with_its_place() {
     let mut machine = boot(&hypervisor, 3, SHORT, &NEVER);
     run_well(&mut machine);
     machine.vm().pause(2);
-    let error = machine.run_block(&CALL).expect_err("nobody speaks for vCPU 2");
-    let Error::Silent(diagnosis) = &error else { panic!("{error:?}") };
+    let error = run(&mut machine, &CALL).expect_err("nobody speaks for vCPU 2");
+    let Error::GivenUp(given_up) = &error else { panic!("{error:?}") };
+    let diagnosis = &given_up.diagnosis;
+    assert_eq!((given_up.block.integrity.timed_out, given_up.block.rounds.len()), (1, 0), "{error}");
     assert_eq!(diagnosis.missing, [2], "{error}");
     assert!(diagnosis.places[1].is_some() && diagnosis.places[2].is_some(), "{error}");
     assert_says(&error, &[": vCPU 2; vCPU 2 ", "at RIP 0x", "IRQL 0"]);
 }
 
-fn run_well(machine: &mut Machine<'_>) {
-    machine.run_block(&CALL).expect("a block of calls");
+fn run_well(machine: &mut Session<'_>) {
+    run(machine, &CALL).expect("a block of calls");
 }
 
 #[test]
@@ -139,7 +159,7 @@ fn a_dropped_machine_leaves_no_thread() {
     let _turn = turn();
     let Some(hypervisor) = hypervisor() else { return };
     assert_eq!(vcpu_threads(), 0);
-    let with = |what: &str, deadline: Duration, use_it: &dyn Fn(&mut Machine<'_>)| {
+    let with = |what: &str, deadline: Duration, use_it: &dyn Fn(&mut Session<'_>)| {
         let mut machine = boot(&hypervisor, 4, deadline, &NEVER);
         use_it(&mut machine);
         assert_eq!(vcpu_threads(), 4, "{what}: these threads are vCPUs'");
@@ -150,11 +170,11 @@ fn a_dropped_machine_leaves_no_thread() {
     with("after a block", HANG / 4, &run_well);
     with("with a paused vCPU", HANG / 4, &|machine| machine.vm().pause(1));
     with("after a bug check", HANG / 4, &|machine| {
-        machine.run_block(&BlockSpec { worker: Worker::Fault, ..CALL }).expect_err("a fault");
+        run(machine, &BlockSpec { worker: Worker::Fault, ..CALL }).expect_err("a fault");
     });
     with("after silence", SHORT, &|machine| {
         machine.vm().pause(3);
-        machine.run_block(&CALL).expect_err("vCPU 3 is paused");
+        run(machine, &CALL).expect_err("vCPU 3 is paused");
     });
 }
 
@@ -166,7 +186,7 @@ fn an_interrupted_boot_leaves_no_thread() {
     let stop = AtomicBool::new(true);
     let limits = Limits { deadline: HANG / 4, settle: Duration::ZERO };
     // A boot that is quicker than the first look at the flag is none the worse.
-    if let Err(error) = Machine::boot(&hypervisor, &machine(64), limits, &stop) {
+    if let Err(error) = Session::boot(&hypervisor, &machine(64), limits, &stop) {
         assert!(matches!(error, Error::Interrupted), "{error}");
     }
     assert_eq!(vcpu_threads(), 0);
@@ -187,7 +207,7 @@ fn an_interruption_ends_a_block_in_the_middle() {
             thread::sleep(Duration::from_millis(300));
             stop.store(true, Ordering::Relaxed);
         });
-        let error = machine.run_block(&spec).expect_err("an interruption");
+        let error = run(&mut machine, &spec).expect_err("an interruption");
         assert!(matches!(error, Error::Interrupted), "{error}");
     });
     drop(machine);

@@ -3,21 +3,21 @@
 use guest_stub::abi::{TargetState, Worker};
 use kipi::config::LocalApics;
 use kipi::config::routes::Route;
-use kipi::guest::calls::CallsSpec;
-use kipi::guest::host::Waiting;
-use kipi::guest::host_calls::{self, HostCall, Results, Targets};
-use kipi::guest::session::{Limits, Machine};
-use kipi::vm::{Hypervisor, Vm, VmConfig};
+use kipi::guest::calls::{self, CallsSpec};
+use kipi::guest::host_call::{self, HostCall, HostResults, Targets};
+use kipi::guest::serve::{Waiting, serve};
+use kipi::guest::session::{Limits, Session};
+use kipi::vm::{Hypervisor, VmConfig};
 use kipi_tests::{HANG, hypervisor, machine, turn};
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 static NEVER: AtomicBool = AtomicBool::new(false);
 
-fn boot(hypervisor: &Hypervisor, vcpus: usize, irqchip: LocalApics) -> Machine<'static> {
+fn boot(hypervisor: &Hypervisor, vcpus: usize, irqchip: LocalApics) -> Session<'static> {
     let config = VmConfig { irqchip, ..machine(vcpus) };
     let limits = Limits { deadline: HANG / 4, settle: Duration::ZERO };
-    Machine::boot(hypervisor, &config, limits, &NEVER).unwrap_or_else(|error| panic!("{vcpus} vCPUs: {error}"))
+    Session::boot(hypervisor, &config, limits, &NEVER).unwrap_or_else(|error| panic!("{vcpus} vCPUs: {error}"))
 }
 
 fn host_call(targets: Targets<'_>, deadline: Duration) -> HostCall<'_> {
@@ -31,15 +31,15 @@ fn any_thread_calls_while_the_vcpus_wait() {
     for (irqchip, route) in [(LocalApics::Kernel, Route::XApic), (LocalApics::User, Route::VmmXApic)] {
         let mut machine = boot(&hypervisor, 3, irqchip);
         let waiting = Waiting { target_state: TargetState::Halt, deadline: Duration::from_secs(10) };
-        let call_often = |vm: &Vm, targets: Targets<'_>| -> Vec<Results> {
+        let call_often = |session: &Session<'_>, targets: Targets<'_>| -> Vec<HostResults> {
             let call = host_call(targets, Duration::from_secs(10));
-            (0..20).map(|_| vm.broadcast(&call).expect("the host's call completes")).collect()
+            (0..20).map(|_| session.broadcast(&call).expect("the host's call completes")).collect()
         };
         let some: &[usize] = &[2, 1];
-        let results = machine.serve(waiting, |vm| {
+        let results = serve(&mut machine, waiting, |session| {
             std::thread::scope(|scope| {
                 [Targets::All, Targets::These(some), Targets::Each, Targets::These(&[])]
-                    .map(|targets| scope.spawn(move || call_often(vm, targets)))
+                    .map(|targets| scope.spawn(move || call_often(session, targets)))
                     .map(|thread| thread.join().expect("no panic"))
             })
         });
@@ -53,7 +53,7 @@ fn any_thread_calls_while_the_vcpus_wait() {
         generations.sort_unstable();
         assert!(generations.windows(2).all(|pair| pair[0] != pair[1]), "each call has its own generation");
         // The machine goes on as before.
-        let calls = machine.run_calls(&CallsSpec { route, calls: 2, ..CallsSpec::default() }, &mut |_| ());
+        let calls = calls::run(&mut machine, &CallsSpec { route, calls: 2, ..CallsSpec::default() }, &mut |_| ());
         assert_eq!(calls.expect("vCPU 0 calls").made, 2);
     }
 }
@@ -65,16 +65,20 @@ fn who_does_not_answer_the_host_is_named_within_the_deadline() {
     let mut machine = boot(&hypervisor, 2, LocalApics::Kernel);
     let waiting = |target_state| Waiting { target_state, deadline: Duration::from_secs(10) };
     let short = Duration::from_millis(50);
-    let error = machine.serve(waiting(TargetState::Masked), |vm| vm.broadcast(&host_call(Targets::These(&[1]), short)));
+    let error = serve(&mut machine, waiting(TargetState::Masked), |session| {
+        session.broadcast(&host_call(Targets::These(&[1]), short))
+    });
     match error.expect("the machine serves") {
-        Err(host_calls::Error::Silent { missing, .. }) => assert_eq!(missing, [1]),
+        Err(host_call::Error::Silent { missing, .. }) => assert_eq!(missing, [1]),
         other => panic!("vCPU 1 has interrupts off, and the call has {other:?}"),
     }
-    let error = machine.serve(waiting(TargetState::Halt), |vm| vm.broadcast(&host_call(Targets::These(&[2]), short)));
-    assert!(matches!(error.expect("the machine serves"), Err(host_calls::Error::NoSuchVcpu { vcpu: 2, vcpus: 2 })));
+    let error = serve(&mut machine, waiting(TargetState::Halt), |session| {
+        session.broadcast(&host_call(Targets::These(&[2]), short))
+    });
+    assert!(matches!(error.expect("the machine serves"), Err(host_call::Error::NoSuchVcpu { vcpu: 2, vcpus: 2 })));
     // Nobody is in the guest: vCPU 0 waits for a command outside.
-    let error = machine.vm().broadcast(&host_call(Targets::These(&[0]), short)).unwrap_err();
-    assert!(matches!(error, host_calls::Error::Silent { .. }), "{error}");
+    let error = machine.broadcast(&host_call(Targets::These(&[0]), short)).unwrap_err();
+    assert!(matches!(error, host_call::Error::Silent { .. }), "{error}");
 }
 
 #[test]
@@ -83,11 +87,11 @@ fn a_target_that_comes_late_is_sent_for_again() {
     let Some(hypervisor) = hypervisor() else { return };
     let mut machine = boot(&hypervisor, 2, LocalApics::User);
     let waiting = Waiting { target_state: TargetState::Spin, deadline: Duration::from_secs(10) };
-    let results = machine.serve(waiting, |vm| {
+    let results = serve(&mut machine, waiting, |session| {
         // Out of the guest for three quarters of the deadline.
-        vm.stall(1, Duration::from_millis(1500));
+        session.vm().stall(1, Duration::from_millis(1500));
         std::thread::sleep(Duration::from_millis(50));
-        vm.broadcast(&host_call(Targets::All, Duration::from_secs(2)))
+        session.broadcast(&host_call(Targets::All, Duration::from_secs(2)))
     });
     let results = results.expect("the machine serves").expect("the call completes");
     assert!(results.resent, "{results:?}");

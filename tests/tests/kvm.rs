@@ -1,12 +1,14 @@
 //! Broadcast calls on real vCPUs: everybody takes part, once, in the right order, whatever the route.
 
 use guest_stub::abi::{Destination, RING_SAMPLES, TargetState, Worker};
-use kipi::config::LocalApics;
 use kipi::config::routes::{self, Route};
+use kipi::config::{CellId, LocalApics, Observe};
 use kipi::events::clock;
 use kipi::events::recording::Recording;
 use kipi::events::samples::{Block, ExitSource, Round};
-use kipi::guest::session::{BlockSpec, Limits, Machine};
+use kipi::guest::blocks::{self, BlockSpec};
+use kipi::guest::session::{Error, Limits, Session};
+use kipi::guest::{calibration, clock_exchange};
 use kipi::vm::{Hypervisor, VmConfig};
 use kipi_tests::{HANG, hypervisor, machine, turn};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,45 +16,58 @@ use std::time::Duration;
 
 static NEVER: AtomicBool = AtomicBool::new(false);
 
-/// A call by interrupt to halted targets, with a worker that is empty.
-const CALL: BlockSpec = BlockSpec {
+const HALTED: CellId = CellId {
     route: Route::X2Apic,
     destination: Destination::AllButSelf,
     target_state: TargetState::Halt,
+    vcpus: 2,
+    observe: Observe::Guest,
+};
+
+/// Targets that poll a cache line.
+const POLLED: CellId = CellId { route: Route::Memory, target_state: TargetState::Spin, ..HALTED };
+
+/// A call by interrupt to halted targets, with a worker that is empty.
+const CALL: BlockSpec = BlockSpec {
+    cell: HALTED,
     initiator: 0,
     worker: Worker::Stamp,
     argument: 7,
-    observe: false,
     recording: Recording::COUNTS,
     warmup: 0,
     rounds: 4,
 };
 
 /// Boots on the CPUs that there are; the deadline only guards against a hang.
-fn boot(hypervisor: &Hypervisor, vcpus: usize) -> Machine<'static> {
+fn boot(hypervisor: &Hypervisor, vcpus: usize) -> Session<'static> {
     boot_config(hypervisor, &machine(vcpus))
 }
 
-fn boot_config(hypervisor: &Hypervisor, config: &VmConfig<'static>) -> Machine<'static> {
+fn boot_config(hypervisor: &Hypervisor, config: &VmConfig<'static>) -> Session<'static> {
     let vcpus = config.vcpus;
     // One vCPU waits for nobody: what it waits for would never come.
     let deadline = if vcpus == 1 { HANG / 60 } else { HANG / 4 };
     // Long enough for a target to get from readiness into HLT.
     let limits = Limits { deadline, settle: Duration::from_micros(100) };
-    Machine::boot(hypervisor, config, limits, &NEVER).unwrap_or_else(|error| panic!("{vcpus} vCPUs: {error}"))
+    Session::boot(hypervisor, config, limits, &NEVER).unwrap_or_else(|error| panic!("{vcpus} vCPUs: {error}"))
 }
 
 /// A block in which at least one round counts. A host that is busy elsewhere may keep a target from its HLT, which makes
 /// a whole block of `halt` rounds worthless: then another is run.
-fn run(machine: &mut Machine<'_>, spec: &BlockSpec) -> Block {
+fn run(machine: &mut Session<'_>, spec: &BlockSpec) -> Block {
     const TRIES: usize = 50;
+    let spec = &BlockSpec { cell: CellId { vcpus: machine.vcpus(), ..spec.cell }, ..*spec };
     for _ in 0..TRIES {
-        let block = machine.run_block(spec).unwrap_or_else(|error| panic!("{spec:?}: {error}"));
+        let block = blocks::run(machine, spec, None).unwrap_or_else(|error| panic!("{spec:?}: {error}"));
         assert!(block.integrity.is_clean(), "{spec:?}: {:?}", block.integrity);
         assert_eq!(block.exit_rounds, (spec.warmup + spec.rounds) as u64, "{spec:?}");
         assert_eq!(block.rounds.len() as u64 + block.not_in_state, spec.rounds as u64, "{spec:?}");
         // Nothing takes a target out of a loop.
-        assert!(block.not_in_state == 0 || spec.target_state == TargetState::Halt, "{spec:?}: {}", block.not_in_state);
+        assert!(
+            block.not_in_state == 0 || spec.cell.target_state == TargetState::Halt,
+            "{spec:?}: {}",
+            block.not_in_state
+        );
         let generations: Vec<u32> = block.rounds.iter().map(|round| round.generation).collect();
         assert!(generations.is_sorted_by(|a, b| a < b), "{spec:?}: {generations:?}");
         if !block.rounds.is_empty() {
@@ -63,10 +78,11 @@ fn run(machine: &mut Machine<'_>, spec: &BlockSpec) -> Block {
 }
 
 /// The clock error between any two vCPUs.
-fn clock_error(machine: &mut Machine<'_>) -> u64 {
+fn clock_error(machine: &mut Session<'_>) -> u64 {
     let partners = 1..machine.vcpus();
     let exchange = |partner| {
-        let made = machine.exchange_clocks(partner, Duration::from_millis(200)).expect("an exchange of stamps");
+        let made =
+            clock_exchange::exchange(machine, partner, Duration::from_millis(200)).expect("an exchange of stamps");
         clock::bound(&made).unwrap_or_else(|| panic!("no exchange of stamps with vCPU {partner}"))
     };
     clock::skew_error(partners.map(exchange).collect())
@@ -79,15 +95,16 @@ fn assert_causal(round: &Round, spec: &BlockSpec, vcpus: usize, error: u64) {
     let indices: Vec<usize> = round.participants.iter().map(|each| each.vcpu).collect();
     assert_eq!(indices, (0..vcpus).collect::<Vec<_>>(), "{}", context());
     let initiator = &round.participants[0];
-    if routes::of(spec.route).is_host() {
+    if routes::of(spec.cell.route).is_host() {
         assert!(round.t0 > 0 && round.t0 <= round.t1 && round.t1 <= round.t2, "the host's stamps: {}", context());
     } else {
         let own = [round.t0, round.t1, initiator.w, initiator.x, round.t2];
         assert!(own.is_sorted() && own[0] > 0, "the initiator's own stamps: {}", context());
     }
     for each in &round.participants {
-        let interrupted = each.vcpu > 0 || (spec.destination == Destination::All && spec.route != Route::Memory);
-        let interrupted = routes::of(spec.route).is_host() || (interrupted && vcpus > 1);
+        let interrupted =
+            each.vcpu > 0 || (spec.cell.destination == Destination::All && spec.cell.route != Route::Memory);
+        let interrupted = routes::of(spec.cell.route).is_host() || (interrupted && vcpus > 1);
         assert_eq!(each.a.is_some(), interrupted, "vCPU {}: {}", each.vcpu, context());
         if let Some(a) = each.a {
             assert!(a <= each.w, "vCPU {} worked before it arrived: {}", each.vcpu, context());
@@ -97,7 +114,7 @@ fn assert_causal(round: &Round, spec: &BlockSpec, vcpus: usize, error: u64) {
             }
         }
         assert!(each.w <= each.x && before(each.x, round.t2), "vCPU {}: {}", each.vcpu, context());
-        assert_eq!(each.vmm.is_some(), spec.observe, "vCPU {}: {}", each.vcpu, context());
+        assert_eq!(each.vmm.is_some(), spec.cell.observe == Observe::Exits, "vCPU {}: {}", each.vcpu, context());
         if let Some(vmm) = each.vmm {
             assert!(before(each.w, vmm) && before(vmm, each.x), "vCPU {}'s exit: {}", each.vcpu, context());
         }
@@ -108,7 +125,7 @@ fn assert_causal(round: &Round, spec: &BlockSpec, vcpus: usize, error: u64) {
 fn assert_halted(block: &Block, spec: &BlockSpec, targets: u64) {
     let halts = block.exits.get(&(ExitSource::Stats, "halt_exits".to_owned()));
     match halts {
-        Some(halts) if spec.target_state == TargetState::Halt && spec.route != Route::Memory => {
+        Some(halts) if spec.cell.target_state == TargetState::Halt && spec.cell.route != Route::Memory => {
             let expected = block.exit_rounds * targets;
             assert!(halts.targets >= expected, "{spec:?}: {} HLT exits instead of {expected}", halts.targets);
         }
@@ -142,8 +159,9 @@ fn every_cell(vcpus: usize, over: &[Route], expected: usize, without_x2apic: usi
     for &route in over.iter().filter(|&&route| !routes::of(route).is_x2apic() || hypervisor.offers_x2apic()) {
         for &destination in Destination::ALL {
             for &target_state in TargetState::ALL.iter().filter(|&&state| can_be(route, destination, state)) {
-                for observe in [false, true] {
-                    let spec = BlockSpec { route, destination, target_state, observe, warmup: 1, rounds: 6, ..CALL };
+                for &observe in Observe::ALL {
+                    let cell = CellId { route, destination, target_state, vcpus, observe };
+                    let spec = BlockSpec { cell, warmup: 1, rounds: 6, ..CALL };
                     let block = run(&mut machine, &spec);
                     block.rounds.iter().for_each(|round| assert_causal(round, &spec, vcpus, error));
                     assert_halted(&block, &spec, vcpus as u64 - 1);
@@ -242,7 +260,8 @@ fn any_vcpu_can_call() {
                         continue;
                     }
                     for initiator in 0..VCPUS {
-                        let spec = BlockSpec { route, destination, target_state, initiator, rounds: 2, ..CALL };
+                        let cell = CellId { route, destination, target_state, vcpus: VCPUS, ..HALTED };
+                        let spec = BlockSpec { cell, initiator, rounds: 2, ..CALL };
                         let block = run(&mut machine, &spec);
                         assert_eq!(block.rounds.len() as u64 + block.not_in_state, 2, "{spec:?}");
                         for round in &block.rounds {
@@ -268,7 +287,8 @@ fn one_machine_changes_between_apic_modes() {
         for route in [Route::XApic, Route::X2Apic, Route::Memory, Route::X2Apic, Route::XApic, Route::Memory] {
             let target_state = if route == Route::Memory { TargetState::Spin } else { TargetState::Halt };
             if can_be(route, destination, target_state) && (route != Route::X2Apic || hypervisor.offers_x2apic()) {
-                run(&mut machine, &BlockSpec { route, destination, target_state, rounds: 2, ..CALL });
+                let cell = CellId { route, destination, target_state, ..HALTED };
+                run(&mut machine, &BlockSpec { cell, rounds: 2, ..CALL });
             }
         }
     }
@@ -281,12 +301,12 @@ fn an_interruption_ends_even_short_blocks() {
     let Some(hypervisor) = hypervisor() else { return };
     let interrupted = AtomicBool::new(false);
     let limits = Limits { deadline: HANG / 4, settle: Duration::ZERO };
-    let mut machine = Machine::boot(&hypervisor, &machine(2), limits, &interrupted).expect("a machine");
-    let spec = BlockSpec { route: Route::Memory, target_state: TargetState::Spin, rounds: 1, ..CALL };
+    let mut machine = Session::boot(&hypervisor, &machine(2), limits, &interrupted).expect("a machine");
+    let spec = BlockSpec { cell: POLLED, rounds: 1, ..CALL };
     run(&mut machine, &spec);
     interrupted.store(true, Ordering::Relaxed);
-    let result = machine.run_block(&spec);
-    assert!(matches!(result, Err(kipi::guest::session::Error::Interrupted)), "{result:?}");
+    let result = blocks::run(&mut machine, &spec, None);
+    assert!(matches!(result, Err(Error::Interrupted)), "{result:?}");
 }
 
 #[test]
@@ -296,7 +316,8 @@ fn a_lonely_vcpu_works_and_sends_nothing() {
     let mut machine = boot(&hypervisor, 1);
     for route in [Route::XApic, Route::Memory] {
         for &destination in Destination::ALL.iter().filter(|&&it| can_be(route, it, TargetState::Spin)) {
-            let spec = BlockSpec { route, destination, target_state: TargetState::Spin, ..CALL };
+            let cell = CellId { route, destination, target_state: TargetState::Spin, ..HALTED };
+            let spec = BlockSpec { cell, ..CALL };
             let block = run(&mut machine, &spec);
             block.rounds.iter().for_each(|round| assert_causal(round, &spec, 1, 0));
             let injected = block.exits.get(&(ExitSource::Stats, "irq_injections".to_owned()));
@@ -321,8 +342,8 @@ fn a_block_fills_the_sample_rings_to_the_last() {
     let _turn = turn();
     let Some(hypervisor) = hypervisor() else { return };
     let mut machine = boot(&hypervisor, 2);
-    let spin = TargetState::Spin;
-    let spec = BlockSpec { route: Route::Memory, target_state: spin, rounds: RING_SAMPLES, observe: true, ..CALL };
+    let cell = CellId { observe: Observe::Exits, ..POLLED };
+    let spec = BlockSpec { cell, rounds: RING_SAMPLES, ..CALL };
     let block = run(&mut machine, &spec);
     assert_eq!(block.rounds.len(), RING_SAMPLES);
     // Not one observed exit found its ring full.
@@ -338,7 +359,7 @@ fn warm_up_is_run_and_thrown_away() {
     let _turn = turn();
     let Some(hypervisor) = hypervisor() else { return };
     let mut machine = boot(&hypervisor, 2);
-    let spin = BlockSpec { route: Route::Memory, target_state: TargetState::Spin, ..CALL };
+    let spin = BlockSpec { cell: POLLED, ..CALL };
     let first = run(&mut machine, &spin).rounds.last().map(|round| round.generation).expect("a round");
     let warm = run(&mut machine, &BlockSpec { warmup: 5, rounds: 1, ..spin });
     // Generations leave room for the gate's decision: they count in fours.
@@ -351,8 +372,9 @@ fn the_spin_worker_lasts_as_long_as_it_is_told() {
     let Some(hypervisor) = hypervisor() else { return };
     let mut machine = boot(&hypervisor, 2);
     for argument in [10_000, 5_000_000] {
-        for observe in [false, true] {
-            let spec = BlockSpec { route: Route::XApic, worker: Worker::Spin, argument, observe, ..CALL };
+        for &observe in Observe::ALL {
+            let cell = CellId { route: Route::XApic, observe, ..HALTED };
+            let spec = BlockSpec { cell, worker: Worker::Spin, argument, ..CALL };
             for round in run(&mut machine, &spec).rounds {
                 let short = round.participants.iter().find(|each| each.x - each.w < argument);
                 assert!(short.is_none(), "{argument} cycles: {short:?}");
@@ -365,7 +387,7 @@ fn the_spin_worker_lasts_as_long_as_it_is_told() {
 fn instruments_are_measured() {
     let _turn = turn();
     let Some(hypervisor) = hypervisor() else { return };
-    let calibration = boot(&hypervisor, 1).calibrate(50).expect("a calibration");
+    let calibration = calibration::calibrate(&mut boot(&hypervisor, 1), 50).expect("a calibration");
     assert_eq!([calibration.stamp.len(), calibration.exit_leg.len(), calibration.exit_round_trip.len()], [50; 3]);
     assert!(calibration.stamp.iter().all(|&cycles| cycles >= 0), "{:?}", calibration.stamp);
     let (legs, trips) = (&calibration.exit_leg, &calibration.exit_round_trip);

@@ -6,7 +6,9 @@ use kipi::config::{self, CellId, Config, HostOffers, MachineSpec, Observe};
 use kipi::events::recording::Recording;
 use kipi::events::samples::{Block, ExitCount, ExitSource, Participant, Round};
 use kipi::experiment::{self, Observer, Source};
-use kipi::guest::session::{BlockSpec, Calibration, Error};
+use kipi::guest::blocks::BlockSpec;
+use kipi::guest::calibration::Calibration;
+use kipi::guest::session::Error;
 use kipi::report::csv::CsvWriter;
 use kipi::report::json;
 use kipi::results::integrity::Integrity;
@@ -201,12 +203,12 @@ fn blocks_of_the_cells_alternate() {
     let outcome = run(&config, WELL);
     let first = &outcome.log[0].1;
     assert_eq!((first.rounds, first.warmup), (1, 0), "one call after the boot, which is not measured");
-    let states: Vec<TargetState> = outcome.log[1..].iter().map(|(_, spec)| spec.target_state).collect();
+    let states: Vec<TargetState> = outcome.log[1..].iter().map(|(_, spec)| spec.cell.target_state).collect();
     let sizes = config::blocks(config.rounds, config.warmup);
     assert_eq!(states, [TargetState::Spin, TargetState::Halt].repeat(sizes.len()));
     for (number, (vcpus, spec)) in outcome.log[1..].iter().enumerate() {
         assert_eq!((*vcpus, spec.rounds, spec.warmup), (2, sizes[number / 2], 3));
-        assert_eq!((spec.worker, spec.argument, spec.observe), (Worker::Spin, 100, false));
+        assert_eq!((spec.worker, spec.argument, spec.cell.observe), (Worker::Spin, 100, Observe::Guest));
     }
     let done: Vec<(usize, usize)> = outcome.progress.iter().map(|&(done, total, _)| (done, total)).collect();
     assert_eq!(done, (0..states.len()).map(|done| (done, states.len())).collect::<Vec<_>>());
@@ -219,8 +221,11 @@ fn each_count_of_vcpus_has_its_machine_and_its_instruments() {
     let config =
         Config { vcpus: vec![4, 2], rounds: 1, observe: both, cpus: vec![0, 1, 2, 3], pin: vec![], ..config() };
     let outcome = run(&config, WELL);
-    let measured: Vec<(usize, bool)> = outcome.log[2..].iter().map(|(vcpus, spec)| (*vcpus, spec.observe)).collect();
-    assert_eq!(measured, [(4, false), (4, true), (4, false), (4, true), (2, false), (2, true), (2, false), (2, true)]);
+    let measured: Vec<(usize, Observe)> =
+        outcome.log[2..].iter().map(|(vcpus, spec)| (*vcpus, spec.cell.observe)).collect();
+    let [guest, exits] = [Observe::Guest, Observe::Exits];
+    let of = |vcpus| [(vcpus, guest), (vcpus, exits)].repeat(2);
+    assert_eq!(measured, [of(4), of(2)].concat());
     let instruments = &outcome.document.instruments;
     assert_eq!(instruments.iter().map(|it| it.vcpus).collect::<Vec<_>>(), [2, 4]);
     for it in instruments {
@@ -382,7 +387,7 @@ fn a_sweep_calls_from_every_vcpu_after_all_else() {
         .rev()
         .take(4)
         .rev()
-        .map(|(_, spec)| (spec.target_state, spec.initiator, spec.rounds))
+        .map(|(_, spec)| (spec.cell.target_state, spec.initiator, spec.rounds))
         .collect();
     let [spin, halt] = [TargetState::Spin, TargetState::Halt];
     assert_eq!(swept, [(spin, 0, 20), (halt, 0, 20), (spin, 1, 20), (halt, 1, 20)], "the cells in turn");

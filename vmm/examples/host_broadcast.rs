@@ -8,11 +8,11 @@
 use anyhow::Context;
 use guest_stub::abi::{TargetState, Worker};
 use kipi::config::LocalApics;
-use kipi::guest::host::Waiting;
-use kipi::guest::host_calls::{HostCall, Results, Targets};
-use kipi::guest::session::{Limits, Machine};
+use kipi::guest::host_call::{HostCall, HostResults, Targets};
+use kipi::guest::serve::{Waiting, serve};
+use kipi::guest::session::{Limits, Session};
 use kipi::vm::image;
-use kipi::vm::{ApicIds, Hypervisor, Vm, VmConfig};
+use kipi::vm::{ApicIds, Hypervisor, VmConfig};
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -36,16 +36,15 @@ fn main() -> anyhow::Result<()> {
     let limits = Limits { deadline: DEADLINE, settle: Duration::ZERO };
     // Set it from a handler of Ctrl-C to stop early.
     let interrupted = AtomicBool::new(false);
-    let mut machine = Machine::boot(&hypervisor, &config, limits, &interrupted)?;
-    println!("{} vCPUs are up after {:?}", machine.vcpus(), machine.boot_time());
-    let tsc_khz = machine.tsc_khz();
+    let mut session = Session::boot(&hypervisor, &config, limits, &interrupted)?;
+    println!("{} vCPUs are up after {:?}", session.vcpus(), session.boot_time());
 
     // The vCPUs halt, and serve calls, for as long as the closure runs.
     let waiting = Waiting { target_state: TargetState::Halt, deadline: DEADLINE };
-    let calls = machine.serve(waiting, call_from_two_threads)??;
+    let calls = serve(&mut session, waiting, call_from_two_threads)??;
 
     for (thread, results) in calls.into_iter().enumerate() {
-        let micros = results.t2.wrapping_sub(results.t0) as f64 * 1000.0 / tsc_khz as f64;
+        let micros = results.t2.wrapping_sub(results.t0) as f64 * 1000.0 / session.tsc_khz() as f64;
         println!("thread {thread}: call {} took {micros:.0} µs", results.generation / 4);
         for (vcpu, value) in results.values {
             println!("  vCPU {vcpu} returned {value}");
@@ -55,7 +54,7 @@ fn main() -> anyhow::Result<()> {
 }
 
 /// One thread calls everybody, the other only vCPUs 1 and 2: on those, one call runs after the other.
-fn call_from_two_threads(vm: &Vm) -> anyhow::Result<Vec<Results>> {
+fn call_from_two_threads(session: &Session<'_>) -> anyhow::Result<Vec<HostResults>> {
     let some: &[usize] = &[1, 2];
     let targets = [Targets::All, Targets::These(some)];
     std::thread::scope(|scope| {
@@ -65,7 +64,7 @@ fn call_from_two_threads(vm: &Vm) -> anyhow::Result<Vec<Results>> {
                 // The worker `stamp` returns its argument plus its vCPU's index.
                 let argument = 1000 * (thread + 1);
                 let call = HostCall { worker: Worker::Stamp, argument, targets, observe: false, deadline: DEADLINE };
-                scope.spawn(move || vm.broadcast(&call))
+                scope.spawn(move || session.broadcast(&call))
             })
             .collect();
         threads

@@ -13,7 +13,7 @@ use kipi::events::stays::Keep;
 use kipi::experiment::machine::MachineSource;
 use kipi::experiment::trace::Plan;
 use kipi::experiment::{self, Observer};
-use kipi::guest::session::{self, Limits, Machine};
+use kipi::guest::session::{self, Limits, Session};
 use kipi::host;
 use kipi::report::check::Sink;
 use kipi::report::check::junit::Junit;
@@ -267,11 +267,8 @@ fn boot<'a>(
         halt_poll_ns: config.halt_poll_ns,
     };
     let limits = Limits { deadline: config.deadline(vcpus), settle: config.settle };
-    let mut machine = Machine::boot(hypervisor, &vm, limits, &INTERRUPTED)?;
-    if let Some(tracer) = tracer {
-        machine.attach(tracer);
-    }
-    Ok(MachineSource::new(machine, &config.pin, config.cpus.len()))
+    let session = Session::boot(hypervisor, &vm, limits, &INTERRUPTED)?;
+    Ok(MachineSource::new(session, tracer, &config.pin, config.cpus.len()))
 }
 
 /// Opens what results go to, before anything is measured: no two options may name the same place.

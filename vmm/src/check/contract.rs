@@ -3,7 +3,7 @@
 use super::{CellResults, Detail, Suite, Verdict};
 use crate::config::routes::{self, Route};
 use crate::config::{self, CellId, Observe};
-use crate::guest::calls::{Calls, CallsSpec};
+use crate::guest::calls::{self, Calls, CallsSpec};
 use guest_stub::abi::{Destination, Fault, TargetState};
 use std::collections::btree_map::Entry;
 use std::time::Duration;
@@ -198,7 +198,7 @@ fn make(suite: &Suite<'_>, route: Route) -> Result<Vec<(String, Calls)>, Verdict
                 deadline: if suite.fault == Fault::Nothing { super::DEADLINE } else { Duration::from_millis(600) },
                 ..CallsSpec::default()
             };
-            let calls = machine.run_calls(&spec, &mut |_| ())?;
+            let calls = calls::run(&mut machine, &spec, &mut |_| ())?;
             made.push((format!("{}, {}", destination.name(), target_state.name()), calls));
         }
     }

@@ -5,12 +5,12 @@
 
 use super::{Detail, Suite, Verdict, first_broken};
 use crate::config::routes::{self, Route};
-use crate::guest::calls::CallsSpec;
-use crate::guest::host_calls::{HostCall, Targets};
-use crate::guest::hostile::Ended;
-use crate::guest::session::{Error, Machine};
+use crate::guest::calls::{self, CallsSpec};
+use crate::guest::host_call::{HostCall, Targets};
+use crate::guest::hostile::{self, Ended};
+use crate::guest::session::{Error, Session};
 use crate::host;
-use crate::vm::{ApicIds, Vm};
+use crate::vm::ApicIds;
 use guest_stub::abi::{self, Worker};
 use guest_stub::random::SplitMix64;
 use std::collections::BTreeMap;
@@ -41,7 +41,7 @@ pub(super) fn check(suite: &Suite<'_>, route: Route) -> Result<Detail, Verdict> 
         let began = Instant::now();
         let mut machine = boot(suite, route, VCPUS)?;
         let seed = u32::try_from(random.next() >> 32).unwrap_or(0);
-        let ended = machine.spray(route, seed, SLICE, &mut |vm| disturb(vm, route));
+        let ended = hostile::spray(&mut machine, route, seed, SLICE, &mut |session| disturb(session, route));
         ignored += machine.vm().ignored_messages();
         let name = match ended {
             Ok(Ended::Returned) => "came back",
@@ -77,23 +77,23 @@ pub(super) fn check(suite: &Suite<'_>, route: Route) -> Result<Detail, Verdict> 
     Ok(format!("{machines} machines: {}; {ignored} messages ignored; {grown}", endings.join(", ")))
 }
 
-fn boot<'a>(suite: &Suite<'a>, route: Route, vcpus: usize) -> Result<Machine<'a>, Error> {
+fn boot<'a>(suite: &Suite<'a>, route: Route, vcpus: usize) -> Result<Session<'a>, Error> {
     suite.boot_with_deadline(route, vcpus, ApicIds::Consecutive, Duration::from_secs(2))
 }
 
 /// The host calls into the mad guest, where that is the route. Whatever comes of it, it comes in time.
-fn disturb(vm: &Vm, route: Route) {
+fn disturb(session: &Session<'_>, route: Route) {
     if routes::of(route).is_host() {
         let deadline = Duration::from_millis(5);
         let call = HostCall { worker: Worker::Stamp, argument: 0, targets: Targets::All, observe: false, deadline };
         // That nobody answers is to be expected.
-        let _ = vm.broadcast(&call);
+        let _ = session.broadcast(&call);
     }
 }
 
 /// A machine that has nothing to do with it.
 struct Witness<'a> {
-    machine: Machine<'a>,
+    machine: Session<'a>,
     route: Route,
     memory: u64,
 }
@@ -110,7 +110,7 @@ impl<'a> Witness<'a> {
 
     fn make_calls(&mut self) -> Result<(), Verdict> {
         let spec = CallsSpec { route: self.route, calls: 10, ..CallsSpec::default() };
-        let calls = self.machine.run_calls(&spec, &mut |_| ())?;
+        let calls = calls::run(&mut self.machine, &spec, &mut |_| ())?;
         first_broken(&calls, spec.calls, 1)
             .map_err(|verdict| verdict.told(|reason| format!("another machine of the process: {reason}")))
     }

@@ -11,10 +11,10 @@ pub mod restrictions;
 pub mod traps;
 
 use crate::config::routes::{self, Route};
-use crate::guest::calls::{Calls, CallsSpec};
-use crate::guest::session::{self, Limits, Machine};
+use crate::guest::calls::{self, Calls, CallsSpec};
+use crate::guest::session::{self, Disturb, Limits, Session};
 use crate::results::check::{Finished, Outcome, Summary};
-use crate::vm::{ApicIds, Hypervisor, Vm, VmConfig};
+use crate::vm::{ApicIds, Hypervisor, VmConfig};
 use contract::first_broken;
 use guest_stub::abi::Fault;
 use guest_stub::random::SplitMix64;
@@ -211,7 +211,7 @@ impl<'a> Suite<'a> {
     ///
     /// # Errors
     /// Whatever keeps it from that.
-    pub fn boot(&self, route: Route, vcpus: usize, ids: ApicIds) -> Result<Machine<'a>, session::Error> {
+    pub fn boot(&self, route: Route, vcpus: usize, ids: ApicIds) -> Result<Session<'a>, session::Error> {
         self.boot_with_deadline(route, vcpus, ids, DEADLINE)
     }
 
@@ -225,7 +225,7 @@ impl<'a> Suite<'a> {
         vcpus: usize,
         ids: ApicIds,
         deadline: Duration,
-    ) -> Result<Machine<'a>, session::Error> {
+    ) -> Result<Session<'a>, session::Error> {
         let config = VmConfig {
             vcpus,
             ids,
@@ -236,13 +236,13 @@ impl<'a> Suite<'a> {
             halt_poll_ns: None,
         };
         let limits = Limits { deadline, settle: Duration::ZERO };
-        Machine::boot(self.hypervisor, &config, limits, self.interrupted)
+        Session::boot(self.hypervisor, &config, limits, self.interrupted)
     }
 
     /// Makes calls on a machine of `vcpus`, undisturbed.
     ///
     /// # Errors
-    /// As [`Machine::run_calls`].
+    /// As [`calls::run`].
     pub fn calls(&self, vcpus: usize, spec: &CallsSpec) -> Result<Calls, session::Error> {
         self.disturbed_calls(vcpus, spec, &mut |_| ())
     }
@@ -250,14 +250,14 @@ impl<'a> Suite<'a> {
     /// Makes calls on a machine of `vcpus`.
     ///
     /// # Errors
-    /// As [`Machine::run_calls`].
+    /// As [`calls::run`].
     pub fn disturbed_calls(
         &self,
         vcpus: usize,
         spec: &CallsSpec,
-        disturb: &mut dyn FnMut(&Vm),
+        disturb: Disturb<'_>,
     ) -> Result<Calls, session::Error> {
-        self.boot(spec.route, vcpus, ApicIds::Consecutive)?.run_calls(spec, disturb)
+        calls::run(&mut self.boot(spec.route, vcpus, ApicIds::Consecutive)?, spec, disturb)
     }
 
     /// A seed for the guest, another for each `purpose`.

@@ -4,7 +4,7 @@ use super::contract::first_broken;
 use super::{DEADLINE, Detail, Suite, Verdict};
 use crate::config::routes::{self, ApicMode, Delivery, LocalApics, Route, SendExit};
 use crate::config::{self, CellId, Observe};
-use crate::guest::calls::{Calls, CallsSpec, Timer};
+use crate::guest::calls::{self, Calls, CallsSpec, Timer};
 use crate::guest::session::Error;
 use crate::vcpu::interrupt::Injection;
 use crate::vcpu::test_hooks::HookCounts;
@@ -246,7 +246,7 @@ fn device_in_worker(suite: &Suite<'_>, spec: &CallsSpec) -> Result<Detail, Verdi
     let mut machine = suite.boot(spec.route, VCPUS, ApicIds::Consecutive)?;
     machine.vm().hooks().interrupt_at_observed_exits(VECTOR_DEVICE);
     let spec = CallsSpec { observe: true, work: Duration::from_micros(50), ..spec.clone() };
-    let calls = machine.run_calls(&spec, &mut |_| ())?;
+    let calls = calls::run(&mut machine, &spec, &mut |_| ())?;
     let HookCounts { device_interrupts: raised, merged, .. } = machine.vm().hooks().clear();
     first_broken(&calls, spec.calls, initiators(&spec))?;
     let early = calls.sum(|tally| tally.device_in_worker);
@@ -348,7 +348,7 @@ fn stopped_vcpu(suite: &Suite<'_>, spec: &CallsSpec) -> Result<Detail, Verdict> 
     for &step in CallStep::ALL {
         let of_initiator = matches!(step, CallStep::Sending | CallStep::Sent | CallStep::Working | CallStep::Finished);
         machine.vm().hooks().stop_at(u32::from(!of_initiator), step as u32, STOP);
-        let calls = machine.run_calls(&spec, &mut |_| ())?;
+        let calls = calls::run(&mut machine, &spec, &mut |_| ())?;
         let stops = machine.vm().hooks().clear().stops;
         first_broken(&calls, spec.calls, 1)
             .map_err(|verdict| verdict.told(|reason| format!("stopped at '{}': {reason}", step.name())))?;
@@ -402,7 +402,7 @@ fn latecomer(suite: &Suite<'_>, spec: &CallsSpec) -> Result<Detail, Verdict> {
     let spec = CallsSpec { calls: 1, stepped: true, deadline, ..spec.clone() };
     let mut machine = suite.boot(spec.route, VCPUS, ApicIds::Consecutive)?;
     machine.vm().hooks().stop_at(2, CallStep::Claimed as u32, HELD);
-    let calls = machine.run_calls(&spec, &mut |_| ())?;
+    let calls = calls::run(&mut machine, &spec, &mut |_| ())?;
     machine.vm().hooks().clear();
     if calls.sum(|tally| tally.aborted) != 1 || calls.sum(|tally| tally.runs) > 0 {
         return Err(Verdict::Failed(format!("the call was not given up for all: {}", counted(&calls))));
@@ -414,7 +414,7 @@ fn latecomer(suite: &Suite<'_>, spec: &CallsSpec) -> Result<Detail, Verdict> {
         return Err(Verdict::failed("the latecomer did not notice"));
     }
     let after = CallsSpec { calls: 20, stepped: false, deadline: DEADLINE, ..spec };
-    let calls = machine.run_calls(&after, &mut |_| ())?;
+    let calls = calls::run(&mut machine, &after, &mut |_| ())?;
     first_broken(&calls, after.calls, 1)?;
     Ok(format!("1 call given up, then {}", counted(&calls)))
 }
@@ -440,7 +440,7 @@ fn sparse_ids(suite: &Suite<'_>, spec: &CallsSpec) -> Result<Detail, Verdict> {
     let mut counts = Vec::new();
     for (destination, set) in [(Destination::Unicast, Set::Everybody), (Destination::AllButSelf, Set::Random)] {
         let spec = CallsSpec { destination, set, calls: 8, ..spec.clone() };
-        let calls = machine.run_calls(&spec, &mut |_| ())?;
+        let calls = calls::run(&mut machine, &spec, &mut |_| ())?;
         first_broken(&calls, spec.calls, 1)?;
         counts.push(counted(&calls));
     }

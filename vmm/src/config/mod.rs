@@ -73,12 +73,16 @@ impl Config {
 
     /// How long a call on `vcpus` vCPUs may take. Where several share a CPU, each of them needs its turn to arrive.
     pub fn deadline(&self, vcpus: usize) -> Duration {
-        const BASE: Duration = Duration::from_secs(4);
-        const FOR_EACH_SHARER: Duration = Duration::from_millis(200);
-        let sharers = vcpus.div_ceil(self.shared_cpus().max(1));
-        let sharers = u32::try_from(sharers).unwrap_or(u32::MAX);
-        self.deadline.unwrap_or(BASE + FOR_EACH_SHARER * sharers)
+        self.deadline.unwrap_or_else(|| default_deadline(vcpus, self.shared_cpus()))
     }
+}
+
+/// How long anything that waits for every one of `vcpus` may take on `cpus`, unless something else is asked for.
+pub fn default_deadline(vcpus: usize, cpus: usize) -> Duration {
+    const BASE: Duration = Duration::from_secs(4);
+    const FOR_EACH_SHARER: Duration = Duration::from_millis(200);
+    let sharers = vcpus.div_ceil(cpus.max(1));
+    BASE + FOR_EACH_SHARER * u32::try_from(sharers).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]

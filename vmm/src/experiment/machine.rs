@@ -1,14 +1,20 @@
 //! A virtual machine as a source of blocks, with the bound of its clocks; and the proof that a route works.
 
 use crate::config::routes::{self, Route};
+use crate::config::{CellId, Observe};
 use crate::events::clock;
+use crate::events::kernel::Tracer;
 use crate::events::recording::Recording;
 use crate::events::samples::Block;
 use crate::experiment::Source;
-use crate::guest::session::{self, BlockSpec, Calibration, Machine};
+use crate::guest::blocks::{self, BlockSpec};
+use crate::guest::calibration::{self, Calibration};
+use crate::guest::clock_exchange;
+use crate::guest::session::{self, Session};
 use crate::vm::image;
 use crate::vm::{ApicIds, Hypervisor, VmConfig};
 use guest_stub::abi::{Destination, Worker};
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
@@ -37,36 +43,38 @@ impl ClockPartners {
 
 /// A virtual machine as a source of blocks.
 pub struct MachineSource<'a> {
-    machine: Machine<'a>,
+    session: Session<'a>,
+    tracer: Option<Arc<Tracer>>,
     partners: ClockPartners,
 }
 
 impl<'a> MachineSource<'a> {
-    /// From a booted machine whose vCPUs are pinned to `pin` in turn, or may use `cpus` CPUs.
-    pub fn new(machine: Machine<'a>, pin: &[usize], cpus: usize) -> Self {
-        let partners = ClockPartners::choose(machine.vcpus(), pin, cpus);
-        Self { machine, partners }
+    /// From a booted machine whose vCPUs are pinned to `pin` in turn, or may use `cpus` CPUs. `tracer` records the kernel's
+    /// events, where a block asks for them.
+    pub fn new(session: Session<'a>, tracer: Option<Arc<Tracer>>, pin: &[usize], cpus: usize) -> Self {
+        let partners = ClockPartners::choose(session.vcpus(), pin, cpus);
+        Self { session, tracer, partners }
     }
 }
 
 impl Source for MachineSource<'_> {
     fn run_block(&mut self, spec: &BlockSpec) -> Result<Block, session::Error> {
-        self.machine.run_block(spec)
+        blocks::run(&mut self.session, spec, self.tracer.as_deref())
     }
 
     fn calibrate(&mut self) -> Result<Calibration, session::Error> {
         const PAIRS: usize = 200;
-        self.machine.calibrate(PAIRS)
+        calibration::calibrate(&mut self.session, PAIRS)
     }
 
     fn tsc_khz(&self) -> u64 {
-        self.machine.tsc_khz()
+        self.session.tsc_khz()
     }
 
     fn clock_error(&mut self) -> Result<(u64, String), session::Error> {
         // The ring of exchanges is full long before, unless the partner does not get its CPU.
         const TIME: Duration = Duration::from_millis(50);
-        let offsets = &self.machine.vm().tsc().offsets;
+        let offsets = &self.session.vm().tsc().offsets;
         let cycles = || offsets.iter().map(|offset| offset.cycles);
         let exact = offsets.iter().all(|offset| offset.method == clock::Method::Attribute);
         let spread = cycles().max().unwrap_or(0).abs_diff(cycles().min().unwrap_or(0));
@@ -78,7 +86,7 @@ impl Source for MachineSource<'_> {
         let mut bounds = Vec::new();
         let mut exchanges = 0;
         for &partner in &self.partners.0 {
-            let made = self.machine.exchange_clocks(partner, TIME)?;
+            let made = clock_exchange::exchange(&mut self.session, partner, TIME)?;
             exchanges += made.len();
             // No exchange within the time: the clocks may be that far apart.
             bounds.push(clock::bound(&made).unwrap_or(clock::cycles(TIME, self.tsc_khz())));
@@ -90,15 +98,15 @@ impl Source for MachineSource<'_> {
     }
 
     fn boot_time(&self) -> Duration {
-        self.machine.boot_time()
+        self.session.boot_time()
     }
 
     fn exit_name(&self, reason: u64, isa: u64) -> String {
-        self.machine.exit_name(reason, isa)
+        self.tracer.as_ref().map_or_else(|| format!("exit {reason:#x}"), |tracer| tracer.exit_name(reason, isa))
     }
 
     fn warnings(&self) -> Vec<String> {
-        let vm = self.machine.vm();
+        let vm = self.session.vm();
         let mut warnings = Vec::new();
         if let Some(error) = vm.stats_error() {
             warnings.push(format!(
@@ -129,18 +137,17 @@ pub fn probe(hypervisor: &Hypervisor, route: Route, interrupted: &AtomicBool) ->
         halt_poll_ns: None,
     };
     let limits = session::Limits { deadline: Duration::from_secs(4), settle: Duration::ZERO };
-    let mut machine = Machine::boot(hypervisor, &config, limits, interrupted)?;
-    machine.run_block(&BlockSpec {
-        route,
-        destination: Destination::AllButSelf,
-        target_state: routes::of(route).probe_state,
+    let mut session = Session::boot(hypervisor, &config, limits, interrupted)?;
+    let (destination, target_state) = (Destination::AllButSelf, routes::of(route).probe_state);
+    let cell = CellId { route, destination, target_state, vcpus: 2, observe: Observe::Guest };
+    let spec = BlockSpec {
+        cell,
         initiator: 0,
         worker: Worker::Stamp,
         argument: 0,
-        observe: false,
         recording: Recording::COUNTS,
         warmup: 0,
         rounds: 1,
-    })?;
-    Ok(())
+    };
+    blocks::run(&mut session, &spec, None).map(|_| ())
 }

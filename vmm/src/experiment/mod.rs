@@ -9,7 +9,9 @@ pub(crate) use cell::exits_per_call;
 use crate::config::{self, CellId, Config, MachineSpec, Observe, routes};
 use crate::events::recording::Recording;
 use crate::events::samples::Block;
-use crate::guest::session::{self, BlockSpec, Calibration};
+use crate::guest::blocks::BlockSpec;
+use crate::guest::calibration::Calibration;
+use crate::guest::session;
 use crate::host;
 use crate::report::csv::CsvWriter;
 use crate::results::detail::CellDetail;
@@ -26,13 +28,13 @@ pub trait Source {
     /// Runs one block.
     ///
     /// # Errors
-    /// As [`session::Machine::run_block`].
+    /// As [`crate::guest::blocks::run`].
     fn run_block(&mut self, spec: &BlockSpec) -> Result<Block, session::Error>;
 
     /// Measures the instruments.
     ///
     /// # Errors
-    /// As [`session::Machine::calibrate`].
+    /// As [`crate::guest::calibration::calibrate`].
     fn calibrate(&mut self) -> Result<Calibration, session::Error>;
 
     /// The frequency of the guest's TSC, kHz.
@@ -41,7 +43,7 @@ pub trait Source {
     /// The bound of a skew's clock error, in cycles, and how it was obtained.
     ///
     /// # Errors
-    /// As [`session::Machine::exchange_clocks`].
+    /// As [`crate::guest::clock_exchange::exchange`].
     fn clock_error(&mut self) -> Result<(u64, String), session::Error>;
 
     /// From KVM_CREATE_VM until the guest was up.
@@ -231,18 +233,7 @@ fn sweep<W: Write, S: Source>(
 }
 
 fn block(config: &Config, cell: &CellId, recording: Recording, warmup: usize, rounds: usize) -> BlockSpec {
-    BlockSpec {
-        route: cell.route,
-        destination: cell.destination,
-        target_state: cell.target_state,
-        initiator: 0,
-        worker: config.worker,
-        argument: config.argument,
-        observe: cell.observe == Observe::Exits,
-        recording,
-        warmup,
-        rounds,
-    }
+    BlockSpec { cell: *cell, initiator: 0, worker: config.worker, argument: config.argument, recording, warmup, rounds }
 }
 
 fn skipped(refused: &config::Refused) -> Skipped {

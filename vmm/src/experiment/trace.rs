@@ -7,7 +7,8 @@ use crate::events::recording::Recording;
 use crate::events::samples::{Block, Round};
 use crate::events::timeline::{Event, What};
 use crate::experiment::{self, Source};
-use crate::guest::session::{self, BlockSpec};
+use crate::guest::blocks::BlockSpec;
+use crate::guest::session;
 use crate::results::integrity::Integrity;
 use crate::results::measurement::CellClock;
 use crate::results::trace::{self, Call, TRACE_SCHEMA, Trace};
@@ -94,13 +95,10 @@ pub fn run(plan: &Plan, source: &mut impl Source) -> Result<Trace, session::Erro
 
 fn spec(plan: &Plan, rounds: usize) -> BlockSpec {
     BlockSpec {
-        route: plan.cell.route,
-        destination: plan.cell.destination,
-        target_state: plan.cell.target_state,
+        cell: plan.cell,
         initiator: 0,
         worker: plan.worker,
         argument: plan.argument,
-        observe: false,
         recording: plan.recording,
         warmup: plan.warmup,
         rounds,

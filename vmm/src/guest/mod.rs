@@ -1,10 +1,27 @@
-//! The protocol with our guest: one command at a time ([`session`]), and what comes back.
+//! The protocol with our guest.
+//!
+//! A [`session`] is a booted guest with its mailbox and its doorbell. What is asked of it is in a file each: [`blocks`] of
+//! measured rounds, [`calls`] that are counted, [`calibration`] of the instruments, the [`clock_exchange`], [`hostile`]
+//! guests, and vCPUs that [`serve`] the host's own calls ([`host_caller`]). What goes wrong is a [`session::Error`], with the guest's
+//! own words ([`bug_check`]) or with a look at where each vCPU was ([`silence`]).
 
+mod block_spec;
+pub mod blocks;
+pub mod bug_check;
+pub mod calibration;
 pub mod calls;
-pub mod diagnosis;
-pub mod host;
-pub mod host_calls;
+mod calls_spec;
+pub mod clock_exchange;
+mod error;
+mod host_blocks;
+mod host_broadcast;
+pub mod host_call;
+pub mod host_caller;
+mod host_calls;
 pub mod hostile;
-pub mod recording;
+mod place;
+mod recording;
 mod rounds;
+pub mod serve;
 pub mod session;
+pub mod silence;

@@ -1,131 +1,137 @@
-//! What is recorded of a block besides the guest's own samples, and by whom.
+//! What is recorded of a block besides the guest's own samples.
 
-use super::session::{BlockSpec, Error, Machine};
+use super::block_spec::{BlockSpec, Initiator};
+use super::session::{Error, Session};
 use crate::events::counters::StatsFile;
-use crate::events::kernel::{Point, Record, Tracer};
+use crate::events::exit::ExitKind;
+use crate::events::kernel::{Point, Tracer};
 use crate::events::recording::Recording;
 use crate::events::samples::{Block, ExitCount, ExitSource, Exits};
 use crate::events::stays::{Keep, Stay};
 use crate::events::timeline::{self, Recorded, What};
-use crate::guest::rounds::Initiator;
 use crate::vcpu::kick::current_thread_id;
+use crate::vm::Vm;
 use std::collections::BTreeMap;
-use std::sync::Arc;
-
-/// What a block has left behind outside of the guest.
-pub(super) struct Left {
-    pub(super) exits: Exits,
-    pub(super) rings: Vec<Vec<Stay>>,
-    pub(super) events: Vec<timeline::Event>,
-    lost: u64,
-    dropped: u64,
-}
 
 /// A recording that is going on.
-pub(super) struct Running {
+pub(super) struct BlockRecorder<'t> {
     recording: Recording,
     initiator: Initiator,
+    tracer: Option<&'t Tracer>,
     before: Exits,
     dropped: u64,
 }
 
-impl Machine<'_> {
-    /// From now on, blocks may ask for the kernel's events, which `tracer` records.
-    pub fn attach(&mut self, tracer: Arc<Tracer>) {
-        self.tracer = Some(tracer);
-    }
+/// What was recorded of a block outside of the guest.
+pub(super) struct BlockRecord<'t> {
+    /// What was counted.
+    pub(super) exits: Exits,
+    /// Each vCPU's stays in the guest.
+    pub(super) stays: Vec<Vec<Stay>>,
+    /// All events by time, on the guest's clock.
+    pub(super) events: Vec<timeline::Event>,
+    recording: Recording,
+    tracer: Option<&'t Tracer>,
+    lost: u64,
+    dropped: u64,
+}
 
-    /// The name of an exit that the kernel's events tell of.
-    pub fn exit_name(&self, reason: u64, isa: u64) -> String {
-        self.tracer.as_ref().map_or_else(|| format!("exit {reason:#x}"), |tracer| tracer.exit_name(reason, isa))
-    }
-
+impl<'t> BlockRecorder<'t> {
     /// Begins to record a block, whose guest has not begun.
-    pub(super) fn start_recording(&self, spec: &BlockSpec, initiator: Initiator) -> Result<Running, Error> {
+    pub(super) fn start(session: &Session<'_>, spec: &BlockSpec, tracer: Option<&'t Tracer>) -> Result<Self, Error> {
         // Events of the kernel in one round: the initiator's, and each vCPU's own; with what is between the rounds.
         const EVENTS: usize = 60;
-        let recording = spec.recording;
-        let keep = if spec.observe && recording.stays == Keep::Nothing { Keep::Observed } else { recording.stays };
-        for vcpu in 0..self.vcpus() {
-            self.vm.ring(vcpu).keep(keep);
-        }
-        self.drain_rings();
-        if let Some(tracer) = self.tracer_of(recording) {
-            let mut threads: Vec<u32> = self.threads().into_keys().collect();
+        let vm = session.vm();
+        let (recording, initiator) = (spec.recording, spec.initiator());
+        let keep =
+            if spec.is_observed() && recording.stays == Keep::Nothing { Keep::Observed } else { recording.stays };
+        (0..vm.vcpus()).for_each(|vcpu| vm.ring(vcpu).keep(keep));
+        session.take_stays();
+        let tracer = tracer.filter(|_| recording.kernel);
+        if let Some(tracer) = tracer {
+            let mut recorded: Vec<u32> = threads(vm).into_keys().collect();
             if initiator == Initiator::Host {
-                threads.push(current_thread_id());
+                recorded.push(current_thread_id());
             }
-            tracer.start(&threads, (spec.warmup + spec.rounds) * EVENTS * self.vcpus())?;
+            tracer.start(&recorded, spec.all_rounds() * EVENTS * vm.vcpus())?;
         }
-        Ok(Running { recording, initiator, before: self.counters(recording, initiator), dropped: self.dropped() })
+        Ok(Self { recording, initiator, tracer, before: counters(vm, recording, initiator), dropped: dropped(vm) })
     }
 
     /// Ends it, when the guest has done the block.
-    pub(super) fn stop_recording(&self, running: Running) -> Result<Left, Error> {
-        let Running { recording, initiator, before, dropped } = running;
-        let record = self.tracer_of(recording).map(Tracer::stop).transpose()?.unwrap_or_default();
-        let exits = difference(&before, &self.counters(recording, initiator));
-        let rings = self.drain_rings();
-        for vcpu in 0..self.vcpus() {
-            self.vm.ring(vcpu).keep(Keep::Observed);
-        }
-        let events = if recording.has_events() { self.merge(&rings, &record) } else { Vec::new() };
-        Ok(Left { exits, rings, events, lost: record.lost, dropped: self.dropped() - dropped })
+    pub(super) fn stop(self, session: &Session<'_>) -> Result<BlockRecord<'t>, Error> {
+        let Self { recording, initiator, tracer, .. } = self;
+        let vm = session.vm();
+        let kernel = tracer.map(Tracer::stop).transpose()?.unwrap_or_default();
+        let exits = difference(&self.before, &counters(vm, recording, initiator));
+        let stays = session.take_stays();
+        (0..vm.vcpus()).for_each(|vcpu| vm.ring(vcpu).keep(Keep::Observed));
+        let events = if recording.has_events() {
+            let offsets: Vec<i64> = vm.tsc().offsets.iter().map(|offset| offset.cycles).collect();
+            Recorded { stays: &stays, kernel: &kernel.events, threads: &threads(vm), offsets: &offsets }.merge()
+        } else {
+            Vec::new()
+        };
+        let dropped = dropped(vm) - self.dropped;
+        Ok(BlockRecord { exits, stays, events, recording, tracer, lost: kernel.lost, dropped })
     }
+}
 
-    fn tracer_of(&self, recording: Recording) -> Option<&Tracer> {
-        self.tracer.as_deref().filter(|_| recording.kernel)
-    }
-
-    fn merge(&self, stays: &[Vec<Stay>], record: &Record) -> Vec<timeline::Event> {
-        let offsets: Vec<i64> = self.vm.tsc().offsets.iter().map(|offset| offset.cycles).collect();
-        Recorded { stays, kernel: &record.events, threads: &self.threads(), offsets: &offsets }.merge()
-    }
-
-    fn threads(&self) -> BTreeMap<u32, usize> {
-        (0..self.vcpus()).filter_map(|vcpu| Some((self.vm.thread_id(vcpu)?, vcpu))).collect()
-    }
-
-    /// Stays that found no room, since the machine was made.
-    fn dropped(&self) -> u64 {
-        (0..self.vcpus()).map(|vcpu| self.vm.ring(vcpu).dropped()).sum()
-    }
-
-    pub(super) fn drain_rings(&self) -> Vec<Vec<Stay>> {
-        (0..self.vcpus()).map(|vcpu| self.vm.ring(vcpu).drain()).collect()
-    }
-
-    /// Adds to a block's result what only its recording knows.
-    pub(super) fn complete(&self, block: &mut Block, recording: Recording, left: &Left) {
-        block.recording = recording;
-        (block.lost, block.dropped) = (left.lost, left.dropped);
-        if let Some(tracer) = self.tracer_of(recording) {
+impl BlockRecord<'_> {
+    /// Adds to a block what only its recording knows.
+    pub(super) fn complete(&self, block: &mut Block) {
+        block.recording = self.recording;
+        (block.lost, block.dropped) = (self.lost, self.dropped);
+        if let Some(tracer) = self.tracer {
             block.exits.extend(kernel_exits(block, tracer));
         }
     }
+}
 
-    /// Every exit counter that is recorded, by source and reason, of the initiator, if it is a vCPU, and of all others.
-    fn counters(&self, recording: Recording, initiator: Initiator) -> Exits {
-        let mut exits = Exits::new();
-        for vcpu in 0..self.vcpus() {
-            let mut add = |source, reason: &str, count: u64| {
-                let is_initiator = initiator == Initiator::Vcpu(vcpu);
-                exits.entry((source, reason.to_owned())).or_default().add(is_initiator, count);
-            };
-            if recording.counts(ExitSource::Vmm) {
-                for (kind, count) in self.vm.ring(vcpu).counts() {
-                    add(ExitSource::Vmm, kind.name(), count);
-                }
-            }
-            // Counters that cannot be read are left out; `Vm::stats_error` says why.
-            if let Some(Ok(counters)) = self.vm.stats(vcpu).filter(|_| recording.stats).map(StatsFile::read) {
-                for (name, count) in counters {
-                    add(ExitSource::Stats, name, count);
-                }
+/// When KVM_RUN returned for a vCPU's observed exits, by generation, in the guest's clock.
+pub(super) fn observed_exits(session: &Session<'_>, vcpu: usize, stays: &[Stay]) -> BTreeMap<u32, u64> {
+    let offset = session.vm().tsc().offsets[vcpu].cycles;
+    stays
+        .iter()
+        .filter(|stay| stay.exit.kind == ExitKind::Observe)
+        .filter_map(|stay| {
+            let generation = u32::try_from(stay.exit.payload).ok()?;
+            Some((generation, stay.returned.wrapping_add_signed(offset)))
+        })
+        .collect()
+}
+
+/// The vCPUs' threads.
+fn threads(vm: &Vm) -> BTreeMap<u32, usize> {
+    (0..vm.vcpus()).filter_map(|vcpu| Some((vm.thread_id(vcpu)?, vcpu))).collect()
+}
+
+/// Stays that found no room, since the machine was made.
+fn dropped(vm: &Vm) -> u64 {
+    (0..vm.vcpus()).map(|vcpu| vm.ring(vcpu).dropped()).sum()
+}
+
+/// Every exit counter that is recorded, by source and reason, of the initiator, if it is a vCPU, and of all others.
+fn counters(vm: &Vm, recording: Recording, initiator: Initiator) -> Exits {
+    let mut exits = Exits::new();
+    for vcpu in 0..vm.vcpus() {
+        let mut add = |source, reason: &str, count: u64| {
+            let is_initiator = initiator == Initiator::Vcpu(vcpu);
+            exits.entry((source, reason.to_owned())).or_default().add(is_initiator, count);
+        };
+        if recording.counts(ExitSource::Vmm) {
+            for (kind, count) in vm.ring(vcpu).counts() {
+                add(ExitSource::Vmm, kind.name(), count);
             }
         }
-        exits
+        // Counters that cannot be read are left out; `Vm::stats_error` says why.
+        if let Some(Ok(counters)) = vm.stats(vcpu).filter(|_| recording.stats).map(StatsFile::read) {
+            for (name, count) in counters {
+                add(ExitSource::Stats, name, count);
+            }
+        }
     }
+    exits
 }
 
 /// Exits within the calls, as the kernel's tracepoints show them; where this KVM shows none, its other tracepoints.

@@ -1,49 +1,73 @@
 //! From what the rings hold to a block of rounds: what belongs together, what is believed, and what counts.
 
-use crate::config::routes::{self, Route};
+use super::block_spec::BlockSpec;
+use super::host_call::HostResults;
+use super::recording::observed_exits;
+use super::session::{Error, Session};
+use super::silence::Diagnosis;
+use crate::config::routes;
 use crate::events::samples::{Block, ExitSource, Exits, Participant, Round};
-use crate::events::timeline::{self, Event};
-use crate::guest::host_calls::Results;
-use crate::guest::session::{BlockSpec, Error};
+use crate::events::stays::Stay;
+use crate::events::timeline;
 use crate::results::integrity::Integrity;
-use guest_stub::abi::{Report, Sample, TargetState};
+use guest_stub::abi::{Sample, TargetState, sample_flags};
+use std::collections::BTreeMap;
 
-/// Who makes the calls of a block.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Initiator {
-    /// This vCPU.
-    Vcpu(usize),
-    /// None of the vCPUs: all are targets.
-    Host,
+/// How a block's calls ended.
+pub(super) struct Ended {
+    /// Rounds that completed.
+    pub(super) completed: usize,
+    /// Interrupts that no open call had asked for.
+    pub(super) duplicate: u32,
+    /// Interrupts that came when their call had been given up.
+    pub(super) late: u32,
+    /// The host's results of those rounds, where it called.
+    pub(super) by_host: Vec<HostResults>,
+    /// Of the call that was given up after them.
+    pub(super) given_up: Option<Diagnosis>,
 }
 
-impl Initiator {
-    /// Of a block's calls.
-    pub(crate) fn of(spec: &BlockSpec) -> Self {
-        if routes::of(spec.route).is_host() { Self::Host } else { Self::Vcpu(spec.initiator) }
-    }
-
-    /// The vCPU, if it is one.
-    pub(crate) fn vcpu(self) -> Option<usize> {
-        match self {
-            Self::Vcpu(vcpu) => Some(vcpu),
-            Self::Host => None,
-        }
+impl Ended {
+    /// With a call that was given up after `completed` rounds: the guest has not counted its idle interrupts.
+    pub(super) fn given_up(completed: usize, by_host: Vec<HostResults>, diagnosis: Diagnosis) -> Self {
+        Self { completed, duplicate: 0, late: 0, by_host, given_up: Some(diagnosis) }
     }
 }
 
 /// A round as the rings hold it: samples and VMM stamps, vCPU by vCPU.
-pub(crate) struct RawRound {
+pub(super) struct RawRound {
     /// The stamps of the initiator.
-    pub(crate) stamps: Sample,
+    stamps: Sample,
+    /// The interrupt was sent a second time.
+    resent: bool,
     /// Every vCPU's.
-    pub(crate) samples: Vec<Sample>,
-    pub(crate) vmm: Vec<Option<u64>>,
+    samples: Vec<Sample>,
+    /// Of each vCPU's observed exit.
+    vmm: Vec<Option<u64>>,
 }
 
 impl RawRound {
+    /// Reads round `number` from every vCPU's ring. `exits` has the stamps of each vCPU's observed exits, by generation.
+    fn read(
+        session: &Session<'_>,
+        spec: &BlockSpec,
+        number: usize,
+        exits: &[BTreeMap<u32, u64>],
+    ) -> Result<Self, Error> {
+        // Where the host calls, its stamps come into vCPU 0's sample.
+        let stamps = session.sample(spec.initiator().vcpu().unwrap_or(0), number)?;
+        let mut samples = Vec::with_capacity(exits.len());
+        for vcpu in 0..exits.len() {
+            let sample = session.sample(vcpu, number)?;
+            check(spec, vcpu, &sample, stamps.generation)?;
+            samples.push(sample);
+        }
+        let vmm = exits.iter().map(|of_vcpu| of_vcpu.get(&stamps.generation).copied()).collect();
+        Ok(Self { stamps, resent: stamps.flags & sample_flags::RESENT != 0, samples, vmm })
+    }
+
     /// The round is a call of the host, whose stamps it gets.
-    pub(crate) fn belongs_to_host(&mut self, call: &Results) -> Result<(), Error> {
+    fn belongs_to_host(&mut self, call: &HostResults) -> Result<(), Error> {
         let Sample { generation, .. } = self.stamps;
         if generation != call.generation {
             let called = call.generation;
@@ -51,12 +75,37 @@ impl RawRound {
             return Err(Error::BadReport(reason));
         }
         (self.stamps.t0, self.stamps.t1, self.stamps.t2) = (call.t0, call.t1, call.t2);
+        self.resent = call.resent;
         Ok(())
     }
 }
 
+/// Reads the completed rounds of a block; `stays` are each vCPU's in the guest.
+pub(super) fn read(
+    session: &Session<'_>,
+    spec: &BlockSpec,
+    ended: &Ended,
+    stays: &[Vec<Stay>],
+) -> Result<Vec<RawRound>, Error> {
+    let exits: Vec<_> = stays.iter().enumerate().map(|(vcpu, stays)| observed_exits(session, vcpu, stays)).collect();
+    let mut rounds = Vec::with_capacity(ended.completed);
+    for number in 0..ended.completed {
+        let round = RawRound::read(session, spec, number, &exits).and_then(|mut round| {
+            ended.by_host.get(number).map_or(Ok(()), |call| round.belongs_to_host(call))?;
+            Ok(round)
+        });
+        match round {
+            Ok(round) => rounds.push(round),
+            // A silent vCPU may not have written its sample of the round before.
+            Err(Error::BadReport(_)) if ended.given_up.is_some() && number + 1 == ended.completed => break,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(rounds)
+}
+
 /// A sample must belong to the round, and its worker must have run where it says.
-pub(crate) fn check(spec: &BlockSpec, vcpu: usize, sample: &Sample, generation: u32) -> Result<(), Error> {
+fn check(spec: &BlockSpec, vcpu: usize, sample: &Sample, generation: u32) -> Result<(), Error> {
     if generation == 0 || sample.generation != generation {
         return Err(Error::BadReport(format!(
             "vCPU {vcpu} has a sample of generation {} where generation {generation} was called",
@@ -73,30 +122,34 @@ pub(crate) fn check(spec: &BlockSpec, vcpu: usize, sample: &Sample, generation: 
     Ok(())
 }
 
-/// Drops the warm-up, and the rounds that found a target in another state than was asked for.
-/// `events` are what was recorded of the block, by time.
-pub(crate) fn assess(
+/// The rounds that count: without the warm-up, and without those that found a target in another state than was asked for.
+/// `exits` were counted over the block, `events` are all that was recorded of it, by time.
+pub(super) fn assess(
     spec: &BlockSpec,
     rounds: Vec<RawRound>,
-    report: &Report,
+    ended: &Ended,
     exits: Exits,
-    events: &[Event],
-    asked: usize,
+    events: &[timeline::Event],
 ) -> Block {
-    let mut block = Block { exits, exit_rounds: asked as u64, ..Block::default() };
     let vcpus = rounds.first().map_or(0, |round| round.vmm.len());
-    let initiator = Initiator::of(spec).vcpu();
+    let initiator = spec.initiator().vcpu();
     let targets = if initiator.is_none() { vcpus } else { vcpus.saturating_sub(1) } as u64;
-    let interrupted = spec.destination.targets(initiator, vcpus).count() as u64;
-    let resent = u64::from(report.resent);
-    block.integrity = Integrity {
+    let interrupted = spec.cell.destination.targets(initiator, vcpus).count() as u64;
+    let resent = rounds.iter().filter(|round| round.resent).count() as u64;
+    let integrity = Integrity {
         lost: resent,
         // A second send brings everybody who had arrived after the first one an interrupt too many.
-        duplicate: u64::from(report.duplicate).saturating_sub(resent * interrupted),
-        late: report.late.into(),
-        timed_out: 0,
+        duplicate: u64::from(ended.duplicate).saturating_sub(resent * interrupted),
+        late: ended.late.into(),
+        timed_out: ended.given_up.is_some().into(),
     };
-    let halted = spec.target_state != TargetState::Halt || every_round_halted(&block, targets);
+    let halted =
+        spec.cell.target_state != TargetState::Halt || every_round_halted(&exits, rounds.len() as u64 * targets);
+    // The exits of a call that was given up are among those of the others.
+    let is_counted = ended.given_up.is_none();
+    let exit_rounds = if is_counted { rounds.len() as u64 } else { 0 };
+    let exits = if is_counted { exits } else { Exits::new() };
+    let mut block = Block { integrity, exits, exit_rounds, ..Block::default() };
     let sends: Vec<u64> = rounds.iter().map(|round| round.stamps.t0).collect();
     let next_sends = sends.into_iter().skip(1).map(Some).chain([None]);
     for (round, next_send) in rounds.into_iter().zip(next_sends).skip(spec.warmup) {
@@ -114,17 +167,17 @@ pub(crate) fn assess(
     block
 }
 
-/// Whether KVM has seen as many HLTs as there were rounds and targets; nothing to the contrary is known where it does not
-/// count them. Which round a missing one belongs to cannot be told.
-fn every_round_halted(block: &Block, targets: u64) -> bool {
-    let halts = block.exits.get(&(ExitSource::Stats, "halt_exits".to_owned()));
-    halts.is_none_or(|halts| halts.targets >= block.exit_rounds * targets)
+/// Whether KVM has counted as many HLTs as there were targets in all rounds, `expected`; true where it counts none. Which
+/// round a missing one belongs to cannot be told.
+fn every_round_halted(exits: &Exits, expected: u64) -> bool {
+    let halts = exits.get(&(ExitSource::Stats, "halt_exits".to_owned()));
+    halts.is_none_or(|halts| halts.targets >= expected)
 }
 
 fn in_state(spec: &BlockSpec, sample: &Sample) -> bool {
     let states = TargetState::ALL.iter().fold(0, |flags, state| flags | state.evidence());
     // A polling target is always in its loop.
-    spec.route == Route::Memory || sample.flags & states == spec.target_state.evidence()
+    !routes::of(spec.cell.route).interrupts() || sample.flags & states == spec.cell.target_state.evidence()
 }
 
 fn assemble(round: RawRound, initiator: Option<usize>) -> Round {
@@ -148,19 +201,27 @@ fn assemble(round: RawRound, initiator: Option<usize>) -> Round {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::routes::Route;
+    use crate::config::{CellId, Observe};
     use crate::events::recording::Recording;
     use crate::events::samples::ExitCount;
-    use guest_stub::abi::{self, Destination, Status, Worker, sample_flags};
+    use crate::guest::silence::Silence;
+    use guest_stub::abi::{Destination, Worker};
+    use std::time::Duration;
 
     fn spec(target_state: TargetState) -> BlockSpec {
-        BlockSpec {
+        let cell = CellId {
             route: Route::X2Apic,
             destination: Destination::AllButSelf,
             target_state,
+            vcpus: 2,
+            observe: Observe::Guest,
+        };
+        BlockSpec {
+            cell,
             initiator: 0,
             worker: Worker::Stamp,
             argument: 7,
-            observe: false,
             recording: Recording::COUNTS,
             warmup: 1,
             rounds: 2,
@@ -177,18 +238,10 @@ mod tests {
             result: 7 + vcpu,
             ..Sample::default()
         };
-        RawRound { stamps: sample(0), samples: vec![sample(0), sample(1)], vmm: vec![None, None] }
+        RawRound { stamps: sample(0), resent: false, samples: vec![sample(0), sample(1)], vmm: vec![None, None] }
     }
 
-    const QUIET: Report = Report {
-        status: Status::Done as u32,
-        rounds: 3,
-        generation: 0,
-        resent: 0,
-        duplicate: 0,
-        late: 0,
-        missing: [0; abi::MASK_WORDS],
-    };
+    const QUIET: Ended = Ended { completed: 3, duplicate: 0, late: 0, by_host: Vec::new(), given_up: None };
 
     fn halts(targets: u64) -> Exits {
         Exits::from([((ExitSource::Stats, "halt_exits".to_owned()), ExitCount { initiator: 0, targets })])
@@ -197,7 +250,7 @@ mod tests {
     #[test]
     fn the_warm_up_and_rounds_in_another_state_do_not_count() {
         let rounds = vec![round(4, 0), round(8, sample_flags::FROM_USER), round(12, 0)];
-        let block = assess(&spec(TargetState::User), rounds, &QUIET, Exits::new(), &[], 3);
+        let block = assess(&spec(TargetState::User), rounds, &QUIET, Exits::new(), &[]);
         let counted: Vec<u32> = block.rounds.iter().map(|round| round.generation).collect();
         assert_eq!((counted, block.not_in_state), (vec![8], 1));
         assert_eq!(block.rounds[0].participants[0].a, None, "the initiator interrupts only others");
@@ -207,7 +260,7 @@ mod tests {
     #[test]
     fn a_halt_round_needs_the_guests_word_and_kvms_count() {
         let rounds = || (1..4).map(|number| round(4 * number, sample_flags::FROM_HALT)).collect::<Vec<_>>();
-        let counted = |exits| assess(&spec(TargetState::Halt), rounds(), &QUIET, exits, &[], 3).rounds.len();
+        let counted = |exits| assess(&spec(TargetState::Halt), rounds(), &QUIET, exits, &[]).rounds.len();
         assert_eq!(counted(halts(3)), 2);
         assert_eq!(counted(halts(2)), 0, "one HLT is missing, and nobody knows whose");
         assert_eq!(counted(Exits::new()), 2, "a KVM that does not count");
@@ -215,9 +268,27 @@ mod tests {
 
     #[test]
     fn a_second_send_explains_as_many_duplicates_as_it_has_targets() {
-        let report = Report { resent: 2, duplicate: 3, late: 1, ..QUIET };
-        let block = assess(&spec(TargetState::Spin), vec![round(4, 0)], &report, Exits::new(), &[], 1);
+        let ended = Ended { completed: 2, duplicate: 3, late: 1, ..QUIET };
+        let resent = |generation| RawRound { resent: true, ..round(generation, 0) };
+        let block = assess(&spec(TargetState::Spin), vec![resent(4), resent(8)], &ended, Exits::new(), &[]);
         assert_eq!(block.integrity, Integrity { lost: 2, duplicate: 1, late: 1, timed_out: 0 });
+    }
+
+    #[test]
+    fn a_call_that_is_given_up_is_counted_and_leaves_the_rounds_before_it() {
+        let diagnosis = Diagnosis {
+            operation: "broadcasting",
+            silence: Silence::NeverArrived { round: 2, generation: 12 },
+            waited: Duration::from_secs(1),
+            missing: vec![1],
+            places: Vec::new(),
+        };
+        let ended = Ended::given_up(2, Vec::new(), diagnosis);
+        let rounds = [4, 8].map(|generation| round(generation, sample_flags::FROM_HALT)).into();
+        let block = assess(&spec(TargetState::Halt), rounds, &ended, halts(3), &[]);
+        assert_eq!(block.integrity, Integrity { timed_out: 1, ..Integrity::default() });
+        assert_eq!((block.rounds.len(), block.not_in_state), (1, 0), "without the warm-up");
+        assert_eq!((block.exits.len(), block.exit_rounds), (0, 0), "they are of the given-up call, too");
     }
 
     #[test]

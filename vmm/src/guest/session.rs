@@ -1,145 +1,56 @@
-//! A booted guest, and the protocol with it: one command at a time through the command page and the doorbell.
+//! A booted guest, with its mailbox (the command page) and its doorbell: one command at a time.
 
-use super::recording::Left;
-use crate::config::routes::{self, Route};
-use crate::events::clock::{Exchange, cycles};
-use crate::events::exit::{Exit, ExitKind};
-use crate::events::kernel::{self, Tracer};
-use crate::events::recording::Recording;
-use crate::events::samples::Block;
+pub use super::error::Error;
+
+use super::bug_check;
+use super::host_call::{self, HostCall, HostResults};
+use super::host_caller::HostCaller;
+use super::silence::{self, Diagnosis, Paused, Silence};
+use crate::config;
+use crate::events::clock::cycles;
+use crate::events::exit::ExitKind;
 use crate::events::stays::Stay;
-use crate::guest::calls::{Calls, CallsSpec};
-use crate::guest::diagnosis::{BugReport, Diagnosis};
-use crate::guest::host_calls;
-use crate::guest::rounds::{Initiator, RawRound, assess, check};
-use crate::vcpu::interrupt::Injection;
-use crate::vcpu::state::VcpuState;
 use crate::vcpu::thread::{StopReason, Stopped};
 use crate::vm::wire;
-use crate::vm::{self, Hypervisor, Vm, VmConfig};
-use guest_stub::abi::{
-    self, BugCheck, CommandPage, Destination, Mask, Report, Rule, Sample, Status, Tally, TargetState, Worker, area,
-    command::{self, Command, Payload},
-};
+use crate::vm::{Hypervisor, Vm, VmConfig};
+use guest_stub::abi::command::{Command, Payload};
+use guest_stub::abi::{self, CommandPage, Mask, Report, Sample, Status, Tally, UserPage, area};
 use guest_stub::mask;
-use std::collections::BTreeMap;
 use std::mem::{offset_of, size_of};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-use thiserror::Error;
 use vm_memory::{Bytes, GuestAddress};
 
-/// Why a block has no result.
-#[derive(Debug, Error)]
-pub enum Error {
-    /// The machine could not be made.
-    #[error(transparent)]
-    Vm(#[from] vm::Error),
-    /// The user wants to stop.
-    #[error("interrupted")]
-    Interrupted,
-    /// The guest found a broken rule.
-    #[error("{0}")]
-    BugCheck(Box<BugReport>),
-    /// A vCPU cannot go on.
-    #[error("vCPU {vcpu} stopped: {exit}{at}")]
-    Stopped {
-        /// Which.
-        vcpu: usize,
-        /// Why.
-        exit: Exit,
-        /// Where, if it is known.
-        at: String,
-    },
-    /// Somebody did not take part, or nothing comes back at all.
-    #[error("{0}")]
-    Silent(Box<Diagnosis>),
-    /// A call of the host could not be made.
-    #[error(transparent)]
-    HostCall(#[from] host_calls::Error),
-    /// The guest says what it cannot have seen.
-    #[error("the guest's report makes no sense: {0} (the guest image is damaged or hostile)")]
-    BadReport(String),
-    /// The kernel's events cannot be recorded.
-    #[error("recording the kernel's events: {0}")]
-    Trace(#[from] kernel::Error),
-    /// Guest memory cannot be accessed.
-    #[error("accessing guest memory: {0}")]
-    Memory(#[from] vm_memory::GuestMemoryError),
-}
-
-/// One block of rounds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct BlockSpec {
-    /// How the interrupt travels.
-    pub route: Route,
-    /// How the targets are addressed.
-    pub destination: Destination,
-    /// What the targets do when it arrives.
-    pub target_state: TargetState,
-    /// Which vCPU calls, where it is not the host.
-    pub initiator: usize,
-    /// What runs.
-    pub worker: Worker,
-    /// With which argument.
-    pub argument: u64,
-    /// Whether each worker begins with an exit.
-    pub observe: bool,
-    /// What is recorded besides.
-    pub recording: Recording,
-    /// Rounds to throw away first.
-    pub warmup: usize,
-    /// Rounds to measure. With `warmup`, at most [`abi::RING_SAMPLES`].
-    pub rounds: usize,
-}
-
-/// How a machine is run.
+/// How calls are made.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// After which time a call is given up, ns.
+    /// After which time a call is given up.
     pub deadline: Duration,
     /// Time between the targets' readiness and the send.
     pub settle: Duration,
 }
 
-/// What an operation of the calibration brought, in TSC cycles.
-#[derive(Debug, Clone, Default)]
-pub struct Calibration {
-    /// Difference of two stamps in a row.
-    pub stamp: Vec<i64>,
-    /// From the guest's stamp to the VMM's, of one observed exit.
-    pub exit_leg: Vec<i64>,
-    /// Around one observed exit.
-    pub exit_round_trip: Vec<i64>,
-}
-
 /// A booted guest that waits for a command.
 #[derive(Debug)]
-pub struct Machine<'a> {
-    pub(super) vm: Vm,
-    pub(super) image: &'a [u8],
-    pub(super) interrupted: &'a AtomicBool,
-    pub(super) tsc_khz: u64,
-    pub(super) deadline_cycles: u64,
-    pub(super) settle_cycles: u64,
-    pub(super) settle: Duration,
-    pub(super) deadline: Duration,
-    pub(super) boot_time: Duration,
-    /// Who records the kernel's events.
-    pub(super) tracer: Option<Arc<Tracer>>,
-    /// Where the vCPUs that have been paused are.
-    pub(super) paused: BTreeMap<usize, Option<VcpuState>>,
+pub struct Session<'a> {
+    vm: Vm,
+    host_caller: HostCaller,
+    image: &'a [u8],
+    interrupted: &'a AtomicBool,
+    limits: Limits,
+    /// What is no call may take so long: a deadline of the calls may be short on purpose.
+    patience: Duration,
+    boot_time: Duration,
+    paused: Paused,
 }
 
-/// How long the main thread sleeps between two looks at the interrupt flag and the guest's progress.
-pub(super) const LOOK: Duration = Duration::from_millis(100);
 /// How often calls are disturbed.
 pub(super) const DISTURB: Duration = Duration::from_millis(1);
-/// How long a vCPU's thread may take to leave the guest when it is kicked.
-pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 
-impl<'a> Machine<'a> {
+/// Called every millisecond or so while calls are made.
+pub type Disturb<'a> = &'a mut dyn FnMut(&Vm);
+
+impl<'a> Session<'a> {
     /// Starts a guest and waits until all its processors are up.
     ///
     /// # Errors
@@ -151,25 +62,22 @@ impl<'a> Machine<'a> {
         interrupted: &'a AtomicBool,
     ) -> Result<Self, Error> {
         let start = Instant::now();
-        let vm = Vm::start(hypervisor, config, limits.deadline)?;
-        let tsc_khz = vm.tsc().khz;
-        let mut machine = Self {
+        let patience = limits.deadline.max(config::default_deadline(config.vcpus, config.cpus));
+        let vm = Vm::start(hypervisor, config, patience)?;
+        let mut session = Self {
+            host_caller: HostCaller::of(&vm),
             vm,
             image: config.image,
             interrupted,
-            tsc_khz,
-            deadline_cycles: cycles(limits.deadline, tsc_khz),
-            settle_cycles: cycles(limits.settle, tsc_khz),
-            settle: limits.settle,
-            deadline: limits.deadline,
+            limits,
+            patience,
             boot_time: Duration::ZERO,
-            tracer: None,
-            paused: BTreeMap::new(),
+            paused: Paused::new(),
         };
-        let report = machine.wait_for_doorbell()?;
-        machine.expect_done(&report, "booting")?;
-        machine.boot_time = start.elapsed();
-        Ok(machine)
+        let report = session.wait_for_doorbell()?;
+        session.expect_done(report, "booting", patience)?;
+        session.boot_time = start.elapsed();
+        Ok(session)
     }
 
     /// How many vCPUs.
@@ -179,7 +87,7 @@ impl<'a> Machine<'a> {
 
     /// Frequency of the guest's TSC, kHz.
     pub fn tsc_khz(&self) -> u64 {
-        self.tsc_khz
+        self.vm.tsc().khz
     }
 
     /// From the first KVM ioctl to the doorbell that says that all processors are up.
@@ -187,9 +95,9 @@ impl<'a> Machine<'a> {
         self.boot_time
     }
 
-    /// Ends it. How many of its vCPUs' threads have panicked.
-    pub fn end(self) -> usize {
-        self.vm.end()
+    /// How calls are made.
+    pub fn limits(&self) -> Limits {
+        self.limits
     }
 
     /// The virtual machine.
@@ -197,147 +105,80 @@ impl<'a> Machine<'a> {
         &self.vm
     }
 
-    /// Runs one block.
+    /// The host's side of broadcast calls, for threads that make many.
+    pub fn host_caller(&self) -> &HostCaller {
+        &self.host_caller
+    }
+
+    /// Makes a broadcast call from outside the guest: all of its targets run the worker at once, and this returns when all have.
+    /// From any thread, while the vCPUs [`serve`](super::serve::serve).
     ///
     /// # Errors
-    /// Every variant of [`enum@Error`]. After an error the machine is of no more use.
-    pub fn run_block(&mut self, spec: &BlockSpec) -> Result<Block, Error> {
-        if routes::of(spec.route).is_host() {
-            return self.run_host_block(spec);
-        }
-        let asked = (spec.warmup + spec.rounds).min(abi::RING_SAMPLES);
-        let running = self.start_recording(spec, Initiator::of(spec))?;
-        self.command(&command::Block {
-            route: routes::of(spec.route).in_guest as u32,
-            destination: spec.destination as u32,
-            target_state: spec.target_state as u32,
-            worker: spec.worker as u32,
-            observe: spec.observe.into(),
-            initiator: wire(spec.initiator),
-            rounds: wire(asked),
-            argument: spec.argument,
-            settle: self.settle_cycles,
-            deadline: self.deadline_cycles,
-            reserved: 0,
-        })?;
+    /// Every variant of [`host_call::Error`].
+    pub fn broadcast(&self, call: &HostCall<'_>) -> Result<HostResults, host_call::Error> {
+        self.host_caller.caller()?.broadcast(call)
+    }
+
+    /// Ends it. How many of its vCPUs' threads have panicked.
+    pub fn end(self) -> usize {
+        self.vm.end()
+    }
+
+    /// The user wants to stop.
+    pub(super) fn is_interrupted(&self) -> bool {
+        self.interrupted.load(Ordering::Relaxed)
+    }
+
+    /// A time in the guest's TSC cycles.
+    pub(super) fn cycles(&self, time: Duration) -> u64 {
+        cycles(time, self.tsc_khz())
+    }
+
+    /// How long what is no call may take.
+    pub(super) fn patience(&self) -> Duration {
+        self.patience
+    }
+}
+
+/// The mailbox and the doorbell.
+impl Session<'_> {
+    /// Sends a command, and waits until vCPU 0 says that it is done. `within` is the time that the command gives.
+    pub(super) fn run(
+        &mut self,
+        command: &impl Payload,
+        operation: &'static str,
+        within: Duration,
+    ) -> Result<Report, Error> {
+        self.send(command)?;
         let report = self.wait_for_doorbell()?;
-        self.expect_done(&report, "broadcasting")?;
-        if report.rounds as usize != asked {
-            return Err(Error::BadReport(format!("{} rounds of {asked} are done", report.rounds)));
-        }
-        let left = self.stop_recording(running)?;
-        let rounds = self.read_rounds(spec, asked, &left.rings)?;
-        Ok(self.assess(spec, rounds, &report, left, asked))
+        self.expect_done(report, operation, within)
     }
 
-    pub(super) fn assess(
-        &self,
-        spec: &BlockSpec,
-        rounds: Vec<RawRound>,
-        report: &Report,
-        mut left: Left,
-        asked: usize,
-    ) -> Block {
-        let exits = std::mem::take(&mut left.exits);
-        let mut block = assess(spec, rounds, report, exits, &left.events, asked);
-        self.complete(&mut block, spec.recording, &left);
-        block
-    }
-
-    /// Lets the guest's initiators make their calls, and reads what everybody has counted. `disturb` is called every
-    /// millisecond or so meanwhile.
-    ///
-    /// # Errors
-    /// As [`Machine::run_block`]; calls that were given up are counted, and no error.
-    pub fn run_calls(&mut self, spec: &CallsSpec, disturb: &mut dyn FnMut(&Vm)) -> Result<Calls, Error> {
-        if routes::of(spec.route).is_host() {
-            return self.run_host_calls(spec, disturb);
-        }
-        self.drain_rings();
-        self.command(&spec.calls_command(self.tsc_khz))?;
-        let report = self.wait_for_doorbell_while(spec.deadline, Some(disturb))?;
-        self.expect_done(&report, "broadcasting")?;
-        self.drain_rings();
-        let vcpus = (0..self.vcpus()).map(|vcpu| self.tally(vcpu)).collect::<Result<_, Error>>()?;
-        Ok(Calls { made: report.rounds, duplicate: report.duplicate, late: report.late, vcpus, by_host: false })
-    }
-
-    pub(super) fn tally(&self, vcpu: usize) -> Result<(Tally, u32), Error> {
-        let place = GuestAddress(abi::vcpu_area(vcpu) + area::TALLY);
-        let tally: Tally = wire::read(self.vm.memory(), place)?;
-        Ok((tally, self.vm.memory().read_obj(user_word(vcpu, offset_of!(abi::UserPage, asked)))?))
-    }
-
-    /// Measures the instruments on vCPU 0, `count` times.
-    ///
-    /// # Errors
-    /// As [`Machine::run_block`].
-    pub fn calibrate(&mut self, count: usize) -> Result<Calibration, Error> {
-        let count = count.min(abi::RING_SAMPLES);
-        self.drain_rings();
-        self.command(&command::Calibrate { samples: wire(count) })?;
-        let report = self.wait_for_doorbell()?;
-        self.expect_done(&report, "calibrating")?;
-        let stays = self.drain_rings();
-        let mut stamps = self.vmm_stamps(0, &stays[0]);
-        let mut calibration = Calibration::default();
-        for number in 0..count {
-            let sample = self.sample(0, number)?;
-            let difference = |later: u64, earlier: u64| later.wrapping_sub(earlier).cast_signed();
-            calibration.stamp.push(difference(sample.t1, sample.t0));
-            calibration.exit_round_trip.push(difference(sample.x, sample.w));
-            if let Some(stamp) = stamps.remove(&sample.generation) {
-                calibration.exit_leg.push(difference(stamp, sample.w));
-            }
-        }
-        Ok(calibration)
-    }
-
-    /// Exchanges stamps between vCPU 0 and `partner` for at most `time`.
-    ///
-    /// # Errors
-    /// As [`Machine::run_block`].
-    pub fn exchange_clocks(&mut self, partner: usize, time: Duration) -> Result<Vec<Exchange>, Error> {
-        self.command(&command::ClockExchange {
-            partner: wire(partner),
-            reserved: 0,
-            duration: cycles(time, self.tsc_khz),
-            deadline: self.deadline_cycles,
-        })?;
-        let report = self.wait_for_doorbell()?;
-        self.expect_done(&report, "comparing clocks")?;
-        (0..(report.rounds as usize).min(abi::RING_SAMPLES))
-            .map(|number| {
-                let sample = self.sample(0, number)?;
-                Ok(Exchange { sent: sample.t0, answered: sample.w, received: sample.t2 })
-            })
-            .collect()
-    }
-
-    pub(super) fn command(&self, payload: &impl Payload) -> Result<(), Error> {
+    /// Sends a command.
+    pub(super) fn send(&self, command: &impl Payload) -> Result<(), Error> {
         let address = abi::COMMAND_PAGE + offset_of!(CommandPage, command) as u64;
-        wire::write(self.vm.memory(), &Command::new(payload), GuestAddress(address))?;
+        wire::write(self.vm.memory(), &Command::new(command), GuestAddress(address))?;
         self.vm.resume(0);
         Ok(())
     }
 
-    /// Waits until vCPU 0 has nothing more to do, and reads what it says.
+    /// Waits until vCPU 0 rings the doorbell, and reads what it says.
     pub(super) fn wait_for_doorbell(&mut self) -> Result<Report, Error> {
-        self.wait_for_doorbell_while(self.deadline, None)
+        const LOOK: Duration = Duration::from_millis(100);
+        self.wait(LOOK, self.limits.deadline, &mut |_| ())
     }
 
-    /// As [`Machine::wait_for_doorbell`], while calls with this deadline are made and disturbed.
-    pub(super) fn wait_for_doorbell_while(
-        &mut self,
-        deadline: Duration,
-        mut disturb: Option<&mut dyn FnMut(&Vm)>,
-    ) -> Result<Report, Error> {
-        let look = if disturb.is_some() { DISTURB } else { LOOK };
-        let patience = deadline * 3 + Duration::from_secs(2);
+    /// As [`Session::wait_for_doorbell`], while calls with this deadline are made and disturbed.
+    pub(super) fn wait_while_disturbed(&mut self, deadline: Duration, disturb: Disturb<'_>) -> Result<Report, Error> {
+        self.wait(DISTURB, deadline, disturb)
+    }
+
+    fn wait(&mut self, look: Duration, deadline: Duration, disturb: Disturb<'_>) -> Result<Report, Error> {
+        let patience = (deadline * 3).max(self.patience) + Duration::from_secs(2);
         let mut progress = (self.calls_completed(), Instant::now());
         loop {
             // First: where every answer comes sooner than `look`, nobody would see it otherwise.
-            if self.interrupted.load(Ordering::Relaxed) {
+            if self.is_interrupted() {
                 return Err(Error::Interrupted);
             }
             if let Some(report) = self.hear(look)? {
@@ -347,33 +188,23 @@ impl<'a> Machine<'a> {
             if completed != progress.0 {
                 progress = (completed, Instant::now());
             } else if progress.1.elapsed() > patience {
-                return Err(self
-                    .ask_watchdogs()
-                    .unwrap_or_else(|| self.silent("waiting for the guest", None, patience)));
+                self.ask_watchdogs()?;
+                return Err(self.silent("waiting for the guest", Silence::NoProgress, patience, Vec::new(), false));
             }
-            if let Some(disturb) = &mut disturb {
-                disturb(&self.vm);
-            }
+            disturb(&self.vm);
         }
     }
 
-    /// What a vCPU's thread has to say next, if it says something within `timeout`: the report, if it is the doorbell.
+    /// What a vCPU's thread reports next, if it reports something within `timeout`. `Some`: the doorbell.
     pub(super) fn hear(&mut self, timeout: Duration) -> Result<Option<Report>, Error> {
-        self.vm.wait(timeout).map_or(Ok(None), |stopped| self.take_stop(stopped))
-    }
-
-    pub(super) fn take_stop(&mut self, stopped: Stopped) -> Result<Option<Report>, Error> {
-        let Stopped { vcpu, reason, state } = stopped;
+        let Some(Stopped { vcpu, reason, state }) = self.vm.wait(timeout) else { return Ok(None) };
         match reason {
-            StopReason::Doorbell if vcpu == 0 => {
-                let address = abi::COMMAND_PAGE + offset_of!(CommandPage, report) as u64;
-                Ok(Some(wire::read(self.vm.memory(), GuestAddress(address))?))
-            }
+            StopReason::Doorbell if vcpu == 0 => self.report().map(Some),
             StopReason::Doorbell => Err(Error::BadReport(format!("vCPU {vcpu} rings the doorbell, which is vCPU 0's"))),
             StopReason::Unhandled(exit) if exit.kind == ExitKind::BugCheck => Err(self.bug_check(vcpu)),
             StopReason::Unhandled(exit) => {
-                let at = state.map_or_else(String::new, |at| format!(" at {}", self.place(at.rip)));
-                Err(Error::Stopped { vcpu, exit, at })
+                let at = state.map(|at| format!(" at {}", super::place::place(self.image, at.rip)));
+                Err(Error::Stopped { vcpu, exit, at: at.unwrap_or_default() })
             }
             StopReason::Paused => {
                 self.paused.insert(vcpu, state);
@@ -382,157 +213,102 @@ impl<'a> Machine<'a> {
         }
     }
 
-    /// Sends every vCPU an NMI: one whose worker overstays its deadline answers with a bug check.
-    pub(super) fn ask_watchdogs(&self) -> Option<Error> {
-        for vcpu in 0..self.vcpus() {
-            // What cannot be asked does not answer.
-            let _ = self.vm.inject(vcpu, Injection::Nmi);
-        }
-        let start = Instant::now();
-        while start.elapsed() < PATIENCE {
-            if let Some(Stopped { vcpu, reason: StopReason::Unhandled(exit), .. }) = self.vm.wait(LOOK)
-                && exit.kind == ExitKind::BugCheck
-            {
-                return Some(self.bug_check(vcpu));
-            }
-        }
-        None
+    /// What vCPU 0 has written before it rang the doorbell.
+    fn report(&self) -> Result<Report, Error> {
+        let address = abi::COMMAND_PAGE + offset_of!(CommandPage, report) as u64;
+        Ok(wire::read(self.vm.memory(), GuestAddress(address))?)
     }
 
     /// Calls that vCPU 0 has completed in this block: what the watchdog takes for life.
     fn calls_completed(&self) -> u32 {
-        let handled = user_word(0, offset_of!(abi::UserPage, handled));
-        self.vm.memory().read_obj(handled).unwrap_or_default()
+        self.user_word(0, offset_of!(UserPage, handled)).unwrap_or_default()
     }
 
-    pub(super) fn expect_done(&mut self, report: &Report, operation: &'static str) -> Result<(), Error> {
-        match Status::from_wire(report.status) {
-            Some(Status::Done) => Ok(()),
-            Some(Status::Aborted | Status::NotReady | Status::NotResponding) => {
-                Err(self.silent(operation, Some(report), self.deadline))
-            }
-            Some(Status::BadCommand) => Err(Error::BadReport("it does not know the command".to_owned())),
-            None => Err(Error::BadReport(format!("status {}", report.status))),
-        }
+    /// The report, unless it says that something did not happen `within` the time for it.
+    pub(super) fn expect_done(
+        &self,
+        report: Report,
+        operation: &'static str,
+        within: Duration,
+    ) -> Result<Report, Error> {
+        let silence = match Status::from_wire(report.status) {
+            Some(Status::Done) => return Ok(report),
+            Some(Status::Aborted) => Silence::NeverArrived { round: report.rounds, generation: report.generation },
+            Some(Status::NotReady) => Silence::NotInState { round: report.rounds },
+            Some(Status::NotResponding) => Silence::NoAnswer,
+            Some(Status::BadCommand) => return Err(Error::BadReport("it does not know the command".to_owned())),
+            None => return Err(Error::BadReport(format!("status {}", report.status))),
+        };
+        let missing = members(&report.missing, self.vcpus());
+        Err(self.silent(operation, silence, within, missing, true))
     }
+}
 
+/// What went wrong.
+impl Session<'_> {
     fn bug_check(&self, reporter: usize) -> Error {
-        let address = abi::COMMAND_PAGE + offset_of!(CommandPage, bug_check) as u64;
-        match wire::read(self.vm.memory(), GuestAddress(address)) {
-            Ok(bug) => Error::BugCheck(Box::new(BugReport::new(&bug, reporter, self.place_of_bug(&bug)))),
+        match bug_check::read(&self.vm, self.image, reporter) {
+            Ok(report) => Error::BugCheck(Box::new(report)),
             Err(error) => error.into(),
         }
     }
 
-    /// Where the rule was broken: the guest says, but for a worker that does not return. That one is looked up.
-    fn place_of_bug(&self, bug: &BugCheck) -> String {
-        let vcpu = bug.vcpu as usize;
-        if Rule::from_wire(bug.rule) != Some(Rule::WorkerOverstayed) || bug.rip != 0 || vcpu >= self.vcpus() {
-            return self.place(bug.rip);
-        }
-        self.vm.pause(vcpu);
-        let start = Instant::now();
-        while start.elapsed() < PATIENCE {
-            if let Some(Stopped { vcpu: from, reason: StopReason::Paused, state: Some(at) }) = self.vm.wait(LOOK)
-                && from == vcpu
-            {
-                return self.place(at.rip);
-            }
-        }
-        "an unknown place".to_owned()
+    /// Asks every vCPU for the bug check of a worker that overstays its deadline, which is the error.
+    pub(super) fn ask_watchdogs(&self) -> Result<(), Error> {
+        bug_check::ask_watchdogs(&self.vm).map_or(Ok(()), |vcpu| Err(self.bug_check(vcpu)))
     }
 
-    fn place(&self, rip: u64) -> String {
-        crate::guest::diagnosis::place(self.image, rip)
+    /// [`Error::Silent`], after a look at where each vCPU was. `is_idle`: vCPU 0 has rung the doorbell.
+    pub(super) fn silent(
+        &self,
+        operation: &'static str,
+        silence: Silence,
+        waited: Duration,
+        missing: Vec<usize>,
+        is_idle: bool,
+    ) -> Error {
+        let places = silence::places(&self.vm, self.image, &self.paused, is_idle);
+        Error::Silent(Box::new(Diagnosis { operation, silence, waited, missing, places }))
     }
+}
 
-    /// Gets every vCPU out of the guest and says where each was.
-    pub(super) fn silent(&mut self, operation: &'static str, report: Option<&Report>, waited: Duration) -> Error {
-        let vcpus = self.vcpus();
-        (0..vcpus).for_each(|vcpu| self.vm.pause(vcpu));
-        let mut states: Vec<Option<VcpuState>> = vec![None; vcpus];
-        let mut answers = self.paused.len();
-        for (&vcpu, &state) in &self.paused {
-            states[vcpu] = state;
-        }
-        let start = Instant::now();
-        while answers < vcpus && start.elapsed() < PATIENCE {
-            // A vCPU that has rung the doorbell waits outside the guest, and does not answer.
-            if report.is_some() && answers == vcpus - 1 && states[0].is_none() {
-                break;
-            }
-            if let Some(stopped) = self.vm.wait(LOOK) {
-                states[stopped.vcpu] = stopped.state;
-                answers += 1;
-            }
-        }
-        let missing = report.map_or_else(Vec::new, |report| members(&report.missing, vcpus));
-        let places = states.into_iter().map(|at| at.map(|at| (at, self.place(at.rip)))).collect();
-        Error::Silent(Box::new(Diagnosis {
-            operation,
-            round: report.map(|report| report.rounds),
-            generation: report.map(|report| report.generation).filter(|&generation| generation != 0),
-            status: report.and_then(|report| Status::from_wire(report.status)),
-            waited,
-            missing,
-            places,
-        }))
-    }
-
-    /// The VMM's stamps of a vCPU's observed exits by generation, in the guest's clock.
-    fn vmm_stamps(&self, vcpu: usize, stays: &[Stay]) -> BTreeMap<u32, u64> {
-        let offset = self.vm.tsc().offsets[vcpu].cycles;
-        let observed = stays.iter().filter(|stay| stay.exit.kind == ExitKind::Observe);
-        observed
-            .filter_map(|stay| {
-                let generation = u32::try_from(stay.exit.payload).ok()?;
-                Some((generation, stay.returned.wrapping_add_signed(offset)))
-            })
-            .collect()
-    }
-
-    fn sample(&self, vcpu: usize, number: usize) -> Result<Sample, Error> {
+/// What a vCPU writes into its area.
+impl Session<'_> {
+    /// The sample of this number in a vCPU's ring.
+    pub(super) fn sample(&self, vcpu: usize, number: usize) -> Result<Sample, Error> {
         let address = abi::vcpu_area(vcpu) + area::RING + (number * size_of::<Sample>()) as u64;
         Ok(wire::read(self.vm.memory(), GuestAddress(address))?)
     }
 
-    /// Reads every vCPU's samples and puts them together by round.
-    pub(super) fn read_rounds(
-        &self,
-        spec: &BlockSpec,
-        asked: usize,
-        stays: &[Vec<Stay>],
-    ) -> Result<Vec<RawRound>, Error> {
-        let vcpus = self.vcpus();
-        // The host's stamps come into vCPU 0's sample.
-        let first = if routes::of(spec.route).is_host() { 0 } else { spec.initiator };
-        let mut rounds = (0..asked)
-            .map(|number| {
-                let stamps = self.sample(first, number)?;
-                Ok(RawRound { stamps, samples: Vec::with_capacity(vcpus), vmm: Vec::with_capacity(vcpus) })
-            })
-            .collect::<Result<Vec<_>, Error>>()?;
-        for (vcpu, stays) in stays.iter().enumerate() {
-            let mut stamps = self.vmm_stamps(vcpu, stays);
-            for (number, round) in rounds.iter_mut().enumerate() {
-                let generation = round.stamps.generation;
-                let sample = self.sample(vcpu, number)?;
-                check(spec, vcpu, &sample, generation)?;
-                round.samples.push(sample);
-                round.vmm.push(stamps.remove(&generation));
-            }
-        }
-        Ok(rounds)
+    /// A vCPU's tally, and the completed calls that it took part in.
+    pub(super) fn tally(&self, vcpu: usize) -> Result<(Tally, u32), Error> {
+        let place = GuestAddress(abi::vcpu_area(vcpu) + area::TALLY);
+        let tally = wire::read(self.vm.memory(), place)?;
+        Ok((tally, self.user_word(vcpu, offset_of!(UserPage, asked))?))
+    }
+
+    /// A word of a vCPU's user page, by its offset in it. Acquire: the vCPU's own store of the word is a Release.
+    pub(super) fn user_word(&self, vcpu: usize, offset: usize) -> Result<u32, Error> {
+        Ok(self.vm.memory().load(user_address(vcpu, offset), Ordering::Acquire)?)
+    }
+
+    /// Writes such a word. Release: the vCPU loads it with Acquire.
+    pub(super) fn set_user_word(&self, vcpu: usize, offset: usize, value: u32) -> Result<(), Error> {
+        Ok(self.vm.memory().store(value, user_address(vcpu, offset), Ordering::Release)?)
+    }
+
+    /// Takes what each vCPU's thread has recorded of its stays in the guest.
+    pub(super) fn take_stays(&self) -> Vec<Vec<Stay>> {
+        (0..self.vcpus()).map(|vcpu| self.vm.ring(vcpu).drain()).collect()
     }
 }
 
-/// Where a word of a vCPU's user page lies, by its offset in it.
-pub(super) fn user_word(vcpu: usize, offset: usize) -> GuestAddress {
+fn user_address(vcpu: usize, offset: usize) -> GuestAddress {
     GuestAddress(abi::vcpu_area(vcpu) + area::USER + offset as u64)
 }
 
 /// A number that the ABI's limits keep below 2^32.
-pub(super) fn wire(number: usize) -> u32 {
+pub(super) fn word(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
 }
 

@@ -25,7 +25,6 @@ use crate::config::LocalApics;
 use crate::events::clock;
 use crate::events::counters::StatsFile;
 use crate::events::stays::Ring;
-use crate::guest::host_calls::{self, HostCall, HostCaller, Results};
 use crate::vcpu::interrupt::{Injection, InterruptBus as _};
 use crate::vcpu::kick::{self, Kick, VcpuRequest};
 use crate::vcpu::test_hooks::TestHooks;
@@ -69,7 +68,6 @@ pub struct Vm {
     stopped: Mutex<Receiver<Stopped>>,
     tsc: TscFacts,
     bus: Arc<Bus>,
-    host: HostCaller,
     apic_timers: Option<JoinHandle<()>>,
     hooks: Arc<TestHooks>,
     memory: GuestMemoryMmap,
@@ -128,10 +126,9 @@ impl Vm {
         let (irqchip, apics) = create::user_apics(config, &vcpus, &kicks, &tsc)?.unzip();
         create::start_first(&vcpus[0], loaded.entry)?;
         let bus = Arc::new(Bus::new(fd, config.ids, config.vcpus, irqchip.clone()));
-        let host = HostCaller::new(memory.clone(), bus.clone(), tsc.khz, tsc.offsets[0].cycles);
         let stopped = Mutex::new(stopped);
         let apic_timers = irqchip.map(threads::start_timers).transpose()?;
-        let mut vm = Self { vcpus: Vec::new(), stopped, tsc, bus, host, apic_timers, hooks, memory, stats_error: None };
+        let mut vm = Self { vcpus: Vec::new(), stopped, tsc, bus, apic_timers, hooks, memory, stats_error: None };
         let mut apics = apics.into_iter().flatten();
         for (index, (vcpu, kick)) in vcpus.into_iter().zip(kicks).enumerate() {
             let (resume, receiver) = channel();
@@ -217,20 +214,6 @@ impl Vm {
     pub fn inject(&self, vcpu: usize, injection: Injection) -> Result<(), Error> {
         let delivered = self.bus.raise(vcpu, injection);
         delivered.map(|_| ()).map_err(|source| Error::Kvm { operation: "KVM_SIGNAL_MSI", source })
-    }
-
-    /// Starts a broadcast call from outside: all of its targets run the worker at once, and this returns when all have. From
-    /// any thread, while the vCPUs are in the guest with interrupts on ([`crate::guest::session::Machine::serve`]).
-    ///
-    /// # Errors
-    /// Every variant of [`host_calls::Error`].
-    pub fn broadcast(&self, call: &HostCall<'_>) -> Result<Results, host_calls::Error> {
-        self.host.caller()?.broadcast(call)
-    }
-
-    /// The host's side of broadcast calls, for threads that make many.
-    pub fn host(&self) -> &HostCaller {
-        &self.host
     }
 
     /// Waits until a vCPU's thread has stopped; `None`: none has within `timeout`.

@@ -1,18 +1,21 @@
-//! What went wrong in the guest, in words: bug checks, and vCPUs that do not answer.
+//! Bug checks: rules that the guest found broken, and the watchdog that asks it to look.
 
-use crate::vcpu::state::VcpuState;
-use crate::vm::image;
-use guest_stub::abi::{BugCheck, Rule, Status};
+use super::place::place;
+use crate::events::exit::{Exit, ExitKind};
+use crate::vcpu::interrupt::Injection;
+use crate::vcpu::thread::{StopReason, Stopped};
+use crate::vm::Vm;
+use crate::vm::wire;
+use guest_stub::abi::{self, BugCheck, CommandPage, Rule};
 use std::fmt;
-use std::time::Duration;
+use std::mem::offset_of;
+use std::time::{Duration, Instant};
+use vm_memory::{GuestAddress, GuestMemoryError};
 
-/// An address of the guest as people want it: the number, and the function if the image tells.
-pub fn place(image: &[u8], rip: u64) -> String {
-    match image::symbolise(image, rip) {
-        Some(name) => format!("RIP {rip:#x} <{name}>"),
-        None => format!("RIP {rip:#x}"),
-    }
-}
+/// How long the main thread waits between two looks at the clock.
+const LOOK: Duration = Duration::from_millis(100);
+/// How long a vCPU may take to answer an NMI, or to leave the guest when it is kicked.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A broken rule, ready to be shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,71 +110,52 @@ impl fmt::Display for BugReport {
     }
 }
 
-/// Which vCPUs were waited for in vain, and where every vCPU was.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Diagnosis {
-    /// What was going on.
-    pub operation: &'static str,
-    /// The round that did not come back, if it is known.
-    pub round: Option<u32>,
-    /// Generation of its call.
-    pub generation: Option<u32>,
-    /// What the guest says; `None` if it says nothing.
-    pub status: Option<Status>,
-    /// How long was waited.
-    pub waited: Duration,
-    /// Who was waited for.
-    pub missing: Vec<usize>,
-    /// Where each vCPU was, and that place in words; `None` for one that was not in the guest or did not answer.
-    pub places: Vec<Option<(VcpuState, String)>>,
+/// What the guest has left in the command page, where `reporter` says that it has found a broken rule.
+pub(super) fn read(vm: &Vm, image: &[u8], reporter: usize) -> Result<BugReport, GuestMemoryError> {
+    let address = abi::COMMAND_PAGE + offset_of!(CommandPage, bug_check) as u64;
+    let bug: BugCheck = wire::read(vm.memory(), GuestAddress(address))?;
+    Ok(BugReport::new(&bug, reporter, place_of(vm, image, &bug)))
 }
 
-/// vCPUs whose place is spelled out; a machine may have a thousand.
-const SPELLED_OUT: usize = 8;
-
-impl fmt::Display for Diagnosis {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let waited = self.waited.as_millis();
-        write!(f, "{}: ", self.operation)?;
-        match (self.status, self.generation, self.round) {
-            (Some(Status::Aborted), Some(generation), Some(round)) => {
-                write!(
-                    f,
-                    "round {round} (generation {generation}) did not come back within {waited} ms; never arrived"
-                )?;
-            }
-            (Some(Status::NotReady), _, Some(round)) => {
-                write!(f, "not in their state within {waited} ms before round {round}")?;
-            }
-            (Some(_), ..) => write!(f, "no answer within {waited} ms")?,
-            (None, ..) => write!(f, "vCPU 0 has made no progress for {waited} ms")?,
-        }
-        if !self.missing.is_empty() {
-            let names: Vec<String> = self.missing.iter().take(SPELLED_OUT).map(ToString::to_string).collect();
-            write!(f, ": vCPU {}", names.join(", "))?;
-            if self.missing.len() > SPELLED_OUT {
-                write!(f, " and {} more", self.missing.len() - SPELLED_OUT)?;
-            }
-        }
-        let missing = self.missing.iter().copied();
-        let others = (0..self.places.len()).filter(|vcpu| !self.missing.contains(vcpu));
-        for vcpu in missing.chain(others).take(SPELLED_OUT) {
-            match &self.places[vcpu] {
-                Some((at, place)) => {
-                    write!(f, "; vCPU {vcpu} {} at {place}, IRQL {}", at.activity.name(), at.irql)?;
-                }
-                None if vcpu == 0 => {}
-                None => write!(f, "; vCPU {vcpu} does not leave the guest")?,
-            }
-        }
-        Ok(())
+/// Where the rule was broken: the guest says, but for a worker that does not return. That one is looked up.
+fn place_of(vm: &Vm, image: &[u8], bug: &BugCheck) -> String {
+    let vcpu = bug.vcpu as usize;
+    if Rule::from_wire(bug.rule) != Some(Rule::WorkerOverstayed) || bug.rip != 0 || vcpu >= vm.vcpus() {
+        return place(image, bug.rip);
     }
+    vm.pause(vcpu);
+    let start = Instant::now();
+    while start.elapsed() < PATIENCE {
+        if let Some(Stopped { vcpu: from, reason: StopReason::Paused, state: Some(at) }) = vm.wait(LOOK)
+            && from == vcpu
+        {
+            return place(image, at.rip);
+        }
+    }
+    "an unknown place".to_owned()
+}
+
+/// Sends every vCPU an NMI: one whose worker overstays its deadline answers with a bug check, and is returned.
+pub(super) fn ask_watchdogs(vm: &Vm) -> Option<usize> {
+    for vcpu in 0..vm.vcpus() {
+        // A vCPU that cannot be sent an NMI gives no answer either.
+        let _ = vm.inject(vcpu, Injection::Nmi);
+    }
+    let start = Instant::now();
+    while start.elapsed() < PATIENCE {
+        let stopped = vm.wait(LOOK);
+        if let Some(Stopped { vcpu, reason: StopReason::Unhandled(Exit { kind: ExitKind::BugCheck, .. }), .. }) =
+            stopped
+        {
+            return Some(vcpu);
+        }
+    }
+    None
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::vcpu::state::Activity;
     use guest_stub::abi::MESSAGE_BYTES;
 
     fn bug(rule: u32) -> BugCheck {
@@ -206,39 +190,5 @@ mod tests {
         assert!(text.contains(&"?".repeat(MESSAGE_BYTES)) && !text.contains('\x1b'));
         let text = BugReport::new(&bug(99), 1, "RIP 0x0".to_owned()).to_string();
         assert!(text.starts_with("bug check on vCPU 1: unknown rule, at RIP 0x0"), "{text}");
-    }
-
-    #[test]
-    fn who_never_arrived_comes_first_with_its_place() {
-        let at = |rip, irql, activity| Some((VcpuState { rip, irql, activity }, format!("RIP {rip:#x}")));
-        let diagnosis = Diagnosis {
-            operation: "broadcasting",
-            round: Some(3),
-            generation: Some(16),
-            status: Some(Status::Aborted),
-            waited: Duration::from_millis(300),
-            missing: vec![2],
-            places: vec![None, at(0x1000, 14, Activity::Running), at(0x2000, 0, Activity::Halted)],
-        };
-        assert_eq!(
-            diagnosis.to_string(),
-            "broadcasting: round 3 (generation 16) did not come back within 300 ms; never arrived: vCPU 2; \
-             vCPU 2 halted at RIP 0x2000, IRQL 0; vCPU 1 running at RIP 0x1000, IRQL 14"
-        );
-    }
-
-    #[test]
-    fn a_thousand_silent_vcpus_fit_in_a_line() {
-        let diagnosis = Diagnosis {
-            operation: "booting",
-            round: Some(0),
-            generation: None,
-            status: Some(Status::NotResponding),
-            waited: Duration::from_secs(1),
-            missing: (1..1024).collect(),
-            places: vec![None; 1024],
-        };
-        assert!(diagnosis.to_string().len() < 500, "{diagnosis}");
-        assert!(diagnosis.to_string().contains("and 1015 more"));
     }
 }

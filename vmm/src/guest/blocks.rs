@@ -1,0 +1,75 @@
+//! Blocks of measured rounds.
+
+pub use super::block_spec::BlockSpec;
+
+use super::block_spec::Initiator;
+use super::error::GivenUp;
+use super::host_blocks;
+use super::recording::BlockRecorder;
+use super::rounds::{self, Ended};
+use super::session::{Error, Session, word};
+use super::silence::Silence;
+use crate::config::routes;
+use crate::events::kernel::Tracer;
+use crate::events::samples::Block;
+use guest_stub::abi::{Report, command};
+
+/// Runs one block, on a machine of `spec.cell.vcpus`. `tracer` records the kernel's events, where they are asked for.
+///
+/// # Errors
+/// Every variant of [`enum@Error`].
+pub fn run(session: &mut Session<'_>, spec: &BlockSpec, tracer: Option<&Tracer>) -> Result<Block, Error> {
+    debug_assert_eq!(spec.cell.vcpus, session.vcpus(), "the machine's cell");
+    let recorder = BlockRecorder::start(session, spec, tracer)?;
+    let ended = match spec.initiator() {
+        Initiator::Vcpu(_) => run_in_guest(session, spec),
+        Initiator::Host => host_blocks::run(session, spec),
+    }?;
+    let mut found = recorder.stop(session)?;
+    let rounds = rounds::read(session, spec, &ended, &found.stays)?;
+    let mut block = rounds::assess(spec, rounds, &ended, std::mem::take(&mut found.exits), &found.events);
+    found.complete(&mut block);
+    match ended.given_up {
+        None => Ok(block),
+        Some(diagnosis) => Err(Error::GivenUp(Box::new(GivenUp { diagnosis, block }))),
+    }
+}
+
+fn run_in_guest(session: &mut Session<'_>, spec: &BlockSpec) -> Result<Ended, Error> {
+    let limits = session.limits();
+    let asked = spec.all_rounds();
+    let command = command::Block {
+        route: routes::of(spec.cell.route).in_guest as u32,
+        destination: spec.cell.destination as u32,
+        target_state: spec.cell.target_state as u32,
+        worker: spec.worker as u32,
+        observe: spec.is_observed().into(),
+        initiator: word(spec.initiator),
+        rounds: word(asked),
+        argument: spec.argument,
+        settle: session.cycles(limits.settle),
+        deadline: session.cycles(limits.deadline),
+        reserved: 0,
+    };
+    match session.run(&command, "broadcasting", limits.deadline) {
+        Ok(report) if report.rounds as usize == asked => {
+            let Report { duplicate, late, .. } = report;
+            Ok(Ended { completed: asked, duplicate, late, by_host: Vec::new(), given_up: None })
+        }
+        Ok(report) => Err(Error::BadReport(format!("{} rounds of {asked} are done", report.rounds))),
+        Err(Error::Silent(diagnosis)) => {
+            let completed = match diagnosis.silence {
+                Silence::NeverArrived { round, .. } | Silence::NotInState { round } => round as usize,
+                // How many there were cannot be told from outside.
+                Silence::NoProgress => 0,
+                // All calls were made, and a vCPU did not come back from them.
+                Silence::NoAnswer => asked,
+            };
+            if completed > asked {
+                return Err(Error::BadReport(format!("round {completed} of {asked} was given up")));
+            }
+            Ok(Ended::given_up(completed, Vec::new(), *diagnosis))
+        }
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,61 @@
+//! Why the guest did not do what it was asked for.
+
+use super::bug_check::BugReport;
+use super::host_call;
+use super::silence::Diagnosis;
+use crate::events::exit::Exit;
+use crate::events::kernel;
+use crate::events::samples::Block;
+use crate::vm;
+use thiserror::Error;
+
+/// Why an operation has no result. After an error the session is of no more use.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// The machine could not be made.
+    #[error(transparent)]
+    Vm(#[from] vm::Error),
+    /// The user wants to stop.
+    #[error("interrupted")]
+    Interrupted,
+    /// The guest found a broken rule.
+    #[error("{0}")]
+    BugCheck(Box<BugReport>),
+    /// A vCPU cannot go on.
+    #[error("vCPU {vcpu} stopped: {exit}{at}")]
+    Stopped {
+        /// Which.
+        vcpu: usize,
+        /// Why.
+        exit: Exit,
+        /// Where, if it is known.
+        at: String,
+    },
+    /// A call of a block was given up.
+    #[error("{}", .0.diagnosis)]
+    GivenUp(Box<GivenUp>),
+    /// A vCPU did not take part in something else than a call of a block, or vCPU 0 does not come back at all.
+    #[error("{0}")]
+    Silent(Box<Diagnosis>),
+    /// A call of the host could not be made.
+    #[error(transparent)]
+    HostCall(#[from] host_call::Error),
+    /// The guest says what it cannot have seen.
+    #[error("the guest's report makes no sense: {0} (the guest image is damaged or hostile)")]
+    BadReport(String),
+    /// The kernel's events cannot be recorded.
+    #[error("recording the kernel's events: {0}")]
+    Trace(#[from] kernel::Error),
+    /// Guest memory cannot be accessed.
+    #[error("accessing guest memory: {0}")]
+    Memory(#[from] vm_memory::GuestMemoryError),
+}
+
+/// A block that ended with a call that was given up.
+#[derive(Debug)]
+pub struct GivenUp {
+    /// Who was silent, and where each vCPU was.
+    pub diagnosis: Diagnosis,
+    /// The rounds before that call; its integrity counts the call.
+    pub block: Block,
+}

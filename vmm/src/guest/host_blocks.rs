@@ -1,0 +1,50 @@
+//! Blocks whose initiator is the host: all vCPUs stay in the target state meanwhile, vCPU 0 too.
+
+use super::block_spec::BlockSpec;
+use super::host_call::{HostCall, Targets};
+use super::rounds::Ended;
+use super::serve::{serve_command, wait_until_ready};
+use super::session::{Error, Session, word};
+use guest_stub::abi::Destination;
+use guest_stub::abi::command::Serve;
+use std::time::Instant;
+
+/// Makes the calls of a block.
+pub(super) fn run(session: &mut Session<'_>, spec: &BlockSpec) -> Result<Ended, Error> {
+    let asked = spec.all_rounds();
+    let limits = session.limits();
+    let command = Serve {
+        target_state: spec.cell.target_state as u32,
+        observe: spec.is_observed().into(),
+        deadline: session.cycles(limits.deadline),
+        ..Serve::default()
+    };
+    let call = HostCall {
+        worker: spec.worker,
+        argument: spec.argument,
+        targets: if spec.cell.destination == Destination::Unicast { Targets::Each } else { Targets::All },
+        observe: spec.is_observed(),
+        deadline: limits.deadline,
+    };
+    let mut by_host = Vec::with_capacity(asked);
+    let served = serve_command(session, &command, limits.deadline, |session| {
+        let mut caller = session.host_caller().caller()?;
+        while by_host.len() < asked && !session.is_interrupted() {
+            wait_until_ready(session, word(by_host.len()), call.deadline)?;
+            let start = Instant::now();
+            while start.elapsed() < limits.settle {
+                std::hint::spin_loop();
+            }
+            by_host.push(caller.broadcast(&call)?);
+        }
+        Ok(())
+    });
+    match served {
+        Ok(_) if by_host.len() < asked => Err(Error::Interrupted),
+        Ok(((), report)) => {
+            Ok(Ended { completed: asked, duplicate: report.duplicate, late: report.late, by_host, given_up: None })
+        }
+        Err(Error::Silent(diagnosis)) => Ok(Ended::given_up(by_host.len(), by_host, *diagnosis)),
+        Err(error) => Err(error),
+    }
+}
