@@ -177,8 +177,8 @@ impl Packet {
 
     /// Opens a new generation with a closed gate. The packet's initiator only, between two calls.
     pub fn publish(&self, generation: Generation, work: Work) {
-        // Relaxed: [`Slot::request`] makes all of it visible. Who was late for the last call sees its generation gone
-        // from the gate, whatever else it reads.
+        // Relaxed: [`Slot::request`] makes all of it visible. A target that still waits for the last call may read a mixture
+        // of both calls here, and does nothing with it: the gate no longer has its generation, which it takes for an abort.
         self.worker.store(work.worker, Ordering::Relaxed);
         self.argument.store(work.argument, Ordering::Relaxed);
         self.participants.store(work.participants, Ordering::Relaxed);
@@ -453,7 +453,7 @@ pub trait Initiator {
     /// has not arrived in time.
     fn send(&self);
 
-    /// Waits for this processor's own interrupt, if it has sent itself one. `false`: in vain.
+    /// Waits for this processor's own interrupt, if it has sent itself one. `false` if it did not come in time.
     fn takes_own_interrupt(&self, until: Until) -> bool;
 
     /// To IPI_LEVEL, where no other call reaches this processor; and back to where one does.

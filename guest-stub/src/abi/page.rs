@@ -47,7 +47,7 @@ pub struct Report {
     pub duplicate: u32,
     /// Interrupts that came when their call had been given up, over all vCPUs of the block.
     pub late: u32,
-    /// Bit `i` set: vCPU `i` is what was waited for in vain.
+    /// The vCPUs that did not arrive, or were not ready, in time.
     pub missing: Mask,
 }
 

@@ -36,13 +36,13 @@ extern "sysv64" fn nmi(frame: &mut Frame) {
             private.record_served(Delivery::Nmi, [a, w, x], result, states::evidence(frame));
         }
         (Served::Late, _) => {}
-        (Served::Nothing, _) => strange(private, frame),
+        (Served::Nothing, _) => unrequested(private, frame),
     }
     halting::skip_halt(frame);
 }
 
 /// An NMI that no call asked for: the VMM's watchdog asks so whether a worker overstays its deadline here.
-fn strange(private: &'static Private, frame: &Frame) {
+fn unrequested(private: &'static Private, frame: &Frame) {
     let overdue = private.slot.packet().is_some_and(|packet| tsc::now() > packet.deadline());
     if overdue && private.in_worker() {
         bugcheck::overstayed_at(frame.rip);

@@ -230,8 +230,7 @@ impl<S: Fn()> Initiator for InWindow<'_, S> {
     #[inline]
     fn raise(&self) {
         irql::set(irql::IPI);
-        // Workers run with interrupts off, on whichever processor.
-        // `Window::finish` and `lower` set IF again.
+        // Workers run with interrupts off, on whichever processor. `Window::finish` and `lower` set IF again.
         flags::disable_interrupts();
     }
 

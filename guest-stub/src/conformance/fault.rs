@@ -10,7 +10,13 @@ pub(crate) fn redirect(fault: Fault, target: usize, is_last: bool, me: usize) ->
     match fault {
         Fault::DropIpi if is_last => None,
         Fault::WrongTarget if is_last => Some(me),
-        _ => Some(target),
+        Fault::Nothing
+        | Fault::DropIpi
+        | Fault::DuplicateIpi
+        | Fault::WrongTarget
+        | Fault::WorkerTwice
+        | Fault::SwapResult
+        | Fault::EarlyGate => Some(target),
     }
 }
 

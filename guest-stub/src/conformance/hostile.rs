@@ -1,7 +1,7 @@
-//! A guest that has gone mad: every processor does random things to its local APIC, to the VMM's ports and to memory.
+//! A hostile guest: every processor does random things to its local APIC, to the VMM's ports and to memory.
 //!
-//! What the guest's own rules say does not hold here, and nothing is put right afterwards: the VMM throws the machine away.
-//! What would end a machine at once (a port or an address where nothing is) is rare: the longer it raves, the further it gets.
+//! The guest's own rules do not hold here, and nothing is restored afterwards: the VMM discards the machine. Accesses that end
+//! a machine at once (to a port or an address where nothing is) are rare, so that a run gets far.
 
 use crate::activity;
 use crate::cpu::{flags, msr, port, tables, tsc};
@@ -65,7 +65,7 @@ global_asm!(
     exception = sym exceptions::exception_13,
 );
 
-/// Random numbers, as a mad guest wants them.
+/// Random numbers that find reserved bits and edges of ranges.
 struct Random(SplitMix64);
 
 impl Random {

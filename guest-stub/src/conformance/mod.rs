@@ -1,5 +1,5 @@
 //! What only the conformance suite needs: calls of sets, by several initiators at once, with faults, in steps and in phases,
-//! among interrupts of devices; workers that look at the contract, and workers that break it; a guest gone mad.
+//! among interrupts of devices; workers that look at the contract, and workers that break it; a hostile guest.
 
 pub(crate) mod calls;
 mod command;

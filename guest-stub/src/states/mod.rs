@@ -1,6 +1,11 @@
 //! The target states: what a processor does until it is interrupted, and how an interrupt sees that it was doing it. A file
 //! each, and one list of them.
 
+mod halt;
+mod masked;
+mod spin;
+mod user;
+
 use crate::cpu::frame::Frame;
 use crate::processor::Private;
 use guest_stub::abi::TargetState;
@@ -9,8 +14,6 @@ use guest_stub::abi::TargetState;
 /// and after; and `is_evident`, whether an interrupt with this frame found the processor in it.
 macro_rules! states {
     ($($module:ident $state:ident),+ $(,)?) => {
-        $(mod $module;)+
-
         /// Stays in the state until this processor is told to stop.
         pub(crate) fn stay(private: &'static Private, state: TargetState) {
             match state {
