@@ -16,6 +16,8 @@ pub use pin::{Error, Pin, resolve_pin};
 pub use plan::{MachineSpec, Refusal, Refused, blocks, initiators, plan, refuse, targets};
 pub use routes::{LocalApics, XAPIC_VCPUS};
 
+pub(crate) use pin::list as cpu_list;
+
 use guest_stub::abi::{Destination, TargetState, Worker};
 use routes::Route;
 use sources::ExitSource;

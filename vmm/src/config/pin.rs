@@ -17,7 +17,7 @@ pub enum Pin {
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum Error {
     /// A CPU that is not there, or not allowed.
-    #[error("--pin names CPU {cpu}, which this process may not use (it may use {})", list(allowed))]
+    #[error("this process may not use CPU {cpu} (it may use {})", list(allowed))]
     NoSuchCpu {
         /// The CPU.
         cpu: usize,
@@ -27,7 +27,7 @@ pub enum Error {
 }
 
 /// CPU numbers with commas between.
-fn list(cpus: &[usize]) -> String {
+pub(crate) fn list(cpus: &[usize]) -> String {
     cpus.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
 }
 
@@ -56,6 +56,6 @@ mod tests {
         assert_eq!(resolve_pin(Pin::None, &[2, 3]), Ok(vec![]));
         assert_eq!(resolve_pin(Pin::List(vec![3, 3, 2]), &[2, 3]), Ok(vec![3, 3, 2]));
         let error = resolve_pin(Pin::List(vec![2, 99]), &[2, 3]).unwrap_err();
-        assert_eq!(error.to_string(), "--pin names CPU 99, which this process may not use (it may use 2,3)");
+        assert_eq!(error.to_string(), "this process may not use CPU 99 (it may use 2,3)");
     }
 }

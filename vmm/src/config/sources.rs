@@ -15,6 +15,15 @@ impl ExitSource {
     /// Every source.
     pub const ALL: &[Self] = &[Self::Stats, Self::Vmm, Self::Kernel];
 
+    /// What it is, in one line for help texts.
+    pub const fn about(self) -> &'static str {
+        match self {
+            Self::Stats => "KVM's counters of each vCPU",
+            Self::Vmm => "exits to the VMM, as the vCPUs' threads see them",
+            Self::Kernel => "KVM's tracepoints and the scheduler's",
+        }
+    }
+
     /// The name in output and on the command line.
     pub const fn name(self) -> &'static str {
         match self {

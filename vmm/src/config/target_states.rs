@@ -33,7 +33,7 @@ const USER: Spec = Spec {
 };
 
 const HALT: Spec = Spec {
-    about: "HLT",
+    about: "halted (HLT at CPL0)",
     refuses: |route| match route.delivery {
         Delivery::Fixed | Delivery::Nmi => None,
         Delivery::Polled => Some("a halted processor polls nothing"),

@@ -46,6 +46,13 @@ pub struct Doctor {
     pub exit_status: u8,
 }
 
+impl Doctor {
+    /// Whether an interrupt route is ready.
+    pub fn is_fit(&self) -> bool {
+        self.exit_status == EXIT_READY
+    }
+}
+
 /// KVM's device, as it was found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

@@ -275,7 +275,7 @@ fn warnings<S: Source>(
     if let Some(most) = host_calls.map(|spec| spec.vcpus).max().filter(|&vcpus| vcpus.min(cpus) >= config.cpus.len()) {
         warnings.push(format!(
             "the host's calls share their CPU with a vCPU, {most} vCPUs on {} CPUs: the numbers tell about the host's \
-             scheduler (pass a smaller --vcpus)",
+             scheduler (fewer vCPUs leave the host a CPU)",
             config.cpus.len()
         ));
     }

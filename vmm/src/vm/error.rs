@@ -9,13 +9,13 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 pub enum Error {
     /// There is no KVM device.
-    #[error("no KVM here: {} does not exist (load kvm_intel or kvm_amd, enable virtualisation in the firmware, or pass --device)", .0.display())]
+    #[error("no KVM here: {} does not exist", .0.display())]
     NoDevice(PathBuf),
     /// The device may not be opened.
-    #[error("no permission to use {} (join the group that owns it, usually with: sudo usermod -aG kvm $USER)", .0.display())]
+    #[error("no permission to use {}", .0.display())]
     NoPermission(PathBuf),
     /// The device cannot be opened for another reason.
-    #[error("cannot open {}: {source} (run 'kipi doctor' for what this host offers)", path.display())]
+    #[error("cannot open {}: {source}", path.display())]
     Open {
         /// The device.
         path: PathBuf,
@@ -23,7 +23,7 @@ pub enum Error {
         source: io::Error,
     },
     /// The device is not KVM's, or is one from before 2007.
-    #[error("{} is not a KVM device: its API version is {version}, not 12 (pass --device /dev/kvm)", path.display())]
+    #[error("{} is not a KVM device: its API version is {version}, not 12", path.display())]
     NotKvm {
         /// The device.
         path: PathBuf,
@@ -31,12 +31,10 @@ pub enum Error {
         version: i32,
     },
     /// The local APIC would have to be emulated by us.
-    #[error(
-        "this KVM has no in-kernel irqchip (KVM_CAP_IRQCHIP is 0), which this route needs (use --route vmm, or another host)"
-    )]
+    #[error("this KVM has no in-kernel irqchip (KVM_CAP_IRQCHIP is 0), which this route needs")]
     NoIrqchip,
     /// More vCPUs than this KVM allows.
-    #[error("{asked} vCPUs are more than this KVM allows: at most {allowed} (pass a smaller --vcpus)")]
+    #[error("{asked} vCPUs are more than this KVM allows: at most {allowed}")]
     TooManyVcpus {
         /// Asked for.
         asked: usize,
@@ -44,10 +42,10 @@ pub enum Error {
         allowed: usize,
     },
     /// APIC ids above 254 need the 32-bit API.
-    #[error("{0} vCPUs need 32-bit APIC ids, and this KVM has no KVM_CAP_X2APIC_API (pass --vcpus 254 or less)")]
+    #[error("{0} vCPUs need 32-bit APIC ids, and this KVM has no KVM_CAP_X2APIC_API")]
     NoWideApicIds(usize),
     /// One of KVM's ioctls failed.
-    #[error("{operation}: {source} (run 'kipi doctor' for what this host offers)")]
+    #[error("{operation}: {source}")]
     Kvm {
         /// What was to be done.
         operation: &'static str,
@@ -63,7 +61,7 @@ pub enum Error {
         source: io::Error,
     },
     /// Guest memory cannot be had.
-    #[error("cannot set up {bytes} bytes of guest memory: {reason} (pass a smaller --vcpus)")]
+    #[error("cannot set up {bytes} bytes of guest memory: {reason}")]
     Memory {
         /// How much.
         bytes: u64,

@@ -16,7 +16,7 @@ pub static EMBEDDED: &[u8] = include_bytes!(env!("KIPI_GUEST_IMAGE"));
 #[derive(Debug, Error)]
 pub enum Error {
     /// The file cannot be read.
-    #[error("cannot read guest image {}: {source} (leave --guest away to use the one that kipi was built with)", path.display())]
+    #[error("cannot read guest image {}: {source}", path.display())]
     Read {
         /// The file.
         path: PathBuf,

@@ -1,0 +1,145 @@
+//! `kipi check`.
+
+use super::interrupts::{self, INTERRUPTED};
+use super::outputs::print;
+use super::status::{Failure, Status};
+use super::{machines, options, values};
+use crate::check::{self, Suite, Test};
+use crate::config::{self, Pin};
+use crate::host;
+use crate::report::check::Sink;
+use crate::report::check::junit::Junit;
+use crate::report::check::tap::Tap;
+use crate::report::check::text::Text;
+use crate::report::output;
+use crate::results::check::{Head, Summary};
+use crate::vm::Hypervisor;
+use clap::Args;
+use guest_stub::abi::Fault;
+use std::io;
+
+/// How `kipi check` reports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// For people.
+    Text,
+    /// TAP version 14.
+    Tap,
+    /// JUnit's XML.
+    Junit,
+}
+
+/// Options of `kipi check`.
+#[derive(Debug, Args)]
+pub struct Check {
+    /// Name the tests instead of running them
+    #[arg(long)]
+    list: bool,
+    /// Run the tests whose name contains TEXT; may be given again, for more of them
+    #[arg(long, value_name = "TEXT", conflicts_with = "soak")]
+    filter: Vec<String>,
+    /// Leave out the tests whose name contains TEXT; may be given again
+    #[arg(long, value_name = "TEXT", conflicts_with = "soak")]
+    skip: Vec<String>,
+    /// How to report
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+    /// Make calls under random disturbances for so long instead, a test for each minute
+    #[arg(long, value_name = "MINUTES", value_parser = clap::value_parser!(u32).range(1..=10_080))]
+    soak: Option<u32>,
+    /// Seed of everything random [default: another one each time, which is printed]
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// Let the guest do this wrong in the tests of the contract, to see that they find it
+    #[arg(long, value_name = "FAULT", value_parser = values::faults(), default_value = "nothing")]
+    inject: Fault,
+    /// Where vCPU threads run: as measure's
+    #[arg(long, value_name = "auto|none|LIST", value_parser = values::pin, default_value = "auto")]
+    pin: Pin,
+    #[command(flatten)]
+    machine: options::Machine,
+}
+
+/// Runs it.
+///
+/// # Errors
+/// Whatever keeps the tests from being run or reported.
+pub fn run(options: &Check) -> Result<Status, Failure> {
+    let tests = choose(options)?;
+    if options.list {
+        let names: String = tests.iter().map(|test| test.name() + "\n").collect();
+        return print(&names).map(|()| Status::Good).map_err(Failure::failed);
+    }
+    let cpus = machines::allowed_cpus();
+    let pin = config::resolve_pin(options.pin.clone(), &cpus).map_err(Failure::bad_input)?;
+    let image = machines::image(options.machine.guest.as_deref())?;
+    let hypervisor = Hypervisor::open(&options.machine.device)?;
+    machines::raise_open_file_limit();
+    interrupts::handle()?;
+    let suite = Suite {
+        hypervisor: &hypervisor,
+        image: &image,
+        pin: &pin,
+        cpus: cpus.len(),
+        seed: options.seed.unwrap_or_else(random_seed),
+        fault: options.inject,
+        interrupted: &INTERRUPTED,
+    };
+    let stdout = io::stdout().lock();
+    let mut sink: Box<dyn Sink> = match options.format {
+        Format::Text => Box::new(Text::new(stdout)),
+        Format::Tap => Box::new(Tap::new(stdout)),
+        Format::Junit => Box::new(Junit::new(stdout)),
+    };
+    match run_and_report(&suite, &tests, sink.as_mut()) {
+        Ok(summary) => Ok(status_of(&summary)),
+        Err(error) if output::is_broken_pipe(&error) => Ok(Status::Good),
+        Err(error) => Err(Failure::failed(anyhow::anyhow!("cannot write to standard output: {error}"))),
+    }
+}
+
+fn choose(options: &Check) -> Result<Vec<Test>, Failure> {
+    let tests = options.soak.map_or_else(|| check::matching(&options.filter, &options.skip), check::soak);
+    if tests.is_empty() {
+        let filters = options.filter.iter().map(|text| format!(" --filter '{text}'"));
+        let chosen: String = filters.chain(options.skip.iter().map(|text| format!(" --skip '{text}'"))).collect();
+        let error = anyhow::anyhow!("no test is chosen by{chosen} (see 'kipi check --list' for their names)");
+        return Err(Failure::bad_input(error));
+    }
+    Ok(tests)
+}
+
+fn run_and_report(suite: &Suite<'_>, tests: &[Test], sink: &mut dyn Sink) -> io::Result<Summary> {
+    sink.start(&head(suite, tests.len()))?;
+    let summary = suite.run(tests, |finished| sink.finished(finished))?;
+    sink.end(&summary)?;
+    Ok(summary)
+}
+
+fn status_of(summary: &Summary) -> Status {
+    match summary {
+        Summary { interrupted: true, .. } => Status::Interrupted,
+        Summary { failed: 1.., .. } => Status::Failed,
+        Summary { passed: 0, .. } => Status::HostCannot,
+        Summary { .. } => Status::Good,
+    }
+}
+
+fn head(suite: &Suite<'_>, planned: usize) -> Head {
+    let facts = host::Facts::read(&host::Sources::system());
+    Head {
+        kipi: env!("CARGO_PKG_VERSION").to_owned(),
+        kernel: facts.kernel,
+        kvm: facts.kvm_modules.join(", "),
+        cpu: facts.cpu.unwrap_or_else(|| "unknown processor".to_owned()),
+        cpus: suite.cpus,
+        seed: suite.seed,
+        planned,
+    }
+}
+
+/// Another one each time: the standard library seeds its hash maps from the system's random numbers.
+fn random_seed() -> u64 {
+    use std::hash::{BuildHasher, Hasher, RandomState};
+    RandomState::new().build_hasher().finish()
+}

@@ -1,0 +1,49 @@
+//! `kipi doctor`.
+
+use super::hints;
+use super::interrupts::INTERRUPTED;
+use super::options::default_vcpus;
+use super::outputs::print;
+use super::status::{Failure, Status};
+use super::{machines, values};
+use crate::config::routes::Route;
+use crate::vm::Hypervisor;
+use crate::{doctor, experiment, host, report};
+use clap::Args;
+use std::path::PathBuf;
+
+/// Options of `kipi doctor`.
+#[derive(Debug, Args)]
+pub struct Doctor {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    /// The number of vCPUs to judge by [default: as measure's]
+    #[arg(long, value_name = "N", value_parser = values::vcpus())]
+    vcpus: Option<u16>,
+    /// The KVM device
+    #[arg(long, value_name = "FILE", default_value = "/dev/kvm")]
+    device: PathBuf,
+}
+
+/// Runs it.
+///
+/// # Errors
+/// Whatever keeps the findings from being printed.
+pub fn run(options: &Doctor) -> Result<Status, Failure> {
+    let vcpus = options.vcpus.map_or_else(|| default_vcpus(&machines::allowed_cpus()), usize::from);
+    let found = doctor::examine(&options.device, vcpus, &host::Sources::system(), |route| probe(options, route));
+    let text = if options.json {
+        report::doctor::render_json(&found).map_err(Failure::failed)?
+    } else {
+        report::doctor::render_text(&found)
+    };
+    print(&text).map_err(Failure::failed)?;
+    Ok(if found.is_fit() { Status::Good } else { Status::HostCannot })
+}
+
+/// Makes one broadcast call over a route, or says why that failed.
+fn probe(options: &Doctor, route: Route) -> Result<(), String> {
+    let hypervisor = Hypervisor::open(&options.device).map_err(|error| hints::line(&error))?;
+    experiment::machine::probe(&hypervisor, route, &INTERRUPTED).map_err(|error| hints::line(&error))
+}

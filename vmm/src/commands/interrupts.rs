@@ -1,0 +1,19 @@
+//! Ctrl-C.
+
+use super::status::{Failure, Status};
+use crate::events::kernel::tracefs;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// The user wants to stop.
+pub(super) static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+/// Lets Ctrl-C end the run in good order. A second one ends the process at once, should the first not get through.
+pub(super) fn handle() -> Result<(), Failure> {
+    ctrlc::set_handler(|| {
+        if INTERRUPTED.swap(true, Ordering::Relaxed) {
+            tracefs::remove_at_exit();
+            std::process::exit(Status::Interrupted as i32);
+        }
+    })
+    .map_err(|error| Failure::failed(anyhow::anyhow!("cannot install the handler of Ctrl-C: {error}")))
+}

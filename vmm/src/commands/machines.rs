@@ -1,0 +1,91 @@
+//! From options to virtual machines: the device, the image, the limits of this process.
+
+use super::interrupts::INTERRUPTED;
+use super::status::{Failure, Status};
+use crate::config::CellId;
+use crate::config::sources::ExitSource;
+use crate::config::{Config, HostOffers, MachineSpec, Refused, plan};
+use crate::events::kernel::{Detail, Tracer};
+use crate::experiment::machine::MachineSource;
+use crate::guest::session::{self, Limits, Session};
+use crate::host;
+use crate::vm::image;
+use crate::vm::{ApicIds, Hypervisor, VmConfig};
+use std::borrow::Cow;
+use std::path::Path;
+use std::sync::Arc;
+
+/// The CPUs that this process may use.
+pub(super) fn allowed_cpus() -> Vec<usize> {
+    host::Machine::read().allowed_cpus.filter(|cpus| !cpus.is_empty()).unwrap_or_else(|| vec![0])
+}
+
+/// The guest image at `path`, or the one that kipi was built with.
+pub(super) fn image(path: Option<&Path>) -> Result<Cow<'static, [u8]>, Failure> {
+    path.map_or(Ok(Cow::Borrowed(image::EMBEDDED)), |path| {
+        image::read(path).map(Cow::Owned).map_err(Failure::bad_input)
+    })
+}
+
+/// The cells that can be measured here, and those that cannot.
+pub(super) fn cells(config: &Config, offers: HostOffers) -> Result<(Vec<CellId>, Vec<Refused>), Failure> {
+    let (cells, refused) = plan(config, offers);
+    if cells.is_empty() { Err(nothing_to_measure(&refused)) } else { Ok((cells, refused)) }
+}
+
+fn nothing_to_measure(refused: &[Refused]) -> Failure {
+    let host = refused.iter().any(|refused| refused.host);
+    let mut reasons: Vec<String> = Vec::new();
+    for Refused { cell, reason, .. } in refused {
+        if !reasons.iter().any(|known| known.ends_with(reason)) {
+            let (route, destination, state) = (cell.route.name(), cell.destination.name(), cell.target_state.name());
+            reasons.push(format!("{route} {destination} {state}, {} vCPUs: {reason}", cell.vcpus));
+        }
+    }
+    let error = anyhow::anyhow!("nothing can be measured: {} (see 'kipi doctor')", reasons.join("; "));
+    Failure::new(if host { Status::HostCannot } else { Status::BadInput }, error)
+}
+
+/// Each vCPU needs two descriptors; the usual soft limit is 1024, the hard one is larger.
+pub(super) fn raise_open_file_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    // If it cannot be raised, the vCPU that finds none left says so.
+    let _ = setrlimit(Resource::Nofile, limit);
+}
+
+/// Opens the kernel's events, if they are among `sources`. What the kernel does not give is noted there, to be said in the
+/// result.
+pub(super) fn open_tracer(sources: &mut [(ExitSource, Option<String>)], detail: Detail) -> Option<Arc<Tracer>> {
+    let (_, refusal) = sources.iter_mut().find(|(source, _)| *source == ExitSource::Kernel)?;
+    match Tracer::open(detail) {
+        Ok(tracer) => Some(Arc::new(tracer)),
+        Err(error) => {
+            *refusal = Some(error.to_string());
+            None
+        }
+    }
+}
+
+/// Boots a machine of a measurement.
+pub(super) fn boot<'a>(
+    hypervisor: &Hypervisor,
+    config: &'a Config,
+    image: &'a [u8],
+    MachineSpec { vcpus, local_apics }: MachineSpec,
+    tracer: Option<Arc<Tracer>>,
+) -> Result<MachineSource<'a>, session::Error> {
+    let vm = VmConfig {
+        vcpus,
+        ids: ApicIds::Consecutive,
+        irqchip: local_apics,
+        pin: &config.pin,
+        cpus: config.shared_cpus(),
+        image,
+        halt_poll_ns: config.halt_poll_ns,
+    };
+    let limits = Limits { deadline: config.deadline(vcpus), settle: config.settle };
+    let session = Session::boot(hypervisor, &vm, limits, &INTERRUPTED)?;
+    Ok(MachineSource::new(session, tracer, &config.pin, config.cpus.len()))
+}

@@ -1,0 +1,236 @@
+//! `kipi measure`.
+
+use super::options::{self, default_vcpus};
+use super::outputs::{any_is_stdout, nobody_reads, open_all, print, terminal_width, write_text};
+use super::status::{Failure, Status, complain};
+use super::{hints, interrupts, machines, values};
+use crate::config::routes::Route;
+use crate::config::sources::ExitSource;
+use crate::config::{self, CellId, Config, Observe};
+use crate::events::kernel::Detail;
+use crate::experiment::{self, Observer};
+use crate::report::csv::CsvWriter;
+use crate::report::output::{self, Output};
+use crate::report::{html, json, text};
+use crate::results::integrity::Integrity;
+use crate::results::measurement::Measurement;
+use crate::vm::Hypervisor;
+use clap::Args;
+use guest_stub::abi::{Destination, TargetState};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::io::{self, IsTerminal};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// Options of `kipi measure`.
+#[derive(Debug, Args)]
+pub struct Measure {
+    /// vCPU counts [default: the CPUs that kipi may use, at least 2, at most 4]
+    #[arg(long, value_name = "N[,N..]", value_delimiter = ',', value_parser = values::vcpus())]
+    vcpus: Vec<u16>,
+    /// How the interrupt travels
+    #[arg(long, value_name = "R[,R..]", value_delimiter = ',', value_parser = values::routes(), default_value = "xapic,x2apic,memory")]
+    route: Vec<Route>,
+    /// How the targets are addressed
+    #[arg(long, value_name = "D[,D..]", value_delimiter = ',', value_parser = values::destinations(), default_value = "all-but-self")]
+    destination: Vec<Destination>,
+    /// What the targets do when the interrupt arrives
+    #[arg(long, value_name = "S[,S..]", value_delimiter = ',', value_parser = values::target_states(), default_value = "spin,user,halt")]
+    target_state: Vec<TargetState>,
+    /// Where time stamps are taken: in the guest only, or at an exit of each worker too
+    #[arg(long, value_name = "O[,O..]", value_delimiter = ',', value_parser = values::observes(), default_value = "guest,exits")]
+    observe: Vec<Observe>,
+    /// Record events by these sources too: where the time goes, and what recording costs. Each source doubles the work
+    #[arg(long, value_name = "S[,S..]", value_delimiter = ',', value_parser = values::sources())]
+    trace: Vec<ExitSource>,
+    /// Measured rounds of each cell, in some 20 blocks that alternate with the other cells' blocks
+    #[arg(long, value_name = "K", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    rounds: u32,
+    /// Rounds before each block that are thrown away
+    #[arg(long, value_name = "W", default_value_t = 3, value_parser = clap::value_parser!(u32).range(0..=1000))]
+    warmup: u32,
+    #[command(flatten)]
+    calls: options::Calls,
+    /// Write the result as JSON; - is standard output
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Write the raw samples as CSV; - is standard output
+    #[arg(long, value_name = "FILE")]
+    csv: Option<PathBuf>,
+    /// Write a page with table, distributions and timelines that needs no network; - is standard output. Measures delivery from
+    /// every vCPU, too
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    #[command(flatten)]
+    machine: options::Machine,
+}
+
+/// When the process began.
+#[derive(Debug, Clone, Copy)]
+pub struct ProcessStart {
+    main: Instant,
+    before_main: Duration,
+}
+
+impl ProcessStart {
+    /// To be called first thing: the CPU time until then is what exec and the loader took.
+    pub fn now() -> Self {
+        let main = Instant::now();
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+        Self { main, before_main: Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0)) }
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.before_main + self.main.elapsed()
+    }
+}
+
+impl Measure {
+    /// The measurement that the options ask for, on `cpus`.
+    fn to_config(&self, cpus: Vec<usize>) -> Result<Config, config::Error> {
+        let vcpus = if self.vcpus.is_empty() {
+            vec![default_vcpus(&cpus)]
+        } else {
+            without_repeats(&self.vcpus.iter().map(|&count| count.into()).collect::<Vec<usize>>())
+        };
+        Ok(Config {
+            vcpus,
+            routes: without_repeats(&self.route),
+            destinations: without_repeats(&self.destination),
+            target_states: without_repeats(&self.target_state),
+            observe: without_repeats(&self.observe),
+            trace: without_repeats(&self.trace).into_iter().map(|source| (source, None)).collect(),
+            sweep: self.html.is_some(),
+            rounds: self.rounds as usize,
+            warmup: self.warmup as usize,
+            ..self.calls.to_config(&self.machine, cpus)?
+        })
+    }
+}
+
+/// A cell is measured once, however often it was asked for.
+fn without_repeats<T: Copy + PartialEq>(values: &[T]) -> Vec<T> {
+    let mut unique = Vec::new();
+    for &value in values {
+        if !unique.contains(&value) {
+            unique.push(value);
+        }
+    }
+    unique
+}
+
+/// Runs it.
+///
+/// # Errors
+/// Whatever keeps it from measuring, or its results from being written.
+pub fn run(options: &Measure, start: ProcessStart) -> Result<Status, Failure> {
+    let mut config = options.to_config(machines::allowed_cpus()).map_err(Failure::bad_input)?;
+    let outputs = [("--json", &options.json), ("--csv", &options.csv), ("--html", &options.html)];
+    let [json, csv, html] = open_all(outputs)?;
+    let image = machines::image(config.guest.as_deref())?;
+    let hypervisor = Hypervisor::open(&config.device)?;
+    let (cells, refused) = machines::cells(&config, hypervisor.offers())?;
+    machines::raise_open_file_limit();
+    interrupts::handle()?;
+    let tracer = machines::open_tracer(&mut config.trace, Detail::Stages);
+
+    let to_stdout = any_is_stdout([&json, &csv, &html]);
+    let mut csv = csv.map(CsvWriter::new).transpose().map_err(Failure::failed)?;
+    let bar = progress_bar();
+    let mut progress = |done: usize, total: usize, cell: &CellId| {
+        bar.set_length(total as u64);
+        bar.set_position(done as u64);
+        bar.set_message(format!("{} {} {}", cell.route.name(), cell.destination.name(), cell.target_state.name()));
+    };
+    let started = || start.elapsed();
+    let mut details = Vec::new();
+    let mut observer = Observer {
+        progress: &mut progress,
+        csv: csv.as_mut(),
+        started: Some(&started),
+        details: html.is_some().then_some(&mut details),
+    };
+    let boot = |machine| machines::boot(&hypervisor, &config, &image, machine, tracer.clone());
+    let (measurement, error) = experiment::run(&config, &cells, &refused, boot, &mut observer);
+    bar.finish_and_clear();
+
+    let status = status_of(&measurement, error.as_ref());
+    let began = match status {
+        Status::BadInput | Status::HostCannot => false,
+        Status::Good | Status::Failed | Status::Interrupted => true,
+    };
+    // A run that never began leaves alone what an earlier one has written.
+    let written = if began { write_results(&measurement, json, csv, to_stdout) } else { Ok(()) };
+    let html = html.filter(|_| began);
+    let written = written.and(write_text(html, || Ok(html::render(&measurement, &details))));
+    if let Some(error) = error.map(anyhow::Error::from).filter(|error| !nobody_reads(error)) {
+        complain(&hints::line(error.as_ref()));
+    } else if status != Status::Good {
+        complain("calls went wrong: see the integrity column");
+    }
+    written.map_err(|error| Failure::new(if status == Status::Good { Status::Failed } else { status }, error))?;
+    Ok(status)
+}
+
+fn status_of(measurement: &Measurement, error: Option<&experiment::Error>) -> Status {
+    match error {
+        Some(experiment::Error::Machine(error)) => Status::of_session(error),
+        Some(experiment::Error::Csv(error)) if output::is_broken_pipe(error) => Status::Good,
+        None if measurement.cells.iter().all(|cell| cell.integrity == Integrity::default()) => Status::Good,
+        Some(experiment::Error::Csv(_)) | None => Status::Failed,
+    }
+}
+
+/// Writes everything that was asked for; the first error is returned when all has been tried.
+fn write_results(
+    measurement: &Measurement,
+    json: Option<Output>,
+    csv: Option<CsvWriter<Output>>,
+    to_stdout: bool,
+) -> anyhow::Result<()> {
+    let csv = csv.map_or(Ok(()), |csv| Ok(csv.finish()?.commit()?));
+    let json = json.map_or(Ok(()), |mut output| {
+        json::write(measurement, &mut output)?;
+        Ok(output.commit()?)
+    });
+    // Without a cell there is nothing to show that the error's line does not say.
+    let silent = to_stdout || measurement.cells.is_empty();
+    let table = if silent { Ok(()) } else { print(&text::render(measurement, terminal_width())) };
+    csv.and(json).and(table).or_else(|error| if nobody_reads(&error) { Ok(()) } else { Err(error) })
+}
+
+/// Drawn on a terminal only, and not more often than blocks end: a ticking thread would disturb what it reports.
+fn progress_bar() -> ProgressBar {
+    let target = if io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+    let style = ProgressStyle::with_template("{elapsed} [{bar:30}] {pos}/{len} blocks, {eta} left: {msg}");
+    ProgressBar::with_draw_target(None, target).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commands::tests::parse;
+    use guest_stub::abi::Worker;
+
+    fn config(arguments: &[&str]) -> Config {
+        parse(arguments).unwrap().measure.to_config(vec![0, 1]).unwrap()
+    }
+
+    #[test]
+    fn nothing_said_is_the_default_measurement() {
+        let config = config(&[]);
+        assert_eq!(config.vcpus, [2]);
+        assert_eq!(config.routes, [Route::XApic, Route::X2Apic, Route::Memory]);
+        assert_eq!(config.target_states, [TargetState::Spin, TargetState::User, TargetState::Halt]);
+        assert_eq!(config.observe, Observe::ALL);
+        assert_eq!((config.worker, config.argument), (Worker::Stamp, 0));
+    }
+
+    #[test]
+    fn lists_are_split_and_repeats_dropped() {
+        let config = config(&["--vcpus", "2,8,2", "--route", "memory,x2apic", "--pin", "1,0"]);
+        assert_eq!(config.vcpus, [2, 8]);
+        assert_eq!(config.routes, [Route::Memory, Route::X2Apic]);
+        assert_eq!(config.pin, [1, 0]);
+    }
+}

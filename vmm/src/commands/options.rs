@@ -1,0 +1,76 @@
+//! The options that several commands have in common.
+
+use super::values;
+use crate::config::{self, Config, Observe, Pin};
+use clap::Args;
+use guest_stub::abi::Worker;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// How calls are made, and by whom.
+#[derive(Debug, Args)]
+pub(super) struct Calls {
+    /// What runs on every vCPU: stamp is empty, spin is busy for --spin-cycles
+    #[arg(long, value_name = "NAME", value_parser = values::workers(), default_value = "stamp")]
+    pub(super) worker: Worker,
+    /// How long the spin worker is busy, in TSC cycles
+    #[arg(long, value_name = "CYCLES", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(..=10_000_000_000))]
+    pub(super) spin_cycles: u64,
+    /// Where vCPU threads run: each on the next CPU (auto), anywhere (none), or each on the next of a list such as 0,2-3
+    #[arg(long, value_name = "auto|none|LIST", value_parser = values::pin, default_value = "auto")]
+    pub(super) pin: Pin,
+    /// Time between the targets' readiness and the send, in µs
+    #[arg(long, value_name = "US", default_value_t = 10, value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
+    pub(super) settle: u32,
+    /// Give a call up after this many ms [default: 4000, and 200 more for each vCPU that shares a CPU]
+    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u32).range(1..=600_000))]
+    pub(super) deadline: Option<u32>,
+    /// Limit of the virtual machine's halt polling, in ns [default: the host's]
+    #[arg(long, value_name = "NS")]
+    pub(super) halt_poll: Option<u32>,
+}
+
+/// What virtual machines are made of.
+#[derive(Debug, Args)]
+pub(super) struct Machine {
+    /// The KVM device
+    #[arg(long, value_name = "FILE", default_value = "/dev/kvm")]
+    pub(super) device: PathBuf,
+    /// Run this guest image instead of the one that kipi was built with
+    #[arg(long, value_name = "FILE")]
+    pub(super) guest: Option<PathBuf>,
+}
+
+impl Calls {
+    /// A configuration with these choices on `cpus`, but no cells yet.
+    ///
+    /// # Errors
+    /// [`config::Error`].
+    pub(super) fn to_config(&self, machine: &Machine, cpus: Vec<usize>) -> Result<Config, config::Error> {
+        Ok(Config {
+            device: machine.device.clone(),
+            guest: machine.guest.clone(),
+            vcpus: Vec::new(),
+            routes: Vec::new(),
+            destinations: Vec::new(),
+            target_states: Vec::new(),
+            observe: vec![Observe::Guest],
+            trace: Vec::new(),
+            sweep: false,
+            rounds: 0,
+            warmup: 0,
+            worker: self.worker,
+            argument: if self.worker == Worker::Spin { self.spin_cycles } else { 0 },
+            pin: config::resolve_pin(self.pin.clone(), &cpus)?,
+            cpus,
+            deadline: self.deadline.map(|ms| Duration::from_millis(ms.into())),
+            settle: Duration::from_micros(self.settle.into()),
+            halt_poll_ns: self.halt_poll,
+        })
+    }
+}
+
+/// The number of vCPUs where none is given.
+pub(super) fn default_vcpus(cpus: &[usize]) -> usize {
+    cpus.len().clamp(2, 4)
+}

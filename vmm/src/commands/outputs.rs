@@ -1,0 +1,76 @@
+//! Where a command's results go.
+
+use super::status::Failure;
+use crate::experiment;
+use crate::report::json;
+use crate::report::output::{self, Output};
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+/// Opens what results go to, before anything is measured: no two options may name the same place.
+pub(super) fn open_all<const N: usize>(
+    named: [(&'static str, &Option<PathBuf>); N],
+) -> Result<[Option<Output>; N], Failure> {
+    open(named).map_err(Failure::bad_input)
+}
+
+fn open<const N: usize>(named: [(&'static str, &Option<PathBuf>); N]) -> anyhow::Result<[Option<Output>; N]> {
+    for (index, (option, path)) in named.iter().enumerate() {
+        let same = named[..index].iter().find(|(_, other)| path.is_some() && path == other);
+        if let (Some((other, _)), Some(path)) = (same, path) {
+            anyhow::bail!("{other} and {option} both name {} (give them different files)", path.display());
+        }
+    }
+    let mut outputs = [const { None }; N];
+    let mut stdout = None;
+    for (output, (option, path)) in outputs.iter_mut().zip(named) {
+        let Some(path) = path else { continue };
+        let opened = Output::open(option, path)?;
+        if opened.is_stdout()
+            && let Some(other) = stdout.replace(option)
+        {
+            anyhow::bail!("{other} and {option} both go to standard output (send one of them to a file)");
+        }
+        *output = Some(opened);
+    }
+    Ok(outputs)
+}
+
+/// Whether one of `outputs` is standard output, which then belongs to it alone.
+pub(super) fn any_is_stdout<const N: usize>(outputs: [&Option<Output>; N]) -> bool {
+    outputs.into_iter().flatten().any(Output::is_stdout)
+}
+
+/// Writes a whole document to an output, if there is one.
+pub(super) fn write_text(output: Option<Output>, text: impl FnOnce() -> anyhow::Result<String>) -> anyhow::Result<()> {
+    let Some(mut output) = output else { return Ok(()) };
+    output.write_all(text()?.as_bytes())?;
+    Ok(output.commit()?)
+}
+
+/// Prints to standard output; that nobody reads it any more is no error.
+pub(super) fn print(text: &str) -> anyhow::Result<()> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if !output::is_broken_pipe(&error) => {
+            Err(anyhow::anyhow!("cannot write to standard output: {error}"))
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// The reader of a pipe went away, as `head` does: no reason to complain.
+pub(super) fn nobody_reads(error: &anyhow::Error) -> bool {
+    let io_error = match (error.downcast_ref(), error.downcast_ref(), error.downcast_ref()) {
+        (Some(experiment::Error::Csv(error)), ..) | (_, Some(json::JsonError::Write(error)), _) => Some(error),
+        (.., error) => error,
+    };
+    io_error.is_some_and(output::is_broken_pipe)
+        || error.downcast_ref().is_some_and(output::OutputError::is_broken_pipe)
+}
+
+/// Columns of the terminal that standard output is; `None`: it is none.
+pub(super) fn terminal_width() -> Option<usize> {
+    let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
+    Some(size.ws_col.into()).filter(|&columns| columns > 0)
+}

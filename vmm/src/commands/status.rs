@@ -1,0 +1,98 @@
+//! Exit statuses, and which one an error has.
+
+use super::hints;
+use crate::guest::session;
+use crate::vm;
+use std::io::Write as _;
+use std::process::ExitCode;
+
+/// How a command ended (the table of exit statuses in the guide).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    /// As asked.
+    Good = 0,
+    /// A call, a test or an output went wrong.
+    Failed = 1,
+    /// What was asked for cannot be: options, files, combinations.
+    BadInput = 2,
+    /// This host cannot do it (the kselftest skip code).
+    HostCannot = 4,
+    /// Ctrl-C.
+    Interrupted = 130,
+}
+
+impl From<Status> for ExitCode {
+    fn from(status: Status) -> Self {
+        Self::from(status as u8)
+    }
+}
+
+impl Status {
+    /// An error's status, where the machine could not be had.
+    pub(super) fn of_vm(error: &vm::Error) -> Self {
+        if error.is_host_limit() { Self::HostCannot } else { Self::BadInput }
+    }
+
+    /// An error's status, where the machine could not be had, or did not do what it was told.
+    pub(super) fn of_session(error: &session::Error) -> Self {
+        match error {
+            session::Error::Interrupted => Self::Interrupted,
+            session::Error::Vm(error) => Self::of_vm(error),
+            session::Error::BugCheck(_)
+            | session::Error::Stopped { .. }
+            | session::Error::GivenUp(_)
+            | session::Error::Silent(_)
+            | session::Error::HostCall(_)
+            | session::Error::BadReport(_)
+            | session::Error::Trace(_)
+            | session::Error::Memory(_) => Self::Failed,
+        }
+    }
+}
+
+/// Why a command ended early.
+#[derive(Debug)]
+pub struct Failure {
+    status: Status,
+    error: anyhow::Error,
+}
+
+impl Failure {
+    pub(super) fn new(status: Status, error: impl Into<anyhow::Error>) -> Self {
+        Self { status, error: error.into() }
+    }
+
+    /// One of the options, or what they name, is wrong.
+    pub(super) fn bad_input(error: impl Into<anyhow::Error>) -> Self {
+        Self::new(Status::BadInput, error)
+    }
+
+    /// Something that should have worked did not.
+    pub(super) fn failed(error: impl Into<anyhow::Error>) -> Self {
+        Self::new(Status::Failed, error)
+    }
+
+    /// Says it, and is over.
+    pub fn report(&self) -> Status {
+        complain(&hints::line(self.error.as_ref()));
+        self.status
+    }
+}
+
+impl From<vm::Error> for Failure {
+    fn from(error: vm::Error) -> Self {
+        Self::new(Status::of_vm(&error), error)
+    }
+}
+
+impl From<session::Error> for Failure {
+    fn from(error: session::Error) -> Self {
+        Self::new(Status::of_session(&error), error)
+    }
+}
+
+/// One line on standard error, if there is one.
+pub(super) fn complain(line: &str) {
+    // Nobody is left to be told.
+    let _ = writeln!(std::io::stderr(), "kipi: {line}");
+}

@@ -1,0 +1,118 @@
+//! `kipi trace`.
+
+use super::options::{self, default_vcpus};
+use super::outputs::{any_is_stdout, nobody_reads, open_all, print, terminal_width, write_text};
+use super::status::{Failure, Status};
+use super::{interrupts, machines, values};
+use crate::config::routes::{self, Route};
+use crate::config::sources::ExitSource;
+use crate::config::{self, Config, HostOffers, MachineSpec};
+use crate::events::kernel::Detail;
+use crate::events::recording::Recording;
+use crate::events::stays::Keep;
+use crate::experiment::trace::Plan;
+use crate::report::output::Output;
+use crate::results::integrity::Integrity;
+use crate::results::trace::Source;
+use crate::vm::Hypervisor;
+use crate::{experiment, report, results};
+use clap::Args;
+use guest_stub::abi::{Destination, TargetState};
+use std::path::PathBuf;
+
+/// Options of `kipi trace`.
+#[derive(Debug, Args)]
+pub struct Trace {
+    /// The number of vCPUs [default: the CPUs that kipi may use, at least 2, at most 4]
+    #[arg(long, value_name = "N", value_parser = values::vcpus())]
+    vcpus: Option<u16>,
+    /// How the interrupt travels [default: x2apic, or xapic where guests have no x2APIC mode]
+    #[arg(long, value_name = "R", value_parser = values::routes())]
+    route: Option<Route>,
+    /// How the targets are addressed
+    #[arg(long, value_name = "D", value_parser = values::destinations(), default_value = "all-but-self")]
+    destination: Destination,
+    /// What the targets do when the interrupt arrives
+    #[arg(long, value_name = "S", value_parser = values::target_states(), default_value = "halt")]
+    target_state: TargetState,
+    /// Rounds; of several, the median and the worst are shown, by their round trips
+    #[arg(long, value_name = "K", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    rounds: u32,
+    /// Rounds that are thrown away first
+    #[arg(long, value_name = "W", default_value_t = 3, value_parser = clap::value_parser!(u32).range(0..=500))]
+    warmup: u32,
+    /// Who records events besides the guest
+    #[arg(long, value_name = "S[,S..]", value_delimiter = ',', value_parser = values::sources(), default_value = "stats,vmm,kernel")]
+    source: Vec<ExitSource>,
+    #[command(flatten)]
+    calls: options::Calls,
+    /// Write the trace for the Perfetto UI (ui.perfetto.dev, chrome://tracing); - is standard output
+    #[arg(long, value_name = "FILE")]
+    perfetto: Option<PathBuf>,
+    /// Write the trace as JSON; - is standard output
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    #[command(flatten)]
+    machine: options::Machine,
+}
+
+impl Trace {
+    /// The configuration of the machine that the options ask for, on `cpus`, with one cell's choices.
+    fn to_config(&self, cpus: Vec<usize>, offers: HostOffers) -> Result<Config, config::Error> {
+        Ok(Config {
+            vcpus: vec![self.vcpus.map_or_else(|| default_vcpus(&cpus), usize::from)],
+            routes: vec![self.route.unwrap_or_else(|| routes::usual(offers))],
+            destinations: vec![self.destination],
+            target_states: vec![self.target_state],
+            rounds: self.rounds as usize,
+            warmup: self.warmup as usize,
+            ..self.calls.to_config(&self.machine, cpus)?
+        })
+    }
+}
+
+/// Runs it.
+///
+/// # Errors
+/// Whatever keeps it from tracing, or the trace from being written.
+pub fn run(options: &Trace) -> Result<Status, Failure> {
+    let [json, perfetto] = open_all([("--json", &options.json), ("--perfetto", &options.perfetto)])?;
+    let image = machines::image(options.machine.guest.as_deref())?;
+    let hypervisor = Hypervisor::open(&options.machine.device)?;
+    let offers = hypervisor.offers();
+    let config = options.to_config(machines::allowed_cpus(), offers).map_err(Failure::bad_input)?;
+    let cell = machines::cells(&config, offers)?.0[0];
+    machines::raise_open_file_limit();
+    interrupts::handle()?;
+    let asked = |source| options.source.contains(&source);
+    let mut sources: Vec<_> = options.source.iter().map(|&source| (source, None)).collect();
+    let tracer = machines::open_tracer(&mut sources, Detail::Full);
+    let recording = Recording {
+        stats: asked(ExitSource::Stats),
+        stays: if asked(ExitSource::Vmm) { Keep::Everything } else { Keep::Nothing },
+        kernel: tracer.is_some(),
+    };
+    let Config { rounds, warmup, worker, argument, .. } = config;
+    let plan = Plan { cell, rounds, warmup, worker, argument, recording };
+    let mut source = machines::boot(&hypervisor, &config, &image, MachineSpec::of(&cell), tracer)?;
+    let mut trace = experiment::trace::run(&plan, &mut source)?;
+    trace.config.pin.clone_from(&config.pin);
+    trace.sources.extend(sources.into_iter().filter_map(|(source, refusal)| {
+        Some(Source { source: source.name().to_owned(), unavailable: Some(refusal?), lost: 0 })
+    }));
+    let written = write_results(&trace, json, perfetto);
+    written.or_else(|error| if nobody_reads(&error) { Ok(()) } else { Err(Failure::failed(error)) })?;
+    if trace.calls.is_empty() {
+        return Err(Failure::failed(anyhow::anyhow!("no call can be shown: {}", trace.warnings.join("; "))));
+    }
+    Ok(if trace.integrity == Integrity::default() { Status::Good } else { Status::Failed })
+}
+
+/// Writes everything that was asked for; the first error is returned when all has been tried.
+fn write_results(trace: &results::trace::Trace, json: Option<Output>, perfetto: Option<Output>) -> anyhow::Result<()> {
+    let to_stdout = any_is_stdout([&json, &perfetto]);
+    let json = write_text(json, || Ok(report::trace::render_json(trace)?));
+    let perfetto = write_text(perfetto, || Ok(report::trace::perfetto::render(trace)?));
+    let text = if to_stdout { Ok(()) } else { print(&report::trace::text::render(trace, terminal_width())) };
+    json.and(perfetto).and(text)
+}

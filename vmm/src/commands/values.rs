@@ -1,0 +1,65 @@
+//! The values of options: which are possible, and how they are read.
+
+use crate::config::routes::{self, Route};
+use crate::config::sources::ExitSource;
+use crate::config::{Observe, Pin, destinations, target_states};
+use crate::host;
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use guest_stub::abi::{self, Destination, Fault, TargetState, Worker};
+
+/// A number of vCPUs.
+pub(super) fn vcpus() -> impl TypedValueParser<Value = u16> {
+    clap::value_parser!(u16).range(1..=i64::try_from(abi::MAX_VCPUS).unwrap_or(i64::MAX))
+}
+
+/// A parser for the names of `all`. The types are not this crate's, and cannot be [`clap::ValueEnum`]s.
+fn named<T: Copy + Send + Sync + 'static>(
+    all: &'static [T],
+    name: fn(T) -> &'static str,
+    describe: fn(T, PossibleValue) -> PossibleValue,
+) -> impl TypedValueParser<Value = T> {
+    let values = all.iter().map(|&value| describe(value, PossibleValue::new(name(value))));
+    PossibleValuesParser::new(values)
+        .try_map(move |text| all.iter().copied().find(|&value| name(value) == text).ok_or("unknown name"))
+}
+
+pub(super) fn routes() -> impl TypedValueParser<Value = Route> {
+    named(Route::ALL, Route::name, |route, value| value.help(routes::of(route).about))
+}
+
+pub(super) fn destinations() -> impl TypedValueParser<Value = Destination> {
+    named(Destination::ALL, Destination::name, |it, value| value.help(destinations::of(it).about))
+}
+
+pub(super) fn target_states() -> impl TypedValueParser<Value = TargetState> {
+    named(TargetState::ALL, TargetState::name, |state, value| value.help(target_states::of(state).about))
+}
+
+pub(super) fn sources() -> impl TypedValueParser<Value = ExitSource> {
+    named(ExitSource::ALL, ExitSource::name, |source, value| value.help(source.about()))
+}
+
+pub(super) fn observes() -> impl TypedValueParser<Value = Observe> {
+    named(Observe::ALL, Observe::name, |_, value| value)
+}
+
+pub(super) fn faults() -> impl TypedValueParser<Value = Fault> {
+    named(Fault::ALL, Fault::name, |_, value| value)
+}
+
+/// The workers that break a rule can be asked for, to see what happens then, but are not offered.
+pub(super) fn workers() -> impl TypedValueParser<Value = Worker> {
+    named(Worker::ALL, Worker::name, |worker, value| value.hide(!matches!(worker, Worker::Stamp | Worker::Spin)))
+}
+
+/// Where vCPU threads run.
+pub(super) fn pin(text: &str) -> Result<Pin, String> {
+    match text {
+        "auto" => Ok(Pin::Auto),
+        "none" => Ok(Pin::None),
+        list => host::parse_cpu_list(list)
+            .filter(|cpus| !cpus.is_empty())
+            .map(Pin::List)
+            .ok_or_else(|| "it is neither auto, none nor a list of CPUs such as 0,2-3".to_owned()),
+    }
+}
