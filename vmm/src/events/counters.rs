@@ -1,16 +1,10 @@
-//! KVM's per-vCPU counters, through KVM_GET_STATS_FD (KVM API 4.133): no privilege needed.
+//! KVM's per-vCPU counters, from the file that KVM_GET_STATS_FD opens (KVM API 4.133): no privilege needed.
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd};
 use std::os::unix::fs::FileExt;
 use thiserror::Error;
-use vmm_sys_util::ioctl::ioctl;
-
-mod request {
-    vmm_sys_util::ioctl_io_nr!(KVM_GET_STATS_FD, kvm_bindings::KVMIO, 0xce);
-}
 
 /// The counters that tell about exits and interrupts, of those that KVM's x86 vCPUs have.
 pub const COUNTERS: [&str; 13] = [
@@ -52,18 +46,11 @@ pub struct StatsFile {
 }
 
 impl StatsFile {
-    /// Opens the counters of `vcpu`.
+    /// The counters in `file`, a vCPU's statistics descriptor.
     ///
     /// # Errors
-    /// Every variant of [`enum@Error`].
-    pub fn open(vcpu: &impl AsRawFd) -> Result<Self, Error> {
-        // SAFETY: the ioctl takes no argument; the result is checked.
-        let fd = unsafe { ioctl(vcpu, request::KVM_GET_STATS_FD()) };
-        if fd < 0 {
-            return Err(Error::Open(io::Error::last_os_error()));
-        }
-        // SAFETY: a fresh descriptor that nobody else owns.
-        let file = unsafe { File::from_raw_fd(fd) };
+    /// [`Error::Read`], [`Error::Malformed`].
+    pub fn new(file: File) -> Result<Self, Error> {
         let offsets = offsets(&file)?;
         Ok(Self { file, offsets })
     }
@@ -148,8 +135,7 @@ mod tests {
         rest.extend(descriptor("exits", 0, 8));
         rest.extend([0_u64, 41, 42].map(u64::to_ne_bytes).concat());
         let file = file([0, 48, 3, 0, 24, 24 + 3 * 64], &rest);
-        let offsets = offsets(&file).unwrap();
-        let stats = StatsFile { file, offsets };
+        let stats = StatsFile::new(file).unwrap();
         assert_eq!(stats.read().unwrap(), BTreeMap::from([("exits", 41), ("halt_exits", 42)]));
     }
 

@@ -12,6 +12,7 @@ mod msi;
 mod offers;
 mod paging;
 mod registers;
+mod stats;
 mod threads;
 mod tsc;
 pub mod wire;
@@ -152,7 +153,7 @@ impl Vm {
 
     /// A vCPU's counters. The first reason why there are none is kept.
     fn open_stats(&mut self, vcpu: &VcpuFd) -> Option<StatsFile> {
-        let stats = StatsFile::open(vcpu);
+        let stats = stats::open(vcpu);
         stats.map_err(|error| self.stats_error.get_or_insert_with(|| error.to_string())).ok()
     }
 
