@@ -1,7 +1,7 @@
 //! Which function each worker of the ABI is.
 
 use crate::call::worker::{self, WorkerFn};
-use crate::conformance::{rule_breakers, verify};
+use crate::conformance::{verify, workers as breaking};
 use guest_stub::abi::{self, Worker};
 
 /// The function behind a worker's number, with an exit as its first act if it is observed.
@@ -15,14 +15,14 @@ fn function(worker: Worker, observe: bool) -> WorkerFn {
         (Worker::Stamp, true) => worker::observed_stamp,
         (Worker::Spin, false) => worker::spin,
         (Worker::Spin, true) => worker::observed_spin,
-        (Worker::Fault, _) => rule_breakers::fault,
-        (Worker::Hang, _) => rule_breakers::hang,
-        (Worker::HangFirst, _) => rule_breakers::hang_first,
-        (Worker::TouchPageable, _) => rule_breakers::touch_pageable,
-        (Worker::EnableInterrupts, _) => rule_breakers::enable_interrupts,
-        (Worker::LowerIrql, _) => rule_breakers::lower_irql,
-        (Worker::TakeLock, _) => rule_breakers::take_lock,
-        (Worker::CallAgain, _) => rule_breakers::call_again,
+        (Worker::Fault, _) => breaking::fault,
+        (Worker::Hang, _) => breaking::hang,
+        (Worker::HangFirst, _) => breaking::hang_first,
+        (Worker::TouchPageable, _) => breaking::touch_pageable,
+        (Worker::EnableInterrupts, _) => breaking::enable_interrupts,
+        (Worker::LowerIrql, _) => breaking::lower_irql,
+        (Worker::TakeLock, _) => breaking::take_lock,
+        (Worker::CallAgain, _) => breaking::call_again,
         (Worker::Verify, false) => verify::verify,
         (Worker::Verify, true) => verify::observed_verify,
     }

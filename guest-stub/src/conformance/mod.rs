@@ -11,6 +11,6 @@ mod lock;
 mod members;
 pub(crate) mod pageable;
 mod phases;
-pub(crate) mod rule_breakers;
 pub(crate) mod stepped;
 pub(crate) mod verify;
+pub(crate) mod workers;
