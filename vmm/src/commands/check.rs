@@ -126,7 +126,7 @@ fn status_of(summary: &Summary) -> Status {
 }
 
 fn head(suite: &Suite<'_>, planned: usize) -> Head {
-    let facts = host::Facts::read(&host::Sources::system());
+    let facts = host::read_facts(&host::Sources::system());
     Head {
         kipi: env!("CARGO_PKG_VERSION").to_owned(),
         kernel: facts.kernel,

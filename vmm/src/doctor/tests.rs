@@ -1,6 +1,8 @@
-use super::kvm::Error;
 use super::*;
-use crate::host::{Machine, OpenFiles, Perf, PerfAccess, Tracefs, Virtualization};
+use crate::host::Machine;
+use crate::results::doctor::{Check, GuestCpuid};
+use crate::results::host::{OpenFiles, Perf, PerfAccess, Tracefs, Virtualization};
+use crate::vm::offers::Capability;
 use schemars::schema_for;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -30,7 +32,7 @@ fn host() -> Facts {
             kvm_events: Some(true),
         }),
         perf: Perf { paranoid: Some(2), privileged: Some(true), access: Some(PerfAccess::All) },
-        ..Facts::read(&Sources { proc: nowhere.clone(), sys: nowhere, machine })
+        ..host::read_facts(&Sources { proc: nowhere.clone(), sys: nowhere, machine })
     }
 }
 
@@ -276,11 +278,11 @@ fn this_host_can_be_examined() {
     assert_eq!(doctor.device.status, DeviceStatus::Usable);
     let offer = doctor.kvm.as_ref().expect("what KVM offers");
     assert_eq!(offer.api_version, 12);
-    assert!(offer.has(Capability::MAX_VCPUS) && offer.has(Capability::NR_VCPUS));
+    assert!(offer.has(Capability::MAX_VCPUS.name) && offer.has(Capability::NR_VCPUS.name));
     assert!(offer.capabilities.values().all(|&value| value >= 0), "{:?}", offer.capabilities);
     assert_eq!(doctor.routes.len(), Route::ALL.len());
     assert!(doctor.checks.iter().all(|one| check(&doctor, &one.name) == one), "names are unique");
-    assert_eq!(doctor.exit_status == 0, offer.has(Capability::IRQCHIP));
+    assert_eq!(doctor.exit_status == 0, offer.has(Capability::IRQCHIP.name));
 }
 
 fn schema_file() -> PathBuf {

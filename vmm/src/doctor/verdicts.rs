@@ -1,10 +1,10 @@
 //! Whether each route can be used, judged by using it.
 
-use super::kvm::{Capability, Error, Offer};
-use super::{RouteVerdict, Verdict};
 use crate::config::routes::{self, Route};
 use crate::config::{HostOffers, XAPIC_VCPUS};
-use crate::vm::has_wide_ids;
+use crate::results::doctor::{Offer, RouteVerdict, Verdict};
+use crate::vm::device::Error;
+use crate::vm::offers;
 
 /// A verdict for every route.
 pub(super) fn judge_all(
@@ -23,7 +23,7 @@ pub(super) fn judge_all(
 }
 
 fn judge(route: Route, offer: &Offer, vcpus: usize, probe: impl Fn(Route) -> Result<(), String>) -> (Verdict, String) {
-    let offers = offers(offer);
+    let offers = offers::to_routes(offer);
     if let Some(need) = routes::of(route).lacks(offers) {
         return (Verdict::Missing, need.reason().to_owned());
     }
@@ -33,17 +33,6 @@ fn judge(route: Route, offer: &Offer, vcpus: usize, probe: impl Fn(Route) -> Res
     match shortfall(route, offer, offers, vcpus) {
         Some(reason) => (Verdict::Limited, format!("a broadcast call over it completed, but {reason}")),
         None => (Verdict::Ready, "a broadcast call over it completed".to_owned()),
-    }
-}
-
-/// What the document says, as routes ask for it. Where KVM did not say what its CPUID has, the probe decides.
-fn offers(offer: &Offer) -> HostOffers {
-    HostOffers {
-        kernel_local_apics: offer.has(Capability::IRQCHIP),
-        x2apic: offer.cpuid.is_none_or(|cpuid| cpuid.x2apic),
-        wide_apic_ids: has_wide_ids(offer.value(Capability::X2APIC_API)),
-        signal_msi: offer.has(Capability::SIGNAL_MSI),
-        user_space_msrs: offer.has(Capability::X86_USER_SPACE_MSR),
     }
 }
 

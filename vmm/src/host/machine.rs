@@ -1,9 +1,8 @@
 //! What only CPUID and system calls tell.
 
+use crate::results::host::OpenFiles;
 use rustix::process::{Resource, getrlimit};
 use rustix::thread::{CpuSet, sched_getaffinity};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 use std::arch::x86_64::__cpuid;
 
 /// First of the leaves that a hypervisor answers, with its signature.
@@ -28,16 +27,6 @@ pub struct Machine {
     pub invariant_tsc: bool,
     /// How many files this process may open.
     pub open_files: OpenFiles,
-}
-
-/// A limit on open files. `null`: unlimited.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct OpenFiles {
-    /// What holds now.
-    pub soft: Option<u64>,
-    /// What the process may raise it to.
-    pub hard: Option<u64>,
 }
 
 impl Machine {

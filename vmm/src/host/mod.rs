@@ -5,18 +5,13 @@
 mod machine;
 pub mod tracing;
 
-pub use machine::{Machine, OpenFiles};
-pub use tracing::{Perf, PerfAccess, Tracefs};
+pub use machine::Machine;
 
+use crate::results::host::{Facts, Tsc, VENDOR_MODULES, Virtualization};
 use crate::results::measurement::Host;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
-
-/// KVM's vendor modules. Only one of them drives `/dev/kvm`.
-const VENDOR_MODULES: [&str; 3] = ["kvm_intel", "kvm_amd", "kvm_pvm"];
 
 /// The module parameters that change what an IPI costs or which route it can take.
 const SETTINGS: [(&str, &[&str]); 4] = [
@@ -79,141 +74,70 @@ impl Sources {
     }
 }
 
-/// Hardware virtualisation as the CPU flags name it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Virtualization {
-    /// Intel VMX.
-    Vmx,
-    /// AMD SVM.
-    Svm,
-}
+/// Reads everything that `sources` can tell.
+pub fn read_facts(sources: &Sources) -> Facts {
+    let cpuinfo = sources.proc("cpuinfo");
+    let flags: Option<BTreeSet<&str>> =
+        cpuinfo.as_deref().and_then(|text| field(text, "flags")).map(|flags| flags.split_whitespace().collect());
+    let has = |flag: &str| flags.as_ref().map(|flags| flags.contains(flag));
+    let allowed_cpus = allowed_cpus(sources);
 
-/// What is known about the time-stamp counter.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Tsc {
-    /// CPUID promises one constant rate in all power states (leaf 0x8000_0007, EDX bit 8).
-    pub invariant: bool,
-    /// The kernel's flag `constant_tsc`: the rate does not follow the CPU's frequency. `null`: flags unreadable.
-    pub constant: Option<bool>,
-    /// The kernel's flag `nonstop_tsc`: it does not stop in idle states. `null`: flags unreadable.
-    pub nonstop: Option<bool>,
-    /// The clock source that the kernel keeps time with now.
-    pub clocksource: Option<String>,
-}
-
-/// What is known about this machine.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Facts {
-    /// Kernel release, as `uname -r`.
-    pub kernel: String,
-    /// Processor model name.
-    pub cpu: Option<String>,
-    /// CPUs that this process may run on, by number; empty if that cannot be found out.
-    pub allowed_cpus: Vec<usize>,
-    /// CPUs that are online, by number.
-    pub online_cpus: Option<Vec<usize>>,
-    /// Hardware virtualisation that the CPU flags show.
-    pub virtualization: Option<Virtualization>,
-    /// KVM's vendor modules that are there; `kvm` if only the common part is; empty without KVM.
-    pub kvm_modules: Vec<String>,
-    /// Settings of KVM that change results, by `module.parameter`; those that can be read.
-    pub settings: BTreeMap<String, String>,
-    /// This machine is itself a virtual machine (CPUID.1:ECX bit 31).
-    pub nested: bool,
-    /// The signature of the hypervisor below this machine, such as `KVMKVMKVM`.
-    pub hypervisor: Option<String>,
-    /// The time-stamp counter.
-    pub tsc: Tsc,
-    /// tracefs, and what this process may do there; `null`: not mounted, and it cannot mount it.
-    pub tracefs: Option<Tracefs>,
-    /// What this process may do with perf events.
-    pub perf: Perf,
-    /// Transparent huge pages: `always`, `madvise` or `never`.
-    pub transparent_hugepages: Option<String>,
-    /// CPUs' worth of time that the cgroup allows; `null`: no limit, or unknown.
-    pub cpu_quota: Option<f64>,
-    /// Simultaneous multithreading is in use.
-    pub smt: Option<bool>,
-    /// cpufreq governors of the allowed CPUs, each once; empty where none is exposed.
-    pub governors: BTreeSet<String>,
-    /// How many files this process may open.
-    pub open_files: OpenFiles,
-}
-
-impl Facts {
-    /// Reads everything that `sources` can tell.
-    pub fn read(sources: &Sources) -> Self {
-        let cpuinfo = sources.proc("cpuinfo");
-        let flags: Option<BTreeSet<&str>> =
-            cpuinfo.as_deref().and_then(|text| field(text, "flags")).map(|flags| flags.split_whitespace().collect());
-        let has = |flag: &str| flags.as_ref().map(|flags| flags.contains(flag));
-        let allowed_cpus = allowed_cpus(sources);
-
-        Self {
-            kernel: sources.machine.kernel.clone(),
-            cpu: cpuinfo.as_deref().and_then(|text| field(text, "model name")).map(str::to_owned),
-            online_cpus: online_cpus(sources),
-            virtualization: if has("vmx") == Some(true) {
-                Some(Virtualization::Vmx)
-            } else if has("svm") == Some(true) {
-                Some(Virtualization::Svm)
-            } else {
-                None
-            },
-            kvm_modules: kvm_modules(sources),
-            settings: settings(sources),
-            nested: sources.machine.hypervisor_bit,
-            hypervisor: sources.machine.hypervisor.clone(),
-            tsc: Tsc {
-                invariant: sources.machine.invariant_tsc,
-                constant: has("constant_tsc"),
-                nonstop: has("nonstop_tsc"),
-                clocksource: sources.sys("devices/system/clocksource/clocksource0/current_clocksource"),
-            },
-            tracefs: Tracefs::find(&sources.sys),
-            perf: Perf::read(&sources.proc),
-            transparent_hugepages: sources
-                .sys("kernel/mm/transparent_hugepage/enabled")
-                .as_deref()
-                .and_then(bracketed)
-                .map(str::to_owned),
-            cpu_quota: cpu_quota(sources),
-            smt: sources.sys("devices/system/cpu/smt/active").map(|active| active == "1"),
-            governors: governors(sources, &allowed_cpus),
-            allowed_cpus,
-            open_files: sources.machine.open_files,
-        }
+    Facts {
+        kernel: sources.machine.kernel.clone(),
+        cpu: cpuinfo.as_deref().and_then(|text| field(text, "model name")).map(str::to_owned),
+        online_cpus: online_cpus(sources),
+        virtualization: if has("vmx") == Some(true) {
+            Some(Virtualization::Vmx)
+        } else if has("svm") == Some(true) {
+            Some(Virtualization::Svm)
+        } else {
+            None
+        },
+        kvm_modules: kvm_modules(sources),
+        settings: settings(sources),
+        nested: sources.machine.hypervisor_bit,
+        hypervisor: sources.machine.hypervisor.clone(),
+        tsc: Tsc {
+            invariant: sources.machine.invariant_tsc,
+            constant: has("constant_tsc"),
+            nonstop: has("nonstop_tsc"),
+            clocksource: sources.sys("devices/system/clocksource/clocksource0/current_clocksource"),
+        },
+        tracefs: tracing::find(&sources.sys),
+        perf: tracing::perf(&sources.proc),
+        transparent_hugepages: sources
+            .sys("kernel/mm/transparent_hugepage/enabled")
+            .as_deref()
+            .and_then(bracketed)
+            .map(str::to_owned),
+        cpu_quota: cpu_quota(sources),
+        smt: sources.sys("devices/system/cpu/smt/active").map(|active| active == "1"),
+        governors: governors(sources, &allowed_cpus),
+        allowed_cpus,
+        open_files: sources.machine.open_files,
     }
+}
 
-    /// KVM's vendor modules that are there, without the common part.
-    pub fn vendor_modules(&self) -> impl Iterator<Item = &str> {
-        self.kvm_modules.iter().map(String::as_str).filter(|module| VENDOR_MODULES.contains(module))
+/// The part of the facts that belongs in a measurement.
+fn describe_facts(facts: &Facts) -> Host {
+    let mut kvm: Vec<String> = facts.vendor_modules().map(str::to_owned).collect();
+    if kvm.is_empty() {
+        kvm.push("built-in or unknown".to_owned());
     }
-
-    /// The part of the facts that belongs in a measurement.
-    pub fn describe(&self) -> Host {
-        let mut kvm: Vec<String> = self.vendor_modules().map(str::to_owned).collect();
-        if kvm.is_empty() {
-            kvm.push("built-in or unknown".to_owned());
-        }
-        Host {
-            kernel: self.kernel.clone(),
-            cpu: self.cpu.clone().unwrap_or_else(|| "unknown".to_owned()),
-            cpus: self.allowed_cpus.clone(),
-            kvm,
-            settings: self.settings.clone(),
-            nested: self.nested,
-            kipi: env!("CARGO_PKG_VERSION").to_owned(),
-        }
+    Host {
+        kernel: facts.kernel.clone(),
+        cpu: facts.cpu.clone().unwrap_or_else(|| "unknown".to_owned()),
+        cpus: facts.allowed_cpus.clone(),
+        kvm,
+        settings: facts.settings.clone(),
+        nested: facts.nested,
+        kipi: env!("CARGO_PKG_VERSION").to_owned(),
     }
 }
 
 /// Describes this machine for a measurement.
 pub fn describe() -> Host {
-    Facts::read(&Sources::system()).describe()
+    describe_facts(&read_facts(&Sources::system()))
 }
 
 /// The CPUs of a kernel list such as `0-3,8`; `None` if it is not one.

@@ -1,4 +1,5 @@
 use super::*;
+use crate::results::host::OpenFiles;
 use tempfile::{TempDir, tempdir};
 
 /// A made-up machine: files below one temporary directory.
@@ -43,7 +44,7 @@ impl Tree {
     }
 
     fn facts(&self) -> Facts {
-        Facts::read(&self.sources)
+        read_facts(&self.sources)
     }
 }
 
@@ -105,7 +106,7 @@ fn amd_inside_a_virtual_machine() {
     assert_eq!(facts.settings["kvm_amd.avic"], "N");
     assert_eq!(facts.settings["kvm_amd.pause_filter_count"], "3000");
     assert_eq!((facts.tsc.constant, facts.tsc.nonstop), (Some(true), Some(false)));
-    let host = facts.describe();
+    let host = describe_facts(&facts);
     assert!(host.nested);
     assert_eq!(host.kvm, ["kvm_amd"]);
     assert_eq!(host.kernel, "6.12.0-made-up");
@@ -129,7 +130,7 @@ fn pvm_without_hardware_virtualisation() {
 fn kvm_built_in_shows_its_common_part_only() {
     let tree = Tree::new().cpu("Intel", "vmx").parameters("kvm", &[("halt_poll_ns", "200000")]);
     assert_eq!(tree.facts().kvm_modules, ["kvm"]);
-    assert_eq!(tree.facts().describe().kvm, ["built-in or unknown"]);
+    assert_eq!(describe_facts(&tree.facts()).kvm, ["built-in or unknown"]);
 }
 
 #[test]
@@ -142,7 +143,7 @@ fn nothing_can_be_read() {
     assert_eq!(facts.tsc, Tsc { invariant: true, constant: None, nonstop: None, clocksource: None });
     assert_eq!(facts.tracefs, None);
     assert_eq!((facts.smt, facts.cpu_quota, facts.transparent_hugepages.as_deref()), (None, None, None));
-    let host = facts.describe();
+    let host = describe_facts(&facts);
     assert_eq!((host.cpu.as_str(), host.kvm), ("unknown", vec!["built-in or unknown".to_owned()]));
 }
 

@@ -1,11 +1,10 @@
 //! What this process may observe in the kernel: tracefs and perf events.
 
 use super::{field, read};
+use crate::results::host::{Perf, PerfAccess, Tracefs};
 use rustix::fd::{AsRawFd, OwnedFd};
 use rustix::fs::{Access, access};
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsmount, fsopen};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -20,42 +19,26 @@ const CAP_SYS_ADMIN: u32 = 21;
 /// `CAP_PERFMON`.
 const CAP_PERFMON: u32 = 38;
 
-/// tracefs, as far as this process can see it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Tracefs {
-    /// Where it is mounted; `null`: nowhere, but this process can mount it for itself.
-    pub path: Option<String>,
-    /// This process can read it.
-    pub readable: bool,
-    /// This process can make an instance of its own in it.
-    pub writable: bool,
-    /// It has KVM's events; `null`: not readable.
-    pub kvm_events: Option<bool>,
+/// Finds tracefs below the sysfs root `sys`; `None` if it is not mounted.
+pub fn find(sys: &Path) -> Option<Tracefs> {
+    mount_point(sys).map(|place| Tracefs { path: Some(place.display().to_string()), ..examine(&place) })
 }
 
-impl Tracefs {
-    /// Finds it below the sysfs root `sys`; `None` if it is not mounted.
-    pub fn find(sys: &Path) -> Option<Self> {
-        mount_point(sys).map(|place| Self { path: Some(place.display().to_string()), ..Self::examine(&place) })
-    }
+/// tracefs as this process can mount it for itself; `None` if it cannot.
+pub fn own_mount() -> Option<Tracefs> {
+    let (_mount, place) = mount().ok()?;
+    Some(examine(&place))
+}
 
-    /// tracefs as this process can mount it for itself; `None` if it cannot.
-    pub fn of_own_mount() -> Option<Self> {
-        let (_mount, place) = mount().ok()?;
-        Some(Self::examine(&place))
-    }
-
-    /// What this process may do with the tracefs at `place`.
-    pub fn examine(place: &Path) -> Self {
-        // Opening tells more than the mode: a locked-down kernel refuses root as well.
-        let readable = File::open(place.join(PROBE)).is_ok();
-        Self {
-            path: None,
-            readable,
-            writable: access(place.join("instances"), Access::WRITE_OK | Access::EXEC_OK).is_ok(),
-            kvm_events: readable.then(|| place.join("events/kvm").is_dir()),
-        }
+/// What this process may do with the tracefs at `place`.
+pub fn examine(place: &Path) -> Tracefs {
+    // Opening tells more than the mode: a locked-down kernel refuses root as well.
+    let readable = File::open(place.join(PROBE)).is_ok();
+    Tracefs {
+        path: None,
+        readable,
+        writable: access(place.join("instances"), Access::WRITE_OK | Access::EXEC_OK).is_ok(),
+        kvm_events: readable.then(|| place.join("events/kvm").is_dir()),
     }
 }
 
@@ -84,45 +67,15 @@ pub fn mount() -> rustix::io::Result<(OwnedFd, PathBuf)> {
     Ok((mount, place))
 }
 
-/// What this process may ask of perf_event_open(2).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum PerfAccess {
-    /// Nothing.
-    None,
-    /// Its own threads in user space.
-    OwnUserSpace,
-    /// Its own threads, the kernel included.
-    OwnKernel,
-    /// Everything that runs on a CPU, but no raw tracepoint data.
-    WholeCpu,
-    /// Everything, KVM's tracepoints included.
-    All,
-}
-
-/// Perf events, and this process's right to them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Perf {
-    /// `kernel.perf_event_paranoid`; `null`: the kernel has no perf events, or hides the setting.
-    pub paranoid: Option<i32>,
-    /// This process has CAP_PERFMON or CAP_SYS_ADMIN, which no setting restricts.
-    pub privileged: Option<bool>,
-    /// What that permits; `null`: unknown.
-    pub access: Option<PerfAccess>,
-}
-
-impl Perf {
-    /// Reads the setting and this process's capabilities below the procfs root `proc`.
-    pub fn read(proc: &Path) -> Self {
-        let paranoid = read(&proc.join("sys/kernel/perf_event_paranoid")).and_then(|value| value.parse().ok());
-        let privileged = read(&proc.join("self/status"))
-            .as_deref()
-            .and_then(|status| field(status, "CapEff"))
-            .and_then(|mask| u64::from_str_radix(mask, 16).ok())
-            .map(|mask| mask & (1 << CAP_PERFMON | 1 << CAP_SYS_ADMIN) != 0);
-        Self { paranoid, privileged, access: paranoid.map(|paranoid| permitted(paranoid, privileged == Some(true))) }
-    }
+/// What this process may do with perf events: reads the setting and this process's capabilities below the procfs root `proc`.
+pub fn perf(proc: &Path) -> Perf {
+    let paranoid = read(&proc.join("sys/kernel/perf_event_paranoid")).and_then(|value| value.parse().ok());
+    let privileged = read(&proc.join("self/status"))
+        .as_deref()
+        .and_then(|status| field(status, "CapEff"))
+        .and_then(|mask| u64::from_str_radix(mask, 16).ok())
+        .map(|mask| mask & (1 << CAP_PERFMON | 1 << CAP_SYS_ADMIN) != 0);
+    Perf { paranoid, privileged, access: paranoid.map(|paranoid| permitted(paranoid, privileged == Some(true))) }
 }
 
 /// Documentation/admin-guide/sysctl/kernel.rst; 3 and above are what distributions add.
@@ -155,7 +108,7 @@ mod tests {
 
     #[test]
     fn perf_follows_the_setting_unless_a_capability_lifts_it() {
-        let access = |paranoid, capabilities| Perf::read(proc_with(Some(paranoid), capabilities).path()).access;
+        let access = |paranoid, capabilities| perf(proc_with(Some(paranoid), capabilities).path()).access;
         let nobody = "0000000000000000";
         assert_eq!(access("-1\n", nobody), Some(PerfAccess::All));
         assert_eq!(access("0\n", nobody), Some(PerfAccess::WholeCpu));
@@ -169,17 +122,17 @@ mod tests {
 
     #[test]
     fn perf_without_the_setting_is_unknown() {
-        let perf = Perf::read(proc_with(None, "000001ffffffffff").path());
-        assert_eq!(perf, Perf { paranoid: None, privileged: Some(true), access: None });
+        let unknown = perf(proc_with(None, "000001ffffffffff").path());
+        assert_eq!(unknown, Perf { paranoid: None, privileged: Some(true), access: None });
         let nothing = tempdir().expect("a temporary directory");
-        assert_eq!(Perf::read(nothing.path()), Perf { paranoid: None, privileged: None, access: None });
+        assert_eq!(perf(nothing.path()), Perf { paranoid: None, privileged: None, access: None });
     }
 
     #[test]
     fn tracefs_is_not_an_empty_mount_point() {
         let sys = tempdir().expect("a temporary directory");
         fs::create_dir_all(sys.path().join("kernel/tracing")).expect("directories");
-        assert_eq!(Tracefs::find(sys.path()), None);
+        assert_eq!(find(sys.path()), None);
     }
 
     #[test]
@@ -189,14 +142,14 @@ mod tests {
         fs::create_dir_all(mount.join("events/sched")).expect("directories");
         fs::create_dir_all(mount.join("instances")).expect("directories");
         fs::write(mount.join("trace_clock"), "[local] x86-tsc\n").expect("a file");
-        let found = Tracefs::find(sys.path()).expect("it is mounted");
+        let found = find(sys.path()).expect("it is mounted");
         assert_eq!(found.path, Some(mount.display().to_string()));
         assert!(found.readable && found.writable);
         assert_eq!(found.kvm_events, Some(false));
 
         fs::create_dir_all(mount.join("events/kvm")).expect("directories");
         fs::remove_dir(mount.join("instances")).expect("a directory");
-        let found = Tracefs::find(sys.path()).expect("it is mounted");
+        let found = find(sys.path()).expect("it is mounted");
         assert_eq!(found.kvm_events, Some(true));
         assert!(!found.writable, "no place for an instance");
     }

@@ -1,7 +1,7 @@
 //! The doctor's findings as text and as JSON.
 
-use crate::doctor::{Check, Doctor, Group, RouteVerdict, Verdict};
-use crate::host::Facts;
+use crate::results::doctor::{Check, Doctor, Group, RouteVerdict, Verdict};
+use crate::results::host::Facts;
 use std::iter::once;
 
 /// Columns that a line is wrapped at.

@@ -2,8 +2,10 @@
 
 pub mod check;
 pub mod detail;
+pub mod doctor;
 #[cfg(test)]
 pub(crate) mod fixture;
+pub mod host;
 pub mod integrity;
 pub mod measurement;
 pub mod trace;

@@ -1,7 +1,7 @@
 //! The machine and its clock.
 
-use crate::doctor::{Check, Group, Verdict};
-use crate::host::Facts;
+use crate::results::doctor::{Check, Group, Verdict};
+use crate::results::host::Facts;
 
 /// Clock sources that read the TSC: the kernel trusts it.
 const TSC_CLOCKSOURCES: [&str; 3] = ["tsc", "kvm-clock", "hyperv_clocksource_tsc_page"];

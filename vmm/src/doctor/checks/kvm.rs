@@ -1,8 +1,10 @@
 //! KVM: the device, the module behind it, and what it offers.
 
-use crate::doctor::kvm::{Capability, Error, GuestCpuid, Offer};
-use crate::doctor::{Check, Group, Verdict};
-use crate::host::{Facts, Virtualization};
+use crate::results::doctor::{Check, Group, Verdict};
+use crate::results::doctor::{GuestCpuid, Offer};
+use crate::results::host::{Facts, Virtualization};
+use crate::vm::device::Error;
+use crate::vm::offers::Capability;
 
 /// Permission bits that let a file's group read and write.
 const GROUP_READ_WRITE: u32 = 0o060;
@@ -176,7 +178,7 @@ pub(super) fn offers(offer: &Offer) -> Vec<Check> {
 }
 
 fn capability(offer: &Offer, meaning: &Meaning) -> Check {
-    let value = offer.value(meaning.capability);
+    let value = offer.value(meaning.capability.name);
     let (verdict, words) =
         if value > 0 { (Verdict::Ready, meaning.present) } else { (meaning.without, meaning.absent) };
     check(meaning.capability.name, verdict, format!("{value}: {words}"))
@@ -186,7 +188,7 @@ fn cpuid_bits(offer: &Offer, cpuid: GuestCpuid) -> [Check; 3] {
     let pick = |name, set, present: &str, absent: &str| {
         if set { check(name, Verdict::Ready, present) } else { check(name, Verdict::Limited, absent) }
     };
-    let deadline = offer.value(Capability::TSC_DEADLINE_TIMER);
+    let deadline = offer.value(Capability::TSC_DEADLINE_TIMER.name);
     [
         pick("cpuid x2APIC", cpuid.x2apic, "offered", "not offered: no x2apic route"),
         // Older kernels offer the timer by the capability alone.

@@ -7,9 +7,9 @@ mod vcpus;
 
 pub(super) use vcpus::most_vcpus;
 
-use super::Check;
-use super::kvm::{Error, Offer};
-use crate::host::Facts;
+use crate::results::doctor::{Check, Offer};
+use crate::results::host::Facts;
+use crate::vm::device::Error;
 
 /// Every check that can be made, in the order of their groups.
 pub(super) fn all(host: &Facts, offer: &Result<Offer, Error>, vcpus: usize) -> Vec<Check> {

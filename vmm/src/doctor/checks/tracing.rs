@@ -1,7 +1,7 @@
 //! Observing the kernel. kipi measures without it.
 
-use crate::doctor::{Check, Group, Verdict};
-use crate::host::{Facts, PerfAccess, Tracefs};
+use crate::results::doctor::{Check, Group, Verdict};
+use crate::results::host::{Facts, PerfAccess, Tracefs};
 
 pub(super) fn checks(host: &Facts) -> Vec<Check> {
     vec![tracefs(host.tracefs.as_ref()), perf(host)]

@@ -1,8 +1,9 @@
 //! Room for the vCPUs that were asked for.
 
-use crate::doctor::kvm::{Capability, Offer};
-use crate::doctor::{Check, Group, Verdict};
-use crate::host::Facts;
+use crate::results::doctor::Offer;
+use crate::results::doctor::{Check, Group, Verdict};
+use crate::results::host::Facts;
+use crate::vm::offers::Capability;
 use guest_stub::abi::MAX_VCPUS;
 
 /// Files that each vCPU keeps open: the vCPU itself and its statistics.
@@ -12,7 +13,7 @@ const FILES_BESIDES: u64 = 32;
 
 /// The most vCPUs of one virtual machine: what KVM allows and what kipi's guest has room for.
 pub(in crate::doctor) fn most_vcpus(offer: &Offer) -> usize {
-    let allowed = offer.value(Capability::MAX_VCPUS).min(offer.value(Capability::MAX_VCPU_ID));
+    let allowed = offer.value(Capability::MAX_VCPUS.name).min(offer.value(Capability::MAX_VCPU_ID.name));
     usize::try_from(allowed).unwrap_or(0).min(MAX_VCPUS)
 }
 
@@ -22,9 +23,9 @@ pub(super) fn checks(host: &Facts, offer: Option<&Offer>, vcpus: usize) -> Vec<C
     checks.push(open_files(host, vcpus));
     if let Some(offer) = offer {
         checks.push(guest_room(vcpus));
-        checks.push(at_most(offer, Capability::MAX_VCPUS, vcpus, Verdict::Missing));
-        checks.push(at_most(offer, Capability::MAX_VCPU_ID, vcpus, Verdict::Missing));
-        checks.push(at_most(offer, Capability::NR_VCPUS, vcpus, Verdict::Limited));
+        checks.push(at_most(offer, Capability::MAX_VCPUS, "allowed at most", vcpus, Verdict::Missing));
+        checks.push(at_most(offer, Capability::MAX_VCPU_ID, "ids", vcpus, Verdict::Missing));
+        checks.push(at_most(offer, Capability::NR_VCPUS, "recommended at most", vcpus, Verdict::Limited));
     }
     checks
 }
@@ -85,13 +86,8 @@ fn guest_room(vcpus: usize) -> Check {
         .advise(format!("ask for at most {MAX_VCPUS} vCPUs"))
 }
 
-fn at_most(offer: &Offer, capability: Capability, vcpus: usize, otherwise: Verdict) -> Check {
-    let value = offer.value(capability);
-    let what = match capability {
-        Capability::NR_VCPUS => "recommended at most",
-        Capability::MAX_VCPU_ID => "ids",
-        _ => "allowed at most",
-    };
+fn at_most(offer: &Offer, capability: Capability, what: &str, vcpus: usize, otherwise: Verdict) -> Check {
+    let value = offer.value(capability.name);
     let enough = usize::try_from(value).is_ok_and(|value| value >= vcpus);
     if enough {
         return check(capability.name, Verdict::Ready, format!("{value} {what}"));

@@ -59,7 +59,7 @@ impl Instance {
     /// Every variant of [`enum@Error`].
     pub fn make() -> Result<Self, Error> {
         let (root, mount) = if let Some(place) = tracing::mount_point(Path::new("/sys")) {
-            let found = tracing::Tracefs::examine(&place);
+            let found = tracing::examine(&place);
             if !(found.writable && found.readable) {
                 return Err(Error::NotPermitted(place.display().to_string()));
             }
