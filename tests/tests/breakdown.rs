@@ -2,15 +2,19 @@
 
 use guest_stub::abi::{Destination, TargetState, Worker};
 use kipi::config::routes::Route;
-use kipi::config::{CellId, Observe};
+use kipi::config::{self, CellId, Config, HostOffers, MachineSpec, Observe};
 use kipi::events::recording::Recording;
 use kipi::events::samples::Block;
+use kipi::experiment::machine::{Machine, VirtualMachine};
+use kipi::experiment::{self, Observer};
 use kipi::guest::blocks::{self, BlockSpec};
+use kipi::guest::calibration::Calibration;
 use kipi::guest::session::{Error, Limits, Session};
 use kipi::vcpu::thread::StopReason;
 use kipi::vm::Hypervisor;
 use kipi_tests::{HANG, hypervisor, machine, turn, wait_until};
 use std::fs;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -133,6 +137,90 @@ fn a_silent_target_is_named_with_its_place() {
     assert_eq!(diagnosis.missing, [2], "{error}");
     assert!(diagnosis.places[1].is_some() && diagnosis.places[2].is_some(), "{error}");
     assert_says(&error, &[": vCPU 2; vCPU 2 ", "at RIP 0x", "IRQL 0"]);
+}
+
+/// A virtual machine whose last vCPU is kept out of the guest in one of its blocks.
+struct Unlucky<'a> {
+    machine: VirtualMachine<'a>,
+    vcpus: usize,
+    /// Blocks until then; `None`: never.
+    blocks: Option<usize>,
+}
+
+impl Machine for Unlucky<'_> {
+    fn run_block(&mut self, spec: &BlockSpec) -> Result<Block, Error> {
+        if self.blocks == Some(0) {
+            self.machine.session().vm().pause(self.vcpus - 1);
+        }
+        self.blocks = self.blocks.and_then(|blocks| blocks.checked_sub(1));
+        self.machine.run_block(spec)
+    }
+
+    fn calibrate(&mut self) -> Result<Calibration, Error> {
+        self.machine.calibrate()
+    }
+
+    fn tsc_khz(&self) -> u64 {
+        self.machine.tsc_khz()
+    }
+
+    fn clock_error(&mut self) -> Result<(u64, String), Error> {
+        self.machine.clock_error()
+    }
+
+    fn boot_time(&self) -> Duration {
+        self.machine.boot_time()
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        self.machine.warnings()
+    }
+}
+
+/// A call that is given up on real vCPUs is counted, and does not end the measurement.
+#[test]
+fn a_silent_target_costs_its_cell_a_call_and_the_others_nothing() {
+    let _turn = turn();
+    let Some(hypervisor) = hypervisor() else { return };
+    let vcpus = 3;
+    let config = Config {
+        device: PathBuf::new(),
+        guest: None,
+        vcpus: vec![vcpus],
+        routes: vec![Route::XApic],
+        destinations: vec![Destination::AllButSelf],
+        target_states: vec![TargetState::Halt, TargetState::User],
+        observe: vec![Observe::Guest],
+        trace: Vec::new(),
+        sweep: false,
+        rounds: 10,
+        warmup: 1,
+        worker: Worker::Stamp,
+        argument: 0,
+        pin: Vec::new(),
+        cpus: vec![0],
+        deadline: Some(SHORT),
+        settle: Duration::ZERO,
+        halt_poll_ns: None,
+    };
+    let mut boots = 0;
+    let boot = |_: MachineSpec| {
+        boots += 1;
+        let session = boot(&hypervisor, vcpus, SHORT, &NEVER);
+        // After the call that follows the boot, and one block of each cell.
+        let blocks = (boots == 1).then_some(3);
+        Ok(Unlucky { machine: VirtualMachine::new(session, None, &[], 1), vcpus, blocks })
+    };
+    let (cells, refused) = config::plan(&config, HostOffers::EVERYTHING);
+    let mut observer = Observer { progress: &mut |_, _, _| {}, samples: None, started: None, details: None };
+    let (document, error) = experiment::run(&config, &cells, &refused, boot, &mut observer);
+    assert!(error.is_none() && !document.partial, "{error:?}");
+    assert_eq!(boots, 2, "{document:?}");
+    let [halt, user] = &document.cells[..] else { panic!("{document:?}") };
+    assert_eq!((halt.integrity.timed_out, user.integrity.timed_out), (1, 0), "{document:?}");
+    assert_eq!(user.rounds + user.not_in_state, 10, "{user:?}");
+    let said = document.warnings.iter().find(|warning| warning.contains("a call was given up"));
+    assert!(said.is_some_and(|said| said.contains(": vCPU 2; vCPU 2 ")), "{:?}", document.warnings);
 }
 
 fn run_well(machine: &mut Session<'_>) {

@@ -5,15 +5,17 @@ use kipi::config::routes::Route;
 use kipi::config::{self, CellId, Config, HostOffers, MachineSpec, Observe};
 use kipi::events::recording::Recording;
 use kipi::events::samples::{Block, ExitCount, ExitSource, Participant, Round};
-use kipi::experiment::{self, Observer, Source};
+use kipi::experiment::machine::Machine;
+use kipi::experiment::{self, Observer};
 use kipi::guest::blocks::BlockSpec;
 use kipi::guest::calibration::Calibration;
-use kipi::guest::session::Error;
+use kipi::guest::session::{Error, GivenUp};
+use kipi::guest::silence::{Diagnosis, Silence};
 use kipi::report::csv::CsvWriter;
 use kipi::report::json;
 use kipi::results::integrity::Integrity;
 use kipi::results::measurement::{self, Measurement};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -26,7 +28,7 @@ const CLOCK_ERROR: u64 = 35;
 /// What a made-up machine does in its `n`-th block, counted from 0; block 0 is the first call after the boot.
 type Behaviour<'a> = &'a dyn Fn(usize, &BlockSpec) -> Result<Block, Error>;
 
-/// Everything that was asked of the sources, in order.
+/// Everything that was asked of the machines, in order.
 type Log = RefCell<Vec<(usize, BlockSpec)>>;
 
 struct Invented<'a> {
@@ -37,7 +39,7 @@ struct Invented<'a> {
     behaviour: Behaviour<'a>,
 }
 
-impl Source for Invented<'_> {
+impl Machine for Invented<'_> {
     fn run_block(&mut self, spec: &BlockSpec) -> Result<Block, Error> {
         self.log.borrow_mut().push((self.vcpus, *spec));
         self.blocks += 1;
@@ -95,6 +97,7 @@ struct Outcome {
     log: Vec<(usize, BlockSpec)>,
     progress: Vec<(usize, usize, CellId)>,
     csv: String,
+    boots: usize,
 }
 
 fn run(config: &Config, behaviour: Behaviour<'_>) -> Outcome {
@@ -103,12 +106,18 @@ fn run(config: &Config, behaviour: Behaviour<'_>) -> Outcome {
     let mut report = |done: usize, total: usize, cell: &CellId| progress.push((done, total, *cell));
     let mut csv = CsvWriter::new(Vec::new()).expect("a vector takes everything");
     let started = || Duration::from_millis(8);
-    let mut observer = Observer { progress: &mut report, csv: Some(&mut csv), started: Some(&started), details: None };
+    let mut samples = |cell: &CellId, block: usize, rounds: &[Round], khz: u64| csv.block(cell, block, rounds, khz);
+    let mut observer =
+        Observer { progress: &mut report, samples: Some(&mut samples), started: Some(&started), details: None };
     let (cells, refused) = config::plan(config, HostOffers::EVERYTHING);
-    let boot = |MachineSpec { vcpus, .. }| Ok(Invented { vcpus, khz: KHZ, blocks: 0, log: &log, behaviour });
+    let mut boots = 0;
+    let boot = |MachineSpec { vcpus, .. }| {
+        boots += 1;
+        Ok(Invented { vcpus, khz: KHZ, blocks: 0, log: &log, behaviour })
+    };
     let (document, error) = experiment::run(config, &cells, &refused, boot, &mut observer);
     let csv = String::from_utf8(csv.finish().expect("a vector takes everything")).expect("text");
-    Outcome { document, error, log: log.into_inner(), progress, csv }
+    Outcome { document, error, log: log.into_inner(), progress, csv, boots }
 }
 
 /// A round of two vCPUs that begins at `t0`: 50 to send, 400 to arrive, starts 30 apart, workers of 100 and of 120,
@@ -188,7 +197,7 @@ fn the_clocks_frequency_turns_cycles_into_time() {
     let (config, log) = (config(), Log::default());
     let (cells, refused) = config::plan(&config, HostOffers::EVERYTHING);
     let boot = |MachineSpec { vcpus, .. }| Ok(Invented { vcpus, khz: 4 * KHZ, blocks: 0, log: &log, behaviour: WELL });
-    let mut observer = Observer::<Vec<u8>> { progress: &mut |_, _, _| {}, csv: None, started: None, details: None };
+    let mut observer = Observer { progress: &mut |_, _, _| {}, samples: None, started: None, details: None };
     let (document, _) = experiment::run(&config, &cells, &refused, boot, &mut observer);
     let cell = &document.cells[0];
     assert_constant(cell, "round_trip", "ns", 40, 225.0);
@@ -298,6 +307,91 @@ fn what_went_wrong_is_summed_over_the_blocks() {
     let (warnings, text) = (&outcome.document.warnings, format!("{n} rounds of x2apic all-but-self spin, 2 vCPUs"));
     assert!(warnings.iter().any(|it| it.contains(&text)), "{warnings:?}");
     assert_valid(&outcome.document);
+}
+
+/// A block whose call after `rounds` rounds is given up: vCPU 1 is silent.
+fn given_up(rounds: u32) -> Error {
+    let diagnosis = Diagnosis {
+        operation: "broadcasting",
+        silence: Silence::NeverArrived { round: rounds, generation: 8 },
+        waited: Duration::from_millis(5),
+        missing: vec![1],
+        places: Vec::new(),
+    };
+    let rounds = (0..rounds).map(|number| round(4, 10_000 * u64::from(number))).collect();
+    let integrity = Integrity { timed_out: 1, ..Integrity::default() };
+    Error::GivenUp(Box::new(GivenUp { diagnosis, block: Block { integrity, ..block(rounds) } }))
+}
+
+/// The document's cell with targets in this state.
+fn cell_of(document: &Measurement, state: TargetState) -> &measurement::Cell {
+    document.cells.iter().find(|cell| cell.id.target_state == state).expect("a cell")
+}
+
+#[test]
+fn a_call_that_is_given_up_is_counted_and_the_next_block_has_a_fresh_machine() {
+    let halted = Cell::new(0);
+    let fails_once = |_, spec: &BlockSpec| {
+        let is_halted = spec.cell.target_state == TargetState::Halt;
+        halted.set(halted.get() + usize::from(is_halted));
+        if is_halted && halted.get() == 2 { Err(given_up(2)) } else { Ok(alike(spec)) }
+    };
+    let outcome = run(&config(), &fails_once);
+    assert!(outcome.error.is_none() && !outcome.document.partial, "{:?}", outcome.error);
+    assert_eq!(outcome.boots, 2);
+    let spin = cell_of(&outcome.document, TargetState::Spin);
+    assert_eq!((spin.rounds, spin.integrity), (40, Integrity::default()), "bad luck of another cell");
+    let halt = cell_of(&outcome.document, TargetState::Halt);
+    let cut = 2;
+    let left_out = (config::blocks(40, 3)[1] - cut) as u64;
+    assert_eq!((halt.rounds, halt.integrity.timed_out), (40 - left_out, 1), "the rounds before it are kept");
+    assert_eq!(outcome.csv.lines().count() as u64, 1 + 2 * (40 + 40 - left_out));
+    let [first, ..] = &outcome.document.warnings[..] else { panic!("no warning") };
+    assert!(
+        first.starts_with("x2apic, all-but-self, halt, 2 vCPUs, guest: a call was given up: broadcasting: round 2"),
+        "{first}"
+    );
+    assert!(first.contains("never arrived: vCPU 1"), "{first}");
+    assert_valid(&outcome.document);
+}
+
+#[test]
+fn a_cell_whose_calls_time_out_again_and_again_is_given_up() {
+    let fails = |_, spec: &BlockSpec| {
+        if spec.cell.target_state == TargetState::Halt { Err(given_up(0)) } else { Ok(alike(spec)) }
+    };
+    let outcome = run(&config(), &fails);
+    assert!(outcome.error.is_none() && !outcome.document.partial, "{:?}", outcome.error);
+    let halted = outcome.log.iter().filter(|(_, spec)| spec.cell.target_state == TargetState::Halt).count();
+    assert_eq!((halted, outcome.boots), (3, 4), "each on a fresh machine");
+    let halt = cell_of(&outcome.document, TargetState::Halt);
+    assert_eq!((halt.rounds, halt.integrity.timed_out, halt.metrics.len()), (0, 3, 0));
+    assert_eq!(cell_of(&outcome.document, TargetState::Spin).rounds, 40);
+    let [first, ..] = &outcome.document.warnings[..] else { panic!("no warning") };
+    assert!(first.contains("3 calls were given up, and no more made; the first: broadcasting: round 0"), "{first}");
+    let (done, total, _) = outcome.progress.last().expect("blocks were run");
+    assert_eq!(done + 1, *total, "the blocks that are left out count as done");
+    assert_valid(&outcome.document);
+}
+
+#[test]
+fn a_first_call_that_is_given_up_leaves_the_machine_to_the_next_cell() {
+    let calls = Cell::new(0);
+    let fails = |_, spec: &BlockSpec| {
+        calls.set(calls.get() + 1);
+        if calls.get() == 1 { Err(given_up(0)) } else { Ok(alike(spec)) }
+    };
+    let outcome = run(&config(), &fails);
+    assert!(outcome.error.is_none() && !outcome.document.partial, "{:?}", outcome.error);
+    assert_eq!(outcome.boots, 2);
+    assert_eq!(outcome.document.instruments.len(), 1);
+    let spin = cell_of(&outcome.document, TargetState::Spin);
+    assert_eq!((spin.rounds, spin.integrity.timed_out), (40, 1), "what went wrong counts all the same");
+    assert_eq!(outcome.log[1].1.cell.target_state, TargetState::Halt, "the next cell's first call");
+    let none = run(&config(), &|_, _| Err(given_up(0))).document;
+    assert_eq!(none.cells.iter().map(|cell| cell.integrity.timed_out).sum::<u64>(), 6);
+    assert!(!none.partial && none.instruments.len() == 1);
+    assert_valid(&none);
 }
 
 #[test]
@@ -476,10 +570,12 @@ fn samples_that_cannot_be_written_end_the_run_with_what_was_measured() {
     let (cells, refused) = config::plan(&config, HostOffers::EVERYTHING);
     let log = Log::default();
     let mut csv = CsvWriter::new(Full(0)).expect("room for the header");
-    let mut observer = Observer { progress: &mut |_, _, _| {}, csv: Some(&mut csv), started: None, details: None };
+    let mut samples = |cell: &CellId, block: usize, rounds: &[Round], khz: u64| csv.block(cell, block, rounds, khz);
+    let mut observer =
+        Observer { progress: &mut |_, _, _| {}, samples: Some(&mut samples), started: None, details: None };
     let boot = |MachineSpec { vcpus, .. }| Ok(Invented { vcpus, khz: KHZ, blocks: 0, log: &log, behaviour: WELL });
     let (document, error) = experiment::run(&config, &cells, &refused, boot, &mut observer);
-    let Some(experiment::Error::Csv(error)) = error else { panic!("{error:?}") };
+    let Some(experiment::Error::Samples(error)) = error else { panic!("{error:?}") };
     assert_eq!(error.kind(), io::ErrorKind::StorageFull);
     assert!(document.partial && log.borrow().len() < 41, "it went on without its samples");
     assert!(!document.cells.is_empty(), "what was measured is lost");

@@ -45,5 +45,5 @@ pub fn run(options: &Doctor) -> Result<Status, Failure> {
 /// Makes one broadcast call over a route, or says why that failed.
 fn probe(options: &Doctor, route: Route) -> Result<(), String> {
     let hypervisor = Hypervisor::open(&options.device).map_err(|error| hints::line(&error))?;
-    experiment::machine::probe(&hypervisor, route, &INTERRUPTED).map_err(|error| hints::line(&error))
+    experiment::probe::probe(&hypervisor, route, &INTERRUPTED).map_err(|error| hints::line(&error))
 }

@@ -6,7 +6,7 @@ use crate::config::CellId;
 use crate::config::sources::ExitSource;
 use crate::config::{Config, HostOffers, MachineSpec, Refused, plan};
 use crate::events::kernel::{Detail, Tracer};
-use crate::experiment::machine::MachineSource;
+use crate::experiment::machine::VirtualMachine;
 use crate::guest::session::{self, Limits, Session};
 use crate::host;
 use crate::vm::image;
@@ -75,7 +75,7 @@ pub(super) fn boot<'a>(
     image: &'a [u8],
     MachineSpec { vcpus, local_apics }: MachineSpec,
     tracer: Option<Arc<Tracer>>,
-) -> Result<MachineSource<'a>, session::Error> {
+) -> Result<VirtualMachine<'a>, session::Error> {
     let vm = VmConfig {
         vcpus,
         ids: ApicIds::Consecutive,
@@ -87,5 +87,5 @@ pub(super) fn boot<'a>(
     };
     let limits = Limits { deadline: config.deadline(vcpus), settle: config.settle };
     let session = Session::boot(hypervisor, &vm, limits, &INTERRUPTED)?;
-    Ok(MachineSource::new(session, tracer, &config.pin, config.cpus.len()))
+    Ok(VirtualMachine::new(session, tracer, &config.pin, config.cpus.len()))
 }

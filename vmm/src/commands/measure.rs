@@ -8,7 +8,8 @@ use crate::config::routes::Route;
 use crate::config::sources::ExitSource;
 use crate::config::{self, CellId, Config, Observe};
 use crate::events::kernel::Detail;
-use crate::experiment::{self, Observer};
+use crate::events::samples::Round;
+use crate::experiment::{self, Observer, RawSink};
 use crate::report::csv::CsvWriter;
 use crate::report::output::{self, Output};
 use crate::report::{html, json, text};
@@ -143,10 +144,13 @@ pub fn run(options: &Measure, start: ProcessStart) -> Result<Status, Failure> {
         bar.set_message(format!("{} {} {}", cell.route.name(), cell.destination.name(), cell.target_state.name()));
     };
     let started = || start.elapsed();
+    let mut samples = csv.as_mut().map(|csv| {
+        |cell: &CellId, block: usize, rounds: &[Round], tsc_khz: u64| csv.block(cell, block, rounds, tsc_khz)
+    });
     let mut details = Vec::new();
     let mut observer = Observer {
         progress: &mut progress,
-        csv: csv.as_mut(),
+        samples: samples.as_mut().map(|samples| samples as RawSink<'_>),
         started: Some(&started),
         details: html.is_some().then_some(&mut details),
     };
@@ -175,9 +179,9 @@ pub fn run(options: &Measure, start: ProcessStart) -> Result<Status, Failure> {
 fn status_of(measurement: &Measurement, error: Option<&experiment::Error>) -> Status {
     match error {
         Some(experiment::Error::Machine(error)) => Status::of_session(error),
-        Some(experiment::Error::Csv(error)) if output::is_broken_pipe(error) => Status::Good,
+        Some(experiment::Error::Samples(error)) if output::is_broken_pipe(error) => Status::Good,
         None if measurement.cells.iter().all(|cell| cell.integrity == Integrity::default()) => Status::Good,
-        Some(experiment::Error::Csv(_)) | None => Status::Failed,
+        Some(experiment::Error::Samples(_)) | None => Status::Failed,
     }
 }
 

@@ -62,7 +62,7 @@ pub(super) fn print(text: &str) -> anyhow::Result<()> {
 /// The reader of a pipe went away, as `head` does: no reason to complain.
 pub(super) fn nobody_reads(error: &anyhow::Error) -> bool {
     let io_error = match (error.downcast_ref(), error.downcast_ref(), error.downcast_ref()) {
-        (Some(experiment::Error::Csv(error)), ..) | (_, Some(json::JsonError::Write(error)), _) => Some(error),
+        (Some(experiment::Error::Samples(error)), ..) | (_, Some(json::JsonError::Write(error)), _) => Some(error),
         (.., error) => error,
     };
     io_error.is_some_and(output::is_broken_pipe)

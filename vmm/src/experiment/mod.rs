@@ -1,62 +1,30 @@
-//! The straight line of a measurement: plan, machines, blocks in turn, statistics, document.
+//! The straight line of a measurement: plan, machines, blocks in turn, statistics, document; and that of a [`trace`].
 
 mod cell;
+mod clock_bound;
+mod described_call;
+mod described_event;
+mod detail;
+mod instruments;
 pub mod machine;
+mod machines;
+pub mod probe;
 pub mod trace;
-
-pub(crate) use cell::exits_per_call;
+mod warnings;
 
 use crate::config::{self, CellId, Config, MachineSpec, Observe, routes};
 use crate::events::recording::Recording;
-use crate::events::samples::Block;
+use crate::events::samples::{Block, Round};
 use crate::guest::blocks::BlockSpec;
-use crate::guest::calibration::Calibration;
 use crate::guest::session;
 use crate::host;
-use crate::report::csv::CsvWriter;
 use crate::results::detail::CellDetail;
-use crate::results::measurement::{self, Clock, Instruments, MEASUREMENT_SCHEMA, Measurement, Skipped, Spread};
-use crate::statistics::metrics;
-use cell::{Collected, assess, detail};
-use std::collections::BTreeMap;
-use std::io::{self, Write};
-use std::num::NonZeroU64;
-use std::time::Duration;
-
-/// Where blocks come from: a virtual machine, or a test's invention.
-pub trait Source {
-    /// Runs one block.
-    ///
-    /// # Errors
-    /// As [`crate::guest::blocks::run`].
-    fn run_block(&mut self, spec: &BlockSpec) -> Result<Block, session::Error>;
-
-    /// Measures the instruments.
-    ///
-    /// # Errors
-    /// As [`crate::guest::calibration::calibrate`].
-    fn calibrate(&mut self) -> Result<Calibration, session::Error>;
-
-    /// The frequency of the guest's TSC, kHz.
-    fn tsc_khz(&self) -> u64;
-
-    /// The bound of a skew's clock error, in cycles, and how it was obtained.
-    ///
-    /// # Errors
-    /// As [`crate::guest::clock_exchange::exchange`].
-    fn clock_error(&mut self) -> Result<(u64, String), session::Error>;
-
-    /// From KVM_CREATE_VM until the guest was up.
-    fn boot_time(&self) -> Duration;
-
-    /// What a reader should know about this source.
-    fn warnings(&self) -> Vec<String>;
-
-    /// The name of an exit that the kernel's events tell of, by its reason and instruction set (KVM_ISA_*).
-    fn exit_name(&self, reason: u64, _isa: u64) -> String {
-        format!("exit {reason:#x}")
-    }
-}
+use crate::results::measurement::{self, MEASUREMENT_SCHEMA, Measurement, Skipped};
+use cell::Collected;
+use machine::Machine;
+use machines::Machines;
+use std::io;
+use std::time::{Duration, Instant};
 
 /// Why a measurement ended early.
 #[derive(Debug, thiserror::Error)]
@@ -66,15 +34,18 @@ pub enum Error {
     Machine(#[from] session::Error),
     /// Raw samples cannot be written.
     #[error(transparent)]
-    Csv(#[from] io::Error),
+    Samples(#[from] io::Error),
 }
 
+/// Takes a block's raw samples: the cell, the block's number, its rounds, and the frequency of the guest's TSC in kHz.
+pub type RawSink<'a> = &'a mut dyn FnMut(&CellId, usize, &[Round], u64) -> io::Result<()>;
+
 /// What follows a measurement while it runs.
-pub struct Observer<'a, W: Write> {
+pub struct Observer<'a> {
     /// Called before each block with the blocks done, their total, and the cell.
     pub progress: &'a mut dyn FnMut(usize, usize, &CellId),
     /// Where raw samples go.
-    pub csv: Option<&'a mut CsvWriter<W>>,
+    pub samples: Option<RawSink<'a>>,
     /// When the process started: for the time to the first broadcast.
     pub started: Option<&'a dyn Fn() -> Duration>,
     /// Where the details of the document's cells go, in their order.
@@ -82,158 +53,167 @@ pub struct Observer<'a, W: Write> {
 }
 
 /// Measures the cells and describes the result. An error ends the measurement; what was measured until then is in the
-/// document all the same.
-pub fn run<W: Write, S: Source>(
+/// document all the same. A call that is given up is no error: its cell counts it, and goes on on a fresh machine.
+pub fn run<M: Machine>(
     config: &Config,
     cells: &[CellId],
     refused: &[config::Refused],
-    mut boot: impl FnMut(MachineSpec) -> Result<S, session::Error>,
-    observer: &mut Observer<'_, W>,
+    boot: impl FnMut(MachineSpec) -> Result<M, session::Error>,
+    observer: &mut Observer<'_>,
 ) -> (Measurement, Option<Error>) {
-    let mut collected: Vec<Collected> = cells.iter().map(|&spec| Collected::new(spec, config)).collect();
-    let mut sources = BTreeMap::new();
-    let mut instruments = BTreeMap::new();
-    let outcome = start(config, cells, &mut boot, &mut sources, &mut instruments, observer)
-        .and_then(|()| measure(config, &mut collected, &mut sources, observer))
-        .and_then(|()| if config.sweep { sweep(config, &mut collected, &mut sources, observer) } else { Ok(()) });
+    let cells = cells.iter().map(|&cell| Collected::new(cell, config)).collect();
+    let mut run = Run { config, cells, machines: Machines::new(boot), observer };
+    let outcome =
+        run.start().and_then(|()| run.measure()).and_then(|()| if config.sweep { run.sweep() } else { Ok(()) });
     let error = outcome.err();
+    let Run { cells, machines, observer, .. } = run;
     if let Some(details) = &mut observer.details {
-        // Those of the cells that are in the document.
-        let cells = collected.iter().filter(|cell| !cell.blocks.is_empty());
-        details.extend(cells.filter_map(|cell| Some(detail(cell, sources.get(&MachineSpec::of(&cell.spec))?))));
+        let cells = cells.iter().filter(|cell| cell.is_measured());
+        details.extend(cells.filter_map(|cell| Some(detail::detail(cell, machines.last(&cell.id)?))));
     }
-    let warnings = warnings(config, &sources, &instruments, &collected);
     let measurement = Measurement {
         schema: MEASUREMENT_SCHEMA.to_owned(),
         host: host::describe(),
         config: describe(config),
-        cells: collected.iter().filter_map(|cell| assess(config, cell, &instruments)).collect(),
-        instruments: instruments.into_values().collect(),
+        cells: cells.iter().filter_map(|cell| cell.assess(config, machines.instruments(&cell.id)?)).collect(),
+        warnings: warnings::all(config, &machines, &cells),
+        instruments: machines.into_instruments(),
         skipped: refused.iter().map(skipped).collect(),
-        warnings,
         partial: error.is_some(),
         error: error.as_ref().map(ToString::to_string),
     };
     (measurement, error)
 }
 
-/// Boots each machine that a cell needs, makes one call on it, and measures its instruments.
-fn start<W: Write, S: Source>(
-    config: &Config,
-    cells: &[CellId],
-    boot: &mut impl FnMut(MachineSpec) -> Result<S, session::Error>,
-    sources: &mut BTreeMap<MachineSpec, S>,
-    instruments: &mut BTreeMap<MachineSpec, Instruments>,
-    observer: &Observer<'_, W>,
-) -> Result<(), Error> {
-    for cell in cells {
-        if sources.contains_key(&MachineSpec::of(cell)) {
-            continue;
-        }
-        let mut source = boot(MachineSpec::of(cell))?;
-        let start = std::time::Instant::now();
-        source.run_block(&block(config, cell, Recording::COUNTS, 0, 1))?;
-        let boot_ns = (source.boot_time() + start.elapsed()).as_nanos() as f64;
-        let since_start = observer.started.filter(|_| sources.is_empty()).map(|started| started());
-        let calibration = source.calibrate()?;
-        let (error, method) = source.clock_error()?;
-        let khz = frequency(source.tsc_khz());
-        let clock = Clock { tsc_khz: khz.get(), error_ns: metrics::nanoseconds(error as f64, khz), method };
-        instruments.insert(
-            MachineSpec::of(cell),
-            Instruments {
-                vcpus: cell.vcpus,
-                local_apic: MachineSpec::of(cell).local_apics.name().to_owned(),
-                stamp_ns: spread(&calibration.stamp, khz),
-                exit_leg_ns: spread(&calibration.exit_leg, khz),
-                exit_round_trip_ns: spread(&calibration.exit_round_trip, khz),
-                first_broadcast_ns: since_start.map(|time| time.as_nanos() as f64),
-                boot_ns,
-                clock,
-            },
-        );
-        sources.insert(MachineSpec::of(cell), source);
-    }
-    Ok(())
+/// A measurement that is going on.
+struct Run<'r, 'o, M, B> {
+    config: &'r Config,
+    cells: Vec<Collected>,
+    machines: Machines<M, B>,
+    observer: &'r mut Observer<'o>,
 }
 
-/// A frequency of zero, which no KVM tells, would make every time infinite.
-fn frequency(khz: u64) -> NonZeroU64 {
-    NonZeroU64::new(khz).unwrap_or(NonZeroU64::MIN)
+/// What became of a block.
+enum Ran {
+    /// All of its calls were made.
+    Whole(Block),
+    /// One of its calls was given up: the rounds before it.
+    Cut(Block),
+    /// Too many of its cell's calls were given up.
+    NotRun,
 }
 
-/// The quantiles of an instrument's cost; all zero, with `n` zero, if it could not be measured.
-fn spread(cycles: &[i64], khz: NonZeroU64) -> Spread {
-    metrics::spread(cycles, khz).unwrap_or(Spread { n: 0, min: 0.0, p50: 0.0, p99: 0.0, max: 0.0 })
-}
-
-/// Runs the cells' blocks in turn, so that a host that drifts does it to all alike.
-fn measure<W: Write, S: Source>(
-    config: &Config,
-    collected: &mut [Collected],
-    sources: &mut BTreeMap<MachineSpec, S>,
-    observer: &mut Observer<'_, W>,
-) -> Result<(), Error> {
-    let sizes = config::blocks(config.rounds, config.warmup);
-    let of_cell = |cell: &Collected| 1 + cell.traced.len();
-    let total = sizes.len() * collected.iter().map(of_cell).sum::<usize>();
-    let mut done = 0;
-    for (number, &rounds) in sizes.iter().enumerate() {
-        for cell in &mut *collected {
-            let Some(source) = sources.get_mut(&MachineSpec::of(&cell.spec)) else { continue };
-            let plain = if cell.traced.is_empty() { Recording::COUNTS } else { Recording::NOTHING };
-            // Each kind of block comes first in its turn: what the one before leaves behind, in caches or in the host's halt
-            // polling, is shared out.
-            let kinds = of_cell(cell);
-            for kind in (0..kinds).map(|turn| (turn + number) % kinds) {
-                (observer.progress)(done, total, &cell.spec);
-                let traced = kind.checked_sub(1).and_then(|index| cell.traced.get_mut(index));
-                let recording = traced.as_ref().map_or(plain, |traced| Recording::by(traced.source));
-                let block = source.run_block(&block(config, &cell.spec, recording, config.warmup, rounds))?;
-                if let Some(traced) = traced {
-                    traced.add(block, cell.spec.route, u32::try_from(number).unwrap_or(u32::MAX));
-                } else {
-                    if let Some(csv) = &mut observer.csv {
-                        csv.block(&cell.spec, number, &block.rounds, source.tsc_khz())?;
+impl<M: Machine, B: FnMut(MachineSpec) -> Result<M, session::Error>> Run<'_, '_, M, B> {
+    /// Boots each machine that a cell needs, makes one call on it, and measures its instruments.
+    fn start(&mut self) -> Result<(), Error> {
+        for cell in 0..self.cells.len() {
+            let id = self.cells[cell].id;
+            if self.machines.instruments(&id).is_some() {
+                continue;
+            }
+            let boot_time = self.machines.get(&id)?.boot_time();
+            let start = Instant::now();
+            let first = self.config_block(cell, Recording::COUNTS, 0, 1);
+            let since_boot = match self.run_block(cell, &first)? {
+                Ran::Whole(_) => boot_time + start.elapsed(),
+                Ran::Cut(block) => {
+                    self.cells[cell].elsewhere.add(block.integrity);
+                    // Another of the machine's cells may do better.
+                    let is_of_same = |other: &Collected| MachineSpec::of(&other.id) == MachineSpec::of(&id);
+                    if self.cells[cell + 1..].iter().any(is_of_same) {
+                        continue;
                     }
-                    cell.blocks.push(block);
+                    self.machines.get(&id)?.boot_time()
+                }
+                Ran::NotRun => continue,
+            };
+            let since_start = self.observer.started.filter(|_| self.machines.is_first(&id)).map(|started| started());
+            self.machines.measure_instruments(&id, since_boot, since_start)?;
+        }
+        Ok(())
+    }
+
+    /// Runs the cells' blocks in turn, so that a host that drifts does it to all alike.
+    fn measure(&mut self) -> Result<(), Error> {
+        let sizes = config::blocks(self.config.rounds, self.config.warmup);
+        let total = sizes.len() * self.cells.iter().map(Collected::kinds).sum::<usize>();
+        let mut done = 0;
+        for (number, &rounds) in sizes.iter().enumerate() {
+            for cell in 0..self.cells.len() {
+                // Each kind of block comes first in its turn: what the one before leaves behind, in caches or in the host's
+                // halt polling, is shared out.
+                let kinds = self.cells[cell].kinds();
+                for kind in (0..kinds).map(|turn| (turn + number) % kinds) {
+                    let collected = &self.cells[cell];
+                    (self.observer.progress)(done, total, &collected.id);
+                    let spec = self.config_block(cell, collected.recording(kind), self.config.warmup, rounds);
+                    if let Ran::Whole(block) | Ran::Cut(block) = self.run_block(cell, &spec)? {
+                        self.keep(cell, kind, number, block)?;
+                    }
+                    done += 1;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds a block to its cell, and hands its samples on if the metrics are made of them.
+    fn keep(&mut self, cell: usize, kind: usize, number: usize, block: Block) -> Result<(), Error> {
+        let collected = &mut self.cells[cell];
+        if kind == 0
+            && let Some(samples) = &mut self.observer.samples
+        {
+            let khz = self.machines.last(&collected.id).map_or(0, Machine::tsc_khz);
+            samples(&collected.id, number, &block.rounds, khz)?;
+        }
+        collected.add(kind, number, block);
+        Ok(())
+    }
+
+    /// Runs a few rounds of each cell of the guest's vantage from several initiators, the cells in turn.
+    fn sweep(&mut self) -> Result<(), Error> {
+        const ROUNDS: usize = 20;
+        let is_swept = |cell: &CellId| cell.observe == Observe::Guest && !routes::of(cell.route).is_host();
+        let swept = (0..self.cells.len()).filter(|&cell| is_swept(&self.cells[cell].id));
+        let swept: Vec<_> = swept.map(|cell| (cell, config::initiators(self.cells[cell].id.vcpus))).collect();
+        let total = swept.iter().map(|(_, initiators)| initiators.len()).sum();
+        let mut done = 0;
+        for turn in 0..swept.iter().map(|(_, initiators)| initiators.len()).max().unwrap_or(0) {
+            for (cell, initiators) in &swept {
+                let Some(&initiator) = initiators.get(turn) else { continue };
+                (self.observer.progress)(done, total, &self.cells[*cell].id);
+                let rounds = self.config.rounds.min(ROUNDS);
+                let spec = self.config_block(*cell, Recording::COUNTS, self.config.warmup, rounds);
+                if let Ran::Whole(block) | Ran::Cut(block) = self.run_block(*cell, &BlockSpec { initiator, ..spec })? {
+                    self.cells[*cell].by_initiator.push((initiator, block));
                 }
                 done += 1;
             }
         }
+        Ok(())
     }
-    Ok(())
-}
 
-/// Runs a few rounds of each cell of the guest's vantage from several initiators, the cells in turn.
-fn sweep<W: Write, S: Source>(
-    config: &Config,
-    collected: &mut [Collected],
-    sources: &mut BTreeMap<MachineSpec, S>,
-    observer: &mut Observer<'_, W>,
-) -> Result<(), Error> {
-    const ROUNDS: usize = 20;
-    let is_swept =
-        |cell: &&mut Collected| cell.spec.observe == Observe::Guest && !routes::of(cell.spec.route).is_host();
-    let mut cells: Vec<&mut Collected> = collected.iter_mut().filter(is_swept).collect();
-    let initiators: Vec<Vec<usize>> = cells.iter().map(|cell| config::initiators(cell.spec.vcpus)).collect();
-    let total = initiators.iter().map(Vec::len).sum();
-    let mut done = 0;
-    for turn in 0..initiators.iter().map(Vec::len).max().unwrap_or(0) {
-        for (cell, initiators) in cells.iter_mut().zip(&initiators) {
-            let Some(&initiator) = initiators.get(turn) else { continue };
-            let Some(source) = sources.get_mut(&MachineSpec::of(&cell.spec)) else { continue };
-            (observer.progress)(done, total, &cell.spec);
-            let spec = block(config, &cell.spec, Recording::COUNTS, config.warmup, config.rounds.min(ROUNDS));
-            cell.by_initiator.push((initiator, source.run_block(&BlockSpec { initiator, ..spec })?));
-            done += 1;
+    /// Runs one block of a cell, on a fresh machine if a call was given up on the last one.
+    fn run_block(&mut self, cell: usize, spec: &BlockSpec) -> Result<Ran, Error> {
+        let collected = &mut self.cells[cell];
+        if collected.is_given_up() {
+            return Ok(Ran::NotRun);
+        }
+        match self.machines.get(&collected.id)?.run_block(spec) {
+            Ok(block) => Ok(Ran::Whole(block)),
+            Err(session::Error::GivenUp(given_up)) => {
+                self.machines.discard(&collected.id);
+                collected.silences.push(given_up.diagnosis.to_string());
+                Ok(Ran::Cut(given_up.block))
+            }
+            Err(error) => Err(error.into()),
         }
     }
-    Ok(())
-}
 
-fn block(config: &Config, cell: &CellId, recording: Recording, warmup: usize, rounds: usize) -> BlockSpec {
-    BlockSpec { cell: *cell, initiator: 0, worker: config.worker, argument: config.argument, recording, warmup, rounds }
+    fn config_block(&self, cell: usize, recording: Recording, warmup: usize, rounds: usize) -> BlockSpec {
+        let Config { worker, argument, .. } = *self.config;
+        BlockSpec { cell: self.cells[cell].id, initiator: 0, worker, argument, recording, warmup, rounds }
+    }
 }
 
 fn skipped(refused: &config::Refused) -> Skipped {
@@ -255,62 +235,4 @@ fn describe(config: &Config) -> measurement::Config {
         argument: config.argument,
         pin: config.pin.clone(),
     }
-}
-
-/// What a reader must know before trusting the numbers.
-fn warnings<S: Source>(
-    config: &Config,
-    sources: &BTreeMap<MachineSpec, S>,
-    instruments: &BTreeMap<MachineSpec, Instruments>,
-    collected: &[Collected],
-) -> Vec<String> {
-    let mut warnings: Vec<String> = Vec::new();
-    let cpus = if config.pin.is_empty() { config.cpus.len() } else { distinct(&config.pin) };
-    if let Some(most) = instruments.keys().map(|machine| machine.vcpus).max().filter(|&vcpus| vcpus > cpus) {
-        warnings.push(format!(
-            "{most} vCPUs share {cpus} CPUs: a call waits for the host's scheduler, and the numbers tell about that"
-        ));
-    }
-    let host_calls = collected.iter().map(|cell| cell.spec).filter(|spec| routes::of(spec.route).is_host());
-    if let Some(most) = host_calls.map(|spec| spec.vcpus).max().filter(|&vcpus| vcpus.min(cpus) >= config.cpus.len()) {
-        warnings.push(format!(
-            "the host's calls share their CPU with a vCPU, {most} vCPUs on {} CPUs: the numbers tell about the host's \
-             scheduler (fewer vCPUs leave the host a CPU)",
-            config.cpus.len()
-        ));
-    }
-    for (source, refused) in &config.trace {
-        warnings
-            .extend(refused.as_ref().map(|reason| format!("source {} has recorded nothing: {reason}", source.name())));
-    }
-    for cell in collected {
-        for traced in &cell.traced {
-            let lost: u64 = traced.blocks.iter().map(|block| block.lost + block.dropped).sum();
-            if lost > 0 {
-                let (route, state) = (cell.spec.route.name(), cell.spec.target_state.name());
-                let source = traced.source.name();
-                warnings.push(format!(
-                    "source {source} has lost {lost} events of {route} {state}: its calls may lack some"
-                ));
-            }
-        }
-        let not_in_state: u64 = cell.blocks.iter().map(|block| block.not_in_state).sum();
-        if not_in_state > 0 {
-            let CellId { route, destination, target_state, vcpus, .. } = cell.spec;
-            warnings.push(format!(
-                "{not_in_state} rounds of {} {} {}, {vcpus} vCPUs, do not count: a target was not in state {}",
-                route.name(),
-                destination.name(),
-                target_state.name(),
-                target_state.name()
-            ));
-        }
-    }
-    warnings.extend(sources.values().flat_map(Source::warnings));
-    warnings.dedup();
-    warnings
-}
-
-fn distinct(cpus: &[usize]) -> usize {
-    cpus.iter().collect::<std::collections::BTreeSet<_>>().len()
 }

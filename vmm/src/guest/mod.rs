@@ -25,3 +25,4 @@ mod rounds;
 pub mod serve;
 pub mod session;
 pub mod silence;
+mod vcpu_area;

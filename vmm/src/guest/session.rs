@@ -1,6 +1,6 @@
 //! A booted guest, with its mailbox (the command page) and its doorbell: one command at a time.
 
-pub use super::error::Error;
+pub use super::error::{Error, GivenUp};
 
 use super::bug_check;
 use super::host_call::{self, HostCall, HostResults};
@@ -9,17 +9,16 @@ use super::silence::{self, Diagnosis, Paused, Silence};
 use crate::config;
 use crate::events::clock::cycles;
 use crate::events::exit::ExitKind;
-use crate::events::stays::Stay;
 use crate::vcpu::thread::{StopReason, Stopped};
 use crate::vm::wire;
 use crate::vm::{Hypervisor, Vm, VmConfig};
 use guest_stub::abi::command::{Command, Payload};
-use guest_stub::abi::{self, CommandPage, Mask, Report, Sample, Status, Tally, UserPage, area};
+use guest_stub::abi::{self, CommandPage, Mask, Report, Status, UserPage};
 use guest_stub::mask;
-use std::mem::{offset_of, size_of};
+use std::mem::offset_of;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-use vm_memory::{Bytes, GuestAddress};
+use vm_memory::GuestAddress;
 
 /// How calls are made.
 #[derive(Debug, Clone, Copy)]
@@ -270,41 +269,6 @@ impl Session<'_> {
         let places = silence::places(&self.vm, self.image, &self.paused, is_idle);
         Error::Silent(Box::new(Diagnosis { operation, silence, waited, missing, places }))
     }
-}
-
-/// What a vCPU writes into its area.
-impl Session<'_> {
-    /// The sample of this number in a vCPU's ring.
-    pub(super) fn sample(&self, vcpu: usize, number: usize) -> Result<Sample, Error> {
-        let address = abi::vcpu_area(vcpu) + area::RING + (number * size_of::<Sample>()) as u64;
-        Ok(wire::read(self.vm.memory(), GuestAddress(address))?)
-    }
-
-    /// A vCPU's tally, and the completed calls that it took part in.
-    pub(super) fn tally(&self, vcpu: usize) -> Result<(Tally, u32), Error> {
-        let place = GuestAddress(abi::vcpu_area(vcpu) + area::TALLY);
-        let tally = wire::read(self.vm.memory(), place)?;
-        Ok((tally, self.user_word(vcpu, offset_of!(UserPage, asked))?))
-    }
-
-    /// A word of a vCPU's user page, by its offset in it. Acquire: the vCPU's own store of the word is a Release.
-    pub(super) fn user_word(&self, vcpu: usize, offset: usize) -> Result<u32, Error> {
-        Ok(self.vm.memory().load(user_address(vcpu, offset), Ordering::Acquire)?)
-    }
-
-    /// Writes such a word. Release: the vCPU loads it with Acquire.
-    pub(super) fn set_user_word(&self, vcpu: usize, offset: usize, value: u32) -> Result<(), Error> {
-        Ok(self.vm.memory().store(value, user_address(vcpu, offset), Ordering::Release)?)
-    }
-
-    /// Takes what each vCPU's thread has recorded of its stays in the guest.
-    pub(super) fn take_stays(&self) -> Vec<Vec<Stay>> {
-        (0..self.vcpus()).map(|vcpu| self.vm.ring(vcpu).drain()).collect()
-    }
-}
-
-fn user_address(vcpu: usize, offset: usize) -> GuestAddress {
-    GuestAddress(abi::vcpu_area(vcpu) + area::USER + offset as u64)
 }
 
 /// A number that the ABI's limits keep below 2^32.

@@ -101,13 +101,14 @@ impl fmt::Display for Diagnosis {
         let missing = self.missing.iter().copied();
         let others = (0..self.places.len()).filter(|vcpu| !self.missing.contains(vcpu));
         for vcpu in missing.chain(others).take(SPELLED_OUT) {
-            match &self.places[vcpu] {
-                Some((at, place)) => {
+            match self.places.get(vcpu) {
+                Some(Some((at, place))) => {
                     write!(f, "; vCPU {vcpu} {} at {place}, IRQL {}", at.activity.name(), at.irql)?;
                 }
-                // It waits for a command, outside the guest.
-                None if vcpu == 0 => {}
-                None => write!(f, "; vCPU {vcpu} does not leave the guest")?,
+                // Nobody has looked, or it waits for a command outside the guest.
+                None => {}
+                Some(None) if vcpu == 0 => {}
+                Some(None) => write!(f, "; vCPU {vcpu} does not leave the guest")?,
             }
         }
         Ok(())

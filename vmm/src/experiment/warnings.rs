@@ -1,0 +1,88 @@
+//! What a reader must know before trusting the numbers of a measurement.
+
+use super::cell::Collected;
+use super::machine::Machine;
+use super::machines::Machines;
+use crate::config::{CellId, Config, routes};
+use std::collections::BTreeSet;
+
+/// All warnings, each a line.
+pub(super) fn all<M: Machine, B>(config: &Config, machines: &Machines<M, B>, cells: &[Collected]) -> Vec<String> {
+    let mut warnings = Vec::new();
+    warnings.extend(shared_cpus(config, machines.most_vcpus()));
+    warnings.extend(host_shares_a_cpu(config, cells));
+    warnings.extend(refused_sources(config));
+    for cell in cells {
+        warnings.extend(given_up(cell));
+        warnings.extend(lost_events(cell));
+        warnings.extend(not_in_state(cell));
+    }
+    warnings.extend(machines.all().flat_map(Machine::warnings));
+    warnings.dedup();
+    warnings
+}
+
+/// The CPUs that vCPUs run on.
+fn cpus(config: &Config) -> usize {
+    let distinct = config.pin.iter().collect::<BTreeSet<_>>().len();
+    if config.pin.is_empty() { config.cpus.len() } else { distinct }
+}
+
+fn shared_cpus(config: &Config, most_vcpus: Option<usize>) -> Option<String> {
+    let cpus = cpus(config);
+    let most = most_vcpus.filter(|&vcpus| vcpus > cpus)?;
+    Some(format!(
+        "{most} vCPUs share {cpus} CPUs: a call waits for the host's scheduler, and the numbers tell about that"
+    ))
+}
+
+fn host_shares_a_cpu(config: &Config, cells: &[Collected]) -> Option<String> {
+    let host_calls = cells.iter().map(|cell| cell.id).filter(|id| routes::of(id.route).is_host());
+    let most = host_calls.map(|id| id.vcpus).max()?;
+    let cpus = config.cpus.len();
+    (most.min(self::cpus(config)) >= cpus).then(|| {
+        format!(
+            "the host's calls share their CPU with a vCPU, {most} vCPUs on {cpus} CPUs: the numbers tell about the \
+             host's scheduler (fewer vCPUs leave the host a CPU)"
+        )
+    })
+}
+
+fn refused_sources(config: &Config) -> impl Iterator<Item = String> + '_ {
+    config.trace.iter().filter_map(|(source, refused)| {
+        Some(format!("source {} has recorded nothing: {}", source.name(), refused.as_ref()?))
+    })
+}
+
+/// Who was silent in the first of a cell's calls that were given up.
+fn given_up(cell: &Collected) -> Option<String> {
+    let first = cell.silences.first()?;
+    Some(match cell.silences.len() {
+        1 => format!("{}: a call was given up: {first}", cell.id),
+        calls if cell.is_given_up() => {
+            format!("{}: {calls} calls were given up, and no more made; the first: {first}", cell.id)
+        }
+        calls => format!("{}: {calls} calls were given up; the first: {first}", cell.id),
+    })
+}
+
+fn lost_events(cell: &Collected) -> impl Iterator<Item = String> + '_ {
+    cell.traced.iter().filter_map(|traced| {
+        let lost: u64 = traced.blocks.iter().map(|block| block.lost + block.dropped).sum();
+        let (source, route, state) = (traced.source.name(), cell.id.route.name(), cell.id.target_state.name());
+        (lost > 0)
+            .then(|| format!("source {source} has lost {lost} events of {route} {state}: its calls may lack some"))
+    })
+}
+
+fn not_in_state(cell: &Collected) -> Option<String> {
+    let rounds: u64 = cell.blocks.iter().map(|block| block.not_in_state).sum();
+    let CellId { route, destination, target_state, vcpus, .. } = cell.id;
+    let (route, destination, state) = (route.name(), destination.name(), target_state.name());
+    (rounds > 0).then(|| {
+        format!(
+            "{rounds} rounds of {route} {destination} {state}, {vcpus} vCPUs, do not count: a target was not in state \
+             {state}"
+        )
+    })
+}

@@ -1,0 +1,43 @@
+//! What each vCPU writes into its area of guest memory, and what its thread has recorded.
+
+use super::session::{Error, Session};
+use crate::events::stays::Stay;
+use crate::vm::wire;
+use guest_stub::abi::{self, Sample, Tally, UserPage, area};
+use std::mem::{offset_of, size_of};
+use std::sync::atomic::Ordering;
+use vm_memory::{Bytes, GuestAddress};
+
+impl Session<'_> {
+    /// The sample of this number in a vCPU's ring.
+    pub(super) fn sample(&self, vcpu: usize, number: usize) -> Result<Sample, Error> {
+        let address = abi::vcpu_area(vcpu) + area::RING + (number * size_of::<Sample>()) as u64;
+        Ok(wire::read(self.vm().memory(), GuestAddress(address))?)
+    }
+
+    /// A vCPU's tally, and the completed calls that it took part in.
+    pub(super) fn tally(&self, vcpu: usize) -> Result<(Tally, u32), Error> {
+        let place = GuestAddress(abi::vcpu_area(vcpu) + area::TALLY);
+        let tally = wire::read(self.vm().memory(), place)?;
+        Ok((tally, self.user_word(vcpu, offset_of!(UserPage, asked))?))
+    }
+
+    /// A word of a vCPU's user page, by its offset in it. Acquire: the vCPU's own store of the word is a Release.
+    pub(super) fn user_word(&self, vcpu: usize, offset: usize) -> Result<u32, Error> {
+        Ok(self.vm().memory().load(user_address(vcpu, offset), Ordering::Acquire)?)
+    }
+
+    /// Writes such a word. Release: the vCPU loads it with Acquire.
+    pub(super) fn set_user_word(&self, vcpu: usize, offset: usize, value: u32) -> Result<(), Error> {
+        Ok(self.vm().memory().store(value, user_address(vcpu, offset), Ordering::Release)?)
+    }
+
+    /// Takes what each vCPU's thread has recorded of its stays in the guest.
+    pub(super) fn take_stays(&self) -> Vec<Vec<Stay>> {
+        (0..self.vcpus()).map(|vcpu| self.vm().ring(vcpu).drain()).collect()
+    }
+}
+
+fn user_address(vcpu: usize, offset: usize) -> GuestAddress {
+    GuestAddress(abi::vcpu_area(vcpu) + area::USER + offset as u64)
+}
