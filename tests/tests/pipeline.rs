@@ -15,6 +15,8 @@ use kipi::report::csv::CsvWriter;
 use kipi::report::json;
 use kipi::results::integrity::Integrity;
 use kipi::results::measurement::{self, Measurement};
+use kipi::results::metric::MetricName;
+use kipi::results::source;
 use std::cell::{Cell, RefCell};
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -153,11 +155,11 @@ fn assert_valid(document: &Measurement) {
 }
 
 /// A metric whose values are all `value`.
-fn assert_constant(cell: &measurement::Cell, name: &str, unit: &str, n: u64, value: f64) {
-    let metric = cell.metrics.get(name).unwrap_or_else(|| panic!("no {name}"));
-    assert_eq!((metric.unit.as_str(), metric.n, metric.negative), (unit, n, 0), "{name}");
+fn assert_constant(cell: &measurement::Cell, name: MetricName, n: u64, value: f64) {
+    let metric = cell.metrics.get(&name).unwrap_or_else(|| panic!("no {name:?}"));
+    assert_eq!((metric.unit, metric.n, metric.negative), (name.unit(), n, 0), "{name:?}");
     let all = [metric.min, metric.p50, metric.p90, metric.p99, metric.p999, metric.max];
-    assert!(all.iter().all(|it| (it - value).abs() < 1e-9), "{name}: {all:?} instead of {value}");
+    assert!(all.iter().all(|it| (it - value).abs() < 1e-9), "{name:?}: {all:?} instead of {value}");
 }
 
 #[test]
@@ -168,21 +170,21 @@ fn known_stamps_have_known_metrics() {
     assert_eq!(outcome.document.cells.len(), 2);
     for cell in &outcome.document.cells {
         for (name, value) in [
-            ("send_cost", 50.0),
-            ("delivery", 400.0),
-            ("start_skew", 30.0),
-            ("round_trip", 900.0),
-            ("vmm_start_skew", 90.0),
-            ("skew_gap", 60.0),
+            (MetricName::SendCost, 50.0),
+            (MetricName::Delivery, 400.0),
+            (MetricName::StartSkew, 30.0),
+            (MetricName::RoundTrip, 900.0),
+            (MetricName::VmmStartSkew, 90.0),
+            (MetricName::SkewGap, 60.0),
         ] {
-            assert_constant(cell, name, "ns", 40, value);
+            assert_constant(cell, name, 40, value);
         }
         // From 530 to 600, of workers of 110 on average.
-        assert_constant(cell, "overlap", "ratio", 40, 70.0 / 110.0);
-        let exits = &cell.metrics["observed_exit"];
+        assert_constant(cell, MetricName::Overlap, 40, 70.0 / 110.0);
+        let exits = &cell.metrics[&MetricName::ObservedExit];
         assert_eq!((exits.n, exits.min, exits.max), (80, 200.0, 260.0));
-        for absent in ["arrival_skew", "skew_slope"] {
-            assert!(!cell.metrics.contains_key(absent), "one target has no {absent}");
+        for absent in [MetricName::ArrivalSkew, MetricName::SkewSlope] {
+            assert!(!cell.metrics.contains_key(&absent), "one target has no {absent:?}");
         }
         assert_eq!((cell.rounds, cell.rounds_asked, cell.not_in_state), (40, 40, 0));
         assert_eq!(cell.integrity, Integrity::default());
@@ -200,8 +202,8 @@ fn the_clocks_frequency_turns_cycles_into_time() {
     let mut observer = Observer { progress: &mut |_, _, _| {}, samples: None, started: None, details: None };
     let (document, _) = experiment::run(&config, &cells, &refused, boot, &mut observer);
     let cell = &document.cells[0];
-    assert_constant(cell, "round_trip", "ns", 40, 225.0);
-    assert_constant(cell, "overlap", "ratio", 40, 70.0 / 110.0);
+    assert_constant(cell, MetricName::RoundTrip, 40, 225.0);
+    assert_constant(cell, MetricName::Overlap, 40, 70.0 / 110.0);
     assert!((cell.clock.error_ns - 8.75).abs() < 1e-9 && (document.instruments[0].stamp_ns.p50 - 1.5).abs() < 1e-9);
     assert_eq!(document.instruments[0].first_broadcast_ns, None);
 }
@@ -410,7 +412,7 @@ fn exits_are_told_by_call_and_target() {
     let found: Vec<(&str, &str, f64, f64)> = outcome.document.cells[0]
         .exits
         .iter()
-        .map(|it| (it.source.as_str(), it.reason.as_str(), it.initiator, it.per_target))
+        .map(|it| (it.source.name(), it.reason.as_str(), it.initiator, it.per_target))
         .collect();
     assert_eq!(found, [("stats", "halt_exits", 0.0, 2.0), ("vmm", "observe", 1.0, 1.0)]);
 }
@@ -441,15 +443,15 @@ fn a_source_of_events_gets_blocks_of_its_own_and_a_ratio() {
     assert_eq!(kinds[..6], [off, kernel, stats, kernel, stats, off], "each comes first in its turn");
     assert_eq!(outcome.progress.last().map(|&(done, total, _)| (done, total)), Some((kinds.len() - 1, kinds.len())));
     let cell = &outcome.document.cells[0];
-    assert_constant(cell, "round_trip", "ns", 40, 900.0);
+    assert_constant(cell, MetricName::RoundTrip, 40, 900.0);
     let effects: Vec<(&str, Option<f64>, u64)> =
-        cell.observer_effect.iter().map(|it| (it.source.as_str(), it.ratio, it.lost)).collect();
+        cell.observer_effect.iter().map(|it| (it.source.name(), it.ratio, it.lost)).collect();
     let blocks = config::blocks(40, 3).len() as u64;
     assert_eq!(effects, [("kernel", Some(1.01), 2 * blocks), ("vmm", None, 0), ("stats", Some(1.0), 0)]);
     let breakdown = cell.breakdown.as_ref().expect("rounds have one");
     assert_eq!(
         (breakdown.sources.as_slice(), breakdown.round_trip_ns),
-        (["guest", "kernel"].map(str::to_owned).as_slice(), 909.0)
+        ([source::Source::Guest, source::Source::Kernel].as_slice(), 909.0)
     );
     assert_eq!(breakdown.accelerated, None, "events were lost");
     let exits: Vec<(&str, f64)> = cell.exits.iter().map(|it| (it.reason.as_str(), it.initiator)).collect();

@@ -19,11 +19,11 @@ fn trace(vcpus: &str, arguments: &[&str]) -> Trace {
 }
 
 fn is_recorded(trace: &Trace, source: &str) -> bool {
-    trace.sources.iter().any(|it| it.source == source && it.unavailable.is_none())
+    trace.sources.iter().any(|it| it.source.name() == source && it.unavailable.is_none())
 }
 
 fn end(call: &Call, stage: &str) -> f64 {
-    let found = call.stages.iter().find(|it| it.stage == stage);
+    let found = call.stages.iter().find(|it| it.stage.name() == stage);
     found.unwrap_or_else(|| panic!("no stage {stage}: {call:#?}")).end_ns
 }
 
@@ -58,7 +58,7 @@ fn every_call_has_a_complete_timeline_in_order() {
         }
         for state in ["halt", "user", "spin"] {
             let trace = trace("2", &["--route", route, "--target-state", state, "--rounds", "5"]);
-            let which: Vec<&str> = trace.calls.iter().map(|call| call.which.as_str()).collect();
+            let which: Vec<&str> = trace.calls.iter().map(|call| call.which.name()).collect();
             assert_eq!((trace.rounds, which.as_slice()), (5, ["median", "worst"].as_slice()), "{route} {state}");
             for call in &trace.calls {
                 assert_complete(call, trace.clock.error_ns.max(1.0));
@@ -72,7 +72,7 @@ fn every_call_has_a_complete_timeline_in_order() {
                     if served.at_ns <= end(call, "interrupt entry") {
                         assert!(end(call, "send exit") <= end(call, "IPI accepted"), "{call:#?}");
                     }
-                    assert_eq!(call.afterwards.first().map(|it| it.stage.as_str()), Some("EOI"), "{call:#?}");
+                    assert_eq!(call.afterwards.first().map(|it| it.stage.name()), Some("EOI"), "{call:#?}");
                 } else if is_recorded(&trace, "kernel") {
                     end(call, "IPI accepted");
                 }
@@ -95,7 +95,7 @@ fn the_host_calls_from_a_lane_of_its_own() {
         let trace = trace("1", &["--route", route]);
         let call = &trace.calls[0];
         let send = call.events.iter().find(|it| it.kind == "send").expect("a send");
-        assert_eq!((call.which.as_str(), send.vcpu, call.last_target), ("only", None, Some(0)), "{route}");
+        assert_eq!((call.which.name(), send.vcpu, call.last_target), ("only", None, Some(0)), "{route}");
     }
 }
 

@@ -1,7 +1,7 @@
 //! `kipi check`.
 
 use super::interrupts::{self, INTERRUPTED};
-use super::outputs::print;
+use super::outputs::{print, terminal_width};
 use super::status::{Failure, Status};
 use super::{machines, options, values};
 use crate::check::{self, Suite, Test};
@@ -87,7 +87,7 @@ pub fn run(options: &Check) -> Result<Status, Failure> {
     };
     let stdout = io::stdout().lock();
     let mut sink: Box<dyn Sink> = match options.format {
-        Format::Text => Box::new(Text::new(stdout)),
+        Format::Text => Box::new(Text::new(stdout, terminal_width())),
         Format::Tap => Box::new(Tap::new(stdout)),
         Format::Junit => Box::new(Junit::new(stdout)),
     };

@@ -3,7 +3,7 @@
 use super::hints;
 use super::interrupts::INTERRUPTED;
 use super::options::default_vcpus;
-use super::outputs::print;
+use super::outputs::{print, terminal_width};
 use super::status::{Failure, Status};
 use super::{machines, values};
 use crate::config::routes::Route;
@@ -36,7 +36,7 @@ pub fn run(options: &Doctor) -> Result<Status, Failure> {
     let text = if options.json {
         report::doctor::render_json(&found).map_err(Failure::failed)?
     } else {
-        report::doctor::render_text(&found)
+        report::doctor::render_text(&found, terminal_width())
     };
     print(&text).map_err(Failure::failed)?;
     Ok(if found.is_fit() { Status::Good } else { Status::HostCannot })

@@ -52,6 +52,9 @@ pub struct Measure {
     warmup: u32,
     #[command(flatten)]
     calls: options::Calls,
+    /// Print everything: stages, exits, both vantages, what the instruments cost
+    #[arg(long)]
+    details: bool,
     /// Write the result as JSON; - is standard output
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -164,7 +167,7 @@ pub fn run(options: &Measure, start: ProcessStart) -> Result<Status, Failure> {
         Status::Good | Status::Failed | Status::Interrupted => true,
     };
     // A run that never began leaves alone what an earlier one has written.
-    let written = if began { write_results(&measurement, json, csv, to_stdout) } else { Ok(()) };
+    let written = if began { write_results(&measurement, json, csv, to_stdout, options.details) } else { Ok(()) };
     let html = html.filter(|_| began);
     let written = written.and(write_text(html, || Ok(html::render(&measurement, &details))));
     if let Some(error) = error.map(anyhow::Error::from).filter(|error| !nobody_reads(error)) {
@@ -191,6 +194,7 @@ fn write_results(
     json: Option<Output>,
     csv: Option<CsvWriter<Output>>,
     to_stdout: bool,
+    details: bool,
 ) -> anyhow::Result<()> {
     let csv = csv.map_or(Ok(()), |csv| Ok(csv.finish()?.commit()?));
     let json = json.map_or(Ok(()), |mut output| {
@@ -199,7 +203,7 @@ fn write_results(
     });
     // Without a cell there is nothing to show that the error's line does not say.
     let silent = to_stdout || measurement.cells.is_empty();
-    let table = if silent { Ok(()) } else { print(&text::render(measurement, terminal_width())) };
+    let table = if silent { Ok(()) } else { print(&text::render(measurement, terminal_width(), details)) };
     csv.and(json).and(table).or_else(|error| if nobody_reads(&error) { Ok(()) } else { Err(error) })
 }
 

@@ -4,6 +4,7 @@ use super::status::Failure;
 use crate::experiment;
 use crate::report::json;
 use crate::report::output::{self, Output};
+use crate::report::wrap::UNKNOWN_WIDTH;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
@@ -69,8 +70,8 @@ pub(super) fn nobody_reads(error: &anyhow::Error) -> bool {
         || error.downcast_ref().is_some_and(output::OutputError::is_broken_pipe)
 }
 
-/// Columns of the terminal that standard output is; `None`: it is none.
-pub(super) fn terminal_width() -> Option<usize> {
-    let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
-    Some(size.ws_col.into()).filter(|&columns| columns > 0)
+/// Columns of the terminal that standard output is; a file or a pipe has none, and a reader who cannot be asked.
+pub(super) fn terminal_width() -> usize {
+    let size = rustix::termios::tcgetwinsize(io::stdout()).ok();
+    size.map(|size| size.ws_col.into()).filter(|&columns| columns > 0).unwrap_or(UNKNOWN_WIDTH)
 }

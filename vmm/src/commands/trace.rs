@@ -11,6 +11,7 @@ use crate::events::kernel::Detail;
 use crate::events::recording::Recording;
 use crate::events::stays::Keep;
 use crate::experiment::trace::Plan;
+use crate::report::json;
 use crate::report::output::Output;
 use crate::results::integrity::Integrity;
 use crate::results::trace::Source;
@@ -97,9 +98,11 @@ pub fn run(options: &Trace) -> Result<Status, Failure> {
     let mut source = machines::boot(&hypervisor, &config, &image, MachineSpec::of(&cell), tracer)?;
     let mut trace = experiment::trace::run(&plan, &mut source)?;
     trace.config.pin.clone_from(&config.pin);
-    trace.sources.extend(sources.into_iter().filter_map(|(source, refusal)| {
-        Some(Source { source: source.name().to_owned(), unavailable: Some(refusal?), lost: 0 })
-    }));
+    trace.sources.extend(
+        sources.into_iter().filter_map(|(source, refusal)| {
+            Some(Source { source: source.into(), unavailable: Some(refusal?), lost: 0 })
+        }),
+    );
     let written = write_results(&trace, json, perfetto);
     written.or_else(|error| if nobody_reads(&error) { Ok(()) } else { Err(Failure::failed(error)) })?;
     if trace.calls.is_empty() {
@@ -111,7 +114,10 @@ pub fn run(options: &Trace) -> Result<Status, Failure> {
 /// Writes everything that was asked for; the first error is returned when all has been tried.
 fn write_results(trace: &results::trace::Trace, json: Option<Output>, perfetto: Option<Output>) -> anyhow::Result<()> {
     let to_stdout = any_is_stdout([&json, &perfetto]);
-    let json = write_text(json, || Ok(report::trace::render_json(trace)?));
+    let json = json.map_or(Ok(()), |mut output| {
+        json::write_trace(trace, &mut output)?;
+        Ok(output.commit()?)
+    });
     let perfetto = write_text(perfetto, || Ok(report::trace::perfetto::render(trace)?));
     let text = if to_stdout { Ok(()) } else { print(&report::trace::text::render(trace, terminal_width())) };
     json.and(perfetto).and(text)

@@ -1,5 +1,7 @@
 //! Who records events besides the guest.
 
+use crate::results::source::Source;
+
 /// A source of events that is not the guest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ExitSource {
@@ -30,6 +32,16 @@ impl ExitSource {
             Self::Stats => "stats",
             Self::Vmm => "vmm",
             Self::Kernel => "kernel",
+        }
+    }
+}
+
+impl From<ExitSource> for Source {
+    fn from(source: ExitSource) -> Self {
+        match source {
+            ExitSource::Stats => Self::Stats,
+            ExitSource::Vmm => Self::Vmm,
+            ExitSource::Kernel => Self::Kernel,
         }
     }
 }

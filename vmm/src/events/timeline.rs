@@ -4,6 +4,7 @@ use super::kernel::{self, Point};
 use super::stays::Stay;
 use crate::events::exit::{Exit, ExitKind};
 use crate::events::samples::{Participant, Round};
+use crate::results;
 use guest_stub::abi::VECTOR_IPI;
 use std::collections::BTreeMap;
 
@@ -47,13 +48,12 @@ pub enum Source {
     Kernel,
 }
 
-impl Source {
-    /// The name in output.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Guest => "guest",
-            Self::Vmm => "vmm",
-            Self::Kernel => "kernel",
+impl From<Source> for results::source::Source {
+    fn from(source: Source) -> Self {
+        match source {
+            Source::Guest => Self::Guest,
+            Source::Vmm => Self::Vmm,
+            Source::Kernel => Self::Kernel,
         }
     }
 }

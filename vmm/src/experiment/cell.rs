@@ -8,9 +8,12 @@ use crate::events::recording::Recording;
 use crate::events::samples::{Block, ExitSource, Round};
 use crate::results::integrity::Integrity;
 use crate::results::measurement::{self, Cell, CellClock, Instruments, ObserverEffect};
+use crate::results::metric::MetricName;
+use crate::results::stage::Breakdown;
+use crate::statistics::bootstrap;
 use crate::statistics::breakdown::Ways;
 use crate::statistics::exits;
-use crate::statistics::metrics::{self, MetricName};
+use crate::statistics::metrics;
 use crate::statistics::order::{self, Observation, Quantile};
 use std::collections::BTreeMap;
 use std::num::NonZeroU64;
@@ -115,8 +118,8 @@ impl Collected {
                 .collect(),
             metrics: metrics::collect(&rounds)
                 .into_iter()
-                .chain(of_events.filter_map(|(metric, values)| Some((*metric, order::Sample::new(values.clone())?))))
-                .map(|(metric, sample)| (metric.name().to_owned(), metric.to_document(&sample, khz)))
+                .chain(of_events.filter_map(|(&metric, values)| Some((metric, order::Sample::new(values.clone())?))))
+                .map(|(metric, sample)| (metric, metric.to_document(&sample, khz)))
                 .collect(),
         })
     }
@@ -173,7 +176,7 @@ fn by_initiator(initiator: usize, block: &Block, khz: NonZeroU64) -> measurement
 }
 
 /// Where the calls' time went, by the source that sees most.
-fn breakdown(cell: &Collected, khz: NonZeroU64) -> Option<measurement::Breakdown> {
+fn breakdown(cell: &Collected, khz: NonZeroU64) -> Option<Breakdown> {
     let recorded = cell.traced.iter().filter(|traced| Recording::by(traced.source).has_events());
     let sees_most = recorded.filter_map(|traced| traced.ways.breakdown(khz)).max_by_key(|found| found.stages.len());
     if sees_most.is_some() {
@@ -198,10 +201,10 @@ fn observer_effect(config: &Config, cell: &Collected, khz: NonZeroU64) -> Vec<Ob
     let effect = |(source, unavailable): &(ExitSource, Option<String>)| {
         let traced = cell.traced.iter().find(|traced| traced.source == *source);
         let on = traced.and_then(|traced| round_trips(&traced.blocks));
-        let ratio = on.as_ref().zip(off.as_ref()).and_then(|(on, off)| order::ratio_of_medians(on, off));
+        let ratio = on.as_ref().zip(off.as_ref()).and_then(|(on, off)| bootstrap::ratio_of_medians(on, off));
         let lost = |traced: &Traced| traced.blocks.iter().map(|block| block.lost + block.dropped).sum();
         ObserverEffect {
-            source: source.name().to_owned(),
+            source: (*source).into(),
             unavailable: unavailable.clone(),
             on_ns: on.as_ref().map(p50),
             off_ns: on.as_ref().and(off.as_ref()).map(p50),

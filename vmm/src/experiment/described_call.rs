@@ -3,26 +3,27 @@
 use super::described_event::{ExitNames, detail, kind};
 use crate::events::samples::Round;
 use crate::events::timeline::{Event, What};
-use crate::results::trace::{self, Call};
+use crate::results::stage::Stage;
+use crate::results::trace::{self, Call, Which};
 use crate::statistics::metrics::nanoseconds;
 use crate::statistics::order::Quantile;
-use crate::statistics::stages::{Path, Stage, offered};
+use crate::statistics::stages::{Path, offered};
 use std::num::NonZeroU64;
 
 /// Which rounds are shown, and why: the only one, or the median and the worst.
-pub(super) fn choose(rounds: &[&Round]) -> Vec<(&'static str, usize)> {
+pub(super) fn choose(rounds: &[&Round]) -> Vec<(Which, usize)> {
     let mut order: Vec<usize> = (0..rounds.len()).collect();
     order.sort_by_key(|&number| Path::critical(rounds[number]).round_trip());
     match order.as_slice() {
         [] => Vec::new(),
-        [only] => vec![("only", *only)],
-        [.., worst] => vec![("median", order[Quantile::P50.rank(order.len()) - 1]), ("worst", *worst)],
+        [only] => vec![(Which::Only, *only)],
+        [.., worst] => vec![(Which::Median, order[Quantile::P50.rank(order.len()) - 1]), (Which::Worst, *worst)],
     }
 }
 
 /// Round `number` of `rounds` as it is shown; `which` says why.
 pub(super) fn describe(
-    which: &str,
+    which: Which,
     number: usize,
     rounds: &[&Round],
     khz: NonZeroU64,
@@ -32,31 +33,28 @@ pub(super) fn describe(
     let after = |tsc: u64, from: u64| nanoseconds((i128::from(tsc) - i128::from(from)) as f64, khz);
     let path = Path::critical(round);
     let (costs, remainder) = path.costs(offered(std::iter::once(&path)));
-    let stages = Stage::ALL.iter().zip(costs).filter_map(|(&stage, cost)| {
-        Some(trace::Stage {
-            stage: stage.name().to_owned(),
-            end_ns: after(path.end(stage)?, round.t0),
-            cost_ns: nanoseconds(cost? as f64, khz),
-        })
+    let stages = Stage::OF_ROUND_TRIP.into_iter().zip(costs).filter_map(|(stage, cost)| {
+        Some(trace::Stage { stage, end_ns: after(path.end(stage)?, round.t0), cost_ns: nanoseconds(cost? as f64, khz) })
     });
     let end = round.participants.iter().find(|each| Some(each.vcpu) == path.target).map_or(round.t2, |each| each.x);
     let mut afterwards = Vec::new();
     let mut begin = end;
-    for (name, time) in [("EOI", path.eoi), ("return", path.back)] {
+    for (stage, time) in [(Stage::Eoi, path.eoi), (Stage::Return, path.back)] {
         let Some(time) = time else { continue };
         let (end_ns, cost_ns) = (after(time, round.t0), after(time, begin));
-        afterwards.push(trace::Stage { stage: name.to_owned(), end_ns, cost_ns });
+        afterwards.push(trace::Stage { stage, end_ns, cost_ns });
         begin = time;
     }
-    let mut ends: Vec<(Stage, u64)> = Stage::ALL.iter().filter_map(|&stage| Some((stage, path.end(stage)?))).collect();
+    let mut ends: Vec<(Stage, u64)> =
+        Stage::OF_ROUND_TRIP.into_iter().filter_map(|stage| Some((stage, path.end(stage)?))).collect();
     let events = round.trace.iter().map(|event| {
         // The first event at a checkpoint's time, in the lane that it belongs to, is that checkpoint.
         let found = ends.iter().position(|&(stage, end)| end == event.tsc && belongs(stage, event, round, &path));
-        let stage = found.map(|index| ends.remove(index).0.name().to_owned());
+        let stage = found.map(|index| ends.remove(index).0);
         trace::Event {
             at_ns: after(event.tsc, round.t0),
             vcpu: event.vcpu,
-            source: event.what.source().name().to_owned(),
+            source: event.what.source().into(),
             kind: kind(event.what).to_owned(),
             detail: detail(event, exit_names),
             about: event.about,
@@ -65,7 +63,7 @@ pub(super) fn describe(
     });
     let events = events.collect();
     Call {
-        which: which.to_owned(),
+        which,
         round: number as u64,
         begin_ns: after(round.t0, rounds[0].t0),
         round_trip_ns: after(round.t2, round.t0),
@@ -88,6 +86,8 @@ fn belongs(stage: Stage, event: &Event, round: &Round, path: &Path) -> bool {
         Stage::Gate => event.what == What::WorkerStart,
         Stage::Worker => event.what == What::WorkerEnd,
         Stage::Done => event.what == What::Completed,
+        // Not of the way to the last completion.
+        Stage::Eoi | Stage::Return => false,
     }
 }
 
@@ -117,19 +117,19 @@ mod tests {
     fn the_median_and_the_worst_are_shown_and_one_is_the_only_one() {
         let rounds = [traced(1700), traced(1600), traced(1900), traced(1650)];
         let all: Vec<&Round> = rounds.iter().collect();
-        assert_eq!(choose(&all), [("median", 3), ("worst", 2)]);
-        assert_eq!(choose(&all[..1]), [("only", 0)]);
+        assert_eq!(choose(&all), [(Which::Median, 3), (Which::Worst, 2)]);
+        assert_eq!(choose(&all[..1]), [(Which::Only, 0)]);
         assert_eq!(choose(&[]), []);
     }
 
     #[test]
     fn every_stage_is_marked_once_at_its_event() {
         let round = traced(1600);
-        let call = describe("only", 0, &[&round], KHZ, &|_, _| "msr".to_owned());
+        let call = describe(Which::Only, 0, &[&round], KHZ, &|_, _| "msr".to_owned());
         let marked: Vec<(f64, &str, &str)> = call
             .events
             .iter()
-            .filter_map(|event| Some((event.at_ns, event.stage.as_deref()?, event.detail.as_str())))
+            .filter_map(|event| Some((event.at_ns, event.stage?.name(), event.detail.as_str())))
             .collect();
         assert_eq!(
             marked,
@@ -145,8 +145,7 @@ mod tests {
         );
         let sum: f64 = call.stages.iter().map(|stage| stage.cost_ns).sum();
         assert!((sum + call.remainder_ns - call.round_trip_ns).abs() < 1e-9);
-        let then: Vec<(&str, f64)> =
-            call.afterwards.iter().map(|stage| (stage.stage.as_str(), stage.cost_ns)).collect();
+        let then: Vec<(&str, f64)> = call.afterwards.iter().map(|stage| (stage.stage.name(), stage.cost_ns)).collect();
         assert_eq!(then, [("EOI", 20.0), ("return", 20.0)]);
     }
 }

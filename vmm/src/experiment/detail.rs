@@ -7,7 +7,8 @@ use super::machine::Machine;
 use crate::events::samples::Round;
 use crate::events::timeline;
 use crate::results::detail::{Arrival, CellDetail, Curve};
-use crate::statistics::metrics::{self, MetricName};
+use crate::results::metric::MetricName;
+use crate::statistics::metrics;
 
 /// Curves, arrivals by target, and calls that are shown, of a cell that was measured on `machine`.
 pub(super) fn detail(cell: &Collected, machine: &impl Machine) -> CellDetail {
@@ -16,7 +17,7 @@ pub(super) fn detail(cell: &Collected, machine: &impl Machine) -> CellDetail {
     let samples = metrics::collect(&blocks);
     let curve = |metric: MetricName| {
         let values: Vec<f64> = samples.get(&metric)?.values().map(|value| metrics::nanoseconds(value, khz)).collect();
-        Some(Curve::of(metric.name(), &values))
+        Some(Curve::of(metric, &values))
     };
     let arrivals = deliveries(blocks.iter().copied().flatten()).into_iter().map(|(vcpu, summary)| {
         let [p50, p99] = [summary.p50, summary.p99].map(|value| metrics::nanoseconds(value, khz));

@@ -4,7 +4,7 @@ use super::machine::Machine;
 use crate::config::MachineSpec;
 use crate::guest::session;
 use crate::results::measurement::{Clock, Instruments, Spread};
-use crate::statistics::metrics;
+use crate::statistics::{documents, metrics};
 use std::num::NonZeroU64;
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ pub(super) fn measure(
     let khz = frequency(clock.tsc_khz);
     Ok(Instruments {
         vcpus: spec.vcpus,
-        local_apic: spec.local_apics.name().to_owned(),
+        local_apic: spec.local_apics.into(),
         stamp_ns: spread(&calibration.stamp, khz),
         exit_leg_ns: spread(&calibration.exit_leg, khz),
         exit_round_trip_ns: spread(&calibration.exit_round_trip, khz),
@@ -63,5 +63,5 @@ pub(super) fn frequency(khz: u64) -> NonZeroU64 {
 
 /// The quantiles of an instrument's cost; all zero, with `n` zero, if it could not be measured.
 fn spread(cycles: &[i64], khz: NonZeroU64) -> Spread {
-    metrics::spread(cycles, khz).unwrap_or(Spread { n: 0, min: 0.0, p50: 0.0, p99: 0.0, max: 0.0 })
+    documents::spread(cycles, khz).unwrap_or(Spread { n: 0, min: 0.0, p50: 0.0, p99: 0.0, max: 0.0 })
 }

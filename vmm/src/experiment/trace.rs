@@ -11,6 +11,7 @@ use crate::guest::blocks::BlockSpec;
 use crate::guest::session;
 use crate::results::integrity::Integrity;
 use crate::results::measurement::CellClock;
+use crate::results::source;
 use crate::results::trace::{self, TRACE_SCHEMA, Trace};
 use crate::statistics::breakdown::Ways;
 use crate::statistics::exits;
@@ -124,13 +125,13 @@ fn config(plan: &Plan) -> trace::Config {
 }
 
 fn sources(plan: &Plan, blocks: &[Block]) -> Vec<trace::Source> {
-    let source = |source: &str, lost| trace::Source { source: source.to_owned(), unavailable: None, lost };
+    let source = |source, lost| trace::Source { source, unavailable: None, lost };
     let Recording { stats, kernel, .. } = plan.recording;
-    let mut sources = vec![source("guest", 0)];
-    sources.extend(stats.then(|| source("stats", 0)));
+    let mut sources = vec![source(source::Source::Guest, 0)];
+    sources.extend(stats.then(|| source(source::Source::Stats, 0)));
     if plan.recording.stays == Keep::Everything {
-        sources.push(source("vmm", blocks.iter().map(|block| block.dropped).sum()));
+        sources.push(source(source::Source::Vmm, blocks.iter().map(|block| block.dropped).sum()));
     }
-    sources.extend(kernel.then(|| source("kernel", blocks.iter().map(|block| block.lost).sum())));
+    sources.extend(kernel.then(|| source(source::Source::Kernel, blocks.iter().map(|block| block.lost).sum())));
     sources
 }

@@ -1,11 +1,11 @@
 //! The doctor's findings as text and as JSON.
 
+use crate::report::text::ranges;
+use crate::report::wrap::{hang, wrap};
 use crate::results::doctor::{Check, Doctor, Group, RouteVerdict, Verdict};
 use crate::results::host::Facts;
 use std::iter::once;
 
-/// Columns that a line is wrapped at.
-const WIDTH: usize = 80;
 /// Width of the verdict and the space before it.
 const VERDICT_COLUMNS: usize = 10;
 /// Widest name that the details are lined up behind.
@@ -21,21 +21,19 @@ struct Line<'a> {
     advice: Option<&'a str>,
 }
 
-/// Renders the findings for people: plain text of at most 80 columns, but for words that are longer.
-pub fn render_text(doctor: &Doctor) -> String {
+/// Renders the findings for people: plain text in lines of at most `width` columns.
+pub fn render_text(doctor: &Doctor, width: usize) -> String {
     let checks = |group| doctor.checks.iter().filter(move |check| check.group == group).map(of_check);
     let device = once(fact("path", doctor.device.path.clone()));
     let settings = once(fact("settings", settings(&doctor.host)));
 
     let mut text = String::new();
-    section(&mut text, "Host", facts(&doctor.host).into_iter().chain(checks(Group::Host)));
-    section(&mut text, "KVM", device.chain(checks(Group::Kvm)).chain(settings));
-    section(&mut text, "vCPUs", once(fact("wanted", doctor.vcpus.to_string())).chain(checks(Group::Vcpus)));
-    section(&mut text, "Routes", doctor.routes.iter().map(of_route));
-    section(&mut text, "Tracing", checks(Group::Tracing));
-    for line in wrap(&summary(doctor), WIDTH) {
-        push_line(&mut text, &line);
-    }
+    section(&mut text, width, "Host", facts(&doctor.host).into_iter().chain(checks(Group::Host)));
+    section(&mut text, width, "KVM", device.chain(checks(Group::Kvm)).chain(settings));
+    section(&mut text, width, "vCPUs", once(fact("wanted", doctor.vcpus.to_string())).chain(checks(Group::Vcpus)));
+    section(&mut text, width, "Routes", doctor.routes.iter().map(of_route));
+    section(&mut text, width, "Tracing", checks(Group::Tracing));
+    push_line(&mut text, &wrap(&summary(doctor), width, 0));
     text
 }
 
@@ -70,8 +68,8 @@ fn facts(host: &Facts) -> Vec<Line<'static>> {
     let known = [
         ("kernel", Some(host.kernel.clone())),
         ("cpu", host.cpu.clone()),
-        ("allowed cpus", (!host.allowed_cpus.is_empty()).then(|| cpu_list(&host.allowed_cpus))),
-        ("online cpus", host.online_cpus.as_deref().map(cpu_list)),
+        ("allowed cpus", (!host.allowed_cpus.is_empty()).then(|| ranges(&host.allowed_cpus))),
+        ("online cpus", host.online_cpus.as_deref().map(ranges)),
         ("smt", smt),
         ("huge pages", host.transparent_hugepages.clone()),
     ];
@@ -83,17 +81,6 @@ fn settings(host: &Facts) -> String {
         return "none can be read".to_owned();
     }
     host.settings.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(" ")
-}
-
-/// Rising CPU numbers as the kernel writes them: `0-3,8`.
-fn cpu_list(cpus: &[usize]) -> String {
-    cpus.chunk_by(|cpu, next| cpu + 1 == *next)
-        .map(|run| match run {
-            [first, .., last] => format!("{first}-{last}"),
-            run => run.iter().map(usize::to_string).collect(),
-        })
-        .collect::<Vec<_>>()
-        .join(",")
 }
 
 fn fact(name: &str, detail: String) -> Line<'_> {
@@ -121,25 +108,17 @@ const fn word(verdict: Verdict) -> &'static str {
     }
 }
 
-fn section<'a>(text: &mut String, title: &str, lines: impl Iterator<Item = Line<'a>>) {
+fn section<'a>(text: &mut String, width: usize, title: &str, lines: impl Iterator<Item = Line<'a>>) {
     push_line(text, title);
     for Line { verdict, name, detail, advice } in lines {
         let head = format!("  {verdict:<8}{name:<NAME_COLUMNS$} ");
-        push_wrapped(text, &head, VERDICT_COLUMNS + NAME_COLUMNS + 1, &detail);
+        push_line(text, &hang(&head, &detail, width, VERDICT_COLUMNS + NAME_COLUMNS + 1));
         if let Some(advice) = advice {
             let head = format!("{:VERDICT_COLUMNS$}{ADVICE}", "");
-            push_wrapped(text, &head, VERDICT_COLUMNS + ADVICE.len(), advice);
+            push_line(text, &hang(&head, advice, width, VERDICT_COLUMNS + ADVICE.len()));
         }
     }
     text.push('\n');
-}
-
-/// Appends `words` behind `head`, the lines after the first one indented by `indent` columns.
-fn push_wrapped(text: &mut String, head: &str, indent: usize, words: &str) {
-    for (number, line) in wrap(words, WIDTH.saturating_sub(indent)).iter().enumerate() {
-        let head = if number == 0 { head } else { &" ".repeat(indent) };
-        push_line(text, &format!("{head}{line}"));
-    }
 }
 
 fn push_line(text: &mut String, line: &str) {
@@ -147,38 +126,16 @@ fn push_line(text: &mut String, line: &str) {
     text.push('\n');
 }
 
-/// Breaks a text between words into lines of at most `width` characters; a longer word has a line of its own. There is
-/// always one line, if an empty one.
-fn wrap(text: &str, width: usize) -> Vec<String> {
-    let mut lines = vec![String::new()];
-    let mut used = 0;
-    for word in text.split_whitespace() {
-        let length = word.chars().count();
-        if used > 0 && used + 1 + length > width {
-            lines.push(String::new());
-            used = 0;
-        }
-        if let Some(line) = lines.last_mut() {
-            if used > 0 {
-                line.push(' ');
-                used += 1;
-            }
-            line.push_str(word);
-            used += length;
-        }
-    }
-    lines
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::doctor::sample;
+    use crate::report::wrap::width_of;
 
     #[test]
     fn text_has_every_group_check_and_route() {
         let doctor = sample();
-        let text = render_text(&doctor);
+        let text = render_text(&doctor, 80);
         for title in ["Host", "KVM", "vCPUs", "Routes", "Tracing"] {
             assert!(text.lines().any(|line| line == title), "{title} in\n{text}");
         }
@@ -196,8 +153,8 @@ mod tests {
         let mut doctor = sample();
         doctor.routes[0].reason = "why ".repeat(60);
         doctor.checks[0].advice = Some("do this, ".repeat(30));
-        let text = render_text(&doctor);
-        let wide: Vec<&str> = text.lines().filter(|line| line.chars().count() > WIDTH).collect();
+        let text = render_text(&doctor, 80);
+        let wide: Vec<&str> = text.lines().filter(|line| width_of(line) > 80).collect();
         assert!(wide.is_empty(), "{wide:#?}");
         assert_eq!(text.matches("why").count(), 60);
         assert_eq!(text.matches("do this,").count() + text.matches("do\n").count(), 30);
@@ -208,7 +165,7 @@ mod tests {
         let mut doctor = sample();
         doctor.checks[0].advice = Some("turn it off and on".to_owned());
         let name = doctor.checks[0].name.clone();
-        let text = render_text(&doctor);
+        let text = render_text(&doctor, 80);
         let mut lines = text.lines().skip_while(|line| !line.contains(&name)).skip(1);
         assert!(lines.any(|line| line == "          -> turn it off and on"), "{text}");
     }
@@ -238,18 +195,19 @@ mod tests {
     }
 
     #[test]
-    fn wrapping_breaks_between_words_only() {
-        assert_eq!(wrap("aa bb cc", 5), ["aa bb", "cc"]);
-        assert_eq!(wrap("a muchtoolong b", 5), ["a", "muchtoolong", "b"]);
-        assert_eq!(wrap("muchtoolong\n b", 5), ["muchtoolong", "b"]);
-        assert_eq!(wrap("", 5), [""]);
-        assert_eq!(wrap("ää ää", 5), ["ää ää"]);
+    fn no_line_is_wider_than_the_terminal() {
+        let mut doctor = sample();
+        doctor.checks[0].detail = "/a/path/that/is/longer/than/a/line/".repeat(5);
+        for width in 20..120 {
+            let text = render_text(&doctor, width);
+            assert!(text.lines().all(|line| width_of(line) <= width), "{width}:\n{text}");
+        }
     }
 
     #[test]
     fn cpu_lists_are_written_as_the_kernel_does() {
-        assert_eq!(cpu_list(&[0, 1, 2, 3, 8, 10, 11]), "0-3,8,10-11");
-        assert_eq!(cpu_list(&[5]), "5");
-        assert_eq!(cpu_list(&[]), "");
+        assert_eq!(ranges(&[0, 1, 2, 3, 8, 10, 11]), "0-3,8,10-11");
+        assert_eq!(ranges(&[5]), "5");
+        assert_eq!(ranges(&[]), "");
     }
 }

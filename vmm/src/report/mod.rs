@@ -1,17 +1,20 @@
-//! Reports: a finished [`document::Measurement`] rendered for people and machines, and where the result goes.
+//! Reports: a finished document rendered for people and machines, and where the result goes.
 //!
-//! Every format reads the document and nothing else, except [`csv`], which gets the raw samples block by block, and [`html`],
-//! which draws the cells' [`detail`] too.
-//! [`output`] knows files and no format. [`check`] has the formats of the conformance suite, which are written as its tests
-//! end.
+//! A format is one file. Every format reads its document and nothing else, but [`csv`] gets the raw samples block by
+//! block, and [`html`] draws the cells' details too. The tables that people read are built once, in `tables`, and
+//! printed as text and as HTML. [`output`] knows files and no format.
 
 pub mod check;
 pub mod csv;
 pub mod doctor;
+mod finite;
 pub mod html;
 pub mod json;
 pub mod output;
+mod summary;
 mod table;
+mod tables;
 pub mod text;
 pub mod trace;
 pub mod units;
+pub mod wrap;

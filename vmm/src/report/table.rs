@@ -1,243 +1,207 @@
-//! Tables without borders that fit: columns in groups under a ruled label, the least important left out first.
+//! The one model of a table: text and HTML print it, so that both show the same numbers.
 
-use comfy_table::{CellAlignment, Table, presets};
+use super::units;
+use crate::results::metric::MetricName;
+use std::fmt;
 
-/// Spaces between two columns.
-const GAP: usize = 2;
+/// What stands where a value was not, or could not be, measured.
+const NO_VALUE: &str = "–";
 
-/// A column of text or numbers.
+/// A table: columns of equally many values, and what is said about them.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Table {
+    pub(super) title: String,
+    /// What all rows have in common.
+    pub(super) common: Vec<String>,
+    pub(super) columns: Vec<Column>,
+    /// The index in the document of the cell that each row is about; empty if rows are not about cells.
+    pub(super) cells: Vec<usize>,
+    /// Sentences that belong below the table.
+    pub(super) notes: Vec<String>,
+}
+
+impl Table {
+    /// A table whose rows are not about cells, without notes.
+    pub(super) fn new(title: impl Into<String>, columns: Vec<Column>) -> Self {
+        Self { title: title.into(), common: Vec::new(), columns, cells: Vec::new(), notes: Vec::new() }
+    }
+
+    /// The number of rows.
+    pub(super) fn rows(&self) -> usize {
+        self.columns.first().map_or(0, |column| column.values.len())
+    }
+}
+
+/// What a column's values are, which decides how they are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// What the row is about: left-aligned, in one line.
+    Key,
+    /// A number: right-aligned, in one line.
+    Number,
+    /// Words: left-aligned, in several lines where there is little room.
+    Words,
+}
+
+/// A statistic of a metric.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Statistic {
+    /// The median.
+    P50,
+    /// The 99th percentile.
+    P99,
+    /// The largest value.
+    Max,
+    /// The median's 95 % interval.
+    Interval,
+}
+
+impl Statistic {
+    /// The field of the document's metric that holds it.
+    pub(super) const fn field(self) -> &'static str {
+        match self {
+            Self::P50 => "p50",
+            Self::P99 => "p99",
+            Self::Max => "max",
+            Self::Interval => "ci95.p50",
+        }
+    }
+}
+
+/// A column.
+#[derive(Debug, Clone, PartialEq)]
 pub(super) struct Column {
-    /// What stands above several columns, ruled; or above the one column that has it.
-    group: &'static str,
-    name: String,
-    alignment: CellAlignment,
-    /// 0: never left out; the larger, the earlier.
-    rank: u8,
-    cells: Vec<String>,
+    /// The label above neighbouring columns that share it; empty: none.
+    pub(super) group: &'static str,
+    pub(super) name: String,
+    pub(super) kind: Kind,
+    /// The order in which columns are left out where there is little room: the largest first, 0 never.
+    pub(super) rank: u8,
+    /// What the values are in the document, if they are a metric's.
+    pub(super) statistic: Option<(MetricName, Statistic)>,
+    pub(super) values: Vec<Value>,
 }
 
 impl Column {
-    /// A column that tells what a row is about: left-aligned, never left out.
-    pub(super) fn text(name: &str, cells: Vec<String>) -> Self {
-        Self { group: "", name: name.to_owned(), alignment: CellAlignment::Left, rank: 0, cells }
+    /// A column that tells what a row is about.
+    pub(super) fn key(name: &str, values: Vec<Value>) -> Self {
+        Self { group: "", name: name.to_owned(), kind: Kind::Key, rank: 0, statistic: None, values }
     }
 
-    /// A column of numbers under a group's label. Of all columns, those with the highest rank are left out first,
-    /// those with rank 0 never.
-    pub(super) fn number(group: &'static str, name: &str, rank: u8, cells: Vec<String>) -> Self {
-        Self { group, name: name.to_owned(), alignment: CellAlignment::Right, rank, cells }
+    /// A column of words.
+    pub(super) fn words(name: &str, rank: u8, values: Vec<Value>) -> Self {
+        Self { kind: Kind::Words, rank, ..Self::key(name, values) }
     }
 
-    /// A column of text that may be left out, as [`Column::number`] says.
-    pub(super) fn lane(name: &str, rank: u8, cells: Vec<String>) -> Self {
-        Self { rank, ..Self::text(name, cells) }
+    /// A column of numbers under a group's label.
+    pub(super) fn number(group: &'static str, name: &str, rank: u8, values: Vec<Value>) -> Self {
+        Self { group, kind: Kind::Number, rank, ..Self::key(name, values) }
     }
 
     /// Group and name, as they are spoken of.
-    fn title(&self) -> String {
-        format!("{} {}", self.group, self.name.trim_start()).trim_start().to_owned()
-    }
-
-    fn width(&self) -> usize {
-        let lines = self.cells.iter().flat_map(|cell| cell.lines()).chain([self.name.as_str()]);
-        lines.map(width_of).max().unwrap_or(0)
+    pub(super) fn title(&self) -> String {
+        format!("{} {}", self.group, self.name).trim_start().to_owned()
     }
 }
 
-/// Widths are counted in characters: nothing that is printed is wider or narrower than one place.
-pub(super) fn width_of(text: &str) -> usize {
-    text.chars().count()
+/// A value with its unit. `Display` gives it as people read it, [`Value::number`] as the document has it.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Value {
+    /// There is nothing to say.
+    Nothing,
+    /// It was not, or could not be, measured.
+    Missing,
+    Text(String),
+    /// Words of which each item stays in one piece.
+    Items(Vec<String>),
+    Count(u64),
+    /// ns.
+    Time(f64),
+    /// A difference of two clocks' stamps, and the bound of their error, ns.
+    Skew {
+        ns: f64,
+        error_ns: f64,
+    },
+    /// ns: low, high.
+    TimeRange([f64; 2]),
+    Ratio(f64),
+    /// Low, high.
+    RatioRange([f64; 2]),
+    /// An average for each call.
+    PerCall(f64),
+    /// A fraction that is read as a percentage.
+    Share(f64),
 }
 
-/// A table's text, and the columns that there was no room for.
-pub(super) struct Rendered {
-    pub(super) text: String,
-    pub(super) left_out: Vec<String>,
-}
+impl Value {
+    /// A text.
+    pub(super) fn text(text: impl Into<String>) -> Self {
+        Self::Text(text.into())
+    }
 
-/// Lays the columns out within `width` characters, or without bound. If even the columns of rank 0 are too wide,
-/// they stay and the table is as wide as they are.
-pub(super) fn render(mut columns: Vec<Column>, width: Option<usize>) -> Rendered {
-    let mut left_out = Vec::new();
-    loop {
-        make_room_for_labels(&mut columns);
-        if width.is_none_or(|width| total_width(&columns) <= width) {
-            break;
+    /// [`Value::Missing`] for `None`.
+    pub(super) fn or_missing(value: Option<Self>) -> Self {
+        value.unwrap_or(Self::Missing)
+    }
+
+    /// The number in the document's unit, if it is one.
+    pub(super) fn number(&self) -> Option<f64> {
+        match self {
+            Self::Time(value) | Self::Ratio(value) | Self::PerCall(value) | Self::Share(value) => Some(*value),
+            Self::Skew { ns, .. } => Some(*ns),
+            Self::Count(count) => Some(*count as f64),
+            Self::Nothing
+            | Self::Missing
+            | Self::Text(_)
+            | Self::Items(_)
+            | Self::TimeRange(_)
+            | Self::RatioRange(_) => None,
         }
-        let Some(last) = (0..columns.len()).filter(|&index| columns[index].rank > 0).max_by_key(|&i| columns[i].rank)
-        else {
-            break;
-        };
-        left_out.push(columns.remove(last).title());
     }
-    Rendered { text: draw(&columns), left_out }
 }
 
-/// The width of a table of these columns.
-pub(super) fn total_width(columns: &[Column]) -> usize {
-    let gaps = GAP * columns.len().saturating_sub(1);
-    columns.iter().map(Column::width).sum::<usize>() + gaps
-}
-
-/// A label that is longer than its columns together widens the first of them.
-fn make_room_for_labels(columns: &mut [Column]) {
-    let mut start = 0;
-    while start < columns.len() {
-        let end = end_of_group(columns, start);
-        let (label, span) = (width_of(columns[start].group), total_width(&columns[start..end]));
-        if span < label {
-            let width = columns[start].width() + label - span;
-            let name = columns[start].name.trim_start();
-            columns[start].name = format!("{name:>width$}");
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nothing => Ok(()),
+            Self::Missing => f.write_str(NO_VALUE),
+            Self::Text(text) => f.write_str(text),
+            Self::Items(items) => f.write_str(&items.join(", ")),
+            Self::Count(count) => write!(f, "{count}"),
+            Self::Time(ns) => f.write_str(&units::time(*ns)),
+            Self::Skew { ns, error_ns } => f.write_str(&units::bounded(*ns, *error_ns)),
+            Self::TimeRange([low, high]) => f.write_str(&units::range(*low, *high)),
+            Self::Ratio(ratio) => f.write_str(&units::ratio(*ratio)),
+            Self::RatioRange([low, high]) => write!(f, "{}–{}", units::ratio(*low), units::ratio(*high)),
+            Self::PerCall(count) => f.write_str(&units::per_call(*count)),
+            Self::Share(fraction) => f.write_str(&units::share(*fraction)),
         }
-        start = end;
     }
-}
-
-fn end_of_group(columns: &[Column], start: usize) -> usize {
-    let group = columns[start].group;
-    if group.is_empty() {
-        return start + 1;
-    }
-    start + columns[start..].iter().take_while(|column| column.group == group).count()
-}
-
-fn draw(columns: &[Column]) -> String {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_header(columns.iter().map(|column| &column.name));
-    let rows = columns.iter().map(|column| column.cells.len()).max().unwrap_or(0);
-    for row in 0..rows {
-        table.add_row(columns.iter().map(|column| column.cells.get(row).map_or("", String::as_str)));
-    }
-    let last = columns.len().saturating_sub(1);
-    for (index, (column, drawn)) in columns.iter().zip(table.column_iter_mut()).enumerate() {
-        let gap = if index == last { 0 } else { u16::try_from(GAP).unwrap_or(u16::MAX) };
-        drawn.set_padding((0, gap)).set_cell_alignment(column.alignment);
-    }
-    let labels = labels(columns);
-    if labels.is_empty() { table.trim_fmt() } else { format!("{labels}\n{}", table.trim_fmt()) }
-}
-
-/// The line above the header: each group's label over its columns, with a rule to both sides if there are several.
-fn labels(columns: &[Column]) -> String {
-    let mut line = String::new();
-    let mut start = 0;
-    while start < columns.len() {
-        let end = end_of_group(columns, start);
-        let (label, span) = (columns[start].group, total_width(&columns[start..end]));
-        let label = match (label, end - start) {
-            ("", _) => " ".repeat(span),
-            (label, 1) => format!("{label:>span$}"),
-            (label, _) if width_of(label) + 2 > span => format!("{label:^span$}"),
-            (label, _) => format!("{:─^span$}", format!(" {label} ")),
-        };
-        line.push_str(&label);
-        line.push_str(&" ".repeat(GAP));
-        start = end;
-    }
-    line.trim_end().to_owned()
-}
-
-/// Breaks text at white space into lines of at most `width` characters; its own leading spaces stay, further lines
-/// begin with `indent` spaces.
-pub(super) fn wrap(text: &str, width: Option<usize>, indent: usize) -> String {
-    let words = text.trim_start_matches(' ');
-    let lead = &text[..text.len() - words.len()];
-    fill(lead, words.split_whitespace(), width, indent)
-}
-
-/// A list of items after its lead, each item in one piece with the mark that follows all but the last.
-pub(super) fn list(lead: &str, items: &[String], mark: &str, width: Option<usize>, indent: usize) -> String {
-    let last = items.len().saturating_sub(1);
-    let pieces: Vec<String> = items
-        .iter()
-        .enumerate()
-        .map(|(index, item)| if index == last { item.clone() } else { format!("{item}{mark}") })
-        .collect();
-    fill(lead, pieces.iter().map(String::as_str), width, indent)
-}
-
-/// Joins pieces by spaces into lines of at most `width` characters; a longer piece stays whole, since a path or an
-/// option that is cut cannot be copied.
-fn fill<'a>(lead: &str, pieces: impl Iterator<Item = &'a str>, width: Option<usize>, indent: usize) -> String {
-    let (mut text, mut line) = (String::new(), lead.to_owned());
-    let mut empty = lead.trim_start().is_empty();
-    for piece in pieces {
-        if !empty && width.is_some_and(|width| width_of(&line) + 1 + width_of(piece) > width) {
-            text.push_str(&line);
-            text.push('\n');
-            line = " ".repeat(indent);
-            empty = true;
-        }
-        if !empty {
-            line.push(' ');
-        }
-        line.push_str(piece);
-        empty = false;
-    }
-    text + &line
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn cells(texts: &[&str]) -> Vec<String> {
-        texts.iter().map(|&text| text.to_owned()).collect()
-    }
-
-    fn columns() -> Vec<Column> {
-        vec![
-            Column::text("route", cells(&["xapic", "msi"])),
-            Column::number("round trip", "p50", 0, cells(&["12.3 µs", "1.00 µs"])),
-            Column::number("round trip", "p99", 1, cells(&["20.0 µs", "5.00 µs"])),
-            Column::number("overlap", "p50", 2, cells(&["1", "2"])),
-        ]
+    #[test]
+    fn a_value_is_printed_with_its_unit_and_kept_as_the_document_has_it() {
+        for (value, text, number) in [
+            (Value::Time(12_300.0), "12.3 µs", Some(12_300.0)),
+            (Value::Skew { ns: 20.0, error_ns: 35.0 }, "≤ ε", Some(20.0)),
+            (Value::TimeRange([11_900.0, 12_800.0]), "11.9–12.8 µs", None),
+            (Value::RatioRange([0.5, 1.0]), "0.500–1.000", None),
+            (Value::Share(0.25), "25 %", Some(0.25)),
+            (Value::Items(vec!["2 lost".to_owned(), "1 late".to_owned()]), "2 lost, 1 late", None),
+            (Value::Missing, "–", None),
+            (Value::Nothing, "", None),
+        ] {
+            assert_eq!((value.to_string().as_str(), value.number()), (text, number));
+        }
     }
 
     #[test]
-    fn groups_are_ruled_and_numbers_right_aligned() {
-        let table = render(columns(), None);
-        assert_eq!(
-            table.text,
-            "       ── round trip ──  overlap\n\
-             route      p50      p99      p50\n\
-             xapic  12.3 µs  20.0 µs        1\n\
-             msi    1.00 µs  5.00 µs        2"
-        );
-        assert_eq!(table.left_out, cells(&[]));
-    }
-
-    #[test]
-    fn the_least_important_columns_go_first() {
-        assert_eq!(total_width(&columns()), 28, "before labels make room");
-        assert_eq!(render(columns(), Some(32)).left_out, cells(&[]));
-        let table = render(columns(), Some(31));
-        assert_eq!(table.left_out, ["overlap p50"]);
-        assert_eq!(table.text.lines().map(width_of).max(), Some(23));
-        assert_eq!(render(columns(), Some(1)).left_out, ["overlap p50", "round trip p99"]);
-    }
-
-    #[test]
-    fn a_group_of_one_makes_room_for_its_label() {
-        let mut columns = columns();
-        columns.truncate(2);
-        assert_eq!(render(columns, None).text.lines().next(), Some("       round trip"));
-    }
-
-    #[test]
-    fn wrap_keeps_the_width_the_words_and_the_indent() {
-        assert_eq!(wrap("- one two three", Some(9), 2), "- one two\n  three");
-        assert_eq!(wrap("  - one two", Some(9), 4), "  - one\n    two");
-        assert_eq!(wrap("one /a/long/path two", Some(6), 0), "one\n/a/long/path\ntwo");
-        assert_eq!(wrap("one two", None, 0), "one two");
-    }
-
-    #[test]
-    fn list_breaks_between_items_only() {
-        let items = cells(&["a b", "c d", "e"]);
-        assert_eq!(list("x:", &items, ",", None, 2), "x: a b, c d, e");
-        assert_eq!(list("x:", &items, ",", Some(8), 2), "x: a b,\n  c d, e");
-        assert_eq!(list("long lead:", &items, ",", Some(13), 2), "long lead:\n  a b, c d, e");
+    fn a_column_is_spoken_of_with_its_group() {
+        assert_eq!(Column::number("round trip", "p99", 0, Vec::new()).title(), "round trip p99");
+        assert_eq!(Column::key("route", Vec::new()).title(), "route");
     }
 }

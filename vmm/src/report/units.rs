@@ -31,6 +31,11 @@ pub fn ratio(value: f64) -> String {
     without_negative_zero(format!("{value:.3}"))
 }
 
+/// A fraction as a percentage: `25 %`.
+pub fn share(fraction: f64) -> String {
+    format!("{} %", without_negative_zero(whole(100.0 * fraction)))
+}
+
 /// A count for each call, on average: `0`, `<0.01`, `1.02`, `340`. Only a true zero is `0`.
 pub fn per_call(count: f64) -> String {
     if count == 0.0 {
@@ -40,7 +45,7 @@ pub fn per_call(count: f64) -> String {
     } else if count.abs() < 99.995 {
         format!("{count:.2}")
     } else {
-        format!("{count:.0}")
+        whole(count)
     }
 }
 
@@ -53,7 +58,7 @@ fn unit(magnitude: f64) -> (&'static str, f64) {
     units.into_iter().find(|(_, length)| magnitude / length < 999.5).unwrap_or(largest)
 }
 
-/// Three significant digits, but at most three decimals and never fewer digits than the integer part has.
+/// Three significant digits, but at most three decimals, and all digits of the integer part up to a million.
 fn digits(value: f64) -> String {
     let magnitude = value.abs();
     without_negative_zero(if magnitude == 0.0 {
@@ -65,8 +70,13 @@ fn digits(value: f64) -> String {
     } else if magnitude < 99.95 {
         format!("{value:.1}")
     } else {
-        format!("{value:.0}")
+        whole(value)
     })
+}
+
+/// Without decimals, and from a million on in scientific notation: a senseless value must not take a whole screen.
+fn whole(value: f64) -> String {
+    if value.is_finite() && value.abs() >= 1e6 { format!("{value:.2e}") } else { format!("{value:.0}") }
 }
 
 /// A negative number that rounds to zero is written without its sign.
@@ -91,6 +101,7 @@ mod tests {
         assert_eq!(time(1_200_000.0), "1.20 ms");
         assert_eq!(time(2.5e9), "2.50 s");
         assert_eq!(time(1.234e12), "1234 s");
+        assert_eq!(time(-1e300), "-1.00e291 s");
     }
 
     #[test]
@@ -154,6 +165,12 @@ mod tests {
         assert_eq!(per_call(0.005), "0.01");
         assert_eq!(per_call(1.0), "1.00");
         assert_eq!(per_call(340.4), "340");
+        assert_eq!(per_call(2e9), "2.00e9");
+    }
+
+    #[test]
+    fn share_is_a_percentage() {
+        assert_eq!((share(0.254).as_str(), share(-0.001).as_str()), ("25 %", "0 %"));
     }
 
     #[test]

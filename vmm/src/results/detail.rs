@@ -1,5 +1,6 @@
 //! What a picture of a cell needs besides the measurement document: distributions, arrivals by vCPU, two rounds.
 
+use super::metric::MetricName;
 use super::trace::Call;
 
 /// Most points of a curve. More order statistics than that are thinned, evenly by rank, first and last kept.
@@ -19,9 +20,9 @@ pub struct CellDetail {
 /// An empirical distribution function.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Curve {
-    /// The metric's name.
-    pub metric: String,
-    /// Values, and how many there were.
+    /// The metric.
+    pub metric: MetricName,
+    /// How many values there were.
     pub n: usize,
     /// Values of zero or less.
     pub not_positive: usize,
@@ -30,14 +31,14 @@ pub struct Curve {
 }
 
 impl Curve {
-    /// That of `values`, which rise.
-    pub fn of(metric: &str, values: &[f64]) -> Self {
+    /// That of `values`, in ascending order.
+    pub fn of(metric: MetricName, values: &[f64]) -> Self {
         let n = values.len();
         let not_positive = values.partition_point(|&value| value <= 0.0);
         let wanted = n.min(MOST_POINTS);
         let rank = |point: usize| if wanted < 2 { 0 } else { point * (n - 1) / (wanted - 1) };
         let points = (0..wanted).map(rank).map(|rank| (values[rank], (rank + 1) as f64 / n as f64)).collect();
-        Self { metric: metric.to_owned(), n, not_positive, points }
+        Self { metric, n, not_positive, points }
     }
 }
 
@@ -59,12 +60,12 @@ mod tests {
     #[test]
     fn a_curve_keeps_its_ends_however_many_values_there_are() {
         let values: Vec<f64> = (-3..2000).map(f64::from).collect();
-        let curve = Curve::of("delivery", &values);
+        let curve = Curve::of(MetricName::Delivery, &values);
         assert_eq!((curve.n, curve.not_positive, curve.points.len()), (2003, 4, MOST_POINTS));
         assert_eq!(curve.points.first(), Some(&(-3.0, 1.0 / 2003.0)));
         assert_eq!(curve.points.last(), Some(&(1999.0, 1.0)));
         assert!(curve.points.is_sorted_by(|one, other| one.0 < other.0 && one.1 < other.1));
-        assert_eq!(Curve::of("delivery", &[7.0]).points, [(7.0, 1.0)]);
-        assert_eq!(Curve::of("delivery", &[]).points, []);
+        assert_eq!(Curve::of(MetricName::Delivery, &[7.0]).points, [(7.0, 1.0)]);
+        assert_eq!(Curve::of(MetricName::Delivery, &[]).points, []);
     }
 }

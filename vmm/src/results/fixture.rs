@@ -1,10 +1,14 @@
-//! A measurement made up for tests, small enough to know by heart.
+//! A measurement and a trace made up for tests, small enough to know by heart.
 
-use crate::results::integrity::Integrity;
-use crate::results::measurement::{
-    Cell, CellClock, Clock, Config, Exits, Host, Instruments, Intervals, MEASUREMENT_SCHEMA, Measurement, Metric,
-    Skipped, Spread,
+use super::integrity::Integrity;
+use super::measurement::{
+    Cell, CellClock, Clock, Config, Exits, Host, Instruments, LocalApic, MEASUREMENT_SCHEMA, Measurement, Skipped,
+    Spread,
 };
+use super::metric::{Intervals, Metric, MetricName, Unit};
+use super::source::Source;
+use super::stage::Stage;
+use super::trace::{self, Call, Event, TRACE_SCHEMA, Trace, Which};
 use guest_stub::abi::cell::{CellId, Observe, Route};
 use guest_stub::abi::{Destination, TargetState};
 use std::collections::BTreeMap;
@@ -28,7 +32,7 @@ pub(crate) fn measurement() -> Measurement {
 /// below zero; 95 % of p50 within 5 %.
 pub(crate) fn metric(p50: f64) -> Metric {
     Metric {
-        unit: "ns".to_owned(),
+        unit: Unit::Ns,
         n: 1_000,
         negative: 0,
         min: 0.5 * p50,
@@ -53,13 +57,13 @@ pub(crate) fn cell(target_state: &str, round_trip: f64) -> Cell {
         breakdown: None,
         observer_effect: Vec::new(),
         by_initiator: Vec::new(),
-        exits: vec![exits("stats", "exits", 2.0, 1.0), exits("vmm", "io", 0.01, 0.0)],
+        exits: vec![exits(Source::Stats, "exits", 2.0, 1.0), exits(Source::Vmm, "io", 0.01, 0.0)],
         metrics: BTreeMap::from([
-            ("send_cost".to_owned(), metric(200.0)),
-            ("delivery".to_owned(), metric(2_000.0)),
-            ("start_skew".to_owned(), metric(20.0)),
-            ("overlap".to_owned(), ratio(0.25)),
-            ("round_trip".to_owned(), metric(round_trip)),
+            (MetricName::SendCost, metric(200.0)),
+            (MetricName::Delivery, metric(2_000.0)),
+            (MetricName::StartSkew, metric(20.0)),
+            (MetricName::Overlap, ratio(0.25)),
+            (MetricName::RoundTrip, metric(round_trip)),
         ]),
     }
 }
@@ -68,15 +72,17 @@ pub(crate) fn cell(target_state: &str, round_trip: f64) -> Cell {
 pub(crate) fn observed_cell() -> Cell {
     let mut cell = cell("spin", 20_000.0);
     cell.id.observe = Observe::Exits;
-    for (name, p50) in [("vmm_start_skew", 1_000.0), ("skew_gap", 980.0), ("observed_exit", 3_000.0)] {
-        cell.metrics.insert(name.to_owned(), metric(p50));
+    for (name, p50) in
+        [(MetricName::VmmStartSkew, 1_000.0), (MetricName::SkewGap, 980.0), (MetricName::ObservedExit, 3_000.0)]
+    {
+        cell.metrics.insert(name, metric(p50));
     }
     cell
 }
 
 /// Exits of one reason.
-pub(crate) fn exits(source: &str, reason: &str, initiator: f64, per_target: f64) -> Exits {
-    Exits { source: source.to_owned(), reason: reason.to_owned(), initiator, per_target }
+pub(crate) fn exits(source: Source, reason: &str, initiator: f64, per_target: f64) -> Exits {
+    Exits { source, reason: reason.to_owned(), initiator, per_target }
 }
 
 /// A combination to all but self of 2 vCPUs that was skipped.
@@ -85,7 +91,7 @@ pub(crate) fn skipped(route: &str, target_state: &str, reason: &str) -> Skipped 
 }
 
 fn ratio(p50: f64) -> Metric {
-    Metric { unit: "ratio".to_owned(), ..metric(p50) }
+    Metric { unit: Unit::Ratio, ..metric(p50) }
 }
 
 fn host() -> Host {
@@ -120,7 +126,7 @@ fn instruments() -> Instruments {
     let spread = |p50: f64| Spread { n: 1_000, min: 0.5 * p50, p50, p99: 2.0 * p50, max: 4.0 * p50 };
     Instruments {
         vcpus: 2,
-        local_apic: "kernel".to_owned(),
+        local_apic: LocalApic::Kernel,
         stamp_ns: spread(8.0),
         exit_leg_ns: spread(1_500.0),
         exit_round_trip_ns: spread(2_500.0),
@@ -140,5 +146,71 @@ pub(crate) fn id(route: &str, target_state: &str) -> CellId {
         target_state: target_state.expect("the name of a state"),
         vcpus: 2,
         observe: Observe::Guest,
+    }
+}
+
+/// A trace made up for tests: a call of vCPU 0 to vCPU 1.
+pub(crate) fn trace() -> Trace {
+    let event = |at_ns, vcpu, source, kind: &str, detail: &str, stage| Event {
+        at_ns,
+        vcpu: Some(vcpu),
+        source,
+        kind: kind.to_owned(),
+        detail: detail.to_owned(),
+        about: (kind == "kvm_apic_accept_irq").then_some(1),
+        stage,
+    };
+    let stage = |stage, end_ns, cost_ns| trace::Stage { stage, end_ns, cost_ns };
+    Trace {
+        schema: TRACE_SCHEMA.to_owned(),
+        host: host(),
+        config: trace::Config {
+            id: id("x2apic", "halt"),
+            rounds: 1,
+            warmup: 3,
+            worker: "stamp".to_owned(),
+            pin: vec![0, 1],
+        },
+        sources: vec![
+            trace::Source { source: Source::Vmm, unavailable: None, lost: 0 },
+            trace::Source { source: Source::Kernel, unavailable: Some("no permission".to_owned()), lost: 0 },
+        ],
+        rounds: 1,
+        not_in_state: 0,
+        integrity: Integrity::default(),
+        clock: CellClock { tsc_khz: 1_000_000, error_ns: 35.0 },
+        calls: vec![Call {
+            which: Which::Only,
+            round: 0,
+            begin_ns: 0.0,
+            round_trip_ns: 600.0,
+            last_target: Some(1),
+            stages: vec![
+                stage(Stage::SendExit, 20.0, 20.0),
+                stage(Stage::Arrival, 300.0, 280.0),
+                stage(Stage::Gate, 400.0, 100.0),
+                stage(Stage::Worker, 520.0, 120.0),
+                stage(Stage::Done, 600.0, 80.0),
+            ],
+            remainder_ns: 0.0,
+            afterwards: vec![stage(Stage::Eoi, 610.0, 90.0)],
+            events: vec![
+                event(0.0, 0, Source::Guest, "send", "send", None),
+                event(20.0, 0, Source::Kernel, "kvm_exit", "exit: msr", Some(Stage::SendExit)),
+                event(40.0, 0, Source::Kernel, "kvm_apic_accept_irq", "IPI accepted for vCPU 1", None),
+                event(90.0, 0, Source::Kernel, "kvm_entry", "entry", None),
+                event(100.0, 0, Source::Guest, "sent", "sent", None),
+                event(300.0, 1, Source::Guest, "arrival", "interrupt entry", Some(Stage::Arrival)),
+                event(390.0, 0, Source::Guest, "worker_start", "worker begins", None),
+                event(400.0, 1, Source::Guest, "worker_start", "worker begins", Some(Stage::Gate)),
+                event(500.0, 0, Source::Guest, "worker_end", "worker ends", None),
+                event(520.0, 1, Source::Guest, "worker_end", "worker ends", Some(Stage::Worker)),
+                event(600.0, 0, Source::Guest, "completed", "everybody is done", Some(Stage::Done)),
+                event(610.0, 1, Source::Vmm, "return", "KVM_RUN returns: apic-write 0xb0", None),
+            ],
+        }],
+        breakdown: None,
+        exits: Vec::new(),
+        warnings: vec!["made up".to_owned()],
     }
 }

@@ -23,11 +23,18 @@ impl Integrity {
         *self == Self::default()
     }
 
+    /// What went wrong, with its count: `2 lost`, `1 timed out`.
+    pub fn faults(&self) -> Vec<String> {
+        let Self { lost, duplicate, late, timed_out } = *self;
+        let faults = [(lost, "lost"), (duplicate, "duplicate"), (late, "late"), (timed_out, "timed out")];
+        faults.iter().filter(|(count, _)| *count > 0).map(|(count, fault)| format!("{count} {fault}")).collect()
+    }
+
     /// Adds another block's counts.
     pub fn add(&mut self, other: Self) {
-        self.lost += other.lost;
-        self.duplicate += other.duplicate;
-        self.late += other.late;
-        self.timed_out += other.timed_out;
+        self.lost = self.lost.saturating_add(other.lost);
+        self.duplicate = self.duplicate.saturating_add(other.duplicate);
+        self.late = self.late.saturating_add(other.late);
+        self.timed_out = self.timed_out.saturating_add(other.timed_out);
     }
 }

@@ -3,10 +3,14 @@
 //! Times are in nanoseconds, as floating-point numbers; each metric carries its unit.
 
 use super::integrity::Integrity;
+use super::metric::{Metric, MetricName};
+use super::source::Source;
+use super::stage::Breakdown;
 use guest_stub::abi::cell::CellId;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use strum::IntoStaticStr;
 
 /// The measurement document's name and version.
 pub const MEASUREMENT_SCHEMA: &str = "kipi.measurement/1";
@@ -90,8 +94,8 @@ pub struct Config {
 pub struct Instruments {
     /// The virtual machine's vCPU count.
     pub vcpus: usize,
-    /// Where its local APICs are: `kernel` or `user`. With the vCPU count, this identifies the machine.
-    pub local_apic: String,
+    /// Where its local APICs are. With the vCPU count, this identifies the machine.
+    pub local_apic: LocalApic,
     /// One time-stamp read in the guest, ns: the difference of two in a row.
     pub stamp_ns: Spread,
     /// From the guest's stamp to the VMM's, for one observed exit on an otherwise idle vCPU, ns.
@@ -104,6 +108,24 @@ pub struct Instruments {
     pub boot_ns: f64,
     /// The clocks of this machine's vCPUs.
     pub clock: Clock,
+}
+
+/// Where a machine's local APICs are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
+pub enum LocalApic {
+    /// In KVM.
+    Kernel,
+    /// In the VMM.
+    User,
+}
+
+impl LocalApic {
+    /// The name in documents and reports.
+    pub fn name(self) -> &'static str {
+        self.into()
+    }
 }
 
 /// Quantiles of a cost.
@@ -160,7 +182,7 @@ pub struct Cell {
     /// Delivery from several initiators, if that was asked for: a few rounds of each.
     pub by_initiator: Vec<ByInitiator>,
     /// By metric name; a metric that cannot exist here (a skew of one target) is left out.
-    pub metrics: BTreeMap<String, Metric>,
+    pub metrics: BTreeMap<MetricName, Metric>,
 }
 
 /// A cell's clock.
@@ -179,32 +201,13 @@ pub struct CellClock {
 pub struct Exits {
     /// Who counted: `stats` (KVM_GET_STATS_FD), `vmm` (KVM_RUN returns), or `kernel` (tracepoints, and only from the send to
     /// the last participant's return).
-    pub source: String,
+    pub source: Source,
     /// The reason, in the source's words.
     pub reason: String,
     /// A call, on the initiator's vCPU. Zero where the host is the initiator: then all vCPUs are targets.
     pub initiator: f64,
     /// A call, on each target's vCPU, on average.
     pub per_target: f64,
-}
-
-/// Where calls' time went: the way from the send, over the target that arrived last, to the last completion, in stages.
-/// The means of the stages and the remainder add up to that of the round trip.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Breakdown {
-    /// Who recorded the events that it is made of: `guest`, and perhaps `vmm` and `kernel`.
-    pub sources: Vec<String>,
-    /// Rounds that it is made of.
-    pub rounds: u64,
-    /// The stages that some of them have, in their order.
-    pub stages: Vec<StageCost>,
-    /// Mean time of a round that no stage accounts for, ns.
-    pub remainder_ns: f64,
-    /// Mean round trip, ns.
-    pub round_trip_ns: f64,
-    /// Sends that left the guest in no way that the kernel's tracepoints show; `null`: they cannot tell.
-    pub accelerated: Option<Accelerated>,
 }
 
 /// Delivery from one initiator.
@@ -229,40 +232,12 @@ pub struct DeliveryTo {
     pub p50_ns: f64,
 }
 
-/// How many sends caused no exit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Accelerated {
-    /// So many.
-    pub sends: u64,
-    /// Of so many.
-    pub of: u64,
-}
-
-/// A stage of the way through a call.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct StageCost {
-    /// The stage, named by what it ends with.
-    pub stage: String,
-    /// Rounds that have it. What the others spent on it is in their remainder.
-    pub n: u64,
-    /// Its part of the mean round trip, ns: the sum over the rounds that have it, divided by all.
-    pub mean_ns: f64,
-    /// Smallest, ns.
-    pub min_ns: f64,
-    /// Median, ns.
-    pub p50_ns: f64,
-    /// Largest, ns.
-    pub max_ns: f64,
-}
-
 /// What one source of events costs: the same rounds with it and with none, block by block in turn.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ObserverEffect {
     /// `stats`, `vmm` or `kernel`.
-    pub source: String,
+    pub source: Source,
     /// Why it could not be used, if so; then there are no numbers.
     pub unavailable: Option<String>,
     /// Median round trip with it, ns.
@@ -275,42 +250,6 @@ pub struct ObserverEffect {
     pub ci95: Option<[f64; 2]>,
     /// Events that found no room.
     pub lost: u64,
-}
-
-/// One metric of one cell.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Metric {
-    /// `ns`, `ratio` or `ns/vcpu`.
-    pub unit: String,
-    /// Number of values: rounds, or rounds times targets for `delivery`.
-    pub n: u64,
-    /// Values below zero; they are in the quantiles like any other.
-    pub negative: u64,
-    /// Smallest.
-    pub min: f64,
-    /// Median.
-    pub p50: f64,
-    /// 90th percentile.
-    pub p90: f64,
-    /// 99th percentile.
-    pub p99: f64,
-    /// 99.9th percentile.
-    pub p999: f64,
-    /// Largest.
-    pub max: f64,
-    /// Bootstrap 95 % intervals, resampling whole blocks.
-    pub ci95: Intervals,
-}
-
-/// Bootstrap 95 % intervals of a metric. `null`: too few blocks to tell.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Intervals {
-    /// Of the median: low, high.
-    pub p50: Option<[f64; 2]>,
-    /// Of the 99th percentile: low, high.
-    pub p99: Option<[f64; 2]>,
 }
 
 /// A combination that cannot be measured here.

@@ -8,4 +8,10 @@ pub(crate) mod fixture;
 pub mod host;
 pub mod integrity;
 pub mod measurement;
+pub mod metric;
+pub mod source;
+pub mod stage;
 pub mod trace;
+
+#[cfg(test)]
+mod tests;

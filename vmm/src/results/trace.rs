@@ -1,10 +1,13 @@
 //! The trace of a few broadcast calls as a document: what `--json` writes and every other report renders.
 
 use super::integrity::Integrity;
-use super::measurement::{Breakdown, CellClock, Exits, Host};
+use super::measurement::{CellClock, Exits, Host};
+use super::source;
+use super::stage::{self, Breakdown};
 use guest_stub::abi::cell::CellId;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use strum::IntoStaticStr;
 
 /// The document's name and version.
 pub const TRACE_SCHEMA: &str = "kipi.trace/1";
@@ -62,7 +65,7 @@ pub struct Config {
 #[serde(deny_unknown_fields)]
 pub struct Source {
     /// `guest`, `vmm`, `kernel` or `stats`.
-    pub source: String,
+    pub source: source::Source,
     /// Why it has recorded nothing; `null`: it has.
     pub unavailable: Option<String>,
     /// Events that found no room.
@@ -73,8 +76,8 @@ pub struct Source {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Call {
-    /// Why it is shown: `only`, `median` or `worst`, by round trip.
-    pub which: String,
+    /// Why it is shown.
+    pub which: Which,
     /// Its number among the rounds that count, from 0.
     pub round: u64,
     /// Its send, after that of the first round that counts, ns.
@@ -93,12 +96,32 @@ pub struct Call {
     pub events: Vec<Event>,
 }
 
+/// Why a call is shown, by its round trip.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
+pub enum Which {
+    /// There is no other.
+    Only,
+    /// Its round trip is the median.
+    Median,
+    /// Its round trip is the longest.
+    Worst,
+}
+
+impl Which {
+    /// The name in documents and reports.
+    pub fn name(self) -> &'static str {
+        self.into()
+    }
+}
+
 /// A stage of a call.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Stage {
     /// The stage, named by what it ends with.
-    pub stage: String,
+    pub stage: stage::Stage,
     /// When it ended, after the send, ns.
     pub end_ns: f64,
     /// What it took, ns.
@@ -114,7 +137,7 @@ pub struct Event {
     /// On which vCPU, or in whose thread; `null`: in another thread of the VMM, or of the system.
     pub vcpu: Option<usize>,
     /// Who saw it: `guest`, `vmm` or `kernel`.
-    pub source: String,
+    pub source: source::Source,
     /// What, in one word: `send`, `worker_start`, `return`, or a tracepoint's name.
     pub kind: String,
     /// The rest, for people.
@@ -122,72 +145,5 @@ pub struct Event {
     /// The vCPU that an interrupt was accepted for, or whose thread was woken.
     pub about: Option<usize>,
     /// The stage that ends here.
-    pub stage: Option<String>,
-}
-
-/// A trace made up for tests: a call of vCPU 0 to vCPU 1.
-#[cfg(test)]
-pub(crate) fn fixture() -> Trace {
-    let event = |at_ns, vcpu, source: &str, kind: &str, detail: &str, stage: Option<&str>| Event {
-        at_ns,
-        vcpu: Some(vcpu),
-        source: source.to_owned(),
-        kind: kind.to_owned(),
-        detail: detail.to_owned(),
-        about: (kind == "kvm_apic_accept_irq").then_some(1),
-        stage: stage.map(ToOwned::to_owned),
-    };
-    let stage = |stage: &str, end_ns, cost_ns| Stage { stage: stage.to_owned(), end_ns, cost_ns };
-    Trace {
-        schema: TRACE_SCHEMA.to_owned(),
-        host: super::fixture::measurement().host,
-        config: Config {
-            id: super::fixture::id("x2apic", "halt"),
-            rounds: 1,
-            warmup: 3,
-            worker: "stamp".to_owned(),
-            pin: vec![0, 1],
-        },
-        sources: vec![
-            Source { source: "vmm".to_owned(), unavailable: None, lost: 0 },
-            Source { source: "kernel".to_owned(), unavailable: Some("no permission".to_owned()), lost: 0 },
-        ],
-        rounds: 1,
-        not_in_state: 0,
-        integrity: Integrity::default(),
-        clock: CellClock { tsc_khz: 1_000_000, error_ns: 35.0 },
-        calls: vec![Call {
-            which: "only".to_owned(),
-            round: 0,
-            begin_ns: 0.0,
-            round_trip_ns: 600.0,
-            last_target: Some(1),
-            stages: vec![
-                stage("send exit", 20.0, 20.0),
-                stage("interrupt entry", 300.0, 280.0),
-                stage("gate", 400.0, 100.0),
-                stage("worker", 520.0, 120.0),
-                stage("done", 600.0, 80.0),
-            ],
-            remainder_ns: 0.0,
-            afterwards: vec![stage("EOI", 610.0, 90.0)],
-            events: vec![
-                event(0.0, 0, "guest", "send", "send", None),
-                event(20.0, 0, "kernel", "kvm_exit", "exit: msr", Some("send exit")),
-                event(40.0, 0, "kernel", "kvm_apic_accept_irq", "IPI accepted for vCPU 1", None),
-                event(90.0, 0, "kernel", "kvm_entry", "entry", None),
-                event(100.0, 0, "guest", "sent", "sent", None),
-                event(300.0, 1, "guest", "arrival", "interrupt entry", Some("interrupt entry")),
-                event(390.0, 0, "guest", "worker_start", "worker begins", None),
-                event(400.0, 1, "guest", "worker_start", "worker begins", Some("gate")),
-                event(500.0, 0, "guest", "worker_end", "worker ends", None),
-                event(520.0, 1, "guest", "worker_end", "worker ends", Some("worker")),
-                event(600.0, 0, "guest", "completed", "everybody is done", Some("done")),
-                event(610.0, 1, "vmm", "return", "KVM_RUN returns: apic-write 0xb0", None),
-            ],
-        }],
-        breakdown: None,
-        exits: Vec::new(),
-        warnings: vec!["made up".to_owned()],
-    }
+    pub stage: Option<stage::Stage>,
 }

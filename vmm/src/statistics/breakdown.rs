@@ -5,10 +5,10 @@ use crate::events::recording::Recording;
 use crate::events::samples::{Block, Round};
 use crate::events::stays::Keep;
 use crate::events::timeline::{Source, What};
-use crate::results::measurement::{Accelerated, Breakdown, StageCost};
+use crate::results::stage::{Accelerated, Breakdown, Stage, StageCost};
 use crate::statistics::metrics::nanoseconds;
 use crate::statistics::order::{Observation, Sample};
-use crate::statistics::stages::{Path, Stage, offered};
+use crate::statistics::stages::{Path, offered};
 use std::collections::BTreeSet;
 use std::num::NonZeroU64;
 
@@ -53,7 +53,7 @@ impl Ways {
     pub fn breakdown(&self, khz: NonZeroU64) -> Option<Breakdown> {
         let rounds = NonZeroU64::new(self.paths.len() as u64)?;
         let offered = offered(self.paths.iter());
-        let mut costs: [Vec<i128>; Stage::ALL.len()] = Default::default();
+        let mut costs: [Vec<i128>; Stage::OF_ROUND_TRIP.len()] = Default::default();
         let (mut remainder, mut round_trip) = (0, 0);
         for path in &self.paths {
             let (of_path, left) = path.costs(offered);
@@ -62,11 +62,11 @@ impl Ways {
             round_trip += path.round_trip();
         }
         let mean = |sum: i128| nanoseconds(sum as f64, khz) / rounds.get() as f64;
-        let stages = Stage::ALL.iter().zip(&costs).filter_map(|(stage, costs)| {
+        let stages = Stage::OF_ROUND_TRIP.iter().zip(&costs).filter_map(|(stage, costs)| {
             let observations = costs.iter().map(|&cost| Observation { value: cost as f64, block: 0 }).collect();
             let summary = Sample::new(observations)?.summary();
             Some(StageCost {
-                stage: stage.name().to_owned(),
+                stage: *stage,
                 n: summary.n as u64,
                 mean_ns: mean(costs.iter().sum()),
                 min_ns: nanoseconds(summary.min, khz),
@@ -75,7 +75,7 @@ impl Ways {
             })
         });
         Some(Breakdown {
-            sources: self.sources.iter().map(|source| source.name().to_owned()).collect(),
+            sources: self.sources.iter().map(|&source| source.into()).collect(),
             rounds: rounds.get(),
             stages: stages.collect(),
             remainder_ns: mean(remainder),

@@ -15,7 +15,7 @@ pub fn per_call(blocks: &[&Block], targets: usize) -> Vec<ExitsPerCall> {
     let per_call = |((source, reason), count): ((ExitSource, String), ExitCount)| {
         let calls: u64 = blocks.iter().map(|block| block.counted_rounds(source)).sum();
         (calls > 0 && count.initiator + count.targets > 0).then(|| ExitsPerCall {
-            source: source.name().to_owned(),
+            source: source.into(),
             reason,
             initiator: count.initiator as f64 / calls as f64,
             per_target: count.targets as f64 / calls as f64 / targets,

@@ -1,13 +1,14 @@
-//! What is computed from a round's stamps: the metrics, and their form in the measurement document.
+//! What is computed from a round's stamps: the metrics, in cycles.
 //!
 //! A guest is not trusted, so a stamp may be anything. Differences are therefore taken in 128 bits, where no two stamps
 //! overflow, and are never clamped: a senseless stamp gives a senseless value that is seen in `min`, `max` and
 //! `negative`.
 
 use crate::events::samples::{Participant, Round};
-use crate::results::measurement::{self, Intervals, Spread};
-use crate::statistics::order::{self, Observation, Quantile, Sample, Summary};
-use crate::statistics::stages::{Path, Stage};
+use crate::results::metric::MetricName;
+use crate::results::stage::Stage;
+use crate::statistics::order::{self, Observation, Sample};
+use crate::statistics::stages::Path;
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU64;
 
@@ -15,82 +16,7 @@ use std::num::NonZeroU64;
 /// and a median of one slope resists nothing.
 pub const MIN_SLOPE_TARGETS: usize = 3;
 
-/// The metrics, in the order in which reports show them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum MetricName {
-    /// t1 − t0.
-    SendCost,
-    /// a − t0 of each target, signed.
-    Delivery,
-    /// max a − min a over the targets, of which there must be two.
-    ArrivalSkew,
-    /// max w − min w over the participants, of whom there must be two.
-    StartSkew,
-    /// max(0, min x − max w) / mean(x − w) over the participants; a round whose mean is zero has none.
-    Overlap,
-    /// t2 − t0.
-    RoundTrip,
-    /// As `StartSkew`, by the VMM's stamps, of rounds in which every participant has one.
-    VmmStartSkew,
-    /// Theil–Sen slope of a over the vCPU's index, of rounds with [`MIN_SLOPE_TARGETS`] targets.
-    SkewSlope,
-    /// The VMM's stamp − w of each participant that has one, signed: what the VMM's vantage adds.
-    ObservedExit,
-    /// `VmmStartSkew` − `StartSkew` of the same round, signed: how far the two vantages disagree.
-    SkewGap,
-    /// From the send's exit to the last entry before the arrival, of each target of which the recorded events show both.
-    KernelDelivery,
-    /// `Delivery` − `KernelDelivery` of the same target, signed: the way out of the guest, and the way into it.
-    DeliveryGap,
-}
-
 impl MetricName {
-    /// All metrics, in order.
-    pub const ALL: [Self; 12] = [
-        Self::SendCost,
-        Self::Delivery,
-        Self::ArrivalSkew,
-        Self::StartSkew,
-        Self::Overlap,
-        Self::RoundTrip,
-        Self::VmmStartSkew,
-        Self::SkewSlope,
-        Self::ObservedExit,
-        Self::SkewGap,
-        Self::KernelDelivery,
-        Self::DeliveryGap,
-    ];
-
-    /// Those that need recorded events.
-    pub const OF_EVENTS: [Self; 2] = [Self::KernelDelivery, Self::DeliveryGap];
-
-    /// The metric's name in documents and reports.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::SendCost => "send_cost",
-            Self::Delivery => "delivery",
-            Self::ArrivalSkew => "arrival_skew",
-            Self::StartSkew => "start_skew",
-            Self::Overlap => "overlap",
-            Self::RoundTrip => "round_trip",
-            Self::VmmStartSkew => "vmm_start_skew",
-            Self::SkewSlope => "skew_slope",
-            Self::ObservedExit => "observed_exit",
-            Self::SkewGap => "skew_gap",
-            Self::KernelDelivery => "kernel_delivery",
-            Self::DeliveryGap => "delivery_gap",
-        }
-    }
-
-    /// The metric's unit in documents and reports: `ns`, `ratio` or `ns/vcpu`.
-    pub const fn unit(self) -> &'static str {
-        match self {
-            Self::Overlap => "ratio",
-            Self::SkewSlope => "ns/vcpu",
-            _ => "ns",
-        }
-    }
-
     /// Hands each value that `round` has of this metric to `take`: in cycles, a ratio, or cycles a vCPU.
     fn measure(self, round: &Round, take: impl FnMut(f64)) {
         let Round { t0, t1, t2, participants, .. } = round;
@@ -113,31 +39,6 @@ impl MetricName {
             }
         };
         value.into_iter().for_each(take);
-    }
-
-    /// The metric as the measurement document has it, its `sample` as [`collect`] gives it.
-    pub fn to_document(self, sample: &Sample, tsc_khz: NonZeroU64) -> measurement::Metric {
-        // Of the results and not of every value: the factor is positive, so order and rank are the same.
-        let convert = |value: f64| match self {
-            Self::Overlap => value,
-            _ => nanoseconds(value, tsc_khz),
-        };
-        let Summary { n, negative, min, p50, p90, p99, p999, max } = sample.summary();
-        let intervals = sample.intervals([Quantile::P50, Quantile::P99]);
-        let [p50_interval, p99_interval] =
-            intervals.map_or([None; 2], |intervals| intervals.map(|interval| Some(interval.map(convert))));
-        measurement::Metric {
-            unit: self.unit().to_owned(),
-            n: n as u64,
-            negative: negative as u64,
-            min: convert(min),
-            p50: convert(p50),
-            p90: convert(p90),
-            p99: convert(p99),
-            p999: convert(p999),
-            max: convert(max),
-            ci95: Intervals { p50: p50_interval, p99: p99_interval },
-        }
     }
 }
 
@@ -164,15 +65,7 @@ pub fn collect(blocks: &[&[Round]]) -> BTreeMap<MetricName, Sample> {
         }
         Some((metric, Sample::new(observations)?))
     };
-    MetricName::ALL.into_iter().filter_map(sample).collect()
-}
-
-/// The spread, in ns, of a cost that was measured in cycles; `None` if it was not measured once.
-pub fn spread(cycles: &[i64], tsc_khz: NonZeroU64) -> Option<Spread> {
-    let observations = cycles.iter().map(|&cycles| Observation { value: cycles as f64, block: 0 });
-    let Summary { n, min, p50, p99, max, .. } = Sample::new(observations.collect())?.summary();
-    let [min, p50, p99, max] = [min, p50, p99, max].map(|cycles| nanoseconds(cycles, tsc_khz));
-    Some(Spread { n: n as u64, min, p50, p99, max })
+    MetricName::ALL.iter().copied().filter_map(sample).collect()
 }
 
 /// Cycles of a clock of `tsc_khz` in ns.

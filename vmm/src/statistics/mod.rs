@@ -1,7 +1,10 @@
-//! From samples and events to numbers: order statistics and intervals ([`order`]), the metrics ([`metrics`]), where a call's
-//! time went ([`stages`], [`breakdown`]), and its [`exits`].
+//! From samples and events to numbers: order statistics ([`order`]) and their intervals ([`bootstrap`]), the metrics
+//! ([`metrics`]) and their form in documents ([`documents`]), where a call's time went ([`stages`], [`breakdown`]), and its
+//! [`exits`].
 
+pub mod bootstrap;
 pub mod breakdown;
+pub mod documents;
 pub mod exits;
 pub mod metrics;
 pub mod order;

@@ -1,32 +1,18 @@
-//! Order statistics of measured values, their bootstrap intervals, and the Theil–Sen slope.
+//! Order statistics of measured values, and the Theil–Sen slope.
 //!
-//! Nothing here interpolates between order statistics: every quantile, and every end of an interval, is a value that
+//! Own code, because what crates offer interpolates between order statistics or asks for more than it gives. Nothing here
+//! interpolates between order statistics: every quantile, and every end of an interval, is a value that
 //! was measured. (The one exception is the slope's median, see [`theil_sen`].)
 //!
 //! Values are expected to be finite, and those of this program are by construction: each is an integer, or the quotient
 //! of two by one that was checked not to be zero. Order is `f64::total_cmp`, so that a NaN from elsewhere would come to
 //! the ends of the order and be seen there; it could neither panic nor hide.
 
-use guest_stub::random::SplitMix64;
-
-/// Fewest blocks that an interval is given for: the resamples of fewer are so few and so alike that it would be a guess.
-pub const MIN_BLOCKS: usize = 5;
-
-/// Resamples of a bootstrap. One less than a round number, so that the 2.5 % and 97.5 % ranks lie equally far from the
-/// ends.
-pub const RESAMPLES: usize = 1999;
-
-/// The bootstrap always draws the same blocks: the same values give the same report.
-const SEED: u64 = 0x6b69_7069;
-
-/// Ends of a 95 % interval.
-const INTERVAL: [Quantile; 2] = [Quantile { per_mille: 25 }, Quantile { per_mille: 975 }];
-
 /// A quantile, held as a whole number of thousandths because 0.99 is no floating-point number, and a rank that is off
 /// by one is another value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Quantile {
-    per_mille: usize,
+    pub(super) per_mille: usize,
 }
 
 impl Quantile {
@@ -80,7 +66,7 @@ pub struct Summary {
 
 /// Observations in the order of their values, at least one: sorted once, for all statistics.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Sample(Vec<Observation>);
+pub struct Sample(pub(super) Vec<Observation>);
 
 impl Sample {
     /// Sorts `observations`. `None` if there are none: nothing can be said about them.
@@ -112,152 +98,6 @@ impl Sample {
             max: self.0[self.0.len() - 1].value,
         }
     }
-
-    /// Bootstrap 95 % percentile intervals (low, high) of `quantiles`; `None` if the values come from fewer than
-    /// [`MIN_BLOCKS`] blocks.
-    ///
-    /// What is drawn again, with replacement, is whole blocks. The rounds of a block share what the host's scheduler
-    /// did at that time, so they are not independent, and drawing them one by one would promise a precision that the
-    /// next run does not keep. Blocks without a value are not drawn. With few blocks the true coverage is somewhat
-    /// below 95 %, as for any percentile interval.
-    pub fn intervals<const N: usize>(&self, quantiles: [Quantile; N]) -> Option<[[f64; 2]; N]> {
-        let blocks = Blocks::of(&self.0);
-        let count = blocks.sizes.len();
-        if count < MIN_BLOCKS {
-            return None;
-        }
-        let starts = quantiles.map(|quantile| blocks.start(quantile));
-        let mut positions = [(); N].map(|()| Vec::with_capacity(RESAMPLES));
-        let mut random = SplitMix64(SEED);
-        let mut weights = vec![0; count];
-        for _ in 0..RESAMPLES {
-            weights.fill(0);
-            for _ in 0..count {
-                weights[random.below(count)] += 1;
-            }
-            for (start, positions) in starts.iter().zip(&mut positions) {
-                positions.push(blocks.position(start, &weights));
-            }
-        }
-        Some(positions.map(|mut positions| {
-            positions.sort_unstable();
-            INTERVAL.map(|end| self.0[positions[end.rank(RESAMPLES) - 1]].value)
-        }))
-    }
-}
-
-/// A ratio of two medians.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Ratio {
-    /// The numerator's median over the denominator's.
-    pub value: f64,
-    /// Bootstrap 95 % percentile interval (low, high); `None` with fewer than [`MIN_BLOCKS`] pairs of blocks.
-    pub interval: Option<[f64; 2]>,
-}
-
-/// The ratio of the medians of two samples whose blocks of one number were measured one after the other. What is drawn again
-/// is whole pairs of blocks, so that a drift that both blocks of a pair share does not count. `None` if the denominator's
-/// median is not positive.
-pub fn ratio_of_medians(numerator: &Sample, denominator: &Sample) -> Option<Ratio> {
-    let (above, below) = (numerator.quantile(Quantile::P50), denominator.quantile(Quantile::P50));
-    if below <= 0.0 {
-        return None;
-    }
-    let is_in = |sample: &Sample, block| sample.0.iter().any(|observation| observation.block == block);
-    let mut pairs: Vec<u32> = numerator.0.iter().map(|observation| observation.block).collect();
-    pairs.sort_unstable();
-    pairs.dedup();
-    pairs.retain(|&block| is_in(denominator, block));
-    let value = above / below;
-    if pairs.len() < MIN_BLOCKS {
-        return Some(Ratio { value, interval: None });
-    }
-    let of_pairs = |sample: &Sample| {
-        Sample(sample.0.iter().filter(|observation| pairs.contains(&observation.block)).copied().collect())
-    };
-    let samples = [of_pairs(numerator), of_pairs(denominator)];
-    let blocks = samples.each_ref().map(|sample| Blocks::of(&sample.0));
-    let starts = blocks.each_ref().map(|blocks| blocks.start(Quantile::P50));
-    let mut random = SplitMix64(SEED);
-    let mut weights = vec![0; pairs.len()];
-    let mut ratios = Vec::with_capacity(RESAMPLES);
-    for _ in 0..RESAMPLES {
-        weights.fill(0);
-        for _ in 0..pairs.len() {
-            weights[random.below(pairs.len())] += 1;
-        }
-        let [above, below] =
-            [0, 1].map(|which| samples[which].0[blocks[which].position(&starts[which], &weights)].value);
-        ratios.push(above / below);
-    }
-    ratios.sort_unstable_by(f64::total_cmp);
-    Some(Ratio { value, interval: Some(INTERVAL.map(|end| ratios[end.rank(RESAMPLES) - 1])) })
-}
-
-/// Which block each value of a sample is from, the blocks numbered without gaps.
-struct Blocks {
-    /// The block of each value, in the order of the values.
-    of_value: Vec<usize>,
-    /// Values in each block.
-    sizes: Vec<usize>,
-}
-
-/// Where the search for a resample's quantile begins: at the sample's own, because a resample's is seldom far.
-struct Start {
-    quantile: Quantile,
-    position: usize,
-    /// Values of each block that lie before `position`.
-    before: Vec<usize>,
-}
-
-impl Blocks {
-    fn of(observations: &[Observation]) -> Self {
-        let mut numbers: Vec<u32> = observations.iter().map(|observation| observation.block).collect();
-        numbers.sort_unstable();
-        numbers.dedup();
-        let of_value: Vec<usize> = observations
-            .iter()
-            .map(|observation| numbers.partition_point(|&number| number < observation.block))
-            .collect();
-        let sizes = count(&of_value, numbers.len());
-        Self { of_value, sizes }
-    }
-
-    fn start(&self, quantile: Quantile) -> Start {
-        let position = quantile.rank(self.of_value.len()) - 1;
-        Start { quantile, position, before: count(&self.of_value[..position], self.sizes.len()) }
-    }
-
-    /// Where in the sample the quantile of a resample lies, in which each block occurs as often as `weights` says.
-    /// Blocks differ in size, so the rank is that among the values that the resample really has.
-    fn position(&self, start: &Start, weights: &[usize]) -> usize {
-        let rank = start.quantile.rank(dot(&self.sizes, weights));
-        let weight = |position: usize| weights[self.of_value[position]];
-        let mut position = start.position;
-        let mut before = dot(&start.before, weights);
-        while before >= rank {
-            position -= 1;
-            before -= weight(position);
-        }
-        while before + weight(position) < rank {
-            before += weight(position);
-            position += 1;
-        }
-        position
-    }
-}
-
-/// How many of `blocks` are each of 0, 1, … up to `count`.
-fn count(blocks: &[usize], count: usize) -> Vec<usize> {
-    let mut counts = vec![0; count];
-    for &block in blocks {
-        counts[block] += 1;
-    }
-    counts
-}
-
-fn dot(one: &[usize], other: &[usize]) -> usize {
-    one.iter().zip(other).map(|(one, other)| one * other).sum()
 }
 
 /// The Theil–Sen slope of y over x: the median of the slopes between all pairs of `points` (x, y), finite, that differ

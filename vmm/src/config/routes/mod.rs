@@ -16,6 +16,7 @@ mod xapic;
 
 use super::MachineSpec;
 use super::host_offers::{HostOffers, Need};
+use crate::results::measurement::LocalApic;
 use guest_stub::abi::TargetState;
 
 pub use guest_stub::abi::GuestRoute;
@@ -86,12 +87,11 @@ pub enum LocalApics {
     User,
 }
 
-impl LocalApics {
-    /// The name in output.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Kernel => "kernel",
-            Self::User => "user",
+impl From<LocalApics> for LocalApic {
+    fn from(place: LocalApics) -> Self {
+        match place {
+            LocalApics::Kernel => Self::Kernel,
+            LocalApics::User => Self::User,
         }
     }
 }

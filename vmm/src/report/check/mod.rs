@@ -7,6 +7,7 @@ pub mod junit;
 pub mod tap;
 pub mod text;
 
+use super::wrap::printable;
 use crate::results::check::{Finished, Head, Summary};
 use std::io;
 
@@ -32,19 +33,6 @@ pub trait Sink {
     /// # Errors
     /// The writer's own.
     fn end(&mut self, summary: &Summary) -> io::Result<()>;
-}
-
-/// One line without a character that cannot be printed: it is written as in a Rust literal, `\n` or `\u{1b}`.
-/// White space at both ends is dropped.
-fn printable(text: &str) -> String {
-    let mut line = String::with_capacity(text.len());
-    for character in text.trim().chars() {
-        match character {
-            '\\' | '\'' | '"' => line.push(character),
-            other => line.extend(other.escape_debug()),
-        }
-    }
-    line
 }
 
 /// The numbers of a summary: `57 passed, 1 failed, 3 skipped, 2 not run`; the last only if there are any.
@@ -173,7 +161,7 @@ mod tests {
     #[test]
     fn every_test_is_seen_when_it_ends() {
         for new in [
-            |writer| Box::new(text::Text::new(writer)) as Box<dyn Sink>,
+            |writer| Box::new(text::Text::new(writer, 80)) as Box<dyn Sink>,
             |writer| Box::new(tap::Tap::new(writer)) as Box<dyn Sink>,
         ] {
             let shared = Shared::default();
@@ -194,7 +182,7 @@ mod tests {
     #[test]
     fn a_broken_pipe_is_the_callers_to_judge() {
         let kind = |result: io::Result<()>| result.expect_err("nobody reads").kind();
-        assert_eq!(kind(text::Text::new(Broken).start(&head())), io::ErrorKind::BrokenPipe);
+        assert_eq!(kind(text::Text::new(Broken, 80).start(&head())), io::ErrorKind::BrokenPipe);
         assert_eq!(kind(tap::Tap::new(Broken).start(&head())), io::ErrorKind::BrokenPipe);
         let mut junit = junit::Junit::new(Broken);
         junit.start(&head()).expect("nothing is written before the end");

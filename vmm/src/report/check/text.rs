@@ -1,7 +1,8 @@
 //! The suite's results for people: one line a test, what failed once more at the end.
 
-use super::{Sink, counts, printable};
+use super::{Sink, counts};
 use crate::report::units;
+use crate::report::wrap::{hang, printable};
 use crate::results::check::{Finished, Head, Outcome, Summary};
 use std::io::{self, Write};
 use std::time::Duration;
@@ -10,6 +11,8 @@ use std::time::Duration;
 const VERDICT_COLUMNS: usize = 6;
 /// Widest name that durations are lined up behind.
 const NAME_COLUMNS: usize = 40;
+/// Indent of a test's further lines.
+const CONTINUED: usize = VERDICT_COLUMNS + 2;
 /// Width of a duration.
 const TIME_COLUMNS: usize = 8;
 
@@ -24,14 +27,21 @@ struct Failure {
 #[derive(Debug)]
 pub struct Text<W: Write> {
     writer: W,
+    width: usize,
     seed: u64,
     failures: Vec<Failure>,
 }
 
 impl<W: Write> Text<W> {
-    /// A report that nothing has been written of.
-    pub fn new(writer: W) -> Self {
-        Self { writer, seed: 0, failures: Vec::new() }
+    /// A report that nothing has been written of, in lines of at most `width` columns.
+    pub fn new(writer: W, width: usize) -> Self {
+        Self { writer, width, seed: 0, failures: Vec::new() }
+    }
+}
+
+impl<W: Write> Text<W> {
+    fn line(&mut self, head: &str, words: &str, indent: usize) -> io::Result<()> {
+        writeln!(self.writer, "{}", hang(head, words, self.width, indent))
     }
 }
 
@@ -40,8 +50,8 @@ impl<W: Write> Sink for Text<W> {
         let Head { cpus, seed, planned, .. } = head;
         let [kipi, kernel, kvm, cpu] = [&head.kipi, &head.kernel, &head.kvm, &head.cpu].map(|text| printable(text));
         self.seed = *seed;
-        writeln!(self.writer, "kipi {kipi} · Linux {kernel} · KVM: {kvm}")?;
-        writeln!(self.writer, "{cpu} · {cpus} CPUs · {planned} tests · seed {seed}")?;
+        self.line("", &format!("kipi {kipi} · Linux {kernel} · KVM: {kvm}"), 2)?;
+        self.line("", &format!("{cpu} · {cpus} CPUs · {planned} tests · seed {seed}"), 2)?;
         self.writer.flush()
     }
 
@@ -52,11 +62,11 @@ impl<W: Write> Sink for Text<W> {
             Outcome::Failed(_) => ("FAIL", took.as_str(), detail),
             Outcome::Skipped(reason) => ("skip", "-", printable(reason)),
         };
-        let line = format!("{verdict:<VERDICT_COLUMNS$}{name:<NAME_COLUMNS$} {took:>TIME_COLUMNS$}  {words}");
-        writeln!(self.writer, "{}", line.trim_end())?;
+        let head = format!("{verdict:<VERDICT_COLUMNS$}{name:<NAME_COLUMNS$} {took:>TIME_COLUMNS$}  ");
+        self.line(&head, &words, CONTINUED)?;
         if let Outcome::Failed(reason) = &test.outcome {
             let reason = printable(reason);
-            writeln!(self.writer, "{:VERDICT_COLUMNS$}{reason}", "")?;
+            self.line(&" ".repeat(VERDICT_COLUMNS), &reason, CONTINUED)?;
             self.failures.push(Failure { name, reason });
         }
         self.writer.flush()
@@ -66,15 +76,15 @@ impl<W: Write> Sink for Text<W> {
         writeln!(self.writer)?;
         if !self.failures.is_empty() {
             writeln!(self.writer, "Failed")?;
-            for Failure { name, reason } in &self.failures {
-                writeln!(self.writer, "  {name}")?;
-                writeln!(self.writer, "{:VERDICT_COLUMNS$}{reason}", "")?;
+            for Failure { name, reason } in std::mem::take(&mut self.failures) {
+                self.line("  ", &name, CONTINUED)?;
+                self.line(&" ".repeat(VERDICT_COLUMNS), &reason, CONTINUED)?;
             }
             writeln!(self.writer)?;
         }
         let (seed, took, counts) = (self.seed, time(summary.duration), counts(summary));
         let how = if summary.interrupted { "interrupted: " } else { "" };
-        writeln!(self.writer, "{how}{counts} in {took}; seed {seed} (repeat with --seed {seed})")?;
+        self.line("", &format!("{how}{counts} in {took}; seed {seed} (repeat with --seed {seed})"), 2)?;
         self.writer.flush()
     }
 }
@@ -87,10 +97,11 @@ fn time(duration: Duration) -> String {
 mod tests {
     use super::super::fixture::{HOSTILE, TAMED, head, summary, test, tests, written};
     use super::*;
+    use crate::report::wrap::width_of;
 
     fn text(head: &Head, tests: &[Finished], summary: &Summary) -> String {
         let mut bytes = Vec::new();
-        written(Text::new, &mut bytes, (head, tests, summary));
+        written(|writer| Text::new(writer, 10_000), &mut bytes, (head, tests, summary));
         String::from_utf8(bytes).expect("UTF-8")
     }
 
@@ -135,5 +146,18 @@ Failed
         assert!(text.chars().all(|character| character == '\n' || !character.is_control()), "{text:?}");
         assert_eq!(text.lines().count(), 10, "{text}");
         assert_eq!(text.matches(TAMED).count(), 7, "{text}");
+    }
+
+    #[test]
+    fn no_line_is_wider_than_the_terminal() {
+        let hostile = test(HOSTILE, Outcome::Failed(HOSTILE.to_owned()), 5, HOSTILE);
+        let [passed, failed, skipped] = tests();
+        for width in 20..120 {
+            let mut bytes = Vec::new();
+            let tests = [passed.clone(), failed.clone(), skipped.clone(), hostile.clone()];
+            written(|writer| Text::new(writer, width), &mut bytes, (&head(), &tests, &summary()));
+            let text = String::from_utf8(bytes).expect("UTF-8");
+            assert!(text.lines().all(|line| width_of(line) <= width), "{width}:\n{text}");
+        }
     }
 }

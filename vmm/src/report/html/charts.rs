@@ -3,8 +3,9 @@
 //! Colours are the page's own: what is drawn in a stand-in colour gets the style sheet's variable for it, so that one picture
 //! serves light, dark and paper. Lines differ by their dashes too.
 
-use super::super::units;
+use crate::report::{tables, units};
 use crate::results::detail::{Arrival, Curve};
+use crate::results::source::Source;
 use crate::results::trace::Call;
 use plotters::prelude::*;
 use std::ops::Range;
@@ -223,7 +224,7 @@ pub(super) fn timeline(title: &str, description: &str, call: &Call, lanes: &[Opt
                     chart.draw_series(shape).map_err(failed)?;
                 }
             }
-            let marks = events.iter().filter(|event| event.source != "guest");
+            let marks = events.iter().filter(|event| event.source != Source::Guest);
             let marks = marks.map(|event| {
                 PathElement::new([(event.at_ns, bottom), (event.at_ns, middle - 0.05)], INK.stroke_width(1))
             });
@@ -231,7 +232,7 @@ pub(super) fn timeline(title: &str, description: &str, call: &Call, lanes: &[Opt
             let base = PathElement::new([(0.0, middle), (end * 1.02, middle)], GRID.stroke_width(1));
             chart.draw_series([base]).map_err(failed)?;
             let (x, y) = chart.backend_coord(&(0.0, middle));
-            let name = super::super::trace::text::lane_name(lane);
+            let name = tables::lane_name(lane);
             area.draw_text(&name, &text, (x - 62, y - 8)).map_err(failed)?;
         }
         area.present().map_err(failed)?;
@@ -242,10 +243,11 @@ pub(super) fn timeline(title: &str, description: &str, call: &Call, lanes: &[Opt
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::results::metric::MetricName;
 
     #[test]
     fn a_picture_has_the_pages_colours_a_title_and_no_address() {
-        let curve = Curve::of("delivery", &[1.0, 10.0, 100.0]);
+        let curve = Curve::of(MetricName::Delivery, &[1.0, 10.0, 100.0]);
         let svg = curves("<title>", "what & how", &[(0, &curve), (1, &curve)]).unwrap().unwrap();
         assert!(svg.contains("<title>&lt;title&gt;</title>") && svg.contains("what &amp; how"), "{svg}");
         for variable in ["var(--ink)", "var(--grid)", "var(--s0)", "var(--s1)", "stroke-dasharray=\"7 3\""] {
@@ -256,14 +258,14 @@ mod tests {
 
     #[test]
     fn values_that_have_no_logarithm_make_no_picture() {
-        assert!(curves("", "", &[(0, &Curve::of("start_skew", &[-1.0, 0.0]))]).is_none());
-        let some = Curve::of("start_skew", &[-1.0, 0.0, 5.0, 6.0]);
+        assert!(curves("", "", &[(0, &Curve::of(MetricName::StartSkew, &[-1.0, 0.0]))]).is_none());
+        let some = Curve::of(MetricName::StartSkew, &[-1.0, 0.0, 5.0, 6.0]);
         assert_eq!(steps(&some), [(5.0, 0.5), (5.0, 0.75), (6.0, 0.75), (6.0, 1.0)]);
     }
 
     #[test]
     fn a_timeline_names_its_lanes() {
-        let call = &crate::results::trace::fixture().calls[0];
+        let call = &crate::results::fixture::trace().calls[0];
         let svg = timeline("call", "", call, &[Some(0), Some(1)]).unwrap();
         assert!(svg.contains("vCPU 0") && svg.contains("vCPU 1"), "{svg}");
         assert!(svg.matches("<rect").count() >= 8, "send, gate, two workers and an exit, each with its edge: {svg}");

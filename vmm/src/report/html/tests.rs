@@ -1,14 +1,17 @@
 use super::*;
-use crate::results::detail::Arrival;
+use crate::report::table::{Statistic, Value};
+use crate::results::detail::{Arrival, Curve};
 use crate::results::fixture;
 use crate::results::measurement::{ByInitiator, DeliveryTo};
-use crate::results::trace;
 
 fn detail() -> CellDetail {
     CellDetail {
-        curves: vec![Curve::of("round_trip", &[-5.0, 100.0, 2_000.0]), Curve::of("delivery", &[50.0, 60.0])],
+        curves: vec![
+            Curve::of(MetricName::RoundTrip, &[-5.0, 100.0, 2_000.0]),
+            Curve::of(MetricName::Delivery, &[50.0, 60.0]),
+        ],
         arrivals: vec![Arrival { vcpu: 1, p50: 50.0, p99: 60.0 }, Arrival { vcpu: 2, p50: 70.0, p99: 90.0 }],
-        calls: trace::fixture().calls,
+        calls: fixture::trace().calls,
     }
 }
 
@@ -16,15 +19,32 @@ fn detail() -> CellDetail {
 fn the_numbers_are_the_documents() {
     let measurement = fixture::measurement();
     let page = render(&measurement, &[detail(), detail()]);
-    for cell in &measurement.cells {
+    let mut compared = 0;
+    for (index, cell) in measurement.cells.iter().enumerate() {
         assert!(page.contains(&name(cell)));
-        for (metric, stat, ..) in COLUMNS {
-            let Some(found) = cell.metrics.get(metric) else { continue };
-            let value = statistic(found, stat);
-            let text = format!("data-metric=\"{metric}\" data-stat=\"{stat}\" data-value=\"{value}\"");
-            assert!(page.contains(&text), "{text}");
+        assert!(
+            page.contains(&format!("<tr data-cell=\"{index}\"")) && page.contains(&format!("href=\"#cell-{index}\""))
+        );
+    }
+    let tables = tables::result(&measurement).into_iter().chain(tables::details(&measurement));
+    for column in tables.flat_map(|table| table.columns) {
+        let Some((metric, statistic)) = column.statistic.filter(|(_, it)| *it != Statistic::Interval) else { continue };
+        for (value, cell) in column.values.iter().zip(&measurement.cells) {
+            let found = &cell.metrics[&metric];
+            let expected = match statistic {
+                Statistic::P50 => found.p50,
+                Statistic::P99 => found.p99,
+                Statistic::Max | Statistic::Interval => found.max,
+            };
+            let (metric, statistic) = (metric.name(), statistic.field());
+            let shown =
+                format!("data-metric=\"{metric}\" data-stat=\"{statistic}\" data-value=\"{expected}\">{value}<");
+            assert!(page.contains(&shown), "{shown}");
+            assert_ne!(*value, Value::Missing);
+            compared += 1;
         }
     }
+    assert!(compared >= 18, "{compared} numbers");
     assert!(page.find("Every call went right") < page.find("<table"), "the verdict comes first");
 }
 

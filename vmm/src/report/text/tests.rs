@@ -1,8 +1,16 @@
 use super::*;
+use crate::report::wrap::width_of;
 use crate::results::fixture::{cell, exits, id, measurement, metric, observed_cell, skipped};
 use crate::results::integrity::Integrity;
 use crate::results::measurement::Cell;
+use crate::results::metric::MetricName;
+use crate::results::source::Source;
 use guest_stub::abi::Destination;
+use guest_stub::abi::cell::{CellId, Observe};
+use proptest::prelude::*;
+
+/// Wide enough for everything.
+const WIDE: usize = 400;
 
 /// The line that holds a text.
 fn line<'a>(report: &'a str, text: &str) -> &'a str {
@@ -14,11 +22,11 @@ fn words(line: &str) -> Vec<&str> {
 }
 
 fn widest(report: &str) -> usize {
-    report.lines().map(table::width_of).max().unwrap_or(0)
+    report.lines().map(width_of).max().unwrap_or(0)
 }
 
 fn report_of(cells: Vec<Cell>) -> String {
-    render(&Measurement { cells, ..measurement() }, None)
+    render(&Measurement { cells, ..measurement() }, WIDE, true)
 }
 
 /// Every section, with all that makes rows long.
@@ -26,14 +34,14 @@ fn everything() -> Measurement {
     let mut measurement = measurement();
     measurement.cells.push(observed_cell());
     let [spin, halt, ..] = measurement.cells.as_mut_slice() else { panic!("two cells") };
-    spin.metrics.insert("arrival_skew".to_owned(), metric(100.0));
-    spin.metrics.insert("skew_slope".to_owned(), metric(12.0));
+    spin.metrics.insert(MetricName::ArrivalSkew, metric(100.0));
+    spin.metrics.insert(MetricName::SkewSlope, metric(12.0));
     halt.id.vcpus = 128;
     halt.id.destination = Destination::Unicast;
     halt.rounds = 993;
     halt.not_in_state = 7;
     halt.integrity = Integrity { lost: 100, duplicate: 1_000, late: 10_000, timed_out: 100_000 };
-    halt.exits.extend((0..9_u8).map(|index| exits("stats", &format!("some_reason_{index}"), index.into(), 0.0)));
+    halt.exits.extend((0..9_u8).map(|index| exits(Source::Stats, &format!("some_reason_{index}"), index.into(), 0.0)));
     measurement.skipped.push(skipped("msi", "halt", &"a reason that takes long to tell ".repeat(5)));
     measurement.partial = true;
     measurement.error = Some("interrupted by SIGINT".to_owned());
@@ -42,7 +50,7 @@ fn everything() -> Measurement {
 
 #[test]
 fn head_says_where_it_was_measured() {
-    let report = render(&measurement(), None);
+    let report = render(&measurement(), WIDE, true);
     let head: Vec<&str> = report.lines().take(3).collect();
     assert_eq!(
         head,
@@ -56,7 +64,7 @@ fn head_says_where_it_was_measured() {
 
 #[test]
 fn calls_have_values_with_units_and_their_interval() {
-    let report = render(&measurement(), None);
+    let report = render(&measurement(), WIDE, true);
     let spin = "spin 12.3 µs 11.7–12.9 µs 24.6 µs 49.2 µs 2.00 µs 4.00 µs ≤ ε 40.0 ns 80.0 ns 0.250";
     assert_eq!(words(line(&report, "spin   12")).join(" "), spin);
     assert!(line(&report, "halt    8").contains(" 842 ns    800–884 ns  1.68 µs "));
@@ -64,12 +72,8 @@ fn calls_have_values_with_units_and_their_interval() {
 
 #[test]
 fn what_is_the_same_everywhere_is_said_once() {
-    let report = render(&measurement(), None);
-    assert_eq!(
-        line(&report, "All rows"),
-        "All rows: route x2apic · destination all-but-self · 2 vCPUs · 1000 rounds · integrity ok · \
-         clock error ε = 35.0 ns"
-    );
+    let report = render(&measurement(), WIDE, true);
+    assert_eq!(line(&report, "All rows"), "All rows: route x2apic · destination all-but-self · 2 vCPUs · 1000 rounds");
     assert_eq!(words(line(&report, "95 %"))[0], "state");
 
     let report = report_of(vec![cell("spin", 1.0)]);
@@ -85,10 +89,7 @@ fn what_differs_is_a_column() {
     assert_eq!(words(line(&report, "95 %"))[..3], ["destination", "vCPUs", "rounds"]);
     assert_eq!(words(line(&report, "all-but-self  "))[..3], ["all-but-self", "2", "1000"]);
     assert_eq!(words(line(&report, "900 of"))[..5], ["all", "4", "900", "of", "1000"]);
-    assert_eq!(
-        line(&report, "All rows"),
-        "All rows: route x2apic · state spin · integrity ok · clock error ε = 35.0–70.0 ns"
-    );
+    assert_eq!(line(&report, "All rows"), "All rows: route x2apic · state spin");
 }
 
 #[test]
@@ -102,9 +103,9 @@ fn a_skew_below_the_clock_error_is_not_given_a_number() {
 
 #[test]
 fn arrival_skew_has_a_column_once_a_cell_has_it() {
-    assert!(!render(&measurement(), None).contains("arrival"));
+    assert!(!render(&measurement(), WIDE, true).contains("arrival"));
     let mut with = cell("spin", 12_300.0);
-    with.metrics.insert("arrival_skew".to_owned(), metric(100.0));
+    with.metrics.insert(MetricName::ArrivalSkew, metric(100.0));
     let report = report_of(vec![with, cell("halt", 842.0)]);
     assert!(line(&report, "round trip").contains("arrival"));
     assert!(line(&report, "spin   12").contains(" 100 ns "));
@@ -115,7 +116,7 @@ fn arrival_skew_has_a_column_once_a_cell_has_it() {
 fn faults_are_counted_by_kind() {
     let mut measurement = measurement();
     measurement.cells[1].integrity = Integrity { lost: 2, late: 1, ..Integrity::default() };
-    let report = render(&measurement, None);
+    let report = render(&measurement, WIDE, true);
     assert!(line(&report, "spin   12").ends_with("  ok"));
     assert!(line(&report, "halt    8").ends_with("  2 lost, 1 late"));
     assert!(!line(&report, "All rows").contains("integrity"));
@@ -125,8 +126,8 @@ fn faults_are_counted_by_kind() {
 fn values_and_rounds_that_are_odd_are_said() {
     let mut measurement = measurement();
     measurement.cells[1].not_in_state = 7;
-    measurement.cells[1].metrics.get_mut("delivery").expect("metric").negative = 3;
-    let report = render(&measurement, None);
+    measurement.cells[1].metrics.get_mut(&MetricName::Delivery).expect("metric").negative = 3;
+    let report = render(&measurement, WIDE, true);
     assert!(line(&report, "Rounds that do not count").ends_with(": 7 (x2apic halt)"));
     assert!(line(&report, "Values below zero").ends_with(": 3 of 1000 delivery (x2apic halt)"));
 }
@@ -135,18 +136,18 @@ fn values_and_rounds_that_are_odd_are_said() {
 fn both_vantages_stand_side_by_side_and_not_among_the_calls() {
     let mut measurement = measurement();
     measurement.cells.push(observed_cell());
-    let report = render(&measurement, None);
+    let report = render(&measurement, WIDE, true);
     let table: Vec<&str> = report.lines().skip_while(|line| !line.starts_with("Start skew from both")).collect();
     assert_eq!(words(table[4]).join(" "), "≤ ε 40.0 ns 80.0 ns 1.00 µs 2.00 µs 4.00 µs 980 ns 1.96 µs 3.00 µs");
     assert!(!report.contains("20.0 µs"), "the observed cell's round trip is not comparable with the others");
-    assert!(!render(&crate::results::fixture::measurement(), None).contains("vantages"));
+    assert!(!render(&crate::results::fixture::measurement(), WIDE, true).contains("vantages"));
 }
 
 #[test]
 fn slope_is_printed_where_it_was_measured() {
-    assert!(!render(&measurement(), None).contains("Theil–Sen"));
+    assert!(!render(&measurement(), WIDE, true).contains("Theil–Sen"));
     let mut with = cell("spin", 12_300.0);
-    with.metrics.insert("skew_slope".to_owned(), metric(12.0));
+    with.metrics.insert(MetricName::SkewSlope, metric(12.0));
     let report = report_of(vec![with, cell("halt", 842.0)]);
     let table: Vec<&str> = report.lines().skip_while(|line| !line.contains("Theil–Sen")).collect();
     assert!(table[1].contains("state spin"));
@@ -157,17 +158,17 @@ fn slope_is_printed_where_it_was_measured() {
 fn exits_are_sorted_cut_and_never_zero() {
     let mut cell = cell("spin", 12_300.0);
     cell.exits = vec![
-        exits("stats", "never", 0.0, 0.0),
-        exits("stats", "rare", 0.001, 0.0),
-        exits("stats", "once", 1.0, 0.0),
-        exits("stats", "targets", 0.0, 1.5),
-        exits("vmm", "never", 0.0, 0.0),
+        exits(Source::Stats, "never", 0.0, 0.0),
+        exits(Source::Stats, "rare", 0.001, 0.0),
+        exits(Source::Stats, "once", 1.0, 0.0),
+        exits(Source::Stats, "targets", 0.0, 1.5),
+        exits(Source::Vmm, "never", 0.0, 0.0),
     ];
     let report = report_of(vec![cell.clone()]);
     assert_eq!(line(&report, "stats   "), "stats   targets 0 / 1.50, once 1.00 / 0, rare <0.01 / 0");
     assert_eq!(line(&report, "vmm     "), "vmm     none");
 
-    cell.exits = (1..=8_u8).map(|count| exits("stats", &format!("r{count}"), count.into(), 0.0)).collect();
+    cell.exits = (1..=8_u8).map(|count| exits(Source::Stats, &format!("r{count}"), count.into(), 0.0)).collect();
     let report = report_of(vec![cell]);
     assert!(line(&report, "stats   ").starts_with("stats   r8 8.00 / 0, r7 7.00 / 0,"));
     assert!(line(&report, "stats   ").ends_with("r3 3.00 / 0, and 2 more"));
@@ -175,17 +176,17 @@ fn exits_are_sorted_cut_and_never_zero() {
 
 #[test]
 fn instruments_say_what_looking_costs() {
-    let report = render(&measurement(), None);
+    let report = render(&measurement(), WIDE, true);
     let table: Vec<&str> = report.lines().skip_while(|line| *line != "Instruments and start").collect();
     let costs = "8.00 ns 16.0 ns 1.50 µs 3.00 µs 2.50 µs 5.00 µs 41.0 ms 12.0 ms 35.0 ns";
     assert_eq!(words(table[3]).join(" "), costs);
-    assert_eq!(table[4..6], ["ε: minimum round trip, 1000 exchanges", "KVM settings: kvm.halt_poll_ns=200000"]);
+    assert_eq!(table[4..7], ["ε: minimum round trip, 1000 exchanges", "", "KVM settings: kvm.halt_poll_ns=200000"]);
 
     let mut measurement = measurement();
     let mut larger = measurement.instruments[0].clone();
     (larger.vcpus, larger.first_broadcast_ns, larger.clock.method) = (4, None, "TSC offset".to_owned());
     measurement.instruments.push(larger);
-    let report = render(&measurement, None);
+    let report = render(&measurement, WIDE, true);
     assert_eq!(words(line(&report, "VM creation"))[0], "vCPUs");
     line(&report, "ε (2 vCPUs): minimum round trip");
     line(&report, "ε (4 vCPUs): TSC offset");
@@ -201,7 +202,7 @@ fn skipped_combinations_are_grouped_by_reason() {
         skipped("nmi", "user", "no NMI"),
         skipped("xapic", "halt", "no NMI"),
     ];
-    let report = render(&measurement, None);
+    let report = render(&measurement, WIDE, true);
     let lines: Vec<&str> = report.lines().skip_while(|line| !line.starts_with("Not measured")).take(8).collect();
     assert_eq!(
         lines,
@@ -220,8 +221,8 @@ fn skipped_combinations_are_grouped_by_reason() {
 
 #[test]
 fn a_partial_run_says_so_last() {
-    assert!(!render(&measurement(), None).contains("PARTIAL"));
-    let report = render(&everything(), None);
+    assert!(!render(&measurement(), WIDE, true).contains("PARTIAL"));
+    let report = render(&everything(), WIDE, true);
     let last = report.lines().last().unwrap_or_default();
     assert!(last.starts_with("PARTIAL: the run ended early"));
     assert!(last.ends_with(": interrupted by SIGINT"));
@@ -233,7 +234,7 @@ fn a_run_without_cells_is_a_report_too() {
     measurement.cells.clear();
     measurement.instruments.clear();
     measurement.warnings.clear();
-    let report = render(&measurement, Some(80));
+    let report = render(&measurement, 80, true);
     assert!(report.contains("Not measured here (1 combination)"));
     for section in ["Broadcast calls", "Exits a call", "Instruments", "warning", "TSC"] {
         assert!(!report.contains(section), "{section}");
@@ -242,11 +243,11 @@ fn a_run_without_cells_is_a_report_too() {
 
 #[test]
 fn eighty_columns_are_never_exceeded_and_what_matters_stays() {
-    let report = render(&everything(), Some(80));
+    let report = render(&everything(), 80, true);
     assert!(widest(&report) <= 80, "{report}");
     assert!(line(&report, "halt  ").contains(" 842 ns "));
     assert!(report.contains("100000 timed out"));
-    let columns = line(&report, "Not shown for want of room (--json has all): arrival skew p50, overlap p50,");
+    let columns = line(&report, "Not shown (--json): arrival skew p50, delivery p99, round trip max,");
     assert!(!columns.contains("  "), "{columns}");
 }
 
@@ -257,13 +258,134 @@ fn default_cells_fit_in_120_columns_whole() {
         .into_iter()
         .flat_map(|route| states.into_iter().map(|state| Cell { id: id(route, state), ..cell(state, 119_000.0) }));
     let measurement = Measurement { cells: cells.collect(), ..measurement() };
-    assert!(widest(&render(&measurement, None)) <= 120);
-    assert!(!render(&measurement, Some(120)).contains("want of room"));
+    assert!(widest(&render(&measurement, WIDE, true)) <= 120);
+    assert!(!render(&measurement, 120, true).contains("Not shown"));
 }
 
 #[test]
 fn no_line_ends_in_spaces() {
-    for width in [None, Some(120), Some(80), Some(40)] {
-        assert_eq!(render(&everything(), width).lines().find(|line| line.ends_with(' ')), None);
+    for width in [WIDE, 120, 80, 40] {
+        assert_eq!(render(&everything(), width, true).lines().find(|line| line.ends_with(' ')), None);
+    }
+}
+
+/// What `kipi` measures without options on two CPUs.
+fn default_run() -> Measurement {
+    let cells = [("xapic", "spin"), ("xapic", "user"), ("xapic", "halt"), ("x2apic", "spin"), ("x2apic", "user")];
+    let cells = cells.into_iter().chain([("x2apic", "halt"), ("memory", "spin")]).flat_map(|(route, state)| {
+        let guest = Cell { id: id(route, state), ..cell(state, 119_000.0) };
+        let mut exits = observed_cell();
+        exits.id = CellId { observe: Observe::Exits, ..guest.id };
+        [guest, exits]
+    });
+    let mut measurement = Measurement { cells: cells.collect(), ..measurement() };
+    measurement.skipped = vec![
+        skipped("memory", "user", "the memory route's targets poll at CPL0"),
+        skipped("memory", "halt", "a halted processor polls nothing"),
+    ];
+    measurement.instruments[0].clock.method = "all vCPUs have one TSC offset (KVM_VCPU_TSC_OFFSET); 1024 exchanges of \
+                                               stamps with 1 vCPUs on other CPUs"
+        .to_owned();
+    measurement.host.kernel = "6.18.44-a-rather-long-suffix".to_owned();
+    measurement
+}
+
+#[test]
+fn the_default_result_fits_on_one_screen() {
+    for (width, height) in [(80, 40), (60, 40), (120, 30)] {
+        let report = render(&default_run(), width, false);
+        assert!(widest(&report) <= width, "{report}");
+        assert!(report.lines().count() <= height, "{} lines:\n{report}", report.lines().count());
+    }
+    let report = render(&default_run(), 80, false);
+    assert_eq!(line(&report, "integrity "), "integrity     ok: none of 14000 calls lost, duplicate, late or timed out");
+    assert!(line(&report, "clock ").starts_with("clock         ε = 35.0 ns: all vCPUs have one TSC offset"));
+    assert!(
+        line(&report, "quiet ").contains("not checked; the longest round trip took 4.0 × its cell's median"),
+        "{report}"
+    );
+    assert!(line(&report, "not measured").contains("2 combinations: 1 (the memory route's targets poll at CPL0), 1"));
+    assert!(line(&report, "WARNING").contains("2 vCPUs on 2 CPUs leave none for the VMM"));
+    assert!(line(&report, "more ").contains("--details"));
+    assert_eq!(words(line(&report, "95 %")).join(" "), "route state p50 95 % p99 p50 p50 p99 max");
+    assert_eq!(line(&report, "Not shown"), "Not shown (--json): delivery p99, round trip max, overlap p50");
+    for hidden in ["Instruments", "Exits a call", "both vantages", "KVM settings"] {
+        assert!(!report.contains(hidden), "{hidden}");
+    }
+}
+
+#[test]
+fn without_cells_of_the_guests_vantage_the_vmms_are_the_result() {
+    let report = render(&Measurement { cells: vec![observed_cell()], ..measurement() }, 80, false);
+    assert!(report.contains("both vantages") && !report.contains("Broadcast calls"), "{report}");
+}
+
+#[test]
+fn calls_that_went_wrong_are_counted_over_all_cells_and_named() {
+    let mut measurement = default_run();
+    measurement.cells[3].integrity = Integrity { lost: 2, ..Integrity::default() };
+    let report = render(&measurement, 200, false);
+    let wrong = "WRONG: 2 lost in 1 of 14 cells (xapic, all-but-self, user, 2 vCPUs, exits)";
+    assert!(line(&report, "integrity ").ends_with(wrong), "{report}");
+    measurement.cells[4].integrity = Integrity { lost: 1, timed_out: 1, ..Integrity::default() };
+    let report = render(&measurement, 200, false);
+    assert!(line(&report, "WRONG").contains("3 lost, 1 timed out in 2 of 14 cells, first xapic"), "{report}");
+}
+
+#[test]
+fn vcpus_that_share_cpus_are_said() {
+    let mut measurement = default_run();
+    measurement.config.pin = vec![1, 1];
+    assert!(line(&render(&measurement, 200, false), "quiet ").contains("NO: 2 vCPUs take turns on 1 CPU;"));
+}
+
+#[test]
+fn a_screen_has_room_for_a_few_warnings() {
+    let mut measurement = default_run();
+    measurement.warnings = (0..9).map(|number| format!("warning {number}")).collect();
+    let report = render(&measurement, 80, false);
+    assert!(report.contains("warning 3") && !report.contains("warning 4"), "{report}");
+    assert!(report.contains("5 warnings more (see --details)"), "{report}");
+    assert!(render(&measurement, 80, true).contains("warning 8"));
+}
+
+fn any_number() -> impl Strategy<Value = f64> {
+    prop_oneof![any::<f64>(), Just(f64::NAN), Just(f64::NEG_INFINITY), Just(0.0), -1e9..1e9_f64]
+}
+
+proptest! {
+    #[test]
+    fn no_line_is_wider_than_the_terminal(
+        numbers in prop::collection::vec(any_number(), 8), texts in prop::collection::vec("\\PC{0,120}", 4),
+        counts in any::<[u64; 4]>(), width in prop_oneof![Just(40), Just(60), Just(80), 20..200_usize],
+    ) {
+        let mut measurement = default_run();
+        measurement.host.cpu.clone_from(&texts[0]);
+        measurement.warnings = texts.clone();
+        measurement.skipped[0].reason.clone_from(&texts[1]);
+        measurement.host.settings.insert(texts[2].clone(), texts[3].clone());
+        measurement.instruments[0].clock.error_ns = numbers[0];
+        measurement.error = Some(texts[3].clone());
+        measurement.partial = true;
+        let cells = measurement.cells.len();
+        for (index, number) in numbers.into_iter().enumerate() {
+            let cell = &mut measurement.cells[index % cells];
+            let [lost, duplicate, late, timed_out] = counts;
+            cell.integrity = Integrity { lost, duplicate, late, timed_out };
+            cell.rounds = counts[0];
+            cell.id.vcpus = usize::from(u16::MAX);
+            cell.clock.error_ns = number;
+            for metric in cell.metrics.values_mut() {
+                (metric.p50, metric.p99, metric.max, metric.ci95.p50) = (number, -number, number, Some([-number, number]));
+                metric.negative = counts[1];
+            }
+            cell.exits[0].reason.clone_from(&texts[index % 4]);
+            cell.exits[0].initiator = number;
+        }
+        for details in [false, true] {
+            let report = render(&measurement, width, details);
+            let wide: Vec<&str> = report.lines().filter(|line| width_of(line) > width).collect();
+            prop_assert!(wide.is_empty(), "{width}: {wide:#?}");
+        }
     }
 }

@@ -5,7 +5,8 @@
 //! tracepoints, with a slice from each exit to the next entry. An arrow leads from the send to each target's interrupt
 //! entry.
 
-use super::text::lane_name;
+use crate::report::tables::lane_name;
+use crate::results::source::Source;
 use crate::results::trace::{Call, Event, Trace};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -104,10 +105,10 @@ fn slice(call: &Call, lane: Option<usize>, tid: u32, name: &str, from: f64, to: 
 }
 
 fn instant(call: &Call, event: &Event) -> Entry {
-    let tid = match event.source.as_str() {
-        "guest" => GUEST,
-        "vmm" => VMM,
-        _ => KERNEL,
+    let tid = match event.source {
+        Source::Guest => GUEST,
+        Source::Vmm => VMM,
+        Source::Kernel | Source::Stats => KERNEL,
     };
     let args = json!({"after_send_ns": event.at_ns, "kind": event.kind, "stage": event.stage});
     Entry { ph: "i", dur: None, s: Some("t"), ..slice(call, event.vcpu, tid, &event.detail, event.at_ns, 0.0, args) }
@@ -134,7 +135,7 @@ fn entries(call: &Call, lane: Option<usize>) -> Vec<Entry> {
         }
     }
     if let Some(done) = of_lane.iter().find(|event| event.kind == "completed") {
-        let name = format!("{} call", call.which);
+        let name = format!("{} call", call.which.name());
         entries.push(slice(call, lane, GUEST, &name, 0.0, done.at_ns, json!({"round": call.round})));
     }
     entries
@@ -161,10 +162,10 @@ fn arrows_of(call: &Call, number: &mut usize) -> Vec<Entry> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::results::trace::fixture;
+    use crate::results::fixture::trace;
 
     fn events() -> Vec<Value> {
-        let document: Value = serde_json::from_str(&render(&fixture()).unwrap()).unwrap();
+        let document: Value = serde_json::from_str(&render(&trace()).unwrap()).unwrap();
         document["traceEvents"].as_array().unwrap().clone()
     }
 
@@ -182,7 +183,7 @@ mod tests {
     fn every_event_is_there_and_pairs_are_slices() {
         let events = events();
         let count = |ph: &str| events.iter().filter(|event| event["ph"] == ph).count();
-        assert_eq!(count("i"), fixture().calls[0].events.len());
+        assert_eq!(count("i"), trace().calls[0].events.len());
         let slice = |name: &str| events.iter().find(|event| event["ph"] == "X" && event["name"] == name).cloned();
         assert_eq!(slice("out of the guest").unwrap()["dur"], json!(0.07));
         assert_eq!(slice("only call").unwrap()["dur"], json!(0.6));

@@ -1,4 +1,8 @@
 use super::*;
+use crate::results::measurement::Spread;
+use crate::results::metric::{Intervals, Unit};
+use crate::statistics::bootstrap::MIN_BLOCKS;
+use crate::statistics::documents::spread;
 use proptest::prelude::*;
 
 const GHZ: NonZeroU64 = NonZeroU64::new(1_000_000).unwrap();
@@ -26,7 +30,7 @@ fn three() -> Round {
 
 /// Every value of the round, by the metric's name.
 fn values(round: &Round) -> Vec<(&'static str, Vec<f64>)> {
-    let all = MetricName::ALL.into_iter().map(|metric| {
+    let all = MetricName::ALL.iter().map(|metric| {
         let mut values = Vec::new();
         metric.measure(round, |value| values.push(value));
         (metric.name(), values)
@@ -36,7 +40,7 @@ fn values(round: &Round) -> Vec<(&'static str, Vec<f64>)> {
 
 #[test]
 fn names_and_order_are_the_documented_ones() {
-    let names = MetricName::ALL.map(MetricName::name);
+    let names = MetricName::ALL.iter().map(|metric| metric.name()).collect::<Vec<_>>();
     let documented = [
         "send_cost",
         "delivery",
@@ -177,23 +181,23 @@ fn cycles_become_nanoseconds_and_ratios_stay() {
     let samples = collect(&[&[three()]]);
     let document = |metric: MetricName| metric.to_document(&samples[&metric], khz);
     let trip = document(MetricName::RoundTrip);
-    assert_eq!((trip.unit.as_str(), trip.p50), ("ns", 360.0));
+    assert_eq!((trip.unit, trip.p50), (Unit::Ns, 360.0));
     assert_eq!(trip.ci95, Intervals { p50: None, p99: None });
     let overlap = document(MetricName::Overlap);
-    assert_eq!((overlap.unit.as_str(), overlap.p50), ("ratio", 0.7));
-    assert_eq!(MetricName::SkewSlope.unit(), "ns/vcpu");
+    assert_eq!((overlap.unit, overlap.p50), (Unit::Ratio, 0.7));
+    assert_eq!(MetricName::SkewSlope.unit(), Unit::NsPerVcpu);
 }
 
 #[test]
 fn intervals_are_taken_over_blocks_and_converted() {
     let khz = NonZeroU64::new(2_000_000).expect("not zero");
     let block = [three(), three()];
-    let samples = collect(&[&block[..]; order::MIN_BLOCKS]);
+    let samples = collect(&[&block[..]; MIN_BLOCKS]);
     let trip = MetricName::RoundTrip.to_document(&samples[&MetricName::RoundTrip], khz);
     assert_eq!(trip.n, 10);
     assert_eq!(trip.ci95, Intervals { p50: Some([450.0; 2]), p99: Some([450.0; 2]) });
     // As many rounds in one block fewer are too few blocks.
-    let samples = collect(&[&block[..]; order::MIN_BLOCKS - 1]);
+    let samples = collect(&[&block[..]; MIN_BLOCKS - 1]);
     let trip = MetricName::RoundTrip.to_document(&samples[&MetricName::RoundTrip], khz);
     assert_eq!(trip.ci95, Intervals { p50: None, p99: None });
 }

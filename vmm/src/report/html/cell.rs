@@ -1,0 +1,116 @@
+//! One cell's pictures: distributions, arrivals, initiators, and two of its calls.
+
+use super::pictures::{distributions, key, picture};
+use super::{anchor, charts, name, table};
+use crate::report::{tables, units};
+use crate::results::detail::{CellDetail, Curve};
+use crate::results::measurement::Cell;
+use crate::results::trace::{Call, Which};
+use maud::{Markup, html};
+use std::collections::BTreeSet;
+
+/// Most lanes of a timeline that is drawn.
+const MOST_LANES: usize = 8;
+
+/// The cell's section; nothing without details.
+pub(super) fn section(index: usize, cell: &Cell, detail: Option<&CellDetail>) -> Markup {
+    let Some(detail) = detail else { return html! {} };
+    let title = name(cell);
+    let curves: Vec<(usize, &Curve)> = detail.curves.iter().enumerate().collect();
+    let names: Vec<(usize, String)> =
+        curves.iter().map(|(index, curve)| (*index, curve.metric.name().replace('_', " "))).collect();
+    html! {
+        section.cell id=(anchor(index)) aria-labelledby={ (anchor(index)) "-title" } {
+            h2 id={ (anchor(index)) "-title" } { (title) }
+            (distributions(&format!("Distribution functions of {title}"), &curves, &names))
+            (arrivals(&title, detail))
+            (heat_map(cell))
+            @for call in &detail.calls { (timeline(&title, call)) }
+        }
+    }
+}
+
+/// Delivery over the target's index.
+fn arrivals(title: &str, detail: &CellDetail) -> Markup {
+    let arrivals = &detail.arrivals;
+    let medians = || arrivals.iter().map(|arrival| arrival.p50);
+    let (low, high) = (medians().fold(f64::INFINITY, f64::min), medians().fold(f64::NEG_INFINITY, f64::max));
+    let heading = format!("Delivery over the vCPU's index of {title}");
+    let words = format!("median deliveries from {} to {}", units::time(low), units::time(high));
+    html! {
+        @if arrivals.len() > 1 {
+            figure {
+                figcaption { b { "Delivery over the vCPU's index" } }
+                (picture(charts::arrivals(&heading, &words, arrivals)))
+                (key(&[(0, "median".to_owned()), (1, "99th percentile".to_owned())]))
+            }
+        }
+    }
+}
+
+/// Median delivery by initiator and target: the deeper, the longer.
+fn heat_map(cell: &Cell) -> Markup {
+    let rows = &cell.by_initiator;
+    let all = || rows.iter().flat_map(|row| row.targets.iter().map(|target| target.p50_ns));
+    let (low, high) = (all().fold(f64::INFINITY, f64::min), all().fold(f64::NEG_INFINITY, f64::max));
+    let heat = |p50: f64| if high > low { 10.0 + 60.0 * (p50 - low) / (high - low) } else { 10.0 };
+    let columns: BTreeSet<usize> = rows.iter().flat_map(|row| row.targets.iter().map(|target| target.vcpu)).collect();
+    if columns.is_empty() {
+        return html! {};
+    }
+    let title = "Median delivery by initiator and target";
+    html! {
+        div.scroll tabindex="0" role="region" aria-label=(title) {
+            table.heat {
+                caption { (title) ", " (rows[0].rounds) " rounds each" @if rows.len() < cell.id.vcpus { ", of " (rows.len()) " initiators" } }
+                thead { tr { th scope="col" {} @for vcpu in &columns { th.n scope="col" { "to vCPU " (vcpu) } } } }
+                tbody { @for row in rows { tr {
+                    th scope="row" { "from vCPU " (row.initiator) }
+                    @for vcpu in &columns { @match row.targets.iter().find(|target| target.vcpu == *vcpu) {
+                        Some(target) => td
+                            data-from=(row.initiator) data-to=(vcpu) data-value=(target.p50_ns)
+                            style={ "background: color-mix(in srgb, var(--s0) " (format!("{:.0}", heat(target.p50_ns))) "%, var(--paper))" }
+                            { (units::time(target.p50_ns)) },
+                        None => td { "–" },
+                    } }
+                } } }
+            }
+        }
+    }
+}
+
+/// One call as a picture, and its events.
+fn timeline(title: &str, call: &Call) -> Markup {
+    let mut lanes = tables::lanes(call);
+    let all = lanes.len();
+    lanes.truncate(MOST_LANES);
+    let which = match call.which {
+        Which::Only => "The round",
+        Which::Median => "The round of the median",
+        Which::Worst => "The worst round",
+    };
+    let stages: Vec<String> =
+        call.stages.iter().map(|stage| format!("{} {}", stage.stage.name(), units::time(stage.cost_ns))).collect();
+    let words = format!("round trip {}; {}", units::time(call.round_trip_ns), stages.join(", "));
+    let heading = format!("{which} of {title}");
+    let late = call.events.iter().filter(|event| event.at_ns > charts::timeline_end(call)).count();
+    let spans: Vec<(usize, String)> =
+        charts::SPANS.iter().enumerate().map(|(index, (name, ..))| (index, (*name).to_owned())).collect();
+    let shown: Vec<(usize, String)> = spans
+        .into_iter()
+        .filter(|(index, _)| call.events.iter().any(|event| event.kind == charts::SPANS[*index].1))
+        .collect();
+    html! {
+        figure {
+            figcaption { b { (which) } ": " (words) }
+            (picture(charts::timeline(&heading, &words, call, &lanes)))
+            (key(&shown))
+            @if late > 0 { p.soft { (late) " events long after the call are not drawn; the table has them." } }
+            @if all > lanes.len() { p.soft { (all - lanes.len()) " more lanes are not drawn; the table has them." } }
+            details.events {
+                summary { "Its " (call.events.len()) " events" }
+                (table::print(&tables::timeline(call, usize::MAX)))
+            }
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! What a reader asks before trusting a measurement's numbers, answered in a line each from what the document holds.
+
+use super::tables;
+use super::units;
+use crate::results::integrity::Integrity;
+use crate::results::measurement::{Cell, Measurement, Skipped};
+use crate::results::metric::MetricName;
+use guest_stub::abi::cell::{CellId, Observe};
+use std::collections::BTreeSet;
+
+/// A question in a word or two, and its answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Fact {
+    pub(super) label: &'static str,
+    pub(super) text: String,
+}
+
+/// The answers that there are.
+pub(super) fn facts(measurement: &Measurement) -> Vec<Fact> {
+    let fact = |label, text: Option<String>| Some(Fact { label, text: text? });
+    let facts = [
+        fact("integrity", integrity(&measurement.cells)),
+        fact("clock", clock(measurement)),
+        fact("quiet", quiet(measurement)),
+        fact("not measured", not_measured(&measurement.skipped)),
+    ];
+    facts.into_iter().flatten().collect()
+}
+
+/// Whether every call went right.
+fn integrity(cells: &[Cell]) -> Option<String> {
+    let sum = cells.iter().fold(Integrity::default(), |mut sum, cell| {
+        sum.add(cell.integrity);
+        sum
+    });
+    let broken: Vec<&Cell> = cells.iter().filter(|cell| !cell.integrity.is_clean()).collect();
+    let rounds = cells.iter().fold(0_u64, |sum, cell| sum.saturating_add(cell.rounds));
+    let all = count(cells.len(), "cell");
+    Some(match broken.as_slice() {
+        [] if cells.is_empty() => return None,
+        [] => format!("ok: none of {rounds} calls lost, duplicate, late or timed out"),
+        [only] => format!("WRONG: {} in 1 of {all} ({})", sum.faults().join(", "), only.id),
+        [first, ..] => {
+            format!("WRONG: {} in {} of {all}, first {}", sum.faults().join(", "), broken.len(), first.id)
+        }
+    })
+}
+
+/// The bound of a skew's error, and how it was obtained.
+fn clock(measurement: &Measurement) -> Option<String> {
+    let errors = || measurement.instruments.iter().map(|machine| machine.clock.error_ns);
+    let (least, most) = (errors().fold(f64::INFINITY, f64::min), errors().fold(f64::NEG_INFINITY, f64::max));
+    let methods: BTreeSet<&str> = measurement.instruments.iter().map(|machine| machine.clock.method.as_str()).collect();
+    let (one, other) = (units::time(least), units::time(most));
+    let error = if one == other { one } else { units::range(least, most) };
+    match methods.into_iter().collect::<Vec<_>>().as_slice() {
+        [] => None,
+        [method] => Some(format!("ε = {error}: {method}")),
+        several => Some(format!("ε = {error}, obtained in {} ways (see --details)", several.len())),
+    }
+}
+
+/// What the document tells about disturbances. Nothing measures the host's other load yet, and that is said.
+fn quiet(measurement: &Measurement) -> Option<String> {
+    let guest: Vec<&Cell> = measurement.cells.iter().filter(|cell| cell.id.observe == Observe::Guest).collect();
+    let cells = if guest.is_empty() { measurement.cells.iter().collect() } else { guest };
+    let worst =
+        cells.iter().filter_map(|cell| Some((*cell, tail(cell)?))).max_by(|one, other| one.1.total_cmp(&other.1));
+    let shared =
+        shared_cpus(measurement).map(|(vcpus, cpus)| format!("NO: {vcpus} vCPUs take turns on {}", count(cpus, "CPU")));
+    let load = shared.unwrap_or_else(|| "not checked".to_owned());
+    let (cell, ratio) = worst?;
+    let name = tables::name(cell, &cells.iter().copied());
+    Some(format!("{load}; the longest round trip took {ratio:.1} × its cell's median ({name})"))
+}
+
+/// The largest round trip over the median; `None` where the median is no time.
+fn tail(cell: &Cell) -> Option<f64> {
+    let metric = cell.metrics.get(&MetricName::RoundTrip)?;
+    (metric.p50 > 0.0).then_some(metric.max / metric.p50)
+}
+
+/// The largest machine's vCPUs and the CPUs that they run on, if those are fewer.
+fn shared_cpus(measurement: &Measurement) -> Option<(usize, usize)> {
+    let pinned: BTreeSet<usize> = measurement.config.pin.iter().copied().collect();
+    let cpus = if pinned.is_empty() { measurement.host.cpus.len() } else { pinned.len() };
+    let most = measurement.instruments.iter().map(|machine| machine.vcpus).max()?;
+    (most > cpus).then_some((most, cpus))
+}
+
+/// Combinations that cannot be measured here, by reason.
+fn not_measured(skipped: &[Skipped]) -> Option<String> {
+    let reasons = by_reason(skipped);
+    let all = count(skipped.len(), "combination");
+    let counted = |(reason, of): &(&str, Vec<&Skipped>)| format!("{} ({reason})", of.len());
+    match reasons.as_slice() {
+        [] => None,
+        [(reason, _)] => Some(format!("{all} ({reason})")),
+        several => Some(format!("{all}: {}", several.iter().map(counted).collect::<Vec<_>>().join(", "))),
+    }
+}
+
+/// Combinations by the reason for which they cannot be measured, each reason in the place where it first came up.
+pub(super) fn by_reason(skipped: &[Skipped]) -> Vec<(&str, Vec<&Skipped>)> {
+    let mut reasons: Vec<(&str, Vec<&Skipped>)> = Vec::new();
+    for combination in skipped {
+        match reasons.iter_mut().find(|(reason, _)| *reason == combination.reason) {
+            Some((_, combinations)) => combinations.push(combination),
+            None => reasons.push((&combination.reason, vec![combination])),
+        }
+    }
+    reasons
+}
+
+/// Combinations in the words of the command line: as the product of their lists where they are one, else one by one.
+pub(super) fn products(combinations: &[&Skipped]) -> Vec<String> {
+    let distinct = |pick: &dyn Fn(&CellId) -> String| {
+        let mut values = Vec::new();
+        for value in combinations.iter().map(|combination| pick(&combination.id)) {
+            if !values.contains(&value) {
+                values.push(value);
+            }
+        }
+        values
+    };
+    let lists = [
+        distinct(&|id| id.route.name().to_owned()),
+        distinct(&|id| id.destination.name().to_owned()),
+        distinct(&|id| id.target_state.name().to_owned()),
+        distinct(&|id| id.vcpus.to_string()),
+    ];
+    if lists.iter().map(Vec::len).product::<usize>() == combinations.len() {
+        return vec![format!("{} vCPUs", lists.map(|list| list.join(", ")).join(" × "))];
+    }
+    let one = |combination: &&Skipped| {
+        let CellId { route, destination, target_state, vcpus, .. } = combination.id;
+        let (route, destination, state) = (route.name(), destination.name(), target_state.name());
+        format!("{route} × {destination} × {state} × {vcpus} vCPUs")
+    };
+    combinations.iter().map(one).collect()
+}
+
+/// `1 cell`, `2 cells`.
+pub(super) fn count(number: usize, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+}

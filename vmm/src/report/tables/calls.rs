@@ -1,0 +1,28 @@
+//! The main table: broadcast calls by the guest's time stamps.
+
+use super::cells::{Shown, measured, rows, shown};
+use crate::report::table::Statistic::{Interval, Max, P50, P99};
+use crate::report::table::Table;
+use crate::results::measurement::Measurement;
+use crate::results::metric::MetricName;
+use guest_stub::abi::cell::Observe;
+
+const COLUMNS: [Shown; 11] = [
+    shown(MetricName::RoundTrip, P50, "round trip", 0),
+    shown(MetricName::RoundTrip, Interval, "round trip", 4),
+    shown(MetricName::RoundTrip, P99, "round trip", 2),
+    shown(MetricName::RoundTrip, Max, "round trip", 8),
+    shown(MetricName::Delivery, P50, "delivery", 3),
+    shown(MetricName::Delivery, P99, "delivery", 9),
+    Shown { name: "skew p50", ..shown(MetricName::ArrivalSkew, P50, "arrival", 10) },
+    shown(MetricName::StartSkew, P50, "start skew", 0),
+    shown(MetricName::StartSkew, P99, "start skew", 1),
+    shown(MetricName::StartSkew, Max, "start skew", 5),
+    shown(MetricName::Overlap, P50, "overlap", 6),
+];
+
+/// Every cell of the guest's vantage.
+pub(super) fn table(measurement: &Measurement) -> Option<Table> {
+    let rows = rows(measurement, |cell| cell.id.observe == Observe::Guest);
+    measured("Broadcast calls, by the guest's time stamps", &rows, &COLUMNS)
+}

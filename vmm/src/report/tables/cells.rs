@@ -1,0 +1,195 @@
+//! What the tables of cells share: what tells the rows apart, columns of metrics, and what limits their trust.
+
+use crate::report::table::{Column, Statistic, Table, Value};
+use crate::report::units;
+use crate::results::integrity::Integrity;
+use crate::results::measurement::{Cell, Measurement};
+use crate::results::metric::{Metric, MetricName, Unit};
+
+/// A cell and its index in the document.
+pub(super) type Row<'a> = (usize, &'a Cell);
+
+/// Rounds are rarely different.
+const ROUNDS_RANK: u8 = 7;
+
+/// The clock's error is rarely different, and a skew below it says so itself.
+const CLOCK_RANK: u8 = 11;
+
+/// A column that shows one statistic of one metric.
+pub(super) struct Shown {
+    pub(super) metric: MetricName,
+    pub(super) statistic: Statistic,
+    pub(super) group: &'static str,
+    pub(super) name: &'static str,
+    /// 0: never left out; the larger, the earlier.
+    pub(super) rank: u8,
+}
+
+/// A column that is named by its statistic.
+pub(super) const fn shown(metric: MetricName, statistic: Statistic, group: &'static str, rank: u8) -> Shown {
+    let name = match statistic {
+        Statistic::P50 => "p50",
+        Statistic::P99 => "p99",
+        Statistic::Max => "max",
+        Statistic::Interval => "95 %",
+    };
+    Shown { metric, statistic, group, name, rank }
+}
+
+impl Shown {
+    /// The column, unless no cell has the metric.
+    fn column(&self, rows: &[Row<'_>]) -> Option<Column> {
+        let metric = |(_, cell): &Row<'_>| cell.metrics.get(&self.metric).map(|metric| self.value(cell, metric));
+        let values: Vec<Option<Value>> = rows.iter().map(metric).collect();
+        let any = values.iter().any(Option::is_some);
+        let values = values.into_iter().map(Value::or_missing).collect();
+        any.then(|| Column {
+            statistic: Some((self.metric, self.statistic)),
+            ..Column::number(self.group, self.name, self.rank, values)
+        })
+    }
+
+    fn value(&self, cell: &Cell, metric: &Metric) -> Value {
+        let one = match self.statistic {
+            Statistic::P50 => metric.p50,
+            Statistic::P99 => metric.p99,
+            Statistic::Max => metric.max,
+            Statistic::Interval => return Value::or_missing(metric.ci95.p50.map(Value::TimeRange)),
+        };
+        match (metric.unit, is_of_two_clocks(self.metric)) {
+            (Unit::Ratio, _) => Value::Ratio(one),
+            (Unit::Ns, true) => Value::Skew { ns: one, error_ns: cell.clock.error_ns },
+            (Unit::Ns | Unit::NsPerVcpu, _) => Value::Time(one),
+        }
+    }
+}
+
+/// Whether a value that is within the clocks' error says no more than that.
+fn is_of_two_clocks(metric: MetricName) -> bool {
+    matches!(metric, MetricName::ArrivalSkew | MetricName::StartSkew | MetricName::VmmStartSkew)
+}
+
+/// Whether a value below zero is as good as one above.
+fn is_signed(metric: MetricName) -> bool {
+    matches!(metric, MetricName::SkewGap | MetricName::SkewSlope | MetricName::DeliveryGap)
+}
+
+/// The cells that `keep` is true of.
+pub(super) fn rows(measurement: &Measurement, keep: impl Fn(&Cell) -> bool) -> Vec<Row<'_>> {
+    measurement.cells.iter().enumerate().filter(|(_, cell)| keep(cell)).collect()
+}
+
+/// A table of these cells with what tells them apart; `None` if there are none.
+pub(super) fn table(title: &str, rows: &[Row<'_>]) -> Option<Table> {
+    let (_, first) = rows.first()?;
+    let mut table = Table::new(title, Vec::new());
+    table.cells = rows.iter().map(|(index, _)| *index).collect();
+    let mut key = |name: &str, of: fn(&Cell) -> &'static str| {
+        let values = rows.iter().map(|(_, cell)| Value::text(of(cell))).collect();
+        separate(&mut table, Column::key(name, values), |value| format!("{name} {value}"));
+    };
+    key("route", |cell| cell.id.route.name());
+    key("destination", |cell| cell.id.destination.name());
+    key("state", |cell| cell.id.target_state.name());
+    let vcpus = rows.iter().map(|(_, cell)| Value::Count(cell.id.vcpus as u64)).collect();
+    separate(&mut table, Column::number("", "vCPUs", 0, vcpus), |value| format!("{value} vCPUs"));
+    if rows.iter().any(|(_, cell)| cell.id.observe != first.id.observe) {
+        let values = rows.iter().map(|(_, cell)| Value::text(cell.id.observe.name())).collect();
+        table.columns.push(Column::key("observe", values));
+    }
+    Some(table)
+}
+
+/// Adds the columns that some of the cells have values for.
+pub(super) fn add_metrics(table: &mut Table, rows: &[Row<'_>], metrics: &[Shown]) {
+    table.columns.extend(metrics.iter().filter_map(|shown| shown.column(rows)));
+}
+
+/// A table of cells with all that tells how far its numbers are to be trusted.
+pub(super) fn measured(title: &str, rows: &[Row<'_>], metrics: &[Shown]) -> Option<Table> {
+    let mut table = table(title, rows)?;
+    let rounds = rows.iter().map(|(_, cell)| rounds(cell)).collect();
+    separate(&mut table, Column::number("", "rounds", ROUNDS_RANK, rounds), |value| format!("{value} rounds"));
+    add_metrics(&mut table, rows, metrics);
+    if rows.iter().any(|(_, cell)| !cell.integrity.is_clean()) {
+        let values = rows.iter().map(|(_, cell)| integrity(cell.integrity)).collect();
+        table.columns.push(Column::words("integrity", 0, values));
+    }
+    if rows.iter().any(|(_, cell)| units::time(cell.clock.error_ns) != units::time(rows[0].1.clock.error_ns)) {
+        let errors = rows.iter().map(|(_, cell)| Value::Time(cell.clock.error_ns)).collect();
+        table.columns.push(Column::number("", "ε", CLOCK_RANK, errors));
+    }
+    table.notes.extend(not_in_state(rows));
+    table.notes.extend(negative(rows, metrics));
+    Some(table)
+}
+
+/// Adds a column, or where its values are all the same, the one value to what the rows have in common.
+fn separate(table: &mut Table, column: Column, common: impl Fn(&Value) -> String) {
+    match column.values.split_first() {
+        Some((first, rest)) if rest.iter().all(|value| value == first) => table.common.push(common(first)),
+        _ => table.columns.push(column),
+    }
+}
+
+fn rounds(cell: &Cell) -> Value {
+    if cell.rounds == cell.rounds_asked {
+        Value::Count(cell.rounds)
+    } else {
+        Value::Text(format!("{} of {}", cell.rounds, cell.rounds_asked))
+    }
+}
+
+/// `ok`, or what went wrong.
+fn integrity(integrity: Integrity) -> Value {
+    let faults = integrity.faults();
+    if faults.is_empty() { Value::text("ok") } else { Value::Items(faults) }
+}
+
+/// A cell's name among others: what tells it apart, and its route in any case.
+pub(in crate::report) fn name<'a>(cell: &Cell, others: &(impl Iterator<Item = &'a Cell> + Clone)) -> String {
+    let varies = |differs: &dyn Fn(&Cell) -> bool| others.clone().any(differs);
+    let mut parts = vec![cell.id.route.name().to_owned()];
+    if varies(&|other| other.id.destination != cell.id.destination) {
+        parts.push(cell.id.destination.name().to_owned());
+    }
+    if varies(&|other| other.id.target_state != cell.id.target_state) {
+        parts.push(cell.id.target_state.name().to_owned());
+    }
+    if varies(&|other| other.id.vcpus != cell.id.vcpus) {
+        parts.push(format!("{} vCPUs", cell.id.vcpus));
+    }
+    if varies(&|other| other.id.observe != cell.id.observe) {
+        parts.push(cell.id.observe.name().to_owned());
+    }
+    parts.join(" ")
+}
+
+fn name_in(rows: &[Row<'_>], cell: &Cell) -> String {
+    name(cell, &rows.iter().map(|(_, cell)| *cell))
+}
+
+fn not_in_state(rows: &[Row<'_>]) -> Option<String> {
+    let counts: Vec<String> = rows
+        .iter()
+        .filter(|(_, cell)| cell.not_in_state > 0)
+        .map(|(_, cell)| format!("{} ({})", cell.not_in_state, name_in(rows, cell)))
+        .collect();
+    (!counts.is_empty())
+        .then(|| format!("Rounds that do not count, a target not being in its state: {}", counts.join(", ")))
+}
+
+/// Values below zero are evidence of a clock that is off: they stay in the quantiles, and are counted here.
+fn negative(rows: &[Row<'_>], metrics: &[Shown]) -> Option<String> {
+    let mut counts = Vec::new();
+    for (_, cell) in rows {
+        for (&metric, values) in &cell.metrics {
+            let printed = metrics.iter().any(|shown| shown.metric == metric) && !is_signed(metric);
+            if printed && values.negative > 0 {
+                let (metric, cell) = (metric.name(), name_in(rows, cell));
+                counts.push(format!("{} of {} {metric} ({cell})", values.negative, values.n));
+            }
+        }
+    }
+    (!counts.is_empty()).then(|| format!("Values below zero, which count like any other: {}", counts.join(", ")))
+}

@@ -1,0 +1,65 @@
+//! Exits a call, by who counted them and by reason.
+
+use super::cells::{Row, table as of_rows};
+use crate::report::table::{Column, Table, Value};
+use crate::report::units;
+use crate::results::measurement::{Exits, Measurement};
+use crate::results::source::Source;
+use std::collections::BTreeSet;
+
+const TITLE: &str = "Exits a call (stats: KVM_GET_STATS_FD, vmm: KVM_RUN returns, both with the time between rounds; \
+                     kernel: tracepoints)";
+
+/// A row for each cell and source, the most frequent reasons first.
+pub(super) fn of_cells(measurement: &Measurement) -> Option<Table> {
+    let mut rows: Vec<Row<'_>> = Vec::new();
+    let mut sources: Vec<Source> = Vec::new();
+    for row in measurement.cells.iter().enumerate() {
+        let mut of_cell: Vec<Source> = Vec::new();
+        for exits in &row.1.exits {
+            if !of_cell.contains(&exits.source) {
+                of_cell.push(exits.source);
+            }
+        }
+        rows.extend(of_cell.iter().map(|_| row));
+        sources.extend(of_cell);
+    }
+    let mut table = of_rows(TITLE, &rows)?;
+    let reasons = rows.iter().zip(&sources).map(|((_, cell), source)| {
+        let targets = cell.id.vcpus.saturating_sub(1).max(1) as f64;
+        reasons(cell.exits.iter().filter(|exits| exits.source == *source), targets)
+    });
+    let reasons = reasons.collect();
+    table.columns.push(Column::key("source", sources.iter().map(|source| Value::text(source.name())).collect()));
+    table.columns.push(Column::words("reason initiator / each target", 0, reasons));
+    Some(table)
+}
+
+fn reasons<'a>(exits: impl Iterator<Item = &'a Exits>, targets: f64) -> Value {
+    let of_all = |exits: &Exits| exits.initiator + exits.per_target * targets;
+    let mut counted: Vec<&Exits> = exits.filter(|exits| exits.initiator != 0.0 || exits.per_target != 0.0).collect();
+    counted.sort_by(|one, other| of_all(other).total_cmp(&of_all(one)));
+    if counted.is_empty() {
+        return Value::text("none");
+    }
+    let text = |exits: &&Exits| {
+        format!("{} {} / {}", exits.reason, units::per_call(exits.initiator), units::per_call(exits.per_target))
+    };
+    Value::Items(counted.iter().map(text).collect())
+}
+
+/// A row for each source and reason.
+pub(in crate::report) fn of_trace(exits: &[Exits]) -> Option<Table> {
+    let sources: BTreeSet<Source> = exits.iter().map(|exits| exits.source).collect();
+    let rows: Vec<&Exits> =
+        sources.iter().flat_map(|source| exits.iter().filter(move |exits| exits.source == *source)).collect();
+    let values = |value: &dyn Fn(&Exits) -> Value| rows.iter().map(|exits| value(exits)).collect::<Vec<_>>();
+    let columns = vec![
+        Column::key("source", values(&|exits| Value::text(exits.source.name()))),
+        Column::words("reason", 0, values(&|exits| Value::text(&exits.reason))),
+        Column::number("", "initiator", 0, values(&|exits| Value::PerCall(exits.initiator))),
+        Column::number("", "each target", 0, values(&|exits| Value::PerCall(exits.per_target))),
+    ];
+    let title = "Exits a call (kernel: from the send to the last return; stats, vmm: the time between rounds included)";
+    (!rows.is_empty()).then(|| Table::new(title, columns))
+}

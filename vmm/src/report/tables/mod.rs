@@ -1,0 +1,41 @@
+//! The tables of the documents, one file each: which columns they have, which of them matter most, and what is said
+//! about them. [`text`](super::text) and [`html`](super::html) print them.
+
+mod calls;
+mod cells;
+mod deliveries;
+mod exits;
+mod instruments;
+mod recording;
+mod slopes;
+mod stages;
+mod timeline;
+mod vantages;
+
+pub(super) use cells::name;
+pub(super) use exits::of_trace as exits_of_trace;
+pub(super) use stages::{of_call as stages_of_call, of_rounds as stages_of_rounds};
+pub(super) use timeline::{lane_name, lanes, timeline};
+
+use super::table::Table;
+use crate::results::measurement::Measurement;
+
+/// The result: every cell of the guest's vantage, or where there is none, every cell of both vantages.
+pub(super) fn result(measurement: &Measurement) -> Option<Table> {
+    calls::table(measurement).or_else(|| vantages::table(measurement))
+}
+
+/// Everything behind the result.
+pub(super) fn details(measurement: &Measurement) -> Vec<Table> {
+    let vantages = calls::table(measurement).and_then(|_| vantages::table(measurement));
+    let tables = [
+        vantages,
+        slopes::table(measurement),
+        stages::of_cells(measurement),
+        deliveries::table(measurement),
+        recording::table(measurement),
+        exits::of_cells(measurement),
+        instruments::table(measurement),
+    ];
+    tables.into_iter().flatten().collect()
+}

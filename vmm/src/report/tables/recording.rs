@@ -1,0 +1,31 @@
+//! What recording events costs.
+
+use super::cells::{Row, table as of_rows};
+use crate::report::table::{Column, Table, Value};
+use crate::results::measurement::{Measurement, ObserverEffect};
+
+const TITLE: &str = "What recording costs: the same rounds with each source and with none, block by block in turn";
+
+/// A row for each cell and source.
+pub(super) fn table(measurement: &Measurement) -> Option<Table> {
+    let (rows, effects): (Vec<Row<'_>>, Vec<&ObserverEffect>) = measurement
+        .cells
+        .iter()
+        .enumerate()
+        .flat_map(|row| row.1.observer_effect.iter().map(move |effect| (row, effect)))
+        .unzip();
+    let mut table = of_rows(TITLE, &rows)?;
+    let values = |value: &dyn Fn(&ObserverEffect) -> Option<Value>| -> Vec<Value> {
+        effects.iter().map(|effect| Value::or_missing(value(effect))).collect()
+    };
+    let ratio = "ratio";
+    table.columns.extend([
+        Column::key("source", values(&|effect| Some(Value::text(effect.source.name())))),
+        Column::number("round trip p50", "off", 0, values(&|effect| effect.off_ns.map(Value::Time))),
+        Column::number("round trip p50", "on", 0, values(&|effect| effect.on_ns.map(Value::Time))),
+        Column::number(ratio, "on / off", 0, values(&|effect| effect.ratio.map(Value::Ratio))),
+        Column::number(ratio, "95 %", 1, values(&|effect| effect.ci95.map(Value::RatioRange))),
+        Column::number("events", "lost", 2, values(&|effect| Some(Value::Count(effect.lost)))),
+    ]);
+    Some(table)
+}

@@ -1,0 +1,143 @@
+//! The metrics of a cell: their names, their units, and their form in the measurement document.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use strum::{IntoStaticStr, VariantArray};
+
+/// The metrics, in the order in which reports show them. Stamps are named as in `resources/guide/reading-the-numbers.md`.
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    VariantArray,
+    IntoStaticStr,
+    Serialize,
+    Deserialize,
+    JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub enum MetricName {
+    /// t1 − t0.
+    SendCost,
+    /// a − t0 of each target, signed.
+    Delivery,
+    /// max a − min a over the targets, of which there must be two.
+    ArrivalSkew,
+    /// max w − min w over the participants, of whom there must be two.
+    StartSkew,
+    /// max(0, min x − max w) / mean(x − w) over the participants; a round whose mean is zero has none.
+    Overlap,
+    /// t2 − t0.
+    RoundTrip,
+    /// As `StartSkew`, by the VMM's stamps, of rounds in which every participant has one.
+    VmmStartSkew,
+    /// Theil–Sen slope of a over the vCPU's index, of rounds with three targets or more.
+    SkewSlope,
+    /// The VMM's stamp − w of each participant that has one, signed: what the VMM's vantage adds.
+    ObservedExit,
+    /// `VmmStartSkew` − `StartSkew` of the same round, signed: how far the two vantages disagree.
+    SkewGap,
+    /// From the send's exit to the last entry before the arrival, of each target of which the recorded events show both.
+    KernelDelivery,
+    /// `Delivery` − `KernelDelivery` of the same target, signed: the way out of the guest, and the way into it.
+    DeliveryGap,
+}
+
+impl MetricName {
+    /// All metrics, in order.
+    pub const ALL: &[Self] = Self::VARIANTS;
+
+    /// Those that need recorded events.
+    pub const OF_EVENTS: [Self; 2] = [Self::KernelDelivery, Self::DeliveryGap];
+
+    /// The name in documents and reports.
+    pub fn name(self) -> &'static str {
+        self.into()
+    }
+
+    /// The unit in documents and reports.
+    pub const fn unit(self) -> Unit {
+        match self {
+            Self::Overlap => Unit::Ratio,
+            Self::SkewSlope => Unit::NsPerVcpu,
+            Self::SendCost
+            | Self::Delivery
+            | Self::ArrivalSkew
+            | Self::StartSkew
+            | Self::RoundTrip
+            | Self::VmmStartSkew
+            | Self::ObservedExit
+            | Self::SkewGap
+            | Self::KernelDelivery
+            | Self::DeliveryGap => Unit::Ns,
+        }
+    }
+}
+
+/// What a metric's values count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Unit {
+    /// Nanoseconds.
+    #[serde(rename = "ns")]
+    Ns,
+    /// A ratio, without a unit.
+    #[serde(rename = "ratio")]
+    Ratio,
+    /// Nanoseconds for each step of the vCPU's index.
+    #[serde(rename = "ns/vcpu")]
+    NsPerVcpu,
+}
+
+/// One metric of one cell.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Metric {
+    /// The unit of every value but the counts.
+    pub unit: Unit,
+    /// Number of values: rounds, or rounds times targets for `delivery`.
+    pub n: u64,
+    /// Values below zero; they are in the quantiles like any other.
+    pub negative: u64,
+    /// Smallest.
+    pub min: f64,
+    /// Median.
+    pub p50: f64,
+    /// 90th percentile.
+    pub p90: f64,
+    /// 99th percentile.
+    pub p99: f64,
+    /// 99.9th percentile.
+    pub p999: f64,
+    /// Largest.
+    pub max: f64,
+    /// Bootstrap 95 % intervals, resampling whole blocks.
+    pub ci95: Intervals,
+}
+
+/// Bootstrap 95 % intervals of a metric. `null`: too few blocks to tell.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Intervals {
+    /// Of the median: low, high.
+    pub p50: Option<[f64; 2]>,
+    /// Of the 99th percentile: low, high.
+    pub p99: Option<[f64; 2]>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_metric_has_one_name_in_documents_and_reports() {
+        for metric in MetricName::ALL {
+            assert_eq!(serde_json::to_value(metric).unwrap(), metric.name());
+        }
+    }
+}

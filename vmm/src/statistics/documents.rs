@@ -1,0 +1,42 @@
+//! Samples in cycles as the documents have them, in ns.
+
+use super::metrics::nanoseconds;
+use super::order::{Observation, Quantile, Sample, Summary};
+use crate::results::measurement::Spread;
+use crate::results::metric::{Intervals, Metric, MetricName, Unit};
+use std::num::NonZeroU64;
+
+impl MetricName {
+    /// The metric as the measurement document has it, its `sample` as [`collect`](super::metrics::collect) gives it.
+    pub fn to_document(self, sample: &Sample, tsc_khz: NonZeroU64) -> Metric {
+        // Of the results and not of every value: the factor is positive, so order and rank are the same.
+        let convert = |value: f64| match self.unit() {
+            Unit::Ratio => value,
+            Unit::Ns | Unit::NsPerVcpu => nanoseconds(value, tsc_khz),
+        };
+        let Summary { n, negative, min, p50, p90, p99, p999, max } = sample.summary();
+        let intervals = sample.intervals([Quantile::P50, Quantile::P99]);
+        let [p50_interval, p99_interval] =
+            intervals.map_or([None; 2], |intervals| intervals.map(|interval| Some(interval.map(convert))));
+        Metric {
+            unit: self.unit(),
+            n: n as u64,
+            negative: negative as u64,
+            min: convert(min),
+            p50: convert(p50),
+            p90: convert(p90),
+            p99: convert(p99),
+            p999: convert(p999),
+            max: convert(max),
+            ci95: Intervals { p50: p50_interval, p99: p99_interval },
+        }
+    }
+}
+
+/// The spread, in ns, of a cost that was measured in cycles; `None` if it was not measured once.
+pub fn spread(cycles: &[i64], tsc_khz: NonZeroU64) -> Option<Spread> {
+    let observations = cycles.iter().map(|&cycles| Observation { value: cycles as f64, block: 0 });
+    let Summary { n, min, p50, p99, max, .. } = Sample::new(observations.collect())?.summary();
+    let [min, p50, p99, max] = [min, p50, p99, max].map(|cycles| nanoseconds(cycles, tsc_khz));
+    Some(Spread { n: n as u64, min, p50, p99, max })
+}
