@@ -1,7 +1,7 @@
 //! Guests that do random things: none of them may make the VMM panic, hang or grow, or reach another machine.
 //!
-//! Machine after machine is given to a mad guest for a moment and thrown away. A witness is there all the time: another
-//! machine of this process, idle meanwhile, whose memory must not change, and which must make its calls as before.
+//! Machine after machine runs a hostile guest for a moment and is thrown away. A bystander is there all the time: another
+//! machine of this process, idle meanwhile, whose memory must not change, and whose calls must work afterwards.
 
 use super::{Detail, Suite, Verdict, first_broken};
 use crate::config::routes::{self, Route};
@@ -20,18 +20,18 @@ use vm_memory::{Bytes, GuestAddress};
 
 /// For how long each route is tried.
 const TIME: Duration = Duration::from_secs(10);
-/// How long one guest may rave.
-const SLICE: Duration = Duration::from_millis(100);
-/// vCPUs of a raving machine: two for each CPU here, so that they meet in every order.
+/// How long one hostile guest runs.
+const LIFETIME: Duration = Duration::from_millis(100);
+/// vCPUs of a hostile machine: more than it often gets CPUs, so that they are preempted in every order.
 const VCPUS: usize = 4;
-/// A machine that is not gone by then hangs.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// By how much the process may grow in all that time: allocator's leftovers, not a leak of one machine in a hundred.
+/// A machine that takes longer from boot to end hangs.
+const LONGEST: Duration = Duration::from_secs(5);
+/// How much the process may grow in all that time: room for the allocator, not for a leak of one machine in a hundred.
 const GROWTH_KIB: u64 = 32 << 10;
 
-/// Lets mad guests rave over `route`.
+/// Runs hostile guests over `route`.
 pub(super) fn check(suite: &Suite<'_>, route: Route) -> Result<Detail, Verdict> {
-    let mut witness = Witness::boot(suite, route)?;
+    let mut bystander = Bystander::boot(suite, route)?;
     let mut random = SplitMix64(suite.seed ^ route as u64);
     let mut endings: BTreeMap<&'static str, u32> = BTreeMap::new();
     let (mut machines, mut ignored) = (0_u64, 0_u64);
@@ -41,15 +41,15 @@ pub(super) fn check(suite: &Suite<'_>, route: Route) -> Result<Detail, Verdict> 
         let began = Instant::now();
         let mut machine = boot(suite, route, VCPUS)?;
         let seed = u32::try_from(random.next() >> 32).unwrap_or(0);
-        let ended = hostile::spray(&mut machine, route, seed, SLICE, &mut |session| disturb(session, route));
+        let ended = hostile::spray(&mut machine, route, seed, LIFETIME, &mut |session| disturb(session, route));
         ignored += machine.vm().ignored_messages();
         let name = match ended {
-            Ok(Ended::Returned) => "came back",
+            Ok(Ended::Returned) => "returned",
             Ok(Ended::Silent) => "fell silent",
             Err(Error::BugCheck(_)) => "bug checks",
             Err(Error::Stopped { .. }) => "stopped",
             Err(Error::Interrupted) => return Err(Verdict::Interrupted),
-            Err(Error::BadReport(_) | Error::Memory(_)) => "lied",
+            Err(Error::BadReport(_) | Error::Memory(_)) => "bad reports",
             Err(error) => return Err(error.into()),
         };
         *endings.entry(name).or_default() += 1;
@@ -58,9 +58,9 @@ pub(super) fn check(suite: &Suite<'_>, route: Route) -> Result<Detail, Verdict> 
         if panicked > 0 {
             return Err(Verdict::Failed(format!("{panicked} vCPU threads panicked, seed {seed:#x}: {name}")));
         }
-        if began.elapsed() > PATIENCE {
+        if began.elapsed() > LONGEST {
             let time = began.elapsed();
-            return Err(Verdict::Failed(format!("a machine took {time:?} to boot, rave and end, seed {seed:#x}")));
+            return Err(Verdict::Failed(format!("a machine took {time:?} to boot, run and end, seed {seed:#x}")));
         }
         // The first machines fill the allocator's pools.
         if machines == 10 {
@@ -71,7 +71,7 @@ pub(super) fn check(suite: &Suite<'_>, route: Route) -> Result<Detail, Verdict> 
     if let Some(grown) = grown.filter(|&grown| grown > GROWTH_KIB) {
         return Err(Verdict::Failed(format!("the process grew by {grown} KiB over {machines} machines")));
     }
-    witness.testify()?;
+    bystander.check_unharmed()?;
     let endings: Vec<String> = endings.into_iter().map(|(name, count)| format!("{count} {name}")).collect();
     let grown = grown.map_or_else(|| "growth unknown".to_owned(), |grown| format!("grown by {grown} KiB"));
     Ok(format!("{machines} machines: {}; {ignored} messages ignored; {grown}", endings.join(", ")))
@@ -81,50 +81,50 @@ fn boot<'a>(suite: &Suite<'a>, route: Route, vcpus: usize) -> Result<Session<'a>
     suite.boot_with_deadline(route, vcpus, ApicIds::Consecutive, Duration::from_secs(2))
 }
 
-/// The host calls into the mad guest, where that is the route. Whatever comes of it, it comes in time.
+/// Makes a call of the host into the hostile guest, where that is the route; it must end by its deadline.
 fn disturb(session: &Session<'_>, route: Route) {
     if routes::of(route).is_host() {
         let deadline = Duration::from_millis(5);
         let call = HostCall { worker: Worker::Stamp, argument: 0, targets: Targets::All, observe: false, deadline };
-        // That nobody answers is to be expected.
+        // A hostile guest may not answer.
         let _ = session.broadcast(&call);
     }
 }
 
-/// A machine that has nothing to do with it.
-struct Witness<'a> {
+/// A machine that has nothing to do with the hostile ones.
+struct Bystander<'a> {
     machine: Session<'a>,
     route: Route,
     memory: u64,
 }
 
-impl<'a> Witness<'a> {
+impl<'a> Bystander<'a> {
     const VCPUS: usize = 2;
 
     fn boot(suite: &Suite<'a>, route: Route) -> Result<Self, Verdict> {
-        let mut witness = Self { machine: boot(suite, route, Self::VCPUS)?, route, memory: 0 };
-        witness.make_calls()?;
-        witness.memory = witness.hash()?;
-        Ok(witness)
+        let mut bystander = Self { machine: boot(suite, route, Self::VCPUS)?, route, memory: 0 };
+        bystander.make_calls()?;
+        bystander.memory = bystander.hash()?;
+        Ok(bystander)
     }
 
     fn make_calls(&mut self) -> Result<(), Verdict> {
         let spec = CallsSpec { route: self.route, calls: 10, ..CallsSpec::default() };
         let calls = calls::run(&mut self.machine, &spec, &mut |_| ())?;
         first_broken(&calls, spec.calls, 1)
-            .map_err(|verdict| verdict.told(|reason| format!("another machine of the process: {reason}")))
+            .map_err(|verdict| verdict.map_reason(|reason| format!("another machine of the process: {reason}")))
     }
 
     fn hash(&self) -> Result<u64, Verdict> {
         let mut bytes = vec![0; usize::try_from(abi::memory_size(Self::VCPUS)).unwrap_or(0)];
         let read = self.machine.vm().memory().read_slice(&mut bytes, GuestAddress(0));
-        read.map_err(|error| Verdict::Failed(format!("reading the witness's memory: {error}")))?;
+        read.map_err(|error| Verdict::Failed(format!("reading the bystander's memory: {error}")))?;
         let mut hasher = DefaultHasher::new();
         hasher.write(&bytes);
         Ok(hasher.finish())
     }
 
-    fn testify(&mut self) -> Result<(), Verdict> {
+    fn check_unharmed(&mut self) -> Result<(), Verdict> {
         if self.hash()? != self.memory {
             return Err(Verdict::failed("the memory of another machine of the process has changed"));
         }

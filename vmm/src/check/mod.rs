@@ -2,12 +2,15 @@
 //!
 //! [`contract`] has a test for each clause and route, over every destination and target state that there is;
 //! [`restrictions`] breaks each rule for workers and expects the bug check that names it; [`traps`] are the situations
-//! that broadcast calls go wrong in; [`hostile`] guests try to harm the VMM. Each test boots a machine of its own; the clauses of one route share the calls that
-//! they look at.
+//! that broadcast calls go wrong in; [`hostile`] guests try to harm the VMM; a soak mixes disturbances at random. Each test
+//! boots a machine of its own; the clauses of one route share the calls that they look at.
+
+#![deny(clippy::wildcard_enum_match_arm)]
 
 pub mod contract;
 pub mod hostile;
 pub mod restrictions;
+mod soak;
 pub mod traps;
 
 use crate::config::routes::{self, Route};
@@ -23,14 +26,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// What a test looks at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub enum Subject {
     /// A clause of the contract.
     Contract(contract::Clause),
     /// A rule for workers, broken.
-    Restriction(restrictions::Broken),
+    Restriction(restrictions::BrokenRule),
     /// A situation that goes wrong elsewhere.
-    Trap(traps::Trap),
+    Trap(&'static traps::Trap),
     /// A guest that does random things. Takes its time, and is run only when it is asked for.
     Hostile,
     /// A round of the soak.
@@ -38,7 +41,7 @@ pub enum Subject {
 }
 
 /// A test: what it looks at, over which route.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub struct Test {
     /// What it looks at.
     pub subject: Subject,
@@ -53,7 +56,7 @@ impl Test {
         match self.subject {
             Subject::Contract(clause) => format!("contract/{}/{route}", clause.name()),
             Subject::Restriction(broken) => format!("restriction/{}/{route}", broken.name()),
-            Subject::Trap(trap) => format!("trap/{}/{route}", trap.name()),
+            Subject::Trap(trap) => format!("trap/{}/{route}", trap.name),
             Subject::Hostile => format!("hostile/{route}"),
             Subject::Soak(minute) => format!("soak/{}/{route}", minute + 1),
         }
@@ -67,11 +70,11 @@ pub fn all() -> Vec<Test> {
         let clauses = contract::Clause::ALL.iter().filter(|clause| clause.is_about(routes::of(route)));
         tests.extend(clauses.map(|&clause| Test { subject: Subject::Contract(clause), route }));
     }
-    for &broken in restrictions::Broken::ALL {
+    for &broken in restrictions::BrokenRule::ALL {
         tests.push(Test { subject: Subject::Restriction(broken), route: Route::X2Apic });
     }
-    for trap in traps::Trap::all() {
-        let tried = routes::those(|route| trap.is_tried_on(route));
+    for trap in traps::ALL {
+        let tried = routes::those(trap.happens_on);
         tests.extend(tried.map(|route| Test { subject: Subject::Trap(trap), route }));
     }
     tests.extend(Route::ALL.iter().map(|&route| Test { subject: Subject::Hostile, route }));
@@ -84,7 +87,8 @@ pub fn matching(filters: &[String], skips: &[String]) -> Vec<Test> {
     let chosen = |test: &Test| {
         let name = test.name();
         let contains = |text: &String| name.contains(text.as_str());
-        let asked = if filters.is_empty() { test.subject != Subject::Hostile } else { filters.iter().any(contains) };
+        let asked =
+            if filters.is_empty() { !matches!(test.subject, Subject::Hostile) } else { filters.iter().any(contains) };
         asked && !skips.iter().any(contains)
     };
     all().into_iter().filter(chosen).collect()
@@ -127,11 +131,11 @@ pub enum Verdict {
 
 impl From<session::Error> for Verdict {
     fn from(error: session::Error) -> Self {
-        match error {
-            session::Error::Interrupted => Self::Interrupted,
-            session::Error::Vm(error) if error.is_host_limit() => Self::Skipped(error.to_string()),
-            error => Self::Failed(error.to_string()),
+        if let session::Error::Interrupted = error {
+            return Self::Interrupted;
         }
+        let host_cannot = matches!(&error, session::Error::Vm(error) if error.is_host_limit());
+        if host_cannot { Self::Skipped(error.to_string()) } else { Self::Failed(error.to_string()) }
     }
 }
 
@@ -141,12 +145,12 @@ impl Verdict {
         Self::Failed(reason.into())
     }
 
-    /// A failure's reason, told by `tell`.
+    /// The same verdict; a failure's reason becomes what `change` makes of it.
     #[must_use]
-    pub fn told(self, tell: impl FnOnce(String) -> String) -> Self {
+    pub fn map_reason(self, change: impl FnOnce(String) -> String) -> Self {
         match self {
-            Self::Failed(reason) => Self::Failed(tell(reason)),
-            other => other,
+            Self::Failed(reason) => Self::Failed(change(reason)),
+            Self::Skipped(_) | Self::Interrupted => self,
         }
     }
 }
@@ -203,7 +207,7 @@ impl<'a> Suite<'a> {
             Subject::Restriction(broken) => restrictions::check(self, broken, test.route),
             Subject::Trap(trap) => traps::check(self, trap, test.route),
             Subject::Hostile => hostile::check(self, test.route),
-            Subject::Soak(minute) => traps::soak(self, minute),
+            Subject::Soak(minute) => soak::check(self, minute),
         }
     }
 

@@ -9,34 +9,34 @@ use std::time::Duration;
 
 /// A rule that is broken, and by whom.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Broken {
+pub struct BrokenRule {
     worker: Worker,
     rule: Rule,
     by_initiator: bool,
     name: &'static str,
 }
 
-const fn broken(worker: Worker, rule: Rule, by_initiator: bool, name: &'static str) -> Broken {
-    Broken { worker, rule, by_initiator, name }
+const fn rule(worker: Worker, rule: Rule, by_initiator: bool, name: &'static str) -> BrokenRule {
+    BrokenRule { worker, rule, by_initiator, name }
 }
 
-impl Broken {
+impl BrokenRule {
     /// Each rule, broken by a target and by the initiator.
     pub const ALL: &[Self] = &[
-        broken(Worker::Fault, Rule::Exception, false, "faults"),
-        broken(Worker::Fault, Rule::Exception, true, "initiator-faults"),
-        broken(Worker::TouchPageable, Rule::PageableMemory, false, "touches-pageable-memory"),
-        broken(Worker::TouchPageable, Rule::PageableMemory, true, "initiator-touches-pageable-memory"),
-        broken(Worker::EnableInterrupts, Rule::InterruptsEnabled, false, "enables-interrupts"),
-        broken(Worker::EnableInterrupts, Rule::InterruptsEnabled, true, "initiator-enables-interrupts"),
-        broken(Worker::LowerIrql, Rule::IrqlLowered, false, "lowers-irql"),
-        broken(Worker::LowerIrql, Rule::IrqlLowered, true, "initiator-lowers-irql"),
-        broken(Worker::TakeLock, Rule::LockAboveItsLevel, false, "takes-a-lock"),
-        broken(Worker::TakeLock, Rule::LockAboveItsLevel, true, "initiator-takes-a-lock"),
-        broken(Worker::CallAgain, Rule::NestedCall, false, "calls-again"),
-        broken(Worker::CallAgain, Rule::NestedCall, true, "initiator-calls-again"),
-        broken(Worker::Hang, Rule::WorkerOverstayed, false, "overstays"),
-        broken(Worker::HangFirst, Rule::WorkerOverstayed, true, "initiator-overstays"),
+        rule(Worker::Fault, Rule::Exception, false, "faults"),
+        rule(Worker::Fault, Rule::Exception, true, "initiator-faults"),
+        rule(Worker::TouchPageable, Rule::PageableMemory, false, "touches-pageable-memory"),
+        rule(Worker::TouchPageable, Rule::PageableMemory, true, "initiator-touches-pageable-memory"),
+        rule(Worker::EnableInterrupts, Rule::InterruptsEnabled, false, "enables-interrupts"),
+        rule(Worker::EnableInterrupts, Rule::InterruptsEnabled, true, "initiator-enables-interrupts"),
+        rule(Worker::LowerIrql, Rule::IrqlLowered, false, "lowers-irql"),
+        rule(Worker::LowerIrql, Rule::IrqlLowered, true, "initiator-lowers-irql"),
+        rule(Worker::TakeLock, Rule::LockAboveItsLevel, false, "takes-a-lock"),
+        rule(Worker::TakeLock, Rule::LockAboveItsLevel, true, "initiator-takes-a-lock"),
+        rule(Worker::CallAgain, Rule::NestedCall, false, "calls-again"),
+        rule(Worker::CallAgain, Rule::NestedCall, true, "initiator-calls-again"),
+        rule(Worker::Hang, Rule::WorkerOverstayed, false, "overstays"),
+        rule(Worker::HangFirst, Rule::WorkerOverstayed, true, "initiator-overstays"),
     ];
 
     /// The name in output.
@@ -48,7 +48,7 @@ impl Broken {
 const VCPUS: usize = 3;
 
 /// Breaks the rule and looks at the bug check.
-pub(super) fn check(suite: &Suite<'_>, broken: Broken, route: Route) -> Result<Detail, Verdict> {
+pub(super) fn check(suite: &Suite<'_>, broken: BrokenRule, route: Route) -> Result<Detail, Verdict> {
     let last = VCPUS - 1;
     let culprit = if broken.worker == Worker::HangFirst { 0 } else { last };
     let spec = CallsSpec {
