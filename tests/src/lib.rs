@@ -196,7 +196,7 @@ pub fn machine(vcpus: usize) -> VmConfig<'static> {
     VmConfig {
         vcpus,
         ids: ApicIds::Consecutive,
-        irqchip: LocalApics::Kernel,
+        local_apics: LocalApics::Kernel,
         pin: &[],
         cpus,
         image: kipi::vm::image::EMBEDDED,

@@ -14,8 +14,8 @@ use std::time::Duration;
 
 static NEVER: AtomicBool = AtomicBool::new(false);
 
-fn boot(hypervisor: &Hypervisor, vcpus: usize, irqchip: LocalApics) -> Session<'static> {
-    let config = VmConfig { irqchip, ..machine(vcpus) };
+fn boot(hypervisor: &Hypervisor, vcpus: usize, local_apics: LocalApics) -> Session<'static> {
+    let config = VmConfig { local_apics, ..machine(vcpus) };
     let limits = Limits { deadline: HANG / 4, settle: Duration::ZERO };
     Session::boot(hypervisor, &config, limits, &NEVER).unwrap_or_else(|error| panic!("{vcpus} vCPUs: {error}"))
 }
@@ -28,8 +28,8 @@ fn host_call(targets: Targets<'_>, deadline: Duration) -> HostCall<'_> {
 fn any_thread_calls_while_the_vcpus_wait() {
     let _turn = turn();
     let Some(hypervisor) = hypervisor() else { return };
-    for (irqchip, route) in [(LocalApics::Kernel, Route::XApic), (LocalApics::User, Route::VmmXApic)] {
-        let mut machine = boot(&hypervisor, 3, irqchip);
+    for (local_apics, route) in [(LocalApics::Kernel, Route::XApic), (LocalApics::User, Route::VmmXApic)] {
+        let mut machine = boot(&hypervisor, 3, local_apics);
         let waiting = Waiting { target_state: TargetState::Halt, deadline: Duration::from_secs(10) };
         let call_often = |session: &Session<'_>, targets: Targets<'_>| -> Vec<HostResults> {
             let call = host_call(targets, Duration::from_secs(10));
@@ -46,8 +46,8 @@ fn any_thread_calls_while_the_vcpus_wait() {
         let results = results.expect("the machine serves");
         let everybody = [(0, 40), (1, 41), (2, 42)];
         for (calls, values) in results.iter().zip([&everybody[..], &everybody[1..], &everybody[..], &[]]) {
-            assert!(calls.iter().all(|call| call.values == values), "{irqchip:?}: {calls:?}");
-            assert!(calls.iter().all(|call| call.t0 <= call.t1 && call.t1 <= call.t2), "{irqchip:?}: {calls:?}");
+            assert!(calls.iter().all(|call| call.values == values), "{local_apics:?}: {calls:?}");
+            assert!(calls.iter().all(|call| call.t0 <= call.t1 && call.t1 <= call.t2), "{local_apics:?}: {calls:?}");
         }
         let mut generations: Vec<u32> = results.iter().flatten().map(|call| call.generation).collect();
         generations.sort_unstable();

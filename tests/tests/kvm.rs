@@ -2,7 +2,7 @@
 
 use guest_stub::abi::{Destination, RING_SAMPLES, TargetState, Worker};
 use kipi::config::routes::{self, Route};
-use kipi::config::{CellId, LocalApics, Observe};
+use kipi::config::{self, CellId, HostOffers, LocalApics, Observe};
 use kipi::events::clock;
 use kipi::events::recording::Recording;
 use kipi::events::samples::{Block, ExitSource, Round};
@@ -136,21 +136,17 @@ fn assert_halted(block: &Block, spec: &BlockSpec, targets: u64) {
 /// Nine cells for each interrupt, two by memory.
 const MASKABLE: &[Route] = &[Route::XApic, Route::X2Apic, Route::Memory];
 
-fn can_be(route: Route, destination: Destination, state: TargetState) -> bool {
-    match route {
-        Route::Memory => destination != Destination::All && state == TargetState::Spin,
-        Route::Nmi => destination != Destination::All,
-        Route::Host | Route::VmmHost => destination != Destination::All && state != TargetState::Masked,
-        _ => state != TargetState::Masked,
-    }
+fn can_be(route: Route, destination: Destination, target_state: TargetState) -> bool {
+    let cell = CellId { route, destination, target_state, vcpus: 2, observe: Observe::Guest };
+    config::refuse(&cell, HostOffers::EVERYTHING).is_none()
 }
 
-/// Every cell of `routes`: `expected` of them, or `without_x2apic`, each in two vantages.
+/// Every cell of the routes `over`: `expected` of them, or `without_x2apic`, each in two vantages.
 fn every_cell(vcpus: usize, over: &[Route], expected: usize, without_x2apic: usize) {
     let _turn = turn();
     let Some(hypervisor) = hypervisor() else { return };
     let mut machine =
-        boot_config(&hypervisor, &VmConfig { irqchip: routes::of(over[0]).local_apics, ..machine(vcpus) });
+        boot_config(&hypervisor, &VmConfig { local_apics: routes::of(over[0]).local_apics, ..machine(vcpus) });
     let offsets = &machine.vm().tsc().offsets;
     let offset_error = offsets.iter().map(|offset| offset.error).max().expect("there is a vCPU");
     let spread = offsets.iter().map(|offset| offset.cycles.abs_diff(offsets[0].cycles)).max().expect("there is a vCPU");
@@ -248,11 +244,12 @@ fn any_vcpu_can_call() {
     const VCPUS: usize = 3;
     let _turn = turn();
     let Some(hypervisor) = hypervisor() else { return };
-    for irqchip in [LocalApics::Kernel, LocalApics::User] {
-        let mut machine = boot_config(&hypervisor, &VmConfig { irqchip, ..machine(VCPUS) });
+    for local_apics in [LocalApics::Kernel, LocalApics::User] {
+        let mut machine = boot_config(&hypervisor, &VmConfig { local_apics, ..machine(VCPUS) });
         let offers = hypervisor.offers();
-        let usable =
-            |route: &routes::Spec| route.local_apics == irqchip && !route.is_host() && route.lacks(offers).is_none();
+        let usable = |route: &routes::Spec| {
+            route.local_apics == local_apics && !route.is_host() && route.lacks(offers).is_none()
+        };
         for route in routes::those(usable) {
             for destination in [Destination::AllButSelf, Destination::Unicast, Destination::All] {
                 for target_state in [TargetState::Halt, TargetState::Spin] {

@@ -27,7 +27,7 @@ fn main() -> anyhow::Result<()> {
     let config = VmConfig {
         vcpus: VCPUS,
         ids: ApicIds::Consecutive,
-        irqchip: LocalApics::User,
+        local_apics: LocalApics::User,
         pin: &[],
         cpus: 1,
         image: image::EMBEDDED,

@@ -233,7 +233,7 @@ impl<'a> Suite<'a> {
         let config = VmConfig {
             vcpus,
             ids,
-            irqchip: routes::of(route).local_apics,
+            local_apics: routes::of(route).local_apics,
             pin: self.pin,
             cpus: self.cpus.min(vcpus),
             image: self.image,

@@ -79,7 +79,7 @@ pub(super) fn boot<'a>(
     let vm = VmConfig {
         vcpus,
         ids: ApicIds::Consecutive,
-        irqchip: local_apics,
+        local_apics,
         pin: &config.pin,
         cpus: config.shared_cpus(),
         image,

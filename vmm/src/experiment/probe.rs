@@ -19,7 +19,7 @@ pub fn probe(hypervisor: &Hypervisor, route: Route, interrupted: &AtomicBool) ->
     let config = VmConfig {
         vcpus: 2,
         ids: ApicIds::Consecutive,
-        irqchip: routes::of(route).local_apics,
+        local_apics: routes::of(route).local_apics,
         pin: &[],
         cpus: 1,
         image: image::EMBEDDED,

@@ -23,9 +23,9 @@ use std::time::Duration;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
 
 /// The local APICs in the kernel, and nothing else where that can be had: kipi has no use for a PIC or an I/O APIC.
-pub(super) fn create_irqchip(fd: &VmFd, config: &VmConfig<'_>) -> Result<(), Error> {
+pub(super) fn create_local_apics(fd: &VmFd, config: &VmConfig<'_>) -> Result<(), Error> {
     const IO_APIC_PINS: u64 = 24;
-    if config.irqchip == LocalApics::User {
+    if config.local_apics == LocalApics::User {
         return ask_for_msrs(fd);
     }
     let split = kvm_enable_cap { cap: KVM_CAP_SPLIT_IRQCHIP, args: [IO_APIC_PINS, 0, 0, 0], ..Default::default() };
@@ -128,7 +128,7 @@ pub(super) fn create_vcpus(fd: &VmFd, hypervisor: &Hypervisor, config: &VmConfig
         let vcpu = fd.create_vcpu(id.into()).map_err(kvm_error("KVM_CREATE_VCPU"))?;
         let mut entries = hypervisor.cpuid.clone();
         cpuid::set_apic_id(&mut entries, id);
-        if config.irqchip == LocalApics::User && hypervisor.tsc_deadlines_exit()? {
+        if config.local_apics == LocalApics::User && hypervisor.tsc_deadlines_exit()? {
             cpuid::offer_tsc_deadline(&mut entries);
         }
         vcpu.set_cpuid2(&to_cpuid(&entries)?).map_err(kvm_error("KVM_SET_CPUID2"))?;
@@ -161,7 +161,7 @@ pub(super) fn user_apics(
     kicks: &[Arc<Kick>],
     tsc: &TscFacts,
 ) -> Result<Option<UserApics>, Error> {
-    if config.irqchip == LocalApics::Kernel {
+    if config.local_apics == LocalApics::Kernel {
         return Ok(None);
     }
     let count = vcpu_count(config.vcpus);

@@ -49,7 +49,7 @@ pub struct VmConfig<'a> {
     /// Which APIC ids they have.
     pub ids: ApicIds,
     /// Where their local APICs are.
-    pub irqchip: LocalApics,
+    pub local_apics: LocalApics,
     /// CPUs to pin their threads to, in turn; empty: none.
     pub pin: &'a [usize],
     /// How many CPUs the vCPUs share: where there are more vCPUs, one that waits for long gives its CPU away.
@@ -96,14 +96,14 @@ impl Vm {
         if config.vcpus > allowed {
             return Err(Error::TooManyVcpus { asked: config.vcpus, allowed });
         }
-        if config.irqchip == LocalApics::Kernel {
+        if config.local_apics == LocalApics::Kernel {
             hypervisor::require_irqchip(hypervisor.kvm.check_extension(Cap::Irqchip))?;
         }
         kick::install_handler()
             .map_err(|source| Error::System { operation: "installing the kick's handler", source })?;
         let fd = hypervisor.kvm.create_vm().map_err(kvm_error("KVM_CREATE_VM"))?;
         let fd = Arc::new(fd);
-        create::create_irqchip(&fd, config)?;
+        create::create_local_apics(&fd, config)?;
         create::set_halt_poll(&fd, config.halt_poll_ns)?;
         let memory = create::create_memory(&fd, config.vcpus)?;
         let loaded = create::load_guest(&memory, config)?;
