@@ -28,9 +28,13 @@ check:
     cargo fmt --all --check
     cargo clippy --workspace --all-targets --locked -- -D warnings
 
-# Measure kipi itself: process start to first broadcast, memory, round trip, rounds per second; --quick for a short look
+# Measure kipi itself: process start to first broadcast, and memory; --quick for a short look
 bench *OPTIONS:
     cargo bench --package kipi --bench end_to_end -- {{ OPTIONS }}
+
+# Measure round trips and rounds per second; a part of a name runs those that contain it
+bench-rounds *FILTER:
+    cargo bench --package kipi --bench rounds -- {{ FILTER }}
 
 # Measure a send of the broadcast service against its floor; a part of a name runs those that contain it
 bench-send *FILTER:

@@ -1,25 +1,21 @@
-//! What a user waits for and pays, measured from outside on the release binary: `just bench`, or
-//! `cargo bench -p kipi --bench end_to_end -- [--quick]`.
+//! What a user waits for and pays before the first result, measured from outside on the release binary: `just bench`, or
+//! `cargo bench -p kipi --bench end_to_end -- [--quick]`. What rounds cost is `rounds.rs`'s, with criterion, which cannot do this:
+//! it measures this process, and neither another's memory nor what that says of itself.
 //!
-//! Every number is one of several repetitions; within a repetition the kinds of run alternate, so that a host that
-//! drifts does it to all alike. Printed are the median over the repetitions and their range. Goals are judged by the
-//! median, and are goals for a machine of its own: being slow never fails the benchmark, being unable to run does.
+//! Every number is one of several starts of the process. Printed are the median and the range. Goals are judged by the median,
+//! and are goals for a machine of its own: being slow never fails the benchmark, being unable to run does.
 //!
 //! | number | how it is obtained | error |
 //! | --- | --- | --- |
 //! | exec to first broadcast | `first_broadcast_ns` of the process's own JSON: the CPU time until `main`, plus the time since | waits before `main` (page faults from disk, scheduling) are not in it |
 //! | spawn to exit | this process's clock around spawn and wait of that same command: the check from outside | also holds the fork, the calibration of the instruments, 80 rounds, the statistics, the end of the VM |
 //! | peak resident set | `ru_maxrss` of `wait4` for exactly that process | the kernel counts pages by CPU, in batches: up to some 100 KiB a CPU. Linux starts the figure at the spawning process's own peak, so one that is not above it is printed as a bound |
-//! | round trip | `t2 − t0` of the raw samples (`--csv`): the minimum and the median of one run | two time-stamp reads, printed as "time stamp" |
-//! | rounds per second | from the raw samples: generations that passed between the first and the last `t0` of each block, divided by the time between them | starting the VM, the work between blocks and the statistics are left out; the guest's wait for its targets' state and the 20 µs of `--settle` before each call are in it |
 
 use anyhow::{Context, bail};
 use kipi::results::measurement::{Host, Measurement};
-use serde::Deserialize;
-use std::collections::BTreeMap;
 use std::io::Read;
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, ChildStdout, Command, ExitCode, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 const GOAL_FIRST_BROADCAST_MS: f64 = 15.0;
@@ -28,26 +24,17 @@ const GOAL_PEAK_RSS_MIB: f64 = 8.0;
 /// kipi's exit status where the host cannot do it.
 const HOST_CANNOT: i32 = 4;
 
-/// How much is run.
-struct Plan {
-    repetitions: usize,
-    /// Process starts in each repetition: cheap, and the noisiest.
-    starts: usize,
-    round_trip_rounds: u32,
-    /// vCPU counts, and rounds of each cell on them. More vCPUs than CPUs cost scheduler slices, so they get fewer.
-    rates: [(usize, u32); 3],
-}
-
-const FULL: Plan = Plan { repetitions: 3, starts: 5, round_trip_rounds: 1000, rates: [(2, 400), (4, 100), (8, 60)] };
-const QUICK: Plan = Plan { repetitions: 1, starts: 3, round_trip_rounds: 100, rates: [(2, 60), (4, 40), (8, 40)] };
+/// How often the process is started.
+const STARTS: usize = 15;
+const QUICK_STARTS: usize = 3;
 
 fn main() -> ExitCode {
-    let mut plan = &FULL;
+    let mut starts = STARTS;
     let mut asked = false;
     for argument in std::env::args().skip(1) {
         match argument.as_str() {
             "--bench" => asked = true,
-            "--quick" => plan = &QUICK,
+            "--quick" => starts = QUICK_STARTS,
             other => {
                 eprintln!("end_to_end: '{other}' is not known (the only argument is --quick)");
                 return ExitCode::from(2);
@@ -58,7 +45,7 @@ fn main() -> ExitCode {
         println!("SKIP: `cargo bench` runs this, `cargo test` does not (--bench was not passed)");
         return ExitCode::SUCCESS;
     }
-    match run(plan) {
+    match run(starts) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("end_to_end: {error:#}");
@@ -67,74 +54,67 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(plan: &Plan) -> anyhow::Result<()> {
+fn run(starts: usize) -> anyhow::Result<()> {
     // Not counted: it finds out whether this host can do it, and brings the binary into the page cache.
     if let Run::HostCannot(reason) = start()? {
         println!("SKIP: {reason}");
         return Ok(());
     }
     let mut results = Results::default();
-    for repetition in 1..=plan.repetitions {
-        eprintln!("repetition {repetition} of {}", plan.repetitions);
-        for _ in 0..plan.starts {
-            results.add_start(start()?.expect_done()?);
-        }
-        results.add_round_trips(&round_trips(plan.round_trip_rounds)?)?;
-        for (vcpus, rounds) in plan.rates {
-            results.add_rates(vcpus, &rates(vcpus, rounds)?);
-        }
+    for _ in 0..starts {
+        results.add(start()?.expect_done()?);
     }
-    results.print(plan)
+    results.print(starts)
 }
 
 /// What a finished process left behind.
-struct Done<T> {
-    output: T,
+struct Finished {
+    measurement: Box<Measurement>,
     wall: Duration,
     peak_rss_kib: i64,
 }
 
 /// How a run of kipi ended, other than by failing.
-enum Run<T> {
-    Done(Done<T>),
+enum Run {
+    Done(Finished),
     HostCannot(String),
 }
 
-impl<T> Run<T> {
-    fn expect_done(self) -> anyhow::Result<Done<T>> {
+impl Run {
+    fn expect_done(self) -> anyhow::Result<Finished> {
         match self {
-            Self::Done(done) => Ok(done),
+            Self::Done(finished) => Ok(finished),
             Self::HostCannot(reason) => bail!("this host could do it a moment ago, and now cannot: {reason}"),
         }
     }
 }
 
-/// Runs kipi; `read` gets its standard output while it runs, so that no pipe fills up.
-fn kipi<T>(arguments: &[&str], read: impl FnOnce(ChildStdout) -> anyhow::Result<T>) -> anyhow::Result<Run<T>> {
-    let shown = || format!("kipi {}", arguments.join(" "));
+const START: &str = "measure --vcpus 2 --route x2apic --target-state halt --observe guest --rounds 20 --json -";
+
+/// Runs kipi to its end.
+fn start() -> anyhow::Result<Run> {
     let before = Instant::now();
     let mut child = Command::new(env!("CARGO_BIN_EXE_kipi"))
-        .args(arguments)
+        .args(START.split(' '))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .with_context(shown)?;
-    let stdout = child.stdout.take().context("standard output is a pipe")?;
-    let mut stderr = child.stderr.take().context("standard error is a pipe")?;
-    let output = read(stdout);
+        .context(START)?;
+    // Read while it runs, so that the pipe does not fill up.
+    let measurement = serde_json::from_reader(child.stdout.take().context("standard output is a pipe")?);
     // One line, so it cannot have filled the pipe.
     let mut complaint = String::new();
-    stderr.read_to_string(&mut complaint).with_context(shown)?;
-    let (status, usage) = wait(&child).with_context(shown)?;
+    child.stderr.take().context("standard error is a pipe")?.read_to_string(&mut complaint).context(START)?;
+    let (status, usage) = wait(&child).context(START)?;
     let wall = before.elapsed();
     if status.code() == Some(HOST_CANNOT) {
         return Ok(Run::HostCannot(complaint.trim().to_owned()));
     }
     if !status.success() {
-        bail!("{}: {status}: {}", shown(), complaint.trim());
+        bail!("kipi {START}: {status}: {}", complaint.trim());
     }
-    Ok(Run::Done(Done { output: output.with_context(shown)?, wall, peak_rss_kib: usage.ru_maxrss }))
+    Ok(Run::Done(Finished { measurement: measurement.context(START)?, wall, peak_rss_kib: usage.ru_maxrss }))
 }
 
 /// Waits for exactly this process, and learns what it used. [`Child::wait`] tells nothing of that, and RUSAGE_CHILDREN
@@ -153,131 +133,27 @@ fn wait(child: &Child) -> anyhow::Result<(ExitStatus, libc::rusage)> {
     Ok((ExitStatus::from_raw(status), usage))
 }
 
-const START: &str = "measure --vcpus 2 --route x2apic --target-state halt --observe guest --rounds 20 --json -";
-
-fn start() -> anyhow::Result<Run<Measurement>> {
-    let arguments: Vec<&str> = START.split(' ').collect();
-    kipi(&arguments, |stdout| Ok(serde_json::from_reader(stdout)?))
-}
-
-/// The columns of `--csv` that are needed here.
-#[derive(Deserialize)]
-struct Row {
-    route: String,
-    target_state: String,
-    block: usize,
-    generation: u64,
-    role: String,
-    t0: Option<u64>,
-    t2: Option<u64>,
-    tsc_khz: u64,
-}
-
-/// Runs kipi with `--csv -` and hands each round's initiator's row to `take`. The rows are not kept: this process must
-/// stay smaller than the one whose peak it reads.
-fn samples(arguments: &[&str], mut take: impl FnMut(Row, u64, u64)) -> anyhow::Result<()> {
-    let arguments = [&["measure", "--observe", "guest", "--csv", "-"], arguments].concat();
-    kipi(&arguments, |stdout| {
-        for row in csv::Reader::from_reader(stdout).into_deserialize() {
-            let row: Row = row?;
-            if row.role == "initiator" {
-                let (t0, t2) = row.t0.zip(row.t2).context("an initiator's row without t0 and t2")?;
-                take(row, t0, t2);
-            }
-        }
-        Ok(())
-    })?
-    .expect_done()?;
-    Ok(())
-}
-
-/// Round trips in cycles, and the frequency that turns them into time.
-struct RoundTrips {
-    cycles: Vec<f64>,
-    tsc_khz: u64,
-}
-
-fn round_trips(rounds: u32) -> anyhow::Result<RoundTrips> {
-    let rounds = rounds.to_string();
-    let mut found = RoundTrips { cycles: Vec::new(), tsc_khz: 0 };
-    let arguments = ["--vcpus", "2", "--route", "x2apic", "--target-state", "halt", "--rounds", &rounds];
-    samples(&arguments, |row, t0, t2| {
-        found.tsc_khz = row.tsc_khz;
-        found.cycles.push(t2 as f64 - t0 as f64);
-    })?;
-    Ok(found)
-}
-
-/// Route and target state.
-type Key = (String, String);
-
-/// The rounds per second of every route and state on `vcpus`, from one process that interleaves them.
-fn rates(vcpus: usize, rounds: u32) -> anyhow::Result<BTreeMap<Key, f64>> {
-    /// The first and the last round of a block: generation and `t0`.
-    struct Ends {
-        first: (u64, u64),
-        last: (u64, u64),
-        tsc_khz: u64,
-    }
-    let mut blocks: BTreeMap<(Key, usize), Ends> = BTreeMap::new();
-    let (vcpus, rounds) = (vcpus.to_string(), rounds.to_string());
-    samples(&["--vcpus", &vcpus, "--rounds", &rounds, "--warmup", "1"], |row, t0, _| {
-        let end = (row.generation, t0);
-        let new = Ends { first: end, last: end, tsc_khz: row.tsc_khz };
-        blocks.entry(((row.route, row.target_state), row.block)).or_insert(new).last = end;
-    })?;
-    let mut sums: BTreeMap<Key, (f64, f64)> = BTreeMap::new();
-    for ((key, _), Ends { first, last, tsc_khz }) in blocks {
-        let (rounds, seconds) = sums.entry(key).or_default();
-        // Rounds that do not count have no row, but were made: generations number them all.
-        *rounds += (last.0 - first.0) as f64;
-        *seconds += (last.1 as f64 - first.1 as f64) / (tsc_khz as f64 * 1e3);
-    }
-    // Where no block has two rounds that count, no time between rounds is known, and the cell stays empty.
-    let known = sums.into_iter().filter(|(_, (_, seconds))| *seconds > 0.0);
-    Ok(known.map(|(key, (rounds, seconds))| (key, rounds / seconds)).collect())
-}
-
-/// Everything that was measured, one value a run.
+/// Everything that was measured, one value a start.
 #[derive(Default)]
 struct Results {
     host: Option<(Host, u64)>,
     first_broadcast_ms: Vec<f64>,
     wall_ms: Vec<f64>,
     peak_rss_mib: Vec<f64>,
-    stamp_cycles: Vec<f64>,
-    round_trip_min: Vec<f64>,
-    round_trip_p50: Vec<f64>,
-    rates: BTreeMap<Key, BTreeMap<usize, Vec<f64>>>,
 }
 
 impl Results {
-    fn add_start(&mut self, done: Done<Measurement>) {
-        let Done { output: measurement, wall, peak_rss_kib } = done;
+    fn add(&mut self, finished: Finished) {
+        let Finished { measurement, wall, peak_rss_kib } = finished;
         for instruments in measurement.instruments {
-            let khz = instruments.clock.tsc_khz;
             self.first_broadcast_ms.extend(instruments.first_broadcast_ns.map(|ns| ns / 1e6));
-            self.stamp_cycles.push(instruments.stamp_ns.p50 * khz as f64 / 1e6);
-            self.host = Some((measurement.host.clone(), khz));
+            self.host = Some((measurement.host.clone(), instruments.clock.tsc_khz));
         }
         self.wall_ms.push(wall.as_secs_f64() * 1e3);
         self.peak_rss_mib.push(peak_rss_kib as f64 / 1024.0);
     }
 
-    fn add_round_trips(&mut self, found: &RoundTrips) -> anyhow::Result<()> {
-        let Some(spread) = Spread::of(&found.cycles) else { bail!("no round of x2apic halt counted") };
-        self.round_trip_min.push(spread.min);
-        self.round_trip_p50.push(spread.median);
-        Ok(())
-    }
-
-    fn add_rates(&mut self, vcpus: usize, found: &BTreeMap<Key, f64>) {
-        for (key, &rate) in found {
-            self.rates.entry(key.clone()).or_default().entry(vcpus).or_default().push(rate);
-        }
-    }
-
-    fn print(&self, plan: &Plan) -> anyhow::Result<()> {
+    fn print(&self, starts: usize) -> anyhow::Result<()> {
         let (host, khz) = self.host.as_ref().context("no start was measured")?;
         let nested = if host.nested { ", nested" } else { "" };
         println!(
@@ -289,37 +165,12 @@ impl Results {
             host.kvm.join(" "),
             *khz as f64 / 1e3
         );
-        println!("median and range; repetitions, interleaved: {}; starts in each: {}", plan.repetitions, plan.starts);
         println!("\nkipi {START}");
-        println!("{:<36}{:>10}  {:<22}goal", "", "median", "range");
+        println!("{:<36}{:>10}  {:<22}goal", format!("{starts} starts"), "median", "range");
         print_line("exec to first broadcast, ms", &self.first_broadcast_ms, Some(GOAL_FIRST_BROADCAST_MS));
         print_line("spawn to exit, ms", &self.wall_ms, None);
         print_line("peak resident set, MiB", &self.peak_rss_mib, Some(GOAL_PEAK_RSS_MIB));
-        print_rss_bound(&self.peak_rss_mib)?;
-
-        println!("\nRound trip of x2apic, halt, 1 target, of {} rounds", plan.round_trip_rounds);
-        let nanoseconds = |cycles: &[f64]| cycles.iter().map(|cycles| cycles * 1e6 / *khz as f64).collect::<Vec<_>>();
-        for (name, cycles) in [("min", &self.round_trip_min), ("p50", &self.round_trip_p50)] {
-            print_line(&format!("{name}, TSC cycles"), cycles, None);
-            print_line(&format!("{name}, ns"), &nanoseconds(cycles), None);
-        }
-        print_line("time stamp (p50 of one), TSC cycles", &self.stamp_cycles, None);
-        println!("goal: a quarter of what kvm-unit-tests' ipi_halt shows on the same host, which is not run here");
-
-        println!("\nRounds per second, all-but-self, worker stamp");
-        print!("{:<8}{:<6}", "route", "state");
-        plan.rates.iter().for_each(|(vcpus, rounds)| print!("{:>28}", format!("{vcpus} vCPUs, {rounds} rounds")));
-        println!();
-        for ((route, state), by_vcpus) in &self.rates {
-            print!("{route:<8}{state:<6}");
-            for (vcpus, _) in plan.rates {
-                let cell = by_vcpus.get(&vcpus).and_then(|rates| Spread::of(rates)).map(|spread| spread.rate());
-                print!("{:>28}", cell.as_deref().unwrap_or("–"));
-            }
-            println!();
-        }
-        println!("of the guest's clock, first to last t0 of each block: without boot, statistics, time between blocks");
-        Ok(())
+        print_rss_bound(&self.peak_rss_mib)
     }
 }
 
@@ -362,10 +213,5 @@ impl Spread {
         let (&min, &max) = (sorted.first()?, sorted.last()?);
         let (low, high) = (sorted[(sorted.len() - 1) / 2], sorted[sorted.len() / 2]);
         Some(Self { min, median: f64::midpoint(low, high), max })
-    }
-
-    fn rate(&self) -> String {
-        let digits = usize::from(self.median < 1000.0);
-        format!("{:.digits$} ({:.digits$} – {:.digits$})", self.median, self.min, self.max)
     }
 }

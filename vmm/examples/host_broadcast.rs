@@ -45,7 +45,7 @@ fn main() -> anyhow::Result<()> {
 
     for (thread, results) in calls.into_iter().enumerate() {
         let micros = results.t2.wrapping_sub(results.t0) as f64 * 1000.0 / session.tsc_khz() as f64;
-        println!("thread {thread}: call {} took {micros:.0} µs", results.generation / 4);
+        println!("thread {thread}: the call of generation {} took {micros:.0} µs", results.generation);
         for (vcpu, value) in results.values {
             println!("  vCPU {vcpu} returned {value}");
         }
