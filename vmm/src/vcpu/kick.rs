@@ -192,3 +192,28 @@ impl Kick {
         self.run_page.word::<{ std::mem::offset_of!(kvm_bindings::kvm_run, cr8) }>().load(Ordering::Relaxed)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::AsRawFd;
+
+    #[test]
+    fn a_request_keeps_the_thread_out_until_it_is_acknowledged() {
+        // A file stands for the vCPU, and a page of it for its `kvm_run`.
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(PAGE as u64).unwrap();
+        let kick = Kick::new(file.as_raw_fd()).unwrap();
+        let immediate_exit = || kick.run_page.immediate_exit().load(Ordering::Relaxed);
+        assert_eq!((kick.request(), immediate_exit()), (VcpuRequest::Run, 0));
+        kick.ask(VcpuRequest::Pause);
+        assert_eq!((kick.request(), immediate_exit()), (VcpuRequest::Pause, 1));
+        assert_eq!((kick.acknowledge(), immediate_exit()), (VcpuRequest::Pause, 0));
+        kick.clear();
+        kick.interrupt();
+        assert_eq!((kick.acknowledge(), immediate_exit()), (VcpuRequest::Run, 0));
+        assert_eq!(kick.thread_id(), None);
+        kick.thread_started();
+        assert_eq!(kick.thread_id(), Some(current_thread_id()));
+    }
+}

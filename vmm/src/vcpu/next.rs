@@ -1,4 +1,5 @@
 //! What follows the end of a stay in the guest: a function of values, without effect.
+#![deny(clippy::wildcard_enum_match_arm)]
 
 use super::kick::VcpuRequest;
 use super::thread::StopReason;

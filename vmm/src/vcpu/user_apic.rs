@@ -64,7 +64,7 @@ impl UserApic {
     }
 
     /// What the processor is doing.
-    pub fn activity(&self) -> Activity {
+    pub(super) fn activity(&self) -> Activity {
         match self.processor.activity() {
             processor::Activity::Running => Activity::Running,
             processor::Activity::Halted { .. } => Activity::Halted,
@@ -73,36 +73,39 @@ impl UserApic {
     }
 
     /// Whether an interrupt on `vector` waits in the IRR.
-    pub fn is_pending(&self, vector: u8) -> bool {
+    pub(super) fn is_pending(&self, vector: u8) -> bool {
         self.irqchip.service.inbox(self.processor.index()).irr().contains(vector)
     }
 
     /// Runs the guest until something happens that is not the local APIC's alone to handle: an exit, or a request.
-    pub fn run(&mut self, vcpu: &mut VcpuFd, kick: &Kick) -> Stay {
+    pub(super) fn run(&mut self, vcpu: &mut VcpuFd, kick: &Kick) -> Stay {
         loop {
             if kick.acknowledge() != VcpuRequest::Run {
                 return run::without_entry(ExitKind::Interrupted.into());
             }
-            if let Err(exit) = self.take_events(vcpu) {
-                return run::without_entry(exit);
-            }
-            let now: &dyn Fn() -> Now = &|| self.irqchip.now(self.tsc_offset);
-            self.processor.tick(&self.irqchip.service, now);
-            if !self.processor.wake(&self.irqchip.service) {
-                self.set_deadline(false);
-                self.sleep(kick);
-                continue;
-            }
-            let window = match self.inject(vcpu) {
-                Ok(window) => window,
+            match self.advance(vcpu, kick) {
+                Ok(Some(stay)) => return stay,
+                Ok(None) => {}
                 Err(exit) => return run::without_entry(exit),
-            };
-            let held = !self.irqchip.exits_on_tpr() && self.processor.is_held_by_tpr(&self.irqchip.service);
-            self.set_deadline(held);
-            if let Some(stay) = self.enter(vcpu, kick, window) {
-                return stay;
             }
         }
+    }
+
+    /// Brings the vCPU to where its local APIC wants it, and enters the guest, or sleeps while the processor does not run.
+    /// `None`: there may be something new for the local APIC.
+    fn advance(&mut self, vcpu: &mut VcpuFd, kick: &Kick) -> Result<Option<Stay>, Exit> {
+        self.take_events(vcpu)?;
+        let now: &dyn Fn() -> Now = &|| self.irqchip.now(self.tsc_offset);
+        self.processor.tick(&self.irqchip.service, now);
+        if !self.processor.wake(&self.irqchip.service) {
+            self.set_deadline(false);
+            self.sleep(kick);
+            return Ok(None);
+        }
+        let window = self.inject(vcpu)?;
+        let held = !self.irqchip.exits_on_tpr() && self.processor.is_held_by_tpr(&self.irqchip.service);
+        self.set_deadline(held);
+        Ok(self.enter(vcpu, kick, window))
     }
 
     /// One stay in the guest, unless something has come meanwhile.

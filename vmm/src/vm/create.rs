@@ -77,7 +77,8 @@ pub(super) fn create_memory(fd: &VmFd, vcpus: usize) -> Result<GuestMemoryMmap, 
     // SAFETY: the range is the mapping just made, which `memory` owns.
     unsafe { libc::madvise(host.cast(), length, libc::MADV_NOHUGEPAGE) };
     let region = kvm_userspace_memory_region { memory_size: bytes, userspace_addr: host as u64, ..Default::default() };
-    // SAFETY: the region is the mapping just made; `Vm` drops it after the VM's descriptor.
+    // SAFETY: the region is the mapping just made, which `Vm` owns, and unmaps when it has joined the vCPUs' threads: nothing
+    // runs in it any more, though who has the bus may keep the VM's descriptor for longer.
     unsafe { fd.set_user_memory_region(region) }.map_err(kvm_error("KVM_SET_USER_MEMORY_REGION"))?;
     Ok(memory)
 }

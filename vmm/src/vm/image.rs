@@ -102,7 +102,8 @@ fn check(header: ImageHeader) -> Result<ImageHeader, Error> {
     Ok(header)
 }
 
-/// How far a symbol without a size is believed to reach: labels of assembler code, which is short.
+/// How far a symbol without a size is believed to reach: labels of assembler code, which is short, and which object's own symbol
+/// map leaves out.
 const UNSIZED: u64 = 0x1000;
 
 /// Names an address of the image as `function+offset`, if its symbols tell.
