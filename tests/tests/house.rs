@@ -244,7 +244,8 @@ fn what_only_some_rooms_may_know_stays_there() {
         for path in source.paths() {
             let [first, name, ..] = path.as_slice() else { continue };
             for (kept, rooms) in KEPT_IN {
-                if first.is_empty() && name == kept && rank(source.room()).is_some() && !rooms.contains(&source.room()) {
+                if first.is_empty() && name == kept && rank(source.room()).is_some() && !rooms.contains(&source.room())
+                {
                     wrong.insert(format!("{} imports {kept}", source.place.display()));
                 }
             }

@@ -5,10 +5,11 @@ use kipi::config::routes::{self, Route};
 use kipi::config::{self, CellId, HostOffers, LocalApics, Observe};
 use kipi::events::clock;
 use kipi::events::recording::Recording;
-use kipi::events::samples::{Block, ExitSource, Round};
+use kipi::events::samples::{Block, Round};
 use kipi::guest::blocks::{self, BlockSpec};
 use kipi::guest::session::{Error, Limits, Session};
 use kipi::guest::{calibration, clock_exchange};
+use kipi::results::source::Source;
 use kipi::vm::{Hypervisor, VmConfig};
 use kipi_tests::{HANG, hypervisor, machine, turn};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -123,7 +124,7 @@ fn assert_causal(round: &Round, spec: &BlockSpec, vcpus: usize, error: u64) {
 
 /// KVM's own count says that the targets halted.
 fn assert_halted(block: &Block, spec: &BlockSpec, targets: u64) {
-    let halts = block.exits.get(&(ExitSource::Stats, "halt_exits".to_owned()));
+    let halts = block.exits.get(&(Source::Stats, "halt_exits".to_owned()));
     match halts {
         Some(halts) if spec.cell.target_state == TargetState::Halt && spec.cell.route != Route::Memory => {
             let expected = block.exit_rounds * targets;
@@ -317,7 +318,7 @@ fn a_lonely_vcpu_works_and_sends_nothing() {
             let spec = BlockSpec { cell, ..CALL };
             let block = run(&mut machine, &spec);
             block.rounds.iter().for_each(|round| assert_causal(round, &spec, 1, 0));
-            let injected = block.exits.get(&(ExitSource::Stats, "irq_injections".to_owned()));
+            let injected = block.exits.get(&(Source::Stats, "irq_injections".to_owned()));
             assert_eq!(injected.map_or(0, |count| count.initiator), 0, "{spec:?}: it interrupted itself");
         }
     }

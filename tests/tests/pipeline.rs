@@ -4,7 +4,7 @@ use guest_stub::abi::{Destination, TargetState, Worker};
 use kipi::config::routes::Route;
 use kipi::config::{self, CellId, Config, HostOffers, MachineSpec, Observe};
 use kipi::events::recording::Recording;
-use kipi::events::samples::{Block, ExitCount, ExitSource, Participant, Round};
+use kipi::events::samples::{Block, ExitCount, Participant, Round};
 use kipi::experiment::machine::Machine;
 use kipi::experiment::{self, Observer};
 use kipi::guest::blocks::BlockSpec;
@@ -16,7 +16,7 @@ use kipi::report::json;
 use kipi::results::integrity::Integrity;
 use kipi::results::measurement::{self, Measurement};
 use kipi::results::metric::MetricName;
-use kipi::results::source;
+use kipi::results::source::Source;
 use std::cell::{Cell, RefCell};
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -403,9 +403,9 @@ fn exits_are_told_by_call_and_target() {
         let calls = (spec.rounds + spec.warmup) as u64;
         block.exit_rounds = calls;
         let count = |initiator, targets| ExitCount { initiator, targets };
-        block.exits.insert((ExitSource::Stats, "halt_exits".to_owned()), count(0, calls * 6));
-        block.exits.insert((ExitSource::Vmm, "observe".to_owned()), count(calls, calls * 3));
-        block.exits.insert((ExitSource::Vmm, "mmio".to_owned()), count(0, 0));
+        block.exits.insert((Source::Stats, "halt_exits".to_owned()), count(0, calls * 6));
+        block.exits.insert((Source::Vmm, "observe".to_owned()), count(calls, calls * 3));
+        block.exits.insert((Source::Vmm, "mmio".to_owned()), count(0, 0));
         Ok(block)
     };
     let outcome = run(&Config { vcpus: vec![4], ..config() }, &exits);
@@ -429,17 +429,16 @@ fn a_source_of_events_gets_blocks_of_its_own_and_a_ratio() {
         }
         if spec.recording.kernel {
             let exits = ExitCount { initiator: spec.rounds as u64, targets: 0 };
-            block.exits.insert((ExitSource::Kernel, "msr".to_owned()), exits);
+            block.exits.insert((Source::Kernel, "msr".to_owned()), exits);
         }
         Ok(block)
     };
     let refused = Some("made up".to_owned());
-    let trace = vec![(ExitSource::Kernel, None), (ExitSource::Vmm, refused), (ExitSource::Stats, None)];
+    let trace = vec![(Source::Kernel, None), (Source::Vmm, refused), (Source::Stats, None)];
     let only_spin = vec![TargetState::Spin];
     let outcome = run(&Config { trace, target_states: only_spin, ..config() }, &recorded);
     let kinds: Vec<Recording> = outcome.log[1..].iter().map(|(_, spec)| spec.recording).collect();
-    let [off, kernel, stats] =
-        [Recording::NOTHING, Recording::by(ExitSource::Kernel), Recording::by(ExitSource::Stats)];
+    let [off, kernel, stats] = [Recording::NOTHING, Recording::by(Source::Kernel), Recording::by(Source::Stats)];
     assert_eq!(kinds[..6], [off, kernel, stats, kernel, stats, off], "each comes first in its turn");
     assert_eq!(outcome.progress.last().map(|&(done, total, _)| (done, total)), Some((kinds.len() - 1, kinds.len())));
     let cell = &outcome.document.cells[0];
@@ -451,7 +450,7 @@ fn a_source_of_events_gets_blocks_of_its_own_and_a_ratio() {
     let breakdown = cell.breakdown.as_ref().expect("rounds have one");
     assert_eq!(
         (breakdown.sources.as_slice(), breakdown.round_trip_ns),
-        ([source::Source::Guest, source::Source::Kernel].as_slice(), 909.0)
+        ([Source::Guest, Source::Kernel].as_slice(), 909.0)
     );
     assert_eq!(breakdown.accelerated, None, "events were lost");
     let exits: Vec<(&str, f64)> = cell.exits.iter().map(|it| (it.reason.as_str(), it.initiator)).collect();

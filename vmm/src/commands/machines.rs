@@ -3,12 +3,12 @@
 use super::interrupts::INTERRUPTED;
 use super::status::{Failure, Status};
 use crate::config::CellId;
-use crate::config::sources::ExitSource;
 use crate::config::{Config, HostOffers, MachineSpec, Refused, plan};
 use crate::events::kernel::{Detail, Tracer};
 use crate::experiment::machine::VirtualMachine;
 use crate::guest::session::{self, Limits, Session};
 use crate::host;
+use crate::results::source::Source;
 use crate::vm::image;
 use crate::vm::{ApicIds, Hypervisor, VmConfig};
 use std::borrow::Cow;
@@ -57,8 +57,8 @@ pub(super) fn raise_open_file_limit() {
 
 /// Opens the kernel's events, if they are among `sources`. What the kernel does not give is noted there, to be said in the
 /// result.
-pub(super) fn open_tracer(sources: &mut [(ExitSource, Option<String>)], detail: Detail) -> Option<Arc<Tracer>> {
-    let (_, refusal) = sources.iter_mut().find(|(source, _)| *source == ExitSource::Kernel)?;
+pub(super) fn open_tracer(sources: &mut [(Source, Option<String>)], detail: Detail) -> Option<Arc<Tracer>> {
+    let (_, refusal) = sources.iter_mut().find(|(source, _)| *source == Source::Kernel)?;
     match Tracer::open(detail) {
         Ok(tracer) => Some(Arc::new(tracer)),
         Err(error) => {

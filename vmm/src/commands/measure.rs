@@ -5,7 +5,6 @@ use super::outputs::{any_is_stdout, nobody_reads, open_all, print, terminal_widt
 use super::status::{Failure, Status, complain};
 use super::{hints, interrupts, machines, values};
 use crate::config::routes::Route;
-use crate::config::sources::ExitSource;
 use crate::config::{self, CellId, Config, Observe};
 use crate::events::kernel::Detail;
 use crate::events::samples::Round;
@@ -15,6 +14,7 @@ use crate::report::output::{self, Output};
 use crate::report::{html, json, text};
 use crate::results::integrity::Integrity;
 use crate::results::measurement::Measurement;
+use crate::results::source::Source;
 use crate::vm::Hypervisor;
 use clap::Args;
 use guest_stub::abi::{Destination, TargetState};
@@ -43,7 +43,7 @@ pub struct Measure {
     observe: Vec<Observe>,
     /// Record events by these sources too: where the time goes, and what recording costs. Each source doubles the work
     #[arg(long, value_name = "S[,S..]", value_delimiter = ',', value_parser = values::sources())]
-    trace: Vec<ExitSource>,
+    trace: Vec<Source>,
     /// Measured rounds of each cell, in some 20 blocks that alternate with the other cells' blocks
     #[arg(long, value_name = "K", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     rounds: u32,

@@ -5,7 +5,6 @@ use super::outputs::{any_is_stdout, nobody_reads, open_all, print, terminal_widt
 use super::status::{Failure, Status};
 use super::{interrupts, machines, values};
 use crate::config::routes::{self, Route};
-use crate::config::sources::ExitSource;
 use crate::config::{self, Config, HostOffers, MachineSpec};
 use crate::events::kernel::Detail;
 use crate::events::recording::Recording;
@@ -14,7 +13,7 @@ use crate::experiment::trace::Plan;
 use crate::report::json;
 use crate::report::output::Output;
 use crate::results::integrity::Integrity;
-use crate::results::trace::Source;
+use crate::results::source::Source;
 use crate::vm::Hypervisor;
 use crate::{experiment, report, results};
 use clap::Args;
@@ -44,7 +43,7 @@ pub struct Trace {
     warmup: u32,
     /// Who records events besides the guest
     #[arg(long, value_name = "S[,S..]", value_delimiter = ',', value_parser = values::sources(), default_value = "stats,vmm,kernel")]
-    source: Vec<ExitSource>,
+    source: Vec<Source>,
     #[command(flatten)]
     calls: options::Calls,
     /// Write the trace for the Perfetto UI (ui.perfetto.dev, chrome://tracing); - is standard output
@@ -89,8 +88,8 @@ pub fn run(options: &Trace) -> Result<Status, Failure> {
     let mut sources: Vec<_> = options.source.iter().map(|&source| (source, None)).collect();
     let tracer = machines::open_tracer(&mut sources, Detail::Full);
     let recording = Recording {
-        stats: asked(ExitSource::Stats),
-        stays: if asked(ExitSource::Vmm) { Keep::Everything } else { Keep::Nothing },
+        stats: asked(Source::Stats),
+        stays: if asked(Source::Vmm) { Keep::Everything } else { Keep::Nothing },
         kernel: tracer.is_some(),
     };
     let Config { rounds, warmup, worker, argument, .. } = config;
@@ -100,7 +99,7 @@ pub fn run(options: &Trace) -> Result<Status, Failure> {
     trace.config.pin.clone_from(&config.pin);
     trace.sources.extend(
         sources.into_iter().filter_map(|(source, refusal)| {
-            Some(Source { source: source.into(), unavailable: Some(refusal?), lost: 0 })
+            Some(results::trace::Source { source, unavailable: Some(refusal?), lost: 0 })
         }),
     );
     let written = write_results(&trace, json, perfetto);

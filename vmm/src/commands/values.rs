@@ -1,9 +1,10 @@
 //! The values of options: which are possible, and how they are read.
 
 use crate::config::routes::{self, Route};
-use crate::config::sources::ExitSource;
+use crate::config::sources;
 use crate::config::{Observe, Pin, destinations, target_states};
 use crate::host;
+use crate::results::source::Source;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use guest_stub::abi::{self, Destination, Fault, TargetState, Worker};
 
@@ -35,8 +36,8 @@ pub(super) fn target_states() -> impl TypedValueParser<Value = TargetState> {
     named(TargetState::ALL, TargetState::name, |state, value| value.help(target_states::of(state).about))
 }
 
-pub(super) fn sources() -> impl TypedValueParser<Value = ExitSource> {
-    named(ExitSource::ALL, ExitSource::name, |source, value| value.help(source.about()))
+pub(super) fn sources() -> impl TypedValueParser<Value = Source> {
+    named(sources::ALL, Source::name, |source, value| value.help(sources::about(source)))
 }
 
 pub(super) fn observes() -> impl TypedValueParser<Value = Observe> {

@@ -18,9 +18,9 @@ pub use routes::{LocalApics, XAPIC_VCPUS};
 
 pub(crate) use pin::list as cpu_list;
 
+use crate::results::source::Source;
 use guest_stub::abi::{Destination, TargetState, Worker};
 use routes::Route;
-use sources::ExitSource;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -43,7 +43,7 @@ pub struct Config {
     /// Vantages.
     pub observe: Vec<Observe>,
     /// Sources of events that are tried on each cell of the guest's vantage; and why one cannot be used here.
-    pub trace: Vec<(ExitSource, Option<String>)>,
+    pub trace: Vec<(Source, Option<String>)>,
     /// Each cell of the guest's vantage is measured from several initiators, too.
     pub sweep: bool,
     /// Measured rounds of each cell.

@@ -1,7 +1,7 @@
 //! What is recorded of a block besides the guest's own samples.
 
-use super::samples::ExitSource;
 use super::stays::Keep;
+use crate::results::source::Source;
 
 /// What is recorded of a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,11 +23,12 @@ impl Recording {
     pub const EVERYTHING: Self = Self { stats: true, stays: Keep::Everything, kernel: true };
 
     /// What one source alone records.
-    pub const fn by(source: ExitSource) -> Self {
+    pub const fn by(source: Source) -> Self {
         match source {
-            ExitSource::Stats => Self { stats: true, ..Self::NOTHING },
-            ExitSource::Vmm => Self { stays: Keep::Everything, ..Self::NOTHING },
-            ExitSource::Kernel => Self { kernel: true, ..Self::NOTHING },
+            Source::Guest => Self::NOTHING,
+            Source::Stats => Self { stats: true, ..Self::NOTHING },
+            Source::Vmm => Self { stays: Keep::Everything, ..Self::NOTHING },
+            Source::Kernel => Self { kernel: true, ..Self::NOTHING },
         }
     }
 
@@ -37,11 +38,12 @@ impl Recording {
     }
 
     /// Whether exits are counted by `source`.
-    pub fn counts(self, source: ExitSource) -> bool {
+    pub fn counts(self, source: Source) -> bool {
         match source {
-            ExitSource::Stats => self.stats,
-            ExitSource::Vmm => self.stays != Keep::Nothing,
-            ExitSource::Kernel => self.kernel,
+            Source::Guest => false,
+            Source::Stats => self.stats,
+            Source::Vmm => self.stays != Keep::Nothing,
+            Source::Kernel => self.kernel,
         }
     }
 }

@@ -1,9 +1,9 @@
 //! What one block of rounds brought: the stamps as they were taken, before any statistics.
 
-pub use crate::config::sources::ExitSource;
+use crate::events::event::Event;
 use crate::events::recording::Recording;
-use crate::events::timeline::Event;
 use crate::results::integrity::Integrity;
+use crate::results::source::Source;
 use std::collections::BTreeMap;
 
 /// One participant's stamps of one round, in TSC cycles of the guest's clock.
@@ -66,7 +66,7 @@ impl ExitCount {
 
 /// Exits by who counted them and by reason, over a whole block: rounds, and what lies between them; the kernel's, within the
 /// rounds that count.
-pub type Exits = BTreeMap<(ExitSource, String), ExitCount>;
+pub type Exits = BTreeMap<(Source, String), ExitCount>;
 
 /// What a block brought.
 #[derive(Debug, Clone)]
@@ -106,11 +106,12 @@ impl Default for Block {
 
 impl Block {
     /// The rounds that `source` has counted exits of.
-    pub fn counted_rounds(&self, source: ExitSource) -> u64 {
+    pub fn counted_rounds(&self, source: Source) -> u64 {
         match source {
             _ if !self.recording.counts(source) => 0,
-            ExitSource::Kernel => self.rounds.len() as u64,
-            ExitSource::Stats | ExitSource::Vmm => self.exit_rounds,
+            Source::Kernel => self.rounds.len() as u64,
+            Source::Stats | Source::Vmm => self.exit_rounds,
+            Source::Guest => 0,
         }
     }
 }

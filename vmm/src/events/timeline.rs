@@ -1,123 +1,11 @@
 //! One broadcast call's events from every source, in order, on the guest's clock.
 
-use super::kernel::{self, Point};
+use super::event::{Event, EventKind};
+use super::exit::ExitKind;
+use super::kernel::{Point, Record};
+use super::samples::{Participant, Round};
 use super::stays::Stay;
-use crate::events::exit::{Exit, ExitKind};
-use crate::events::samples::{Participant, Round};
-use crate::results;
-use guest_stub::abi::VECTOR_IPI;
 use std::collections::BTreeMap;
-
-/// Register offset of the ICR, and of the EOI register (SDM Vol. 3A table 12-1).
-const ICR: u64 = 0x300;
-const EOI: u64 = 0xB0;
-
-/// What happened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum What {
-    /// Guest: before the send, t0.
-    Send,
-    /// Guest: after it, t1.
-    Sent,
-    /// Guest: first instructions of the interrupt entry, a.
-    Arrival,
-    /// Guest: the gate is open and the worker begins, w.
-    WorkerStart,
-    /// Guest: the worker has ended, x.
-    WorkerEnd,
-    /// Guest: the initiator has seen every completion, t2.
-    Completed,
-    /// VMM: right before KVM_RUN.
-    Enter,
-    /// VMM: KVM_RUN has returned.
-    Return(Exit),
-    /// VMM: it has served that exit.
-    Served(Exit),
-    /// Kernel: a tracepoint, with its fields.
-    Kernel(Point, [u64; 3]),
-}
-
-/// Who saw it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Source {
-    /// The guest, by its own stamps.
-    Guest,
-    /// The vCPU's thread.
-    Vmm,
-    /// A tracepoint.
-    Kernel,
-}
-
-impl From<Source> for results::source::Source {
-    fn from(source: Source) -> Self {
-        match source {
-            Source::Guest => Self::Guest,
-            Source::Vmm => Self::Vmm,
-            Source::Kernel => Self::Kernel,
-        }
-    }
-}
-
-impl What {
-    /// Who saw it.
-    pub const fn source(self) -> Source {
-        match self {
-            Self::Send | Self::Sent | Self::Arrival | Self::WorkerStart | Self::WorkerEnd | Self::Completed => {
-                Source::Guest
-            }
-            Self::Enter | Self::Return(..) | Self::Served(..) => Source::Vmm,
-            Self::Kernel(..) => Source::Kernel,
-        }
-    }
-
-    /// Whether an interrupt is sent: a write of the ICR or of the message doorbell as the VMM sees it, or KVM's own word.
-    pub fn is_send(self) -> bool {
-        match self {
-            Self::Kernel(Point::Ipi | Point::Message, _) => true,
-            Self::Return(exit) | Self::Served(exit) => is_write(exit, ICR) || exit.kind == ExitKind::Message,
-            _ => false,
-        }
-    }
-
-    /// Whether the interrupt is over: the EOI register is written, or has taken effect.
-    pub fn is_eoi(self) -> bool {
-        match self {
-            Self::Return(exit) => is_write(exit, EOI),
-            Self::Kernel(Point::Apic, [write, register, _]) => write == 1 && register == EOI,
-            Self::Kernel(Point::Eoi, _) => true,
-            _ => false,
-        }
-    }
-
-    /// Whether the guest is entered.
-    pub const fn is_entry(self) -> bool {
-        matches!(self, Self::Enter | Self::Kernel(Point::Entry, _))
-    }
-
-    /// Whether KVM has handed the broadcast vector to the processor before the guest had it: a KVM that keeps no ISR ends
-    /// the interrupt when it injects it.
-    pub const fn is_early_eoi(self) -> bool {
-        matches!(self, Self::Kernel(Point::Eoi, [vector, ..]) if vector == VECTOR_IPI as u64)
-    }
-}
-
-/// Whether the guest has written to this register of the user-space local APIC.
-fn is_write(exit: Exit, register: u64) -> bool {
-    exit == Exit::with(ExitKind::ApicWrite, register)
-}
-
-/// One event.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Event {
-    /// The guest's TSC.
-    pub tsc: u64,
-    /// On which vCPU, or in whose thread; `None`: in another thread of the VMM.
-    pub vcpu: Option<usize>,
-    /// The vCPU that an interrupt was accepted for, or whose thread was woken.
-    pub about: Option<usize>,
-    /// What.
-    pub what: What,
-}
 
 /// What was recorded of a block outside of the guest.
 #[derive(Debug, Clone, Copy)]
@@ -125,7 +13,7 @@ pub struct Recorded<'a> {
     /// Each vCPU's stays in the guest.
     pub stays: &'a [Vec<Stay>],
     /// The kernel's events.
-    pub kernel: &'a [kernel::Event],
+    pub kernel: &'a [Record],
     /// The vCPUs' threads.
     pub threads: &'a BTreeMap<u32, usize>,
     /// Guest TSC minus host TSC of each vCPU.
@@ -137,17 +25,17 @@ impl Recorded<'_> {
     pub fn merge(&self) -> Vec<Event> {
         let mut events = Vec::new();
         for (vcpu, stays) in self.stays.iter().enumerate() {
-            let mut add = |tsc: u64, what| {
+            let mut add = |tsc: u64, kind| {
                 let tsc = tsc.wrapping_add_signed(self.offset(Some(vcpu)));
-                events.push(Event { tsc, vcpu: Some(vcpu), about: None, what });
+                events.push(Event { tsc, vcpu: Some(vcpu), about: None, kind });
             };
             for stay in stays {
                 if stay.entered != 0 {
-                    add(stay.entered, What::Enter);
+                    add(stay.entered, EventKind::Enter);
                 }
-                add(stay.returned, What::Return(stay.exit));
+                add(stay.returned, EventKind::Return(stay.exit));
                 if matches!(stay.exit.kind, ExitKind::ApicRead | ExitKind::ApicWrite | ExitKind::Msr) {
-                    add(stay.served, What::Served(stay.exit));
+                    add(stay.served, EventKind::Served(stay.exit));
                 }
             }
         }
@@ -162,7 +50,7 @@ impl Recorded<'_> {
     }
 
     /// A kernel event on its lane; `None`: it tells about threads that nobody asked about.
-    fn place(&self, event: &kernel::Event) -> Option<Event> {
+    fn place(&self, event: &Record) -> Option<Event> {
         let thread = |id: u64| u32::try_from(id).ok().and_then(|id| self.threads.get(&id).copied());
         let [first, second, _] = event.values;
         let (vcpu, about) = match event.point {
@@ -177,7 +65,7 @@ impl Recorded<'_> {
             _ => (thread(event.thread.into()), None),
         };
         let tsc = event.tsc.wrapping_add_signed(self.offset(vcpu));
-        Some(Event { tsc, vcpu, about, what: What::Kernel(event.point, event.values) })
+        Some(Event { tsc, vcpu, about, kind: EventKind::Kernel(event.point, event.values) })
     }
 }
 
@@ -187,10 +75,10 @@ fn end_of(participant: &Participant, events: &[Event]) -> u64 {
         let first = events.partition_point(|event| event.tsc < from);
         events[first..].iter().filter(|event| event.vcpu == Some(participant.vcpu))
     };
-    let Some(eoi) = of_lane(participant.x).find(|event| event.what.is_eoi()) else { return participant.x };
-    let back = of_lane(eoi.tsc).find(|event| event.what.is_entry());
+    let Some(eoi) = of_lane(participant.x).find(|event| event.kind.is_eoi()) else { return participant.x };
+    let back = of_lane(eoi.tsc).find(|event| event.kind.is_entry());
     // Only the very next thing: a later entry has another reason.
-    let left_again = |event: &Event| matches!(event.what, What::Return(..) | What::Kernel(Point::Exit, _));
+    let left_again = |event: &Event| matches!(event.kind, EventKind::Return(..) | EventKind::Kernel(Point::Exit, _));
     let left = of_lane(eoi.tsc).find(|event| event.tsc > eoi.tsc && left_again(event));
     match (back, left) {
         (Some(back), Some(left)) if left.tsc < back.tsc => eoi.tsc,
@@ -206,7 +94,7 @@ pub fn of_round(round: &Round, events: &[Event], until: Option<u64>) -> Vec<Even
     let last = until.map_or(events.len(), at).max(first);
     // An interrupt that is sent when all is done, to get halted vCPUs to look up, belongs to no call.
     let after = at(round.t2).clamp(first, last);
-    let next_send = events[after..last].iter().position(|event| event.what.is_send());
+    let next_send = events[after..last].iter().position(|event| event.kind.is_send());
     let during = &events[first..next_send.map_or(last, |position| after + position)];
     let ends = round.participants.iter().map(|participant| end_of(participant, during));
     let end = ends.fold(round.t2, u64::max);
@@ -219,16 +107,16 @@ pub fn of_round(round: &Round, events: &[Event], until: Option<u64>) -> Vec<Even
 /// The guest's own stamps of a round as events.
 fn stamps(round: &Round) -> Vec<Event> {
     let initiator = round.initiator;
-    let event = |tsc, vcpu, what| Event { tsc, vcpu, about: None, what };
+    let event = |tsc, vcpu, kind| Event { tsc, vcpu, about: None, kind };
     let mut events = vec![
-        event(round.t0, initiator, What::Send),
-        event(round.t1, initiator, What::Sent),
-        event(round.t2, initiator, What::Completed),
+        event(round.t0, initiator, EventKind::Send),
+        event(round.t1, initiator, EventKind::Sent),
+        event(round.t2, initiator, EventKind::Completed),
     ];
     for &Participant { vcpu, a, w, x, .. } in &round.participants {
-        events.extend(a.map(|a| event(a, Some(vcpu), What::Arrival)));
-        events.push(event(w, Some(vcpu), What::WorkerStart));
-        events.push(event(x, Some(vcpu), What::WorkerEnd));
+        events.extend(a.map(|a| event(a, Some(vcpu), EventKind::Arrival)));
+        events.push(event(w, Some(vcpu), EventKind::WorkerStart));
+        events.push(event(x, Some(vcpu), EventKind::WorkerEnd));
     }
     events
 }
@@ -236,6 +124,9 @@ fn stamps(round: &Round) -> Vec<Event> {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::events::event::ICR;
+    use crate::events::exit::Exit;
+    use crate::results::source::Source;
 
     pub(crate) fn participant(vcpu: usize, a: Option<u64>, w: u64, x: u64) -> Participant {
         Participant { vcpu, a, w, x, vmm: None }
@@ -254,14 +145,14 @@ pub(crate) mod tests {
         }
     }
 
-    pub(crate) fn event(tsc: u64, vcpu: usize, what: What) -> Event {
-        Event { tsc, vcpu: Some(vcpu), about: None, what }
+    pub(crate) fn event(tsc: u64, vcpu: usize, kind: EventKind) -> Event {
+        Event { tsc, vcpu: Some(vcpu), about: None, kind }
     }
 
     #[test]
     fn every_source_comes_to_one_clock_and_lane() {
         let stay = |entered, returned, exit| Stay { exit, entered, returned, served: returned + 1 };
-        let kernel = |tsc, thread, point, values| kernel::Event { tsc, thread, point, values };
+        let kernel = |tsc, thread, point, values| Record { tsc, thread, point, values };
         let recorded = Recorded {
             stays: &[
                 vec![stay(10, 20, Exit::with(ExitKind::ApicWrite, ICR))],
@@ -292,14 +183,14 @@ pub(crate) mod tests {
             ],
             "each lane by its own offset; threads that are no vCPU's are left out"
         );
-        assert!(merged[3].what.is_send() && merged[4].what.is_send() && !merged[5].what.is_send());
+        assert!(merged[3].kind.is_send() && merged[4].kind.is_send() && !merged[5].kind.is_send());
     }
 
     #[test]
     fn a_round_ends_when_everybody_is_back() {
-        let eoi = What::Kernel(Point::Apic, [1, 0xB0, 0]);
-        let entry = What::Kernel(Point::Entry, [1, 0, 0]);
-        let exit = What::Kernel(Point::Exit, [0; 3]);
+        let eoi = EventKind::Kernel(Point::Apic, [1, 0xB0, 0]);
+        let entry = EventKind::Kernel(Point::Entry, [1, 0, 0]);
+        let exit = EventKind::Kernel(Point::Exit, [0; 3]);
         let events = [
             event(900, 0, entry),
             event(1200, 1, entry),
@@ -310,13 +201,13 @@ pub(crate) mod tests {
         ];
         let of_lane = |until| {
             let timeline = of_round(&round(), &events, until);
-            timeline.iter().filter(|event| event.what.source() == Source::Kernel).map(|event| event.tsc).collect()
+            timeline.iter().filter(|event| event.kind.source() == Source::Kernel).map(|event| event.tsc).collect()
         };
         let times: Vec<u64> = of_lane(None);
         assert_eq!(times, [1200, 1550, 1700, 1750]);
         let times: Vec<u64> = of_lane(Some(1720));
         assert_eq!(times, [1200, 1550, 1700], "the next call is not this one's");
-        let wake = event(1650, 0, What::Kernel(Point::Ipi, [0xC_402F, 0, 0]));
+        let wake = event(1650, 0, EventKind::Kernel(Point::Ipi, [0xC_402F, 0, 0]));
         let timeline = of_round(&round(), &[&events[..3], &[wake], &events[3..]].concat(), None);
         assert_eq!(timeline.last().map(|event| event.tsc), Some(1600), "nor is what another interrupt brings");
     }
@@ -326,6 +217,6 @@ pub(crate) mod tests {
         let timeline = of_round(&round(), &[], None);
         let times: Vec<u64> = timeline.iter().map(|event| event.tsc).collect();
         assert_eq!(times, [1000, 1100, 1300, 1390, 1400, 1500, 1520, 1600]);
-        assert_eq!((timeline[0].what, timeline[7].what), (What::Send, What::Completed));
+        assert_eq!((timeline[0].kind, timeline[7].kind), (EventKind::Send, EventKind::Completed));
     }
 }

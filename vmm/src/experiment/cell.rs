@@ -5,10 +5,11 @@ use super::instruments::frequency;
 use crate::config::routes::{self, Route};
 use crate::config::{self, CellId, Config, Observe};
 use crate::events::recording::Recording;
-use crate::events::samples::{Block, ExitSource, Round};
+use crate::events::samples::{Block, Round};
 use crate::results::integrity::Integrity;
 use crate::results::measurement::{self, Cell, CellClock, Instruments, ObserverEffect};
 use crate::results::metric::MetricName;
+use crate::results::source::Source;
 use crate::results::stage::Breakdown;
 use crate::statistics::bootstrap;
 use crate::statistics::breakdown::Ways;
@@ -127,7 +128,7 @@ impl Collected {
 
 /// What one source has recorded of a cell. The events themselves are not kept.
 pub(super) struct Traced {
-    pub(super) source: ExitSource,
+    pub(super) source: Source,
     pub(super) blocks: Vec<Block>,
     ways: Ways,
     of_events: BTreeMap<MetricName, Vec<Observation>>,
@@ -136,7 +137,7 @@ pub(super) struct Traced {
 }
 
 impl Traced {
-    fn new(source: ExitSource) -> Self {
+    fn new(source: Source) -> Self {
         Self { source, blocks: Vec::new(), ways: Ways::default(), of_events: BTreeMap::new(), shown: Vec::new() }
     }
 
@@ -198,13 +199,13 @@ fn observer_effect(config: &Config, cell: &Collected, khz: NonZeroU64) -> Vec<Ob
     };
     let p50 = |sample: &order::Sample| metrics::nanoseconds(sample.quantile(Quantile::P50), khz);
     let off = round_trips(&cell.blocks);
-    let effect = |(source, unavailable): &(ExitSource, Option<String>)| {
+    let effect = |(source, unavailable): &(Source, Option<String>)| {
         let traced = cell.traced.iter().find(|traced| traced.source == *source);
         let on = traced.and_then(|traced| round_trips(&traced.blocks));
         let ratio = on.as_ref().zip(off.as_ref()).and_then(|(on, off)| bootstrap::ratio_of_medians(on, off));
         let lost = |traced: &Traced| traced.blocks.iter().map(|block| block.lost + block.dropped).sum();
         ObserverEffect {
-            source: (*source).into(),
+            source: *source,
             unavailable: unavailable.clone(),
             on_ns: on.as_ref().map(p50),
             off_ns: on.as_ref().and(off.as_ref()).map(p50),

@@ -1,8 +1,8 @@
 //! The calls that are shown, of many rounds, and each as the document describes it.
 
 use super::described_event::{ExitNames, detail, kind};
+use crate::events::event::{Event, EventKind};
 use crate::events::samples::Round;
-use crate::events::timeline::{Event, What};
 use crate::results::stage::Stage;
 use crate::results::trace::{self, Call, Which};
 use crate::statistics::metrics::nanoseconds;
@@ -54,8 +54,8 @@ pub(super) fn describe(
         trace::Event {
             at_ns: after(event.tsc, round.t0),
             vcpu: event.vcpu,
-            source: event.what.source().into(),
-            kind: kind(event.what).to_owned(),
+            source: event.kind.source(),
+            kind: kind(event.kind).to_owned(),
             detail: detail(event, exit_names),
             about: event.about,
             stage,
@@ -78,14 +78,14 @@ pub(super) fn describe(
 /// Whether an event at a stage's end is what the stage ends with.
 fn belongs(stage: Stage, event: &Event, round: &Round, path: &Path) -> bool {
     match stage {
-        Stage::SendExit => event.vcpu == round.initiator && event.what != What::Send,
-        Stage::Accept => event.about == path.target || matches!(event.what, What::Served(..)),
+        Stage::SendExit => event.vcpu == round.initiator && event.kind != EventKind::Send,
+        Stage::Accept => event.about == path.target || matches!(event.kind, EventKind::Served(..)),
         Stage::Kick => event.about == path.target || event.vcpu == path.target,
-        Stage::Entry => event.vcpu == path.target && event.what.source() != What::Send.source(),
-        Stage::Arrival => event.vcpu == path.target && event.what == What::Arrival,
-        Stage::Gate => event.what == What::WorkerStart,
-        Stage::Worker => event.what == What::WorkerEnd,
-        Stage::Done => event.what == What::Completed,
+        Stage::Entry => event.vcpu == path.target && event.kind.source() != EventKind::Send.source(),
+        Stage::Arrival => event.vcpu == path.target && event.kind == EventKind::Arrival,
+        Stage::Gate => event.kind == EventKind::WorkerStart,
+        Stage::Worker => event.kind == EventKind::WorkerEnd,
+        Stage::Done => event.kind == EventKind::Completed,
         // Not of the way to the last completion.
         Stage::Eoi | Stage::Return => false,
     }
@@ -103,11 +103,11 @@ mod tests {
     fn traced(t2: u64) -> Round {
         let mut round = Round { t2, ..round() };
         let events = [
-            event(1020, 0, What::Kernel(Point::Exit, [0x7C, 2, 0])),
-            Event { about: Some(1), ..event(1040, 0, What::Kernel(Point::Accept, [1, 0xE1, 0])) },
-            event(1250, 1, What::Kernel(Point::Entry, [1, 0, 0])),
-            event(1540, 1, What::Kernel(Point::Eoi, [0xE1, 1, 0])),
-            event(1560, 1, What::Kernel(Point::Entry, [1, 0, 0])),
+            event(1020, 0, EventKind::Kernel(Point::Exit, [0x7C, 2, 0])),
+            Event { about: Some(1), ..event(1040, 0, EventKind::Kernel(Point::Accept, [1, 0xE1, 0])) },
+            event(1250, 1, EventKind::Kernel(Point::Entry, [1, 0, 0])),
+            event(1540, 1, EventKind::Kernel(Point::Eoi, [0xE1, 1, 0])),
+            event(1560, 1, EventKind::Kernel(Point::Entry, [1, 0, 0])),
         ];
         round.trace = of_round(&round, &events, None);
         round

@@ -1,44 +1,44 @@
 //! An event in words: its kind in one, and the rest for people.
 
+use crate::events::event::{Event, EventKind};
 use crate::events::exit::Exit;
 use crate::events::kernel::Point;
-use crate::events::timeline::{Event, What};
 
 /// The names of exits that the kernel's events tell of, by reason and instruction set.
 pub(super) type ExitNames<'a> = &'a dyn Fn(u64, u64) -> String;
 
 /// The kind, as documents name it.
-pub(super) fn kind(what: What) -> &'static str {
-    match what {
-        What::Send => "send",
-        What::Sent => "sent",
-        What::Arrival => "arrival",
-        What::WorkerStart => "worker_start",
-        What::WorkerEnd => "worker_end",
-        What::Completed => "completed",
-        What::Enter => "enter",
-        What::Return(..) => "return",
-        What::Served(..) => "served",
-        What::Kernel(point, _) => point.name(),
+pub(super) fn kind(kind: EventKind) -> &'static str {
+    match kind {
+        EventKind::Send => "send",
+        EventKind::Sent => "sent",
+        EventKind::Arrival => "arrival",
+        EventKind::WorkerStart => "worker_start",
+        EventKind::WorkerEnd => "worker_end",
+        EventKind::Completed => "completed",
+        EventKind::Enter => "enter",
+        EventKind::Return(..) => "return",
+        EventKind::Served(..) => "served",
+        EventKind::Kernel(point, _) => point.name(),
     }
 }
 
 /// What happened, for people.
 pub(super) fn detail(event: &Event, exit_names: ExitNames<'_>) -> String {
     let about = || event.about.map_or_else(String::new, |vcpu| format!("vCPU {vcpu}"));
-    match event.what {
-        What::Send => "send".to_owned(),
-        What::Sent => "sent".to_owned(),
-        What::Arrival => "interrupt entry".to_owned(),
-        What::WorkerStart => "gate open, worker".to_owned(),
-        What::WorkerEnd => "worker ended".to_owned(),
-        What::Completed => "everybody is done".to_owned(),
-        What::Enter => "KVM_RUN".to_owned(),
-        What::Return(left) => format!("KVM_RUN returns: {}", exit(left)),
-        What::Served(left) => format!("served: {}", exit(left)),
-        What::Kernel(Point::Accept, [_, vector, _]) => format!("IPI accepted for {}, vector {vector:#x}", about()),
-        What::Kernel(Point::Waking, _) => format!("wakes {}", about()),
-        What::Kernel(point, values) => kernel(point, values, event, exit_names),
+    match event.kind {
+        EventKind::Send => "send".to_owned(),
+        EventKind::Sent => "sent".to_owned(),
+        EventKind::Arrival => "interrupt entry".to_owned(),
+        EventKind::WorkerStart => "gate open, worker".to_owned(),
+        EventKind::WorkerEnd => "worker ended".to_owned(),
+        EventKind::Completed => "everybody is done".to_owned(),
+        EventKind::Enter => "KVM_RUN".to_owned(),
+        EventKind::Return(left) => format!("KVM_RUN returns: {}", exit(left)),
+        EventKind::Served(left) => format!("served: {}", exit(left)),
+        EventKind::Kernel(Point::Accept, [_, vector, _]) => format!("IPI accepted for {}, vector {vector:#x}", about()),
+        EventKind::Kernel(Point::Waking, _) => format!("wakes {}", about()),
+        EventKind::Kernel(point, values) => kernel(point, values, event, exit_names),
     }
 }
 

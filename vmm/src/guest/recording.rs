@@ -3,12 +3,14 @@
 use super::block_spec::{BlockSpec, Initiator};
 use super::session::{Error, Session};
 use crate::events::counters::StatsFile;
+use crate::events::event::{Event, EventKind};
 use crate::events::exit::ExitKind;
 use crate::events::kernel::{Point, Tracer};
 use crate::events::recording::Recording;
-use crate::events::samples::{Block, ExitCount, ExitSource, Exits};
+use crate::events::samples::{Block, ExitCount, Exits};
 use crate::events::stays::{Keep, Stay};
-use crate::events::timeline::{self, Recorded, What};
+use crate::events::timeline::Recorded;
+use crate::results::source::Source;
 use crate::vcpu::kick::current_thread_id;
 use crate::vm::Vm;
 use std::collections::BTreeMap;
@@ -29,7 +31,7 @@ pub(super) struct BlockRecord<'t> {
     /// Each vCPU's stays in the guest.
     pub(super) stays: Vec<Vec<Stay>>,
     /// All events by time, on the guest's clock.
-    pub(super) events: Vec<timeline::Event>,
+    pub(super) events: Vec<Event>,
     recording: Recording,
     tracer: Option<&'t Tracer>,
     lost: u64,
@@ -68,7 +70,7 @@ impl<'t> BlockRecorder<'t> {
         (0..vm.vcpus()).for_each(|vcpu| vm.ring(vcpu).keep(Keep::Observed));
         let events = if recording.has_events() {
             let offsets: Vec<i64> = vm.tsc().offsets.iter().map(|offset| offset.cycles).collect();
-            Recorded { stays: &stays, kernel: &kernel.events, threads: &threads(vm), offsets: &offsets }.merge()
+            Recorded { stays: &stays, kernel: &kernel.records, threads: &threads(vm), offsets: &offsets }.merge()
         } else {
             Vec::new()
         };
@@ -119,15 +121,15 @@ fn counters(vm: &Vm, recording: Recording, initiator: Initiator) -> Exits {
             let is_initiator = initiator == Initiator::Vcpu(vcpu);
             exits.entry((source, reason.to_owned())).or_default().add(is_initiator, count);
         };
-        if recording.counts(ExitSource::Vmm) {
+        if recording.counts(Source::Vmm) {
             for (kind, count) in vm.ring(vcpu).counts() {
-                add(ExitSource::Vmm, kind.name(), count);
+                add(Source::Vmm, kind.name(), count);
             }
         }
         // Counters that cannot be read are left out; `Vm::stats_error` says why.
         if let Some(Ok(counters)) = vm.stats(vcpu).filter(|_| recording.stats).map(StatsFile::read) {
             for (name, count) in counters {
-                add(ExitSource::Stats, name, count);
+                add(Source::Stats, name, count);
             }
         }
     }
@@ -140,7 +142,7 @@ fn kernel_exits(block: &Block, tracer: &Tracer) -> Exits {
     for has_exits in [true, false] {
         for round in &block.rounds {
             for event in &round.trace {
-                let What::Kernel(point, [reason, isa, _]) = event.what else { continue };
+                let EventKind::Kernel(point, [reason, isa, _]) = event.kind else { continue };
                 let name = match point {
                     Point::Exit if has_exits => tracer.exit_name(reason, isa),
                     Point::Exit | Point::Entry | Point::Accept | Point::Waking | Point::Switch | Point::Wakeup => {
@@ -150,7 +152,7 @@ fn kernel_exits(block: &Block, tracer: &Tracer) -> Exits {
                     _ => point.name().to_owned(),
                 };
                 let is_initiator = event.vcpu.is_some() && event.vcpu == round.initiator;
-                exits.entry((ExitSource::Kernel, name)).or_default().add(is_initiator, 1);
+                exits.entry((Source::Kernel, name)).or_default().add(is_initiator, 1);
             }
         }
         if !exits.is_empty() {

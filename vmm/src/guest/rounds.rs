@@ -6,10 +6,12 @@ use super::recording::observed_exits;
 use super::session::{Error, Session};
 use super::silence::Diagnosis;
 use crate::config::routes;
-use crate::events::samples::{Block, ExitSource, Exits, Participant, Round};
+use crate::events::event::Event;
+use crate::events::samples::{Block, Exits, Participant, Round};
 use crate::events::stays::Stay;
 use crate::events::timeline;
 use crate::results::integrity::Integrity;
+use crate::results::source::Source;
 use guest_stub::abi::{Sample, TargetState, sample_flags};
 use std::collections::BTreeMap;
 
@@ -124,13 +126,7 @@ fn check(spec: &BlockSpec, vcpu: usize, sample: &Sample, generation: u32) -> Res
 
 /// The rounds that count: without the warm-up, and without those that found a target in another state than was asked for.
 /// `exits` were counted over the block, `events` are all that was recorded of it, by time.
-pub(super) fn assess(
-    spec: &BlockSpec,
-    rounds: Vec<RawRound>,
-    ended: &Ended,
-    exits: Exits,
-    events: &[timeline::Event],
-) -> Block {
+pub(super) fn assess(spec: &BlockSpec, rounds: Vec<RawRound>, ended: &Ended, exits: Exits, events: &[Event]) -> Block {
     let vcpus = rounds.first().map_or(0, |round| round.vmm.len());
     let initiator = spec.initiator().vcpu();
     let targets = if initiator.is_none() { vcpus } else { vcpus.saturating_sub(1) } as u64;
@@ -170,7 +166,7 @@ pub(super) fn assess(
 /// Whether KVM has counted as many HLTs as there were targets in all rounds, `expected`; true where it counts none. Which
 /// round a missing one belongs to cannot be told.
 fn every_round_halted(exits: &Exits, expected: u64) -> bool {
-    let halts = exits.get(&(ExitSource::Stats, "halt_exits".to_owned()));
+    let halts = exits.get(&(Source::Stats, "halt_exits".to_owned()));
     halts.is_none_or(|halts| halts.targets >= expected)
 }
 
@@ -244,7 +240,7 @@ mod tests {
     const QUIET: Ended = Ended { completed: 3, duplicate: 0, late: 0, by_host: Vec::new(), given_up: None };
 
     fn halts(targets: u64) -> Exits {
-        Exits::from([((ExitSource::Stats, "halt_exits".to_owned()), ExitCount { initiator: 0, targets })])
+        Exits::from([((Source::Stats, "halt_exits".to_owned()), ExitCount { initiator: 0, targets })])
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! Where the time of many calls went: what is kept of each recorded round, and the stages of all.
 
+use crate::events::event::EventKind;
 use crate::events::kernel::Point;
 use crate::events::recording::Recording;
 use crate::events::samples::{Block, Round};
 use crate::events::stays::Keep;
-use crate::events::timeline::{Source, What};
+use crate::results::source::Source;
 use crate::results::stage::{Accelerated, Breakdown, Stage, StageCost};
 use crate::statistics::metrics::nanoseconds;
 use crate::statistics::order::{Observation, Sample};
@@ -75,7 +76,7 @@ impl Ways {
             })
         });
         Some(Breakdown {
-            sources: self.sources.iter().map(|&source| source.into()).collect(),
+            sources: self.sources.iter().copied().collect(),
             rounds: rounds.get(),
             stages: stages.collect(),
             remainder_ns: mean(remainder),
@@ -93,7 +94,7 @@ fn sources(recording: Recording) -> BTreeSet<Source> {
 
 fn is_seen_by_kvm(round: &Round) -> bool {
     let scheduler = [Point::Waking, Point::Switch];
-    round.trace.iter().any(|event| matches!(event.what, What::Kernel(point, _) if !scheduler.contains(&point)))
+    round.trace.iter().any(|event| matches!(event.kind, EventKind::Kernel(point, _) if !scheduler.contains(&point)))
 }
 
 /// Whether the initiator left the guest between t0 and t1, for another reason than a host's interrupt.
@@ -101,10 +102,10 @@ fn exits_to_send(round: &Round) -> bool {
     round.trace.iter().filter(|event| event.vcpu == round.initiator).any(|event| {
         let is_during = (round.t0..=round.t1).contains(&event.tsc);
         is_during
-            && match event.what {
-                What::Kernel(Point::Exit, [reason, isa, _]) => !is_host_interrupt(reason, isa),
-                What::Kernel(Point::Entry | Point::Waking | Point::Switch | Point::Wakeup, _) => false,
-                What::Kernel(..) | What::Return(..) => true,
+            && match event.kind {
+                EventKind::Kernel(Point::Exit, [reason, isa, _]) => !is_host_interrupt(reason, isa),
+                EventKind::Kernel(Point::Entry | Point::Waking | Point::Switch | Point::Wakeup, _) => false,
+                EventKind::Kernel(..) | EventKind::Return(..) => true,
                 _ => false,
             }
     })
@@ -119,7 +120,8 @@ fn is_host_interrupt(reason: u64, isa: u64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::events::timeline::{Event, of_round};
+    use crate::events::event::Event;
+    use crate::events::timeline::of_round;
 
     fn block(events: &[Event]) -> Block {
         let mut round = crate::events::timeline::tests::round();
@@ -128,8 +130,8 @@ mod tests {
     }
 
     fn exit(tsc: u64, reason: u64) -> Event {
-        let what = What::Kernel(Point::Exit, [reason, 2, 0]);
-        Event { tsc, vcpu: Some(0), about: None, what }
+        let kind = EventKind::Kernel(Point::Exit, [reason, 2, 0]);
+        Event { tsc, vcpu: Some(0), about: None, kind }
     }
 
     const KHZ: NonZeroU64 = NonZeroU64::new(1_000_000).unwrap();

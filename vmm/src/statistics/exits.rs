@@ -1,7 +1,8 @@
 //! Exits a call.
 
-use crate::events::samples::{Block, ExitCount, ExitSource, Exits};
+use crate::events::samples::{Block, ExitCount, Exits};
 use crate::results::measurement::Exits as ExitsPerCall;
+use crate::results::source::Source;
 
 /// Exits a call, by source and reason, of calls that have so many targets; those that never occurred are left out.
 pub fn per_call(blocks: &[&Block], targets: usize) -> Vec<ExitsPerCall> {
@@ -12,10 +13,10 @@ pub fn per_call(blocks: &[&Block], targets: usize) -> Vec<ExitsPerCall> {
         sum.initiator += count.initiator;
         sum.targets += count.targets;
     }
-    let per_call = |((source, reason), count): ((ExitSource, String), ExitCount)| {
+    let per_call = |((source, reason), count): ((Source, String), ExitCount)| {
         let calls: u64 = blocks.iter().map(|block| block.counted_rounds(source)).sum();
         (calls > 0 && count.initiator + count.targets > 0).then(|| ExitsPerCall {
-            source: source.into(),
+            source,
             reason,
             initiator: count.initiator as f64 / calls as f64,
             per_target: count.targets as f64 / calls as f64 / targets,

@@ -6,10 +6,10 @@
 //! the differences telescope. Nothing is clamped: a stage may be negative, by the clocks' error, or where what it begins with
 //! was written down late: KVM says that an interrupt was accepted when a target that polls has left already.
 
+use crate::events::event::{Event, EventKind};
 use crate::events::exit::ExitKind;
 use crate::events::kernel::Point;
 use crate::events::samples::Round;
-use crate::events::timeline::{Event, What};
 use crate::results::stage::Stage;
 use guest_stub::abi::VECTOR_IPI;
 
@@ -56,8 +56,8 @@ impl Path {
             let end = round.participants.iter().find(|each| each.vcpu == target).map_or(round.t2, |each| each.x);
             let after =
                 |from: u64| round.trace.iter().filter(move |event| event.vcpu == Some(target) && event.tsc >= from);
-            path.eoi = after(end).find(|event| event.what.is_eoi()).map(|event| event.tsc);
-            path.back = path.eoi.and_then(|eoi| after(eoi).find(|event| event.what.is_entry()).map(|event| event.tsc));
+            path.eoi = after(end).find(|event| event.kind.is_eoi()).map(|event| event.tsc);
+            path.back = path.eoi.and_then(|eoi| after(eoi).find(|event| event.kind.is_entry()).map(|event| event.tsc));
         }
         path
     }
@@ -133,13 +133,13 @@ impl Search<'_> {
     /// The initiator's last exit before the target's interrupt was accepted, whoever saw it first.
     fn send_exit(&self, accept: u64) -> Option<u64> {
         let lane = || self.within(self.initiator, self.t0, accept);
-        let exit = lane().rfind(|event| matches!(event.what, What::Kernel(Point::Exit, _)));
-        let vmm = lane().rfind(|event| matches!(event.what, What::Return(..)) && event.what.is_send());
+        let exit = lane().rfind(|event| matches!(event.kind, EventKind::Kernel(Point::Exit, _)));
+        let vmm = lane().rfind(|event| matches!(event.kind, EventKind::Return(..)) && event.kind.is_send());
         // A KVM without the tracepoint shows at its first emulated access that the guest was left.
         let emulated = |point| {
             matches!(point, Point::Ipi | Point::Apic | Point::Msr | Point::Mmio | Point::Hypercall | Point::Message)
         };
-        let other = || lane().find(|event| matches!(event.what, What::Kernel(point, _) if emulated(point)));
+        let other = || lane().find(|event| matches!(event.kind, EventKind::Kernel(point, _) if emulated(point)));
         exit.or(vmm).or_else(other).map(|event| event.tsc)
     }
 
@@ -150,24 +150,24 @@ impl Search<'_> {
             values[1] == u64::from(VECTOR_IPI) || values[2] >> 8 & 7 == NMI
         };
         let kernel = self.events.iter().find(|event| {
-            let accepted = matches!(event.what, What::Kernel(Point::Accept, values) if is_call(values));
+            let accepted = matches!(event.kind, EventKind::Kernel(Point::Accept, values) if is_call(values));
             accepted && event.about == Some(self.target) && (self.t0..=self.a).contains(&event.tsc)
         });
         let served = || {
             self.within(self.initiator, self.t0, self.a)
-                .rfind(|event| matches!(event.what, What::Served(..)) && event.what.is_send())
+                .rfind(|event| matches!(event.kind, EventKind::Served(..)) && event.kind.is_send())
         };
         kernel.or_else(served).map(|event| event.tsc)
     }
 
     fn kick(&self, from: u64, to: u64) -> Option<u64> {
         let woken = self.events.iter().find(|event| {
-            let woken = matches!(event.what, What::Kernel(Point::Waking, _));
+            let woken = matches!(event.kind, EventKind::Kernel(Point::Waking, _));
             woken && event.about == Some(self.target) && (from..=to).contains(&event.tsc)
         });
-        let left = self.within(Some(self.target), from, to).find(|event| match event.what {
-            What::Kernel(Point::Exit, _) => true,
-            What::Return(exit) => exit.kind == ExitKind::Interrupted,
+        let left = self.within(Some(self.target), from, to).find(|event| match event.kind {
+            EventKind::Kernel(Point::Exit, _) => true,
+            EventKind::Return(exit) => exit.kind == ExitKind::Interrupted,
             _ => false,
         });
         woken.into_iter().chain(left).map(|event| event.tsc).min()
@@ -175,9 +175,9 @@ impl Search<'_> {
 
     fn entry(&self, from: u64) -> Option<u64> {
         let lane = || self.within(Some(self.target), from, self.a);
-        let kernel = lane().rfind(|event| matches!(event.what, What::Kernel(Point::Entry, _)));
-        let handed = || lane().rfind(|event| event.what.is_early_eoi());
-        let vmm = || lane().rfind(|event| event.what == What::Enter);
+        let kernel = lane().rfind(|event| matches!(event.kind, EventKind::Kernel(Point::Entry, _)));
+        let handed = || lane().rfind(|event| event.kind.is_early_eoi());
+        let vmm = || lane().rfind(|event| event.kind == EventKind::Enter);
         kernel.or_else(handed).or_else(vmm).map(|event| event.tsc)
     }
 }

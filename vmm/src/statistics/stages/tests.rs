@@ -4,8 +4,8 @@ use crate::events::timeline::of_round;
 use crate::events::timeline::tests::{event, participant, round};
 use proptest::prelude::*;
 
-fn kernel(point: Point, values: [u64; 3]) -> What {
-    What::Kernel(point, values)
+fn kernel(point: Point, values: [u64; 3]) -> EventKind {
+    EventKind::Kernel(point, values)
 }
 
 fn about(event: Event, vcpu: usize) -> Event {
@@ -82,13 +82,13 @@ fn a_kvm_that_hands_over_without_an_entry_has_the_stage_all_the_same() {
 fn the_user_space_apic_is_seen_from_the_vmm() {
     let write = |register| Exit::with(ExitKind::ApicWrite, register);
     let events = [
-        event(1020, 0, What::Return(write(0x300))),
-        event(1060, 0, What::Served(write(0x300))),
-        event(1070, 0, What::Enter),
-        event(1080, 1, What::Return(ExitKind::Interrupted.into())),
-        event(1200, 1, What::Enter),
-        event(1540, 1, What::Return(write(0xB0))),
-        event(1545, 1, What::Enter),
+        event(1020, 0, EventKind::Return(write(0x300))),
+        event(1060, 0, EventKind::Served(write(0x300))),
+        event(1070, 0, EventKind::Enter),
+        event(1080, 1, EventKind::Return(ExitKind::Interrupted.into())),
+        event(1200, 1, EventKind::Enter),
+        event(1540, 1, EventKind::Return(write(0xB0))),
+        event(1545, 1, EventKind::Enter),
     ];
     let path = Path::critical(&traced(&events));
     let ends = [Stage::SendExit, Stage::Accept, Stage::Kick, Stage::Entry].map(|stage| path.end(stage));
