@@ -36,7 +36,7 @@ fn boot(hypervisor: &Hypervisor, vcpus: usize) -> Session<'static> {
     let config = VmConfig {
         vcpus,
         ids: ApicIds::Consecutive,
-        irqchip: LocalApics::Kernel,
+        local_apics: LocalApics::Kernel,
         pin: &[],
         cpus: std::thread::available_parallelism().map_or(1, usize::from),
         image: image::EMBEDDED,
