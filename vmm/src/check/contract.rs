@@ -1,10 +1,11 @@
-//! The contract's clauses, each looked at in the same calls: over every destination and target state of a route.
+//! The contract's clauses, all checked on the same calls: over every destination and target state of a route.
 
-use super::{CellResults, Detail, Suite, Verdict};
+use super::{Detail, Suite, Verdict};
 use crate::config::routes::{self, Route};
 use crate::config::{self, CellId, Observe};
 use crate::guest::calls::{self, Calls, CallsSpec};
 use guest_stub::abi::{Destination, Fault, TargetState};
+use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::time::Duration;
 
@@ -35,8 +36,9 @@ pub enum Clause {
     RefusesWrongCallers,
 }
 
-/// vCPUs of the machines that the clauses are looked at on: two targets, so that one can wait for the other.
+/// An initiator and two targets, so that one can wait for the other.
 const VCPUS: usize = 3;
+/// Calls of each cell.
 const CALLS: u32 = 12;
 
 impl Clause {
@@ -55,7 +57,7 @@ impl Clause {
         Self::RefusesWrongCallers,
     ];
 
-    /// Whether there is something to look at on this route. The host is no caller with an IRQL and a worker of its own.
+    /// Whether the clause applies to a route. The host is no caller with an IRQL and a worker of its own.
     pub fn is_about(self, route: &routes::Spec) -> bool {
         match self {
             Self::OwnValue | Self::RestoresCaller | Self::RefusesWrongCallers => !route.is_host(),
@@ -87,7 +89,7 @@ impl Clause {
         }
     }
 
-    /// What broke the clause in `calls`, of which `wanted` were to be made by each of `initiators`.
+    /// How `calls` broke the clause, where each of `initiators` was to make `wanted`; `None`: they kept it.
     fn broken(self, calls: &Calls, wanted: u32, initiators: u32) -> Option<String> {
         let some = |count: u64, what: &str| (count > 0).then(|| format!("{count} {what}"));
         match self {
@@ -140,9 +142,9 @@ pub(super) fn first_broken(calls: &Calls, wanted: u32, initiators: u32) -> Resul
     broken.map_or(Ok(()), |reason| Err(Verdict::Failed(reason)))
 }
 
-/// The calls that have been made for each route.
+/// The calls that have been made over each route, with the name of their cell; or why they could not be made.
 #[derive(Debug, Default)]
-pub struct Cells(CellResults);
+pub struct Cells(BTreeMap<Route, Result<Vec<(String, Calls)>, String>>);
 
 impl Cells {
     /// None yet.
@@ -151,7 +153,7 @@ impl Cells {
     }
 }
 
-/// Looks at a clause in the calls of every cell of `route`.
+/// Checks a clause on the calls of every cell of `route`.
 pub(super) fn check(suite: &Suite<'_>, clause: Clause, route: Route, cells: &mut Cells) -> Result<Detail, Verdict> {
     let made = match cells.0.entry(route) {
         Entry::Occupied(made) => made.into_mut(),

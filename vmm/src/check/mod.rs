@@ -21,18 +21,17 @@ use crate::vm::{ApicIds, Hypervisor, VmConfig};
 use contract::first_broken;
 use guest_stub::abi::Fault;
 use guest_stub::random::SplitMix64;
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// What a test looks at.
+/// What a test is about.
 #[derive(Debug, Clone, Copy)]
 pub enum Subject {
     /// A clause of the contract.
     Contract(contract::Clause),
     /// A rule for workers, broken.
     Restriction(restrictions::BrokenRule),
-    /// A situation that goes wrong elsewhere.
+    /// A situation that broadcast calls go wrong in.
     Trap(&'static traps::Trap),
     /// A guest that does random things. Takes its time, and is run only when it is asked for.
     Hostile,
@@ -40,10 +39,10 @@ pub enum Subject {
     Soak(u32),
 }
 
-/// A test: what it looks at, over which route.
+/// A test: its subject, over one route.
 #[derive(Debug, Clone, Copy)]
 pub struct Test {
-    /// What it looks at.
+    /// What it is about.
     pub subject: Subject,
     /// How interrupts travel.
     pub route: Route,
@@ -269,9 +268,6 @@ impl<'a> Suite<'a> {
         (SplitMix64(self.seed ^ purpose).next() >> 32) as u32 | 1
     }
 }
-
-/// Results of cells by route, each with the cell's name.
-type CellResults = BTreeMap<Route, Result<Vec<(String, Calls)>, String>>;
 
 #[cfg(test)]
 mod tests {

@@ -47,7 +47,7 @@ impl BrokenRule {
 
 const VCPUS: usize = 3;
 
-/// Breaks the rule and looks at the bug check.
+/// Breaks the rule, and expects the bug check that names it and the worker.
 pub(super) fn check(suite: &Suite<'_>, broken: BrokenRule, route: Route) -> Result<Detail, Verdict> {
     let last = VCPUS - 1;
     let culprit = if broken.worker == Worker::HangFirst { 0 } else { last };

@@ -1,7 +1,7 @@
 //! What a host offers, and what a route can lack there.
 
-/// What a host offers to virtual machines, as far as a route depends on it. The conversion from what KVM answers is in
-/// [`crate::vm`].
+/// What a host offers to virtual machines, as far as a route depends on it. [`crate::vm::offers`] has it from
+/// what KVM answers.
 #[expect(clippy::struct_excessive_bools, reason = "KVM answers each by itself")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HostOffers {
