@@ -14,6 +14,7 @@ pub mod abi;
 pub mod descriptors;
 pub mod destinations;
 pub mod icr;
+pub mod logical_ids;
 pub mod mask;
 pub mod msi;
 pub mod plan;

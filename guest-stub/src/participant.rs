@@ -4,12 +4,14 @@ use crate::call::polling;
 use crate::cpu::port;
 use crate::processor::Private;
 use crate::routes::{self, Arrival};
+use crate::shared;
 use crate::states;
 use guest_stub::abi::{Destination, GuestRoute, PORT_YIELD, TargetState};
 
 /// Gets this processor ready for calls over `route`.
 pub(crate) fn enter(private: &Private, route: GuestRoute) {
     routes::mode(route).enter(private);
+    private.apic.set_logical_id(private.index, shared::boot().vcpus as usize);
     private.touch_ring();
     private.reset_counts();
 }

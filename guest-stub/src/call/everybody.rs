@@ -5,6 +5,7 @@ use super::window::{Participants, Window};
 use super::worker::WorkerFn;
 use crate::processor::{Private, SLOTS};
 use crate::routes::{self, Arrival, Route, with_route};
+use crate::shared;
 use guest_stub::abi::{Destination, GuestRoute, VECTOR_IPI};
 use guest_stub::destinations::{Addressing, Sender};
 use guest_stub::rendezvous::{Outcome, Slot, Targets};
@@ -52,7 +53,12 @@ impl Everybody {
         let me = private.index;
         let arrival = routes::arrival(route);
         Self {
-            sender: Sender { index: me, processors },
+            sender: Sender {
+                index: me,
+                processors,
+                in_x2apic_mode: private.apic.is_in_x2apic_mode(),
+                apic_id: shared::apic_id,
+            },
             arrival,
             includes_sender: destination.includes_sender() && arrival != Arrival::Polling && processors > 1,
             window: if processors > 1 { window_of(route, destination) } else { window_of_nobody() },

@@ -27,12 +27,16 @@ pub enum To {
 }
 
 /// A processor that makes a call of all processors.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub struct Sender {
     /// Its index.
     pub index: usize,
     /// How many processors there are.
     pub processors: usize,
+    /// Whether the local APICs are in x2APIC mode, which decides their logical ids.
+    pub in_x2apic_mode: bool,
+    /// The APIC id of each processor, by its index.
+    pub apic_id: fn(usize) -> u32,
 }
 
 /// A destination, as routes consume it.
@@ -94,10 +98,15 @@ mod tests {
     const PROCESSORS: usize = 5;
 
     fn sends(destination: Destination, index: usize) -> Vec<To> {
-        let sender = Sender { index, processors: PROCESSORS };
+        let sender = Sender { index, processors: PROCESSORS, in_x2apic_mode: true, apic_id: |index| index as u32 };
         let mut sends = Vec::new();
         with_destination!(destination, D => D::prepare(sender).for_each_send(|to| sends.push(to)));
         sends
+    }
+
+    /// The processors of the first cluster that a message destination address selects.
+    fn selected(address: u32) -> Vec<usize> {
+        (0..16).filter(|&vcpu| address >> vcpu & 1 == 1).collect()
     }
 
     #[test]
@@ -110,7 +119,7 @@ mod tests {
                         To::AllButSelf => (0..PROCESSORS).filter(|&vcpu| vcpu != sender).collect(),
                         To::All => (0..PROCESSORS).collect(),
                         To::One(vcpu) => std::vec![vcpu],
-                        To::Logical(address) => panic!("{address:#x}: no destination addresses logically"),
+                        To::Logical(address) => selected(address),
                     })
                     .collect();
                 let targets: BTreeSet<usize> = destination.targets(Some(sender), PROCESSORS).collect();

@@ -10,8 +10,11 @@ use core::arch::asm;
 use core::sync::atomic::{AtomicBool, Ordering};
 use guest_stub::abi;
 use guest_stub::icr::To;
+use guest_stub::logical_ids::LogicalIds;
 
 const EOI: u32 = 0x0B0;
+const LOGICAL_DESTINATION: u32 = 0x0D0;
+const DESTINATION_FORMAT: u32 = 0x0E0;
 const SPURIOUS_INTERRUPT_VECTOR: u32 = 0x0F0;
 const LVT_TIMER: u32 = 0x320;
 const INITIAL_COUNT: u32 = 0x380;
@@ -39,6 +42,7 @@ pub(crate) fn publish() {
 /// A processor's local APIC. Zeroed, it is in xAPIC mode.
 pub(crate) struct LocalApic {
     in_x2apic_mode: AtomicBool,
+    has_logical_id: AtomicBool,
 }
 
 /// LVT bit 16, and bits 17 and 18 (SDM Vol. 3A figure 12-8).
@@ -67,7 +71,7 @@ impl LocalApic {
     }
 
     #[inline]
-    fn is_in_x2apic_mode(&self) -> bool {
+    pub(crate) fn is_in_x2apic_mode(&self) -> bool {
         self.in_x2apic_mode.load(Ordering::Relaxed)
     }
 
@@ -78,6 +82,17 @@ impl LocalApic {
         } else {
             xapic::write(register, value);
         }
+    }
+
+    /// Gives the local APIC, that of processor `index` of so many, its logical id, unless it has it. In x2APIC mode it has one
+    /// by itself.
+    pub(crate) fn set_logical_id(&self, index: usize, processors: usize) {
+        if self.is_in_x2apic_mode() || self.has_logical_id.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let Some(ids) = LogicalIds::of(false, processors) else { return };
+        xapic::write(DESTINATION_FORMAT, ids.format());
+        xapic::write(LOGICAL_DESTINATION, ids.id(index, 0) << 24);
     }
 
     /// Starts the timer, whose interrupt has `vector`, with a period of so many ticks.
@@ -123,6 +138,9 @@ impl LocalApic {
             msr::write(IA32_APIC_BASE, base & !X2APIC_ENABLE | GLOBAL_ENABLE);
         }
         self.in_x2apic_mode.store(x2apic, Ordering::Relaxed);
+        if x2apic {
+            self.has_logical_id.store(false, Ordering::Relaxed);
+        }
         self.write(SPURIOUS_INTERRUPT_VECTOR, SOFTWARE_ENABLE | u32::from(abi::VECTOR_SPURIOUS));
         // SAFETY: the tables are loaded on every processor that has a local APIC of this type.
         unsafe { flags::enable_interrupts() };
