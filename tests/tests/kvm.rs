@@ -252,7 +252,7 @@ fn any_vcpu_can_call() {
             route.local_apics == local_apics && !route.is_host() && route.lacks(offers).is_none()
         };
         for route in routes::those(usable) {
-            for destination in [Destination::AllButSelf, Destination::Unicast, Destination::All] {
+            for &destination in Destination::ALL {
                 for target_state in [TargetState::Halt, TargetState::Spin] {
                     if !can_be(route, destination, target_state) {
                         continue;
@@ -281,7 +281,7 @@ fn one_machine_changes_between_apic_modes() {
     let _turn = turn();
     let Some(hypervisor) = hypervisor() else { return };
     let mut machine = boot(&hypervisor, 3);
-    for destination in [Destination::Unicast, Destination::AllButSelf, Destination::All] {
+    for &destination in Destination::ALL {
         for route in [Route::XApic, Route::X2Apic, Route::Memory, Route::X2Apic, Route::XApic, Route::Memory] {
             let target_state = if route == Route::Memory { TargetState::Spin } else { TargetState::Halt };
             if can_be(route, destination, target_state) && (route != Route::X2Apic || hypervisor.offers_x2apic()) {

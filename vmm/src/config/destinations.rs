@@ -1,6 +1,8 @@
 //! How the targets of a call are addressed, as far as the host decides: which routes have such a destination. The sends
 //! themselves are the guest's.
 
+use super::HostOffers;
+use super::plan::Refusal;
 use super::routes::{self, Delivery};
 use guest_stub::abi::Destination;
 
@@ -9,8 +11,8 @@ use guest_stub::abi::Destination;
 pub struct Spec {
     /// What it is, in one line for help texts.
     pub about: &'static str,
-    /// Why a route does not have it; `None`: it has.
-    pub refuses: fn(&routes::Spec) -> Option<&'static str>,
+    /// Why a route does not have it on a machine of so many vCPUs, on a host that offers this; `None`: it has.
+    pub refuses: fn(&routes::Spec, usize, HostOffers) -> Option<Refusal>,
 }
 
 /// What the host knows about a destination: the list of them.
@@ -23,17 +25,21 @@ pub const fn of(destination: Destination) -> &'static Spec {
 }
 
 const ALL_BUT_SELF: Spec =
-    Spec { about: "all processors but the sender, by one send with a shorthand", refuses: |_| None };
+    Spec { about: "all processors but the sender, by one send with a shorthand", refuses: |_, _, _| None };
 
 const ALL: Spec = Spec {
     about: "all processors, the sender among them, by one send with a shorthand",
-    refuses: |route| match route.delivery {
+    refuses: |route, _, _| match route.delivery {
         // SDM Vol. 3A table 12-3: the shorthand "all including self" goes with delivery mode fixed.
-        Delivery::Nmi => Some("the shorthand that includes the sender is for fixed interrupts only"),
-        Delivery::Polled => Some("a sender does not poll its own line"),
-        Delivery::Fixed if route.is_host() => Some("the host is no vCPU: all-but-self is everybody"),
+        Delivery::Nmi => {
+            Some(Refusal::Combination("the shorthand that includes the sender is for fixed interrupts only"))
+        }
+        Delivery::Polled => Some(Refusal::Combination("a sender does not poll its own line")),
+        Delivery::Fixed if route.is_host() => {
+            Some(Refusal::Combination("the host is no vCPU: all-but-self is everybody"))
+        }
         Delivery::Fixed => None,
     },
 };
 
-const UNICAST: Spec = Spec { about: "one send for each target, by its APIC id", refuses: |_| None };
+const UNICAST: Spec = Spec { about: "one send for each target, by its APIC id", refuses: |_, _, _| None };

@@ -93,12 +93,11 @@ pub fn plan(config: &Config, offers: HostOffers) -> (Vec<CellId>, Vec<Refused>) 
 /// Why a cell cannot be measured on a host; `None`: it can. What no host could do is said before what this one cannot.
 pub fn refuse(cell: &CellId, offers: HostOffers) -> Option<Refusal> {
     let route = routes::of(cell.route);
-    let combination = (target_states::of(cell.target_state).refuses)(route)
-        .or_else(|| (destinations::of(cell.destination).refuses)(route))
-        .map(Refusal::Combination);
+    let state = (target_states::of(cell.target_state).refuses)(route).map(Refusal::Combination);
+    let destination = (destinations::of(cell.destination).refuses)(route, cell.vcpus, offers);
     let need = route.lacks(offers).map(Refusal::Host);
     let ids = route.id_limit(offers).filter(|_| cell.vcpus > XAPIC_VCPUS).map(Refusal::Ids);
-    let refusals = || [combination, need, ids].into_iter().flatten();
+    let refusals = || [state, destination, need, ids].into_iter().flatten();
     refusals().find(|refusal| !refusal.is_the_hosts()).or_else(|| refusals().next())
 }
 

@@ -203,6 +203,11 @@ impl Spec {
         self.interrupts() && !self.is_host()
     }
 
+    /// Whether a vCPU writes an ICR, and the VMM sends no message for it.
+    pub fn sends_ipis(&self) -> bool {
+        self.sends_from_guest() && self.send.exit != Some(SendExit::Message)
+    }
+
     /// Whether the local APICs have to be in x2APIC mode.
     pub fn is_x2apic(&self) -> bool {
         self.apic_mode == ApicMode::X2Apic
