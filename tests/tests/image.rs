@@ -303,18 +303,21 @@ enum Send {
 
 /// By the route's and the destination's types: the most instructions that may lie between the stamp before the send and the
 /// send, for the first target, that one included, on the shortest way. Raise one only for a reason.
-const SENDS: [(&str, &str, Send, usize); 12] = [
+const SENDS: [(&str, &str, Send, usize); 15] = [
     ("xapic::XApic", "all_but_self::AllButSelf", Send::Stores(1), 4),
     ("xapic::XApic", "all::All", Send::Stores(1), 4),
     // The ICR's high half, and its low one.
     ("xapic::XApic", "unicast::Unicast", Send::Stores(2), 16),
+    ("xapic::XApic", "logical::Logical", Send::Stores(2), 13),
     ("x2apic::X2Apic", "all_but_self::AllButSelf", Send::Msr, 6),
     ("x2apic::X2Apic", "all::All", Send::Msr, 6),
     ("x2apic::X2Apic", "unicast::Unicast", Send::Msr, 12),
+    ("x2apic::X2Apic", "logical::Logical", Send::Msr, 14),
     ("memory::Memory", "all_but_self::AllButSelf", Send::Stores(1), 3),
     ("memory::Memory", "unicast::Unicast", Send::Stores(1), 15),
     ("nmi::Nmi", "all_but_self::AllButSelf", Send::Msr, 9),
     ("nmi::Nmi", "unicast::Unicast", Send::Msr, 21),
+    ("nmi::Nmi", "logical::Logical", Send::Msr, 21),
     ("msi::Msi", "all_but_self::AllButSelf", Send::Port, 5),
     ("msi::Msi", "unicast::Unicast", Send::Port, 11),
 ];

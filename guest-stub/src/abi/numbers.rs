@@ -74,6 +74,8 @@ wire_enum! {
         All = 2 "all",
         /// One send for each target, by its APIC id.
         Unicast = 3 "unicast",
+        /// One send for each cluster of local APICs that has a target, by their logical ids.
+        Logical = 4 "logical",
     }
 }
 

@@ -5,10 +5,12 @@
 
 mod all;
 mod all_but_self;
+mod logical;
 mod unicast;
 
 pub use all::All;
 pub use all_but_self::AllButSelf;
+pub use logical::Logical;
 pub use unicast::Unicast;
 
 use crate::abi::Destination;
@@ -58,7 +60,7 @@ pub trait Addressing {
 #[macro_export]
 macro_rules! with_destination {
     ($destination:expr, $D:ident => $generic:expr) => {
-        $crate::with_destination!(@ $destination, $D, $generic, AllButSelf All Unicast)
+        $crate::with_destination!(@ $destination, $D, $generic, AllButSelf All Unicast Logical)
     };
     (@ $destination:expr, $D:ident, $generic:expr, $($name:ident)+) => {
         match $destination {
@@ -134,6 +136,7 @@ mod tests {
         assert_eq!(sends(Destination::AllButSelf, 2), [To::AllButSelf]);
         assert_eq!(sends(Destination::All, 2), [To::All]);
         assert_eq!(sends(Destination::Unicast, 2), [0, 1, 3, 4].map(To::One));
+        assert_eq!(sends(Destination::Logical, 2), [To::Logical(0b1_1011)]);
         for &destination in Destination::ALL {
             let by_shorthand = sends(destination, 0).iter().all(|to| matches!(to, To::AllButSelf | To::All));
             assert_eq!(destination.is_shorthand(), by_shorthand, "{}", destination.name());

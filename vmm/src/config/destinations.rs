@@ -1,10 +1,11 @@
 //! How the targets of a call are addressed, as far as the host decides: which routes have such a destination. The sends
 //! themselves are the guest's.
 
-use super::HostOffers;
 use super::plan::Refusal;
-use super::routes::{self, Delivery};
+use super::routes::{self, ApicMode, Delivery};
+use super::{HostOffers, Need};
 use guest_stub::abi::Destination;
+use guest_stub::logical_ids::LogicalIds;
 
 /// A destination.
 #[derive(Debug)]
@@ -21,6 +22,7 @@ pub const fn of(destination: Destination) -> &'static Spec {
         Destination::AllButSelf => &ALL_BUT_SELF,
         Destination::All => &ALL,
         Destination::Unicast => &UNICAST,
+        Destination::Logical => &LOGICAL,
     }
 }
 
@@ -43,3 +45,23 @@ const ALL: Spec = Spec {
 };
 
 const UNICAST: Spec = Spec { about: "one send for each target, by its APIC id", refuses: |_, _, _| None };
+
+const LOGICAL: Spec = Spec {
+    about: "one send for each cluster of local APICs, by their logical ids",
+    refuses: |route, vcpus, offers| {
+        if route.delivery == Delivery::Polled {
+            return Some(Refusal::Combination("lines of memory have no logical ids"));
+        }
+        if !route.sends_ipis() {
+            return Some(Refusal::Combination("the VMM's interrupt messages go to APIC ids"));
+        }
+        let too_many = LogicalIds::of(false, vcpus).is_none();
+        match route.apic_mode {
+            ApicMode::XApic if too_many => {
+                Some(Refusal::Combination("xAPIC mode has logical ids for 60 local APICs: use x2apic"))
+            }
+            ApicMode::AsOffered if too_many && !offers.x2apic => Some(Refusal::Host(Need::X2Apic)),
+            ApicMode::XApic | ApicMode::X2Apic | ApicMode::AsOffered | ApicMode::Either => None,
+        }
+    },
+};

@@ -55,6 +55,7 @@ pub const ALL: &[Trap] = &[
     trap("called-itself", Spec::sends_from_guest, |suite, spec| contract(suite, &CallsSpec { set: Set::Itself, ..spec })),
     trap("mask-boundaries", Spec::interrupts, participants::mask_boundaries),
     trap("sparse-apic-ids", Spec::interrupts, participants::sparse_ids),
+    trap("logical-clusters", Spec::sends_ipis, participants::logical_clusters),
     trap("2-initiators-everybody", Spec::interrupts, |suite, spec| participants::several_initiators(suite, 2, Set::Everybody, spec)),
     trap("2-initiators-overlapping", Spec::interrupts, |suite, spec| participants::several_initiators(suite, 2, Set::Overlapping, spec)),
     trap("2-initiators-disjoint", Spec::interrupts, |suite, spec| participants::several_initiators(suite, 2, Set::Disjoint, spec)),

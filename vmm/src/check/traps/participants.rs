@@ -40,6 +40,16 @@ pub(super) fn sparse_ids(suite: &Suite<'_>, spec: CallsSpec) -> Result<Detail, V
     Ok(counts.join("; "))
 }
 
+/// Logical ids fill several clusters, in every mode: fifteen of four in xAPIC mode, and those that APIC ids with gaps lie in.
+pub(super) fn logical_clusters(suite: &Suite<'_>, spec: CallsSpec) -> Result<Detail, Verdict> {
+    const VCPUS: usize = 60;
+    let deadline = DEADLINE + Duration::from_secs(10);
+    let spec = CallsSpec { destination: Destination::Logical, calls: 2, initiators: vec![0, 31, 59], deadline, ..spec };
+    let calls = calls::run(&mut suite.boot(spec.route, VCPUS, ApicIds::Sparse)?, &spec, &mut |_| ())?;
+    keeps_contract(&calls, &spec)?;
+    Ok(counted(&calls))
+}
+
 /// So many vCPUs, or threads of the host, make calls at once.
 pub(super) fn several_initiators(suite: &Suite<'_>, count: u32, set: Set, spec: CallsSpec) -> Result<Detail, Verdict> {
     let vcpus = if count > 2 { 6 } else { 4 };

@@ -30,13 +30,14 @@ pub(in crate::config) fn config() -> Config {
 #[test]
 fn every_combination_is_either_measured_or_refused() {
     let (cells, refused) = plan(&config(), HostOffers::EVERYTHING);
-    assert_eq!(cells.len() / 2 + refused.len(), 108, "each cell in two vantages");
+    assert_eq!(cells.len() / 2 + refused.len(), 144, "each cell in two vantages");
     let of = |route| refused.iter().filter(|refused| refused.cell.route == route).count();
-    assert_eq!(of(Route::Memory), 10, "memory has spin with all-but-self and unicast");
-    for route in [Route::XApic, Route::X2Apic, Route::Msi, Route::VmmXApic, Route::VmmX2Apic] {
-        assert_eq!(of(route), 3, "an interrupt does not reach a masked target");
+    assert_eq!(of(Route::Memory), 14, "memory has spin with all-but-self and unicast");
+    for route in [Route::XApic, Route::X2Apic, Route::VmmXApic, Route::VmmX2Apic] {
+        assert_eq!(of(route), 4, "an interrupt does not reach a masked target");
     }
-    assert_eq!((of(Route::Host), of(Route::VmmHost)), (6, 6), "nor does the host's, which calls everybody or each");
+    assert_eq!(of(Route::Msi), 7, "nor does a message, which has no logical destination");
+    assert_eq!((of(Route::Host), of(Route::VmmHost)), (10, 10), "nor does the host's, which calls everybody or each");
     assert_eq!(of(Route::Nmi), 4, "the shorthand that includes the sender sends no NMI");
     assert!(refused.iter().all(|refused| !refused.host));
 }
@@ -62,7 +63,9 @@ struct Expected {
     needs: fn(HostOffers) -> bool,
 }
 
-const ANY_ADDRESS: &[Destination] = &[Destination::AllButSelf, Destination::All, Destination::Unicast];
+const BY_IPI: &[Destination] = Destination::ALL;
+const BY_MESSAGE: &[Destination] = &[Destination::AllButSelf, Destination::All, Destination::Unicast];
+const BY_NMI: &[Destination] = &[Destination::AllButSelf, Destination::Unicast, Destination::Logical];
 const WITHOUT_SENDER: &[Destination] = &[Destination::AllButSelf, Destination::Unicast];
 const WITH_IF: &[TargetState] = &[TargetState::Spin, TargetState::User, TargetState::Halt];
 const MANY: usize = 1024;
@@ -70,14 +73,14 @@ const MANY: usize = 1024;
 const EXPECTED: &[Expected] = &[
     Expected {
         route: Route::XApic,
-        destinations: ANY_ADDRESS,
+        destinations: BY_IPI,
         states: WITH_IF,
         most_vcpus: [255, 255, 255],
         needs: |offers| offers.kernel_local_apics,
     },
     Expected {
         route: Route::X2Apic,
-        destinations: ANY_ADDRESS,
+        destinations: BY_IPI,
         states: WITH_IF,
         most_vcpus: [0, 255, MANY],
         needs: |offers| offers.kernel_local_apics && offers.x2apic,
@@ -91,14 +94,14 @@ const EXPECTED: &[Expected] = &[
     },
     Expected {
         route: Route::Nmi,
-        destinations: WITHOUT_SENDER,
+        destinations: BY_NMI,
         states: TargetState::ALL,
         most_vcpus: [255, 255, MANY],
         needs: |offers| offers.kernel_local_apics,
     },
     Expected {
         route: Route::Msi,
-        destinations: ANY_ADDRESS,
+        destinations: BY_MESSAGE,
         states: WITH_IF,
         most_vcpus: [255, 255, MANY],
         needs: |offers| offers.kernel_local_apics && offers.signal_msi,
@@ -112,14 +115,14 @@ const EXPECTED: &[Expected] = &[
     },
     Expected {
         route: Route::VmmXApic,
-        destinations: ANY_ADDRESS,
+        destinations: BY_IPI,
         states: WITH_IF,
         most_vcpus: [255, 255, 255],
         needs: |offers| offers.user_space_msrs,
     },
     Expected {
         route: Route::VmmX2Apic,
-        destinations: ANY_ADDRESS,
+        destinations: BY_IPI,
         states: WITH_IF,
         most_vcpus: [0, MANY, MANY],
         needs: |offers| offers.user_space_msrs && offers.x2apic,
@@ -149,7 +152,7 @@ fn hosts() -> impl Iterator<Item = HostOffers> {
 
 /// Every cell of the guest's vantage, at sizes on both sides of the limit.
 fn cells() -> impl Iterator<Item = CellId> {
-    let sizes = [1, 2, 255, 256, MANY];
+    let sizes = [1, 2, 60, 61, 255, 256, MANY];
     let of_size = move |route, destination, target_state| {
         sizes.map(|vcpus| CellId { route, destination, target_state, vcpus, observe: Observe::Guest })
     };
@@ -170,12 +173,16 @@ fn each_cell_is_refused_where_it_cannot_be_and_nowhere_else() {
             let most = expected.most_vcpus[if offers.x2apic { 1 + usize::from(offers.wide_apic_ids) } else { 0 }];
             let refusal = refuse(&cell, offers);
             let context = format!("{cell}, {offers:?}: {refusal:?}");
-            let wanted = if !combines {
+            // In xAPIC mode.
+            let has_logical_ids = cell.destination != Destination::Logical || cell.vcpus <= 60;
+            let wanted = if !combines || (!has_logical_ids && expected.most_vcpus[2] == 255) {
                 matches!(refusal, Some(Refusal::Combination(_)))
             } else if cell.vcpus > expected.most_vcpus[2] {
                 refusal == Some(Refusal::Ids(IdLimit::XApicMode))
             } else if !(expected.needs)(offers) {
                 matches!(refusal, Some(Refusal::Host(need)) if !need.is_met(offers))
+            } else if !has_logical_ids && !offers.x2apic {
+                refusal == Some(Refusal::Host(Need::X2Apic))
             } else if cell.vcpus > most {
                 let limit = if offers.x2apic { IdLimit::NoWideIds } else { IdLimit::NoX2Apic };
                 refusal == Some(Refusal::Ids(limit))
@@ -210,6 +217,9 @@ fn reasons_of_combinations_name_what_does_not_go_together() {
     assert_eq!(spin(Route::VmmHost, Destination::All), Some("the host is no vCPU: all-but-self is everybody"));
     let nmi = Some("the shorthand that includes the sender is for fixed interrupts only");
     assert_eq!(spin(Route::Nmi, Destination::All), nmi);
+    assert_eq!(spin(Route::Memory, Destination::Logical), Some("lines of memory have no logical ids"));
+    let message = Some("the VMM's interrupt messages go to APIC ids");
+    assert_eq!([Route::Msi, Route::VmmHost].map(|route| spin(route, Destination::Logical)), [message, message]);
     let of = |route, state| reason(route, Destination::AllButSelf, state);
     let masked = Some("an interrupt waits until the target sets IF: use nmi");
     assert_eq!([Route::XApic, Route::Host].map(|route| of(route, TargetState::Masked)), [masked, masked]);
