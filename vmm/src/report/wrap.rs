@@ -5,6 +5,9 @@ use textwrap::{Options, WordSeparator, WordSplitter, core::display_width};
 /// The width where nobody says how wide the terminal is: a file, or a pipe.
 pub const UNKNOWN_WIDTH: usize = 80;
 
+/// The least width of an indented column of words.
+const LEAST_WORDS: usize = 24;
+
 /// Stands for a space at which no line may end, while a text is wrapped.
 const NO_BREAK: char = '\u{a0}';
 
@@ -23,7 +26,8 @@ pub(super) fn wrap(text: &str, width: usize, indent: usize) -> String {
 pub(super) fn hang(head: &str, text: &str, width: usize, indent: usize) -> String {
     let text = printable(text);
     // Where the indent would leave a narrow column of words, words are worth more than alignment.
-    let indent = " ".repeat(if 2 * indent > width { 2.min(width / 2) } else { indent });
+    let indent = if width.saturating_sub(indent) < LEAST_WORDS { indent.min(width / 4) } else { indent };
+    let indent = " ".repeat(indent);
     let options = Options::new(width)
         .subsequent_indent(&indent)
         .word_separator(WordSeparator::AsciiSpace)
@@ -72,7 +76,8 @@ mod tests {
     #[test]
     fn wrap_keeps_the_width_and_the_indent() {
         assert_eq!(wrap("- one two three", 9, 2), "- one two\n  three");
-        assert_eq!(hang("  - ", "one two", 9, 4), "  - one\n    two");
+        assert_eq!(hang("  - ", &"word ".repeat(8), 32, 4), "  - word word word word word\n    word word word");
+        assert_eq!(hang("  - ", "one two", 9, 4), "  - one\n  two", "words are worth more than the indent");
         assert_eq!(wrap("one two-three", 9, 0), "one\ntwo-three");
         assert_eq!(wrap("one two", 80, 0), "one two");
     }
