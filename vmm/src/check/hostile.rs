@@ -14,7 +14,6 @@ use crate::vm::ApicIds;
 use guest_stub::abi::{self, Worker};
 use guest_stub::random::SplitMix64;
 use std::collections::BTreeMap;
-use std::hash::{DefaultHasher, Hasher};
 use std::time::{Duration, Instant};
 use vm_memory::{Bytes, GuestAddress};
 
@@ -95,16 +94,17 @@ fn disturb(session: &Session<'_>, route: Route) {
 struct Bystander<'a> {
     machine: Session<'a>,
     route: Route,
-    memory: u64,
+    /// While it is idle.
+    memory: Vec<u8>,
 }
 
 impl<'a> Bystander<'a> {
     const VCPUS: usize = 2;
 
     fn boot(suite: &Suite<'a>, route: Route) -> Result<Self, Verdict> {
-        let mut bystander = Self { machine: boot(suite, route, Self::VCPUS)?, route, memory: 0 };
+        let mut bystander = Self { machine: boot(suite, route, Self::VCPUS)?, route, memory: Vec::new() };
         bystander.make_calls()?;
-        bystander.memory = bystander.hash()?;
+        bystander.memory = bystander.memory_at_rest()?;
         Ok(bystander)
     }
 
@@ -115,18 +115,35 @@ impl<'a> Bystander<'a> {
             .map_err(|verdict| verdict.map_reason(|reason| format!("another machine of the process: {reason}")))
     }
 
-    fn hash(&self) -> Result<u64, Verdict> {
+    fn read_memory(&self) -> Result<Vec<u8>, Verdict> {
         let mut bytes = vec![0; usize::try_from(abi::memory_size(Self::VCPUS)).unwrap_or(0)];
         let read = self.machine.vm().memory().read_slice(&mut bytes, GuestAddress(0));
         read.map_err(|error| Verdict::Failed(format!("reading the bystander's memory: {error}")))?;
-        let mut hasher = DefaultHasher::new();
-        hasher.write(&bytes);
-        Ok(hasher.finish())
+        Ok(bytes)
+    }
+
+    /// Its memory at rest: a vCPU that lost its CPU may still be on its way to idle when the report of the calls is there.
+    fn memory_at_rest(&self) -> Result<Vec<u8>, Verdict> {
+        /// Longer than any vCPU that can run waits for its CPU.
+        const PAUSE: Duration = Duration::from_millis(100);
+        const TRIES: usize = 20;
+        let mut before = self.read_memory()?;
+        for _ in 0..TRIES {
+            std::thread::sleep(PAUSE);
+            let now = self.read_memory()?;
+            if now == before {
+                return Ok(now);
+            }
+            before = now;
+        }
+        Err(Verdict::failed("the memory of an idle machine of the process does not come to rest"))
     }
 
     fn check_unharmed(&mut self) -> Result<(), Verdict> {
-        if self.hash()? != self.memory {
-            return Err(Verdict::failed("the memory of another machine of the process has changed"));
+        let now = self.read_memory()?;
+        if let Some(address) = self.memory.iter().zip(&now).position(|(before, now)| before != now) {
+            let reason = format!("the memory of another machine of the process has changed, first at {address:#x}");
+            return Err(Verdict::Failed(reason));
         }
         self.make_calls()
     }
