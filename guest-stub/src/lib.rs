@@ -6,6 +6,7 @@
 //! which calls several initiators make, on whichever side they are. They are here so that the host can test what the guest runs.
 
 #![no_std]
+#![warn(missing_docs)]
 
 #[cfg(feature = "documents")]
 extern crate std;

@@ -71,7 +71,6 @@ impl Mode {
 pub(crate) enum Arrival {
     /// By an interrupt that IF and IRQL can hold back.
     Interrupt,
-    /// By an NMI.
     Nmi,
     /// By polling: the sender is interrupted by nothing, either.
     Polling,
@@ -121,7 +120,6 @@ pub(crate) fn send(route: GuestRoute) -> Send {
     with_route!(route, R => |call, vector, to| R::prepare(call).send(vector, to))
 }
 
-/// The destination of an ICR.
 #[inline]
 fn icr_destination(to: To) -> icr::To {
     match to {

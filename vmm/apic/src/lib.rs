@@ -44,6 +44,7 @@
 //! | posted interrupts, virtualised registers, IPI virtualisation | Vol. 3C, APIC virtualization | no | hardware's for an in-kernel local APIC |
 
 #![no_std]
+#![warn(missing_docs)]
 
 extern crate alloc;
 

@@ -27,7 +27,6 @@ use std::time::{Duration, Instant};
 /// What a test is about.
 #[derive(Debug, Clone, Copy)]
 pub enum Subject {
-    /// A clause of the contract.
     Contract(contract::Clause),
     /// A rule for workers, broken.
     Restriction(restrictions::BrokenRule),

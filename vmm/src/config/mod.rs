@@ -34,11 +34,8 @@ pub struct Config {
     pub guest: Option<PathBuf>,
     /// vCPU counts.
     pub vcpus: Vec<usize>,
-    /// Routes.
     pub routes: Vec<Route>,
-    /// Destinations.
     pub destinations: Vec<Destination>,
-    /// Target states.
     pub target_states: Vec<TargetState>,
     /// Vantages.
     pub observe: Vec<Observe>,
@@ -50,7 +47,6 @@ pub struct Config {
     pub rounds: usize,
     /// Rounds before each block that do not count.
     pub warmup: usize,
-    /// The worker.
     pub worker: Worker,
     /// Its argument: TSC cycles to be busy for, of [`Worker::Spin`].
     pub argument: u64,

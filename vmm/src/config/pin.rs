@@ -19,7 +19,6 @@ pub enum Error {
     /// A CPU that is not there, or not allowed.
     #[error("this process may not use CPU {cpu} (it may use {})", list(allowed))]
     NoSuchCpu {
-        /// The CPU.
         cpu: usize,
         /// Those that could be named.
         allowed: Vec<usize>,

@@ -58,7 +58,6 @@ fn check<'a>(doctor: &'a Doctor, name: &str) -> &'a Check {
     check
 }
 
-/// The routes with this verdict.
 fn routes(doctor: &Doctor, verdict: Verdict) -> Vec<&str> {
     doctor.routes.iter().filter(|route| route.verdict == verdict).map(|route| route.route.as_str()).collect()
 }

@@ -23,7 +23,6 @@ pub struct Offset {
     pub method: Method,
 }
 
-/// The host's TSC.
 #[inline]
 pub fn host_tsc() -> u64 {
     // SAFETY: user space may read the TSC on every x86-64 Linux unless a process forbids it to itself (prctl).

@@ -15,7 +15,6 @@ pub struct Recording {
 }
 
 impl Recording {
-    /// Nothing.
     pub const NOTHING: Self = Self { stats: false, stays: Keep::Nothing, kernel: false };
     /// What can be counted without a trace.
     pub const COUNTS: Self = Self { stats: true, stays: Keep::Observed, kernel: false };

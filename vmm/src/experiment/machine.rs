@@ -44,7 +44,6 @@ pub trait Machine {
     }
 }
 
-/// A virtual machine.
 pub struct VirtualMachine<'a> {
     session: Session<'a>,
     tracer: Option<Arc<Tracer>>,

@@ -29,7 +29,6 @@ use std::time::{Duration, Instant};
 /// Why a measurement ended early.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The machine.
     #[error(transparent)]
     Machine(#[from] session::Error),
     /// Raw samples cannot be written.

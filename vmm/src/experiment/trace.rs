@@ -23,11 +23,9 @@ use guest_stub::abi::Worker;
 pub struct Plan {
     /// The call, and the machine.
     pub cell: CellId,
-    /// Rounds.
     pub rounds: usize,
     /// Rounds before each block that do not count.
     pub warmup: usize,
-    /// The worker.
     pub worker: Worker,
     /// Its argument.
     pub argument: u64,

@@ -27,7 +27,6 @@ pub struct BlockSpec {
 /// Who makes the calls of a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Initiator {
-    /// This vCPU.
     Vcpu(usize),
     /// None of the vCPUs: all are targets.
     Host,

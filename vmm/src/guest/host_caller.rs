@@ -100,7 +100,6 @@ impl HostCaller {
         Ok(unsafe { &*pointer })
     }
 
-    /// A vCPU's slot.
     pub(super) fn slot(&self, vcpu: usize) -> Result<&Slot, Error> {
         let offset = (vcpu % MAX_VCPUS * size_of::<Slot>()) as u64;
         self.view(self.addresses()?.slots.saturating_add(offset), "slots")
@@ -138,7 +137,6 @@ impl<'a> Caller<'a> {
         self.host
     }
 
-    /// The address of its packet.
     pub(super) fn packet_address(&self) -> Result<u64, Error> {
         let offset = (self.number * size_of::<Packet>()) as u64;
         Ok(self.host.addresses()?.packets.saturating_add(offset))

@@ -153,7 +153,6 @@ impl Session<'_> {
         self.expect_done(report, operation, within)
     }
 
-    /// Sends a command.
     pub(super) fn send(&self, command: &impl Payload) -> Result<(), Error> {
         let address = abi::COMMAND_PAGE + offset_of!(CommandPage, command) as u64;
         wire::write(self.vm.memory(), &Command::new(command), GuestAddress(address))?;

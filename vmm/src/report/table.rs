@@ -68,7 +68,6 @@ impl Statistic {
     }
 }
 
-/// A column.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Column {
     /// The label above neighbouring columns that share it; empty: none.
@@ -134,7 +133,6 @@ pub(super) enum Value {
 }
 
 impl Value {
-    /// A text.
     pub(super) fn text(text: impl Into<String>) -> Self {
         Self::Text(text.into())
     }

@@ -9,7 +9,6 @@ use std::io;
 pub enum Injection {
     /// On a vector, as a device raises it.
     Fixed(u8),
-    /// An NMI.
     Nmi,
 }
 

@@ -21,7 +21,6 @@ pub enum VcpuRequest {
     Run = 0,
     /// Say where the vCPU is, and stay out of the guest until told otherwise.
     Pause = 1,
-    /// End.
     End = 2,
 }
 

@@ -23,7 +23,6 @@ pub(super) enum Next {
     Send(u8, To),
     /// Tells the machine's owner why it has stopped, and waits for leave to go on.
     Stop(StopReason),
-    /// Ends.
     End,
 }
 

@@ -47,9 +47,7 @@ pub struct Resume;
 /// Everything that a vCPU's thread owns or shares.
 #[derive(Debug)]
 pub struct VcpuThread<B> {
-    /// The vCPU.
     pub vcpu: VcpuFd,
-    /// Its index.
     pub index: usize,
     /// Its local APIC, if that is not in the kernel.
     pub apic: Option<Box<UserApic>>,

@@ -36,7 +36,6 @@ pub enum Error {
     /// More vCPUs than this KVM allows.
     #[error("{asked} vCPUs are more than this KVM allows: at most {allowed}")]
     TooManyVcpus {
-        /// Asked for.
         asked: usize,
         /// KVM_CAP_MAX_VCPUS.
         allowed: usize,

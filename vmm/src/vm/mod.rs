@@ -161,7 +161,6 @@ impl Vm {
         self.vcpus.len()
     }
 
-    /// The guest's memory.
     pub fn memory(&self) -> &GuestMemoryMmap {
         &self.memory
     }

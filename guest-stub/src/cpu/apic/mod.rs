@@ -110,7 +110,6 @@ impl LocalApic {
         arm_timer(deadline);
     }
 
-    /// Stops the timer.
     pub(crate) fn stop_timer(&self) {
         self.write(LVT_TIMER, MASKED);
         self.write(INITIAL_COUNT, 0);

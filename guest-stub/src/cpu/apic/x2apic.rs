@@ -7,7 +7,6 @@ const fn number(register: u32) -> u32 {
     0x800 + (register >> 4)
 }
 
-/// Writes a register.
 #[inline]
 pub(super) fn write(register: u32, value: u32) {
     msr::write(number(register), value.into());

@@ -81,7 +81,6 @@ pub enum Mode {
 /// What a processor is activity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
-    /// Running.
     Running,
     /// HLT, with IF or without.
     Halted(bool),
@@ -199,7 +198,6 @@ impl Cpu {
         self.timer = Timer::Stopped;
     }
 
-    /// The mode.
     pub fn mode(&self) -> Mode {
         match self.base >> 10 & 0b11 {
             0b10 => Mode::XApic,
@@ -543,7 +541,6 @@ impl Machine {
         self.send(Some(cpu), Message { delivery_mode, vector: icr.to_le_bytes()[0], whom })
     }
 
-    /// A message.
     pub fn send(&mut self, sender: Option<usize>, message: Message) -> Option<Choice> {
         let Message { delivery_mode, vector, whom } = message;
         if delivery_mode < 2 && vector < 16 {

@@ -3,7 +3,6 @@
 /// A mistake in what is around the inbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// None.
     None,
     /// The signal goes out before `immediate_exit` is set.
     SignalFirst,

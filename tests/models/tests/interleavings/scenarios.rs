@@ -257,7 +257,6 @@ pub(crate) fn a_spurious_interrupt(machine: &'static Machine) -> Vec<Report> {
     vec![report]
 }
 
-/// A call by NMI.
 pub(crate) fn a_call_by_nmi(machine: &'static Machine) -> Vec<Report> {
     let target = start(move || machine.take_one(1, Delivery::Nmi));
     let report = done(machine.broadcast(Plan { by: Delivery::Nmi, ..Plan::new(0, &[0, 1]) }));

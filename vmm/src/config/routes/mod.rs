@@ -124,7 +124,6 @@ pub enum ApicMode {
 pub enum Delivery {
     /// A fixed interrupt, which waits until the target sets IF.
     Fixed,
-    /// An NMI.
     Nmi,
     /// It reads a cache line in a loop; nothing interrupts it.
     Polled,

@@ -14,7 +14,6 @@ use thiserror::Error;
 /// Why the kernel's events cannot be had.
 #[derive(Debug, Error)]
 pub enum Error {
-    /// tracefs.
     #[error(transparent)]
     Tracefs(#[from] tracefs::Error),
     /// This kernel has no tracepoints of KVM's, or KVM is not loaded.

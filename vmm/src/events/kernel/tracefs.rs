@@ -46,7 +46,6 @@ static INSTANCE: Mutex<Option<PathBuf>> = Mutex::new(None);
 /// An instance.
 #[derive(Debug)]
 pub struct Instance {
-    /// Its directory.
     directory: PathBuf,
     /// The mount that was made for it.
     _mount: Option<OwnedFd>,
