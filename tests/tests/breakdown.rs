@@ -78,7 +78,7 @@ fn a_worker_that_faults_is_a_bug_check() {
         let error = run(&mut machine, &BlockSpec { worker: Worker::Fault, ..CALL }).expect_err("a fault");
         assert!(matches!(error, Error::BugCheck(_)), "{error:?}");
         let who = format!("bug check on vCPU {}: #UD", vcpus - 1);
-        assert_says(&error, &[&who, "vector 6", "error code 0x0", "RIP 0x", "rule_breakers::fault", "IRQL 14"]);
+        assert_says(&error, &[&who, "vector 6", "error code 0x0", "RIP 0x", "workers::fault", "IRQL 14"]);
     }
 }
 
@@ -92,7 +92,7 @@ fn a_worker_that_faults_in_a_polling_target_is_a_bug_check_too() {
         worker: Worker::Fault,
         ..CALL
     };
-    assert_says(&run(&mut machine, &spec).expect_err("a fault"), &["bug check on vCPU 1: #UD", "rule_breakers::fault"]);
+    assert_says(&run(&mut machine, &spec).expect_err("a fault"), &["bug check on vCPU 1: #UD", "workers::fault"]);
 }
 
 #[test]
@@ -104,7 +104,7 @@ fn a_worker_that_never_returns_on_a_target_is_a_bug_check() {
     assert!(matches!(error, Error::BugCheck(_)), "{error:?}");
     assert_says(
         &error,
-        &["bug check on vCPU 1", "did not return within the call's deadline", "vCPU 0", "rule_breakers::hang"],
+        &["bug check on vCPU 1", "did not return within the call's deadline", "vCPU 0", "workers::hang"],
     );
 }
 
@@ -118,7 +118,7 @@ fn a_worker_that_never_returns_on_the_initiator_meets_the_watchdog() {
     assert!(matches!(error, Error::BugCheck(_)), "{error:?}");
     assert_says(
         &error,
-        &["bug check on vCPU 0", "did not return within the call's deadline", "rule_breakers::hang", "IRQL 14"],
+        &["bug check on vCPU 0", "did not return within the call's deadline", "workers::hang", "IRQL 14"],
     );
 }
 

@@ -4,7 +4,7 @@ use guest_stub::abi::{TargetState, Worker};
 use kipi::config::LocalApics;
 use kipi::config::routes::Route;
 use kipi::guest::calls::{self, CallsSpec};
-use kipi::guest::host_call::{self, HostCall, HostResults, Targets};
+use kipi::guest::host_call::{self, Callees, HostCall, HostResults};
 use kipi::guest::serve::{Waiting, serve};
 use kipi::guest::session::{Limits, Session};
 use kipi::vm::{Hypervisor, VmConfig};
@@ -20,7 +20,7 @@ fn boot(hypervisor: &Hypervisor, vcpus: usize, local_apics: LocalApics) -> Sessi
     Session::boot(hypervisor, &config, limits, &NEVER).unwrap_or_else(|error| panic!("{vcpus} vCPUs: {error}"))
 }
 
-fn host_call(targets: Targets<'_>, deadline: Duration) -> HostCall<'_> {
+fn host_call(targets: Callees<'_>, deadline: Duration) -> HostCall<'_> {
     HostCall { worker: Worker::Stamp, argument: 40, targets, observe: false, deadline }
 }
 
@@ -31,14 +31,14 @@ fn any_thread_calls_while_the_vcpus_wait() {
     for (local_apics, route) in [(LocalApics::Kernel, Route::XApic), (LocalApics::User, Route::VmmXApic)] {
         let mut machine = boot(&hypervisor, 3, local_apics);
         let waiting = Waiting { target_state: TargetState::Halt, deadline: Duration::from_secs(10) };
-        let call_often = |session: &Session<'_>, targets: Targets<'_>| -> Vec<HostResults> {
+        let call_often = |session: &Session<'_>, targets: Callees<'_>| -> Vec<HostResults> {
             let call = host_call(targets, Duration::from_secs(10));
             (0..20).map(|_| session.broadcast(&call).expect("the host's call completes")).collect()
         };
         let some: &[usize] = &[2, 1];
         let results = serve(&mut machine, waiting, |session| {
             std::thread::scope(|scope| {
-                [Targets::All, Targets::These(some), Targets::Each, Targets::These(&[])]
+                [Callees::All, Callees::These(some), Callees::Each, Callees::These(&[])]
                     .map(|targets| scope.spawn(move || call_often(session, targets)))
                     .map(|thread| thread.join().expect("no panic"))
             })
@@ -66,18 +66,18 @@ fn who_does_not_answer_the_host_is_named_within_the_deadline() {
     let waiting = |target_state| Waiting { target_state, deadline: Duration::from_secs(10) };
     let short = Duration::from_millis(50);
     let error = serve(&mut machine, waiting(TargetState::Masked), |session| {
-        session.broadcast(&host_call(Targets::These(&[1]), short))
+        session.broadcast(&host_call(Callees::These(&[1]), short))
     });
     match error.expect("the machine serves") {
         Err(host_call::Error::Silent { missing, .. }) => assert_eq!(missing, [1]),
         other => panic!("vCPU 1 has interrupts off, and the call has {other:?}"),
     }
     let error = serve(&mut machine, waiting(TargetState::Halt), |session| {
-        session.broadcast(&host_call(Targets::These(&[2]), short))
+        session.broadcast(&host_call(Callees::These(&[2]), short))
     });
     assert!(matches!(error.expect("the machine serves"), Err(host_call::Error::NoSuchVcpu { vcpu: 2, vcpus: 2 })));
     // Nobody is in the guest: vCPU 0 waits for a command outside.
-    let error = machine.broadcast(&host_call(Targets::These(&[0]), short)).unwrap_err();
+    let error = machine.broadcast(&host_call(Callees::These(&[0]), short)).unwrap_err();
     assert!(matches!(error, host_call::Error::Silent { .. }), "{error}");
 }
 
@@ -91,7 +91,7 @@ fn a_target_that_comes_late_is_sent_for_again() {
         // Out of the guest for three quarters of the deadline.
         session.vm().stall(1, Duration::from_millis(1500));
         std::thread::sleep(Duration::from_millis(50));
-        session.broadcast(&host_call(Targets::All, Duration::from_secs(2)))
+        session.broadcast(&host_call(Callees::All, Duration::from_secs(2)))
     });
     let results = results.expect("the machine serves").expect("the call completes");
     assert!(results.resent, "{results:?}");

@@ -36,12 +36,12 @@ fn root() -> PathBuf {
 }
 
 /// A source file, by its place below `vmm/src`.
-struct Source {
+struct SourceFile {
     place: PathBuf,
     syntax: File,
 }
 
-impl Source {
+impl SourceFile {
     fn room(&self) -> &str {
         self.place.components().next().and_then(|room| room.as_os_str().to_str()).expect("UTF-8")
     }
@@ -66,7 +66,7 @@ impl Source {
 }
 
 /// The files of `vmm/src` that are no tests.
-fn sources() -> Vec<Source> {
+fn sources() -> Vec<SourceFile> {
     fn collect(directory: &Path, files: &mut Vec<PathBuf>) {
         for entry in fs::read_dir(directory).expect("a folder of the sources") {
             let path = entry.expect("an entry").path();
@@ -88,7 +88,7 @@ fn sources() -> Vec<Source> {
         .map(|path| {
             let text = fs::read_to_string(&path).expect("a source file");
             let syntax = syn::parse_file(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-            Source { place: path.strip_prefix(&root).expect("below the root").to_owned(), syntax }
+            SourceFile { place: path.strip_prefix(&root).expect("below the root").to_owned(), syntax }
         })
         .collect()
 }

@@ -8,7 +8,7 @@
 use anyhow::Context;
 use guest_stub::abi::{TargetState, Worker};
 use kipi::config::LocalApics;
-use kipi::guest::host_call::{HostCall, HostResults, Targets};
+use kipi::guest::host_call::{Callees, HostCall, HostResults};
 use kipi::guest::serve::{Waiting, serve};
 use kipi::guest::session::{Limits, Session};
 use kipi::vm::image;
@@ -56,7 +56,7 @@ fn main() -> anyhow::Result<()> {
 /// One thread calls everybody, the other only vCPUs 1 and 2: on those, one call runs after the other.
 fn call_from_two_threads(session: &Session<'_>) -> anyhow::Result<Vec<HostResults>> {
     let some: &[usize] = &[1, 2];
-    let targets = [Targets::All, Targets::These(some)];
+    let targets = [Callees::All, Callees::These(some)];
     std::thread::scope(|scope| {
         let threads: Vec<_> = (0..)
             .zip(targets)

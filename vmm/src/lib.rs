@@ -1,8 +1,10 @@
 //! kipi: a small virtual machine monitor that measures how simultaneously code runs on every processor of a KVM guest.
 //!
-//! Data passes through these rooms in this order: [`commands`] → [`config`] → [`vm`] → [`vcpu`] → [`guest`] → [`events`] →
-//! [`statistics`] → [`results`] → [`report`]. [`experiment`] draws the line through them for a measurement and a trace;
-//! [`check`] is the conformance suite, [`doctor`] says what this host offers, [`mod@host`] reads what this machine is.
+//! [`commands`] has the command lines. Each leads to one of three lines through the rooms below: [`experiment`] is that of a
+//! measurement and of a trace, [`check`] that of the conformance suite, [`doctor`] says what this host offers. [`config`] is
+//! what was asked for, checked; [`vm`] makes machines, [`vcpu`] runs their vCPUs, [`guest`] talks to what runs there,
+//! [`events`] is what was recorded, [`statistics`] turns it into numbers, [`results`] are the documents, [`report`] renders
+//! them, and [`mod@host`] reads what this machine is. Which room may import which is held by `tests/tests/house.rs`.
 
 pub mod check;
 pub mod commands;

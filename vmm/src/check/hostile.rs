@@ -6,7 +6,7 @@
 use super::{Detail, Suite, Verdict, first_broken};
 use crate::config::routes::{self, Route};
 use crate::guest::calls::{self, CallsSpec};
-use crate::guest::host_call::{HostCall, Targets};
+use crate::guest::host_call::{Callees, HostCall};
 use crate::guest::hostile::{self, Ended};
 use crate::guest::session::{Error, Session};
 use crate::host;
@@ -84,7 +84,7 @@ fn boot<'a>(suite: &Suite<'a>, route: Route, vcpus: usize) -> Result<Session<'a>
 fn disturb(session: &Session<'_>, route: Route) {
     if routes::of(route).is_host() {
         let deadline = Duration::from_millis(5);
-        let call = HostCall { worker: Worker::Stamp, argument: 0, targets: Targets::All, observe: false, deadline };
+        let call = HostCall { worker: Worker::Stamp, argument: 0, targets: Callees::All, observe: false, deadline };
         // A hostile guest may not answer.
         let _ = session.broadcast(&call);
     }

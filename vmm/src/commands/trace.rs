@@ -97,11 +97,9 @@ pub fn run(options: &Trace) -> Result<Status, Failure> {
     let mut source = machines::boot(&hypervisor, &config, &image, MachineSpec::of(&cell), tracer)?;
     let mut trace = experiment::trace::run(&plan, &mut source)?;
     trace.config.pin.clone_from(&config.pin);
-    trace.sources.extend(
-        sources.into_iter().filter_map(|(source, refusal)| {
-            Some(results::trace::Source { source, unavailable: Some(refusal?), lost: 0 })
-        }),
-    );
+    trace.sources.extend(sources.into_iter().filter_map(|(source, refusal)| {
+        Some(results::trace::Recorder { source, unavailable: Some(refusal?), lost: 0 })
+    }));
     let written = write_results(&trace, json, perfetto);
     written.or_else(|error| if nobody_reads(&error) { Ok(()) } else { Err(Failure::failed(error)) })?;
     if trace.calls.is_empty() {

@@ -219,9 +219,9 @@ fn skipped(refused: &config::Refused) -> Skipped {
     Skipped { id: refused.cell, reason: refused.reason.to_owned() }
 }
 
-fn describe(config: &Config) -> measurement::Config {
+fn describe(config: &Config) -> measurement::MeasurementConfig {
     let names = |names: &mut dyn Iterator<Item = &'static str>| names.map(str::to_owned).collect();
-    measurement::Config {
+    measurement::MeasurementConfig {
         vcpus: config.vcpus.clone(),
         routes: names(&mut config.routes.iter().map(|route| route.name())),
         destinations: names(&mut config.destinations.iter().map(|destination| destination.name())),

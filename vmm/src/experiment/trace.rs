@@ -112,8 +112,8 @@ fn spec(plan: &Plan, rounds: usize) -> BlockSpec {
     }
 }
 
-fn config(plan: &Plan) -> trace::Config {
-    trace::Config {
+fn config(plan: &Plan) -> trace::TraceConfig {
+    trace::TraceConfig {
         id: plan.cell,
         rounds: plan.rounds as u64,
         warmup: plan.warmup as u64,
@@ -122,8 +122,8 @@ fn config(plan: &Plan) -> trace::Config {
     }
 }
 
-fn sources(plan: &Plan, blocks: &[Block]) -> Vec<trace::Source> {
-    let source = |source, lost| trace::Source { source, unavailable: None, lost };
+fn sources(plan: &Plan, blocks: &[Block]) -> Vec<trace::Recorder> {
+    let source = |source, lost| trace::Recorder { source, unavailable: None, lost };
     let Recording { stats, kernel, .. } = plan.recording;
     let mut sources = vec![source(source::Source::Guest, 0)];
     sources.extend(stats.then(|| source(source::Source::Stats, 0)));

@@ -1,7 +1,7 @@
 //! Blocks whose initiator is the host: all vCPUs stay in the target state meanwhile, vCPU 0 too.
 
 use super::block_spec::BlockSpec;
-use super::host_call::{HostCall, Targets};
+use super::host_call::{Callees, HostCall};
 use super::rounds::Ended;
 use super::serve::{serve_command, wait_until_ready};
 use super::session::{Error, Session, word};
@@ -22,7 +22,7 @@ pub(super) fn run(session: &mut Session<'_>, spec: &BlockSpec) -> Result<Ended, 
     let call = HostCall {
         worker: spec.worker,
         argument: spec.argument,
-        targets: if spec.cell.destination == Destination::Unicast { Targets::Each } else { Targets::All },
+        targets: if spec.cell.destination == Destination::Unicast { Callees::Each } else { Callees::All },
         observe: spec.is_observed(),
         deadline: limits.deadline,
     };

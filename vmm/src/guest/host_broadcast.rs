@@ -4,7 +4,7 @@
 //! targets' slots, publishes a packet, sends the interrupt, opens the gate and waits for the done words. So a call of the host
 //! and one of a vCPU keep each other's order, and a target cannot tell them apart.
 
-use super::host_call::{Error, HostCall, HostResults, Targets, members};
+use super::host_call::{Callees, Error, HostCall, HostResults, members};
 use super::host_caller::{Caller, HostCaller};
 use crate::vcpu::interrupt::{Delivered, Injection, InterruptBus as _};
 use guest_stub::abi::VECTOR_IPI;
@@ -35,7 +35,7 @@ impl Caller<'_> {
         let host = self.host();
         let members = members(call.targets, host.bus().vcpus())?;
         let targets = mask::indices(&members).map(|vcpu| Ok((vcpu, host.slot(vcpu)?)));
-        let targets = Called(targets.collect::<Result<_, Error>>()?);
+        let targets = Targets(targets.collect::<Result<_, Error>>()?);
         let start = host.tsc();
         let cycles = host.cycles(call.deadline);
         let initiator = u32::try_from(self.number()).unwrap_or(u32::MAX - 1);
@@ -55,7 +55,7 @@ impl Caller<'_> {
     }
 
     /// The call itself, of targets whose slots this caller owns.
-    fn call(&self, call: &HostCall<'_>, targets: &Called<'_>) -> Result<HostResults, Error> {
+    fn call(&self, call: &HostCall<'_>, targets: &Targets<'_>) -> Result<HostResults, Error> {
         let host = self.host();
         let addresses = host.addresses()?;
         let workers = if call.observe { &addresses.observed_workers } else { &addresses.workers };
@@ -80,7 +80,7 @@ impl Caller<'_> {
         }
         let sending = Sending {
             host,
-            by_broadcast: call.targets == Targets::All,
+            by_broadcast: call.targets == Callees::All,
             targets,
             resend_at: now.wrapping_add(cycles / 2),
             deadline: now.wrapping_add(cycles),
@@ -96,9 +96,9 @@ impl Caller<'_> {
 }
 
 /// The targets' slots.
-struct Called<'a>(Vec<(usize, &'a Slot)>);
+struct Targets<'a>(Vec<(usize, &'a Slot)>);
 
-impl Called<'_> {
+impl Targets<'_> {
     fn slots(&self) -> impl Iterator<Item = &Slot> + Clone {
         self.0.iter().map(|&(_, slot)| slot)
     }
@@ -108,7 +108,7 @@ impl Called<'_> {
     }
 }
 
-impl rendezvous::Targets for Called<'_> {
+impl rendezvous::Targets for Targets<'_> {
     fn all<'a>(&'a self, holds: impl FnMut(&'a Slot) -> bool) -> bool {
         self.slots().all(holds)
     }
@@ -118,7 +118,7 @@ impl rendezvous::Targets for Called<'_> {
 struct Sending<'a> {
     host: &'a HostCaller,
     by_broadcast: bool,
-    targets: &'a Called<'a>,
+    targets: &'a Targets<'a>,
     resend_at: u64,
     deadline: u64,
     /// Of the first send.

@@ -56,7 +56,7 @@ fn list(vcpus: &[usize]) -> String {
 
 /// Whom the host calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Targets<'a> {
+pub enum Callees<'a> {
     /// All vCPUs, by one message to the broadcast destination.
     All,
     /// All vCPUs, by a message each.
@@ -73,7 +73,7 @@ pub struct HostCall<'a> {
     /// With which argument.
     pub argument: u64,
     /// On whom.
-    pub targets: Targets<'a>,
+    pub targets: Callees<'a>,
     /// Whether each worker begins with an exit.
     pub observe: bool,
     /// After which time the call is given up.
@@ -98,11 +98,11 @@ pub struct HostResults {
 }
 
 /// Whom a call is for.
-pub(super) fn members(targets: Targets<'_>, vcpus: usize) -> Result<Mask, Error> {
+pub(super) fn members(targets: Callees<'_>, vcpus: usize) -> Result<Mask, Error> {
     let mut members = [0; abi::MASK_WORDS];
     match targets {
-        Targets::All | Targets::Each => (0..vcpus).for_each(|vcpu| mask::insert(&mut members, vcpu)),
-        Targets::These(these) => {
+        Callees::All | Callees::Each => (0..vcpus).for_each(|vcpu| mask::insert(&mut members, vcpu)),
+        Callees::These(these) => {
             for &vcpu in these {
                 if vcpu >= vcpus {
                     return Err(Error::NoSuchVcpu { vcpu, vcpus });
@@ -123,11 +123,11 @@ mod tests {
         let count = |targets, vcpus| {
             members(targets, vcpus).map(|members| members.iter().map(|word| word.count_ones()).sum::<u32>())
         };
-        assert_eq!(count(Targets::All, 65).unwrap(), 65);
-        assert_eq!(count(Targets::Each, 3).unwrap(), 3);
-        assert_eq!(count(Targets::These(&[2, 0, 2]), 3).unwrap(), 2, "a set");
-        assert_eq!(count(Targets::These(&[]), 3).unwrap(), 0);
-        let error = count(Targets::These(&[1, 3]), 3).unwrap_err();
+        assert_eq!(count(Callees::All, 65).unwrap(), 65);
+        assert_eq!(count(Callees::Each, 3).unwrap(), 3);
+        assert_eq!(count(Callees::These(&[2, 0, 2]), 3).unwrap(), 2, "a set");
+        assert_eq!(count(Callees::These(&[]), 3).unwrap(), 0);
+        let error = count(Callees::These(&[1, 3]), 3).unwrap_err();
         assert_eq!(error.to_string(), "vCPU 3 is to be called, and the machine has 3 (call 0 to 2)");
     }
 

@@ -1,7 +1,7 @@
 //! Calls that the host makes, from as many threads as there are to be initiators, while every vCPU counts what it sees.
 
 use super::calls_spec::{Calls, CallsSpec, mask_of};
-use super::host_call::{self, HostCall, HostResults, Targets};
+use super::host_call::{self, Callees, HostCall, HostResults};
 use super::host_caller::HostCaller;
 use super::serve::serve_command;
 use super::session::{DISTURB, Disturb, Error, Session, word};
@@ -98,9 +98,9 @@ impl HostCalls<'_> {
                 worker: self.spec.worker,
                 argument,
                 targets: match (self.spec.set, self.spec.destination) {
-                    (Set::Everybody, Destination::Unicast) => Targets::Each,
-                    (Set::Everybody, _) => Targets::All,
-                    _ => Targets::These(&these),
+                    (Set::Everybody, Destination::Unicast) => Callees::Each,
+                    (Set::Everybody, _) => Callees::All,
+                    _ => Callees::These(&these),
                 },
                 observe: self.spec.observe,
                 deadline: self.spec.deadline,

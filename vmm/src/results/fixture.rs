@@ -2,8 +2,8 @@
 
 use super::integrity::Integrity;
 use super::measurement::{
-    Cell, CellClock, Clock, Config, Exits, Host, Instruments, LocalApic, MEASUREMENT_SCHEMA, Measurement, Skipped,
-    Spread,
+    Cell, CellClock, Clock, Exits, Host, Instruments, LocalApic, MEASUREMENT_SCHEMA, Measurement, MeasurementConfig,
+    Skipped, Spread,
 };
 use super::metric::{Intervals, Metric, MetricName, Unit};
 use super::source::Source;
@@ -106,8 +106,8 @@ fn host() -> Host {
     }
 }
 
-fn config() -> Config {
-    Config {
+fn config() -> MeasurementConfig {
+    MeasurementConfig {
         vcpus: vec![2],
         routes: vec!["x2apic".to_owned(), "vmm".to_owned()],
         destinations: vec!["all-but-self".to_owned()],
@@ -164,7 +164,7 @@ pub(crate) fn trace() -> Trace {
     Trace {
         schema: TRACE_SCHEMA.to_owned(),
         host: host(),
-        config: trace::Config {
+        config: trace::TraceConfig {
             id: id("x2apic", "halt"),
             rounds: 1,
             warmup: 3,
@@ -172,8 +172,8 @@ pub(crate) fn trace() -> Trace {
             pin: vec![0, 1],
         },
         sources: vec![
-            trace::Source { source: Source::Vmm, unavailable: None, lost: 0 },
-            trace::Source { source: Source::Kernel, unavailable: Some("no permission".to_owned()), lost: 0 },
+            trace::Recorder { source: Source::Vmm, unavailable: None, lost: 0 },
+            trace::Recorder { source: Source::Kernel, unavailable: Some("no permission".to_owned()), lost: 0 },
         ],
         rounds: 1,
         not_in_state: 0,

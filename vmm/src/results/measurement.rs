@@ -25,7 +25,7 @@ pub struct Measurement {
     /// Where it was measured.
     pub host: Host,
     /// What was asked for.
-    pub config: Config,
+    pub config: MeasurementConfig,
     /// What the instruments cost, one entry for each virtual machine (vCPU count).
     pub instruments: Vec<Instruments>,
     /// One entry for each combination of route, destination, target state, vCPU count and vantage.
@@ -63,7 +63,7 @@ pub struct Host {
 /// What was asked for, with defaults filled in.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Config {
+pub struct MeasurementConfig {
     /// vCPU counts.
     pub vcpus: Vec<usize>,
     /// Routes.

@@ -22,9 +22,9 @@ pub struct Trace {
     /// Where it was recorded.
     pub host: Host,
     /// What was asked for.
-    pub config: Config,
+    pub config: TraceConfig,
     /// Who recorded events, and who could not.
-    pub sources: Vec<Source>,
+    pub sources: Vec<Recorder>,
     /// Rounds that count.
     pub rounds: u64,
     /// Rounds that were run but do not count, because a target was not in the state that was asked for.
@@ -46,7 +46,7 @@ pub struct Trace {
 /// What was asked for, with defaults filled in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Config {
+pub struct TraceConfig {
     /// What the calls are of.
     #[serde(flatten)]
     pub id: CellId,
@@ -63,7 +63,7 @@ pub struct Config {
 /// A source of events.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Source {
+pub struct Recorder {
     /// `guest`, `vmm`, `kernel` or `stats`.
     pub source: source::Source,
     /// Why it has recorded nothing; `null`: it has.

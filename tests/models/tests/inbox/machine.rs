@@ -14,7 +14,7 @@ pub(crate) enum Fault {
 
 /// What a sender leaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Left {
+pub(crate) enum Deposit {
     Vector(u8),
     Nmi,
 }
@@ -23,7 +23,7 @@ pub(crate) enum Left {
 macro_rules! vcpu {
     ($copy:ident) => {
         use crate::atomics::{AtomicU32, Ordering};
-        use crate::machine::{Fault, Left};
+        use crate::machine::{Deposit, Fault};
         use loom::sync::Arc;
         use loom::thread;
         use $copy::inbox::Inbox;
@@ -37,10 +37,10 @@ macro_rules! vcpu {
         }
 
         impl Vcpu {
-            fn send(&self, left: Left, fault: Fault) {
+            fn send(&self, left: Deposit, fault: Fault) {
                 let place = match left {
-                    Left::Vector(vector) => self.inbox.put_vector(vector),
-                    Left::Nmi => self.inbox.put_nmi(),
+                    Deposit::Vector(vector) => self.inbox.put_vector(vector),
+                    Deposit::Nmi => self.inbox.put_nmi(),
                 };
                 // A sleeper looks by itself here, as often as it likes.
                 if place == Some(Place::Guest) {
@@ -109,7 +109,7 @@ macro_rules! vcpu {
         }
 
         /// A sender for each of `left`, and a vCPU's thread, which is in the guest between them, or asleep.
-        pub(crate) fn check(fault: Fault, asleep: bool, left: &'static [Left]) {
+        pub(crate) fn check(fault: Fault, asleep: bool, left: &'static [Deposit]) {
             let mut builder = loom::model::Builder::new();
             builder.preemption_bound = Some(builder.preemption_bound.unwrap_or(3).max(3));
             builder.max_branches = 20_000;

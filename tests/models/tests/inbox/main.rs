@@ -18,25 +18,25 @@ vcpu!(copy);
 
 #[test]
 fn an_interrupt_reaches_a_vcpu_that_goes_into_the_guest() {
-    check(Fault::None, false, &[Left::Vector(0xE1)]);
+    check(Fault::None, false, &[Deposit::Vector(0xE1)]);
 }
 
 #[test]
 fn two_interrupts_reach_a_vcpu_in_the_guest() {
-    check(Fault::None, false, &[Left::Vector(0xE1), Left::Vector(0x51)]);
+    check(Fault::None, false, &[Deposit::Vector(0xE1), Deposit::Vector(0x51)]);
 }
 
 #[test]
 fn an_nmi_and_an_interrupt_reach_a_vcpu_in_the_guest() {
-    check(Fault::None, false, &[Left::Nmi, Left::Vector(0x51)]);
+    check(Fault::None, false, &[Deposit::Nmi, Deposit::Vector(0x51)]);
 }
 
 #[test]
 fn two_interrupts_wake_a_vcpu_that_goes_to_sleep() {
-    check(Fault::None, true, &[Left::Vector(0xE1), Left::Vector(0x51)]);
+    check(Fault::None, true, &[Deposit::Vector(0xE1), Deposit::Vector(0x51)]);
 }
 
 #[test]
 fn an_nmi_wakes_a_vcpu_that_goes_to_sleep() {
-    check(Fault::None, true, &[Left::Nmi]);
+    check(Fault::None, true, &[Deposit::Nmi]);
 }

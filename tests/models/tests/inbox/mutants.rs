@@ -1,7 +1,7 @@
 //! Mistakes that somebody could make in the inbox, or around it. Each leaves a vCPU in the guest, or asleep, for ever, and
 //! the models must find it.
 
-use super::machine::{Fault, Left};
+use super::machine::{Deposit, Fault};
 use std::panic::{self, AssertUnwindSafe};
 
 /// That a model fails since nobody can go on.
@@ -19,7 +19,7 @@ macro_rules! fault {
     ($name:ident, $fault:ident) => {
         #[test]
         fn $name() {
-            caught(|| super::check(Fault::$fault, false, &[Left::Vector(0xE1)]));
+            caught(|| super::check(Fault::$fault, false, &[Deposit::Vector(0xE1)]));
         }
     };
 }
@@ -47,7 +47,7 @@ macro_rules! mutant {
     };
 }
 
-mutant!(senders_without_order_are_found, senders_without_order, false, Left::Vector(0xE1));
-mutant!(threads_without_order_are_found, threads_without_order, false, Left::Vector(0xE1));
-mutant!(a_look_before_the_announcement_is_found, look_before_the_announcement, false, Left::Vector(0xE1));
-mutant!(a_parked_thread_that_nobody_kicks_is_found, no_parked_thread_is_kicked, true, Left::Vector(0xE1));
+mutant!(senders_without_order_are_found, senders_without_order, false, Deposit::Vector(0xE1));
+mutant!(threads_without_order_are_found, threads_without_order, false, Deposit::Vector(0xE1));
+mutant!(a_look_before_the_announcement_is_found, look_before_the_announcement, false, Deposit::Vector(0xE1));
+mutant!(a_parked_thread_that_nobody_kicks_is_found, no_parked_thread_is_kicked, true, Deposit::Vector(0xE1));

@@ -4,7 +4,7 @@ use crate::report::tables;
 use crate::report::text::{table, warnings};
 use crate::report::units;
 use crate::report::wrap::wrap;
-use crate::results::trace::{Source, Trace};
+use crate::results::trace::{Recorder, Trace};
 
 /// Most lanes of a timeline, however wide the terminal: nobody reads more at a time.
 const MOST_LANES: usize = 8;
@@ -42,7 +42,7 @@ fn head(trace: &Trace, width: usize) -> String {
     [first, second].into_iter().chain(sources).map(|line| wrap(&line, width, 2)).collect::<Vec<_>>().join("\n")
 }
 
-fn state(source: &Source) -> String {
+fn state(source: &Recorder) -> String {
     let name = source.source.name();
     match (&source.unavailable, source.lost) {
         (Some(reason), _) => format!("source {name}: nothing recorded: {reason}"),
@@ -89,7 +89,7 @@ mod tests {
 
     #[test]
     fn lost_events_are_said() {
-        let source = Source { source: source::Source::Kernel, unavailable: None, lost: 7 };
+        let source = Recorder { source: source::Source::Kernel, unavailable: None, lost: 7 };
         assert!(state(&source).contains("7 EVENTS LOST"));
     }
 }
