@@ -18,7 +18,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 /// As `kipi measure` has it by default.
-const SETTLE: Duration = Duration::from_micros(20);
+const SETTLE: Duration = Duration::from_micros(10);
 const DEADLINE: Duration = Duration::from_secs(10);
 const VCPUS: [usize; 3] = [2, 4, 8];
 const CELLS: [(Route, TargetState); 7] = [
