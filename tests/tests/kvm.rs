@@ -3,13 +3,13 @@
 use guest_stub::abi::{Destination, RING_SAMPLES, TargetState, Worker};
 use kipi::config::routes::{self, Route};
 use kipi::config::{self, CellId, HostOffers, LocalApics, Observe};
-use kipi::events::clock;
 use kipi::events::recording::Recording;
 use kipi::events::samples::{Block, Round};
 use kipi::guest::blocks::{self, BlockSpec};
 use kipi::guest::session::{Error, Limits, Session};
 use kipi::guest::{calibration, clock_exchange};
 use kipi::results::source::Source;
+use kipi::statistics::clock_error;
 use kipi::vm::{Hypervisor, VmConfig};
 use kipi_tests::{HANG, hypervisor, machine, turn};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -84,9 +84,9 @@ fn clock_error(machine: &mut Session<'_>) -> u64 {
     let exchange = |partner| {
         let made =
             clock_exchange::exchange(machine, partner, Duration::from_millis(200)).expect("an exchange of stamps");
-        clock::bound(&made).unwrap_or_else(|| panic!("no exchange of stamps with vCPU {partner}"))
+        clock_error::bound(&made).unwrap_or_else(|| panic!("no exchange of stamps with vCPU {partner}"))
     };
-    clock::skew_error(partners.map(exchange).collect())
+    clock_error::skew_error(partners.map(exchange).collect())
 }
 
 /// What causality demands of a round's stamps, where two clocks may differ by `error`.

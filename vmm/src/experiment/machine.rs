@@ -1,6 +1,6 @@
 //! A machine that blocks are run on: a virtual one, or a test's invention.
 
-use super::clock_bound::ClockPartners;
+use super::clock_partners::ClockPartners;
 use crate::events::kernel::Tracer;
 use crate::events::samples::Block;
 use crate::guest::blocks::{self, BlockSpec};

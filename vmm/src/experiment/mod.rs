@@ -1,7 +1,7 @@
 //! The straight line of a measurement: plan, machines, blocks in turn, statistics, document; and that of a [`trace`].
 
 mod cell;
-mod clock_bound;
+mod clock_partners;
 mod described_call;
 mod described_event;
 mod detail;

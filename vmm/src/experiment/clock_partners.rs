@@ -3,6 +3,7 @@
 use crate::events::clock;
 use crate::guest::clock_exchange;
 use crate::guest::session::{self, Session};
+use crate::statistics::clock_error;
 use std::time::Duration;
 
 /// The vCPUs that vCPU 0 exchanges stamps with: one on each other CPU, since vCPUs of one CPU with equal offsets read one
@@ -46,11 +47,14 @@ impl ClockPartners {
             let made = clock_exchange::exchange(session, partner, TIME)?;
             exchanges += made.len();
             // No exchange within the time: the clocks may be that far apart.
-            bounds.push(clock::bound(&made).unwrap_or(clock::cycles(TIME, session.tsc_khz())));
+            bounds.push(clock_error::bound(&made).unwrap_or(clock::cycles(TIME, session.tsc_khz())));
         }
         // vCPUs that share a partner's CPU read its TSC, with their own offset.
-        let error = clock::skew_error(bounds).saturating_add(if exact { spread } else { 0 });
-        let compared = self.0.len();
-        Ok((error, format!("{offsets}; {exchanges} exchanges of stamps with {compared} vCPUs on other CPUs")))
+        let error = clock_error::skew_error(bounds).saturating_add(if exact { spread } else { 0 });
+        let compared = match self.0.len() {
+            1 => "a vCPU on another CPU".to_owned(),
+            vcpus => format!("{vcpus} vCPUs on other CPUs"),
+        };
+        Ok((error, format!("{offsets}; {exchanges} exchanges of stamps with {compared}")))
     }
 }
