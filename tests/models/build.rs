@@ -4,8 +4,8 @@
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
-/// The broadcast call.
-const SOURCE: &str = "../../guest-stub/src/rendezvous.rs";
+/// The broadcast call: a module of modules.
+const RENDEZVOUS: &str = "../../guest-stub/src/rendezvous";
 /// What a sender and a vCPU's thread share: modules of one another.
 const INBOX: [&str; 3] = ["vectors", "presence", "inbox"];
 
@@ -135,10 +135,8 @@ const INBOX_MUTATIONS: &[(&str, &[Edit])] = &[
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
-    println!("cargo:rerun-if-changed={SOURCE}");
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("set by cargo"));
-    let source = fs::read_to_string(SOURCE).unwrap_or_else(|error| panic!("{SOURCE}: {error}"));
-    let model = for_a_model(&source);
+    let model = rendezvous();
     write(&out, "rendezvous", &model);
     for (name, edits) in MUTATIONS {
         let mutant = edits.iter().fold(model.clone(), |text, edit| mutate(name, &text, *edit));
@@ -151,17 +149,30 @@ fn main() {
     }
 }
 
+/// The module's own text, with each of its files in the place where it is declared.
+fn rendezvous() -> String {
+    let text = for_a_model(&read(&format!("{RENDEZVOUS}/mod.rs")));
+    let lines = text.lines().map(|line| match line.strip_prefix("mod ").and_then(|rest| rest.strip_suffix(';')) {
+        Some(name) => format!("mod {name} {{\n{}\n}}\n", for_a_model(&read(&format!("{RENDEZVOUS}/{name}.rs")))),
+        None => format!("{line}\n"),
+    });
+    lines.collect()
+}
+
 fn inbox_module(name: &str) -> String {
-    let path = format!("../../vmm/apic/src/{name}.rs");
-    println!("cargo:rerun-if-changed={path}");
-    let source = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+    let source = read(&format!("../../vmm/apic/src/{name}.rs"));
     format!("pub mod {name} {{\n{}\n}}\n", for_a_model(&source))
 }
 
-/// The algorithm without its tests, and without what an `include!` does not take. A model checker's atomics have no
-/// `const` constructors.
+fn read(path: &str) -> String {
+    println!("cargo:rerun-if-changed={path}");
+    fs::read_to_string(path).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// The algorithm without its tests, which come last, and without what an `include!` does not take. A model checker's
+/// atomics have no `const` constructors.
 fn for_a_model(source: &str) -> String {
-    let (code, _) = source.split_once("#[cfg(test)]\nmod tests").expect("the algorithm's own tests come last");
+    let (code, _) = source.split_once("#[cfg(test)]\nmod tests").unwrap_or((source, ""));
     let lines: Vec<_> = code.lines().filter(|line| !line.starts_with("//!")).collect();
     lines.join("\n").replace("pub const fn new", "pub fn new")
 }

@@ -7,7 +7,7 @@ mod atomics;
 mod mutants;
 
 /// The algorithm that the guest runs, over the model checker's atomics.
-#[allow(dead_code, unreachable_pub, reason = "a copy: the guest uses what no model does")]
+#[allow(dead_code, unreachable_pub, unused_imports, reason = "a copy: the guest uses what no model does")]
 mod rendezvous {
     include!(concat!(env!("OUT_DIR"), "/rendezvous.rs"));
 }

@@ -62,10 +62,8 @@ fault!(slots_acquired_in_falling_order_are_found, FallingOrder, 2, 2, everybody_
 /// A mistake in the algorithm, as `build.rs` makes it.
 macro_rules! mutant {
     ($test:ident, $mutation:ident, $preemptions:literal, $cpus:literal, $scenario:ident, $why:ident) => {
-        #[allow(dead_code, unreachable_pub, reason = "a copy: each mutant is for one scenario")]
+        #[allow(dead_code, unreachable_pub, unused_imports, reason = "a copy: each mutant is for one scenario")]
         mod $mutation {
-            use crate::atomics;
-
             pub(crate) mod rendezvous {
                 include!(concat!(env!("OUT_DIR"), "/", stringify!($mutation), ".rs"));
             }

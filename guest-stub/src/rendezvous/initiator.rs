@@ -1,0 +1,97 @@
+//! The initiator's side of a call.
+
+use super::generation::Generation;
+use super::packet::Packet;
+use super::slot::Slot;
+
+/// Up to when an initiator waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Until {
+    /// Half the deadline: then the interrupt is sent once more.
+    Resend,
+    /// The call's deadline.
+    Deadline,
+}
+
+/// What a call needs from the processor that makes it.
+pub trait Initiator {
+    /// Interrupts every target, after everything stored before is visible to them. Called a second time if somebody
+    /// has not arrived in time.
+    fn send(&self);
+
+    /// Waits for this processor's own interrupt, if it has sent itself one. `false` if it did not come in time.
+    fn takes_own_interrupt(&self, until: Until) -> bool;
+
+    /// To IPI_LEVEL, where no other call reaches this processor; and back to where one does.
+    fn raise(&self);
+    /// Undoes [`Initiator::raise`].
+    fn lower(&self);
+
+    /// Polls until `holds`; `false` if it did not in time.
+    fn wait(&self, until: Until, holds: impl Fn() -> bool) -> bool;
+
+    /// Runs the worker on this processor, if it takes part.
+    fn work(&self);
+}
+
+/// The participants other than the initiator.
+pub trait Targets {
+    /// Whether `holds` for each; stops at the first for which it does not.
+    fn all<'a>(&'a self, holds: impl FnMut(&'a Slot) -> bool) -> bool;
+}
+
+/// How a call ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// Every worker has returned.
+    Done,
+    /// Somebody did not arrive, and nobody has run the worker.
+    Aborted,
+    /// Somebody has not returned from the worker by the deadline.
+    Overstayed,
+}
+
+/// Makes one call with `packet`, whose slots are owned and whose targets are requested. Returns how it ended, and whether
+/// the interrupt was sent twice.
+#[inline]
+pub fn call(
+    initiator: &impl Initiator,
+    packet: &Packet,
+    generation: Generation,
+    targets: &impl Targets,
+) -> (Outcome, bool) {
+    initiator.send();
+    let resent = !everybody_arrives(initiator, generation, targets, Until::Resend)
+        && send_again(initiator, packet, generation, targets);
+    // Fails if the call was given up, here or by a target whose own clock ran out.
+    if !packet.go(generation) {
+        return (Outcome::Aborted, resent);
+    }
+    initiator.work();
+    if targets.all(|slot| initiator.wait(Until::Deadline, || slot.is_done(generation))) {
+        (Outcome::Done, resent)
+    } else {
+        (Outcome::Overstayed, resent)
+    }
+}
+
+/// One after the other: all have to, and the tighter the loop, the sooner it sees the last.
+#[inline]
+fn everybody_arrives(initiator: &impl Initiator, generation: Generation, targets: &impl Targets, until: Until) -> bool {
+    // IPI_LEVEL would mask the initiator's own interrupt. Nobody else's can come: it owns its slot.
+    let itself = initiator.takes_own_interrupt(until);
+    initiator.raise();
+    itself && targets.all(|slot| initiator.wait(until, || slot.has_arrived(generation)))
+}
+
+/// Somebody has not arrived in time: once more, and then no more. Returns that it was sent again.
+#[cold]
+#[inline(never)]
+fn send_again(initiator: &impl Initiator, packet: &Packet, generation: Generation, targets: &impl Targets) -> bool {
+    initiator.lower();
+    initiator.send();
+    if !everybody_arrives(initiator, generation, targets, Until::Deadline) {
+        packet.abort(generation);
+    }
+    true
+}

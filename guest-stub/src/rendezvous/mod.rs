@@ -1,0 +1,27 @@
+//! The broadcast call's algorithm: own, publish, arrive, GO or ABORT, run, done. Atomics only: no CPU, no KVM.
+//!
+//! Each processor has a [`Slot`], where it is called, and a [`Packet`], with which it calls. Every word that passes
+//! between processors carries the call's [`Generation`], so that a word left over from an earlier call can never be
+//! taken for one of this call, and no word has to be cleared.
+//!
+//! An initiator owns the slots of its participants for the time of a call ([`acquire`], in rising order, its own among
+//! them: whoever waits holds only lower ones, and so no two wait for each other). Calls on disjoint sets run side by
+//! side; calls whose sets meet run one after the other. [`call`] is the initiator's side, [`serve`] a target's; the
+//! interrupt entry in assembly does what [`serve`] does.
+
+mod generation;
+mod initiator;
+mod ownership;
+mod packet;
+mod slot;
+mod target;
+
+pub use generation::{Generation, Generations};
+pub use initiator::{Initiator, Outcome, Targets, Until, call};
+pub use ownership::{acquire, release, try_acquire};
+pub use packet::{Decision, Packet, Work};
+pub use slot::{Delivery, Slot};
+pub use target::{Served, Step, Target, serve};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,98 @@
+use super::generation::DECISION_MASK;
+use super::*;
+
+static PACKET: Packet = Packet::new();
+const WORK: Work = Work { worker: 1, argument: 2, participants: 2, deadline: 3 };
+
+#[test]
+fn generations_are_never_zero_never_twice_and_leave_room_for_a_decision() {
+    let generations = Generations::new(Generation(u32::MAX - 7));
+    let issued = [generations.issue().get(), generations.issue().get(), generations.issue().get()];
+    assert_eq!(issued, [u32::MAX - 3, 4, 8]);
+    assert!(issued.iter().all(|it| it & DECISION_MASK == 0));
+}
+
+#[test]
+fn a_request_is_claimed_once_and_by_its_own_delivery() {
+    let slot = Slot::new();
+    assert_eq!(slot.claim(Delivery::Interrupt), None, "nobody asked");
+    slot.request(Generation(4), &PACKET, Delivery::Interrupt);
+    assert_eq!(slot.claim(Delivery::Nmi), None, "an NMI serves no interrupt's call");
+    assert_eq!(slot.claim(Delivery::Interrupt), Some(Generation(4)));
+    assert_eq!(slot.claim(Delivery::Interrupt), None, "a duplicate has nothing to do");
+    slot.request(Generation(8), &PACKET, Delivery::Nmi);
+    assert_eq!(slot.claim(Delivery::Interrupt), None, "an interrupt serves no NMI's call");
+    assert_eq!(slot.claim(Delivery::Nmi), Some(Generation(8)));
+    assert_eq!(slot.served(Delivery::Interrupt), Generation(4));
+}
+
+#[test]
+fn one_decision_wins_and_a_latecomer_sees_an_abort() {
+    let packet = Packet::new();
+    let (first, second) = (Generation(4), Generation(8));
+    packet.publish(first, WORK);
+    assert_eq!(packet.decision(first), Decision::Pending);
+    assert!(packet.abort(first));
+    assert!(!packet.go(first), "GO xor ABORT");
+    assert_eq!(packet.decision(first), Decision::Abort);
+    packet.publish(second, WORK);
+    assert!(packet.go(second));
+    assert!(!packet.abort(second), "GO xor ABORT");
+    assert_eq!(packet.decision(second), Decision::Go);
+    assert_eq!(packet.decision(first), Decision::Abort, "a latecomer of the first call does nothing");
+    assert_eq!((packet.generation(), packet.work()), (second, WORK));
+}
+
+#[test]
+fn a_processor_is_in_a_worker_from_go_to_done() {
+    static SLOT: Slot = Slot::new();
+    static CALL: Packet = Packet::new();
+    for (generation, by) in [(Generation(4), Delivery::Interrupt), (Generation(8), Delivery::Nmi)] {
+        assert!(!SLOT.is_working(), "not called");
+        CALL.publish(generation, WORK);
+        SLOT.request(generation, &CALL, by);
+        assert_eq!(SLOT.claim(by), Some(generation));
+        SLOT.arrive(generation);
+        assert!(!SLOT.is_working(), "waits at the gate");
+        assert!(CALL.go(generation));
+        assert!(SLOT.is_working());
+        SLOT.complete(generation, 0);
+        assert!(!SLOT.is_working(), "done");
+    }
+}
+
+#[test]
+fn a_slot_has_one_owner() {
+    let slot = Slot::new();
+    assert!(slot.try_own(0));
+    assert!(!slot.try_own(1));
+    release([&slot].into_iter());
+    assert!(slot.try_own(1));
+}
+
+#[test]
+fn who_cannot_own_all_owns_none() {
+    let slots = [Slot::new(), Slot::new(), Slot::new()];
+    assert!(slots[2].try_own(7));
+    let mut tries = 0;
+    let acquired = try_acquire(slots.iter(), 0, || {
+        tries += 1;
+        tries < 3
+    });
+    assert!(!acquired);
+    assert_eq!(tries, 3);
+    assert!(slots[0].try_own(1) && slots[1].try_own(1), "given back");
+    release(slots.iter());
+    assert!(try_acquire(slots.iter(), 0, || false));
+}
+
+#[test]
+fn a_barrier_opens_when_all_have_come_to_that_phase() {
+    let packet = Packet::new();
+    packet.publish(Generation(4), WORK);
+    assert!(!packet.meet(1, |met| met()), "one of two");
+    assert!(packet.meet(1, |met| met()));
+    assert!(!packet.meet(2, |met| met()), "the next phase starts anew");
+    packet.publish(Generation(8), WORK);
+    assert!(!packet.meet(1, |met| met()), "so does the next call");
+}
