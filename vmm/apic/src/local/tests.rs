@@ -1,4 +1,14 @@
-use super::*;
+use super::accesses::low;
+use super::state::{BASE_ENABLE, BASE_X2APIC};
+use super::{Effect, GeneralProtection, LocalApic};
+use crate::icr::Unsent;
+use crate::ipi::{Delivery, Destination, Ipi};
+use crate::registers::{
+    DFR, DIVIDE, EOI, ESR, ICR, ICR_HIGH, ID, INITIAL_COUNT, LDR, LVT_BITS, LVT_ERROR, LVT_MASKED, LVT_TIMER, PPR,
+    SELF_IPI, SVR, SVR_BITS, SVR_ENABLE, TPR, X2APIC_MSR, errors,
+};
+use crate::timer::{Deadline, Now};
+use crate::vectors::Vectors;
 use alloc::vec::Vec;
 use proptest::prelude::*;
 
