@@ -1,0 +1,165 @@
+//! One processor: its state, which interrupt comes next, and which logical destinations are its own.
+
+use super::registers::{DFR, LDR, LVT_ERROR, LVT_TIMER, MASKED, REGISTERS, SVR, SVR_ENABLE, TPR};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Of one local APIC, by IA32_APIC_BASE bits 11 and 10.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// 0, 0
+    Disabled,
+    /// 1, 0
+    XApic,
+    /// 1, 1
+    X2Apic,
+}
+
+/// What a processor is activity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    Running,
+    /// HLT, with IF or without.
+    Halted(bool),
+    /// Wait-for-SIPI.
+    WaitForSipi,
+}
+
+/// What the timer is activity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Timer {
+    Stopped,
+    /// Expires at `at` ns, and every `period` ns after that.
+    Counting {
+        at: u128,
+        period: Option<u128>,
+    },
+    /// Expires when the TSC reaches this.
+    Deadline(u64),
+}
+
+/// One processor.
+#[derive(Debug, Clone)]
+pub struct Cpu {
+    pub(super) id: u32,
+    /// IA32_APIC_BASE.
+    pub base: u64,
+    pub(super) registers: BTreeMap<u8, u32>,
+    /// All of the ICR.
+    pub(super) icr: u64,
+    /// Interrupts that wait.
+    pub irr: BTreeSet<u8>,
+    /// Interrupts in service.
+    pub isr: BTreeSet<u8>,
+    /// Errors since the ESR was written.
+    pub(super) errors: u32,
+    pub(super) timer: Timer,
+    /// An NMI waits.
+    pub nmi: bool,
+    /// An INIT waits.
+    pub init: bool,
+    /// A SIPI waits, with this vector.
+    pub sipi: Option<u8>,
+    /// What it is activity.
+    pub state: State,
+}
+
+impl Cpu {
+    pub(super) fn new(id: u32, bootstrap: bool) -> Self {
+        let state = if bootstrap { State::Running } else { State::WaitForSipi };
+        let mut cpu = Self {
+            id,
+            base: 0xFEE0_0800 | if bootstrap { 0x100 } else { 0 },
+            registers: BTreeMap::new(),
+            icr: 0,
+            irr: BTreeSet::new(),
+            isr: BTreeSet::new(),
+            errors: 0,
+            timer: Timer::Stopped,
+            nmi: false,
+            init: false,
+            sipi: None,
+            state,
+        };
+        cpu.power_up();
+        cpu
+    }
+
+    /// 12.4.7.1: the registers after power-up. The id, IA32_APIC_BASE and the processor stay.
+    pub(super) fn power_up(&mut self) {
+        self.registers = REGISTERS.iter().map(|&(number, ..)| (number, 0)).collect();
+        self.registers.insert(DFR, 0xFFFF_FFFF);
+        self.registers.insert(SVR, 0xFF);
+        (LVT_TIMER..=LVT_ERROR).for_each(|number| {
+            self.registers.insert(number, MASKED);
+        });
+        self.icr = 0;
+        self.irr.clear();
+        self.isr.clear();
+        self.errors = 0;
+        self.timer = Timer::Stopped;
+    }
+
+    pub fn mode(&self) -> Mode {
+        match self.base >> 10 & 0b11 {
+            0b10 => Mode::XApic,
+            0b11 => Mode::X2Apic,
+            _ => Mode::Disabled,
+        }
+    }
+
+    pub(super) fn is_software_enabled(&self) -> bool {
+        self.mode() != Mode::Disabled && self.registers[&SVR] & SVR_ENABLE != 0
+    }
+
+    /// 12.8.3.1.
+    pub(super) fn ppr(&self) -> u8 {
+        let tpr = self.registers[&TPR].to_le_bytes()[0];
+        let isrv = self.isr.last().copied().unwrap_or(0);
+        // Of equal classes, the subclass of either may show: the TPR's.
+        if tpr / 16 >= isrv / 16 { tpr } else { isrv / 16 * 16 }
+    }
+
+    /// 12.8.4: what would be dispatched to the processor.
+    pub fn deliverable(&self) -> Option<u8> {
+        let highest = self.irr.last().copied()?;
+        (self.mode() != Mode::Disabled && highest / 16 > self.ppr() / 16).then_some(highest)
+    }
+
+    /// 12.5.3.
+    pub(super) fn error(&mut self, bit: u32) {
+        if self.errors & 1 << bit == 0 {
+            self.errors |= 1 << bit;
+            self.local_interrupt(LVT_ERROR);
+        }
+    }
+
+    pub(super) fn local_interrupt(&mut self, entry: u8) {
+        let entry = self.registers[&entry];
+        let vector = entry.to_le_bytes()[0];
+        if entry & MASKED != 0 {
+            return;
+        }
+        if vector < 16 { self.error(6) } else { _ = self.irr.insert(vector) }
+    }
+
+    /// 12.6.2.2, 12.12.10.2.
+    pub(super) fn is_logical(&self, mda: u32) -> bool {
+        match self.mode() {
+            Mode::Disabled => false,
+            Mode::X2Apic if mda == 0xFFFF_FFFF => true,
+            Mode::X2Apic => self.id / 16 == mda >> 16 && (mda & 0xFFFF) & 1 << (self.id % 16) != 0,
+            // Eight bits; all of them, or all 32, are everybody.
+            Mode::XApic if mda == 0xFF || mda == 0xFFFF_FFFF => true,
+            Mode::XApic if mda > 0xFF => false,
+            Mode::XApic => {
+                let id = self.registers[&LDR] >> 24;
+                if self.registers[&DFR] >> 28 == 0xF {
+                    id & mda != 0
+                } else {
+                    let cluster = mda >> 4 == id >> 4 || mda >> 4 == 0xF;
+                    cluster && id & mda & 0xF != 0
+                }
+            }
+        }
+    }
+}

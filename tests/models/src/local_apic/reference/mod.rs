@@ -1,0 +1,16 @@
+//! The local APIC as the manual has it (SDM Vol. 3A chapter 12), for several processors at once, written to be read next to
+//! it: sets are sets, registers are a table, time is counted, and nothing is fast. It shares no code with kipi's.
+
+mod accesses;
+mod cpu;
+mod machine;
+mod messages;
+mod registers;
+mod timer;
+mod values;
+
+pub use accesses::Gp;
+pub use cpu::{Cpu, Mode, State};
+pub use machine::Machine;
+pub use messages::{Choice, Message, Whom};
+pub use registers::{Access, REGISTERS};
