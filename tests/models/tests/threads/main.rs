@@ -1,7 +1,10 @@
 //! The broadcast call on real threads: random calls by random processors, with interrupts that get lost, come late,
 //! twice or for no reason. `PROPTEST_CASES` says how many scenarios.
 
+mod broadcast;
 mod machine;
+mod processor;
+mod run;
 mod scenario;
 
 use proptest::test_runner::{Config, TestRunner};
@@ -20,7 +23,7 @@ fn every_call_keeps_what_is_promised_whatever_the_interrupts_do() {
     };
     let mut runner = TestRunner::new(config);
     let outcome = runner.run(&scenario::scenarios(), |scenario| {
-        machine::run(&scenario, CALLS);
+        run::run(&scenario, CALLS);
         Ok(())
     });
     outcome.unwrap_or_else(|failure| panic!("{failure}"));
