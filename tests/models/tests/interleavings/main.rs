@@ -12,12 +12,21 @@ mod rendezvous {
     include!(concat!(env!("OUT_DIR"), "/rendezvous.rs"));
 }
 
-/// A machine whose local APICs are a bit each, and one call on it.
+/// What holds for every scenario.
+mod check;
+/// An initiator on the machine: makes one call.
+mod initiator;
+/// A machine whose local APICs are a bit each.
 mod machine;
+/// Workers on the machine that meet.
+mod phases;
 /// What the processors of a model do.
 mod scenarios;
+/// A target on the machine: takes interrupts, and runs workers.
+mod target;
 
-use machine::{Fault, Scenario, check, check_from};
+use check::{Scenario, check, check_from};
+use machine::Fault;
 
 /// Involuntary switches that are looked at: as many as take seconds. `LOOM_MAX_PREEMPTIONS` may ask for more.
 const ONE: usize = 1;

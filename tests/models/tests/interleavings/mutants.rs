@@ -1,7 +1,8 @@
 //! Each of these is a mistake that somebody could make in the algorithm, in its use, or in the machine below it. The
 //! models must find it; that they find nothing else is what the other tests say.
 
-use super::machine::{Fault, check};
+use super::check::check;
+use super::machine::Fault;
 use super::scenarios;
 use std::cell::Cell;
 use std::panic::{self, AssertUnwindSafe};
@@ -70,13 +71,25 @@ macro_rules! mutant {
             mod machine {
                 include!("machine.rs");
             }
+            mod target {
+                include!("target.rs");
+            }
+            mod initiator {
+                include!("initiator.rs");
+            }
+            mod phases {
+                include!("phases.rs");
+            }
+            mod check {
+                include!("check.rs");
+            }
             mod scenarios {
                 include!("scenarios.rs");
             }
 
             #[test]
             fn $test() {
-                let model = || machine::check($preemptions, $cpus, machine::Fault::None, scenarios::$scenario);
+                let model = || check::check($preemptions, $cpus, machine::Fault::None, scenarios::$scenario);
                 super::caught(model, super::$why);
             }
         }

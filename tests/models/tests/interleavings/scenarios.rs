@@ -1,4 +1,5 @@
-use super::machine::{Machine, Plan, Report};
+use super::initiator::{Plan, Report};
+use super::machine::Machine;
 use super::rendezvous::{Delivery, Outcome, Served, Step};
 use loom::thread::{self, JoinHandle};
 
