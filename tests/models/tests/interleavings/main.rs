@@ -18,6 +18,8 @@ mod check;
 mod initiator;
 /// A machine whose local APICs are a bit each.
 mod machine;
+/// What scenarios are made of: threads, and how calls may end.
+mod parts;
 /// Workers on the machine that meet.
 mod phases;
 /// What the processors of a model do.

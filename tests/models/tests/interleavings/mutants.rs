@@ -83,6 +83,9 @@ macro_rules! mutant {
             mod check {
                 include!("check.rs");
             }
+            mod parts {
+                include!("parts.rs");
+            }
             mod scenarios {
                 include!("scenarios.rs");
             }

@@ -1,39 +1,7 @@
 use super::initiator::{Plan, Report};
 use super::machine::Machine;
+use super::parts::{assert_complete, assert_served, done, end, ended, start};
 use super::rendezvous::{Delivery, Outcome, Served, Step};
-use loom::thread::{self, JoinHandle};
-
-/// Starts a processor.
-fn start<R: 'static>(run: impl FnOnce() -> R + 'static) -> JoinHandle<R> {
-    thread::spawn(run)
-}
-
-/// Waits until it has nothing more to do.
-fn end<R>(cpu: JoinHandle<R>) -> R {
-    cpu.join().expect("no thread of a model fails alone")
-}
-
-/// That a call ended well: at once, and with every result.
-fn done(report: Report) -> Report {
-    assert_eq!((report.outcome, report.resent), (Outcome::Done, false), "{report:?}");
-    assert_complete(&report);
-    report
-}
-
-fn assert_complete(report: &Report) {
-    let written = Some(report.generation.get());
-    assert!(report.results.iter().all(|it| it.map(|(_, written)| written) == written), "{report:?}");
-}
-
-/// That a call ended one way or the other. Its results are there, or marked as missing.
-fn ended(report: Report) -> Report {
-    match report.outcome {
-        Outcome::Done => assert_complete(&report),
-        Outcome::Aborted => assert!(report.results.iter().all(Option::is_none), "{report:?}"),
-        Outcome::Overstayed => {}
-    }
-    report
-}
 
 /// Processor 0 calls itself and two others.
 pub(crate) fn one_call(machine: &'static Machine) -> Vec<Report> {
@@ -142,15 +110,6 @@ pub(crate) fn all_time_runs_out(machine: &'static Machine) -> Vec<Report> {
     let report = ended(machine.broadcast(plan));
     assert_served(&report, &[end(target)]);
     vec![report]
-}
-
-/// GO for all, or ABORT for all.
-fn assert_served(report: &Report, served: &[Served]) {
-    for served in served {
-        let ran = matches!(served, Served::Ran(generation, _) if *generation == report.generation);
-        assert_eq!(ran, report.outcome != Outcome::Aborted, "{served:?} {report:?}");
-        assert!(ran || *served == Served::Late, "{served:?} {report:?}");
-    }
 }
 
 /// A call that may be given up, and then one that is not, by the same initiator.
