@@ -70,7 +70,8 @@ mod tests {
         for (x2apic, most) in [(false, XAPIC_PROCESSORS), (true, 300)] {
             for processors in 1..=most {
                 let ids = LogicalIds::of(x2apic, processors).unwrap();
-                let all: BTreeSet<u32> = (0..processors).map(|index| ids.id(index, index as u32)).collect();
+                let all: BTreeSet<u32> =
+                    (0..processors).map(|index| ids.id(index, u32::try_from(index).unwrap())).collect();
                 assert_eq!(all.len(), processors);
                 // 0xFF and clusters 15 are broadcasts.
                 assert!(x2apic || ids == LogicalIds::Flat || all.iter().all(|&id| id >> 4 < 15), "{processors}");

@@ -46,6 +46,10 @@ mod tests {
     use std::collections::BTreeSet;
     use std::vec::Vec;
 
+    fn number(index: usize) -> u32 {
+        u32::try_from(index).unwrap()
+    }
+
     fn addresses(sender: Sender) -> Vec<u32> {
         let mut addresses = Vec::new();
         Logical::prepare(sender).for_each_send(|to| match to {
@@ -66,7 +70,7 @@ mod tests {
 
     #[test]
     fn each_target_accepts_one_send_and_the_sender_none() {
-        let apic_ids: [fn(usize) -> u32; 2] = [|index| index as u32, |index| 1000 - 3 * index as u32];
+        let apic_ids: [fn(usize) -> u32; 2] = [|index| number(index), |index| 1000 - 3 * number(index)];
         for (in_x2apic_mode, sizes) in [(false, [2, 8, 9, 60].as_slice()), (true, [2, 16, 17, 300].as_slice())] {
             for &processors in sizes {
                 for index in [0, 1, processors - 1] {
@@ -87,7 +91,7 @@ mod tests {
     #[test]
     fn one_send_reaches_a_cluster() {
         let sends = |in_x2apic_mode, processors| {
-            let sender = Sender { index: 0, processors, in_x2apic_mode, apic_id: |index| index as u32 };
+            let sender = Sender { index: 0, processors, in_x2apic_mode, apic_id: number };
             let sends = addresses(sender);
             assert_eq!(sends.iter().collect::<BTreeSet<_>>().len(), sends.len());
             sends.len()

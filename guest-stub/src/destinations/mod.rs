@@ -100,7 +100,12 @@ mod tests {
     const PROCESSORS: usize = 5;
 
     fn sends(destination: Destination, index: usize) -> Vec<To> {
-        let sender = Sender { index, processors: PROCESSORS, in_x2apic_mode: true, apic_id: |index| index as u32 };
+        let sender = Sender {
+            index,
+            processors: PROCESSORS,
+            in_x2apic_mode: true,
+            apic_id: |index| u32::try_from(index).unwrap(),
+        };
         let mut sends = Vec::new();
         with_destination!(destination, D => D::prepare(sender).for_each_send(|to| sends.push(to)));
         sends

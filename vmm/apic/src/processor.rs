@@ -16,7 +16,7 @@ const PAGE_SIZE: u64 = 4096;
 /// guest knows of fewer.
 const ADDRESS_BITS: u32 = 52;
 
-/// What a processor is activity, between two stays in the guest.
+/// A processor's activity state, between two stays in the guest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Activity {
     /// Running code.
@@ -69,7 +69,7 @@ impl Processor {
         self.index
     }
 
-    /// What it is activity.
+    /// Its activity state.
     pub fn activity(&self) -> Activity {
         self.activity
     }

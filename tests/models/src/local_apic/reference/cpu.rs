@@ -14,7 +14,7 @@ pub enum Mode {
     X2Apic,
 }
 
-/// What a processor is activity.
+/// A processor's activity state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
     Running,
@@ -24,7 +24,7 @@ pub enum State {
     WaitForSipi,
 }
 
-/// What the timer is activity.
+/// What the timer is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Timer {
     Stopped,
@@ -59,7 +59,7 @@ pub struct Cpu {
     pub init: bool,
     /// A SIPI waits, with this vector.
     pub sipi: Option<u8>,
-    /// What it is activity.
+    /// Its activity state.
     pub state: State,
 }
 
