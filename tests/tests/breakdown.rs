@@ -10,7 +10,7 @@ use kipi::experiment::{self, Observer};
 use kipi::guest::blocks::{self, BlockSpec};
 use kipi::guest::calibration::Calibration;
 use kipi::guest::session::{Error, Limits, Session};
-use kipi::vcpu::thread::StopReason;
+use kipi::vcpu::stop::StopReason;
 use kipi::vm::Hypervisor;
 use kipi_tests::{HANG, hypervisor, machine, turn, wait_until};
 use std::fs;

@@ -1,6 +1,6 @@
 //! The command line: what can be typed, and a file for each command with its options and its run.
 //!
-//! Nothing else knows of options: errors elsewhere say what is wrong with a value, and [`hints`] adds the way out.
+//! Nothing else knows of options: errors elsewhere say what is wrong with a value, and `hints` adds the way out.
 
 #![deny(clippy::wildcard_enum_match_arm)]
 

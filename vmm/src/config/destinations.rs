@@ -1,7 +1,7 @@
 //! How the targets of a call are addressed, as far as the host decides: which routes have such a destination. The sends
 //! themselves are the guest's.
 
-use super::plan::Refusal;
+use super::refusal::Refusal;
 use super::routes::{self, ApicMode, Delivery};
 use super::{HostOffers, Need};
 use guest_stub::abi::Destination;

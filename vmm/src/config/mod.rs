@@ -6,6 +6,7 @@ pub mod destinations;
 mod host_offers;
 mod pin;
 mod plan;
+mod refusal;
 pub mod routes;
 pub mod sources;
 pub mod target_states;
@@ -13,7 +14,8 @@ pub mod target_states;
 pub use guest_stub::abi::cell::{CellId, Observe};
 pub use host_offers::{HostOffers, Need};
 pub use pin::{Error, Pin, resolve_pin};
-pub use plan::{MachineSpec, Refusal, Refused, blocks, initiators, plan, refuse, targets};
+pub use plan::{MachineSpec, Refused, blocks, initiators, plan, refuse, targets};
+pub use refusal::Refusal;
 pub use routes::{LocalApics, XAPIC_VCPUS};
 
 pub(crate) use pin::list as cpu_list;

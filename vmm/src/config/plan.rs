@@ -1,7 +1,8 @@
 //! The cells of a measurement, those that cannot be, and how each is divided.
 
-use super::routes::{IdLimit, LocalApics, XAPIC_VCPUS};
-use super::{CellId, Config, HostOffers, Need, Observe, destinations, routes, target_states};
+use super::refusal::Refusal;
+use super::routes::{LocalApics, XAPIC_VCPUS};
+use super::{CellId, Config, HostOffers, Observe, destinations, routes, target_states};
 use guest_stub::abi;
 
 /// What tells the machines of a measurement apart.
@@ -23,37 +24,6 @@ impl MachineSpec {
 /// How many vCPUs of a cell are called and do not call.
 pub fn targets(cell: &CellId) -> usize {
     if routes::of(cell.route).is_host() { cell.vcpus } else { cell.vcpus.saturating_sub(1) }
-}
-
-/// Why a combination cannot be measured.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refusal {
-    /// Destination or target state do not go with the route.
-    Combination(&'static str),
-    /// More vCPUs than the route's APIC ids reach.
-    Ids(IdLimit),
-    /// The host lacks what the route needs.
-    Host(Need),
-}
-
-impl Refusal {
-    /// The reason in words.
-    pub const fn reason(self) -> &'static str {
-        match self {
-            Self::Combination(reason) => reason,
-            Self::Ids(limit) => limit.reason(),
-            Self::Host(need) => need.reason(),
-        }
-    }
-
-    /// Whether another host could.
-    pub const fn is_the_hosts(self) -> bool {
-        match self {
-            Self::Combination(_) => false,
-            Self::Ids(limit) => limit.is_the_hosts(),
-            Self::Host(_) => true,
-        }
-    }
 }
 
 /// A combination that cannot be measured.

@@ -3,7 +3,7 @@
 use super::place::place;
 use crate::events::exit::{Exit, ExitKind};
 use crate::vcpu::interrupt::Injection;
-use crate::vcpu::thread::{StopReason, Stopped};
+use crate::vcpu::stop::{StopReason, Stopped};
 use crate::vm::Vm;
 use crate::vm::wire;
 use guest_stub::abi::{self, BugCheck, CommandPage, Rule};

@@ -9,7 +9,7 @@ use super::silence::{self, Diagnosis, Paused, Silence};
 use crate::config;
 use crate::events::clock::cycles;
 use crate::events::exit::ExitKind;
-use crate::vcpu::thread::{StopReason, Stopped};
+use crate::vcpu::stop::{StopReason, Stopped};
 use crate::vm::wire;
 use crate::vm::{Hypervisor, Vm, VmConfig};
 use guest_stub::abi::command::{Command, Payload};

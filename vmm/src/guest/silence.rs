@@ -2,7 +2,7 @@
 
 use super::place::place;
 use crate::vcpu::state::VcpuState;
-use crate::vcpu::thread::{StopReason, Stopped};
+use crate::vcpu::stop::{StopReason, Stopped};
 use crate::vm::Vm;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -118,7 +118,7 @@ impl fmt::Display for Diagnosis {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::vcpu::state::Activity;
+    use crate::vcpu::activity::Activity;
 
     #[test]
     fn who_never_arrived_comes_first_with_its_place() {

@@ -40,10 +40,10 @@ pub fn write(measurement: &Measurement, writer: impl Write) -> Result<(), JsonEr
     write_document(measurement, writer)
 }
 
-/// As [`write`], of a trace.
+/// As [`write()`], of a trace.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub fn write_trace(trace: &Trace, writer: impl Write) -> Result<(), JsonError> {
     write_document(trace, writer)
 }

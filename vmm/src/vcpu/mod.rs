@@ -4,12 +4,14 @@
 //! the local APIC is in user space; `next` says what follows it; other threads get this one out of the guest by a [`kick`].
 //! What a thread needs of its machine is a trait, [`interrupt::InterruptBus`].
 
+pub mod activity;
 mod apic_timers;
 pub mod interrupt;
 pub mod kick;
 mod next;
 mod run;
 pub mod state;
+pub mod stop;
 pub mod test_hooks;
 pub mod thread;
 pub mod user_apic;

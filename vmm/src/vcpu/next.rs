@@ -2,7 +2,7 @@
 #![deny(clippy::wildcard_enum_match_arm)]
 
 use super::kick::VcpuRequest;
-use super::thread::StopReason;
+use super::stop::StopReason;
 use crate::config::LocalApics;
 use crate::events::exit::{Exit, ExitKind};
 use guest_stub::msi::{self, To};

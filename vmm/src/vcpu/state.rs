@@ -1,9 +1,7 @@
 //! Where a vCPU is, for a diagnosis.
 
+use super::activity::Activity;
 use super::user_apic::UserApic;
-use kvm_bindings::{
-    KVM_MP_STATE_HALTED, KVM_MP_STATE_INIT_RECEIVED, KVM_MP_STATE_RUNNABLE, KVM_MP_STATE_UNINITIALIZED,
-};
 use kvm_ioctls::VcpuFd;
 
 /// Where a vCPU is, read while it is out of the guest.
@@ -15,40 +13,6 @@ pub struct VcpuState {
     pub irql: u64,
     /// What the processor is doing.
     pub activity: Activity,
-}
-
-/// What a processor is doing: its multiprocessing state (KVM_GET_MP_STATE), or what the user-space local APIC knows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Activity {
-    /// Running code.
-    Running,
-    /// In HLT.
-    Halted,
-    /// In wait-for-SIPI, since its reset or an INIT.
-    WaitForSipi,
-    /// Something else, or KVM does not say.
-    Unknown,
-}
-
-impl Activity {
-    /// The state in words.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Running => "running",
-            Self::Halted => "halted",
-            Self::WaitForSipi => "waiting for SIPI",
-            Self::Unknown => "in an unknown state",
-        }
-    }
-
-    fn in_kernel(vcpu: &VcpuFd) -> Self {
-        match vcpu.get_mp_state().map(|state| state.mp_state) {
-            Ok(KVM_MP_STATE_RUNNABLE) => Self::Running,
-            Ok(KVM_MP_STATE_HALTED) => Self::Halted,
-            Ok(KVM_MP_STATE_UNINITIALIZED | KVM_MP_STATE_INIT_RECEIVED) => Self::WaitForSipi,
-            _ => Self::Unknown,
-        }
-    }
 }
 
 impl VcpuState {

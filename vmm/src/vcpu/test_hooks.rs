@@ -1,5 +1,5 @@
 //! What a conformance test wants to happen at a vCPU's exits: stops, stalls, and device interrupts. The vCPU's loop asks in one
-//! place ([`TestHooks::in_place_of`]); without orders that costs one load, at the exits that an order may be for.
+//! place (`TestHooks::in_place_of`); without orders that costs one load, at the exits that an order may be for.
 
 use super::next::Next;
 use crate::events::exit::{Exit, ExitKind};

@@ -5,6 +5,7 @@ use super::kick::{Kick, VcpuRequest};
 use super::next::{Next, next};
 use super::run;
 use super::state::VcpuState;
+use super::stop::{Resume, StopReason, Stopped};
 use super::test_hooks::TestHooks;
 use super::user_apic::UserApic;
 use crate::config::LocalApics;
@@ -17,32 +18,6 @@ use std::io;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender};
-
-/// Why a vCPU's thread has stopped running the guest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StopReason {
-    /// The guest rang the doorbell.
-    Doorbell,
-    /// The thread was asked to pause ([`VcpuRequest::Pause`]).
-    Paused,
-    /// The guest cannot go on after this exit.
-    Unhandled(Exit),
-}
-
-/// A vCPU's thread has stopped: it waits for a [`Resume`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stopped {
-    /// The vCPU's index.
-    pub vcpu: usize,
-    /// Why.
-    pub reason: StopReason,
-    /// Where it is, if KVM says; not read at a doorbell.
-    pub state: Option<VcpuState>,
-}
-
-/// Back into the guest. A closed channel means: end.
-#[derive(Debug, Clone, Copy)]
-pub struct Resume;
 
 /// Everything that a vCPU's thread owns or shares.
 #[derive(Debug)]

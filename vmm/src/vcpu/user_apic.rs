@@ -4,9 +4,9 @@
 //! and MSRs, sleeps in HLT, waits for INIT and SIPI, and injects an interrupt when the guest can take one (KVM API:
 //! KVM_INTERRUPT, `kvm_run.request_interrupt_window`, `kvm_run.cr8`).
 
+use super::activity::Activity;
 use super::kick::{Kick, VcpuRequest};
 use super::run;
-use super::state::Activity;
 use super::user_irqchip::{ThreadKick, UserIrqchip};
 use crate::events::exit::{Exit, ExitKind, Ioctl};
 use crate::events::stays::Stay;

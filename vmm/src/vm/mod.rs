@@ -24,8 +24,9 @@ use crate::events::counters::StatsFile;
 use crate::events::stays::Ring;
 use crate::vcpu::interrupt::{Injection, InterruptBus as _};
 use crate::vcpu::kick::{self, Kick, VcpuRequest};
+use crate::vcpu::stop::Stopped;
 use crate::vcpu::test_hooks::TestHooks;
-use crate::vcpu::thread::{Stopped, VcpuThread};
+use crate::vcpu::thread::VcpuThread;
 pub use apic_ids::ApicIds;
 use bus::Bus;
 pub use error::Error;
@@ -226,7 +227,7 @@ impl Vm {
         self.vcpus[vcpu].resume();
     }
 
-    /// Gets a vCPU out of the guest. Its thread stops ([`StopReason::Paused`](crate::vcpu::thread::StopReason)), unless it has
+    /// Gets a vCPU out of the guest. Its thread stops ([`StopReason::Paused`](crate::vcpu::stop::StopReason)), unless it has
     /// stopped already.
     pub fn pause(&self, vcpu: usize) {
         self.vcpus[vcpu].kick.ask(VcpuRequest::Pause);

@@ -1,4 +1,6 @@
 use super::*;
+use crate::config::Need;
+use crate::config::routes::IdLimit;
 use crate::config::routes::Route;
 use guest_stub::abi::{Destination, TargetState, Worker};
 use std::path::PathBuf;
