@@ -51,7 +51,7 @@ bless:
 
 # Check licences, duplicates and sources of the dependencies (needs cargo-deny)
 deny:
-    cargo deny --locked check --config .ci/deny.toml licenses bans sources
+    cargo deny --locked --config .ci/deny.toml check licenses bans sources
 
 # Run everything that a commit must pass
 ci:
