@@ -1,13 +1,12 @@
 //! `kipi`: parse, dispatch, exit status.
 
-use clap::Parser;
 use kipi::commands::measure::ProcessStart;
-use kipi::commands::{self, Cli, Command, check, doctor, measure, trace};
+use kipi::commands::{self, Command, check, doctor, measure, trace};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let start = ProcessStart::now();
-    let cli = match Cli::try_parse() {
+    let cli = match commands::parse() {
         Ok(cli) => cli,
         Err(error) => return commands::end_parsing(&error).into(),
     };

@@ -42,7 +42,13 @@ fn nothing_to_measure(refused: &[Refused]) -> Failure {
             reasons.push(format!("{route} {destination} {state}, {} vCPUs: {reason}", cell.vcpus));
         }
     }
-    let error = anyhow::anyhow!("nothing can be measured: {} (see 'kipi doctor')", reasons.join("; "));
+    // What no host can do, doctor does not know of.
+    let way_out = if host {
+        "see 'kipi doctor'"
+    } else {
+        "choose other values of --route, --destination, --target-state or --vcpus"
+    };
+    let error = anyhow::anyhow!("nothing can be measured: {} ({way_out})", reasons.join("; "));
     Failure::new(if host { Status::HostCannot } else { Status::BadInput }, error)
 }
 

@@ -17,7 +17,7 @@ pub mod trace;
 mod values;
 
 use check::Check;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use doctor::Doctor;
 use measure::Measure;
 use status::Status;
@@ -48,6 +48,15 @@ pub enum Command {
     Doctor(Doctor),
 }
 
+/// The command line of this process; help texts fit the terminal.
+///
+/// # Errors
+/// What [`end_parsing`] takes.
+pub fn parse() -> Result<Cli, clap::Error> {
+    let command = Cli::command().term_width(outputs::terminal_width());
+    Cli::from_arg_matches(&command.try_get_matches()?)
+}
+
 /// Ends a command line that cannot be run: help and version are asked for, everything else is a usage error.
 pub fn end_parsing(error: &clap::Error) -> Status {
     if error.use_stderr() {
@@ -71,9 +80,8 @@ fn one_line(error: &clap::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
-    pub(super) fn parse(arguments: &[&str]) -> Result<Cli, clap::Error> {
+    pub(super) fn parse_these(arguments: &[&str]) -> Result<Cli, clap::Error> {
         Cli::try_parse_from(["kipi"].iter().chain(arguments))
     }
 
@@ -96,7 +104,7 @@ mod tests {
             (vec!["measure", "--rounds", "0"], vec!["'0'", "--rounds"]),
             (vec!["dance"], vec!["'dance'"]),
         ] {
-            let line = one_line(&parse(&arguments).unwrap_err());
+            let line = one_line(&parse_these(&arguments).unwrap_err());
             assert!(!line.contains('\n'), "{line}");
             for needle in needles.iter().chain(&["--help"]) {
                 assert!(line.contains(needle), "{arguments:?}: {line}");

@@ -5,7 +5,6 @@ use super::host_call::{Callees, HostCall};
 use super::rounds::Ended;
 use super::serve::{serve_command, wait_until_ready};
 use super::session::{Error, Session, word};
-use guest_stub::abi::Destination;
 use guest_stub::abi::command::Serve;
 use std::time::Instant;
 
@@ -22,7 +21,7 @@ pub(super) fn run(session: &mut Session<'_>, spec: &BlockSpec) -> Result<Ended, 
     let call = HostCall {
         worker: spec.worker,
         argument: spec.argument,
-        targets: if spec.cell.destination == Destination::Unicast { Callees::Each } else { Callees::All },
+        targets: if spec.cell.destination.is_shorthand() { Callees::All } else { Callees::Each },
         observe: spec.is_observed(),
         deadline: limits.deadline,
     };

@@ -6,7 +6,7 @@ use super::host_caller::HostCaller;
 use super::serve::serve_command;
 use super::session::{DISTURB, Disturb, Error, Session, word};
 use guest_stub::abi::command::Serve;
-use guest_stub::abi::{Destination, Set, Tally, UserPage};
+use guest_stub::abi::{Set, Tally, UserPage};
 use guest_stub::plan::{Initiators, Plan, PlannedCall};
 use guest_stub::{mask, verify};
 use std::mem::offset_of;
@@ -97,9 +97,9 @@ impl HostCalls<'_> {
             let call = HostCall {
                 worker: self.spec.worker,
                 argument,
-                targets: match (self.spec.set, self.spec.destination) {
-                    (Set::Everybody, Destination::Unicast) => Callees::Each,
-                    (Set::Everybody, _) => Callees::All,
+                targets: match self.spec.set {
+                    Set::Everybody if self.spec.destination.is_shorthand() => Callees::All,
+                    Set::Everybody => Callees::Each,
                     _ => Callees::These(&these),
                 },
                 observe: self.spec.observe,

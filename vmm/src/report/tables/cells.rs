@@ -11,6 +11,8 @@ pub(super) type Row<'a> = (usize, &'a Cell);
 
 /// Rounds are rarely different.
 const ROUNDS_RANK: u8 = 7;
+/// Where it is less than was asked for, only a median is more important.
+const PARTIAL_ROUNDS_RANK: u8 = 2;
 
 /// The clock's error is rarely different, and a skew below it says so itself.
 const CLOCK_RANK: u8 = 11;
@@ -108,8 +110,10 @@ pub(super) fn add_metrics(table: &mut Table, rows: &[Row<'_>], metrics: &[Shown]
 /// A table of cells with all that tells how far its numbers are to be trusted.
 pub(super) fn measured(title: &str, rows: &[Row<'_>], metrics: &[Shown]) -> Option<Table> {
     let mut table = table(title, rows)?;
+    // A row that is made of less than was asked for says so, wherever it is read.
+    let rank = if rows.iter().all(|(_, cell)| cell.rounds == cell.rounds_asked) { ROUNDS_RANK } else { PARTIAL_ROUNDS_RANK };
     let rounds = rows.iter().map(|(_, cell)| rounds(cell)).collect();
-    separate(&mut table, Column::number("", "rounds", ROUNDS_RANK, rounds), |value| format!("{value} rounds"));
+    separate(&mut table, Column::number("", "rounds", rank, rounds), |value| format!("{value} rounds"));
     add_metrics(&mut table, rows, metrics);
     if rows.iter().any(|(_, cell)| !cell.integrity.is_clean()) {
         let values = rows.iter().map(|(_, cell)| integrity(cell.integrity)).collect();

@@ -44,7 +44,7 @@ pub(in crate::report) fn timeline(call: &Call, most: usize) -> Table {
     table.notes.push("g: the guest's stamp, v: the vCPU's thread, k: the kernel's tracepoint".to_owned());
     if others > 0 {
         let hidden = call.events.len() - events.len();
-        table.notes.push(format!("{others} more lanes with {hidden} events are not shown (--json has all)"));
+        table.notes.push(format!("Lanes beyond the first {most}: {others}, with {hidden} events (--json)"));
     }
     table
 }

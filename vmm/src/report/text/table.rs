@@ -26,6 +26,9 @@ pub(in crate::report) fn print(table: &Table, width: usize) -> String {
     match leave_out(&mut columns, width) {
         Some(left_out) => {
             share_room(&mut columns, width);
+            if !left_out.is_empty() {
+                drop_rows_without_words(&mut columns, table);
+            }
             parts.push(draw(&columns));
             if !left_out.is_empty() {
                 parts.push(list("Not shown (--json):", &left_out, ",", width, 2));
@@ -107,6 +110,20 @@ fn share_room(columns: &mut [Drawn<'_>], width: usize) {
                 value => wrap(&value.to_string(), drawn.width, 0),
             };
         }
+    }
+}
+
+/// Drops the rows whose words were all in columns that are left out: nobody can tell what their numbers are about.
+fn drop_rows_without_words(columns: &mut [Drawn<'_>], table: &Table) {
+    let has_words = |column: &Column, row: usize| column.kind != Kind::Number && column.values[row] != Value::Nothing;
+    let keep: Vec<bool> = (0..table.rows())
+        .map(|row| {
+            columns.iter().any(|it| has_words(it.column, row)) || !table.columns.iter().any(|it| has_words(it, row))
+        })
+        .collect();
+    for drawn in columns {
+        let mut kept = keep.iter();
+        drawn.cells.retain(|_| kept.next() == Some(&true));
     }
 }
 

@@ -83,7 +83,7 @@ mod tests {
         trace.calls[0].events.extend(more);
         let text = render(&trace, 100);
         assert!(text.contains("Not shown (--json):") && text.contains("vCPU 7"), "{text}");
-        assert!(text.contains("4 more lanes with 4 events are not shown"), "{text}");
+        assert!(text.contains("Lanes beyond the first 8: 4, with 4 events"), "{text}");
         assert!(text.contains("k exit: msr"), "the initiator's lane stays");
     }
 

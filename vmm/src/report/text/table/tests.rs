@@ -129,3 +129,21 @@ proptest! {
         prop_assert!(text.lines().all(|line| !line.ends_with(' ')), "{text:?}");
     }
 }
+
+#[test]
+fn a_row_whose_words_are_in_no_column_is_not_printed() {
+    let columns = || {
+        vec![
+            Column::number("", "at", 0, vec![Value::Count(1), Value::Count(2), Value::Count(3)]),
+            Column::words("first", 0, vec![Value::text("begins"), Value::Nothing, Value::Nothing]),
+            Column::words("second", 1, vec![Value::Nothing, Value::text("goes on"), Value::Nothing]),
+        ]
+    };
+    let wide = print(&table(columns()), 80);
+    assert!(wide.contains("goes on") && wide.lines().count() == 5, "{wide}");
+    let narrow = print(&table(columns()), 12);
+    assert!(narrow.contains("begins") && narrow.contains("Not shown"), "{narrow}");
+    let numbers = narrow.lines().filter(|line| line.trim_start().starts_with(['2'])).count();
+    assert_eq!(numbers, 0, "{narrow}");
+    assert!(narrow.lines().any(|line| line.trim() == "3"), "a row that never had words stays: {narrow}");
+}
