@@ -111,7 +111,8 @@ pub(super) fn add_metrics(table: &mut Table, rows: &[Row<'_>], metrics: &[Shown]
 pub(super) fn measured(title: &str, rows: &[Row<'_>], metrics: &[Shown]) -> Option<Table> {
     let mut table = table(title, rows)?;
     // A row that is made of less than was asked for says so, wherever it is read.
-    let rank = if rows.iter().all(|(_, cell)| cell.rounds == cell.rounds_asked) { ROUNDS_RANK } else { PARTIAL_ROUNDS_RANK };
+    let rank =
+        if rows.iter().all(|(_, cell)| cell.rounds == cell.rounds_asked) { ROUNDS_RANK } else { PARTIAL_ROUNDS_RANK };
     let rounds = rows.iter().map(|(_, cell)| rounds(cell)).collect();
     separate(&mut table, Column::number("", "rounds", rank, rounds), |value| format!("{value} rounds"));
     add_metrics(&mut table, rows, metrics);

@@ -1,0 +1,95 @@
+use super::super::fixture::{HOSTILE, TAMED, head, summary, test, tests, written};
+use super::*;
+
+fn xml(head: &Head, tests: &[Finished], summary: &Summary) -> String {
+    let mut bytes = Vec::new();
+    written(Junit::new, &mut bytes, (head, tests, summary));
+    String::from_utf8(bytes).expect("UTF-8")
+}
+
+fn value_of<'a>(suite: &'a TestSuite, name: &str) -> Option<&'a str> {
+    suite.properties.iter().find(|property| property.name.as_str() == name).map(|property| property.value.as_str())
+}
+
+/// What a case that did not pass says, as attribute and as text.
+fn reasons(case: &TestCase) -> [Option<&str>; 2] {
+    match &case.status {
+        TestCaseStatus::Success { .. } => [None; 2],
+        TestCaseStatus::NonSuccess { message, description, .. }
+        | TestCaseStatus::Skipped { message, description, .. } => [message.as_deref(), description.as_deref()],
+    }
+}
+
+#[test]
+fn every_outcome_has_its_case() {
+    assert_eq!(
+        xml(&head(), &tests(), &summary()),
+        r#"<?xml version="1.0" encoding="UTF-8"?>
+<testsuites name="kipi" tests="3" skipped="1" failures="1" errors="0" time="1.250">
+    <testsuite name="kipi check" tests="3" skipped="1" errors="0" failures="1" time="1.250">
+        <properties>
+            <property name="kipi" value="0.1.0"/>
+            <property name="kernel" value="6.18.44"/>
+            <property name="kvm" value="kvm_amd"/>
+            <property name="cpu" value="AMD EPYC"/>
+            <property name="cpus" value="2"/>
+            <property name="seed" value="123"/>
+            <property name="interrupted" value="false"/>
+            <property name="not-run" value="0"/>
+        </properties>
+        <testcase name="halt" classname="contract/x2apic/all-but-self" time="1.235">
+            <system-out>96 calls, 288 workers</system-out>
+        </testcase>
+        <testcase name="xapic" classname="trap/device-interrupt" time="0.012">
+            <failure message="vector 0x31 came 2 times, not once">vector 0x31 came 2 times, not once</failure>
+            <system-out>7 calls</system-out>
+        </testcase>
+        <testcase name="x2apic" classname="size/300" time="0.000">
+            <skipped message="this host&apos;s KVM allows 288 vCPUs">this host&apos;s KVM allows 288 vCPUs</skipped>
+        </testcase>
+    </testsuite>
+</testsuites>
+"#
+    );
+}
+
+#[test]
+fn an_interrupted_run_is_a_whole_document_that_says_so() {
+    let [passed, ..] = tests();
+    let text = xml(&head(), &[passed], &Summary { interrupted: true, not_run: 2, ..summary() });
+    let report = Report::deserialize_from_str(&text).expect("JUnit");
+    let [suite] = report.test_suites.as_slice() else { panic!("one suite") };
+    assert_eq!((report.tests, suite.tests, suite.failures), (1, 1, 0));
+    assert_eq!(value_of(suite, "seed"), Some("123"));
+    assert_eq!((value_of(suite, "interrupted"), value_of(suite, "not-run")), (Some("true"), Some("2")));
+}
+
+#[test]
+fn nothing_breaks_the_document() {
+    let hostile = |outcome| test(&format!("{HOSTILE}/{HOSTILE}"), outcome, 5, HOSTILE);
+    let run = [
+        hostile(Outcome::Passed),
+        hostile(Outcome::Failed(HOSTILE.to_owned())),
+        hostile(Outcome::Skipped(HOSTILE.to_owned())),
+    ];
+    let text = xml(&Head { kernel: HOSTILE.to_owned(), ..head() }, &run, &summary());
+    let allowed = |character| matches!(character, '\n' | ' '..='\u{7e}' | '\u{a0}'..='\u{fffd}');
+    assert!(text.chars().all(allowed), "{text:?}");
+
+    let report = Report::deserialize_from_str(&text).expect("JUnit");
+    let [suite] = report.test_suites.as_slice() else { panic!("one suite") };
+    assert_eq!(value_of(suite, "kernel"), Some(TAMED));
+    let [passed, failed, skipped] = suite.test_cases.as_slice() else { panic!("three cases") };
+    for case in [passed, failed, skipped] {
+        assert_eq!((case.classname.as_deref(), case.name.as_str()), (Some(TAMED), TAMED));
+        assert_eq!(case.system_out.as_deref(), Some(TAMED));
+    }
+    assert_eq!(reasons(failed), [Some(TAMED); 2]);
+    assert_eq!(reasons(skipped), [Some(TAMED); 2]);
+}
+
+#[test]
+fn a_name_of_one_part_has_no_class() {
+    let case = case(&test("smoke", Outcome::Passed, 5, ""));
+    assert_eq!((case.classname, case.name.as_str()), (None, "smoke"));
+}

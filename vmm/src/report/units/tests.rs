@@ -1,0 +1,89 @@
+use super::*;
+
+#[test]
+fn time_has_three_digits_in_every_unit() {
+    assert_eq!(time(842.0), "842 ns");
+    assert_eq!(time(84.2), "84.2 ns");
+    assert_eq!(time(8.42), "8.42 ns");
+    assert_eq!(time(0.125), "0.125 ns");
+    assert_eq!(time(12_300.0), "12.3 µs");
+    assert_eq!(time(1_200_000.0), "1.20 ms");
+    assert_eq!(time(2.5e9), "2.50 s");
+    assert_eq!(time(1.234e12), "1234 s");
+    assert_eq!(time(-1e300), "-1.00e291 s");
+}
+
+#[test]
+fn time_changes_unit_where_the_rounding_does() {
+    assert_eq!(time(999.4), "999 ns");
+    assert_eq!(time(999.5), "1.00 µs");
+    assert_eq!(time(1_000.0), "1.00 µs");
+    assert_eq!(time(999_499.0), "999 µs");
+    assert_eq!(time(999_500.0), "1.00 ms");
+    assert_eq!(time(999_499_999.0), "999 ms");
+    assert_eq!(time(999_500_000.0), "1.00 s");
+}
+
+#[test]
+fn rounding_up_never_adds_a_digit() {
+    assert_eq!(time(0.9994), "0.999 ns");
+    assert_eq!(time(0.9995), "1.00 ns");
+    assert_eq!(time(9.994), "9.99 ns");
+    assert_eq!(time(9.995), "10.0 ns");
+    assert_eq!(time(99.94), "99.9 ns");
+    assert_eq!(time(99.95), "100 ns");
+    assert_eq!(time(99_950.0), "100 µs");
+}
+
+#[test]
+fn time_is_signed_and_zero_is_not() {
+    assert_eq!(time(-842.0), "-842 ns");
+    assert_eq!(time(-999.5), "-1.00 µs");
+    assert_eq!(time(0.0), "0 ns");
+    assert_eq!(time(-0.0), "0 ns");
+    assert_eq!(time(-0.0001), "0.000 ns");
+}
+
+#[test]
+fn time_hides_no_number_that_is_none() {
+    assert_eq!(time(f64::NAN), "NaN ns");
+    assert_eq!(time(f64::INFINITY), "inf ns");
+}
+
+#[test]
+fn range_has_one_unit() {
+    assert_eq!(range(11_900.0, 12_800.0), "11.9–12.8 µs");
+    assert_eq!(range(991_000.0, 1_010_000.0), "0.991–1.01 ms");
+    assert_eq!(range(0.0, 842.0), "0–842 ns");
+    assert_eq!(range(-120.0, 1_200.0), "-0.120 to 1.20 µs");
+    assert_eq!(range(-5_000.0, -10.0), "-5.00 to -0.010 µs");
+}
+
+#[test]
+fn bounded_tells_what_the_clock_cannot() {
+    assert_eq!(bounded(34.9, 35.0), "≤ ε");
+    assert_eq!(bounded(-34.9, 35.0), "≤ ε");
+    assert_eq!(bounded(35.0, 35.0), "35.0 ns");
+    assert_eq!(bounded(0.0, 0.0), "0 ns");
+}
+
+#[test]
+fn per_call_keeps_rare_apart_from_never() {
+    assert_eq!(per_call(0.0), "0");
+    assert_eq!(per_call(0.0001), "<0.01");
+    assert_eq!(per_call(0.005), "0.01");
+    assert_eq!(per_call(1.0), "1.00");
+    assert_eq!(per_call(340.4), "340");
+    assert_eq!(per_call(2e9), "2.00e9");
+}
+
+#[test]
+fn share_is_a_percentage() {
+    assert_eq!((share(0.254).as_str(), share(-0.001).as_str()), ("25 %", "0 %"));
+}
+
+#[test]
+fn ratio_has_three_decimals() {
+    assert_eq!(ratio(0.98249), "0.982");
+    assert_eq!(ratio(1.0), "1.000");
+}
