@@ -7,8 +7,8 @@ use crate::results::measurement::{Exits, Measurement};
 use crate::results::source::Source;
 use std::collections::BTreeSet;
 
-const TITLE: &str = "Exits a call (stats: KVM_GET_STATS_FD, vmm: KVM_RUN returns, both with the time between rounds; \
-                     kernel: tracepoints)";
+const TITLE: &str =
+    "Exits a call (stats: KVM_GET_STATS_FD, vmm: KVM_RUN returns, both of whole blocks; kernel: tracepoints)";
 
 /// A row for each cell and source, the most frequent reasons first.
 pub(super) fn of_cells(measurement: &Measurement) -> Option<Table> {
@@ -60,6 +60,6 @@ pub(in crate::report) fn of_trace(exits: &[Exits]) -> Option<Table> {
         Column::number("", "initiator", 0, values(&|exits| Value::PerCall(exits.initiator))),
         Column::number("", "each target", 0, values(&|exits| Value::PerCall(exits.per_target))),
     ];
-    let title = "Exits a call (kernel: from the send to the last return; stats, vmm: the time between rounds included)";
+    let title = "Exits a call (kernel: from the send to the last return; stats, vmm: of whole blocks)";
     (!rows.is_empty()).then(|| Table::new(title, columns))
 }
