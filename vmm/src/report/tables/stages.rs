@@ -54,7 +54,7 @@ pub(in crate::report) fn of_call(call: &Call) -> Table {
     rows.push([Value::text("remainder"), Value::Nothing, remainder, share(call.remainder_ns)]);
     rows.push([Value::text("round trip"), total.clone(), total, Value::Share(1.0)]);
     for stage in &call.afterwards {
-        let name = Value::Text(format!("then: {}", stage.stage.name()));
+        let name = Value::Text(format!("aside: {}", stage.stage.name()));
         rows.push([name, Value::Time(stage.end_ns), Value::Time(stage.cost_ns), Value::Nothing]);
     }
     let [names, ends, costs, shares] = columns(rows);

@@ -72,7 +72,7 @@ mod tests {
         let row = |words: &[&str]| text.lines().any(|line| words.iter().all(|word| line.contains(word)));
         assert!(row(&["20.0 ns", "send exit", "k exit: msr"]), "{text}");
         assert!(row(&["remainder", "0 ns", "0 %"]), "{text}");
-        assert!(row(&["then: EOI", "610 ns"]), "{text}");
+        assert!(row(&["aside: EOI", "610 ns"]), "{text}");
     }
 
     #[test]
