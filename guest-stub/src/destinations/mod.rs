@@ -3,6 +3,8 @@
 //! A destination is a sequence of sends, which every route of the guest makes in its own way, and the set of processors
 //! that they reach, which guest, rounds and report share.
 
+#![deny(clippy::wildcard_enum_match_arm)]
+
 mod all;
 mod all_but_self;
 mod logical;

@@ -1,5 +1,7 @@
 //! What the guest does to get an interrupt to its targets: a file a route, and one list of them.
 
+#![deny(clippy::wildcard_enum_match_arm)]
+
 mod host;
 pub(crate) mod memory;
 mod msi;

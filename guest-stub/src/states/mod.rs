@@ -1,6 +1,8 @@
 //! The target states: what a processor does until it is interrupted, and how an interrupt sees that it was doing it. A file
 //! each, and one list of them.
 
+#![deny(clippy::wildcard_enum_match_arm)]
+
 mod halt;
 mod masked;
 mod spin;

@@ -1,5 +1,7 @@
 //! The straight line of a measurement: plan, machines, blocks in turn, statistics, document; and that of a [`trace`].
 
+#![deny(clippy::wildcard_enum_match_arm)]
+
 mod cell;
 mod clock_partners;
 mod described_call;

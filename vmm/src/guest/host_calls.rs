@@ -100,7 +100,9 @@ impl HostCalls<'_> {
                 targets: match self.spec.set {
                     Set::Everybody if self.spec.destination.is_shorthand() => Callees::All,
                     Set::Everybody => Callees::Each,
-                    _ => Callees::These(&these),
+                    Set::Mask | Set::Random | Set::Disjoint | Set::Overlapping | Set::Nobody | Set::Itself => {
+                        Callees::These(&these)
+                    }
                 },
                 observe: self.spec.observe,
                 deadline: self.spec.deadline,

@@ -5,6 +5,8 @@
 //! guests, and vCPUs that [`serve`] the host's own calls ([`host_caller`]). What goes wrong is a [`session::Error`], with the guest's
 //! own words ([`bug_check`]) or with a look at where each vCPU was ([`silence`]).
 
+#![deny(clippy::wildcard_enum_match_arm)]
+
 mod block_spec;
 pub mod blocks;
 pub mod bug_check;

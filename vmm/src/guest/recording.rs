@@ -148,8 +148,21 @@ fn kernel_exits(block: &Block, tracer: &Tracer) -> Exits {
                     Point::Exit | Point::Entry | Point::Accept | Point::Waking | Point::Switch | Point::Wakeup => {
                         continue;
                     }
-                    _ if has_exits => continue,
-                    _ => point.name().to_owned(),
+                    Point::Ipi
+                    | Point::Inject
+                    | Point::Eoi
+                    | Point::Apic
+                    | Point::Msr
+                    | Point::Mmio
+                    | Point::Port
+                    | Point::UserExit
+                    | Point::Hypercall
+                    | Point::Message => {
+                        if has_exits {
+                            continue;
+                        }
+                        point.name().to_owned()
+                    }
                 };
                 let is_initiator = event.vcpu.is_some() && event.vcpu == round.initiator;
                 exits.entry((Source::Kernel, name)).or_default().add(is_initiator, 1);

@@ -101,11 +101,9 @@ pub(super) fn wait_until_ready(session: &Session<'_>, rounds: u32, deadline: Dur
 
 /// What has become of vCPUs that did not answer the host.
 fn call_failed(session: &mut Session<'_>, error: host_call::Error) -> Error {
-    let (missing, deadline) = match error {
-        host_call::Error::Silent { missing, deadline } | host_call::Error::Overstayed { missing, deadline } => {
-            (missing, deadline)
-        }
-        error => return error.into(),
+    let (host_call::Error::Silent { missing, deadline } | host_call::Error::Overstayed { missing, deadline }) = error
+    else {
+        return error.into();
     };
     // A broken rule says more than the silence that follows it.
     for _ in 0..session.vcpus() {
