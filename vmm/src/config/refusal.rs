@@ -1,4 +1,5 @@
-//! Why a cell cannot be measured, and whether another host could.
+//! Why a cell cannot be measured, and whether another host could. What refuses which cell is in [`super::destinations`],
+//! [`super::target_states`] and [`super::routes`].
 
 use super::host_offers::Need;
 use super::routes::IdLimit;
