@@ -210,7 +210,7 @@ fn write_results(
 /// Drawn on a terminal only, and not more often than blocks end: a ticking thread would disturb what it reports.
 fn progress_bar() -> ProgressBar {
     let target = if io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-    let style = ProgressStyle::with_template("{elapsed} [{bar:30}] {pos}/{len} blocks, {eta} left: {wide_msg}");
+    let style = ProgressStyle::with_template("{elapsed} [{bar:20}] {pos}/{len} blocks, {eta} left: {wide_msg}");
     ProgressBar::with_draw_target(None, target).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
