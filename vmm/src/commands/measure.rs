@@ -217,7 +217,7 @@ fn progress_bar() -> ProgressBar {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::commands::tests::parse_these as parse;
+    use crate::commands::tests::parse;
     use guest_stub::abi::Worker;
 
     fn config(arguments: &[&str]) -> Config {

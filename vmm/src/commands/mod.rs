@@ -81,7 +81,7 @@ fn one_line(error: &clap::Error) -> String {
 mod tests {
     use super::*;
 
-    pub(super) fn parse_these(arguments: &[&str]) -> Result<Cli, clap::Error> {
+    pub(super) fn parse(arguments: &[&str]) -> Result<Cli, clap::Error> {
         Cli::try_parse_from(["kipi"].iter().chain(arguments))
     }
 
@@ -104,7 +104,7 @@ mod tests {
             (vec!["measure", "--rounds", "0"], vec!["'0'", "--rounds"]),
             (vec!["dance"], vec!["'dance'"]),
         ] {
-            let line = one_line(&parse_these(&arguments).unwrap_err());
+            let line = one_line(&parse(&arguments).unwrap_err());
             assert!(!line.contains('\n'), "{line}");
             for needle in needles.iter().chain(&["--help"]) {
                 assert!(line.contains(needle), "{arguments:?}: {line}");

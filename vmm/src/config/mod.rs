@@ -11,12 +11,13 @@ pub mod routes;
 pub mod sources;
 pub mod target_states;
 
+pub use crate::results::measurement::LocalApics;
 pub use guest_stub::abi::cell::{CellId, Observe};
 pub use host_offers::{HostOffers, Need};
 pub use pin::{Error, Pin, resolve_pin};
 pub use plan::{MachineSpec, Refused, blocks, initiators, plan, refuse, targets};
 pub use refusal::Refusal;
-pub use routes::{LocalApics, XAPIC_VCPUS};
+pub use routes::XAPIC_VCPUS;
 
 pub(crate) use pin::list as cpu_list;
 

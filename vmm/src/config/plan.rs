@@ -1,7 +1,8 @@
 //! The cells of a measurement, those that cannot be, and how each is divided.
 
+use super::LocalApics;
 use super::refusal::Refusal;
-use super::routes::{LocalApics, XAPIC_VCPUS};
+use super::routes::XAPIC_VCPUS;
 use super::{CellId, Config, HostOffers, Observe, destinations, routes, target_states};
 use guest_stub::abi;
 

@@ -20,7 +20,7 @@ pub(super) fn measure(
     let khz = frequency(clock.tsc_khz);
     Ok(Instruments {
         vcpus: spec.vcpus,
-        local_apic: spec.local_apics.into(),
+        local_apic: spec.local_apics,
         stamp_ns: spread(&calibration.stamp, khz),
         exit_leg_ns: spread(&calibration.exit_leg, khz),
         exit_round_trip_ns: spread(&calibration.exit_round_trip, khz),

@@ -21,7 +21,7 @@ pub(super) fn run(session: &mut Session<'_>, spec: &BlockSpec) -> Result<Ended, 
     let call = HostCall {
         worker: spec.worker,
         argument: spec.argument,
-        targets: if spec.cell.destination.is_shorthand() { Callees::All } else { Callees::Each },
+        targets: Callees::everybody(spec.cell.destination),
         observe: spec.is_observed(),
         deadline: limits.deadline,
     };

@@ -1,6 +1,6 @@
 //! One broadcast call that the host makes: what it is for, whom it calls, and what it brings.
 
-use guest_stub::abi::{self, HOST_CALLERS, Mask, Worker};
+use guest_stub::abi::{self, Destination, HOST_CALLERS, Mask, Worker};
 use guest_stub::mask;
 use std::time::Duration;
 use thiserror::Error;
@@ -63,6 +63,13 @@ pub enum Callees<'a> {
     Each,
     /// These, by a message each.
     These(&'a [usize]),
+}
+
+impl Callees<'_> {
+    /// All vCPUs, as a destination addresses them.
+    pub(super) const fn everybody(destination: Destination) -> Self {
+        if destination.is_shorthand() { Self::All } else { Self::Each }
+    }
 }
 
 /// What the host calls for.

@@ -98,8 +98,7 @@ impl HostCalls<'_> {
                 worker: self.spec.worker,
                 argument,
                 targets: match self.spec.set {
-                    Set::Everybody if self.spec.destination.is_shorthand() => Callees::All,
-                    Set::Everybody => Callees::Each,
+                    Set::Everybody => Callees::everybody(self.spec.destination),
                     Set::Mask | Set::Random | Set::Disjoint | Set::Overlapping | Set::Nobody | Set::Itself => {
                         Callees::These(&these)
                     }

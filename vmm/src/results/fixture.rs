@@ -2,7 +2,7 @@
 
 use super::integrity::Integrity;
 use super::measurement::{
-    Cell, CellClock, Clock, Exits, Host, Instruments, LocalApic, MEASUREMENT_SCHEMA, Measurement, MeasurementConfig,
+    Cell, CellClock, Clock, Exits, Host, Instruments, LocalApics, MEASUREMENT_SCHEMA, Measurement, MeasurementConfig,
     Skipped, Spread,
 };
 use super::metric::{Intervals, Metric, MetricName, Unit};
@@ -126,7 +126,7 @@ fn instruments() -> Instruments {
     let spread = |p50: f64| Spread { n: 1_000, min: 0.5 * p50, p50, p99: 2.0 * p50, max: 4.0 * p50 };
     Instruments {
         vcpus: 2,
-        local_apic: LocalApic::Kernel,
+        local_apic: LocalApics::Kernel,
         stamp_ns: spread(8.0),
         exit_leg_ns: spread(1_500.0),
         exit_round_trip_ns: spread(2_500.0),

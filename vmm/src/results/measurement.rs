@@ -95,7 +95,7 @@ pub struct Instruments {
     /// The virtual machine's vCPU count.
     pub vcpus: usize,
     /// Where its local APICs are. With the vCPU count, this identifies the machine.
-    pub local_apic: LocalApic,
+    pub local_apic: LocalApics,
     /// One time-stamp read in the guest, ns: the difference of two in a row.
     pub stamp_ns: Spread,
     /// From the guest's stamp to the VMM's, for one observed exit on an otherwise idle vCPU, ns.
@@ -111,17 +111,20 @@ pub struct Instruments {
 }
 
 /// Where a machine's local APICs are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, IntoStaticStr, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "lowercase")]
 #[strum(serialize_all = "lowercase")]
-pub enum LocalApic {
+pub enum LocalApics {
     /// In KVM.
+    #[default]
     Kernel,
     /// In the VMM.
     User,
 }
 
-impl LocalApic {
+impl LocalApics {
     /// The name in documents and reports.
     pub fn name(self) -> &'static str {
         self.into()

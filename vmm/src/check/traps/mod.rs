@@ -7,7 +7,8 @@ mod participants;
 
 use super::contract::first_broken;
 use super::{DEADLINE, Detail, Suite, Verdict};
-use crate::config::routes::{ApicMode, Delivery, LocalApics, Route, Spec};
+use crate::config::LocalApics;
+use crate::config::routes::{ApicMode, Delivery, Route, Spec};
 use crate::guest::calls::{Calls, CallsSpec, Timer};
 use guest_stub::abi::{Set, TargetState};
 

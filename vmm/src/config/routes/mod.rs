@@ -16,7 +16,7 @@ mod xapic;
 
 use super::MachineSpec;
 use super::host_offers::{HostOffers, Need};
-use crate::results::measurement::LocalApic;
+use crate::results::measurement::LocalApics;
 use guest_stub::abi::TargetState;
 
 pub use guest_stub::abi::GuestRoute;
@@ -75,25 +75,6 @@ pub struct Spec {
     pub needs: &'static [Need],
     /// The target state of the one call that proves that the route works.
     pub probe_state: TargetState,
-}
-
-/// Where the local APICs are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub enum LocalApics {
-    /// In KVM.
-    #[default]
-    Kernel,
-    /// In this VMM ([`kipi_apic`]).
-    User,
-}
-
-impl From<LocalApics> for LocalApic {
-    fn from(place: LocalApics) -> Self {
-        match place {
-            LocalApics::Kernel => Self::Kernel,
-            LocalApics::User => Self::User,
-        }
-    }
 }
 
 /// Who makes a call.
