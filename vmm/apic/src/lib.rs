@@ -49,6 +49,7 @@
 extern crate alloc;
 
 pub mod addressing;
+pub mod entry;
 pub mod icr;
 pub mod inbox;
 pub mod ipi;
