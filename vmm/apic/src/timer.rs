@@ -68,24 +68,37 @@ pub struct Timer {
     initial: u32,
     /// The register, as it was written.
     divide: u32,
-    /// When the running count was `counted_from`.
-    started: u64,
-    counted_from: u32,
+    /// When the running count reaches zero.
+    expires: Option<u64>,
     deadline: u64,
 }
 
 impl Timer {
-    /// Ticks of the bus for one of the count.
+    /// As it was, with this much left of the running count, ns.
+    pub fn restore(mode: TimerMode, initial: u32, divide: u32, left: Option<u64>, deadline: u64, now: Now) -> Self {
+        Self { mode, initial, divide, expires: left.map(|left| now.ns.saturating_add(left)), deadline }
+    }
+
+    /// What is left of the running count, ns.
+    pub fn left(&self, now: Now) -> Option<u64> {
+        self.expires.map(|expires| expires.saturating_sub(now.ns))
+    }
+
+    /// Ticks of the bus for one of the count, which is as many ns.
     fn divisor(&self) -> u64 {
         let code = self.divide & 0b11 | self.divide >> 1 & 0b100;
         // Seven divides by one, zero by two.
         1 << ((code + 1) % 8)
     }
 
+    fn ns(&self, count: u32) -> u64 {
+        u64::from(count) * self.divisor()
+    }
+
     /// Writes the LVT entry. Going to or from TSC deadline disarms the timer.
     pub fn set_mode(&mut self, mode: TimerMode) {
         if mode.counts() != self.mode.counts() || mode == TimerMode::Reserved {
-            self.counted_from = 0;
+            self.expires = None;
             self.initial = 0;
             self.deadline = 0;
         }
@@ -95,7 +108,8 @@ impl Timer {
     /// Writes the initial count, which starts the timer, or with zero stops it. Ignored but in the counting modes.
     pub fn set_initial(&mut self, count: u32, now: Now) {
         if self.mode.counts() {
-            (self.initial, self.counted_from, self.started) = (count, count, now.ns);
+            self.initial = count;
+            self.expires = (count > 0).then(|| now.ns.saturating_add(self.ns(count)));
         }
     }
 
@@ -106,21 +120,26 @@ impl Timer {
 
     /// The current count: zero when nothing runs.
     pub fn current(&self, now: Now) -> u32 {
-        let passed = now.ns.saturating_sub(self.started) / self.divisor();
-        let runs = self.counted_from > 0 && self.initial > 0;
-        if self.mode == TimerMode::Periodic && runs && passed >= u64::from(self.counted_from) {
+        let Some(expires) = self.expires else { return 0 };
+        let left = match expires.checked_sub(now.ns) {
+            Some(left) if left > 0 => left,
             // Expired, and not noticed yet: the count has gone round.
-            let into = (passed - u64::from(self.counted_from)) % u64::from(self.initial);
-            return self.initial - u32::try_from(into).unwrap_or(0);
-        }
-        u64::from(self.counted_from).checked_sub(passed).map_or(0, |left| u32::try_from(left).unwrap_or(u32::MAX))
+            _ if self.mode == TimerMode::Periodic => {
+                let period = self.ns(self.initial).max(1);
+                period - (now.ns - expires) % period
+            }
+            _ => 0,
+        };
+        u32::try_from(left.div_ceil(self.divisor())).unwrap_or(u32::MAX).min(self.initial)
     }
 
     /// Writes the divide configuration. A running count goes on from where it is, at the new rate.
     pub fn set_divide(&mut self, value: u32, now: Now) {
         let current = self.current(now);
-        (self.counted_from, self.started) = (current, now.ns);
         self.divide = value;
+        if self.expires.is_some() {
+            self.expires = Some(now.ns.saturating_add(self.ns(current)));
+        }
     }
 
     /// The divide configuration.
@@ -143,31 +162,28 @@ impl Timer {
     /// When it expires next, if it runs.
     pub fn next(&self) -> Option<Deadline> {
         match self.mode {
-            TimerMode::OneShot | TimerMode::Periodic if self.counted_from > 0 => {
-                let time = u64::from(self.counted_from) * self.divisor();
-                Some(Deadline::Ns(self.started.saturating_add(time)))
-            }
-            TimerMode::TscDeadline if self.deadline > 0 => Some(Deadline::Tsc(self.deadline)),
-            _ => None,
+            TimerMode::OneShot | TimerMode::Periodic => self.expires.map(Deadline::Ns),
+            TimerMode::TscDeadline => (self.deadline > 0).then_some(Deadline::Tsc(self.deadline)),
+            TimerMode::Reserved => None,
         }
     }
 
     /// Whether it has expired since it was asked last. A periodic one that has done so several times has merged them: the
     /// IRR has one bit.
     pub fn expire(&mut self, now: Now) -> bool {
-        let expired = self.next().is_some_and(|deadline| deadline.is_past(now));
-        if expired {
-            if self.mode == TimerMode::Periodic {
-                let first = u64::from(self.counted_from) * self.divisor();
-                let period = (u64::from(self.initial) * self.divisor()).max(1);
-                let since = now.ns.saturating_sub(self.started).saturating_sub(first);
-                self.started = now.ns - since % period;
-                self.counted_from = self.initial;
-            } else {
-                (self.counted_from, self.deadline) = (0, 0);
-            }
+        let is_over = self.next().is_some_and(|deadline| deadline.is_past(now));
+        if is_over {
+            self.deadline = 0;
+            self.expires = match self.expires {
+                Some(expires) if self.mode == TimerMode::Periodic => {
+                    let period = self.ns(self.initial).max(1);
+                    let since = (now.ns - expires) % period;
+                    Some((now.ns - since).saturating_add(period))
+                }
+                _ => None,
+            };
         }
-        expired
+        is_over
     }
 }
 
