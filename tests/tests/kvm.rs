@@ -391,3 +391,17 @@ fn instruments_are_measured() {
     let (legs, trips) = (&calibration.exit_leg, &calibration.exit_round_trip);
     assert!(legs.iter().zip(trips).all(|(leg, trip)| leg < trip), "{legs:?} {trips:?}");
 }
+
+/// A thread that runs elsewhere than the report would say measures something else.
+#[test]
+fn a_vcpu_that_cannot_be_pinned_does_not_run() {
+    // No host has so many.
+    const CPU: usize = 1023;
+    let Some(hypervisor) = hypervisor() else { return };
+    let _turn = turn();
+    let config = VmConfig { pin: &[0, CPU], ..machine(2) };
+    let limits = Limits { deadline: HANG / 4, settle: Duration::ZERO };
+    let error = Session::boot(&hypervisor, &config, limits, &NEVER).expect_err("it is pinned to nothing");
+    assert!(matches!(error, Error::Vm(kipi::vm::Error::NotPinned { vcpu: 1, cpu: CPU, .. })), "{error}");
+    assert_eq!(error.to_string(), "vCPU 1 cannot be pinned to CPU 1023: Invalid argument (os error 22)");
+}

@@ -132,7 +132,7 @@ fn with_all_in_guest<T>(service: &Service<Thread>, vcpu: usize, inner: &mut dyn 
 }
 
 fn ipi(vector: u8, destination: Destination) -> Ipi {
-    Ipi { delivery: Delivery::Fixed(vector), destination }
+    Ipi::new(Delivery::Fixed(vector), destination)
 }
 
 fn bench(criterion: &mut Criterion) {

@@ -1,7 +1,7 @@
 //! Random accesses to the user-space local APIC, against the manual's. `fuzz/` looks for such sequences with coverage.
 
 use kipi_models::local_apic::compare;
-use kipi_models::local_apic::operation::{self, Act, Operation};
+use kipi_models::local_apic::operation::{self, Act, Instruction, Operation};
 use proptest::prelude::*;
 
 /// Registers by number, those that matter more often than any.
@@ -25,28 +25,53 @@ fn value() -> impl Strategy<Value = u64> {
     ]
 }
 
-fn act() -> impl Strategy<Value = Act> {
+/// Widths that registers have, more often than others.
+fn width() -> impl Strategy<Value = u8> {
+    prop_oneof![3 => Just(2), 1 => any::<u8>()]
+}
+
+fn instruction() -> impl Strategy<Value = Instruction> {
     prop_oneof![
-        4 => number().prop_map(Act::Read),
-        1 => any::<u16>().prop_map(Act::ReadPage),
-        1 => any::<u32>().prop_map(Act::ReadMsr),
-        8 => (number(), value()).prop_map(|(number, value)| Act::Write(number, value)),
-        1 => (any::<u16>(), any::<u32>()).prop_map(|(offset, value)| Act::WritePage(offset, value)),
-        1 => (any::<u32>(), any::<u64>()).prop_map(|(msr, value)| Act::WriteMsr(msr, value)),
+        2 => Just(Instruction::Nop),
+        3 => Just(Instruction::Sti),
+        1 => Just(Instruction::Cli),
+        3 => Just(Instruction::Iret),
+        2 => Just(Instruction::Hlt),
+        4 => number().prop_map(Instruction::Read),
+        2 => (any::<u16>(), width()).prop_map(|(offset, width)| Instruction::ReadPage(offset, width)),
+        1 => any::<u32>().prop_map(Instruction::ReadMsr),
+        8 => (number(), value()).prop_map(|(number, value)| Instruction::Write(number, value)),
+        4 => Just(Instruction::Write(0x0B, 0)),
+        1 => (any::<u16>(), width(), any::<u32>())
+            .prop_map(|(offset, width, value)| Instruction::WritePage(offset, width, value)),
+        1 => (number(), any::<u8>(), any::<u32>())
+            .prop_map(|(number, width, value)| Instruction::WritePage(u16::from(number) * 16, width, value)),
+        1 => (any::<u32>(), any::<u64>()).prop_map(|(msr, value)| Instruction::WriteMsr(msr, value)),
         // Fixed, to a logical destination of such an LDR, or of all clusters.
         2 => (16..=255_u32, prop_oneof![0..0x40_u8, 0xF0..=0xFF_u8])
-            .prop_map(|(vector, destination)| Act::Send { low: 0x4800 | vector, destination }),
-        4 => (any::<u32>(), any::<u8>()).prop_map(|(low, destination)| Act::Send { low, destination }),
-        1 => any::<u16>().prop_map(Act::ArmDeadline),
-        2 => (any::<u8>(), prop_oneof![Just(0), any::<u8>()]).prop_map(|(bits, page)| Act::WriteBase(bits, page)),
-        1 => any::<u8>().prop_map(Act::WriteCr8),
-        1 => any::<bool>().prop_map(Act::Halt),
-        4 => Just(Act::Look),
-        4 => Just(Act::Take),
+            .prop_map(|(vector, destination)| Instruction::Send { low: 0x4800 | vector, destination }),
+        4 => (any::<u32>(), any::<u8>()).prop_map(|(low, destination)| Instruction::Send { low, destination }),
+        1 => any::<u16>().prop_map(Instruction::ArmDeadline),
+        1 => any::<i16>().prop_map(Instruction::WriteTsc),
+        2 => (any::<u8>(), prop_oneof![Just(0), any::<u8>()])
+            .prop_map(|(bits, page)| Instruction::WriteBase(bits, page)),
+        2 => (any::<u8>(), any::<bool>()).prop_map(|(cr8, is_seen)| Instruction::WriteCr8(cr8, is_seen)),
+    ]
+}
+
+fn act() -> impl Strategy<Value = Act> {
+    // NMI, INIT and SIPI to everybody or to one, so that they meet.
+    let event = (4..7_u8, prop_oneof![Just(0xFF), 0..4_u8]);
+    prop_oneof![
+        20 => instruction().prop_map(Act::Execute),
+        3 => Just(Act::Look),
         2 => prop_oneof![0..2000_u32, any::<u32>()].prop_map(Act::Pass),
-        1 => (any::<u8>(), any::<u8>(), any::<u8>()).prop_map(|(vector, delivery_mode, destination)| {
+        4 => event.prop_map(|(delivery_mode, destination)| Act::FromOutside { vector: 9, delivery_mode, destination }),
+        2 => (any::<u8>(), any::<u8>(), any::<u8>()).prop_map(|(vector, delivery_mode, destination)| {
             Act::FromOutside { vector, delivery_mode, destination }
         }),
+        2 => (any::<u32>(), any::<u16>()).prop_map(|(address, data)| Act::Message { address, data }),
+        1 => any::<u32>().prop_map(Act::Migrate),
     ]
 }
 
@@ -54,7 +79,7 @@ proptest! {
     #[test]
     fn is_what_the_manual_says(
         x2apic: [bool; 4],
-        operations in prop::collection::vec((0..4_u8, act()).prop_map(|(cpu, act)| Operation { cpu, act }), 0..80)
+        operations in prop::collection::vec((0..4_u8, act()).prop_map(|(cpu, act)| Operation { cpu, act }), 0..120)
     ) {
         compare::run(operation::bring_up(x2apic).into_iter().chain(operations));
     }
@@ -77,11 +102,13 @@ fn the_fuzzers_corpus_finds_no_difference() {
 #[test]
 fn a_difference_is_found() {
     let mut pair = compare::Pair::new();
-    let write = |number, value| Operation { cpu: 0, act: Act::Write(number, value) };
+    let write = |number, value| Operation { cpu: 0, act: Act::Execute(Instruction::Write(number, value)) };
     pair.apply(write(0x0F, 0x1FF));
     // Self IPI by shorthand.
     pair.apply(write(0x30, 0x4_40E1));
-    pair.apply(Operation { cpu: 0, act: Act::Take });
+    pair.apply(Operation { cpu: 0, act: Act::Execute(Instruction::Sti) });
+    pair.apply(Operation { cpu: 0, act: Act::Execute(Instruction::Nop) });
+    pair.apply(Operation { cpu: 0, act: Act::Look });
     pair.apply(write(0x0B, 0));
     let found = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| pair.lose_an_interrupt(0x40)));
     assert!(found.is_err());

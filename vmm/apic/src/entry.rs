@@ -3,6 +3,7 @@
 //! [`Processor::prepare`] decides, and [`Vcpu`] carries out: KVM's ioctls do, and so does a model of them, by which this seam is
 //! tested without a hypervisor.
 
+use crate::inbox::Events;
 use crate::processor::{Activity, Processor};
 use crate::service::{Fetch, Service};
 use crate::timer::Now;
@@ -27,7 +28,7 @@ pub trait Vcpu {
     /// The hypervisor's.
     fn reset(&mut self, apic_base: u64) -> Result<(), Self::Error>;
 
-    /// SIPI: starts it in real mode at page `vector` (SDM Vol. 3A 10.4.4).
+    /// SIPI: starts it in real mode at page `vector` (SDM Vol. 3A 10.4.4). NMIs that are pending stay so.
     ///
     /// # Errors
     /// The hypervisor's.
@@ -39,20 +40,23 @@ pub trait Vcpu {
     /// The hypervisor's.
     fn set_apic_base(&mut self, apic_base: u64) -> Result<(), Self::Error>;
 
-    /// Makes an NMI pending. The vCPU takes one, and keeps one while NMIs are blocked (SDM Vol. 3A 7.7.1).
+    /// Makes an NMI pending. The vCPU takes one, and keeps one while NMIs are blocked; further ones merge with that (SDM Vol. 3A
+    /// 7.7.1). So does KVM_NMI.
     ///
     /// # Errors
     /// The hypervisor's.
     fn raise_nmi(&mut self) -> Result<(), Self::Error>;
 
-    /// What has become of NMIs that were raised.
+    /// What has become of NMIs that were raised. Asked only while one of them may be pending.
     ///
     /// # Errors
     /// The hypervisor's.
     fn nmis(&self) -> Result<Nmis, Self::Error>;
 
-    /// Whether it can be given an interrupt: none is under way, and IF is set.
-    fn can_take_interrupt(&self) -> bool;
+    /// Whether it can be given an interrupt: IF is set and not in the shadow of an instruction, and no other event is under way. One
+    /// is, too, when the guest's last access to an MSR was answered with #GP and the exit is not completed: the hypervisor raises the
+    /// exception only then, and gave its answer (`kvm_run.ready_for_interrupt_injection`) before.
+    fn can_take_interrupt(&mut self) -> bool;
 
     /// Gives it an interrupt, which it takes at its next entry.
     ///
@@ -64,10 +68,17 @@ pub trait Vcpu {
 /// A vCPU's NMIs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Nmis {
-    /// One or two are pending.
+    /// One or two have not been taken.
     pub pending: bool,
     /// One is in service: IRET has not ended it.
     pub blocked: bool,
+}
+
+impl Nmis {
+    /// One is taken at the next instruction.
+    fn come_first(self) -> bool {
+        self.pending && !self.blocked
+    }
 }
 
 /// What a vCPU's thread does next.
@@ -82,39 +93,131 @@ pub enum Next {
     Sleep,
 }
 
+/// What messages without a vector ask of the vCPU, in this order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Orders {
+    reset: bool,
+    start: Option<u8>,
+    nmis: u8,
+}
+
 impl Processor {
     /// Brings the vCPU to where its local APIC wants it, after an exit and before the next entry, and says what comes next.
     ///
+    /// Before the thread goes into the guest or to sleep, it has to say so ([`crate::presence`]) and then to ask
+    /// [`Processor::is_settled`]; if it is not, the thread stays, and calls this again.
+    ///
     /// # Errors
-    /// The first of the vCPU's.
+    /// The first of the vCPU's. What else was to be done to the vCPU is lost then: it cannot go on.
     pub fn prepare<F: Fetch, V: Vcpu>(
         &mut self,
         service: &Service<F>,
         vcpu: &mut V,
         now: &dyn Fn() -> Now,
     ) -> Result<Next, V::Error> {
+        self.carry_out_orders(service, vcpu)?;
+        self.tick(service, now);
+        // The TPR may have changed by CR8.
+        self.publish(service);
+        if !self.is_running(service, vcpu)? {
+            return Ok(Next::Sleep);
+        }
+        let requests = self.requests(service);
+        let Some(vector) = self.local.pending(requests) else { return Ok(Next::Enter { window: false }) };
+        // Whoever has sent this vector may have sent an NMI or INIT before: these are not overtaken. The look comes after the one that
+        // has found the vector, and what is given is that vector, not a later one.
+        let events_come_first = service.inbox(self.index()).has_events();
+        if events_come_first || !vcpu.can_take_interrupt() || self.nmis(vcpu)?.come_first() {
+            return Ok(Next::Enter { window: true });
+        }
+        self.local.acknowledge(vector, requests);
+        vcpu.interrupt(vector)?;
+        Ok(Next::Enter { window: self.is_interrupted(service) })
+    }
+
+    /// Whether nothing has come since [`Processor::prepare`] has said what comes next. The thread asks after it has said where it goes:
+    /// what comes later finds it there.
+    pub fn is_settled<F: Fetch>(&self, service: &Service<F>, next: Next) -> bool {
+        let waits_for_news = match next {
+            // What comes now is given when the window opens.
+            Next::Enter { window: true } => false,
+            Next::Enter { window: false } | Next::Sleep => true,
+        };
+        let has_news = waits_for_news && self.has_news(service);
+        !has_news && !service.inbox(self.index()).has_events()
+    }
+
+    fn carry_out_orders<F: Fetch, V: Vcpu>(&mut self, service: &Service<F>, vcpu: &mut V) -> Result<(), V::Error> {
         let orders = self.take_events(service);
         if orders.reset {
             vcpu.complete()?;
-            vcpu.reset(self.local().base())?;
+            vcpu.reset(self.local.base())?;
+            (self.base_is_new, self.nmis_are_raised) = (false, false);
+        }
+        if self.base_is_new {
+            vcpu.complete()?;
+            vcpu.set_apic_base(self.local.base())?;
+            self.base_is_new = false;
         }
         if let Some(vector) = orders.start {
             vcpu.complete()?;
             vcpu.start(vector)?;
         }
-        if orders.nmi {
+        for _ in 0..orders.nmis {
+            self.nmis_are_raised = true;
             vcpu.raise_nmi()?;
         }
-        self.tick(service, now);
-        if !self.wake(service) {
-            return Ok(Next::Sleep);
+        Ok(())
+    }
+
+    /// Takes NMI, INIT and SIPI out of the inbox, and says what they ask for (SDM Vol. 3A 10.4.1). An NMI that comes to a processor in
+    /// wait-for-SIPI pends, and is taken when that starts.
+    fn take_events<F: Fetch>(&mut self, service: &Service<F>) -> Orders {
+        let inbox = service.inbox(self.index());
+        if !inbox.has_events() {
+            return Orders::default();
         }
-        debug_assert_eq!(self.activity(), Activity::Running);
-        if vcpu.can_take_interrupt()
-            && let Some(vector) = self.acknowledge(service)
-        {
-            vcpu.interrupt(vector)?;
+        let Events { nmis, init, sipi } = inbox.take_events();
+        if init {
+            self.reset(service);
         }
-        Ok(Next::Enter { window: self.is_interrupted(service) })
+        let start = sipi.filter(|_| self.activity == Activity::WaitForSipi);
+        if start.is_some() {
+            self.activity = Activity::Running;
+        }
+        Orders { reset: init, start, nmis }
+    }
+
+    /// Ends a HLT, if something does. Whether the processor runs code.
+    fn is_running<F: Fetch, V: Vcpu>(&mut self, service: &Service<F>, vcpu: &V) -> Result<bool, V::Error> {
+        match self.activity {
+            Activity::Running => Ok(true),
+            Activity::WaitForSipi => Ok(false),
+            Activity::Halted { .. } => {
+                let ends = self.nmis(vcpu)?.come_first() || self.has_news(service);
+                if ends {
+                    self.activity = Activity::Running;
+                }
+                Ok(ends)
+            }
+        }
+    }
+
+    /// The vCPU's NMIs, for which it is asked only if some were raised, until it says that none is pending: an exit to the hypervisor
+    /// that nobody pays for who has no NMIs.
+    ///
+    /// KVM gives an interrupt before an NMI that it holds pending (`kvm_check_and_inject_events`, `interrupt.injected`), and leaves
+    /// the guest at HLT with an NMI pending that the shadow of STI has held back. So the one must not be given to it, and the other must
+    /// not sleep.
+    fn nmis<V: Vcpu>(&mut self, vcpu: &V) -> Result<Nmis, V::Error> {
+        if !self.nmis_are_raised {
+            return Ok(Nmis::default());
+        }
+        let nmis = vcpu.nmis()?;
+        self.nmis_are_raised = nmis.pending;
+        Ok(nmis)
     }
 }
+
+#[cfg(test)]
+mod tests;

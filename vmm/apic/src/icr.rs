@@ -54,7 +54,7 @@ pub fn decode(icr: u64, mode: Mode) -> Result<Ipi, Unsent> {
         1 => Destination::Itself,
         _ => Destination::All,
     };
-    Ok(Ipi { delivery, destination })
+    Ok(Ipi::new(delivery, destination))
 }
 
 #[cfg(test)]
@@ -63,7 +63,7 @@ mod tests {
     use guest_stub::icr::{self, To};
 
     const fn ipi(delivery: Delivery, destination: Destination) -> Ipi {
-        Ipi { delivery, destination }
+        Ipi::new(delivery, destination)
     }
 
     #[test]

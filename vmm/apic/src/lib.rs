@@ -49,6 +49,7 @@
 extern crate alloc;
 
 pub mod addressing;
+pub mod capabilities;
 pub mod entry;
 pub mod icr;
 pub mod inbox;
@@ -57,6 +58,8 @@ pub mod local;
 pub mod presence;
 pub mod processor;
 pub mod registers;
+mod requests;
+pub mod saved;
 pub mod service;
 pub mod timer;
 pub mod vectors;

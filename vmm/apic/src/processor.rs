@@ -1,27 +1,37 @@
-//! The interrupt side of one processor: its local APIC, what HLT, INIT, SIPI and NMI do to it, and what it sends.
+//! The interrupt side of one processor: its local APIC, its activity state, and what it sends.
 //!
-//! Nothing here knows how guest code is run. Whoever runs it passes in what the guest has written, and asks what to do before
-//! the next stay in the guest: [`Processor::take_events`], [`Processor::tick`], [`Processor::wake`], then
-//! [`Processor::acknowledge`] when the guest can take an interrupt. One thread owns a processor; the service is shared.
+//! Whoever runs the processor passes in what the guest does ([`Processor::write_msr`] and its like, [`Processor::halt`],
+//! [`Processor::write_cr8`]), and calls [`Processor::prepare`] before each entry into the guest. One thread owns a processor; the
+//! service is shared.
 
-use crate::addressing::Mode;
+use crate::addressing::Addressing;
+use crate::capabilities::Capabilities;
 use crate::local::{Effect, GeneralProtection, LocalApic};
+use crate::registers::{APIC_BASE_MSR, TSC_DEADLINE_MSR, X2APIC_MSR, X2APIC_MSR_END};
+use crate::requests::Requests;
 use crate::service::{Fetch, Service};
 use crate::timer::{Deadline, Now};
-use crate::vectors::Vectors;
 
 /// Of the page where the registers lie in xAPIC mode.
 const PAGE_SIZE: u64 = 4096;
-/// Bits of a guest-physical address, as many as a processor can have (SDM Vol. 3A 12.4.4: MAXPHYADDR). Whoever runs the
-/// guest knows of fewer.
-const ADDRESS_BITS: u32 = 52;
+
+/// A processor, as it is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Setup {
+    /// Its APIC id (CPUID 0BH, EDX). In xAPIC mode the lowest eight bits show.
+    pub id: u32,
+    /// It is the bootstrap processor: it runs after a reset, where the others wait for a SIPI. Of a machine, one is.
+    pub bootstrap: bool,
+    /// What it can do.
+    pub capabilities: Capabilities,
+}
 
 /// A processor's activity state, between two stays in the guest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Activity {
     /// Running code.
     Running,
-    /// In HLT. An NMI ends it, and, if IF was set, an interrupt that can be taken.
+    /// In HLT. An NMI ends it that is not blocked, and, if IF was set, an interrupt that can be taken.
     Halted {
         /// IF was set.
         interruptible: bool,
@@ -30,33 +40,49 @@ pub enum Activity {
     WaitForSipi,
 }
 
-/// What messages without a vector ask of whoever runs the guest, in this order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Orders {
-    /// INIT: put the processor's registers back to what they are after a reset.
-    pub reset: bool,
-    /// SIPI: start at this vector, in real mode (SDM Vol. 3A 10.4.3).
-    pub start: Option<u8>,
-    /// Give the guest an NMI.
-    pub nmi: bool,
+/// The end of a level-triggered interrupt. I/O APICs with this vector in an entry may raise it anew (SDM Vol. 3A 12.8.5; in KVM's
+/// words KVM_EXIT_IOAPIC_EOI).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Eoi {
+    /// The interrupt's vector.
+    pub vector: u8,
+}
+
+/// What a store to the page did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Written {
+    /// Where, in the page.
+    pub offset: u32,
+    /// It ended a level-triggered interrupt.
+    pub eoi: Option<Eoi>,
 }
 
 /// A processor's interrupt side.
 #[derive(Debug, Clone)]
 pub struct Processor {
-    local: LocalApic,
+    pub(crate) local: LocalApic,
     index: usize,
-    activity: Activity,
+    pub(crate) activity: Activity,
+    /// What [`Processor::publish`] has published.
+    published: Addressing,
+    /// IA32_APIC_BASE has been written since the hypervisor was told.
+    pub(crate) base_is_new: bool,
+    /// NMIs were raised, and the hypervisor has not said since that none is pending.
+    pub(crate) nmis_are_raised: bool,
 }
 
 impl Processor {
-    /// The processor that `service` knows as `index`, after a reset. Number 0 is the bootstrap processor, and runs.
-    pub fn new<F: Fetch>(index: usize, id: u32, service: &Service<F>) -> Self {
-        let bootstrap = index == 0;
+    /// The processor that `service` knows as `index`, after a reset.
+    ///
+    /// # Panics
+    /// If the service knows no such processor.
+    pub fn new<F: Fetch>(index: usize, setup: Setup, service: &Service<F>) -> Self {
+        let Setup { id, bootstrap, capabilities } = setup;
+        let local = LocalApic::new(id, bootstrap, capabilities);
+        let published = local.addressing();
+        service.inbox(index).publish(published.to_bits());
         let activity = if bootstrap { Activity::Running } else { Activity::WaitForSipi };
-        let processor = Self { local: LocalApic::new(id, bootstrap), index, activity };
-        processor.publish(service);
-        processor
+        Self { local, index, activity, published, base_is_new: false, nmis_are_raised: false }
     }
 
     /// Its local APIC.
@@ -79,22 +105,49 @@ impl Processor {
         self.activity = Activity::Halted { interruptible };
     }
 
-    /// Which register a guest-physical address is, in xAPIC mode: its offset in the page.
-    pub fn register_at(&self, address: u64) -> Option<u32> {
-        let offset = address.checked_sub(self.local.page())?;
-        let is_in = self.local.mode() == Mode::XApic && offset < PAGE_SIZE;
-        is_in.then(|| u32::try_from(offset).ok())?
+    /// The guest reads guest-physical memory. `None`: not where the local APIC's registers lie. Otherwise `data` is what it reads, at
+    /// this offset of the page.
+    ///
+    /// Of a register, a read that stays in its four bytes gives these; every other is zeros. With the local APIC switched off, or in
+    /// x2APIC mode, all reads are ones.
+    pub fn read_mmio<F: Fetch>(
+        &mut self,
+        service: &Service<F>,
+        address: u64,
+        data: &mut [u8],
+        now: &dyn Fn() -> Now,
+    ) -> Option<u32> {
+        let offset = self.offset(address)?;
+        self.local.load(offset, data, now, service.requests(self.index));
+        Some(offset)
     }
 
-    /// The guest reads the register at `offset`.
-    pub fn read_mmio<F: Fetch>(&mut self, service: &Service<F>, offset: u32, now: &dyn Fn() -> Now) -> u32 {
-        self.local.read_mmio(offset, now, self.irr(service))
+    /// The guest writes guest-physical memory, as with [`Processor::read_mmio`]. What that sends has been sent when this returns.
+    ///
+    /// Only an aligned store of 32 bits writes a register. Others are lost, and so are all with the local APIC switched off or in
+    /// x2APIC mode.
+    pub fn write_mmio<F: Fetch>(
+        &mut self,
+        service: &Service<F>,
+        address: u64,
+        data: &[u8],
+        now: &dyn Fn() -> Now,
+    ) -> Option<Written> {
+        let offset = self.offset(address)?;
+        let effect = self.local.store(offset, data, now, service.requests(self.index));
+        Some(Written { offset, eoi: self.carry_out(service, effect) })
     }
 
-    /// The guest writes the register at `offset`. What that sends has been sent when this returns.
-    pub fn write_mmio<F: Fetch>(&mut self, service: &Service<F>, offset: u32, value: u32, now: &dyn Fn() -> Now) {
-        let effect = self.local.write_mmio(offset, value, now, self.irr(service));
-        self.carry_out(service, effect);
+    /// The offset of an address in the page where the registers lie, whatever the mode.
+    fn offset(&self, address: u64) -> Option<u32> {
+        let offset = address.checked_sub(self.local.page()).filter(|&offset| offset < PAGE_SIZE)?;
+        u32::try_from(offset).ok()
+    }
+
+    /// Whether an MSR is the local APIC's: IA32_APIC_BASE, IA32_TSC_DEADLINE, and those of x2APIC mode. Their accesses belong to
+    /// [`Processor::read_msr`] and [`Processor::write_msr`], in all modes.
+    pub fn owns_msr(msr: u32) -> bool {
+        matches!(msr, APIC_BASE_MSR | TSC_DEADLINE_MSR | X2APIC_MSR..=X2APIC_MSR_END)
     }
 
     /// The guest reads an MSR.
@@ -107,10 +160,14 @@ impl Processor {
         msr: u32,
         now: &dyn Fn() -> Now,
     ) -> Result<u64, GeneralProtection> {
-        self.local.read_msr(msr, now, self.irr(service))
+        match msr {
+            APIC_BASE_MSR => Ok(self.local.base()),
+            _ => self.local.read_msr(msr, now, service.requests(self.index)),
+        }
     }
 
-    /// The guest writes an MSR, as with [`Processor::write_mmio`].
+    /// The guest writes an MSR. What that sends has been sent when this returns, and whoever sends from here on sees the new mode.
+    /// It may end a level-triggered interrupt.
     ///
     /// # Errors
     /// [`GeneralProtection`], which the guest is to get.
@@ -120,75 +177,40 @@ impl Processor {
         msr: u32,
         value: u64,
         now: &dyn Fn() -> Now,
-    ) -> Result<(), GeneralProtection> {
-        let effect = self.local.write_msr(msr, value, now, self.irr(service))?;
-        self.carry_out(service, effect);
-        Ok(())
+    ) -> Result<Option<Eoi>, GeneralProtection> {
+        let effect = if msr == APIC_BASE_MSR {
+            let was = self.local.base();
+            // What the timer has raised so far belongs to the mode that ends.
+            self.tick(service, now);
+            self.local.set_base(value)?;
+            self.base_is_new |= value != was;
+            Effect::None
+        } else {
+            self.local.write_msr(msr, value, now, service.requests(self.index))?
+        };
+        Ok(self.carry_out(service, effect))
     }
 
-    /// IA32_APIC_BASE has this value, which somebody else has checked and keeps (KVM does).
-    pub fn follow_base<F: Fetch>(&mut self, service: &Service<F>, base: u64) {
-        if base == self.local.base() {
-            return;
-        }
-        // A step that is not allowed has led through the disabled state.
-        if self.local.set_base(base, ADDRESS_BITS).is_err() {
-            self.local.disable();
-            self.irr(service).clear();
-            // A value that is refused all the same leaves it disabled.
-            let _ = self.local.set_base(base, ADDRESS_BITS);
-        }
-        if self.local.mode() == Mode::Disabled {
-            self.irr(service).clear();
-        }
-        self.publish(service);
+    /// The guest has written CR8, and whoever runs it has seen the write.
+    pub fn write_cr8(&mut self, cr8: u64) {
+        self.local.set_cr8(cr8 & 0xF);
     }
 
-    /// CR8 has this value.
+    /// CR8 has this value, and whether it was written is not known. A value that the TPR has already leaves the TPR's subclass.
     pub fn follow_cr8(&mut self, cr8: u64) {
-        self.local.set_cr8(cr8);
-    }
-
-    /// Takes NMI, INIT and SIPI out of the inbox, and says what they ask for (SDM Vol. 3A 10.4.1).
-    pub fn take_events<F: Fetch>(&mut self, service: &Service<F>) -> Orders {
-        let inbox = service.inbox(self.index);
-        if !inbox.has_events() {
-            return Orders::default();
+        if cr8 & 0xF != self.local.cr8() {
+            self.write_cr8(cr8);
         }
-        let events = inbox.take_events();
-        if events.init {
-            self.local.init();
-            inbox.irr().clear();
-            self.publish(service);
-            self.activity = if self.local.is_bootstrap() { Activity::Running } else { Activity::WaitForSipi };
-        }
-        let start = events.sipi.filter(|_| self.activity == Activity::WaitForSipi);
-        if start.is_some() {
-            self.activity = Activity::Running;
-        }
-        let nmi = events.nmi && self.activity != Activity::WaitForSipi;
-        if nmi {
-            self.activity = Activity::Running;
-        }
-        Orders { reset: events.init, start, nmi }
     }
 
     /// Raises the timer's interrupt, if it has expired.
-    pub fn tick<F: Fetch>(&mut self, service: &Service<F>, now: &dyn Fn() -> Now) {
-        self.local.tick(now, self.irr(service));
+    pub(crate) fn tick<F: Fetch>(&mut self, service: &Service<F>, now: &dyn Fn() -> Now) {
+        self.local.tick(now, service.requests(self.index));
     }
 
-    /// When [`Processor::tick`] has to be called next.
+    /// When [`Processor::prepare`] has to be called next, for the timer.
     pub fn next_deadline(&self) -> Option<Deadline> {
         self.local.next_deadline()
-    }
-
-    /// Ends a HLT, if an interrupt does. Whether the processor runs code.
-    pub fn wake<F: Fetch>(&mut self, service: &Service<F>) -> bool {
-        if matches!(self.activity, Activity::Halted { .. }) && self.has_news(service) {
-            self.activity = Activity::Running;
-        }
-        self.activity == Activity::Running
     }
 
     /// Whether there is an interrupt that changes what the processor does: one that it could take, but for IF while it runs.
@@ -201,36 +223,60 @@ impl Processor {
 
     /// Whether an interrupt waits that the processor's priority lets through.
     pub fn is_interrupted<F: Fetch>(&self, service: &Service<F>) -> bool {
-        self.local.pending(self.irr(service)).is_some()
+        self.local.pending(service.requests(self.index)).is_some()
     }
 
     /// Whether it is the TPR alone that holds an interrupt back.
     pub fn is_held_by_tpr<F: Fetch>(&self, service: &Service<F>) -> bool {
-        self.local.held_by_tpr(self.irr(service))
+        self.local.held_by_tpr(service.requests(self.index))
     }
 
-    /// The guest takes the next interrupt, if there is one: this is its vector.
-    pub fn acknowledge<F: Fetch>(&mut self, service: &Service<F>) -> Option<u8> {
-        self.local.acknowledge(self.irr(service))
+    pub(crate) fn requests<'a, F: Fetch>(&self, service: &'a Service<F>) -> Requests<'a> {
+        service.requests(self.index)
     }
 
-    fn irr<'a, F: Fetch>(&self, service: &'a Service<F>) -> &'a Vectors {
-        service.inbox(self.index).irr()
-    }
-
-    fn carry_out<F: Fetch>(&self, service: &Service<F>, effect: Effect) {
+    fn carry_out<F: Fetch>(&mut self, service: &Service<F>, effect: Effect) -> Option<Eoi> {
         match effect {
             Effect::Send(ipi) => {
                 service.send(Some(self.index), ipi);
             }
+            Effect::FirstEnable => {
+                self.published = self.local.addressing();
+                service.inbox(self.index).enable(self.published.to_bits());
+            }
             // Of all others, it may have been a register that says how this local APIC is addressed.
             Effect::None => self.publish(service),
-            Effect::Unsent(_) | Effect::EndOfInterrupt(_) => {}
+            Effect::EndOfInterrupt { vector, level: true } => return Some(Eoi { vector }),
+            Effect::Unsent(_) | Effect::EndOfInterrupt { level: false, .. } => {}
         }
+        None
     }
 
     /// Lets senders see how this local APIC is addressed.
-    fn publish<F: Fetch>(&self, service: &Service<F>) {
-        service.inbox(self.index).publish(self.local.addressing().to_bits());
+    pub(crate) fn publish<F: Fetch>(&mut self, service: &Service<F>) {
+        let addressing = self.local.addressing();
+        if addressing != self.published {
+            self.published = addressing;
+            service.inbox(self.index).publish(addressing.to_bits());
+        }
+    }
+
+    /// INIT: lets senders see that nothing may come any more, and drops what has come.
+    pub(crate) fn reset<F: Fetch>(&mut self, service: &Service<F>) {
+        self.local.init();
+        self.activity = if self.local.is_bootstrap() { Activity::Running } else { Activity::WaitForSipi };
+        self.published = self.local.addressing();
+        service.inbox(self.index).reset(self.published.to_bits());
+        service.set_tmr(self.index, [0; 8]);
+    }
+
+    /// A processor in place of this one, with all that is the processor's own; senders see it at once.
+    pub(crate) fn replace<F: Fetch>(&mut self, service: &Service<F>, local: LocalApic, activity: Activity) {
+        (self.local, self.activity) = (local, activity);
+        (self.base_is_new, self.nmis_are_raised) = (true, true);
+        self.publish(service);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -49,12 +49,14 @@ pub const SELF_IPI: u32 = 0x3F0;
 pub const X2APIC_MSR: u32 = 0x800;
 /// The last x2APIC MSR.
 pub const X2APIC_MSR_END: u32 = 0x8FF;
+/// IA32_APIC_BASE (SDM Vol. 3A 12.4.4).
+pub const APIC_BASE_MSR: u32 = 0x1B;
 /// IA32_TSC_DEADLINE (SDM Vol. 3A 12.5.4.1).
 pub const TSC_DEADLINE_MSR: u32 = 0x6E0;
 
-/// Bits of the SVR that software may write: vector and software enable. There is no focus checking and no suppression of
-/// EOI broadcasts, for there is no I/O APIC.
-pub const SVR_BITS: u32 = SVR_ENABLE | 0xFF;
+/// Bits of the SVR that software may write: vector, software enable, and bit 9, focus processor checking, which does nothing. Bit 12,
+/// suppression of EOI broadcasts, is reserved where the version register does not announce it (SDM Vol. 3A 12.8.5).
+pub const SVR_BITS: u32 = 1 << 9 | SVR_ENABLE | 0xFF;
 /// SVR bit 8: the local APIC is enabled by software.
 pub const SVR_ENABLE: u32 = 1 << 8;
 /// Bits of the divide configuration.
@@ -68,6 +70,10 @@ pub const ICR_PENDING: u32 = 1 << 12;
 
 /// The bits of each LVT entry that software may write: timer, thermal, performance, LINT0, LINT1, error.
 pub const LVT_BITS: [u32; 6] = [0x7_00FF, 0x1_07FF, 0x1_07FF, 0x1_A7FF, 0x1_A7FF, 0x1_00FF];
+/// The bits of each LVT entry that are not reserved, but read-only: delivery status, and of LINT0 and LINT1 remote IRR. All are zero.
+pub const LVT_READ_ONLY_BITS: [u32; 6] = [0x1000, 0x1000, 0x1000, 0x5000, 0x5000, 0x1000];
+/// Bit 18 of the timer's LVT entry, without which there is no TSC-deadline mode.
+pub const LVT_TSC_DEADLINE: u32 = 1 << 18;
 
 /// The ESR's bits (SDM Vol. 3A figure 12-9).
 pub mod errors {

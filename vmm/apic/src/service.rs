@@ -12,10 +12,12 @@ pub use port::{Fetch, Sent};
 
 use crate::icr::FIRST_LEGAL_VECTOR;
 use crate::inbox::Inbox;
-use crate::ipi::{Delivery, Destination, Ipi};
+use crate::ipi::{Delivery, Destination, Ipi, Trigger};
+use crate::requests::Requests;
+use crate::vectors::Vectors;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use ids::Ids;
 use port::{Event, Port};
 
@@ -24,6 +26,10 @@ use port::{Event, Port};
 pub struct Service<F> {
     ports: Box<[Port<F>]>,
     ids: Ids,
+    /// Each vCPU's TMR. Apart from the ports: without level-triggered interrupts, nobody who sends touches it.
+    tmrs: Box<[Vectors]>,
+    /// Some interrupt was level-triggered: TMRs may hold something.
+    levels: AtomicBool,
     ignored: AtomicU64,
 }
 
@@ -32,7 +38,9 @@ impl<F: Fetch> Service<F> {
     pub fn new(vcpus: impl IntoIterator<Item = (u32, F)>) -> Self {
         let (ids, ports): (Vec<_>, Vec<_>) =
             vcpus.into_iter().map(|(id, fetch)| (id, Port { inbox: Inbox::new(), fetch })).unzip();
-        Self { ports: ports.into(), ids: Ids::new(&ids), ignored: AtomicU64::new(0) }
+        let tmrs = ports.iter().map(|_| Vectors::new()).collect();
+        let (levels, ignored) = (AtomicBool::new(false), AtomicU64::new(0));
+        Self { ports: ports.into(), ids: Ids::new(&ids), tmrs, levels, ignored }
     }
 
     /// How many vCPUs.
@@ -46,6 +54,19 @@ impl<F: Fetch> Service<F> {
     /// If there is no such vCPU.
     pub fn inbox(&self, vcpu: usize) -> &Inbox {
         &self.ports[vcpu].inbox
+    }
+
+    /// What waits for a vCPU.
+    pub(crate) fn requests(&self, vcpu: usize) -> Requests<'_> {
+        Requests { irr: self.ports[vcpu].inbox.irr(), tmr: &self.tmrs[vcpu] }
+    }
+
+    /// Sets a vCPU's TMR, while nobody sends.
+    pub(crate) fn set_tmr(&self, vcpu: usize, tmr: [u32; 8]) {
+        self.tmrs[vcpu].set_registers(tmr);
+        if tmr != [0; 8] {
+            self.levels.store(true, Ordering::Relaxed);
+        }
     }
 
     /// How a vCPU's thread is fetched.
@@ -84,16 +105,22 @@ impl<F: Fetch> Service<F> {
     #[inline]
     pub fn send(&self, sender: Option<usize>, ipi: Ipi) -> Sent {
         let mut sent = Sent::default();
-        let Ipi { delivery, destination } = ipi;
+        let Ipi { delivery, trigger, destination } = ipi;
         let event = match delivery {
             Delivery::Fixed(vector) | Delivery::LowestPriority(vector) if vector < FIRST_LEGAL_VECTOR => return sent,
             // Apart from the events: what is done for each target is a handful of instructions, and not a call.
+            Delivery::Fixed(vector) if self.needs_no_tmr(trigger) => {
+                self.for_each(sender, destination, |_, port| port.interrupt(vector, &mut sent));
+                return sent;
+            }
             Delivery::Fixed(vector) => {
-                self.for_each(sender, destination, |port| port.interrupt(vector, &mut sent));
+                self.for_each(sender, destination, |vcpu, _| self.interrupt(vcpu, vector, trigger, &mut sent));
                 return sent;
             }
             Delivery::LowestPriority(vector) => {
-                self.send_to_one(sender, destination, vector, &mut sent);
+                if let Some(vcpu) = self.lowest_priority(sender, destination, vector) {
+                    self.interrupt(vcpu, vector, trigger, &mut sent);
+                }
                 return sent;
             }
             Delivery::Smi | Delivery::ExtInt => {
@@ -104,58 +131,80 @@ impl<F: Fetch> Service<F> {
             Delivery::Init => Event::Init,
             Delivery::Sipi(vector) => Event::Sipi(vector),
         };
-        self.for_each(sender, destination, |port| port.signal(event, &mut sent));
+        self.for_each(sender, destination, |_, port| port.signal(event, &mut sent));
         sent
+    }
+
+    /// Whether all TMRs are clear, and stay so. An edge-triggered message that follows a level-triggered one sees that it does.
+    fn needs_no_tmr(&self, trigger: Trigger) -> bool {
+        trigger == Trigger::Edge && !self.levels.load(Ordering::Relaxed)
+    }
+
+    /// Delivers an interrupt, and notes in the TMR how it is triggered.
+    #[cold]
+    fn interrupt(&self, vcpu: usize, vector: u8, trigger: Trigger, sent: &mut Sent) {
+        let port = &self.ports[vcpu];
+        if port.addressing().enabled {
+            if !self.needs_no_tmr(trigger) {
+                self.levels.store(true, Ordering::Relaxed);
+                // Before the IRR: whoever takes the vector from there sees this.
+                self.requests(vcpu).set_trigger(vector, trigger);
+            }
+            port.interrupt(vector, sent);
+        }
     }
 
     /// Calls `each` with every vCPU that a destination means.
     #[inline]
-    fn for_each(&self, sender: Option<usize>, destination: Destination, mut each: impl FnMut(&Port<F>)) {
+    fn for_each(&self, sender: Option<usize>, destination: Destination, mut each: impl FnMut(usize, &Port<F>)) {
         match destination {
-            Destination::Itself => self.ports_at(sender).for_each(each),
-            Destination::All => self.ports.iter().for_each(each),
+            Destination::Itself => self.at(sender).for_each(|(vcpu, port)| each(vcpu, port)),
+            Destination::All => self.ports.iter().enumerate().for_each(|(vcpu, port)| each(vcpu, port)),
             Destination::AllButSelf => {
                 let (before, after) = match sender {
                     Some(sender) if sender < self.ports.len() => (&self.ports[..sender], &self.ports[sender + 1..]),
                     _ => (&self.ports[..0], &self.ports[..]),
                 };
-                before.iter().for_each(&mut each);
-                after.iter().for_each(each);
+                let first_after = self.ports.len() - after.len();
+                before.iter().enumerate().for_each(|(vcpu, port)| each(vcpu, port));
+                (first_after..).zip(after).for_each(|(vcpu, port)| each(vcpu, port));
             }
-            Destination::Physical(id) => self.ports_at(self.with_id(id)).for_each(each),
+            Destination::Physical(id) => self.at(self.with_id(id)).for_each(|(vcpu, port)| each(vcpu, port)),
             Destination::Logical(mda) => {
-                self.ports.iter().filter(|port| port.addressing().matches_logical(mda)).for_each(each);
+                let ports = self.ports.iter().enumerate();
+                let meant = ports.filter(|(_, port)| port.addressing().matches_logical(mda));
+                meant.for_each(|(vcpu, port)| each(vcpu, port));
             }
         }
     }
 
-    fn ports_at(&self, vcpu: Option<usize>) -> impl Iterator<Item = &Port<F>> {
-        vcpu.and_then(|vcpu| self.ports.get(vcpu)).into_iter()
+    fn at(&self, vcpu: Option<usize>) -> impl Iterator<Item = (usize, &Port<F>)> {
+        vcpu.and_then(|vcpu| Some((vcpu, self.ports.get(vcpu)?))).into_iter()
     }
 
-    /// Lowest priority: one of the destinations takes it. Which is up to the model of the processor (SDM Vol. 3A 12.6.2.4);
-    /// here the vector decides, so that vectors spread over the destinations.
-    fn send_to_one(&self, sender: Option<usize>, destination: Destination, vector: u8, sent: &mut Sent) {
-        let physical = match destination {
-            Destination::Itself => sender,
-            Destination::Physical(id) => self.with_id(id),
-            _ => None,
-        };
-        let is_meant = |&(vcpu, port): &(usize, &Port<F>)| {
+    /// Which of the destinations takes a lowest-priority interrupt: of those whose TPR's class is lowest, as they have published it,
+    /// the vector decides, so that vectors spread (SDM Vol. 3A 12.6.2.4 leaves ties to the model of the processor).
+    fn lowest_priority(&self, sender: Option<usize>, destination: Destination, vector: u8) -> Option<usize> {
+        let priority = |port: &Port<F>| {
             let addressing = port.addressing();
-            addressing.enabled
-                && match destination {
-                    Destination::Itself | Destination::Physical(_) => Some(vcpu) == physical,
-                    Destination::All => true,
-                    Destination::AllButSelf => Some(vcpu) != sender,
-                    Destination::Logical(mda) => addressing.matches_logical(mda),
-                }
+            addressing.enabled.then_some(addressing.priority)
         };
-        let meant = || self.ports.iter().enumerate().filter(is_meant);
-        let count = meant().count();
-        if let Some((_, port)) = usize::from(vector).checked_rem(count).and_then(|nth| meant().nth(nth)) {
-            port.interrupt(vector, sent);
-        }
+        let (mut lowest, mut count, mut first) = (u8::MAX, 0, None);
+        self.for_each(sender, destination, |vcpu, port| match priority(port) {
+            Some(priority) if priority < lowest => (lowest, count, first) = (priority, 1, Some(vcpu)),
+            Some(priority) if priority == lowest => count += 1,
+            _ => {}
+        });
+        let mut nth = usize::from(vector).checked_rem(count)?;
+        let mut chosen = None;
+        self.for_each(sender, destination, |vcpu, port| {
+            if priority(port) == Some(lowest) && chosen.is_none() {
+                chosen = if nth == 0 { Some(vcpu) } else { None };
+                nth = nth.wrapping_sub(1);
+            }
+        });
+        // Whoever changes its TPR between the two looks is not found by the second; the message must not be lost with it.
+        chosen.or(first)
     }
 }
 

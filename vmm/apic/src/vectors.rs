@@ -1,9 +1,9 @@
-//! A set of interrupt vectors that any thread may add to: the IRR (SDM Vol. 3A 12.8.4).
+//! A set of interrupt vectors that any thread may add to: the IRR and the TMR (SDM Vol. 3A 12.8.4).
 
 use super::atomics::{AtomicU32, Ordering};
 
 /// As many as the local APIC has registers for a set.
-const WORDS: usize = 8;
+pub(crate) const WORDS: usize = 8;
 
 /// 256 bits, one a vector.
 #[derive(Debug, Default)]
@@ -58,9 +58,19 @@ impl Vectors {
         self.0[register].load(Ordering::Relaxed)
     }
 
-    /// Takes all out.
+    /// All registers, the lowest vectors' first.
+    pub fn registers(&self) -> [u32; WORDS] {
+        core::array::from_fn(|register| self.register(register))
+    }
+
+    /// Sets all registers. Whatever another thread adds meanwhile may be lost.
+    pub fn set_registers(&self, registers: [u32; WORDS]) {
+        self.0.iter().zip(registers).for_each(|(word, bits)| word.store(bits, Ordering::Relaxed));
+    }
+
+    /// Takes all out, but for what another thread adds meanwhile.
     pub fn clear(&self) {
-        self.0.iter().for_each(|word| word.store(0, Ordering::Relaxed));
+        self.set_registers([0; WORDS]);
     }
 }
 

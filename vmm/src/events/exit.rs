@@ -1,6 +1,6 @@
 //! Why a stay in the guest ended, in the words of this VMM.
 
-use std::io;
+use kipi_kvm_apic::{Error, Operation};
 use strum::{EnumCount, IntoStaticStr, VariantArray};
 
 /// The kind of an [`Exit`]. Their order is that of every list in output.
@@ -42,7 +42,7 @@ pub enum ExitKind {
     ApicRead,
     /// A write of this register of the user-space local APIC, by its offset.
     ApicWrite,
-    /// An access to this MSR, which neither KVM nor the local APIC has: the guest gets #GP.
+    /// An access to this MSR: of the local APIC's or the TSC's, or one that nobody has, for which the guest gets #GP.
     Msr,
     /// The guest can take the interrupt that waits for it.
     InterruptWindow,
@@ -62,27 +62,6 @@ impl ExitKind {
     pub(super) fn from_stored(stored: u8) -> Self {
         Self::VARIANTS[usize::from(stored)]
     }
-}
-
-/// The ioctls of a vCPU's thread that may fail.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, VariantArray, IntoStaticStr)]
-#[strum(prefix = "KVM_", serialize_all = "SCREAMING_SNAKE_CASE")]
-#[repr(u8)]
-pub enum Ioctl {
-    /// Enters the guest.
-    Run,
-    /// Injects an interrupt into a vCPU without a local APIC in the kernel.
-    Interrupt,
-    /// Makes an NMI pending.
-    Nmi,
-    /// Writes general registers.
-    SetRegs,
-    /// Writes system registers.
-    SetSregs,
-    /// Writes pending exceptions, NMIs and the like.
-    SetVcpuEvents,
-    /// Sends an interrupt message.
-    SignalMsi,
 }
 
 /// Why a stay in the guest ended. Plain data: nothing borrows the vCPU.
@@ -123,16 +102,17 @@ impl Exit {
         Self { kind, payload: place | if is_write { Self::WRITE } else { 0 } }
     }
 
-    /// An ioctl that failed with `errno`.
-    pub const fn failed(ioctl: Ioctl, errno: i32) -> Self {
-        Self { kind: ExitKind::Failed, payload: (ioctl as u64) << 32 | errno.cast_unsigned() as u64 }
+    /// What failed.
+    pub const fn failed(error: Error) -> Self {
+        let payload = (error.operation as u64) << 32 | error.errno.cast_unsigned() as u64;
+        Self { kind: ExitKind::Failed, payload }
     }
 
-    /// The ioctl and its error, of an exit that [`Exit::failed`] made.
-    fn failure(self) -> (&'static str, io::Error) {
-        let [e0, e1, e2, e3, ioctl, ..] = self.payload.to_le_bytes();
-        let name = Ioctl::VARIANTS.get(usize::from(ioctl)).map_or("an ioctl", |&ioctl| ioctl.into());
-        (name, io::Error::from_raw_os_error(i32::from_le_bytes([e0, e1, e2, e3])))
+    /// What failed, of an exit that [`Exit::failed`] made.
+    fn failure(self) -> Option<Error> {
+        let [e0, e1, e2, e3, operation, ..] = self.payload.to_le_bytes();
+        let operation = *Operation::ALL.get(usize::from(operation))?;
+        Some(Error { operation, errno: i32::from_le_bytes([e0, e1, e2, e3]) })
     }
 }
 
@@ -153,10 +133,10 @@ impl std::fmt::Display for Exit {
                 write!(f, "KVM cannot emulate an instruction (KVM_INTERNAL_ERROR_EMULATION)")
             }
             ExitKind::InternalError => write!(f, "KVM internal error {payload}"),
-            ExitKind::Failed => {
-                let (ioctl, error) = self.failure();
-                write!(f, "{ioctl} failed: {error}")
-            }
+            ExitKind::Failed => match self.failure() {
+                Some(error) => error.fmt(f),
+                None => f.write_str("an ioctl failed"),
+            },
             ExitKind::Other => write!(f, "KVM exit reason {payload}"),
             ExitKind::Doorbell
             | ExitKind::Observe
@@ -202,11 +182,11 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_names_the_ioctl_and_the_errno() {
-        let says = |ioctl, errno| Exit::failed(ioctl, errno).to_string();
-        assert_eq!(says(Ioctl::Run, libc::EFAULT), "KVM_RUN failed: Bad address (os error 14)");
+    fn a_failure_names_the_operation_and_the_errno() {
+        let says = |operation, errno| Exit::failed(Error { operation, errno }).to_string();
+        assert_eq!(says(Operation::Run, libc::EFAULT), "KVM_RUN failed: Bad address (os error 14)");
         assert_eq!(
-            says(Ioctl::SetVcpuEvents, libc::EINVAL),
+            says(Operation::SetVcpuEvents, libc::EINVAL),
             "KVM_SET_VCPU_EVENTS failed: Invalid argument (os error 22)"
         );
     }

@@ -11,7 +11,6 @@ use crate::events::samples::{Block, ExitCount, Exits};
 use crate::events::stays::{Keep, Stay};
 use crate::events::timeline::Recorded;
 use crate::results::source::Source;
-use crate::vcpu::kick::current_thread_id;
 use crate::vm::Vm;
 use std::collections::BTreeMap;
 
@@ -53,7 +52,7 @@ impl<'t> BlockRecorder<'t> {
         if let Some(tracer) = tracer {
             let mut recorded: Vec<u32> = threads(vm).into_keys().collect();
             if initiator == Initiator::Host {
-                recorded.push(current_thread_id());
+                recorded.push(rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs());
             }
             tracer.start(&recorded, spec.all_rounds() * EVENTS * vm.vcpus())?;
         }

@@ -1,5 +1,7 @@
 //! A processor's activity state.
 
+use super::run::Vcpu;
+use kipi_apic::processor;
 use kvm_bindings::{
     KVM_MP_STATE_HALTED, KVM_MP_STATE_INIT_RECEIVED, KVM_MP_STATE_RUNNABLE, KVM_MP_STATE_UNINITIALIZED,
 };
@@ -29,8 +31,19 @@ impl Activity {
         }
     }
 
-    /// That of a vCPU whose local APIC is in the kernel.
-    pub(super) fn in_kernel(vcpu: &VcpuFd) -> Self {
+    /// That of `vcpu`.
+    pub(super) fn of(vcpu: &Vcpu) -> Self {
+        match vcpu {
+            Vcpu::Kernel(fd) => Self::in_kernel(fd),
+            Vcpu::User(vcpu) => match vcpu.processor().activity() {
+                processor::Activity::Running => Self::Running,
+                processor::Activity::Halted { .. } => Self::Halted,
+                processor::Activity::WaitForSipi => Self::WaitForSipi,
+            },
+        }
+    }
+
+    fn in_kernel(vcpu: &VcpuFd) -> Self {
         match vcpu.get_mp_state().map(|state| state.mp_state) {
             Ok(KVM_MP_STATE_RUNNABLE) => Self::Running,
             Ok(KVM_MP_STATE_HALTED) => Self::Halted,

@@ -1,11 +1,11 @@
 //! What follows the end of a stay in the guest: a function of values, without effect.
 #![deny(clippy::wildcard_enum_match_arm)]
 
-use super::kick::VcpuRequest;
 use super::stop::StopReason;
 use crate::config::LocalApics;
 use crate::events::exit::{Exit, ExitKind};
 use guest_stub::msi::{self, To};
+use kipi_kvm_apic::Request;
 use std::time::Duration;
 
 /// What a vCPU's thread does before it enters the guest again, if it does.
@@ -27,7 +27,7 @@ pub(super) enum Next {
 }
 
 /// What follows `exit` on a vCPU of a machine of `vcpus`, when its thread is asked for `request`.
-pub(super) fn next(exit: Exit, request: VcpuRequest, local_apics: LocalApics, vcpus: usize) -> Next {
+pub(super) fn next(exit: Exit, request: Request, local_apics: LocalApics, vcpus: usize) -> Next {
     let unhandled = Next::Stop(StopReason::Unhandled(exit));
     match exit.kind {
         ExitKind::Observe | ExitKind::Step => Next::Enter,
@@ -35,9 +35,9 @@ pub(super) fn next(exit: Exit, request: VcpuRequest, local_apics: LocalApics, vc
         ExitKind::Doorbell => Next::Stop(StopReason::Doorbell),
         ExitKind::Message => message(exit.payload, vcpus).map_or(unhandled, |(vector, to)| Next::Send(vector, to)),
         ExitKind::Interrupted | ExitKind::Again => match request {
-            VcpuRequest::Run => Next::Enter,
-            VcpuRequest::Pause => Next::Stop(StopReason::Paused),
-            VcpuRequest::End => Next::End,
+            Request::Run => Next::Enter,
+            Request::Pause => Next::Stop(StopReason::Paused),
+            Request::End => Next::End,
         },
         // The user-space local APIC has served them before its next entry, or does so then.
         ExitKind::Halt
@@ -76,7 +76,7 @@ mod tests {
 
     const VCPUS: usize = 3;
 
-    fn of(exit: impl Into<Exit>, request: VcpuRequest, local_apics: LocalApics) -> Next {
+    fn of(exit: impl Into<Exit>, request: Request, local_apics: LocalApics) -> Next {
         next(exit.into(), request, local_apics, VCPUS)
     }
 
@@ -85,7 +85,7 @@ mod tests {
     fn a_request_is_heeded_where_the_guest_was_interrupted_and_nowhere_else() {
         for &kind in ExitKind::VARIANTS {
             let [run, pause, end] =
-                [VcpuRequest::Run, VcpuRequest::Pause, VcpuRequest::End].map(|it| of(kind, it, LocalApics::User));
+                [Request::Run, Request::Pause, Request::End].map(|it| of(kind, it, LocalApics::User));
             if matches!(kind, ExitKind::Interrupted | ExitKind::Again) {
                 assert_eq!([run, pause, end], [Next::Enter, Next::Stop(StopReason::Paused), Next::End]);
             } else {
@@ -97,15 +97,15 @@ mod tests {
     #[test]
     fn exits_of_the_local_apic_are_handled_where_it_is_in_user_space() {
         for kind in [ExitKind::Halt, ExitKind::ApicRead, ExitKind::ApicWrite, ExitKind::Msr, ExitKind::Tpr] {
-            assert_eq!(of(kind, VcpuRequest::Run, LocalApics::User), Next::Enter);
+            assert_eq!(of(kind, Request::Run, LocalApics::User), Next::Enter);
             let stop = Next::Stop(StopReason::Unhandled(kind.into()));
-            assert_eq!(of(kind, VcpuRequest::Run, LocalApics::Kernel), stop);
+            assert_eq!(of(kind, Request::Run, LocalApics::Kernel), stop);
         }
     }
 
     #[test]
     fn a_message_is_sent_if_it_names_vcpus_of_this_machine() {
-        let message = |word: u32| of(Exit::with(ExitKind::Message, word.into()), VcpuRequest::Run, LocalApics::Kernel);
+        let message = |word: u32| of(Exit::with(ExitKind::Message, word.into()), Request::Run, LocalApics::Kernel);
         for to in [To::All, To::AllButSender, To::One(2)] {
             assert_eq!(message(msi::encode(0x51, to)), Next::Send(0x51, to));
         }
@@ -118,7 +118,7 @@ mod tests {
     #[test]
     fn what_the_guest_may_not_do_stops_it() {
         for exit in [Exit::port(0x80, true), Exit::mmio(0xFFFF_0000, false), ExitKind::Shutdown.into()] {
-            assert_eq!(of(exit, VcpuRequest::Run, LocalApics::User), Next::Stop(StopReason::Unhandled(exit)));
+            assert_eq!(of(exit, Request::Run, LocalApics::User), Next::Stop(StopReason::Unhandled(exit)));
         }
     }
 }

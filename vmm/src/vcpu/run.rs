@@ -1,48 +1,110 @@
 //! KVM_RUN, and the one place where its return becomes an [`Exit`].
 
+use crate::config::LocalApics;
 use crate::events::clock::host_tsc;
-use crate::events::exit::{Exit, ExitKind, Ioctl};
+use crate::events::exit::{Exit, ExitKind};
 use crate::events::stays::Stay;
 use guest_stub::abi;
+use kipi_kvm_apic::{Error, Operation, Served, Step};
 use kvm_ioctls::{VcpuExit, VcpuFd};
 
-/// Runs the guest until it exits.
-pub(super) fn run(vcpu: &mut VcpuFd) -> Stay {
-    run_with(vcpu, |_| None)
+/// A vCPU, by where its local APIC is.
+#[derive(Debug)]
+pub enum Vcpu {
+    /// In the kernel.
+    Kernel(VcpuFd),
+    /// In user space.
+    User(Box<kipi_kvm_apic::Vcpu>),
 }
 
-/// Runs the guest until it exits. `serve` may answer the exit while KVM's data is borrowed from the vCPU, and says then which
-/// exit it was; it gets `None` where KVM_RUN returned an error.
-pub(super) fn run_with(vcpu: &mut VcpuFd, serve: impl FnOnce(Option<&mut VcpuExit<'_>>) -> Option<Exit>) -> Stay {
+impl Vcpu {
+    /// KVM's vCPU.
+    pub fn fd(&self) -> &VcpuFd {
+        match self {
+            Self::Kernel(fd) => fd,
+            Self::User(vcpu) => vcpu.fd(),
+        }
+    }
+
+    /// Where its local APIC is.
+    pub(super) fn local_apics(&self) -> LocalApics {
+        match self {
+            Self::Kernel(_) => LocalApics::Kernel,
+            Self::User(_) => LocalApics::User,
+        }
+    }
+
+    /// Runs the guest until it exits, or until the thread is asked for something.
+    pub(super) fn run(&mut self) -> Stay {
+        match self {
+            Self::Kernel(fd) => run_in_kernel(fd),
+            Self::User(vcpu) => run_in_user(vcpu),
+        }
+    }
+}
+
+fn run_in_kernel(vcpu: &mut VcpuFd) -> Stay {
     let entered = host_tsc();
     let outcome = vcpu.run();
     let returned = host_tsc();
     let exit = match outcome {
-        Ok(mut exit) => serve(Some(&mut exit)).unwrap_or_else(|| convert(&exit)),
-        Err(error) => serve(None).unwrap_or_else(|| match error.errno() {
+        Ok(exit) => convert(exit),
+        Err(error) => match error.errno() {
             libc::EINTR => ExitKind::Interrupted.into(),
             libc::EAGAIN => ExitKind::Again.into(),
-            errno => Exit::failed(Ioctl::Run, errno),
-        }),
+            errno => Exit::failed(Error { operation: Operation::Run, errno }),
+        },
     };
-    let exit = if exit.kind == ExitKind::InternalError { internal_error(vcpu) } else { exit };
-    Stay { exit, entered, returned, served: host_tsc() }
+    Stay { exit: with_suberror(exit, vcpu), entered, returned, served: host_tsc() }
 }
 
-/// This thread is not to enter the guest, as `exit` says.
-pub(super) fn without_entry(exit: Exit) -> Stay {
-    let now = host_tsc();
-    Stay { exit, entered: 0, returned: now, served: now }
+/// As above; what the local APIC has served is an exit, too. `entered` is zero if the guest was not entered.
+fn run_in_user(vcpu: &mut kipi_kvm_apic::Vcpu) -> Stay {
+    let (mut entered, mut returned) = (0, 0);
+    let step = vcpu.step(
+        |vcpu| {
+            entered = host_tsc();
+            let outcome = vcpu.run();
+            returned = host_tsc();
+            outcome
+        },
+        convert,
+    );
+    let exit = match step {
+        Ok(Step::Exit(exit)) => exit,
+        Ok(Step::Served(served)) => of_local_apic(served),
+        Ok(Step::Interrupted | Step::Asked(_)) => ExitKind::Interrupted.into(),
+        Ok(Step::Again) => ExitKind::Again.into(),
+        Err(error) => Exit::failed(error),
+    };
+    let exit = with_suberror(exit, vcpu.fd_mut());
+    let served = host_tsc();
+    Stay { exit, entered, returned: if entered == 0 { served } else { returned }, served }
+}
+
+fn of_local_apic(served: Served) -> Exit {
+    match served {
+        Served::Read(offset) => Exit::with(ExitKind::ApicRead, offset.into()),
+        Served::Write(offset, _) => Exit::with(ExitKind::ApicWrite, offset.into()),
+        Served::Msr(index) => Exit::with(ExitKind::Msr, index.into()),
+        Served::Halt => ExitKind::Halt.into(),
+        Served::Window => ExitKind::InterruptWindow.into(),
+        Served::Tpr => ExitKind::Tpr.into(),
+    }
 }
 
 /// kvm-ioctls leaves the suberror out of its exit.
-fn internal_error(vcpu: &mut VcpuFd) -> Exit {
+fn with_suberror(exit: Exit, vcpu: &mut VcpuFd) -> Exit {
+    if exit.kind != ExitKind::InternalError {
+        return exit;
+    }
     // SAFETY: the exit reason is KVM_EXIT_INTERNAL_ERROR, for which this is the union's member; any bits are a number.
     let suberror = unsafe { vcpu.get_kvm_run().__bindgen_anon_1.internal.suberror };
     Exit::with(ExitKind::InternalError, suberror.into())
 }
 
-fn convert(exit: &VcpuExit<'_>) -> Exit {
+/// An exit as a value. Nobody here has an MSR that neither KVM nor a local APIC has: the guest gets #GP.
+fn convert(exit: VcpuExit<'_>) -> Exit {
     let with = |kind, data: &[u8]| Exit::with(kind, little_endian(data).into());
     let other = |reason: u32| Exit::with(ExitKind::Other, reason.into());
     match exit {
@@ -52,33 +114,39 @@ fn convert(exit: &VcpuExit<'_>) -> Exit {
         VcpuExit::IoOut(abi::PORT_YIELD, _) => ExitKind::Yield.into(),
         VcpuExit::IoOut(abi::PORT_STEP, data) => with(ExitKind::Step, data),
         VcpuExit::IoOut(abi::PORT_MSI, data) => with(ExitKind::Message, data),
-        VcpuExit::IoOut(port, _) => Exit::port(*port, true),
-        VcpuExit::IoIn(port, _) => Exit::port(*port, false),
-        VcpuExit::MmioRead(address, _) => Exit::mmio(*address, false),
-        VcpuExit::MmioWrite(address, _) => Exit::mmio(*address, true),
+        VcpuExit::IoOut(port, _) => Exit::port(port, true),
+        VcpuExit::IoIn(port, _) => Exit::port(port, false),
+        VcpuExit::MmioRead(address, _) => Exit::mmio(address, false),
+        VcpuExit::MmioWrite(address, _) => Exit::mmio(address, true),
         VcpuExit::Hlt => ExitKind::Halt.into(),
         VcpuExit::Shutdown => ExitKind::Shutdown.into(),
-        VcpuExit::FailEntry(reason, _) => Exit::with(ExitKind::FailedEntry, *reason),
+        VcpuExit::FailEntry(reason, _) => Exit::with(ExitKind::FailedEntry, reason),
         VcpuExit::InternalError => ExitKind::InternalError.into(),
         VcpuExit::Intr => ExitKind::Interrupted.into(),
         VcpuExit::IrqWindowOpen => ExitKind::InterruptWindow.into(),
         VcpuExit::SetTpr => ExitKind::Tpr.into(),
-        VcpuExit::Unsupported(reason) => other(*reason),
+        VcpuExit::Unsupported(reason) => other(reason),
         VcpuExit::Unknown => other(kvm_bindings::KVM_EXIT_UNKNOWN),
         VcpuExit::Exception => other(kvm_bindings::KVM_EXIT_EXCEPTION),
         VcpuExit::Hypercall(_) => other(kvm_bindings::KVM_EXIT_HYPERCALL),
         VcpuExit::Debug(_) => other(kvm_bindings::KVM_EXIT_DEBUG),
         VcpuExit::SystemEvent(..) => other(kvm_bindings::KVM_EXIT_SYSTEM_EVENT),
         VcpuExit::IoapicEoi(_) => other(kvm_bindings::KVM_EXIT_IOAPIC_EOI),
-        VcpuExit::X86Rdmsr(_) => other(kvm_bindings::KVM_EXIT_X86_RDMSR),
-        VcpuExit::X86Wrmsr(_) => other(kvm_bindings::KVM_EXIT_X86_WRMSR),
+        VcpuExit::X86Rdmsr(read) => {
+            *read.error = 1;
+            Exit::with(ExitKind::Msr, read.index.into())
+        }
+        VcpuExit::X86Wrmsr(write) => {
+            *write.error = 1;
+            Exit::with(ExitKind::Msr, write.index.into())
+        }
         // kvm-ioctls' enumeration has other architectures' exits too.
         _ => other(u32::MAX),
     }
 }
 
 /// A port write's value; a guest may write one, two or four bytes, or many at once.
-pub(super) fn little_endian(data: &[u8]) -> u32 {
+fn little_endian(data: &[u8]) -> u32 {
     let mut bytes = [0; 4];
     for (byte, &value) in bytes.iter_mut().zip(data) {
         *byte = value;
@@ -93,11 +161,11 @@ mod tests {
     #[test]
     fn the_abis_ports_have_their_meaning_and_others_do_not() {
         assert_eq!(
-            convert(&VcpuExit::IoOut(abi::PORT_OBSERVE, &[4, 3, 2, 1])),
+            convert(VcpuExit::IoOut(abi::PORT_OBSERVE, &[4, 3, 2, 1])),
             Exit::with(ExitKind::Observe, 0x0102_0304)
         );
-        assert_eq!(convert(&VcpuExit::IoOut(abi::PORT_DOORBELL, &[])), ExitKind::Doorbell.into());
-        assert_eq!(convert(&VcpuExit::IoOut(0x80, &[1])), Exit::port(0x80, true));
+        assert_eq!(convert(VcpuExit::IoOut(abi::PORT_DOORBELL, &[])), ExitKind::Doorbell.into());
+        assert_eq!(convert(VcpuExit::IoOut(0x80, &[1])), Exit::port(0x80, true));
     }
 
     #[test]

@@ -1,8 +1,7 @@
 //! Where a vCPU is, for a diagnosis.
 
 use super::activity::Activity;
-use super::user_apic::UserApic;
-use kvm_ioctls::VcpuFd;
+use super::run::Vcpu;
 
 /// Where a vCPU is, read while it is out of the guest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,9 +15,9 @@ pub struct VcpuState {
 }
 
 impl VcpuState {
-    /// The state of `vcpu`, whose local APIC is `apic` or in the kernel; `None` if KVM does not give its registers.
-    pub(super) fn read(vcpu: &VcpuFd, apic: Option<&UserApic>) -> Option<Self> {
-        let activity = apic.map_or_else(|| Activity::in_kernel(vcpu), UserApic::activity);
-        Some(Self { rip: vcpu.get_regs().ok()?.rip, irql: vcpu.get_sregs().ok()?.cr8, activity })
+    /// The state of `vcpu`; `None` if KVM does not give its registers.
+    pub(super) fn read(vcpu: &Vcpu) -> Option<Self> {
+        let fd = vcpu.fd();
+        Some(Self { rip: fd.get_regs().ok()?.rip, irql: fd.get_sregs().ok()?.cr8, activity: Activity::of(vcpu) })
     }
 }

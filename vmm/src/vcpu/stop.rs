@@ -8,10 +8,17 @@ use crate::events::exit::Exit;
 pub enum StopReason {
     /// The guest rang the doorbell.
     Doorbell,
-    /// The thread was asked to pause ([`VcpuRequest::Pause`](super::kick::VcpuRequest::Pause)).
+    /// The thread was asked to pause ([`kipi_kvm_apic::Request::Pause`]).
     Paused,
     /// The guest cannot go on after this exit.
     Unhandled(Exit),
+    /// The thread cannot be pinned to this CPU (sched_setaffinity), and has not entered the guest.
+    NotPinned {
+        /// The CPU.
+        cpu: usize,
+        /// The system's error number.
+        errno: i32,
+    },
 }
 
 /// A vCPU's thread has stopped: it waits for a [`Resume`].

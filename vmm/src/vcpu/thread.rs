@@ -1,18 +1,15 @@
 //! A vCPU's thread: enters the guest, records each exit, does what follows it, and stops for the machine's owner.
 
 use super::interrupt::{self, Delivered, Injection, InterruptBus};
-use super::kick::{Kick, VcpuRequest};
 use super::next::{Next, next};
-use super::run;
+use super::run::Vcpu;
 use super::state::VcpuState;
 use super::stop::{Resume, StopReason, Stopped};
 use super::test_hooks::TestHooks;
-use super::user_apic::UserApic;
-use crate::config::LocalApics;
-use crate::events::exit::{Exit, ExitKind, Ioctl};
+use crate::events::exit::{Exit, ExitKind};
 use crate::events::stays::Ring;
 use guest_stub::msi::To;
-use kvm_ioctls::VcpuFd;
+use kipi_kvm_apic::{Error, Kick, Operation, Request};
 use rustix::thread::{CpuSet, sched_setaffinity};
 use std::io;
 use std::ops::ControlFlow;
@@ -22,10 +19,8 @@ use std::sync::mpsc::{Receiver, Sender};
 /// Everything that a vCPU's thread owns or shares.
 #[derive(Debug)]
 pub struct VcpuThread<B> {
-    pub vcpu: VcpuFd,
+    pub vcpu: Vcpu,
     pub index: usize,
-    /// Its local APIC, if that is not in the kernel.
-    pub apic: Option<Box<UserApic>>,
     /// The machine's bus, for interrupts that this thread raises.
     pub bus: Arc<B>,
     /// What a conformance test wants to happen at exits.
@@ -46,14 +41,19 @@ impl<B: InterruptBus> VcpuThread<B> {
     /// The thread's whole life.
     pub fn run(mut self) {
         self.kick.thread_started();
-        if let Some(cpu) = self.cpu {
-            let mut set = CpuSet::new();
-            set.set(cpu);
-            // The CPU was allowed when the configuration was checked. Should it have gone away since, the vCPU runs
-            // wherever it may.
-            let _ = sched_setaffinity(None, &set);
+        if let Err(reason) = self.pin() {
+            // The machine's owner does not let it go on: its numbers would be those of another placement.
+            let _ = self.stop(reason);
+            return;
         }
         while self.step().is_continue() {}
+    }
+
+    fn pin(&self) -> Result<(), StopReason> {
+        let Some(cpu) = self.cpu else { return Ok(()) };
+        let mut set = CpuSet::new();
+        set.set(cpu);
+        sched_setaffinity(None, &set).map_err(|error| StopReason::NotPinned { cpu, errno: error.raw_os_error() })
     }
 
     /// One stay in the guest, and what follows it.
@@ -65,19 +65,15 @@ impl<B: InterruptBus> VcpuThread<B> {
         let request = match exit.kind {
             // Not at other exits, which it would cost an atomic exchange.
             ExitKind::Interrupted | ExitKind::Again => self.kick.acknowledge(),
-            _ => VcpuRequest::Run,
+            _ => Request::Run,
         };
-        let local_apics = if self.apic.is_some() { LocalApics::User } else { LocalApics::Kernel };
-        let next = next(exit, request, local_apics, self.bus.vcpus());
+        let next = next(exit, request, self.vcpu.local_apics(), self.bus.vcpus());
         self.carry_out(self.hooks.in_place_of(next, self.index, exit))
     }
 
     /// The one place where the guest runs, and where its exits are recorded.
     fn enter(&mut self) -> Exit {
-        let stay = match &mut self.apic {
-            Some(apic) => apic.run(&mut self.vcpu, &self.kick),
-            None => run::run(&mut self.vcpu),
-        };
+        let stay = self.vcpu.run();
         self.ring.record(stay);
         stay.exit
     }
@@ -91,7 +87,8 @@ impl<B: InterruptBus> VcpuThread<B> {
             Next::Send(vector, to) => {
                 if let Err(error) = self.send(Injection::Fixed(vector), to) {
                     let errno = error.raw_os_error().unwrap_or_default();
-                    return self.stop(StopReason::Unhandled(Exit::failed(Ioctl::SignalMsi, errno)));
+                    let error = Error { operation: Operation::SignalMsi, errno };
+                    return self.stop(StopReason::Unhandled(Exit::failed(error)));
                 }
             }
             Next::Stop(reason) => return self.stop(reason),
@@ -103,8 +100,8 @@ impl<B: InterruptBus> VcpuThread<B> {
     /// Tells the machine's owner, and waits for leave to go on.
     fn stop(&self, reason: StopReason) -> ControlFlow<()> {
         let state = match reason {
-            StopReason::Doorbell => None,
-            StopReason::Paused | StopReason::Unhandled(_) => VcpuState::read(&self.vcpu, self.apic.as_deref()),
+            StopReason::Doorbell | StopReason::NotPinned { .. } => None,
+            StopReason::Paused | StopReason::Unhandled(_) => VcpuState::read(&self.vcpu),
         };
         let told = self.stopped.send(Stopped { vcpu: self.index, reason, state });
         // Either fails when the machine goes away.
@@ -125,9 +122,9 @@ impl<B: InterruptBus> VcpuThread<B> {
 
     /// Raises a device's interrupt on this vCPU. It is out of the guest, so that nothing but senders changes its IRR meanwhile.
     fn interrupt_itself(&self, vector: u8) {
-        let was_pending = match &self.apic {
-            Some(apic) => apic.is_pending(vector),
-            None => self.vcpu.get_lapic().is_ok_and(|lapic| interrupt::is_pending(&lapic, vector)),
+        let was_pending = match &self.vcpu {
+            Vcpu::User(vcpu) => vcpu.is_pending(vector),
+            Vcpu::Kernel(vcpu) => vcpu.get_lapic().is_ok_and(|lapic| interrupt::is_pending(&lapic, vector)),
         };
         // One that is not delivered is not counted: the test then misses it.
         if matches!(self.bus.raise(self.index, Injection::Fixed(vector)), Ok(Delivered::Accepted)) {

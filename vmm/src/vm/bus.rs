@@ -5,8 +5,8 @@ use super::ApicIds;
 use super::create::vcpu_count;
 use super::msi::{self, Address};
 use crate::vcpu::interrupt::{Delivered, Injection, InterruptBus};
-use crate::vcpu::user_irqchip::UserIrqchip;
 use kipi_apic::ipi::{Destination, Ipi};
+use kipi_kvm_apic::Irqchip;
 use kvm_ioctls::VmFd;
 use std::io;
 use std::sync::Arc;
@@ -17,17 +17,17 @@ pub struct Bus {
     fd: Arc<VmFd>,
     ids: ApicIds,
     vcpus: usize,
-    irqchip: Option<Arc<UserIrqchip>>,
+    irqchip: Option<Irqchip>,
 }
 
 impl Bus {
-    pub(super) fn new(fd: Arc<VmFd>, ids: ApicIds, vcpus: usize, irqchip: Option<Arc<UserIrqchip>>) -> Self {
+    pub(super) fn new(fd: Arc<VmFd>, ids: ApicIds, vcpus: usize, irqchip: Option<Irqchip>) -> Self {
         Self { fd, ids, vcpus, irqchip }
     }
 
     /// What the vCPUs share whose local APICs are in user space.
-    pub(super) fn user_irqchip(&self) -> Option<&UserIrqchip> {
-        self.irqchip.as_deref()
+    pub(super) fn irqchip(&self) -> Option<&Irqchip> {
+        self.irqchip.as_ref()
     }
 
     fn send(&self, address: Address, injection: Injection) -> io::Result<Delivered> {
@@ -36,7 +36,7 @@ impl Bus {
                 Address::One(id) => Destination::Physical(id),
                 Address::All { .. } => Destination::All,
             };
-            irqchip.service.send(None, Ipi { delivery: injection.delivery(), destination }).accepted > 0
+            irqchip.send(Ipi::new(injection.delivery(), destination)).accepted > 0
         } else {
             msi::signal(&self.fd, address, injection)?
         };

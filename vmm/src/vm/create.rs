@@ -3,30 +3,26 @@
 use super::error::{Error, kvm_error};
 use super::offers::WIDE_APIC_IDS;
 use super::{Hypervisor, TscFacts, VmConfig};
-use super::{cpuid, image, paging, registers, tsc};
+use super::{image, paging, registers};
 use crate::config::LocalApics;
-use crate::events::clock;
-use crate::vcpu::kick::Kick;
-use crate::vcpu::user_apic::UserApic;
-use crate::vcpu::user_irqchip::{ThreadKick, UserIrqchip};
+use crate::vcpu::run::Vcpu;
 use guest_stub::abi::{self, PAGE_TABLES};
-use kipi_apic::registers::TSC_DEADLINE_MSR;
-use kipi_apic::service::Service;
+use kipi_kvm_apic::{Irqchip, Kick, Signal, cpuid, tsc};
 use kvm_bindings::{
-    CpuId, KVM_CAP_HALT_POLL, KVM_CAP_SPLIT_IRQCHIP, KVM_CAP_X2APIC_API, KVM_CAP_X86_USER_SPACE_MSR, kvm_cpuid_entry2,
-    kvm_enable_cap, kvm_userspace_memory_region,
+    CpuId, KVM_CAP_HALT_POLL, KVM_CAP_SPLIT_IRQCHIP, KVM_CAP_X2APIC_API, kvm_cpuid_entry2, kvm_enable_cap,
+    kvm_userspace_memory_region,
 };
-use kvm_ioctls::{Cap, MsrExitReason, MsrFilterDefaultAction, MsrFilterRange, MsrFilterRangeFlags, VcpuFd, VmFd};
+use kvm_ioctls::{Cap, VcpuFd, VmFd};
 use std::io;
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
-use std::time::Duration;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
 
 /// The local APICs in the kernel, and nothing else where that can be had: kipi has no use for a PIC or an I/O APIC.
 pub(super) fn create_local_apics(fd: &VmFd, config: &VmConfig<'_>) -> Result<(), Error> {
     const IO_APIC_PINS: u64 = 24;
     if config.local_apics == LocalApics::User {
-        return ask_for_msrs(fd);
+        return Ok(());
     }
     let split = kvm_enable_cap { cap: KVM_CAP_SPLIT_IRQCHIP, args: [IO_APIC_PINS, 0, 0, 0], ..Default::default() };
     if !fd.check_extension(Cap::SplitIrqchip) || fd.enable_cap(&split).is_err() {
@@ -38,25 +34,6 @@ pub(super) fn create_local_apics(fd: &VmFd, config: &VmConfig<'_>) -> Result<(),
         fd.enable_cap(&wide).map_err(|_| Error::NoWideApicIds(config.vcpus))?;
     }
     Ok(())
-}
-
-/// Where the local APICs are in user space, accesses to their MSRs are to come there (KVM_CAP_X86_USER_SPACE_MSR).
-pub(super) fn ask_for_msrs(fd: &VmFd) -> Result<(), Error> {
-    let reasons = MsrExitReason::Inval | MsrExitReason::Unknown | MsrExitReason::Filter;
-    let msrs = kvm_enable_cap {
-        cap: KVM_CAP_X86_USER_SPACE_MSR,
-        args: [reasons.bits().into(), 0, 0, 0],
-        ..Default::default()
-    };
-    fd.enable_cap(&msrs).map_err(kvm_error("KVM_CAP_X86_USER_SPACE_MSR"))?;
-    // KVM takes IA32_TSC_DEADLINE for its own, and drops it where the local APIC is not (KVM API: KVM_X86_SET_MSR_FILTER).
-    let deadline = MsrFilterRange {
-        flags: MsrFilterRangeFlags::READ | MsrFilterRangeFlags::WRITE,
-        base: TSC_DEADLINE_MSR,
-        msr_count: 1,
-        bitmap: &[0],
-    };
-    fd.set_msr_filter(MsrFilterDefaultAction::ALLOW, &[deadline]).map_err(kvm_error("KVM_X86_SET_MSR_FILTER"))
 }
 
 pub(super) fn set_halt_poll(fd: &VmFd, halt_poll_ns: Option<u32>) -> Result<(), Error> {
@@ -107,14 +84,9 @@ pub(super) fn load_guest(memory: &GuestMemoryMmap, config: &VmConfig<'_>) -> Res
     Ok(LoadedGuest { entry: loaded.entry, pageable_entry: tables.pageable_entry })
 }
 
-pub(super) fn read_tsc(vcpus: &[VcpuFd]) -> Result<TscFacts, Error> {
-    const MEASURE_OVER: Duration = Duration::from_millis(20);
-    let khz = match vcpus[0].get_tsc_khz() {
-        Ok(khz) if khz > 0 => khz.into(),
-        _ => clock::measure_khz(MEASURE_OVER),
-    };
-    let offsets = vcpus.iter().map(tsc::read_offset).collect::<Result<_, _>>()?;
-    Ok(TscFacts { khz, offsets })
+pub(super) fn read_tsc(vcpus: &[(Vcpu, Arc<Kick>)]) -> Result<TscFacts, Error> {
+    let offsets = vcpus.iter().map(|(vcpu, _)| tsc::read_offset(vcpu.fd())).collect::<Result<_, _>>()?;
+    Ok(TscFacts { khz: tsc::khz(vcpus[0].0.fd()), offsets })
 }
 
 /// At most [`abi::MAX_VCPUS`], which `Vm::start` has checked.
@@ -122,20 +94,37 @@ pub(super) fn vcpu_count(count: usize) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
 }
 
-pub(super) fn create_vcpus(fd: &VmFd, hypervisor: &Hypervisor, config: &VmConfig<'_>) -> Result<Vec<VcpuFd>, Error> {
+/// vCPUs, each with what gets its thread out of the guest, and what they share where their local APICs are in user space.
+type Vcpus = (Vec<(Vcpu, Arc<Kick>)>, Option<Irqchip>);
+
+pub(super) fn create_vcpus(fd: &VmFd, hypervisor: &Hypervisor, config: &VmConfig<'_>) -> Result<Vcpus, Error> {
     let count = vcpu_count(config.vcpus);
-    let mut vcpus = Vec::with_capacity(config.vcpus);
-    for id in (0..count).map(|index| config.ids.of(index, count)) {
-        let vcpu = fd.create_vcpu(id.into()).map_err(kvm_error("KVM_CREATE_VCPU"))?;
-        let mut entries = hypervisor.cpuid.clone();
-        cpuid::set_apic_id(&mut entries, id);
-        if config.local_apics == LocalApics::User && hypervisor.tsc_deadlines_exit()? {
-            cpuid::offer_tsc_deadline(&mut entries);
+    let ids = (0..count).map(|index| config.ids.of(index, count));
+    match config.local_apics {
+        LocalApics::Kernel => {
+            let signal = Signal::first_real_time()?;
+            let vcpus = ids.map(|id| {
+                let vcpu = fd.create_vcpu(id.into()).map_err(kvm_error("KVM_CREATE_VCPU"))?;
+                let mut entries = hypervisor.cpuid.clone();
+                cpuid::set_apic_id(&mut entries, id);
+                vcpu.set_cpuid2(&to_cpuid(&entries)?).map_err(kvm_error("KVM_SET_CPUID2"))?;
+                let kick = Arc::new(Kick::new(vcpu.as_raw_fd(), signal)?);
+                Ok((Vcpu::Kernel(vcpu), kick))
+            });
+            Ok((vcpus.collect::<Result<_, Error>>()?, None))
         }
-        vcpu.set_cpuid2(&to_cpuid(&entries)?).map_err(kvm_error("KVM_SET_CPUID2"))?;
-        vcpus.push(vcpu);
+        LocalApics::User => {
+            let builder = kipi_kvm_apic::Builder::new(ids)
+                .cpuid(hypervisor.cpuid.clone())
+                .tsc_deadline(hypervisor.tsc_deadlines_exit()?);
+            let machine = builder.build(&hypervisor.kvm, fd)?;
+            let vcpus = machine.vcpus.into_iter().map(|vcpu| {
+                let kick = vcpu.kick().clone();
+                (Vcpu::User(Box::new(vcpu)), kick)
+            });
+            Ok((vcpus.collect(), Some(machine.irqchip)))
+        }
     }
-    Ok(vcpus)
 }
 
 pub(super) fn to_cpuid(entries: &[kvm_cpuid_entry2]) -> Result<CpuId, Error> {
@@ -150,28 +139,4 @@ pub(super) fn start_first(vcpu: &VcpuFd, entry: u64) -> Result<(), Error> {
     let sregs = vcpu.get_sregs().map_err(kvm_error("KVM_GET_SREGS"))?;
     vcpu.set_sregs(&registers::long_mode(sregs)).map_err(kvm_error("KVM_SET_SREGS"))?;
     vcpu.set_regs(&registers::at_entry(entry)).map_err(kvm_error("KVM_SET_REGS"))
-}
-
-/// What the local APICs in user space share, and each vCPU's.
-type UserApics = (Arc<UserIrqchip>, Vec<UserApic>);
-
-/// Makes the local APICs, if they are to be in user space; none if they are in the kernel.
-pub(super) fn user_apics(
-    config: &VmConfig<'_>,
-    vcpus: &[VcpuFd],
-    kicks: &[Arc<Kick>],
-    tsc: &TscFacts,
-) -> Result<Option<UserApics>, Error> {
-    if config.local_apics == LocalApics::Kernel {
-        return Ok(None);
-    }
-    let count = vcpu_count(config.vcpus);
-    let ids = || (0..count).map(|index| config.ids.of(index, count));
-    let kicks = kicks.iter().map(|kick| ThreadKick(kick.clone()));
-    let irqchip = Arc::new(UserIrqchip::new(Service::new(ids().zip(kicks)), tsc.khz));
-    let apics = vcpus.iter().zip(ids()).zip(&tsc.offsets).enumerate().map(|(index, ((vcpu, id), offset))| {
-        UserApic::new(vcpu, index, id, irqchip.clone(), offset.cycles).map_err(kvm_error("KVM_SET_SREGS"))
-    });
-    let apics = apics.collect::<Result<_, _>>()?;
-    Ok(Some((irqchip, apics)))
 }

@@ -59,6 +59,17 @@ pub enum Error {
         /// Why it was not.
         source: io::Error,
     },
+    /// A vCPU, or local APICs in user space, cannot be had.
+    #[error(transparent)]
+    LocalApics(#[from] kipi_kvm_apic::Error),
+    /// A vCPU's thread cannot be pinned.
+    #[error("vCPU {vcpu} cannot be pinned to CPU {cpu}: {source}")]
+    NotPinned {
+        vcpu: usize,
+        cpu: usize,
+        /// The system's reason.
+        source: io::Error,
+    },
     /// Guest memory cannot be had.
     #[error("cannot set up {bytes} bytes of guest memory: {reason}")]
     Memory {

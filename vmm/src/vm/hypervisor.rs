@@ -1,8 +1,9 @@
 //! KVM, opened and found usable.
 
+use super::create;
 use super::error::{Error, kvm_error};
-use super::{cpuid, create, deadline_probe};
 use guest_stub::abi;
+use kipi_kvm_apic::{cpuid, deadline_probe};
 use kvm_bindings::{KVM_MAX_CPUID_ENTRIES, kvm_cpuid_entry2};
 use kvm_ioctls::Kvm;
 use std::ffi::CString;
@@ -51,7 +52,7 @@ impl Hypervisor {
     /// cannot, guests are not offered the timer's TSC-deadline mode.
     ///
     /// # Errors
-    /// What KVM refuses: [`Error::Kvm`], [`Error::System`], [`Error::Memory`].
+    /// What KVM refuses: [`Error::LocalApics`].
     pub fn tsc_deadlines_exit(&self) -> Result<bool, Error> {
         if let Some(&known) = self.tsc_deadlines_exit.get() {
             return Ok(known);

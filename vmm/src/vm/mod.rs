@@ -2,9 +2,7 @@
 
 mod apic_ids;
 pub mod bus;
-mod cpuid;
 mod create;
-mod deadline_probe;
 pub mod device;
 mod error;
 mod hypervisor;
@@ -15,7 +13,6 @@ mod paging;
 mod registers;
 mod stats;
 mod threads;
-mod tsc;
 pub mod wire;
 
 use crate::config::LocalApics;
@@ -23,7 +20,6 @@ use crate::events::clock;
 use crate::events::counters::StatsFile;
 use crate::events::stays::Ring;
 use crate::vcpu::interrupt::{Injection, InterruptBus as _};
-use crate::vcpu::kick::{self, Kick, VcpuRequest};
 use crate::vcpu::stop::Stopped;
 use crate::vcpu::test_hooks::TestHooks;
 use crate::vcpu::thread::VcpuThread;
@@ -33,8 +29,8 @@ pub use error::Error;
 use error::kvm_error;
 use guest_stub::abi::{self, Boot};
 pub use hypervisor::Hypervisor;
+use kipi_kvm_apic::{Irqchip, Request};
 use kvm_ioctls::{Cap, VcpuFd};
-use std::os::fd::AsRawFd;
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -69,7 +65,6 @@ pub struct Vm {
     stopped: Mutex<Receiver<Stopped>>,
     tsc: TscFacts,
     bus: Arc<Bus>,
-    apic_timers: Option<JoinHandle<()>>,
     hooks: Arc<TestHooks>,
     memory: GuestMemoryMmap,
     stats_error: Option<String>,
@@ -100,15 +95,13 @@ impl Vm {
         if config.local_apics == LocalApics::Kernel {
             hypervisor::require_irqchip(hypervisor.kvm.check_extension(Cap::Irqchip))?;
         }
-        kick::install_handler()
-            .map_err(|source| Error::System { operation: "installing the kick's handler", source })?;
         let fd = hypervisor.kvm.create_vm().map_err(kvm_error("KVM_CREATE_VM"))?;
         let fd = Arc::new(fd);
         create::create_local_apics(&fd, config)?;
         create::set_halt_poll(&fd, config.halt_poll_ns)?;
         let memory = create::create_memory(&fd, config.vcpus)?;
         let loaded = create::load_guest(&memory, config)?;
-        let vcpus = create::create_vcpus(&fd, hypervisor, config)?;
+        let (vcpus, irqchip) = create::create_vcpus(&fd, hypervisor, config)?;
         let tsc = create::read_tsc(&vcpus)?;
         let boot = Boot {
             vcpus: create::vcpu_count(config.vcpus),
@@ -122,22 +115,16 @@ impl Vm {
         wire::write(&memory, &boot, address).map_err(create::memory_error(config.vcpus))?;
         let (sender, stopped) = channel();
         let hooks = Arc::new(TestHooks::for_vcpus(config.vcpus));
-        let kicks = vcpus.iter().map(|vcpu| Kick::new(vcpu.as_raw_fd()).map(Arc::new)).collect::<Result<Vec<_>, _>>();
-        let kicks = kicks.map_err(|source| Error::System { operation: "mapping a vCPU's run page", source })?;
-        let (irqchip, apics) = create::user_apics(config, &vcpus, &kicks, &tsc)?.unzip();
-        create::start_first(&vcpus[0], loaded.entry)?;
-        let bus = Arc::new(Bus::new(fd, config.ids, config.vcpus, irqchip.clone()));
+        create::start_first(vcpus[0].0.fd(), loaded.entry)?;
+        let bus = Arc::new(Bus::new(fd, config.ids, config.vcpus, irqchip));
         let stopped = Mutex::new(stopped);
-        let apic_timers = irqchip.map(threads::start_timers).transpose()?;
-        let mut vm = Self { vcpus: Vec::new(), stopped, tsc, bus, apic_timers, hooks, memory, stats_error: None };
-        let mut apics = apics.into_iter().flatten();
-        for (index, (vcpu, kick)) in vcpus.into_iter().zip(kicks).enumerate() {
+        let mut vm = Self { vcpus: Vec::new(), stopped, tsc, bus, hooks, memory, stats_error: None };
+        for (index, (vcpu, kick)) in vcpus.into_iter().enumerate() {
             let (resume, receiver) = channel();
-            let stats = vm.open_stats(&vcpu);
+            let stats = vm.open_stats(vcpu.fd());
             let thread = VcpuThread {
                 vcpu,
                 index,
-                apic: apics.next().map(Box::new),
                 bus: vm.bus.clone(),
                 hooks: vm.hooks.clone(),
                 cpu: (!config.pin.is_empty()).then(|| config.pin[index % config.pin.len()]),
@@ -204,7 +191,7 @@ impl Vm {
     /// Takes a vCPU out of the guest for `time`, then lets it go on. [`Vm::wait`] sees nothing of it.
     pub fn stall(&self, vcpu: usize, time: Duration) {
         self.hooks.stall(vcpu, time);
-        self.vcpus[vcpu].kick.ask(VcpuRequest::Run);
+        self.vcpus[vcpu].kick.ask(Request::Run);
     }
 
     /// Raises an interrupt on a vCPU, from any thread.
@@ -230,12 +217,12 @@ impl Vm {
     /// Gets a vCPU out of the guest. Its thread stops ([`StopReason::Paused`](crate::vcpu::stop::StopReason)), unless it has
     /// stopped already.
     pub fn pause(&self, vcpu: usize) {
-        self.vcpus[vcpu].kick.ask(VcpuRequest::Pause);
+        self.vcpus[vcpu].kick.ask(Request::Pause);
     }
 
-    /// Messages that the user-space local APICs had no use for ([`kipi_apic::service::Service::ignored`]).
+    /// Messages that the user-space local APICs had no use for ([`Irqchip::ignored`]).
     pub fn ignored_messages(&self) -> u64 {
-        self.bus.user_irqchip().map_or(0, |irqchip| irqchip.service.ignored())
+        self.bus.irqchip().map_or(0, Irqchip::ignored)
     }
 
     /// Ends it, as dropping does. How many of its threads have panicked.
@@ -245,12 +232,10 @@ impl Vm {
 
     fn join(&mut self) -> usize {
         self.vcpus.iter_mut().for_each(VcpuHandle::end);
-        if let Some(irqchip) = self.bus.user_irqchip() {
-            irqchip.stop_timers();
-        }
         // A panic has been printed by its thread.
-        let threads = self.vcpus.iter_mut().filter_map(VcpuHandle::take).chain(self.apic_timers.take());
-        threads.map(JoinHandle::join).filter(Result::is_err).count()
+        let threads = self.vcpus.iter_mut().filter_map(VcpuHandle::take);
+        let panicked = threads.map(JoinHandle::join).filter(Result::is_err).count();
+        panicked + usize::from(self.bus.irqchip().is_some_and(Irqchip::end))
     }
 }
 

@@ -1,9 +1,10 @@
 //! What KVM offers, asked at its device: for the doctor's document, and as routes need it.
 
+use super::Hypervisor;
 use super::device::{self, Error};
-use super::{Hypervisor, cpuid};
 use crate::config::HostOffers;
 use crate::results::doctor::{GuestCpuid, Offer};
+use kipi_kvm_apic::cpuid;
 use kvm_bindings::{
     CpuId, KVM_CAP_BINARY_STATS_FD, KVM_CAP_GET_TSC_KHZ, KVM_CAP_HALT_POLL, KVM_CAP_HYPERV_SEND_IPI,
     KVM_CAP_IMMEDIATE_EXIT, KVM_CAP_IRQCHIP, KVM_CAP_MAX_VCPU_ID, KVM_CAP_MAX_VCPUS, KVM_CAP_NR_VCPUS,

@@ -1,13 +1,12 @@
-//! A machine's threads, as the machine sees them: one for each vCPU, and the local APICs' timers.
+//! A machine's threads, as the machine sees them: one for each vCPU.
 
 use super::bus::Bus;
 use super::error::Error;
 use crate::events::counters::StatsFile;
 use crate::events::stays::Ring;
-use crate::vcpu::kick::{Kick, VcpuRequest};
 use crate::vcpu::stop::Resume;
 use crate::vcpu::thread::VcpuThread;
-use crate::vcpu::user_irqchip::UserIrqchip;
+use kipi_kvm_apic::{Kick, Request};
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::thread::{Builder, JoinHandle};
@@ -34,7 +33,8 @@ impl VcpuHandle {
     ) -> Result<Self, Error> {
         let (kick, ring) = (thread.kick.clone(), thread.ring.clone());
         let name = format!("vcpu{}", thread.index);
-        let thread = spawn(name, "starting a vCPU's thread", move || thread.run())?;
+        let thread = Builder::new().name(name).stack_size(STACK_BYTES).spawn(move || thread.run());
+        let thread = thread.map_err(|source| Error::System { operation: "starting a vCPU's thread", source })?;
         Ok(Self { kick, ring, stats, resume: Some(resume), thread: Some(thread) })
     }
 
@@ -50,22 +50,11 @@ impl VcpuHandle {
     /// Asks the thread to end, wherever it is.
     pub(super) fn end(&mut self) {
         self.resume = None;
-        self.kick.ask(VcpuRequest::End);
+        self.kick.ask(Request::End);
     }
 
     /// The thread, to be joined; `None`: it has been.
     pub(super) fn take(&mut self) -> Option<JoinHandle<()>> {
         self.thread.take()
     }
-}
-
-/// Starts the thread that watches the timers of local APICs in user space.
-pub(super) fn start_timers(irqchip: Arc<UserIrqchip>) -> Result<JoinHandle<()>, Error> {
-    let operation = "starting the local APICs' timer thread";
-    spawn("apic-timers".to_owned(), operation, move || irqchip.run_timers())
-}
-
-fn spawn(name: String, operation: &'static str, life: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, Error> {
-    let started = Builder::new().name(name).stack_size(STACK_BYTES).spawn(life);
-    started.map_err(|source| Error::System { operation, source })
 }

@@ -93,7 +93,7 @@ macro_rules! vcpu {
                         assert!(self.inbox.irr().take(vector), "nobody else takes it");
                         had += 1;
                     }
-                    had += usize::from(self.inbox.take_events().nmi);
+                    had += usize::from(self.inbox.take_events().nmis);
                     if had == expected {
                         return;
                     }

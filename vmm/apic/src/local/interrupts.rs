@@ -4,8 +4,8 @@ use super::state::LocalApic;
 use crate::addressing::Mode;
 use crate::icr::FIRST_LEGAL_VECTOR;
 use crate::registers::{LVT_MASKED, errors};
+use crate::requests::Requests;
 use crate::timer::{Deadline, Now};
-use crate::vectors::Vectors;
 
 impl LocalApic {
     /// CR8: the TPR's class.
@@ -13,13 +13,10 @@ impl LocalApic {
         u64::from(self.tpr >> 4)
     }
 
-    /// CR8 was written: the TPR's class is this, its subclass zero (SDM Vol. 3A 12.8.6). A CR8 that says what the TPR says
-    /// changes nothing.
-    pub fn set_cr8(&mut self, cr8: u64) {
-        if cr8 != self.cr8() {
-            let [class, ..] = cr8.to_le_bytes();
-            self.tpr = class << 4;
-        }
+    /// MOV to CR8: this is the TPR's class, and its subclass is zero (SDM Vol. 3A 12.8.6).
+    pub(crate) fn set_cr8(&mut self, cr8: u64) {
+        let [class, ..] = cr8.to_le_bytes();
+        self.tpr = class << 4;
     }
 
     /// The highest vector in service.
@@ -38,57 +35,59 @@ impl LocalApic {
 
     /// The interrupt that the processor would be given now: the highest in the IRR, if it is above the processor's
     /// priority.
-    pub fn pending(&self, irr: &Vectors) -> Option<u8> {
-        irr.highest().filter(|vector| vector >> 4 > self.ppr() >> 4 && self.mode() != Mode::Disabled)
+    pub(crate) fn pending(&self, requests: Requests<'_>) -> Option<u8> {
+        self.highest_request(requests).filter(|vector| vector >> 4 > self.ppr() >> 4)
     }
 
     /// Whether it is the TPR alone that holds an interrupt back.
-    pub fn held_by_tpr(&self, irr: &Vectors) -> bool {
+    pub(crate) fn held_by_tpr(&self, requests: Requests<'_>) -> bool {
         let in_service = self.in_service().unwrap_or(0) >> 4;
-        irr.highest().is_some_and(|vector| vector >> 4 > in_service && vector >> 4 <= self.tpr >> 4)
+        self.highest_request(requests).is_some_and(|vector| vector >> 4 > in_service && vector >> 4 <= self.tpr >> 4)
     }
 
-    /// The processor takes the pending interrupt: it goes from the IRR to the ISR.
-    pub fn acknowledge(&mut self, irr: &Vectors) -> Option<u8> {
-        let vector = self.pending(irr)?;
-        irr.take(vector);
+    fn highest_request(&self, requests: Requests<'_>) -> Option<u8> {
+        requests.irr.highest().filter(|_| self.was_enabled && self.mode() != Mode::Disabled)
+    }
+
+    /// The processor takes the interrupt on `vector`: it goes from the IRR to the ISR.
+    pub(crate) fn acknowledge(&mut self, vector: u8, requests: Requests<'_>) {
+        requests.irr.take(vector);
         self.isr[usize::from(vector) / 32] |= 1 << (vector % 32);
-        Some(vector)
     }
 
     /// Notes an error, and raises the error interrupt for one that is new.
-    pub(super) fn error(&mut self, bit: u32, irr: &Vectors) {
+    pub(super) fn error(&mut self, bit: u32, requests: Requests<'_>) {
         let new = self.errors & bit == 0;
         self.errors |= bit;
         if new {
             let [.., entry] = self.lvt;
-            self.raise(entry, irr);
+            self.raise(entry, requests);
         }
     }
 
-    /// A local interrupt, by its LVT entry.
-    fn raise(&mut self, entry: u32, irr: &Vectors) {
+    /// A local interrupt, by its LVT entry. From a local APIC that is switched off none comes.
+    fn raise(&mut self, entry: u32, requests: Requests<'_>) {
         let [vector, ..] = entry.to_le_bytes();
-        if entry & LVT_MASKED != 0 {
+        if entry & LVT_MASKED != 0 || self.mode() == Mode::Disabled {
             return;
         }
         if vector < FIRST_LEGAL_VECTOR {
             // The error interrupt's own vector may be the illegal one: then this is an error that is not new.
-            self.error(errors::RECEIVE_ILLEGAL_VECTOR, irr);
+            self.error(errors::RECEIVE_ILLEGAL_VECTOR, requests);
         } else {
-            irr.set(vector);
+            requests.accept(vector);
         }
     }
 
     /// Raises the timer's interrupt, if it has expired. Every access does so first: it finds, and changes, a local APIC that
     /// is up to date.
-    pub fn tick(&mut self, now: &dyn Fn() -> Now, irr: &Vectors) {
+    pub(crate) fn tick(&mut self, now: &dyn Fn() -> Now, requests: Requests<'_>) {
         if self.timer.next().is_some() && self.timer.expire(now()) {
-            self.raise(self.lvt[0], irr);
+            self.raise(self.lvt[0], requests);
         }
     }
 
-    /// When [`LocalApic::tick`] has to be called next.
+    /// When the timer expires next.
     pub fn next_deadline(&self) -> Option<Deadline> {
         self.timer.next()
     }

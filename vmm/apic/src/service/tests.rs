@@ -36,7 +36,7 @@ fn service() -> Service<Counted> {
 }
 
 fn send(service: &Service<Counted>, sender: Option<usize>, delivery: Delivery, to: Destination) -> Vec<usize> {
-    let sent = service.send(sender, Ipi { delivery, destination: to });
+    let sent = service.send(sender, Ipi::new(delivery, to));
     let took = |&vcpu: &usize| {
         let inbox = service.inbox(vcpu);
         inbox.irr().take(0xE1) | (inbox.take_events() != crate::inbox::Events::default())
@@ -78,11 +78,43 @@ fn lowest_priority_is_one_of_those_that_are_meant() {
     let service = service();
     let mut taken = [0; IDS.len()];
     for vector in 0x10..=0xFF {
-        let ipi = Ipi { delivery: Delivery::LowestPriority(vector), destination: Destination::AllButSelf };
+        let ipi = Ipi::new(Delivery::LowestPriority(vector), Destination::AllButSelf);
         assert_eq!(service.send(Some(2), ipi).accepted, 1);
         (0..IDS.len()).filter(|&vcpu| service.inbox(vcpu).irr().take(vector)).for_each(|vcpu| taken[vcpu] += 1);
     }
     assert_eq!(taken, [80, 80, 0, 80, 0], "spread by vector");
+}
+
+#[test]
+fn lowest_priority_is_the_lowest_that_is_published() {
+    let service = service();
+    for (vcpu, priority) in [(0, 0xF), (1, 3), (3, 3)] {
+        let addressing = Addressing { priority, ..service.ports[vcpu].addressing() };
+        service.inbox(vcpu).publish(addressing.to_bits());
+    }
+    let taken_by = |vector, destination| {
+        let sent = service.send(Some(2), Ipi::new(Delivery::LowestPriority(vector), destination));
+        assert_eq!(sent.accepted, 1);
+        (0..IDS.len()).find(|&vcpu| service.inbox(vcpu).irr().take(vector)).expect("somebody accepted it")
+    };
+    assert_eq!([0x50, 0x51, 0x52].map(|vector| taken_by(vector, Destination::AllButSelf)), [1, 3, 1]);
+    assert_eq!(taken_by(0x50, Destination::All), 2, "nobody is below the sender's zero");
+    assert_eq!(taken_by(0x50, Destination::Physical(IDS[0])), 0, "alone");
+}
+
+#[test]
+fn triggers_are_noted_when_messages_are_accepted() {
+    let service = service();
+    let send = |trigger, vector| {
+        let ipi = Ipi { trigger, ..Ipi::new(Delivery::Fixed(vector), Destination::AllButSelf) };
+        service.send(Some(0), ipi);
+        [0, 1, 2, 3, 4].map(|vcpu| service.requests(vcpu).tmr.contains(vector))
+    };
+    assert_eq!(send(Trigger::Edge, 0x51), [false; 5]);
+    assert_eq!(send(Trigger::Level, 0x51), [false, true, true, true, false], "the last accepts none");
+    assert_eq!(send(Trigger::Edge, 0x61), [false; 5]);
+    assert!(service.requests(1).tmr.contains(0x51));
+    assert_eq!(send(Trigger::Edge, 0x51), [false; 5], "an edge clears it");
 }
 
 #[test]
@@ -99,7 +131,7 @@ fn what_nobody_can_serve_is_counted() {
 #[test]
 fn who_is_in_the_guest_or_asleep_is_fetched_once() {
     let service = service();
-    let all = |vector| Ipi { delivery: Delivery::Fixed(vector), destination: Destination::AllButSelf };
+    let all = |vector| Ipi::new(Delivery::Fixed(vector), Destination::AllButSelf);
     let parked = |(): &mut ()| [service.send(Some(0), all(0x40)), service.send(Some(0), all(0x41))];
     let in_guest = |(): &mut ()| service.inbox(2).presence().go(Place::Parked, &mut (), |()| true, parked);
     let sent = service.inbox(1).presence().go(Place::Guest, &mut (), |()| true, in_guest).flatten();

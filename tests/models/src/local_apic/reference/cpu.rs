@@ -1,5 +1,6 @@
 //! One processor: its state, which interrupt comes next, and which logical destinations are its own.
 
+use super::processor::Execution;
 use super::registers::{DFR, LDR, LVT_ERROR, LVT_TIMER, MASKED, REGISTERS, SVR, SVR_ENABLE, TPR};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,8 +19,8 @@ pub enum Mode {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
     Running,
-    /// HLT, with IF or without.
-    Halted(bool),
+    /// HLT.
+    Halted,
     /// Wait-for-SIPI.
     WaitForSipi,
 }
@@ -37,10 +38,24 @@ pub(super) enum Timer {
     Deadline(u64),
 }
 
+/// What CPUID says.
+#[derive(Debug, Clone, Copy)]
+pub struct Features {
+    /// MAXPHYADDR.
+    pub address_bits: u32,
+    /// x2APIC mode.
+    pub x2apic: bool,
+    /// TSC-deadline mode.
+    pub tsc_deadline: bool,
+    /// ICR bit 12 is reserved in x2APIC mode: AMD.
+    pub icr_bit_12_reserved: bool,
+}
+
 /// One processor.
 #[derive(Debug, Clone)]
 pub struct Cpu {
     pub(super) id: u32,
+    pub(super) features: Features,
     /// IA32_APIC_BASE.
     pub base: u64,
     pub(super) registers: BTreeMap<u8, u32>,
@@ -50,35 +65,44 @@ pub struct Cpu {
     pub irr: BTreeSet<u8>,
     /// Interrupts in service.
     pub isr: BTreeSet<u8>,
+    /// Vectors whose last interrupt was triggered by a level.
+    pub tmr: BTreeSet<u8>,
     /// Errors since the ESR was written.
     pub(super) errors: u32,
     pub(super) timer: Timer,
-    /// An NMI waits.
-    pub nmi: bool,
+    /// NMIs wait.
+    pub nmis: u8,
     /// An INIT waits.
     pub init: bool,
     /// A SIPI waits, with this vector.
     pub sipi: Option<u8>,
     /// Its activity state.
     pub state: State,
+    /// What it executes.
+    pub execution: Execution,
+    pub(super) tsc_offset: u64,
 }
 
 impl Cpu {
-    pub(super) fn new(id: u32, bootstrap: bool) -> Self {
+    pub(super) fn new(id: u32, bootstrap: bool, features: Features) -> Self {
         let state = if bootstrap { State::Running } else { State::WaitForSipi };
         let mut cpu = Self {
             id,
+            features,
             base: 0xFEE0_0800 | if bootstrap { 0x100 } else { 0 },
             registers: BTreeMap::new(),
             icr: 0,
             irr: BTreeSet::new(),
             isr: BTreeSet::new(),
+            tmr: BTreeSet::new(),
             errors: 0,
             timer: Timer::Stopped,
-            nmi: false,
+            nmis: 0,
             init: false,
             sipi: None,
             state,
+            execution: Execution::reset(),
+            tsc_offset: 0,
         };
         cpu.power_up();
         cpu
@@ -95,6 +119,7 @@ impl Cpu {
         self.icr = 0;
         self.irr.clear();
         self.isr.clear();
+        self.tmr.clear();
         self.errors = 0;
         self.timer = Timer::Stopped;
     }
@@ -136,10 +161,30 @@ impl Cpu {
     pub(super) fn local_interrupt(&mut self, entry: u8) {
         let entry = self.registers[&entry];
         let vector = entry.to_le_bytes()[0];
-        if entry & MASKED != 0 {
+        if entry & MASKED != 0 || self.mode() == Mode::Disabled {
             return;
         }
-        if vector < 16 { self.error(6) } else { _ = self.irr.insert(vector) }
+        if vector < 16 { self.error(6) } else { self.accept(vector, false) }
+    }
+
+    /// 12.8.4: an interrupt goes into the IRR, and how it was triggered into the TMR.
+    pub(super) fn accept(&mut self, vector: u8, level: bool) {
+        self.irr.insert(vector);
+        if level {
+            self.tmr.insert(vector);
+        } else {
+            self.tmr.remove(&vector);
+        }
+    }
+
+    /// 12.8.5: the highest interrupt in service ends. What I/O APICs are told.
+    pub(super) fn end_of_interrupt(&mut self) -> Option<u8> {
+        self.isr.pop_last().filter(|vector| self.tmr.contains(vector))
+    }
+
+    /// 12.6.2.4: who is lowest takes a lowest-priority interrupt.
+    pub(super) fn task_priority_class(&self) -> u32 {
+        self.registers[&TPR] >> 4
     }
 
     /// 12.6.2.2, 12.12.10.2.
@@ -147,7 +192,8 @@ impl Cpu {
         match self.mode() {
             Mode::Disabled => false,
             Mode::X2Apic if mda == 0xFFFF_FFFF => true,
-            Mode::X2Apic => self.id / 16 == mda >> 16 && (mda & 0xFFFF) & 1 << (self.id % 16) != 0,
+            // Bits 19 to 4 of the id are the cluster.
+            Mode::X2Apic => self.id % 0x10_0000 / 16 == mda >> 16 && (mda & 0xFFFF) & 1 << (self.id % 16) != 0,
             // Eight bits; all of them, or all 32, are everybody.
             Mode::XApic if mda == 0xFF || mda == 0xFFFF_FFFF => true,
             Mode::XApic if mda > 0xFF => false,
@@ -156,8 +202,7 @@ impl Cpu {
                 if self.registers[&DFR] >> 28 == 0xF {
                     id & mda != 0
                 } else {
-                    let cluster = mda >> 4 == id >> 4 || mda >> 4 == 0xF;
-                    cluster && id & mda & 0xF != 0
+                    mda >> 4 == id >> 4 && id & mda & 0xF != 0
                 }
             }
         }

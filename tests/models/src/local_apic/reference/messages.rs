@@ -25,6 +25,8 @@ pub struct Message {
     pub delivery_mode: u8,
     /// Bits 0 to 7.
     pub vector: u8,
+    /// It is triggered by a level. IPIs never are (12.6.1: the ICR's trigger mode is for INIT level de-assert).
+    pub level: bool,
     /// Who it is for.
     pub whom: Whom,
 }
@@ -36,6 +38,8 @@ pub struct Choice {
     pub candidates: Vec<usize>,
     /// one gets this.
     pub vector: u8,
+    /// How it is triggered.
+    pub level: bool,
 }
 
 impl Machine {
@@ -60,11 +64,17 @@ impl Machine {
         if !illegal_vector && (reserved || not_fixed_to_itself || delivery_mode == 5 && level && !asserted) {
             return None;
         }
-        self.send(Some(cpu), Message { delivery_mode, vector: icr.to_le_bytes()[0], whom })
+        self.send(Some(cpu), Message { delivery_mode, vector: icr.to_le_bytes()[0], level: false, whom })
     }
 
+    /// A processor accepts an interrupt.
+    pub fn accept(&mut self, cpu: usize, vector: u8, level: bool) {
+        self.cpus[cpu].accept(vector, level);
+    }
+
+    /// A message reaches its destinations.
     pub fn send(&mut self, sender: Option<usize>, message: Message) -> Option<Choice> {
-        let Message { delivery_mode, vector, whom } = message;
+        let Message { delivery_mode, vector, level, whom } = message;
         if delivery_mode < 2 && vector < 16 {
             if let Some(sender) = sender {
                 self.cpus[sender].error(5);
@@ -84,18 +94,24 @@ impl Machine {
         let meant: Vec<usize> =
             indices.filter(|&index| is_meant(index, &self.cpus[index]) && accepts(&self.cpus[index])).collect();
         if delivery_mode == 1 {
-            return (!meant.is_empty()).then_some(Choice { candidates: meant, vector });
+            let priority = |&index: &usize| self.cpus[index].task_priority_class();
+            let lowest = meant.iter().map(priority).min()?;
+            let candidates = meant.into_iter().filter(|index| priority(index) == lowest).collect();
+            return Some(Choice { candidates, vector, level });
         }
         for index in meant {
             let cpu = &mut self.cpus[index];
             match delivery_mode {
-                0 => _ = cpu.irr.insert(vector),
-                4 => cpu.nmi = true,
-                5 => {
-                    cpu.init = true;
-                    cpu.sipi = None;
+                0 => cpu.accept(vector, level),
+                // 7.7.1: one is taken, one is latched. While one is in service, the latch is all there is.
+                4 => {
+                    let in_service = cpu.execution.in_nmi && !cpu.init;
+                    cpu.nmis = (cpu.nmis + 1).min(if in_service { 1 } else { 2 });
                 }
-                6 => cpu.sipi = Some(vector),
+                // What has come before is forgotten.
+                5 => (cpu.init, cpu.sipi, cpu.nmis) = (true, None, 0),
+                // The first one starts the processor.
+                6 => _ = cpu.sipi.get_or_insert(vector),
                 // SMI and ExtINT: there is nothing that could serve them.
                 _ => {}
             }

@@ -5,12 +5,14 @@ mod accesses;
 mod cpu;
 mod machine;
 mod messages;
+mod processor;
 mod registers;
 mod timer;
 mod values;
 
-pub use accesses::Gp;
-pub use cpu::{Cpu, Mode, State};
+pub use accesses::{Gp, Outcome};
+pub use cpu::{Cpu, Features, Mode, State};
 pub use machine::Machine;
 pub use messages::{Choice, Message, Whom};
+pub use processor::{End, Execution};
 pub use registers::{Access, REGISTERS};

@@ -24,7 +24,7 @@ pub const REGISTERS: &[(u8, Access, Access, u32)] = &[
     (0x0B, Wo, Wo, 0), // EOI
     (0x0D, Rw, Ro, 0xFF00_0000), // LDR
     (0x0E, Rw, No, 0xF000_0000), // DFR
-    (0x0F, Rw, Rw, 0x1FF), // SVR
+    (0x0F, Rw, Rw, 0x3FF), // SVR
     (0x10, Ro, Ro, 0), (0x11, Ro, Ro, 0), (0x12, Ro, Ro, 0), (0x13, Ro, Ro, 0), // ISR
     (0x14, Ro, Ro, 0), (0x15, Ro, Ro, 0), (0x16, Ro, Ro, 0), (0x17, Ro, Ro, 0),
     (0x18, Ro, Ro, 0), (0x19, Ro, Ro, 0), (0x1A, Ro, Ro, 0), (0x1B, Ro, Ro, 0), // TMR
@@ -60,19 +60,25 @@ pub(super) const DIVIDE: u8 = 0x3E;
 pub(super) const MASKED: u32 = 1 << 16;
 pub(super) const SVR_ENABLE: u32 = 1 << 8;
 
+/// Bits that can be written without effect in x2APIC mode: read-only ones, which 12.12.1.3 does not count as reserved.
+pub(super) fn read_only_bits(number: u8) -> u32 {
+    const DELIVERY_STATUS: u32 = 1 << 12;
+    const REMOTE_IRR: u32 = 1 << 14;
+    match number {
+        0x35 | 0x36 => DELIVERY_STATUS | REMOTE_IRR,
+        LVT_TIMER..=LVT_ERROR => DELIVERY_STATUS,
+        _ => 0,
+    }
+}
+
 pub(super) enum Known {
-    /// Not a register's address.
-    Between,
     Nothing,
     Register(u8, Access),
 }
 
-/// What lies at an offset of the page.
-pub(super) fn known(offset: u16) -> Known {
-    if !offset.is_multiple_of(16) {
-        return Known::Between;
-    }
-    let found = REGISTERS.iter().find(|(number, ..)| u16::from(*number) == offset / 16);
+/// What lies at 16 times this of the page.
+pub(super) fn known(number: u16) -> Known {
+    let found = REGISTERS.iter().find(|(known, ..)| u16::from(*known) == number);
     found.map_or(Known::Nothing, |&(number, access, ..)| Known::Register(number, access))
 }
 

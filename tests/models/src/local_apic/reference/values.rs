@@ -20,10 +20,9 @@ impl Cpu {
             0x03 => 0x0005_0014,
             0x0A => self.ppr().into(),
             0x0B => 0,
-            LDR if x2apic => u64::from(self.id >> 4) << 16 | 1 << (self.id % 16),
+            LDR if x2apic => u64::from(self.id >> 4 & 0xFFFF) << 16 | 1 << (self.id % 16),
             0x10..=0x17 => word(&self.isr, 0x10),
-            // No interrupt is level-triggered.
-            0x18..=0x1F => 0,
+            0x18..=0x1F => word(&self.tmr, 0x18),
             0x20..=0x27 => word(&self.irr, 0x20),
             ICR if x2apic => self.icr,
             ICR => self.icr & 0xFFFF_FFFF,
@@ -33,10 +32,15 @@ impl Cpu {
         }
     }
 
+    /// Bits of a register that this processor does not have.
+    pub(super) fn missing_bits(&self, number: u8) -> u32 {
+        if number == LVT_TIMER && !self.features.tsc_deadline { 1 << 18 } else { 0 }
+    }
+
     /// All but EOI, ICR and self IPI.
     pub(super) fn write(&mut self, number: u8, value: u32, ns: u64) {
         let (.., bits) = *REGISTERS.iter().find(|(known, ..)| *known == number).expect("the caller has looked");
-        let value = value & bits;
+        let value = value & bits & !self.missing_bits(number);
         match number {
             LDR | TPR => _ = self.registers.insert(number, value),
             DFR => _ = self.registers.insert(number, value | 0x0FFF_FFFF),

@@ -19,39 +19,39 @@ const SHORTEST_SLEEP: Duration = Duration::from_micros(50);
 
 /// The deadlines of a machine's vCPUs, in ns of a clock that the machine has chosen.
 #[derive(Debug)]
-pub(super) struct ApicTimers {
+pub(crate) struct Timers {
     deadlines: Box<[AtomicU64]>,
     stop: AtomicBool,
     thread: OnceLock<Thread>,
 }
 
-impl ApicTimers {
-    pub(super) fn new(vcpus: usize) -> Self {
+impl Timers {
+    pub(crate) fn new(vcpus: usize) -> Self {
         let deadlines = (0..vcpus).map(|_| AtomicU64::new(NEVER)).collect();
         Self { deadlines, stop: AtomicBool::new(false), thread: OnceLock::new() }
     }
 
     /// vCPU thread: sets its deadline, in place of an earlier one.
-    pub(super) fn set(&self, vcpu: usize, ns: u64) {
+    pub(crate) fn set(&self, vcpu: usize, ns: u64) {
         // The last value of all means none. Release pairs with the load of `kick_due`.
         self.deadlines[vcpu].store(ns.min(NEVER - 1), Ordering::Release);
         self.unpark();
     }
 
     /// vCPU thread: takes its deadline back.
-    pub(super) fn clear(&self, vcpu: usize) {
+    pub(crate) fn clear(&self, vcpu: usize) {
         // Relaxed: a kick that is on its way costs one look at the timer too many.
         self.deadlines[vcpu].store(NEVER, Ordering::Relaxed);
     }
 
     /// vCPU thread: whether its deadline has passed, or none was set.
-    pub(super) fn has_expired(&self, vcpu: usize) -> bool {
+    pub(crate) fn has_expired(&self, vcpu: usize) -> bool {
         // SeqCst: this look comes after the thread has said where it goes (`presence`). Pairs with the exchange in `kick_due`.
         self.deadlines[vcpu].load(Ordering::SeqCst) == NEVER
     }
 
-    /// Ends [`ApicTimers::run`].
-    pub(super) fn stop(&self) {
+    /// Ends [`Timers::run`].
+    pub(crate) fn stop(&self) {
         // Release pairs with the load in `run`.
         self.stop.store(true, Ordering::Release);
         self.unpark();
@@ -64,7 +64,7 @@ impl ApicTimers {
     }
 
     /// The thread's whole life: kicks each vCPU whose deadline has passed.
-    pub(super) fn run<F: Fetch>(&self, service: &Service<F>, now: impl Fn() -> u64) {
+    pub(crate) fn run<F: Fetch>(&self, service: &Service<F>, now: impl Fn() -> u64) {
         // A machine has one such thread: nobody was there before.
         let _ = self.thread.set(std::thread::current());
         while !self.stop.load(Ordering::Acquire) {
@@ -124,7 +124,7 @@ mod tests {
     #[test]
     fn a_vcpu_whose_deadline_has_passed_is_kicked_from_where_it_is() {
         let service = Service::new((0..3).map(|id| (id, Counted::default())));
-        let timers = ApicTimers::new(3);
+        let timers = Timers::new(3);
         assert_eq!(timers.kick_due(&service, 1000), NEVER);
         timers.set(0, 100);
         timers.set(1, 200);
@@ -143,7 +143,7 @@ mod tests {
     #[test]
     fn a_deadline_that_is_set_while_the_thread_sleeps_is_kept_and_the_thread_ends() {
         let service = Service::new([(0, Counted::default())]);
-        let timers = ApicTimers::new(1);
+        let timers = Timers::new(1);
         let start = std::time::Instant::now();
         let now = || u64::try_from(start.elapsed().as_nanos()).expect("a short test");
         std::thread::scope(|scope| {

@@ -5,6 +5,7 @@
 //! KVM_RUN, or KVM sees `immediate_exit` as it enters, or the signal finds it inside (KVM API, 5: `immediate_exit`
 //! exists to close the window between the look and the entry).
 
+use crate::error::{Error, Operation};
 use std::io;
 use std::os::fd::RawFd;
 use std::ptr::{NonNull, null_mut};
@@ -16,15 +17,16 @@ use vmm_sys_util::signal::{SIGRTMIN, register_signal_handler};
 /// What a vCPU thread is asked to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
-pub enum VcpuRequest {
+pub enum Request {
     /// Run the guest.
     Run = 0,
-    /// Say where the vCPU is, and stay out of the guest until told otherwise.
+    /// Stay out of the guest until told otherwise.
     Pause = 1,
+    /// Stay out of the guest for ever.
     End = 2,
 }
 
-impl VcpuRequest {
+impl Request {
     fn from_stored(value: u32) -> Self {
         match value {
             0 => Self::Run,
@@ -35,26 +37,36 @@ impl VcpuRequest {
 }
 
 /// The calling thread, as the kernel numbers it.
-pub fn current_thread_id() -> u32 {
-    rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs()
-}
-
-/// The signal that interrupts KVM_RUN.
-fn signal() -> i32 {
-    SIGRTMIN()
+fn current_thread_id() -> u32 {
+    // SAFETY: has no arguments and no effect.
+    unsafe { libc::gettid() }.unsigned_abs()
 }
 
 extern "C" fn on_signal(_: libc::c_int, _: *mut libc::siginfo_t, _: *mut libc::c_void) {}
 
-/// Installs the handler of the signal that interrupts KVM_RUN. It does nothing: that the signal arrives is what counts.
-///
-/// # Errors
-/// If the system refuses the handler.
-pub fn install_handler() -> io::Result<()> {
-    static ERRNO: OnceLock<Option<i32>> = OnceLock::new();
-    let errno =
-        ERRNO.get_or_init(|| register_signal_handler(signal(), on_signal).err().map(vmm_sys_util::errno::Error::errno));
-    errno.map_or(Ok(()), |errno| Err(io::Error::from_raw_os_error(errno)))
+/// A signal that interrupts KVM_RUN, with its handler installed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Signal(i32);
+
+impl Signal {
+    /// Installs a handler that does nothing: that the signal arrives is what counts. The process must use the signal for nothing
+    /// else, and block it in no vCPU's thread.
+    ///
+    /// # Errors
+    /// If the system refuses the handler: there is no such signal, or it cannot be caught.
+    pub fn install(number: i32) -> Result<Self, Error> {
+        register_signal_handler(number, on_signal)
+            .map_err(|error| Error { operation: Operation::InstallHandler, errno: error.errno() })?;
+        Ok(Self(number))
+    }
+
+    /// The first real-time signal, which C libraries leave to programs.
+    ///
+    /// # Errors
+    /// As [`Signal::install`].
+    pub fn first_real_time() -> Result<Self, Error> {
+        Self::install(SIGRTMIN())
+    }
 }
 
 /// The page of `kvm_run` that holds `immediate_exit`, mapped a second time, for other threads.
@@ -114,6 +126,7 @@ struct RunningThread {
 pub struct Kick {
     request: AtomicU32,
     run_page: RunPage,
+    signal: Signal,
     thread: OnceLock<RunningThread>,
 }
 
@@ -122,13 +135,14 @@ impl Kick {
     ///
     /// # Errors
     /// If its `kvm_run` cannot be mapped.
-    pub fn new(vcpu: RawFd) -> io::Result<Self> {
-        let request = AtomicU32::new(VcpuRequest::Run as u32);
-        Ok(Self { request, run_page: RunPage::map(vcpu)?, thread: OnceLock::new() })
+    pub fn new(vcpu: RawFd, signal: Signal) -> Result<Self, Error> {
+        let request = AtomicU32::new(Request::Run as u32);
+        let run_page = RunPage::map(vcpu).map_err(Error::of_io(Operation::MapRunPage))?;
+        Ok(Self { request, run_page, signal, thread: OnceLock::new() })
     }
 
     /// Asks the vCPU's thread for something, and gets it out of the guest or of its sleep.
-    pub fn ask(&self, request: VcpuRequest) {
+    pub fn ask(&self, request: Request) {
         // SeqCst pairs with `acknowledge`: each side writes one of the two words and then reads or relies on the other.
         self.request.store(request as u32, Ordering::SeqCst);
         self.interrupt();
@@ -142,7 +156,7 @@ impl Kick {
         if let Some(thread) = self.thread.get() {
             // SAFETY: tgkill touches no memory. A thread of this process that has ended makes it fail with ESRCH: then
             // there is nobody to kick.
-            unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), thread.id, signal()) };
+            unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), thread.id, self.signal.0) };
         }
     }
 
@@ -155,12 +169,12 @@ impl Kick {
 
     /// Takes a request back. The thread waits for leave to go on, and gets it after this.
     pub fn clear(&self) {
-        self.request.store(VcpuRequest::Run as u32, Ordering::SeqCst);
+        self.request.store(Request::Run as u32, Ordering::SeqCst);
     }
 
     /// What the vCPU's thread is asked to do.
-    pub fn request(&self) -> VcpuRequest {
-        VcpuRequest::from_stored(self.request.load(Ordering::SeqCst))
+    pub fn request(&self) -> Request {
+        Request::from_stored(self.request.load(Ordering::SeqCst))
     }
 
     /// The vCPU's thread, as the kernel numbers it; `None`: it has not begun to run.
@@ -169,25 +183,25 @@ impl Kick {
     }
 
     /// vCPU thread, as its first act: from now on, signals and unparks reach it.
-    pub(super) fn thread_started(&self) {
+    pub fn thread_started(&self) {
         let thread = RunningThread { id: current_thread_id(), handle: std::thread::current() };
         // A vCPU has one thread: nobody was there before.
         let _ = self.thread.set(thread);
     }
 
     /// vCPU thread, outside KVM_RUN: clears `immediate_exit`, and says what the thread is asked to do.
-    pub(super) fn acknowledge(&self) -> VcpuRequest {
+    pub fn acknowledge(&self) -> Request {
         self.run_page.immediate_exit().store(0, Ordering::SeqCst);
         self.request()
     }
 
-    /// vCPU thread: IA32_APIC_BASE as of the last exit, also while that exit's data is borrowed from the vCPU.
-    pub(super) fn apic_base(&self) -> u64 {
-        self.run_page.word::<{ std::mem::offset_of!(kvm_bindings::kvm_run, apic_base) }>().load(Ordering::Relaxed)
+    /// vCPU thread, about to call KVM_RUN: it is to return at once, as after a kick.
+    pub(crate) fn turn_back(&self) {
+        self.run_page.immediate_exit().store(1, Ordering::SeqCst);
     }
 
-    /// As [`Kick::apic_base`]: CR8.
-    pub(super) fn cr8(&self) -> u64 {
+    /// vCPU thread: CR8 as of the last exit, also while that exit's data is borrowed from the vCPU.
+    pub(crate) fn cr8(&self) -> u64 {
         self.run_page.word::<{ std::mem::offset_of!(kvm_bindings::kvm_run, cr8) }>().load(Ordering::Relaxed)
     }
 }
@@ -202,15 +216,15 @@ mod tests {
         // A file stands for the vCPU, and a page of it for its `kvm_run`.
         let file = tempfile::tempfile().unwrap();
         file.set_len(PAGE as u64).unwrap();
-        let kick = Kick::new(file.as_raw_fd()).unwrap();
+        let kick = Kick::new(file.as_raw_fd(), Signal::first_real_time().unwrap()).unwrap();
         let immediate_exit = || kick.run_page.immediate_exit().load(Ordering::Relaxed);
-        assert_eq!((kick.request(), immediate_exit()), (VcpuRequest::Run, 0));
-        kick.ask(VcpuRequest::Pause);
-        assert_eq!((kick.request(), immediate_exit()), (VcpuRequest::Pause, 1));
-        assert_eq!((kick.acknowledge(), immediate_exit()), (VcpuRequest::Pause, 0));
+        assert_eq!((kick.request(), immediate_exit()), (Request::Run, 0));
+        kick.ask(Request::Pause);
+        assert_eq!((kick.request(), immediate_exit()), (Request::Pause, 1));
+        assert_eq!((kick.acknowledge(), immediate_exit()), (Request::Pause, 0));
         kick.clear();
         kick.interrupt();
-        assert_eq!((kick.acknowledge(), immediate_exit()), (VcpuRequest::Run, 0));
+        assert_eq!((kick.acknowledge(), immediate_exit()), (Request::Run, 0));
         assert_eq!(kick.thread_id(), None);
         kick.thread_started();
         assert_eq!(kick.thread_id(), Some(current_thread_id()));

@@ -1,0 +1,369 @@
+//! A vCPU whose local APIC is in user space: its stays in the guest, and what lies between them.
+//!
+//! KVM leaves to this thread what it would do itself with an in-kernel irqchip: it serves accesses to the local APIC's page
+//! and MSRs, sleeps in HLT, waits for INIT and SIPI, and injects an interrupt when the guest can take one (KVM API:
+//! KVM_INTERRUPT, `kvm_run.request_interrupt_window`, `kvm_run.cr8`).
+
+use crate::error::{Error, Operation};
+use crate::hypervisor::{Hypervisor, InitState};
+use crate::irqchip::{Shared, ThreadKick};
+use crate::kick::{Kick, Request};
+use crate::tsc::{self, IA32_TSC, IA32_TSC_ADJUST};
+use kipi_apic::entry::Next;
+use kipi_apic::presence::Place;
+use kipi_apic::processor::{Eoi, Processor};
+use kipi_apic::service::Service;
+use kipi_apic::timer::{Deadline, Now};
+use kvm_ioctls::{VcpuExit, VcpuFd};
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+/// A vCPU and its local APIC. One thread runs it.
+#[derive(Debug)]
+pub struct Vcpu {
+    fd: VcpuFd,
+    kick: Arc<Kick>,
+    shared: Arc<Shared>,
+    processor: Processor,
+    init: InitState,
+    /// Guest TSC minus host TSC.
+    tsc_offset: i64,
+    /// What the guest has written to IA32_TSC or IA32_TSC_ADJUST, which KVM is to be told.
+    tsc_write: Option<(u32, u64)>,
+    /// The timer's deadline when the timers' thread was last told.
+    timer: Option<Deadline>,
+    /// The timers' thread was told a deadline.
+    is_armed: bool,
+}
+
+/// What a step came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step<T> {
+    /// The guest has left for its local APIC, which has served it.
+    Served(Served),
+    /// An exit for whoever runs the vCPU: what it made of it.
+    Exit(T),
+    /// KVM_RUN has returned EINTR, since the thread was kicked.
+    Interrupted,
+    /// KVM_RUN has returned EAGAIN.
+    Again,
+    /// Another thread asks for this, and the guest was not entered.
+    Asked(Request),
+}
+
+/// An exit that the local APIC has served, or serves before the next entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Served {
+    /// A read of the register at this offset (SDM Vol. 3A table 12-1).
+    Read(u32),
+    /// A write of the register at this offset; with the EOI of a level-triggered interrupt, if it was one.
+    Write(u32, Option<Eoi>),
+    /// An access to this MSR, which is no register of the page: IA32_APIC_BASE, IA32_TSC_DEADLINE, or a write of the TSC.
+    Msr(u32),
+    /// HLT.
+    Halt,
+    /// The guest can take the interrupt that waits for it.
+    Window,
+    /// The guest has lowered CR8.
+    Tpr,
+}
+
+/// An exit that [`Vcpu::run`] hands to its caller.
+#[derive(Debug)]
+pub enum Exit<'a> {
+    /// One of KVM's, with its data: a closure answers reads in place. An access to an MSR that nobody here knows is among them;
+    /// `error` set to one gives the guest #GP.
+    Kvm(VcpuExit<'a>),
+    /// The guest has served a level-triggered interrupt: an I/O APIC wants to know (SDM Vol. 3A 12.8.5).
+    EndOfInterrupt(Eoi),
+}
+
+/// Why [`Vcpu::run`] has returned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended<T> {
+    /// The closure has said so.
+    Broken(T),
+    /// [`Kick::ask`] has asked for [`Request::Pause`]: run again after [`Kick::clear`].
+    Paused,
+    /// [`Kick::ask`] has asked for [`Request::End`].
+    Ended,
+}
+
+impl Vcpu {
+    /// For `fd`, which KVM has just made, and which `processor` is the interrupt side of.
+    pub(crate) fn new(
+        fd: VcpuFd,
+        kick: Arc<Kick>,
+        shared: Arc<Shared>,
+        processor: Processor,
+        signature: u32,
+    ) -> Result<Self, Error> {
+        let init = InitState::of(&fd, signature)?;
+        let tsc_offset = tsc::read_offset(&fd)?.cycles;
+        let mut vcpu =
+            Self { fd, kick, shared, processor, init, tsc_offset, tsc_write: None, timer: None, is_armed: false };
+        // Without a local APIC of its own, KVM makes vCPUs with IA32_APIC_BASE zero.
+        let base = vcpu.processor.local().base();
+        kipi_apic::entry::Vcpu::set_apic_base(&mut vcpu.hypervisor(), base)?;
+        Ok(vcpu)
+    }
+
+    /// KVM's vCPU: to set the registers that it starts with, and to read them while it is out of the guest. Whoever sets the state
+    /// of one that has run calls [`Vcpu::complete`] before.
+    pub fn fd(&self) -> &VcpuFd {
+        &self.fd
+    }
+
+    /// As [`Vcpu::fd`]: to read `kvm_run`.
+    pub fn fd_mut(&mut self) -> &mut VcpuFd {
+        &mut self.fd
+    }
+
+    /// What other threads get this one out of the guest by.
+    pub fn kick(&self) -> &Arc<Kick> {
+        &self.kick
+    }
+
+    /// The interrupt side: what the processor is doing, its registers.
+    pub fn processor(&self) -> &Processor {
+        &self.processor
+    }
+
+    /// Whether an interrupt on `vector` waits in the IRR.
+    pub fn is_pending(&self, vector: u8) -> bool {
+        self.shared.service.inbox(self.processor.index()).irr().contains(vector)
+    }
+
+    /// Finishes the instruction of the last exit, if it is not finished: KVM would finish it at the next entry, over whatever is set
+    /// meanwhile.
+    ///
+    /// # Errors
+    /// KVM's.
+    pub fn complete(&mut self) -> Result<(), Error> {
+        kipi_apic::entry::Vcpu::complete(&mut self.hypervisor())
+    }
+
+    /// Somebody has set the TSC of [`Vcpu::fd`]: deadlines follow it.
+    ///
+    /// # Errors
+    /// If KVM does not tell the TSC.
+    pub fn tsc_changed(&mut self) -> Result<(), Error> {
+        self.tsc_offset = tsc::read_offset(&self.fd)?.cycles;
+        self.timer = None;
+        Ok(())
+    }
+
+    /// Runs the guest until `exit` breaks, or another thread asks for an end. Accesses to the local APIC do not come here.
+    ///
+    /// # Errors
+    /// KVM's.
+    pub fn run<T>(&mut self, mut exit: impl FnMut(Exit<'_>) -> ControlFlow<T>) -> Result<Ended<T>, Error> {
+        self.kick.thread_started();
+        loop {
+            let step = self.step(VcpuFd::run, |kvm| exit(Exit::Kvm(kvm)))?;
+            let flow = match step {
+                Step::Exit(flow) => flow,
+                Step::Served(Served::Write(_, Some(eoi))) => exit(Exit::EndOfInterrupt(eoi)),
+                Step::Asked(Request::Pause) => return Ok(Ended::Paused),
+                Step::Asked(Request::End) => return Ok(Ended::Ended),
+                Step::Asked(Request::Run) | Step::Served(_) | Step::Interrupted | Step::Again => continue,
+            };
+            if let ControlFlow::Break(value) = flow {
+                return Ok(Ended::Broken(value));
+            }
+        }
+    }
+
+    /// Brings the vCPU to where its local APIC wants it, sleeps while it does not run, and lets it stay in the guest once: what
+    /// [`Vcpu::run`] does again and again. `enter` calls KVM_RUN, and may measure how long that took; `exit` gets an exit that is
+    /// not the local APIC's.
+    ///
+    /// # Errors
+    /// KVM's.
+    pub fn step<T>(
+        &mut self,
+        enter: impl FnOnce(&mut VcpuFd) -> Result<VcpuExit<'_>, kvm_ioctls::Error>,
+        exit: impl FnOnce(VcpuExit<'_>) -> T,
+    ) -> Result<Step<T>, Error> {
+        let mut stay = (enter, exit);
+        loop {
+            let request = self.kick.acknowledge();
+            if request != Request::Run {
+                return Ok(Step::Asked(request));
+            }
+            let Some(next) = self.prepare()? else { continue };
+            match self.enter(next, stay) {
+                Ok(step) => return self.follow(step?),
+                Err(not_entered) => stay = not_entered,
+            }
+        }
+    }
+
+    /// Everything between two stays in the guest. `None`: it has slept, and there may be something new.
+    fn prepare(&mut self) -> Result<Option<Next>, Error> {
+        if let Some((msr, value)) = self.tsc_write.take() {
+            self.tsc_offset = self.hypervisor().write_tsc(msr, value)?;
+            self.timer = None;
+        }
+        let Self { fd, kick, shared, processor, init, tsc_offset, .. } = self;
+        let mut hypervisor = Hypervisor { vcpu: fd, kick, init };
+        let next = processor.prepare(&shared.service, &mut hypervisor, &|| shared.now(*tsc_offset))?;
+        match next {
+            Next::Sleep => {
+                self.set_deadline(false);
+                self.sleep();
+                Ok(None)
+            }
+            Next::Enter { .. } => {
+                let held = !self.shared.exits_on_tpr() && self.processor.is_held_by_tpr(&self.shared.service);
+                self.set_deadline(held);
+                Ok(Some(next))
+            }
+        }
+    }
+
+    /// One stay in the guest; `stay` comes back if something has come meanwhile.
+    fn enter<T, E, X>(&mut self, next: Next, stay: (E, X)) -> Result<Result<Step<T>, Error>, (E, X)>
+    where
+        E: FnOnce(&mut VcpuFd) -> Result<VcpuExit<'_>, kvm_ioctls::Error>,
+        X: FnOnce(VcpuExit<'_>) -> T,
+    {
+        let run = self.fd.get_kvm_run();
+        run.request_interrupt_window = (next == Next::Enter { window: true }).into();
+        run.cr8 = self.processor.local().cr8();
+        let Self { fd, kick, shared, processor, tsc_offset, tsc_write, is_armed, .. } = self;
+        let service = &shared.service;
+        let inbox = service.inbox(processor.index());
+        let mut stay = Some(stay);
+        let stayed = inbox.presence().go(
+            Place::Guest,
+            processor,
+            |processor| {
+                processor.is_settled(service, next)
+                    && !(*is_armed && shared.timers.has_expired(processor.index()))
+                    && kick.request() == Request::Run
+            },
+            |processor| {
+                let (enter, exit) = stay.take()?;
+                let outcome = enter(fd);
+                processor.follow_cr8(kick.cr8());
+                let mut kvm = match outcome {
+                    Ok(kvm) => kvm,
+                    Err(error) if error.errno() == libc::EINTR => return Some(Ok(Step::Interrupted)),
+                    Err(error) if error.errno() == libc::EAGAIN => return Some(Ok(Step::Again)),
+                    Err(error) => return Some(Err(Error::of(Operation::Run)(error))),
+                };
+                let served = serve(processor, service, &|| shared.now(*tsc_offset), tsc_write, &mut kvm);
+                Some(Ok(served.map_or_else(|| Step::Exit(exit(kvm)), Step::Served)))
+            },
+        );
+        match (stayed.flatten(), stay) {
+            (Some(step), _) => Ok(step),
+            (None, Some(stay)) => Err(stay),
+            (None, None) => unreachable!("a stay that was begun has ended"),
+        }
+    }
+
+    /// What the processor has to know of an exit.
+    fn follow<T>(&mut self, step: Step<T>) -> Result<Step<T>, Error> {
+        match step {
+            Step::Served(Served::Halt) => self.processor.halt(self.fd.get_kvm_run().if_flag != 0),
+            Step::Served(Served::Tpr) => {
+                self.processor.write_cr8(self.kick.cr8());
+                self.shared.saw_tpr_exit();
+            }
+            // The host may have moved the TSC since the last deadline.
+            Step::Served(Served::Msr(kipi_apic::registers::TSC_DEADLINE_MSR)) => self.tsc_changed()?,
+            _ => {}
+        }
+        Ok(step)
+    }
+
+    fn hypervisor(&mut self) -> Hypervisor<'_> {
+        Hypervisor { vcpu: &mut self.fd, kick: &self.kick, init: &self.init }
+    }
+
+    /// Makes sure that this vCPU is kicked when its timer expires, and soon if `held`: the TPR holds an interrupt back, and KVM
+    /// may not tell when that changes. An interrupt window would not help: with IF set it is open, and hardware leaves the guest
+    /// before its first instruction. A vCPU without either pays nothing.
+    fn set_deadline(&mut self, held: bool) {
+        const LOOK_AT_CR8_NS: u64 = 100_000;
+        let index = self.processor.index();
+        let next = self.processor.next_deadline();
+        let is_set = next.is_none() || !self.shared.timers.has_expired(index);
+        self.is_armed = next.is_some() || held;
+        if self.timer == next && is_set && !held {
+            return;
+        }
+        self.timer = next;
+        let now = self.shared.now(self.tsc_offset);
+        let expires = next.map(|deadline| self.shared.expiry_ns(deadline, now));
+        match expires.into_iter().chain(held.then(|| now.ns + LOOK_AT_CR8_NS)).min() {
+            Some(ns) => self.shared.timers.set(index, ns),
+            None => self.shared.timers.clear(index),
+        }
+    }
+
+    /// Sleeps until something is left for this vCPU, its timer expires, or its thread is asked for something.
+    fn sleep(&self) {
+        let service = &self.shared.service;
+        let presence = service.inbox(self.processor.index()).presence();
+        presence.go(
+            Place::Parked,
+            &mut (),
+            |()| {
+                self.processor.is_settled(service, Next::Sleep)
+                    && !(self.is_armed && self.shared.timers.has_expired(self.processor.index()))
+                    && self.kick.request() == Request::Run
+            },
+            |()| {
+                while !presence.is_kicked() && self.kick.request() == Request::Run {
+                    std::thread::park();
+                }
+            },
+        );
+    }
+}
+
+/// Answers an access to the local APIC. `None`: the exit is somebody else's.
+fn serve(
+    processor: &mut Processor,
+    service: &Service<ThreadKick>,
+    now: &dyn Fn() -> Now,
+    tsc_write: &mut Option<(u32, u64)>,
+    exit: &mut VcpuExit<'_>,
+) -> Option<Served> {
+    match exit {
+        VcpuExit::MmioRead(address, data) => processor.read_mmio(service, *address, data, now).map(Served::Read),
+        VcpuExit::MmioWrite(address, data) => {
+            let written = processor.write_mmio(service, *address, data, now)?;
+            Some(Served::Write(written.offset, written.eoi))
+        }
+        VcpuExit::X86Rdmsr(read) if Processor::owns_msr(read.index) => {
+            let value = processor.read_msr(service, read.index, now);
+            *read.error = value.is_err().into();
+            *read.data = value.unwrap_or(0);
+            Some(register(read.index).map_or(Served::Msr(read.index), Served::Read))
+        }
+        VcpuExit::X86Wrmsr(write) if Processor::owns_msr(write.index) => {
+            let written = processor.write_msr(service, write.index, write.data, now);
+            *write.error = written.is_err().into();
+            let eoi = written.ok().flatten();
+            Some(register(write.index).map_or(Served::Msr(write.index), |offset| Served::Write(offset, eoi)))
+        }
+        VcpuExit::X86Wrmsr(write) if matches!(write.index, IA32_TSC | IA32_TSC_ADJUST) => {
+            *tsc_write = Some((write.index, write.data));
+            Some(Served::Msr(write.index))
+        }
+        VcpuExit::Hlt => Some(Served::Halt),
+        VcpuExit::IrqWindowOpen => Some(Served::Window),
+        VcpuExit::SetTpr => Some(Served::Tpr),
+        _ => None,
+    }
+}
+
+/// The xAPIC offset of the register that is this MSR.
+fn register(msr: u32) -> Option<u32> {
+    use kipi_apic::registers::{X2APIC_MSR, X2APIC_MSR_END};
+    (X2APIC_MSR..=X2APIC_MSR_END).contains(&msr).then(|| (msr - X2APIC_MSR) << 4)
+}
