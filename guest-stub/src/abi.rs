@@ -7,10 +7,12 @@ pub mod cell;
 pub mod command;
 mod numbers;
 mod page;
+mod processor;
 mod sample;
 
 pub use numbers::*;
 pub use page::*;
+pub use processor::*;
 pub use sample::*;
 
 #[cfg(doc)]
@@ -22,7 +24,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 pub const MAGIC: u64 = u64::from_le_bytes(*b"KIPIGEST");
 
 /// Raised with every change to this file that an older image or an older VMM would misread.
-pub const ABI_VERSION: u32 = 6;
+pub const ABI_VERSION: u32 = 7;
 
 /// The page size that everything here is laid out in, in bytes.
 pub const PAGE: u64 = 0x1000;
@@ -33,6 +35,12 @@ pub const PAGE: u64 = 0x1000;
 pub const TRAMPOLINE: u64 = 0x8000;
 /// The vector of a SIPI that starts a processor at [`TRAMPOLINE`].
 pub const SIPI_VECTOR: u8 = 0x08;
+/// Real-mode code that the processor tests start vCPU 1 at: one page after the other, with the same code.
+pub const PROBES: u64 = 0x9000;
+/// How many pages of it there are.
+pub const PROBE_PAGES: u64 = 2;
+/// The page where that code says how it found the processor.
+pub const PROBE_RECORD: u64 = 0xB000;
 /// The page where host and guest talk: a [`CommandPage`].
 pub const COMMAND_PAGE: u64 = 0x1_0000;
 /// The page that tells each vCPU's APIC id: [`MAX_VCPUS`] times a `u32`, by index. Written by the VMM before the guest
@@ -106,7 +114,10 @@ pub const fn memory_size(vcpus: usize) -> u64 {
 }
 
 const _: () = assert!((SIPI_VECTOR as u64) << 12 == TRAMPOLINE);
-const _: () = assert!(TRAMPOLINE + PAGE <= COMMAND_PAGE && COMMAND_PAGE + PAGE <= APIC_IDS && APIC_IDS + PAGE <= IMAGE);
+const _: () = assert!(TRAMPOLINE + PAGE <= PROBES && PROBES + PROBE_PAGES * PAGE <= PROBE_RECORD);
+// Real mode reaches the record by an offset of 16 bits from address zero.
+const _: () = assert!(PROBE_RECORD + PAGE <= COMMAND_PAGE && PROBE_RECORD + PAGE <= 0x1_0000);
+const _: () = assert!(COMMAND_PAGE + PAGE <= APIC_IDS && APIC_IDS + PAGE <= IMAGE);
 const _: () = assert!(IMAGE < IMAGE_END && IMAGE_END <= USER_TEXT && USER_TEXT + PAGE <= PAGE_TABLES);
 const _: () =
     assert!(PAGE_TABLES_END <= PAGEABLE && PAGEABLE + PAGE <= VCPU_AREAS && memory_size(MAX_VCPUS) <= XAPIC_BASE);

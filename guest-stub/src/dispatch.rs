@@ -3,7 +3,7 @@
 use crate::activity;
 use crate::block;
 use crate::calibrate;
-use crate::conformance::{calls, hostile};
+use crate::conformance::{calls, hostile, processor as processor_tests};
 use crate::cpu::{flags, port, tsc};
 use crate::exchange;
 use crate::polling;
@@ -70,6 +70,7 @@ fn lead(private: &'static Private, processors: usize, command: &Command) -> Opti
         }
         Operation::Serve => serve::lead(private, processors, &command.payload()?),
         Operation::Spray => hostile::lead(private, processors, &command.payload()?),
+        Operation::Processor => processor_tests::lead(private, processors, &command.payload()?),
     }
 }
 
@@ -81,7 +82,7 @@ fn follow(private: &'static Private, activity: u32, command: &Command) -> Option
             let payload: command::Block = command.payload()?;
             block::follow(private, processors, &payload, workers::find(payload.worker, payload.observe)?);
         }
-        Operation::Calibrate => {}
+        Operation::Calibrate | Operation::Processor => {}
         Operation::ClockExchange => exchange::follow(private, &command.payload()?),
         Operation::Calls => {
             let payload: command::Calls = command.payload()?;

@@ -64,7 +64,12 @@ pub const fn init(to: To) -> u32 {
 
 /// Start-up at the trampoline.
 pub const fn startup(to: To) -> u32 {
-    SIPI_VECTOR as u32 | STARTUP | ASSERT | to.bits()
+    startup_at(SIPI_VECTOR, to)
+}
+
+/// Start-up at address `vector << 12`.
+pub const fn startup_at(vector: u8, to: To) -> u32 {
+    vector as u32 | STARTUP | ASSERT | to.bits()
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The pages that host and guest share: the command page, and the table of APIC ids.
 
-use guest_stub::abi::{self, Boot, CommandPage, HostCalls, Mask, Report, command::Command};
+use guest_stub::abi::{self, Boot, CommandPage, Findings, HostCalls, Mask, Report, command::Command};
 
 const PAGE: *mut CommandPage = abi::COMMAND_PAGE as *mut CommandPage;
 
@@ -49,6 +49,12 @@ pub(crate) fn host_members(caller: usize) -> *const Mask {
     debug_assert!(caller < abi::HOST_CALLERS);
     // SAFETY: the page is mapped, and has so many; only an address is computed.
     unsafe { (&raw const (*PAGE).host_members).cast::<Mask>().add(caller) }
+}
+
+/// Leaves what a processor test has found. vCPU 0 only, before the doorbell.
+pub(crate) fn tell_findings(findings: Findings) {
+    // SAFETY: as in `report`.
+    unsafe { (&raw mut (*PAGE).findings).write_volatile(findings) };
 }
 
 /// Where the bug check goes.

@@ -1,5 +1,6 @@
 //! From the first instruction to Rust: vCPU 0 in long mode, the others through the real-mode trampoline.
 
+use crate::conformance::processor as processor_tests;
 use crate::dispatch;
 use crate::processor;
 use crate::vectors;
@@ -114,6 +115,9 @@ extern "sysv64" fn boot() -> ! {
 
 /// Any other processor, by its index.
 extern "sysv64" fn join(index: usize) -> ! {
+    if processor_tests::is_about(index) {
+        processor_tests::take_part();
+    }
     // SAFETY: the first thing on this processor; `index` is its own, from CPUID and the table of ids.
     let private = unsafe { processor::initialise(index) };
     // SAFETY: this is the processor; vCPU 0 has filled in the IDT before it sent the SIPI.

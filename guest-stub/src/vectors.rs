@@ -1,7 +1,7 @@
 //! Which entry each vector has, and on which stack: the one place that knows all handlers.
 
 use crate::call::{entry, nmi};
-use crate::conformance::{devices, hostile, pageable, stepped};
+use crate::conformance::{devices, faulting, pageable, stepped};
 use crate::cpl3;
 use crate::cpu::tables::{self, Entry, IST_FAULT, IST_IPI, IST_NMI};
 use crate::exceptions;
@@ -17,7 +17,7 @@ const PAGE_FAULT: u8 = 14;
 const ENTRIES: [(u8, Entry, u8); 11] = [
     (NMI, nmi::nmi_entry, IST_NMI),
     (INVALID_OPCODE, cpl3::invalid_opcode_entry, IST_FAULT),
-    (GENERAL_PROTECTION, hostile::general_protection_entry, IST_FAULT),
+    (GENERAL_PROTECTION, faulting::general_protection_entry, IST_FAULT),
     (PAGE_FAULT, pageable::page_fault_entry, IST_FAULT),
     (abi::VECTOR_IPI, entry::ipi_entry, IST_IPI),
     (abi::VECTOR_IPI_STEPPED, stepped::stepped_entry, IST_IPI),

@@ -31,7 +31,7 @@ fn every_test_passes_or_says_why_not() {
     for name in &left_out {
         eprintln!("SKIP: {name}, which KIPI_TEST_SKIP leaves out");
     }
-    for group in ["contract/", "restriction/", "trap/"] {
+    for group in ["contract/", "restriction/", "trap/", "processor/"] {
         let mut arguments = vec!["--filter", group, "--format", "tap"];
         arguments.extend(left_out.iter().flat_map(|name| ["--skip", name.as_str()]));
         let Some(ran) = check_here(&arguments) else { return };
@@ -89,6 +89,25 @@ fn a_swapped_result_is_found() {
 #[test]
 fn a_gate_that_opens_early_is_found() {
     finds("early-gate", "starts-together", "restores-caller");
+}
+
+/// With `fault` in the guest, a processor test must fail, and say that vCPU 1 was not reset, or did not start.
+fn is_missed(fault: &str, what: &str) {
+    let name = "processor/starts-out-of-hlt/xapic";
+    let Some(ran) = check_here(&["--filter", name, "--inject", fault]) else { return };
+    assert_eq!(ran.status, FAILED, "{fault}: {}{}", ran.stdout, ran.stderr);
+    assert!(ran.stdout.contains(&format!("FAIL  {name}")), "{fault}: {}", ran.stdout);
+    assert!(ran.stdout.contains(&format!("{what}: 0x0, expected 0x1")), "{fault}: {}", ran.stdout);
+}
+
+#[test]
+fn a_lost_init_is_found() {
+    is_missed("lost-init", "resets of vCPU 1 by INIT");
+}
+
+#[test]
+fn a_lost_sipi_is_found() {
+    is_missed("lost-sipi", "starts of vCPU 1 by SIPI after INIT");
 }
 
 #[test]

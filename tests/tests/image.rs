@@ -89,6 +89,7 @@ fn every_segment_lies_where_the_abi_says() {
     let segments = segments();
     let rooms = [
         (abi::TRAMPOLINE, abi::TRAMPOLINE + abi::PAGE),
+        (abi::PROBES, abi::PROBES + abi::PROBE_PAGES * abi::PAGE),
         (abi::IMAGE, abi::IMAGE_END),
         (abi::USER_TEXT, abi::USER_TEXT + abi::PAGE),
     ];
@@ -115,6 +116,7 @@ fn the_link_script_has_the_abis_addresses() {
         u64::from_str_radix(value, 16).expect("a hexadecimal number")
     };
     assert_eq!(constant("TRAMPOLINE"), abi::TRAMPOLINE);
+    assert_eq!(constant("PROBES"), abi::PROBES);
     assert_eq!(constant("IMAGE"), abi::IMAGE);
     assert_eq!(constant("IMAGE_END"), abi::IMAGE_END);
     assert_eq!(constant("USER_TEXT"), abi::USER_TEXT);
@@ -125,7 +127,7 @@ fn nothing_is_both_writable_and_executable() {
     for segment in segments() {
         assert!(!(segment.writable && segment.executable), "the segment at {:#x}", segment.start);
     }
-    assert_eq!(segments().iter().filter(|it| it.executable).count(), 3, "trampoline, text and user text");
+    assert_eq!(segments().iter().filter(|it| it.executable).count(), 4, "trampoline, probes, text and user text");
     assert_eq!(segments().iter().filter(|it| it.writable).count(), 1, "data");
 }
 
@@ -151,8 +153,8 @@ fn the_header_tells_the_abi_version_and_the_segments() {
     }
 }
 
-/// The image's code by section, the trampoline's in the two modes that it runs in. What is neither, its GDT, begins at
-/// `trampoline_gdt`.
+/// The image's code by section, the trampoline's in the two modes that it runs in, the probes' in real mode. What is no code, the
+/// trampoline's GDT, begins at `trampoline_gdt`.
 fn code() -> Vec<Instruction> {
     let image = image();
     let names: Vec<&str> = image
@@ -160,7 +162,7 @@ fn code() -> Vec<Instruction> {
         .filter(|section| section.kind() == SectionKind::Text)
         .map(|section| section.name().expect("sections have names"))
         .collect();
-    assert!([".trampoline", ".text", ".user_text"].iter().all(|name| names.contains(name)), "{names:?}");
+    assert!([".trampoline", ".probes", ".text", ".user_text"].iter().all(|name| names.contains(name)), "{names:?}");
     let mut code = Vec::new();
     for name in names {
         let (address, bytes) = section(name);
@@ -174,7 +176,7 @@ fn code() -> Vec<Instruction> {
             // The padding before the GDT is never reached.
             code.extend(decode(part(long, gdt), long, 64).into_iter().take_while(|it| !it.is_invalid()));
         } else {
-            code.extend(decode(bytes, address, 64));
+            code.extend(decode(bytes, address, if name == ".probes" { 16 } else { 64 }));
         }
     }
     code

@@ -1,7 +1,7 @@
 //! What the VMM asks of the guest: a header that names the operation, and that operation's payload.
 
 #[cfg(doc)]
-use super::{Destination, Fault, GuestRoute, RING_SAMPLES, Set, TargetState, VECTOR_DEVICE, Worker};
+use super::{Destination, Fault, GuestRoute, Job, Question, RING_SAMPLES, Set, TargetState, VECTOR_DEVICE, Worker};
 use super::{Mask, Operation};
 use core::mem::size_of;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -55,7 +55,7 @@ macro_rules! payloads {
     ($($name:ident),+) => { $(impl Payload for $name { const OPERATION: Operation = Operation::$name; })+ };
 }
 
-payloads!(Block, Calibrate, ClockExchange, Calls, Serve, Spray);
+payloads!(Block, Calibrate, ClockExchange, Calls, Serve, Spray, Processor);
 
 /// A block of rounds: one processor makes as many measured calls of all processors.
 #[repr(C)]
@@ -190,6 +190,30 @@ pub struct Spray {
     pub duration: u64,
 }
 
+/// A test of what a processor does with INIT, SIPI, NMI, its local APIC's base and its clock: vCPU 0 does it to vCPU 1. The machine
+/// is of no more use afterwards.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, FromBytes, IntoBytes, KnownLayout, Immutable)]
+pub struct Processor {
+    /// [`Question`].
+    pub question: u32,
+    /// [`Job`]: what vCPU 1 does meanwhile.
+    pub job: u32,
+    /// [`GuestRoute`]: whether the local APICs are in xAPIC or x2APIC mode.
+    pub route: u32,
+    /// How often.
+    pub rounds: u32,
+    /// Seed of random delays.
+    pub seed: u32,
+    /// [`Fault`].
+    pub fault: u32,
+    /// TSC cycles after which what has not happened will not happen.
+    pub patience: u64,
+    /// TSC cycles in which what must not happen would have happened.
+    pub quiet: u64,
+}
+
+const _: () = assert!(size_of::<Processor>() == 40);
 const _: () = assert!(size_of::<Command>() == 352 && size_of::<Calls>() == 344);
 const _: () = assert!(size_of::<Block>() == 56 && size_of::<Serve>() == 48);
 const _: () = assert!(size_of::<ClockExchange>() == 24 && size_of::<Spray>() == 16 && size_of::<Calibrate>() == 4);

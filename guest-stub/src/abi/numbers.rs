@@ -28,6 +28,8 @@ macro_rules! wire_enum {
     };
 }
 
+pub(super) use wire_enum;
+
 wire_enum! {
     /// What the VMM asks vCPU 0 to do.
     Operation {
@@ -43,6 +45,8 @@ wire_enum! {
         Serve = 5 "serve",
         /// Every processor does random things for a while. The machine is of no more use afterwards.
         Spray = 6 "spray",
+        /// vCPU 0 tests what vCPU 1 does with INIT, SIPI, NMI and the like. The machine is of no more use afterwards.
+        Processor = 7 "processor",
     }
 }
 
@@ -198,6 +202,10 @@ wire_enum! {
         SwapResult = 5 "swap-result",
         /// The gate opens when the interrupt is sent.
         EarlyGate = 6 "early-gate",
+        /// The first INIT of a processor test is not sent.
+        LostInit = 7 "lost-init",
+        /// The first SIPI of a processor test is not sent.
+        LostSipi = 8 "lost-sipi",
     }
 }
 

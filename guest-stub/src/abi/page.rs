@@ -107,6 +107,24 @@ pub struct HostCalls {
     pub observed_workers: [u64; WORKERS],
 }
 
+/// What a processor test has found.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, FromBytes, IntoBytes, KnownLayout, Immutable)]
+pub struct Findings {
+    /// Rounds that were made, wrong ones too. Zero: this processor has not got what the test is about.
+    pub rounds: u32,
+    /// Rounds that went wrong.
+    pub wrong: u32,
+    /// The first thing that went wrong: an [`Observation`](super::Observation), if `wrong` is not zero.
+    pub observation: u32,
+    /// Zero.
+    pub reserved: u32,
+    /// What it should have been.
+    pub expected: u64,
+    /// What it was.
+    pub seen: u64,
+}
+
 /// The page at [`COMMAND_PAGE`](super::COMMAND_PAGE). Each part has one writer; a doorbell exit hands the page over.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,6 +141,8 @@ pub struct CommandPage {
     pub host_calls: HostCalls,
     /// Whom each caller of the host calls. Written by the host before its request.
     pub host_members: [Mask; HOST_CALLERS],
+    /// Of a processor test. Written by vCPU 0 before it rings the doorbell.
+    pub findings: Findings,
 }
 
 const _: () = assert!(size_of::<CommandPage>() as u64 <= PAGE);
@@ -130,9 +150,11 @@ const _: () = assert!(offset_of!(CommandPage, command) == 32);
 const _: () = assert!(offset_of!(CommandPage, report) == 384);
 const _: () = assert!(offset_of!(CommandPage, bug_check) == 536);
 const _: () = assert!(offset_of!(CommandPage, host_calls) == 712 && offset_of!(CommandPage, host_members) == 1000);
+const _: () = assert!(offset_of!(CommandPage, findings) == 2024);
 const _: () = assert!(
     size_of::<Boot>() == 32
         && size_of::<Report>() == 152
         && size_of::<BugCheck>() == 176
         && size_of::<HostCalls>() == 288
+        && size_of::<Findings>() == 32
 );

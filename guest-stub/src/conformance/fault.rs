@@ -16,7 +16,9 @@ pub(crate) fn redirect(fault: Fault, target: usize, is_last: bool, me: usize) ->
         | Fault::WrongTarget
         | Fault::WorkerTwice
         | Fault::SwapResult
-        | Fault::EarlyGate => Some(target),
+        | Fault::EarlyGate
+        | Fault::LostInit
+        | Fault::LostSipi => Some(target),
     }
 }
 

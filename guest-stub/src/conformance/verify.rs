@@ -127,7 +127,13 @@ fn go_wrong(private: &'static Private, argument: usize) -> Option<usize> {
             None
         }
         Fault::SwapResult => Some(result_of(argument, private.index.wrapping_sub(1))),
-        Fault::Nothing | Fault::DropIpi | Fault::DuplicateIpi | Fault::WrongTarget | Fault::EarlyGate => None,
+        Fault::Nothing
+        | Fault::DropIpi
+        | Fault::DuplicateIpi
+        | Fault::WrongTarget
+        | Fault::EarlyGate
+        | Fault::LostInit
+        | Fault::LostSipi => None,
     }
 }
 

@@ -2,13 +2,14 @@
 //!
 //! [`contract`] has a test for each clause and route, over every destination and target state that there is;
 //! [`restrictions`] breaks each rule for workers and expects the bug check that names it; [`traps`] are the situations
-//! that broadcast calls go wrong in; [`hostile`] guests try to harm the VMM; a soak mixes disturbances at random. Each test
+//! that broadcast calls go wrong in; [`processor`] asks what vCPUs do with INIT, SIPI and NMI; [`hostile`] guests try to harm the VMM; a soak mixes disturbances at random. Each test
 //! boots a machine of its own; the clauses of one route share the calls that they look at.
 
 #![deny(clippy::wildcard_enum_match_arm)]
 
 pub mod contract;
 pub mod hostile;
+pub mod processor;
 pub mod restrictions;
 mod soak;
 pub mod traps;
@@ -32,6 +33,8 @@ pub enum Subject {
     Restriction(restrictions::BrokenRule),
     /// A situation that broadcast calls go wrong in.
     Trap(&'static traps::Trap),
+    /// What a vCPU does with INIT, SIPI, NMI and the like.
+    Processor(&'static processor::Case),
     /// A guest that does random things. Takes its time, and is run only when it is asked for.
     Hostile,
     /// A round of the soak.
@@ -55,6 +58,7 @@ impl Test {
             Subject::Contract(clause) => format!("contract/{}/{route}", clause.name()),
             Subject::Restriction(broken) => format!("restriction/{}/{route}", broken.name()),
             Subject::Trap(trap) => format!("trap/{}/{route}", trap.name),
+            Subject::Processor(case) => format!("processor/{}/{route}", case.name),
             Subject::Hostile => format!("hostile/{route}"),
             Subject::Soak(minute) => format!("soak/{}/{route}", minute + 1),
         }
@@ -74,6 +78,10 @@ pub fn all() -> Vec<Test> {
     for trap in traps::ALL {
         let tried = routes::those(trap.happens_on);
         tests.extend(tried.map(|route| Test { subject: Subject::Trap(trap), route }));
+    }
+    for case in processor::ALL {
+        let tried = routes::those(case.happens_on);
+        tests.extend(tried.map(|route| Test { subject: Subject::Processor(case), route }));
     }
     tests.extend(Route::ALL.iter().map(|&route| Test { subject: Subject::Hostile, route }));
     tests
@@ -110,7 +118,7 @@ pub struct Suite<'a> {
     pub cpus: usize,
     /// Of everything random.
     pub seed: u64,
-    /// What the guest is to do wrong in the tests of the contract.
+    /// What the guest is to do wrong in the tests of the contract and of the processor.
     pub fault: Fault,
     /// The user wants to stop.
     pub interrupted: &'a AtomicBool,
@@ -204,6 +212,7 @@ impl<'a> Suite<'a> {
             Subject::Contract(clause) => contract::check(self, clause, test.route, cells),
             Subject::Restriction(broken) => restrictions::check(self, broken, test.route),
             Subject::Trap(trap) => traps::check(self, trap, test.route),
+            Subject::Processor(case) => processor::check(self, case, test.route),
             Subject::Hostile => hostile::check(self, test.route),
             Subject::Soak(minute) => soak::check(self, minute),
         }
@@ -288,7 +297,8 @@ mod tests {
         assert!(restrictions.iter().all(|test| matches!(test.subject, Subject::Restriction(_))));
         let traps = matching(&["trap/"], &[]).len();
         assert_eq!(matching(&["restriction/", "trap/"], &[]).len(), restrictions.len() + traps, "more than one filter");
-        assert_eq!(matching(&[], &["trap/", "contract/"]).len(), restrictions.len(), "more than one to leave out");
+        let left = matching(&[], &["trap/", "contract/", "processor/"]);
+        assert_eq!(left.len(), restrictions.len(), "more than one to leave out");
         assert_eq!(matching(&["restriction/", "trap/"], &["trap/"]).len(), restrictions.len(), "skip beats filter");
         assert!(matching(&["nobody is called that"], &[]).is_empty());
         assert_eq!(

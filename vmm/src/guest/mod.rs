@@ -2,7 +2,7 @@
 //!
 //! A [`session`] is a booted guest with its mailbox and its doorbell. What is asked of it is in a file each: [`blocks`] of
 //! measured rounds, [`calls`] that are counted, [`calibration`] of the instruments, the [`clock_exchange`], [`hostile`]
-//! guests, and vCPUs that [`serve`] the host's own calls ([`host_caller`]). What goes wrong is a [`session::Error`], with the guest's
+//! guests, the behaviour of a [`processor`], and vCPUs that [`serve`] the host's own calls ([`host_caller`]). What goes wrong is a [`session::Error`], with the guest's
 //! own words ([`bug_check`]) or with a look at where each vCPU was ([`silence`]).
 
 #![deny(clippy::wildcard_enum_match_arm)]
@@ -22,6 +22,7 @@ pub mod host_caller;
 mod host_calls;
 pub mod hostile;
 mod place;
+pub mod processor;
 mod recording;
 mod rounds;
 pub mod serve;

@@ -152,6 +152,7 @@ pub(super) fn build(header: &ImageHeader, vcpus: usize) -> Result<Built, Error> 
 fn ranges(header: &ImageHeader, vcpus: usize) -> Vec<(u64, u64, Access)> {
     let mut ranges = vec![
         (abi::TRAMPOLINE, abi::TRAMPOLINE + PAGE, Access::Execute),
+        (abi::PROBE_RECORD, abi::PROBE_RECORD + PAGE, Access::Write),
         (abi::COMMAND_PAGE, abi::COMMAND_PAGE + PAGE, Access::Write),
         (abi::APIC_IDS, abi::APIC_IDS + PAGE, Access::Read),
         (abi::PAGEABLE, abi::PAGEABLE + PAGE, Access::PagedOut),

@@ -1,0 +1,101 @@
+//! The processor tests: what they ask, what vCPU 1 does meanwhile, and what they may find.
+
+use super::numbers::wire_enum;
+
+wire_enum! {
+    /// What a processor test asks. vCPU 0 asks it, of vCPU 1.
+    Question {
+        /// INIT and SIPI start it, whatever it does.
+        Start = 1 "start",
+    }
+}
+
+wire_enum! {
+    /// What vCPU 1 does when INIT comes: each has another exit under way, or none.
+    Job {
+        /// Counts.
+        Spin = 1 "spin",
+        /// RDMSR of a register of the local APIC in x2APIC mode.
+        ReadMsr = 2 "rdmsr",
+        /// WRMSR to such a register: the TPR.
+        WriteMsr = 3 "wrmsr",
+        /// RDMSR of a register that cannot be read, so that #GP is pending behind the exit.
+        FaultingMsr = 4 "rdmsr-gp",
+        /// A read of a register of the local APIC's page.
+        ReadPage = 5 "mmio-read",
+        /// A write to such a register: the TPR.
+        WritePage = 6 "mmio-write",
+        /// A read and a write of such a register, by one instruction.
+        ModifyPage = 7 "mmio-modify",
+        /// OUT to a port.
+        Out = 8 "out",
+        /// REP OUTSB to a port: an exit for each byte.
+        OutString = 9 "rep-outs",
+        /// HLT with IF set.
+        Halt = 10 "hlt",
+        /// HLT with IF clear.
+        HaltMasked = 11 "hlt-masked",
+        /// MOV to CR8, up and down.
+        TaskPriority = 12 "cr8",
+        /// RDMSR and WRMSR of IA32_APIC_BASE, with the value that it has.
+        ApicBase = 13 "apic-base",
+        /// WRMSR of IA32_TSC_ADJUST with the value that it has; #GP where there is none.
+        TscAdjust = 14 "tsc-adjust",
+        /// Interrupts itself with IF clear, then sets IF.
+        Window = 15 "interrupt-window",
+        /// Sends itself INIT.
+        InitItself = 16 "init-itself",
+        /// REP MOVSD out of the local APIC's page: an exit for each double word.
+        ReadPageString = 17 "mmio-string",
+    }
+}
+
+wire_enum! {
+    /// What a processor test compares.
+    #[allow(missing_docs, reason = "each has a text that says it")]
+    Observation {
+        /// INIT did something.
+        Resets = 1 "resets of vCPU 1 by INIT",
+        /// SIPI did something, after INIT.
+        Starts = 2 "starts of vCPU 1 by SIPI after INIT",
+        /// Starts in all.
+        StartCount = 3 "starts of vCPU 1 so far",
+        /// The processor got from the real-mode code to its job, or from one phase of it to the next.
+        Progress = 4 "steps of vCPU 1's program",
+        /// The first instruction behind a SIPI is at offset zero of the page.
+        Offset = 5 "starts behind the page's first instruction",
+        /// Instructions of the old program that ran after INIT.
+        OldProgram = 6 "instructions of the old program after INIT",
+        /// A register in real mode, right after the start.
+        Eax = 16 "EAX after the start",
+        Ecx = 17 "ECX after the start",
+        Edx = 18 "EDX after the start",
+        Ebx = 19 "EBX after the start",
+        Esp = 20 "ESP after the start",
+        Ebp = 21 "EBP after the start",
+        Esi = 22 "ESI after the start",
+        Edi = 23 "EDI after the start",
+        Eflags = 24 "EFLAGS after the start",
+        Cs = 25 "CS after the start",
+        Ds = 26 "DS after the start",
+        Es = 27 "ES after the start",
+        Ss = 28 "SS after the start",
+        Fs = 29 "FS after the start",
+        Gs = 30 "GS after the start",
+        Cr0 = 31 "CR0 after the start",
+        Cr2 = 32 "CR2 after the start",
+        Cr3 = 33 "CR3 after the start",
+        Cr4 = 34 "CR4 after the start",
+        Dr0 = 35 "DR0 after the start",
+        Dr1 = 36 "DR1 after the start",
+        Dr2 = 37 "DR2 after the start",
+        Dr3 = 38 "DR3 after the start",
+        Dr6 = 39 "DR6 after the start",
+        Dr7 = 40 "DR7 after the start",
+        Efer = 41 "IA32_EFER after the start",
+        IdtrLimit = 42 "IDTR's limit after the start, in bits 31:16",
+        IdtrBase = 43 "IDTR's base after the start",
+        GdtrLimit = 44 "GDTR's limit after the start, in bits 31:16",
+        GdtrBase = 45 "GDTR's base after the start",
+    }
+}

@@ -1,0 +1,135 @@
+//! vCPU 1: from each start on, it does its job until the next INIT.
+
+use super::probe;
+use crate::conformance::faulting;
+use crate::cpu::{flags, irql, msr, port};
+use crate::processor::{self, Private};
+use crate::routes;
+use crate::shared;
+use core::arch::asm;
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use guest_stub::abi::{self, GuestRoute, Job, VECTOR_WAKE};
+use guest_stub::icr::{self, To};
+
+/// Which processor it is.
+pub(super) const INDEX: usize = 1;
+
+/// What vCPU 1 is told, and what it says.
+pub(super) struct Ap {
+    is_tested: AtomicBool,
+    job: AtomicU32,
+    route: AtomicU32,
+    /// [`probe::Record::starts`] when it began its job.
+    pub(super) in_job: AtomicU32,
+    /// Turns of the loop of [`Job::Spin`].
+    pub(super) turns: AtomicU32,
+    /// Instructions behind an INIT that it has sent itself.
+    pub(super) old_program: AtomicU32,
+}
+
+pub(super) static AP: Ap = Ap {
+    is_tested: AtomicBool::new(false),
+    job: AtomicU32::new(0),
+    route: AtomicU32::new(0),
+    in_job: AtomicU32::new(0),
+    turns: AtomicU32::new(0),
+    old_program: AtomicU32::new(0),
+};
+
+/// From now on, vCPU 1 does this when it starts.
+pub(super) fn prepare(job: Job, route: GuestRoute) {
+    AP.job.store(job as u32, Ordering::Relaxed);
+    AP.route.store(route as u32, Ordering::Relaxed);
+    // Before the INIT and the SIPI, which order it.
+    AP.is_tested.store(true, Ordering::Relaxed);
+}
+
+/// Whether processor `index` is tested: it starts here, and not as it did when the machine booted.
+pub(crate) fn is_about(index: usize) -> bool {
+    index == INDEX && AP.is_tested.load(Ordering::Relaxed)
+}
+
+/// vCPU 1, from its start to its next INIT.
+pub(crate) fn take_part() -> ! {
+    // SAFETY: it has been up before, which is when it initialised its page.
+    let private = unsafe { processor::of(INDEX) };
+    // SAFETY: this is the processor, and the IDT has been filled in.
+    unsafe { private.load_tables() };
+    let told = |word: &AtomicU32| word.load(Ordering::Relaxed);
+    if let (Some(job), Some(route)) = (Job::from_wire(told(&AP.job)), GuestRoute::from_wire(told(&AP.route))) {
+        routes::mode(route).enter(private);
+        AP.in_job.store(probe::record().starts.load(Ordering::Relaxed), Ordering::Release);
+        loop {
+            turn(private, job);
+        }
+    }
+    // The numbers are those that vCPU 0 stored.
+    unreachable!()
+}
+
+/// One turn of a job. Interrupts are on in between.
+fn turn(private: &Private, job: Job) {
+    const APIC_ID: u32 = 0x20;
+    const APIC_ID_MSR: u32 = 0x802;
+    const TASK_PRIORITY: u32 = 0x80;
+    const TASK_PRIORITY_MSR: u32 = 0x808;
+    /// Cannot be read.
+    const SELF_IPI_MSR: u32 = 0x83F;
+    const IA32_APIC_BASE: u32 = 0x1B;
+    const IA32_TSC_ADJUST: u32 = 0x3B;
+    let register = |offset: u32| abi::XAPIC_BASE + u64::from(offset);
+    let to_itself = To::One(shared::apic_id(INDEX));
+    // What is refused is refused: the exit is what counts.
+    match job {
+        Job::Spin => _ = AP.turns.fetch_add(1, Ordering::Relaxed),
+        Job::ReadMsr => _ = faulting::read_msr(APIC_ID_MSR),
+        Job::WriteMsr => _ = faulting::write_msr(TASK_PRIORITY_MSR, 0),
+        Job::FaultingMsr => _ = faulting::read_msr(SELF_IPI_MSR),
+        // SAFETY: the page is mapped; neither register has a side effect that matters here.
+        Job::ReadPage => unsafe {
+            asm!("mov {:e}, [{}]", out(reg) _, in(reg) register(APIC_ID), options(nostack));
+        },
+        // SAFETY: as above.
+        Job::WritePage => unsafe {
+            asm!("mov [{}], {:e}", in(reg) register(TASK_PRIORITY), in(reg) 0, options(nostack));
+        },
+        // SAFETY: as above.
+        Job::ModifyPage => unsafe {
+            asm!("or dword ptr [{}], 0", in(reg) register(TASK_PRIORITY), options(nostack));
+        },
+        Job::ReadPageString => {
+            let mut copy = [0_u32; 4];
+            // SAFETY: as above; the buffer has room for as many, and DF is clear.
+            unsafe {
+                asm!("rep movsd", inout("rcx") copy.len() => _, inout("rsi") register(APIC_ID) => _,
+                    inout("rdi") copy.as_mut_ptr() => _, options(nostack));
+            }
+        }
+        Job::Out => port::write(abi::PORT_YIELD, 0),
+        // SAFETY: so many bytes lie at the image's start; DF is clear.
+        Job::OutString => unsafe {
+            asm!("rep outsb", in("dx") abi::PORT_YIELD, inout("rcx") 64 => _, inout("rsi") abi::IMAGE => _,
+                options(nostack));
+        },
+        // SAFETY: the tables are loaded.
+        Job::Halt => unsafe { asm!("sti", "hlt", options(nostack)) },
+        // SAFETY: interrupts are on again afterwards.
+        Job::HaltMasked => unsafe { asm!("cli", "hlt", "sti", options(nostack)) },
+        Job::TaskPriority => {
+            irql::set(irql::IPI);
+            irql::set(0);
+        }
+        Job::ApicBase => msr::write(IA32_APIC_BASE, msr::read(IA32_APIC_BASE)),
+        Job::TscAdjust => _ = faulting::write_msr(IA32_TSC_ADJUST, faulting::read_msr(IA32_TSC_ADJUST).unwrap_or(0)),
+        Job::Window => {
+            flags::disable_interrupts();
+            private.apic.send(icr::fixed(VECTOR_WAKE, to_itself), to_itself);
+            // SAFETY: the tables are loaded.
+            unsafe { flags::enable_interrupts() };
+        }
+        Job::InitItself => {
+            private.apic.send(icr::init(to_itself), to_itself);
+            AP.old_program.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! What a vCPU does with INIT, SIPI and NMI, with its local APIC's base and with its clock. vCPU 0 does it to vCPU 1, in the guest
+//! (`guest-stub/src/conformance/processor`): what no model of the local APIC alone can see, since it is between that and KVM.
+
+use super::{Detail, Suite, Verdict};
+use crate::config::LocalApics;
+use crate::config::routes::{self, ApicMode, Route, Spec};
+use crate::guest::processor::{self, ProcessorSpec};
+use crate::vm::ApicIds;
+use guest_stub::abi::{Fault, Findings, Job, Observation, Question};
+use std::time::Duration;
+
+/// A test of a processor.
+#[derive(Debug)]
+pub struct Case {
+    /// Its name in output.
+    pub name: &'static str,
+    /// Whether it makes sense on a route.
+    pub happens_on: fn(&Spec) -> bool,
+    question: Question,
+    job: Job,
+    rounds: u32,
+}
+
+const fn case(name: &'static str, happens_on: fn(&Spec) -> bool, question: Question, job: Job, rounds: u32) -> Case {
+    Case { name, happens_on, question, job, rounds }
+}
+
+/// Starts out of each job.
+const STARTS: u32 = 1000;
+/// KVM's own local APIC is tried less often: it is there to see that the test asks for what processors do.
+const OF_KVMS: u32 = 10;
+
+/// Every test, in the order in which they run.
+#[rustfmt::skip]
+pub const ALL: &[Case] = &[
+    case("starts-out-of-spin", Spec::decides_mode, Question::Start, Job::Spin, STARTS),
+    case("starts-out-of-rdmsr", Spec::is_x2apic, Question::Start, Job::ReadMsr, STARTS),
+    case("starts-out-of-wrmsr", Spec::is_x2apic, Question::Start, Job::WriteMsr, STARTS),
+    case("starts-out-of-rdmsr-gp", Spec::decides_mode, Question::Start, Job::FaultingMsr, STARTS),
+    case("starts-out-of-mmio-read", is_xapic, Question::Start, Job::ReadPage, STARTS),
+    case("starts-out-of-mmio-write", is_xapic, Question::Start, Job::WritePage, STARTS),
+    case("starts-out-of-mmio-modify", is_xapic, Question::Start, Job::ModifyPage, STARTS),
+    case("starts-out-of-mmio-string", is_xapic, Question::Start, Job::ReadPageString, STARTS),
+    case("starts-out-of-out", Spec::decides_mode, Question::Start, Job::Out, STARTS),
+    case("starts-out-of-rep-outs", Spec::decides_mode, Question::Start, Job::OutString, STARTS),
+    case("starts-out-of-hlt", Spec::decides_mode, Question::Start, Job::Halt, STARTS),
+    case("starts-out-of-hlt-masked", Spec::decides_mode, Question::Start, Job::HaltMasked, STARTS),
+    case("starts-out-of-cr8", Spec::decides_mode, Question::Start, Job::TaskPriority, STARTS),
+    case("starts-out-of-apic-base", Spec::decides_mode, Question::Start, Job::ApicBase, STARTS),
+    case("starts-out-of-tsc-adjust", Spec::decides_mode, Question::Start, Job::TscAdjust, STARTS),
+    case("starts-out-of-interrupt-window", Spec::decides_mode, Question::Start, Job::Window, STARTS),
+    // Of KVMs, one that emulates CPL0 takes INIT at the end of a batch of instructions, and does so here.
+    case("starts-out-of-own-init", is_user, Question::Start, Job::InitItself, STARTS),
+];
+
+fn is_user(route: &Spec) -> bool {
+    route.decides_mode() && route.local_apics == LocalApics::User
+}
+
+fn is_xapic(route: &Spec) -> bool {
+    route.apic_mode == ApicMode::XApic
+}
+
+/// vCPU 0, which asks, and vCPU 1.
+const VCPUS: usize = 2;
+
+/// Asks over `route`.
+pub(super) fn check(suite: &Suite<'_>, case: &Case, route: Route) -> Result<Detail, Verdict> {
+    // A vCPU may lose its CPU for 100 ms at any time. What goes wrong on purpose is waited for in vain.
+    let patience = Duration::from_millis(if suite.fault == Fault::Nothing { 5000 } else { 500 });
+    let spec = ProcessorSpec {
+        question: case.question,
+        job: case.job,
+        route,
+        rounds: if is_user(routes::of(route)) { case.rounds } else { case.rounds / OF_KVMS },
+        seed: suite.guest_seed(case.name.len() as u64),
+        fault: suite.fault,
+        patience,
+        quiet: Duration::from_millis(1),
+    };
+    let mut machine = suite.boot(route, VCPUS, ApicIds::Consecutive)?;
+    verdict(&processor::ask(&mut machine, &spec)?)
+}
+
+fn verdict(findings: &Findings) -> Result<Detail, Verdict> {
+    let Findings { rounds, wrong, expected, seen, .. } = *findings;
+    if wrong > 0 {
+        let what = Observation::from_wire(findings.observation).map_or("what nobody knows", Observation::name);
+        let reason = format!("{wrong} of {rounds} rounds; first {what}: {seen:#x}, expected {expected:#x}");
+        return Err(Verdict::Failed(reason));
+    }
+    if rounds == 0 {
+        return Err(Verdict::Skipped("the guest's CPUID does not offer it".to_owned()));
+    }
+    Ok(format!("{rounds} rounds"))
+}
