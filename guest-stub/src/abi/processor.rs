@@ -7,6 +7,26 @@ wire_enum! {
     Question {
         /// INIT and SIPI start it, whatever it does.
         Start = 1 "start",
+        /// INIT leaves the registers as SDM Vol. 3A table 10-1 says.
+        State = 2 "state",
+        /// An NMI that was sent before INIT does not come after it.
+        NmiBeforeInit = 3 "nmi-before-init",
+        /// Nor does one that was pending behind another, whose handler INIT ends.
+        NmiBehindNmi = 4 "nmi-behind-nmi",
+        /// Of two NMIs, with none in service, both are taken.
+        NmiPair = 5 "nmi-pair",
+        /// Of those that come while one is in service, one is taken.
+        NmisInService = 6 "nmis-in-service",
+        /// HLT in an NMI's handler is not ended by the next NMI.
+        HaltInNmi = 7 "hlt-in-nmi",
+        /// An NMI is taken before an interrupt that was sent after it.
+        NmiFirst = 8 "nmi-first",
+        /// An NMI in wait-for-SIPI is taken after the start, once.
+        NmiBeforeSipi = 9 "nmi-before-sipi",
+        /// Of two SIPIs, the first starts the processor.
+        TwoSipis = 10 "two-sipis",
+        /// A processor that runs, or is halted, ignores SIPI.
+        SipiWhileRunning = 11 "sipi-while-running",
     }
 }
 
@@ -45,6 +65,8 @@ wire_enum! {
         Window = 15 "interrupt-window",
         /// Sends itself INIT.
         InitItself = 16 "init-itself",
+        /// Everything that INIT has to reset holds something else.
+        Garbage = 18 "garbage",
         /// REP MOVSD out of the local APIC's page: an exit for each double word.
         ReadPageString = 17 "mmio-string",
     }
@@ -66,6 +88,11 @@ wire_enum! {
         Offset = 5 "starts behind the page's first instruction",
         /// Instructions of the old program that ran after INIT.
         OldProgram = 6 "instructions of the old program after INIT",
+        RealModeNmis = 7 "NMIs after the start",
+        NmisTaken = 8 "NMIs taken",
+        NmiEndedHalt = 9 "ends of HLT by a blocked NMI",
+        InterruptBeforeNmi = 10 "interrupts that began before an earlier NMI was taken",
+        InterruptsTaken = 11 "interrupts taken",
         /// A register in real mode, right after the start.
         Eax = 16 "EAX after the start",
         Ecx = 17 "ECX after the start",
@@ -97,5 +124,15 @@ wire_enum! {
         IdtrBase = 43 "IDTR's base after the start",
         GdtrLimit = 44 "GDTR's limit after the start, in bits 31:16",
         GdtrBase = 45 "GDTR's base after the start",
+        Pat = 46 "IA32_PAT after the start",
+        Star = 47 "IA32_STAR after the start",
+        TscBack = 48 "the TSC's way back by INIT",
+        ApicBase = 49 "IA32_APIC_BASE after the start",
+        SpuriousVector = 50 "SVR after the start",
+        TaskPriority = 51 "TPR after the start",
+        LvtTimer = 52 "the LVT's timer entry after the start",
+        LvtLint0 = 53 "the LVT's LINT0 entry after the start",
+        LogicalDestination = 54 "LDR after the start",
+        DestinationFormat = 55 "DFR after the start",
     }
 }

@@ -111,9 +111,9 @@ pub(crate) type Entry = unsafe extern "C" fn();
 /// Gives `vector` a gate to `entry` on stack `ist`. A vector without one ends in #NP, whose error code names it.
 ///
 /// # Safety
-/// No other processor runs yet, and `entry` handles what comes on that vector.
+/// No other processor takes anything on that vector meanwhile, or writes the IDT, and `entry` handles what comes on it.
 pub(crate) unsafe fn set_gate(vector: u8, entry: Entry, ist: u8) {
-    // SAFETY: nobody else uses the IDT yet (the caller's promise).
+    // SAFETY: nobody else uses the gate meanwhile (the caller's promise).
     unsafe { (*IDT.0.get())[usize::from(vector)] = descriptors::interrupt_gate(entry as usize as u64, ist) };
 }
 

@@ -51,6 +51,23 @@ pub const ALL: &[Case] = &[
     case("starts-out-of-interrupt-window", Spec::decides_mode, Question::Start, Job::Window, STARTS),
     // Of KVMs, one that emulates CPL0 takes INIT at the end of a batch of instructions, and does so here.
     case("starts-out-of-own-init", is_user, Question::Start, Job::InitItself, STARTS),
+    case("state-after-init", Spec::decides_mode, Question::State, Job::Garbage, 30),
+    case("nmi-before-init", Spec::decides_mode, Question::NmiBeforeInit, Job::Spin, 60),
+    case("nmi-before-init-halted", Spec::decides_mode, Question::NmiBeforeInit, Job::Halt, 60),
+    case("nmi-behind-nmi-before-init", Spec::decides_mode, Question::NmiBehindNmi, Job::Spin, 60),
+    case("nmi-pair", Spec::decides_mode, Question::NmiPair, Job::Spin, 60),
+    case("nmi-pair-halted", Spec::decides_mode, Question::NmiPair, Job::Halt, 60),
+    case("nmis-in-service", Spec::decides_mode, Question::NmisInService, Job::Spin, 60),
+    // KVM's own HLT ends with each NMI request (`kvm_vcpu_has_events`), blocked or not.
+    case("hlt-in-nmi", is_user, Question::HaltInNmi, Job::Spin, 60),
+    case("nmi-then-interrupt", Spec::decides_mode, Question::NmiFirst, Job::Spin, 60),
+    case("nmi-then-interrupt-halted", Spec::decides_mode, Question::NmiFirst, Job::Halt, 60),
+    // KVM's own INIT discards an NMI that came after it and before the vCPU's thread looked.
+    case("nmi-before-sipi", is_user, Question::NmiBeforeSipi, Job::Spin, 60),
+    // KVM's local APIC lets the last one start it.
+    case("two-sipis", is_user, Question::TwoSipis, Job::Spin, 60),
+    case("sipi-while-running", Spec::decides_mode, Question::SipiWhileRunning, Job::Spin, 60),
+    case("sipi-while-halted", Spec::decides_mode, Question::SipiWhileRunning, Job::Halt, 60),
 ];
 
 fn is_user(route: &Spec) -> bool {

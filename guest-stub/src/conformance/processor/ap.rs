@@ -1,5 +1,6 @@
 //! vCPU 1: from each start on, it does its job until the next INIT.
 
+use super::garbage;
 use super::probe;
 use crate::conformance::faulting;
 use crate::cpu::{flags, irql, msr, port};
@@ -57,7 +58,13 @@ pub(crate) fn take_part() -> ! {
     unsafe { private.load_tables() };
     let told = |word: &AtomicU32| word.load(Ordering::Relaxed);
     if let (Some(job), Some(route)) = (Job::from_wire(told(&AP.job)), GuestRoute::from_wire(told(&AP.route))) {
+        if job == Job::Garbage {
+            garbage::take_down(private);
+        }
         routes::mode(route).enter(private);
+        if job == Job::Garbage {
+            garbage::fill(private, &AP.in_job, probe::record().starts.load(Ordering::Relaxed));
+        }
         AP.in_job.store(probe::record().starts.load(Ordering::Relaxed), Ordering::Release);
         loop {
             turn(private, job);
@@ -127,6 +134,8 @@ fn turn(private: &Private, job: Job) {
             // SAFETY: the tables are loaded.
             unsafe { flags::enable_interrupts() };
         }
+        // Never gets here.
+        Job::Garbage => {}
         Job::InitItself => {
             private.apic.send(icr::init(to_itself), to_itself);
             AP.old_program.fetch_add(1, Ordering::Relaxed);

@@ -2,8 +2,9 @@
 
 use super::Stuck;
 use super::ap::{self, AP};
+use super::handlers::{self, HANDLERS};
 use super::probe::{self, Record, Registers, VECTORS};
-use crate::cpu::tsc;
+use crate::cpu::{apic, tsc};
 use crate::polling;
 use crate::processor::Private;
 use crate::routes;
@@ -65,6 +66,52 @@ impl Bsp<'_> {
         self.private.apic.send(icr::startup_at(vector, self.to_ap), self.to_ap);
     }
 
+    pub(super) fn nmi(&self) {
+        self.private.apic.send(icr::nmi(self.to_ap), self.to_ap);
+    }
+
+    /// A fixed interrupt, whose handler counts.
+    pub(super) fn interrupt(&self) {
+        self.private.apic.send(icr::fixed(handlers::VECTOR, self.to_ap), self.to_ap);
+    }
+
+    /// Sends commands with as little time in between as there can be.
+    pub(super) fn burst(&self, commands: &[u32]) {
+        apic::publish();
+        let in_x2apic_mode = self.private.apic.is_in_x2apic_mode();
+        for &command in commands {
+            if in_x2apic_mode {
+                apic::x2apic::write_icr(command, self.to_ap.field());
+            } else {
+                apic::xapic::write_icr(command, self.to_ap.field());
+            }
+        }
+    }
+
+    /// An NMI, and a fixed interrupt right behind it, which this waits for.
+    pub(super) fn burst_with_interrupt(&mut self) -> Result<(), Stuck> {
+        let before = HANDLERS.interrupts.load(Ordering::Relaxed);
+        self.burst(&[icr::nmi(self.to_ap), icr::fixed(handlers::VECTOR, self.to_ap)]);
+        self.expect_interrupt(before)
+    }
+
+    /// As [`Bsp::start`], but vCPU 1 stays in real mode until [`Bsp::go_on`].
+    pub(super) fn start_and_stay(&mut self, vector: u8) -> Result<(), Stuck> {
+        self.stay();
+        self.start(vector)
+    }
+
+    /// From its next start on, vCPU 1 stays in real mode.
+    pub(super) fn stay(&self) {
+        self.record.stay.store(1, Ordering::Relaxed);
+    }
+
+    /// Lets vCPU 1 go from real mode to its job.
+    pub(super) fn go_on(&mut self) -> Result<(), Stuck> {
+        self.record.stay.store(0, Ordering::Relaxed);
+        self.wait_for_job()
+    }
+
     /// INIT, then SIPI, in one random moment each. vCPU 1 has taken down its registers when this returns.
     pub(super) fn start(&mut self, vector: u8) -> Result<(), Stuck> {
         let starts = self.starts();
@@ -111,6 +158,42 @@ impl Bsp<'_> {
             return Ok(());
         }
         Err(self.stuck(Observation::Progress))
+    }
+
+    /// Lets vCPU 1 do so much in real mode, in the loop of [`Job::Spin`](guest_stub::abi::Job::Spin), or in an NMI's handler that waits, that what is pending is taken.
+    pub(super) fn let_turn(&mut self) -> Result<(), Stuck> {
+        // A KVM that emulates CPL0 looks for NMIs after 1,024 instructions.
+        const TURNS: u32 = 1000;
+        let turns = || {
+            let loops = [&self.record.turns, &AP.turns, &HANDLERS.turns];
+            loops.iter().fold(0_u32, |sum, turns| sum.wrapping_add(turns.load(Ordering::Relaxed)))
+        };
+        let before = turns();
+        if self.happens(|| turns().wrapping_sub(before) > TURNS) {
+            Ok(())
+        } else {
+            Err(self.stuck(Observation::Progress))
+        }
+    }
+
+    /// Interrupts vCPU 1, whose IF is set, and waits until it has served that, and all that was pending before it.
+    pub(super) fn fence(&mut self) -> Result<(), Stuck> {
+        let before = HANDLERS.interrupts.load(Ordering::Relaxed);
+        self.interrupt();
+        self.expect_interrupt(before)
+    }
+
+    fn expect_interrupt(&mut self, before: u32) -> Result<(), Stuck> {
+        if !self.happens(|| HANDLERS.interrupts.load(Ordering::Acquire) != before) {
+            return Err(self.stuck(Observation::InterruptsTaken));
+        }
+        self.quiet();
+        Ok(())
+    }
+
+    /// Waits until what must not happen would have happened.
+    pub(super) fn quiet(&self) {
+        tsc::wait(self.command.quiet);
     }
 
     /// Some moments, or none.

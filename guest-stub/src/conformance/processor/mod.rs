@@ -5,7 +5,12 @@
 
 mod ap;
 mod bsp;
+mod garbage;
+mod handlers;
+mod nmis;
 mod probe;
+mod reset;
+mod sipis;
 mod starts;
 
 use crate::activity;
@@ -28,10 +33,22 @@ pub(crate) fn lead(private: &'static Private, processors: usize, command: &Proce
     let job = Job::from_wire(command.job)?;
     let route = GuestRoute::from_wire(command.route)?;
     let mut bsp = Bsp::new(private, command, route, Fault::from_wire(command.fault)?);
+    // SAFETY: the other processors sleep, and wake up to a gate that is there already.
+    unsafe { handlers::install() };
     ap::prepare(job, route);
     // One that is stuck has noted why.
     let _ = match question {
         Question::Start => starts::out_of(&mut bsp, job),
+        Question::State => reset::state(&mut bsp, route),
+        Question::NmiBeforeInit => nmis::before_init(&mut bsp),
+        Question::NmiBehindNmi => nmis::behind_another(&mut bsp),
+        Question::NmiPair => nmis::pair(&mut bsp),
+        Question::NmisInService => nmis::in_service(&mut bsp),
+        Question::HaltInNmi => nmis::halt_in_handler(&mut bsp),
+        Question::NmiFirst => nmis::before_an_interrupt(&mut bsp),
+        Question::NmiBeforeSipi => nmis::before_sipi(&mut bsp),
+        Question::TwoSipis => sipis::two(&mut bsp),
+        Question::SipiWhileRunning => sipis::while_running(&mut bsp),
     };
     shared::tell_findings(bsp.findings());
     Some(activity::report(Status::Done))
