@@ -57,6 +57,19 @@ pub const fn nmi(to: To) -> u32 {
     NMI | ASSERT | to.bits()
 }
 
+/// Bits 10:8: the delivery mode.
+const DELIVERY_MODE: u32 = 7 << 8;
+
+/// Whether a command is INIT.
+pub const fn is_init(command: u32) -> bool {
+    command & DELIVERY_MODE == INIT
+}
+
+/// Whether a command is a start-up.
+pub const fn is_startup(command: u32) -> bool {
+    command & DELIVERY_MODE == STARTUP
+}
+
 /// INIT.
 pub const fn init(to: To) -> u32 {
     INIT | ASSERT | to.bits()
@@ -83,6 +96,10 @@ mod tests {
         assert_eq!(startup(To::AllButSelf), 0x000C_4600 | u32::from(SIPI_VECTOR));
         assert_eq!(init(To::One(3)), 0x0000_4500);
         assert_eq!(nmi(To::AllButSelf), 0x000C_4400);
+        assert_eq!(startup_at(0x9A, To::One(3)), 0x0000_469A);
+        let commands = [init(To::AllButSelf), startup(To::One(3)), nmi(To::One(3)), fixed(0xE1, To::One(7))];
+        assert_eq!(commands.map(is_init), [true, false, false, false]);
+        assert_eq!(commands.map(is_startup), [false, true, false, false]);
     }
 
     #[test]

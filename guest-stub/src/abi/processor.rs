@@ -27,6 +27,28 @@ wire_enum! {
         TwoSipis = 10 "two-sipis",
         /// A processor that runs, or is halted, ignores SIPI.
         SipiWhileRunning = 11 "sipi-while-running",
+        /// A local APIC that is switched off is not there; on again, it has its registers.
+        BaseOffAndOn = 12 "base-off-and-on",
+        /// A message to one that is switched off is lost, though nothing else has left the guest meanwhile.
+        BaseBrieflyOff = 13 "base-briefly-off",
+        /// In x2APIC mode it is reached by its new logical id at once.
+        BaseToX2Apic = 14 "base-to-x2apic",
+        /// Steps and values of IA32_APIC_BASE that raise #GP change nothing.
+        BaseRefused = 15 "base-refused",
+        /// A TSC that IA32_TSC moves past the deadline interrupts at once.
+        TscForward = 16 "tsc-forward",
+        /// One that it moves back does not interrupt before it reaches the deadline.
+        TscBack = 17 "tsc-back",
+        /// The same, by IA32_TSC_ADJUST.
+        TscAdjustForward = 18 "tsc-adjust-forward",
+        /// The same, by IA32_TSC_ADJUST.
+        TscAdjustBack = 19 "tsc-adjust-back",
+        /// Stores of one and two bytes to the ICR send nothing.
+        NarrowStores = 20 "narrow-stores",
+        /// Of two destinations, the one with the lower TPR takes a message of lowest priority.
+        LowestPriority = 21 "lowest-priority",
+        /// A message to one cluster is none to another.
+        OtherCluster = 22 "other-cluster",
     }
 }
 
@@ -65,6 +87,8 @@ wire_enum! {
         Window = 15 "interrupt-window",
         /// Sends itself INIT.
         InitItself = 16 "init-itself",
+        /// What vCPU 0 asks it for, one access after the other.
+        Puppet = 19 "puppet",
         /// Everything that INIT has to reset holds something else.
         Garbage = 18 "garbage",
         /// REP MOVSD out of the local APIC's page: an exit for each double word.
@@ -93,6 +117,10 @@ wire_enum! {
         NmiEndedHalt = 9 "ends of HLT by a blocked NMI",
         InterruptBeforeNmi = 10 "interrupts that began before an earlier NMI was taken",
         InterruptsTaken = 11 "interrupts taken",
+        Faults = 12 "#GP of an access that has to work",
+        Refusals = 13 "#GP of a write that has to be refused",
+        ApicFeature = 14 "CPUID.01H:EDX[9]",
+        AbsentPage = 15 "a read of the page without a local APIC",
         /// A register in real mode, right after the start.
         Eax = 16 "EAX after the start",
         Ecx = 17 "ECX after the start",
@@ -134,5 +162,16 @@ wire_enum! {
         LvtLint0 = 53 "the LVT's LINT0 entry after the start",
         LogicalDestination = 54 "LDR after the start",
         DestinationFormat = 55 "DFR after the start",
+        KeptTaskPriority = 56 "TPR after off and on",
+        KeptLvtLint0 = 57 "the LVT's LINT0 entry after off and on",
+        KeptSpuriousVector = 58 "SVR after off and on",
+        KeptApicBase = 59 "IA32_APIC_BASE after a refused write",
+        InterruptsWhileOff = 60 "interrupts taken, but for one sent to a local APIC that was off",
+        X2ApicLogicalId = 61 "LDR in x2APIC mode",
+        EarlyCycles = 62 "TSC cycles from the timer's interrupt to its deadline",
+        ArmedDeadline = 63 "the deadline that is armed",
+        InTime = 66 "rounds in which the TSC was moved back before the deadline",
+        InterruptsOfIdle = 64 "interrupts of the vCPU whose TPR is low",
+        InterruptsOfBusy = 65 "interrupts of the vCPU whose TPR is high",
     }
 }

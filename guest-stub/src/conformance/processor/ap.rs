@@ -2,6 +2,7 @@
 
 use super::garbage;
 use super::probe;
+use super::puppet;
 use crate::conformance::faulting;
 use crate::cpu::{flags, irql, msr, port};
 use crate::processor::{self, Private};
@@ -134,6 +135,7 @@ fn turn(private: &Private, job: Job) {
             // SAFETY: the tables are loaded.
             unsafe { flags::enable_interrupts() };
         }
+        Job::Puppet => puppet::dance(),
         // Never gets here.
         Job::Garbage => {}
         Job::InitItself => {

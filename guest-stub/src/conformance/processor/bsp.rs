@@ -51,35 +51,62 @@ impl<'a> Bsp<'a> {
 /// What it does to vCPU 1.
 impl Bsp<'_> {
     pub(super) fn init(&mut self) {
-        if self.fault == Fault::LostInit {
-            self.fault = Fault::Nothing;
-            return;
-        }
-        self.private.apic.send(icr::init(self.to_ap), self.to_ap);
+        self.send(icr::init(self.to_ap), self.to_ap);
     }
 
     pub(super) fn startup(&mut self, vector: u8) {
-        if self.fault == Fault::LostSipi {
-            self.fault = Fault::Nothing;
-            return;
-        }
-        self.private.apic.send(icr::startup_at(vector, self.to_ap), self.to_ap);
+        self.send(icr::startup_at(vector, self.to_ap), self.to_ap);
     }
 
-    pub(super) fn nmi(&self) {
-        self.private.apic.send(icr::nmi(self.to_ap), self.to_ap);
+    pub(super) fn nmi(&mut self) {
+        self.send(icr::nmi(self.to_ap), self.to_ap);
     }
 
     /// A fixed interrupt, whose handler counts.
-    pub(super) fn interrupt(&self) {
-        self.private.apic.send(icr::fixed(handlers::VECTOR, self.to_ap), self.to_ap);
+    pub(super) fn interrupt(&mut self) {
+        self.interrupt_by(self.to_ap);
+    }
+
+    /// As [`Bsp::interrupt`], by another address.
+    pub(super) fn interrupt_by(&mut self, to: To) {
+        self.send(icr::fixed(handlers::VECTOR, to), to);
+    }
+
+    pub(super) fn send(&mut self, command: u32, to: To) {
+        if !self.is_lost(command) {
+            self.private.apic.send(command, to);
+        }
+    }
+
+    /// Whether a command is the one that is to go wrong.
+    fn is_lost(&mut self, command: u32) -> bool {
+        let fault = if icr::is_init(command) {
+            Fault::LostInit
+        } else if icr::is_startup(command) {
+            Fault::LostSipi
+        } else {
+            return false;
+        };
+        let is_lost = self.fault == fault;
+        if is_lost {
+            self.fault = Fault::Nothing;
+        }
+        is_lost
+    }
+
+    /// Writes a register of its own local APIC.
+    pub(super) fn write_own(&self, register: u32, value: u32) {
+        self.private.apic.write(register, value);
     }
 
     /// Sends commands with as little time in between as there can be.
-    pub(super) fn burst(&self, commands: &[u32]) {
+    pub(super) fn burst(&mut self, commands: &[u32]) {
         apic::publish();
         let in_x2apic_mode = self.private.apic.is_in_x2apic_mode();
         for &command in commands {
+            if self.is_lost(command) {
+                continue;
+            }
             if in_x2apic_mode {
                 apic::x2apic::write_icr(command, self.to_ap.field());
             } else {
@@ -151,6 +178,21 @@ impl Bsp<'_> {
         polling::poll_until(tsc::now().wrapping_add(self.command.quiet), || event(self))
     }
 
+    /// As [`Bsp::happens`], where it may well not: in the time for which a vCPU may lose its CPU.
+    pub(super) fn happens_in_a_while(&self, event: impl Fn() -> bool) -> bool {
+        polling::poll_until(tsc::now().wrapping_add(self.command.patience / 16), event)
+    }
+
+    /// [`Bsp::quiet`]'s time, in TSC cycles.
+    pub(super) fn quiet_cycles(&self) -> i64 {
+        self.command.quiet.cast_signed()
+    }
+
+    /// Whether the test is about x2APIC mode.
+    pub(super) fn is_x2apic(&self) -> bool {
+        self.private.apic.is_in_x2apic_mode()
+    }
+
     /// Waits until vCPU 1 does its job.
     pub(super) fn wait_for_job(&mut self) -> Result<(), Stuck> {
         let starts = self.starts();
@@ -183,7 +225,8 @@ impl Bsp<'_> {
         self.expect_interrupt(before)
     }
 
-    fn expect_interrupt(&mut self, before: u32) -> Result<(), Stuck> {
+    /// Waits until more interrupts have been served than `before`.
+    pub(super) fn expect_interrupt(&mut self, before: u32) -> Result<(), Stuck> {
         if !self.happens(|| HANDLERS.interrupts.load(Ordering::Acquire) != before) {
             return Err(self.stuck(Observation::InterruptsTaken));
         }

@@ -1,6 +1,9 @@
 //! vCPU 1 fills everything that INIT resets, and some of what it does not, with something else; and takes down what only long mode
 //! can see after it.
 
+use crate::cpu::apic::{
+    DESTINATION_FORMAT, LOGICAL_DESTINATION, LVT_LINT0, LVT_TIMER, SPURIOUS_INTERRUPT_VECTOR, TASK_PRIORITY, x2apic,
+};
 use crate::cpu::{msr, tsc};
 use crate::processor::Private;
 use core::arch::asm;
@@ -21,13 +24,6 @@ const IA32_STAR: u32 = 0xC000_0081;
 /// PA7, which no page uses, is another than after power-up.
 const PAT: u64 = 0x0607_0406_0007_0406;
 const STAR: u64 = 0x0023_0010_1234_5678;
-
-const TASK_PRIORITY: u32 = 0x80;
-const LOGICAL_DESTINATION: u32 = 0xD0;
-const DESTINATION_FORMAT: u32 = 0xE0;
-const SPURIOUS_VECTOR: u32 = 0xF0;
-const LVT_TIMER: u32 = 0x320;
-const LVT_LINT0: u32 = 0x350;
 
 /// What vCPU 1 found in long mode, after its last start.
 pub(super) struct Found {
@@ -83,20 +79,12 @@ impl Found {
 
 fn read(private: &Private, register: u32) -> u32 {
     if private.apic.is_in_x2apic_mode() {
-        return msr::read(0x800 + (register >> 4)) as u32;
+        return msr::read(x2apic::number(register)) as u32;
     }
     let value: u32;
     // SAFETY: the page is mapped, and reads of these registers have no side effect.
     unsafe { asm!("mov {:e}, [{}]", out(reg) value, in(reg) XAPIC_BASE + u64::from(register), options(nostack)) };
     value
-}
-
-fn write(private: &Private, register: u32, value: u32) {
-    if private.apic.is_in_x2apic_mode() {
-        return msr::write(0x800 + (register >> 4), value.into());
-    }
-    // SAFETY: the page is mapped; nothing depends on what these registers hold.
-    unsafe { asm!("mov [{}], {:e}", in(reg) XAPIC_BASE + u64::from(register), in(reg) value, options(nostack)) };
 }
 
 /// Takes down what a start has left. Before anything writes to the local APIC.
@@ -105,7 +93,7 @@ pub(super) fn take_down(private: &Private) {
     FOUND.pat.store(msr::read(IA32_PAT), Ordering::Relaxed);
     FOUND.star.store(msr::read(IA32_STAR), Ordering::Relaxed);
     FOUND.base.store(msr::read(IA32_APIC_BASE), Ordering::Relaxed);
-    FOUND.spurious_vector.store(read(private, SPURIOUS_VECTOR), Ordering::Relaxed);
+    FOUND.spurious_vector.store(read(private, SPURIOUS_INTERRUPT_VECTOR), Ordering::Relaxed);
     FOUND.task_priority.store(read(private, TASK_PRIORITY), Ordering::Relaxed);
     FOUND.timer.store(read(private, LVT_TIMER), Ordering::Relaxed);
     FOUND.lint0.store(read(private, LVT_LINT0), Ordering::Relaxed);
@@ -123,12 +111,12 @@ pub(super) fn fill(private: &Private, in_job: &AtomicU32, start: u32) -> ! {
     const EFLAGS: u64 = 0x20_0CD7;
     msr::write(IA32_PAT, PAT);
     msr::write(IA32_STAR, STAR);
-    write(private, TASK_PRIORITY, 0x35);
-    write(private, LVT_TIMER, 0x2_00C1);
-    write(private, LVT_LINT0, 0x1_00C2);
+    private.apic.write(TASK_PRIORITY, 0x35);
+    private.apic.write(LVT_TIMER, 0x2_00C1);
+    private.apic.write(LVT_LINT0, 0x1_00C2);
     if !private.apic.is_in_x2apic_mode() {
-        write(private, LOGICAL_DESTINATION, 0x0200_0000);
-        write(private, DESTINATION_FORMAT, 0x0FFF_FFFF);
+        private.apic.write(LOGICAL_DESTINATION, 0x0200_0000);
+        private.apic.write(DESTINATION_FORMAT, 0x0FFF_FFFF);
     }
     let table = [0x1234_5678_9ABC_0123_u64, 0];
     // SAFETY: this code never returns, takes no interrupt, and touches no memory but `in_job` once its tables and segments are

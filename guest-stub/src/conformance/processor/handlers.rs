@@ -1,16 +1,18 @@
 //! What vCPU 1 does on an NMI, and on the fixed interrupt of the tests.
 
 use crate::cpu::frame::{Frame, SAVED, pop_caller_saved, push_caller_saved};
+use crate::cpu::msr;
 use crate::cpu::tables::{self, IST_IPI, IST_NMI};
 use crate::interrupts;
 use crate::processor::Private;
 use core::arch::{asm, global_asm};
 use core::mem::offset_of;
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// The vector of the tests' fixed interrupt: class 7.
 pub(super) const VECTOR: u8 = 0x71;
 const NMI: u8 = 2;
+const IA32_TSC: u32 = 0x10;
 
 /// What the handlers are told, and what they say.
 pub(super) struct Handlers {
@@ -22,6 +24,10 @@ pub(super) struct Handlers {
     pub(super) woken: AtomicU32,
     /// Fixed interrupts that have been served.
     pub(super) interrupts: AtomicU32,
+    /// The same, by vCPU.
+    pub(super) by: [AtomicU32; 2],
+    /// The TSC when the last one was served, as RDMSR sees it.
+    pub(super) tsc: AtomicU64,
     /// Fixed interrupts whose handler has executed an instruction.
     begun: AtomicU32,
     /// NMIs that found a fixed interrupt's handler begun, or about to begin, since the NMIs were counted anew.
@@ -35,6 +41,8 @@ pub(super) static HANDLERS: Handlers = Handlers {
     first: AtomicU32::new(RETURN),
     woken: AtomicU32::new(0),
     interrupts: AtomicU32::new(0),
+    by: [const { AtomicU32::new(0) }; 2],
+    tsc: AtomicU64::new(0),
     begun: AtomicU32::new(0),
     overtaken: AtomicU32::new(0),
     turns: AtomicU32::new(0),
@@ -120,6 +128,10 @@ extern "sysv64" fn nmi(frame: &Frame) {
 }
 
 extern "sysv64" fn interrupt(private: &'static Private) {
+    HANDLERS.tsc.store(msr::read(IA32_TSC), Ordering::Relaxed);
+    if let Some(count) = HANDLERS.by.get(private.index) {
+        count.fetch_add(1, Ordering::Release);
+    }
     HANDLERS.interrupts.fetch_add(1, Ordering::Release);
     interrupts::leave(private);
 }

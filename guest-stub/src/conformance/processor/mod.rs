@@ -4,11 +4,15 @@
 //! The machine is of no more use afterwards.
 
 mod ap;
+mod base;
 mod bsp;
+mod clock;
 mod garbage;
 mod handlers;
+mod messages;
 mod nmis;
 mod probe;
+mod puppet;
 mod reset;
 mod sipis;
 mod starts;
@@ -18,6 +22,7 @@ use crate::processor::Private;
 use crate::shared;
 pub(crate) use ap::{is_about, take_part};
 use bsp::Bsp;
+use clock::By;
 use guest_stub::abi::command::Processor;
 use guest_stub::abi::{Fault, GuestRoute, Job, Question, Report, Status};
 
@@ -49,6 +54,17 @@ pub(crate) fn lead(private: &'static Private, processors: usize, command: &Proce
         Question::NmiBeforeSipi => nmis::before_sipi(&mut bsp),
         Question::TwoSipis => sipis::two(&mut bsp),
         Question::SipiWhileRunning => sipis::while_running(&mut bsp),
+        Question::BaseOffAndOn => base::off_and_on(&mut bsp),
+        Question::BaseBrieflyOff => base::briefly_off(&mut bsp),
+        Question::BaseToX2Apic => base::to_x2apic(&mut bsp),
+        Question::BaseRefused => base::refused(&mut bsp),
+        Question::TscForward => clock::forward(&mut bsp, By::Tsc),
+        Question::TscBack => clock::back(&mut bsp, By::Tsc),
+        Question::TscAdjustForward => clock::forward(&mut bsp, By::TscAdjust),
+        Question::TscAdjustBack => clock::back(&mut bsp, By::TscAdjust),
+        Question::NarrowStores => messages::narrow_stores(&mut bsp),
+        Question::LowestPriority => messages::lowest_priority(&mut bsp),
+        Question::OtherCluster => messages::other_cluster(&mut bsp),
     };
     shared::tell_findings(bsp.findings());
     Some(activity::report(Status::Done))

@@ -12,11 +12,13 @@ use guest_stub::abi;
 use guest_stub::icr::To;
 use guest_stub::logical_ids::LogicalIds;
 
+pub(crate) const TASK_PRIORITY: u32 = 0x080;
 const EOI: u32 = 0x0B0;
-const LOGICAL_DESTINATION: u32 = 0x0D0;
-const DESTINATION_FORMAT: u32 = 0x0E0;
-const SPURIOUS_INTERRUPT_VECTOR: u32 = 0x0F0;
-const LVT_TIMER: u32 = 0x320;
+pub(crate) const LOGICAL_DESTINATION: u32 = 0x0D0;
+pub(crate) const DESTINATION_FORMAT: u32 = 0x0E0;
+pub(crate) const SPURIOUS_INTERRUPT_VECTOR: u32 = 0x0F0;
+pub(crate) const LVT_TIMER: u32 = 0x320;
+pub(crate) const LVT_LINT0: u32 = 0x350;
 const INITIAL_COUNT: u32 = 0x380;
 const DIVIDE_CONFIGURATION: u32 = 0x3E0;
 const INTERRUPT_COMMAND: u32 = 0x300;
@@ -48,7 +50,7 @@ pub(crate) struct LocalApic {
 /// LVT bit 16, and bits 17 and 18 (SDM Vol. 3A figure 12-8).
 const MASKED: u32 = 1 << 16;
 const PERIODIC: u32 = 1 << 17;
-const TSC_DEADLINE: u32 = 2 << 17;
+pub(crate) const TSC_DEADLINE: u32 = 2 << 17;
 const DIVIDE_BY_ONE: u32 = 0b1011;
 const IA32_TSC_DEADLINE: u32 = 0x6E0;
 
@@ -75,8 +77,9 @@ impl LocalApic {
         self.in_x2apic_mode.load(Ordering::Relaxed)
     }
 
+    /// Writes a register.
     #[inline]
-    fn write(&self, register: u32, value: u32) {
+    pub(crate) fn write(&self, register: u32, value: u32) {
         if self.is_in_x2apic_mode() {
             x2apic::write(register, value);
         } else {

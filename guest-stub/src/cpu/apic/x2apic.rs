@@ -3,7 +3,8 @@
 use super::INTERRUPT_COMMAND;
 use crate::cpu::msr;
 
-const fn number(register: u32) -> u32 {
+/// A register's MSR.
+pub(crate) const fn number(register: u32) -> u32 {
     0x800 + (register >> 4)
 }
 
