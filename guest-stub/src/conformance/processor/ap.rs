@@ -135,7 +135,7 @@ fn turn(private: &Private, job: Job) {
             // SAFETY: the tables are loaded.
             unsafe { flags::enable_interrupts() };
         }
-        Job::Puppet => puppet::dance(),
+        Job::Puppet => puppet::serve(),
         // Never gets here.
         Job::Garbage => {}
         Job::InitItself => {

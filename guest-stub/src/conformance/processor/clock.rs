@@ -108,12 +108,12 @@ pub(super) fn back(bsp: &mut Bsp<'_>, by: By) -> Result<(), Stuck> {
         // So that it is not moved back below zero.
         by.turn(bsp, FAR)?;
         let taken = HANDLERS.interrupts.load(Ordering::Relaxed);
-        let deadline = arm(bsp, 8 * quiet)?;
+        let deadline = arm(bsp, 20 * quiet)?;
         by.turn(bsp, -FAR)?;
         // A vCPU that has lost its CPU meanwhile may have reached the deadline before.
         if tsc(bsp)?.wrapping_add_signed(FAR) < deadline {
             in_time += 1;
-            for _ in 0..12 {
+            for _ in 0..24 {
                 bsp.quiet();
             }
             bsp.expect(Observation::InterruptsTaken, taken, HANDLERS.interrupts.load(Ordering::Relaxed));

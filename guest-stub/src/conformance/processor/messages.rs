@@ -29,7 +29,9 @@ pub(super) fn narrow_stores(bsp: &mut Bsp<'_>) -> Result<(), Stuck> {
             asm!("mov byte ptr [{}], {}", in(reg) ICR, in(reg_byte) handlers::VECTOR, options(nostack));
             asm!("mov word ptr [{}], {:x}", in(reg) ICR, in(reg) u16::from(handlers::VECTOR), options(nostack));
         }
+        // One that came would otherwise be the same as the next one.
         bsp.quiet();
+        bsp.let_turn()?;
         bsp.fence()?;
         bsp.expect(Observation::InterruptsTaken, taken + 2, taken_by(1));
     }

@@ -113,10 +113,10 @@ impl Record {
     /// where each instruction may be emulated.
     #[inline]
     pub(super) fn first_difference(&self, expected: &Registers) -> Option<(Observation, u32, u32)> {
-        for index in 0..REGISTERS {
-            let seen = self.registers[index].load(Ordering::Relaxed);
-            if seen != expected.0[index] {
-                return Some((NAMES[index], expected.0[index], seen));
+        for (index, (word, &expected)) in self.registers.iter().zip(&expected.0).enumerate() {
+            let seen = word.load(Ordering::Relaxed);
+            if seen != expected {
+                return Some((NAMES[index], expected, seen));
             }
         }
         None
@@ -126,6 +126,9 @@ impl Record {
 const fn field(offset: usize) -> u32 {
     PROBE_RECORD as u32 + offset as u32
 }
+
+/// CR4 bit 6. kvm_amd keeps it as the host's, and an emulated processor may show it to the guest.
+const CR4_MCE: u8 = 1 << 6;
 
 // A processor that the old instruction's completion moves on begins a few bytes behind the start: there lie NOPs, and code that
 // says so. The second byte of the first instruction, alone, is PUSH SS.
@@ -172,6 +175,7 @@ global_asm!(
     "mov eax, cr3",
     "mov dword ptr [{cr3}], eax",
     "mov eax, cr4",
+    "and al, {not_mce}",
     "mov dword ptr [{cr4}], eax",
     "mov eax, dr0",
     "mov dword ptr [{dr0}], eax",
@@ -241,6 +245,7 @@ global_asm!(
     stay = const field(offset_of!(Record, stay)),
     nmis = const field(offset_of!(Record, nmis)),
     ia32_efer = const 0xC000_0080_u32,
+    not_mce = const !CR4_MCE,
     nmi_vector = const 4 * 2,
     trampoline = const (SIPI_VECTOR as u32) << 8,
 );

@@ -94,8 +94,8 @@ impl Access {
     }
 }
 
-/// The strings: a request, counted, and its answer.
-struct Strings {
+/// A request, counted, and its answer.
+struct Requests {
     asked: AtomicU32,
     answered: AtomicU32,
     words: [AtomicU64; 3],
@@ -103,7 +103,7 @@ struct Strings {
     faulted: AtomicU32,
 }
 
-static STRINGS: Strings = Strings {
+static REQUESTS: Requests = Requests {
     asked: AtomicU32::new(0),
     answered: AtomicU32::new(0),
     words: [const { AtomicU64::new(0) }; 3],
@@ -112,34 +112,34 @@ static STRINGS: Strings = Strings {
 };
 
 /// vCPU 1's turn: executes what it is asked for, if it is.
-pub(super) fn dance() {
+pub(super) fn serve() {
     // Acquire pairs with the Release of `Bsp::ask`: the request comes with its number.
-    let asked = STRINGS.asked.load(Ordering::Acquire);
-    if asked == STRINGS.answered.load(Ordering::Relaxed) {
+    let asked = REQUESTS.asked.load(Ordering::Acquire);
+    if asked == REQUESTS.answered.load(Ordering::Relaxed) {
         return;
     }
-    let words = [0, 1, 2].map(|index: usize| STRINGS.words[index].load(Ordering::Relaxed));
+    let words = [0, 1, 2].map(|index: usize| REQUESTS.words[index].load(Ordering::Relaxed));
     let Some(access) = Access::of_words(words) else { return };
     let answer = access.execute();
-    STRINGS.value.store(answer.value, Ordering::Relaxed);
-    STRINGS.faulted.store(answer.faulted.into(), Ordering::Relaxed);
+    REQUESTS.value.store(answer.value, Ordering::Relaxed);
+    REQUESTS.faulted.store(answer.faulted.into(), Ordering::Relaxed);
     // Release pairs with the Acquire of `Bsp::ask`.
-    STRINGS.answered.store(asked, Ordering::Release);
+    REQUESTS.answered.store(asked, Ordering::Release);
 }
 
 impl Bsp<'_> {
     /// Lets vCPU 1, whose job this is, execute an access.
     pub(super) fn ask(&mut self, access: Access) -> Result<Answer, Stuck> {
-        for (word, value) in STRINGS.words.iter().zip(access.to_words()) {
+        for (word, value) in REQUESTS.words.iter().zip(access.to_words()) {
             word.store(value, Ordering::Relaxed);
         }
-        let number = STRINGS.asked.load(Ordering::Relaxed).wrapping_add(1);
-        STRINGS.asked.store(number, Ordering::Release);
-        if !self.happens(|| STRINGS.answered.load(Ordering::Acquire) == number) {
+        let number = REQUESTS.asked.load(Ordering::Relaxed).wrapping_add(1);
+        REQUESTS.asked.store(number, Ordering::Release);
+        if !self.happens(|| REQUESTS.answered.load(Ordering::Acquire) == number) {
             return Err(self.stuck(Observation::Progress));
         }
-        let faulted = STRINGS.faulted.load(Ordering::Relaxed) != 0;
-        Ok(Answer { value: STRINGS.value.load(Ordering::Relaxed), faulted })
+        let faulted = REQUESTS.faulted.load(Ordering::Relaxed) != 0;
+        Ok(Answer { value: REQUESTS.value.load(Ordering::Relaxed), faulted })
     }
 
     /// As [`Bsp::ask`], of an access that must not fault: its value.

@@ -9,6 +9,8 @@ use core::arch::x86_64::__cpuid;
 use core::sync::atomic::Ordering;
 use guest_stub::abi::{GuestRoute, Observation};
 
+/// TSC cycles by which the two processors' clocks may differ.
+const CLOCK_ERROR: u64 = 100_000;
 /// CR0 bit 4, ET, is always one.
 const CR0_ET: u32 = 1 << 4;
 
@@ -35,8 +37,6 @@ pub(super) fn state(bsp: &mut Bsp<'_>, route: GuestRoute) -> Result<(), Stuck> {
         bsp.expect_registers(vector, &expected(cache_control));
         bsp.wait_for_job()?;
         let back = before.saturating_sub(FOUND.tsc.load(Ordering::Relaxed));
-        // The two clocks may differ by a little.
-        const CLOCK_ERROR: u64 = 100_000;
         bsp.expect(Observation::TscBack, 0_u32, if back > CLOCK_ERROR { back } else { 0 });
         for (observation, expected, seen) in FOUND.others(route) {
             bsp.expect(observation, expected, seen);

@@ -33,8 +33,9 @@ pub(super) fn out_of(bsp: &mut Bsp<'_>, job: Job) -> Result<(), Stuck> {
 
 /// vCPU 1 sends itself INIT at a time of its own. A SIPI that comes before it does nothing.
 fn start_after_own_init(bsp: &mut Bsp<'_>, vector: u8) -> Result<(), Stuck> {
+    /// Of [`Bsp::happens_soon`]'s time each: together, as long as anything may take.
+    const ATTEMPTS: u32 = 5000;
     let starts = bsp.starts();
-    const ATTEMPTS: u32 = 100;
     for _ in 0..ATTEMPTS {
         bsp.startup(vector);
         if bsp.happens_soon(|bsp| bsp.starts() != starts) {
