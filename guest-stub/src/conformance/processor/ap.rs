@@ -23,6 +23,8 @@ pub(super) struct Ap {
     route: AtomicU32,
     /// [`probe::Record::starts`] when it began its job.
     pub(super) in_job: AtomicU32,
+    /// The start after which it may send itself INIT, as [`Ap::in_job`] counts: that a SIPI comes too early or too late is no matter.
+    pub(super) may_init: AtomicU32,
     /// Turns of the loop of [`Job::Spin`].
     pub(super) turns: AtomicU32,
     /// Instructions behind an INIT that it has sent itself.
@@ -34,6 +36,7 @@ pub(super) static AP: Ap = Ap {
     job: AtomicU32::new(0),
     route: AtomicU32::new(0),
     in_job: AtomicU32::new(0),
+    may_init: AtomicU32::new(0),
     turns: AtomicU32::new(0),
     old_program: AtomicU32::new(0),
 };
@@ -138,6 +141,7 @@ fn turn(private: &Private, job: Job) {
         Job::Puppet => puppet::serve(),
         // Never gets here.
         Job::Garbage => {}
+        Job::InitItself if AP.may_init.load(Ordering::Relaxed) != AP.in_job.load(Ordering::Relaxed) => {}
         Job::InitItself => {
             private.apic.send(icr::init(to_itself), to_itself);
             AP.old_program.fetch_add(1, Ordering::Relaxed);

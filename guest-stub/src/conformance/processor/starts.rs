@@ -31,11 +31,12 @@ pub(super) fn out_of(bsp: &mut Bsp<'_>, job: Job) -> Result<(), Stuck> {
     Ok(())
 }
 
-/// vCPU 1 sends itself INIT at a time of its own. A SIPI that comes before it does nothing.
+/// Lets vCPU 1 send itself INIT, and sends SIPI until that starts it. One that comes before INIT, or after the start, does nothing.
 fn start_after_own_init(bsp: &mut Bsp<'_>, vector: u8) -> Result<(), Stuck> {
     /// Of [`Bsp::happens_soon`]'s time each: together, as long as anything may take.
     const ATTEMPTS: u32 = 5000;
     let starts = bsp.starts();
+    AP.may_init.store(starts, Ordering::Relaxed);
     for _ in 0..ATTEMPTS {
         bsp.startup(vector);
         if bsp.happens_soon(|bsp| bsp.starts() != starts) {
