@@ -127,3 +127,46 @@ fn verdict(findings: &Findings) -> Result<Detail, Verdict> {
     }
     Ok(format!("{rounds} rounds"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_says_what_was_seen_and_what_was_expected() {
+        let wrong = Findings {
+            rounds: 60,
+            wrong: 3,
+            observation: Observation::NmisTaken as u32,
+            expected: 2,
+            seen: 1,
+            ..Findings::default()
+        };
+        let Err(Verdict::Failed(reason)) = verdict(&wrong) else { panic!("three rounds went wrong") };
+        assert_eq!(reason, "3 of 60 rounds; first NMIs taken: 0x1, expected 0x2");
+        let Err(Verdict::Failed(reason)) = verdict(&Findings { observation: 9999, ..wrong }) else {
+            panic!("as above")
+        };
+        assert!(reason.contains("what nobody knows"), "a hostile guest's: {reason}");
+    }
+
+    #[test]
+    fn no_round_is_no_success() {
+        assert!(matches!(verdict(&Findings::default()), Err(Verdict::Skipped(_))));
+        assert_eq!(verdict(&Findings { rounds: 30, ..Findings::default() }).ok().as_deref(), Some("30 rounds"));
+    }
+
+    /// 1,000 starts out of each kind of exit are what the guide promises.
+    #[test]
+    fn every_job_that_leaves_the_guest_is_started_out_of() {
+        let is_tried = |job: Job| {
+            ALL.iter().any(|case| case.question == Question::Start && case.job == job && case.rounds == STARTS)
+        };
+        for &job in Job::ALL {
+            assert!(is_tried(job) != matches!(job, Job::Garbage | Job::Puppet), "{}", job.name());
+        }
+        for &question in Question::ALL {
+            assert!(ALL.iter().any(|case| case.question == question), "{}", question.name());
+        }
+    }
+}

@@ -50,7 +50,7 @@ pub struct Check {
     /// Seed of everything random [default: another one each time, which is printed]
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
-    /// Let the guest do this wrong in the tests of the contract, to see that they find it
+    /// Let the guest do this wrong in the tests of the contract, or of processors, to see that they find it
     #[arg(long, value_name = "FAULT", value_parser = values::faults(), default_value = "nothing")]
     inject: Fault,
     /// Where vCPU threads run: as measure's
