@@ -131,6 +131,22 @@ const INBOX_MUTATIONS: &[(&str, &[Edit])] = &[
         ],
     ),
     ("no_parked_thread_is_kicked", &[("PARKED => Place::Parked,", "")]),
+    ("nmis_merge", &[("Events::MOST_NMIS as u32 * Events::NMI", "Events::NMI")]),
+    (
+        "nmis_in_two_steps",
+        &[(
+            "self.change(|bits| if bits & Events::NMIS < MOST { bits + Events::NMI } else { bits })",
+            "let bits = self.events.load(Ordering::SeqCst);\n \
+             self.change(|_| if bits & Events::NMIS < MOST { bits + Events::NMI } else { bits })",
+        )],
+    ),
+    (
+        "enabled_before_it_is_clear",
+        &[(
+            "self.irr.clear();\n        self.publish(addressing);",
+            "self.publish(addressing);\n        self.irr.clear();",
+        )],
+    ),
 ];
 
 fn main() {

@@ -47,6 +47,10 @@ pub struct Pair {
     manual: reference::Machine,
     /// What kipi's clock shows when the manual's shows zero.
     epoch: u64,
+    /// Of the last entry: the guest is left when an interrupt window opens.
+    window: bool,
+    /// The processor whose guest has not been left since.
+    in_guest: Option<usize>,
 }
 
 impl Default for Pair {
@@ -96,7 +100,15 @@ impl Pair {
         let service = service();
         let processors = processors(&service);
         let vcpus = processors.iter().map(|processor| Kvm::new(processor.local().base())).collect();
-        Self { service, processors, vcpus, manual: reference::Machine::new(&CPUS), epoch: 0 }
+        Self {
+            service,
+            processors,
+            vcpus,
+            manual: reference::Machine::new(&CPUS),
+            epoch: 0,
+            window: false,
+            in_guest: None,
+        }
     }
 
     /// Does it to both.
@@ -105,8 +117,10 @@ impl Pair {
     /// If they differ in what comes back, in any interrupt or state afterwards, or in a register of this processor.
     pub fn apply(&mut self, operation: Operation) {
         let cpu = usize::from(operation.cpu) % CPUS.len();
+        // Whatever else happens fetches whoever is in the guest.
+        let in_guest = self.in_guest.take() == Some(cpu);
         match operation.act {
-            Act::Execute(instruction) => self.execute(cpu, instruction),
+            Act::Execute(instruction) => self.execute(cpu, in_guest, instruction),
             Act::Look => self.look(cpu),
             Act::Pass(ns) => self.manual.pass(ns.into()),
             Act::FromOutside { vector, delivery_mode, destination } => {

@@ -103,6 +103,11 @@ impl Kvm {
             self.guest.deliver(vector);
         }
         assert_eq!(self.interrupt, None, "an exception would go before an interrupt that was given");
+        self.go_on(window)
+    }
+
+    /// The guest is between two instructions of one stay.
+    pub fn go_on(&mut self, window: bool) -> Stay {
         while self.nmis > 0 && !self.guest.in_nmi && !self.guest.shadow {
             self.nmis -= 1;
             self.guest.deliver(NMI);

@@ -108,6 +108,31 @@ macro_rules! vcpu {
             }
         }
 
+        /// The addressing of a local APIC that software has enabled.
+        const ENABLED: u64 = 1;
+
+        /// A vCPU is reset and enabled again, while a sender that takes it for enabled sends. Whatever was sent to what is enabled is there
+        /// in the end.
+        pub(crate) fn check_enable() {
+            loom::model(|| {
+                let inbox = Arc::new(Inbox::new());
+                let sender = {
+                    let inbox = inbox.clone();
+                    thread::spawn(move || {
+                        let is_enabled = inbox.published() == ENABLED;
+                        if is_enabled {
+                            inbox.put_vector(0xE1);
+                        }
+                        is_enabled
+                    })
+                };
+                inbox.reset(0);
+                inbox.enable(ENABLED);
+                let was_sent = sender.join().unwrap();
+                assert_eq!(inbox.irr().contains(0xE1), was_sent, "an interrupt is lost");
+            });
+        }
+
         /// A sender for each of `left`, and a vCPU's thread, which is in the guest between them, or asleep.
         pub(crate) fn check(fault: Fault, asleep: bool, left: &'static [Deposit]) {
             let mut builder = loom::model::Builder::new();

@@ -32,6 +32,16 @@ fn an_nmi_and_an_interrupt_reach_a_vcpu_in_the_guest() {
 }
 
 #[test]
+fn two_nmis_of_two_senders_are_two() {
+    check(Fault::None, false, &[Deposit::Nmi, Deposit::Nmi]);
+}
+
+#[test]
+fn what_is_sent_to_a_local_apic_that_has_just_been_enabled_is_not_lost() {
+    check_enable();
+}
+
+#[test]
 fn two_interrupts_wake_a_vcpu_that_goes_to_sleep() {
     check(Fault::None, true, &[Deposit::Vector(0xE1), Deposit::Vector(0x51)]);
 }

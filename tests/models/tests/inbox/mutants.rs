@@ -1,17 +1,19 @@
-//! Mistakes that somebody could make in the inbox, or around it. Each leaves a vCPU in the guest, or asleep, for ever, and
-//! the models must find it.
+//! Mistakes that somebody could make in the inbox, or around it. Each leaves a vCPU in the guest, or asleep, for ever, or loses an
+//! interrupt, and the models must find it.
 
 use super::machine::{Deposit, Fault};
 use std::panic::{self, AssertUnwindSafe};
 
-/// That a model fails since nobody can go on.
-fn caught(model: impl FnOnce()) {
+/// How a mistake shows: nobody can go on,
+const HANG: &str = "Model exceeded maximum number of branches";
+/// or an interrupt is not where it was put.
+const LOST: &str = "an interrupt is lost";
+
+/// That a model fails, and why.
+fn caught(model: impl FnOnce(), why: &str) {
     let panic = panic::catch_unwind(AssertUnwindSafe(model)).expect_err("no model has found it");
     let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
-    assert!(
-        text.is_some_and(|text| text.contains("Model exceeded maximum number of branches")),
-        "found for another reason: {text:?}"
-    );
+    assert!(text.is_some_and(|text| text.contains(why)), "found for another reason: {text:?}");
 }
 
 /// A mistake around the inbox.
@@ -19,7 +21,7 @@ macro_rules! fault {
     ($name:ident, $fault:ident) => {
         #[test]
         fn $name() {
-            caught(|| super::check(Fault::$fault, false, &[Deposit::Vector(0xE1)]));
+            caught(|| super::check(Fault::$fault, false, &[Deposit::Vector(0xE1)]), HANG);
         }
     };
 }
@@ -30,7 +32,7 @@ fault!(a_signal_without_the_flag_is_found, SignalOnly);
 
 /// A mistake in the inbox, as `build.rs` makes it.
 macro_rules! mutant {
-    ($test:ident, $mutation:ident, $asleep:literal, $left:expr) => {
+    ($test:ident, $mutation:ident, $check:ident($($argument:expr),*), $why:expr) => {
         #[allow(dead_code, unreachable_pub, reason = "a copy: each mutant is for one model")]
         mod $mutation {
             mod copy {
@@ -42,12 +44,27 @@ macro_rules! mutant {
 
         #[test]
         fn $test() {
-            caught(|| $mutation::check(Fault::None, $asleep, &[$left]));
+            caught(|| $mutation::$check($($argument),*), $why);
         }
     };
 }
 
-mutant!(senders_without_order_are_found, senders_without_order, false, Deposit::Vector(0xE1));
-mutant!(threads_without_order_are_found, threads_without_order, false, Deposit::Vector(0xE1));
-mutant!(a_look_before_the_announcement_is_found, look_before_the_announcement, false, Deposit::Vector(0xE1));
-mutant!(a_parked_thread_that_nobody_kicks_is_found, no_parked_thread_is_kicked, true, Deposit::Vector(0xE1));
+const VECTOR: &[Deposit] = &[Deposit::Vector(0xE1)];
+
+mutant!(senders_without_order_are_found, senders_without_order, check(Fault::None, false, VECTOR), HANG);
+mutant!(threads_without_order_are_found, threads_without_order, check(Fault::None, false, VECTOR), HANG);
+mutant!(a_look_before_the_announcement_is_found, look_before_the_announcement, check(Fault::None, false, VECTOR), HANG);
+mutant!(a_parked_thread_that_nobody_kicks_is_found, no_parked_thread_is_kicked, check(Fault::None, true, VECTOR), HANG);
+mutant!(
+    nmis_that_are_not_counted_are_found,
+    nmis_merge,
+    check(Fault::None, false, &[Deposit::Nmi, Deposit::Nmi]),
+    HANG
+);
+mutant!(
+    nmis_that_are_counted_in_two_steps_are_found,
+    nmis_in_two_steps,
+    check(Fault::None, false, &[Deposit::Nmi, Deposit::Nmi]),
+    HANG
+);
+mutant!(an_enable_before_the_irr_is_cleared_is_found, enabled_before_it_is_clear, check_enable(), LOST);

@@ -21,27 +21,30 @@ impl Pair {
         next
     }
 
-    /// Both go to the guest's next instruction, if they get there.
+    /// Goes to the guest's next instruction, if it gets there.
     fn enter(&mut self, cpu: usize) -> bool {
         // An entry for every interrupt that can nest, and for what is told at each.
         const ENTRIES: usize = 64;
         let arrives = (0..ENTRIES).find_map(|_| match self.prepare(cpu) {
             Next::Sleep => Some(false),
-            Next::Enter { window } => match self.vcpus[cpu].run(window) {
-                Stay::Executes => Some(true),
-                Stay::WindowOpen => None,
-            },
+            Next::Enter { window } => {
+                self.window = window;
+                match self.vcpus[cpu].run(window) {
+                    Stay::Executes => Some(true),
+                    Stay::WindowOpen => None,
+                }
+            }
         });
-        let arrives = arrives.expect("the guest never comes to its next instruction");
+        arrives.expect("the guest comes to its next instruction, or sleeps")
+    }
+
+    /// The guest executes an instruction, if it comes to one. It may be in the guest still.
+    pub(super) fn execute(&mut self, cpu: usize, in_guest: bool, instruction: Instruction) {
+        let arrives = in_guest && self.vcpus[cpu].go_on(self.window) == Stay::Executes || self.enter(cpu);
         assert_eq!(arrives, self.manual.recognise(cpu), "processor {cpu} executes code");
         self.expect_equal_execution(cpu);
         assert_eq!(self.vcpus[cpu].apic_base(), self.manual.cpus[cpu].base, "the base that vCPU {cpu} knows");
-        arrives
-    }
-
-    /// The guest executes an instruction.
-    pub(super) fn execute(&mut self, cpu: usize, instruction: Instruction) {
-        if !self.enter(cpu) {
+        if !arrives {
             return;
         }
         let x2apic = self.manual.cpus[cpu].mode() == Mode::X2Apic;
@@ -60,6 +63,7 @@ impl Pair {
             }),
             Instruction::Hlt => {
                 self.inside(cpu, End::Hlt, |_| {});
+                self.in_guest = None;
                 self.processors[cpu].halt(self.vcpus[cpu].guest().interruptible);
             }
             Instruction::Read(number) if x2apic => self.read_msr(cpu, 0x800 + u32::from(number)),
@@ -75,19 +79,16 @@ impl Pair {
             }
             Instruction::Send { low, destination } => {
                 self.write_page(cpu, 0x310, 4, u32::from(destination) << 24);
-                if self.enter(cpu) {
-                    self.write_page(cpu, 0x300, 4, low & 0xF_FFFF);
-                }
+                self.execute(cpu, false, Instruction::WritePage(0x300, 2, low & 0xF_FFFF));
             }
             Instruction::ArmDeadline(cycles) => {
                 let tsc = self.manual.tsc(cpu).wrapping_add(cycles.into());
                 self.write_msr(cpu, 0x6E0, tsc);
             }
             Instruction::WriteTsc(cycles) => {
-                // The hypervisor's, and nobody sees an exit.
-                let tsc = self.manual.tsc(cpu).wrapping_add_signed(cycles.into());
+                let tsc = self.manual.tsc(cpu).saturating_add_signed(cycles.into());
                 self.manual.write_tsc(cpu, tsc);
-                self.inside(cpu, End::Nop, |_| {});
+                self.emulated(cpu, End::Nop);
             }
             Instruction::WriteBase(bits, page) => {
                 self.write_msr(cpu, 0x1B, u64::from(bits & 0xF) << 8 | u64::from(page) << 12);
@@ -97,12 +98,14 @@ impl Pair {
         self.expect_equal_execution(cpu);
         if let Instruction::WriteCr8(..) = instruction {
             // Only with this do senders learn the new priority.
+            self.in_guest = None;
             self.look(cpu);
         }
     }
 
     /// An instruction that nobody but the guest sees.
     fn inside(&mut self, cpu: usize, end: End, effect: impl FnOnce(&mut Guest)) {
+        self.in_guest = Some(cpu);
         self.vcpus[cpu].execute(effect);
         self.manual.execute(cpu, end);
     }
@@ -195,7 +198,11 @@ fn reduce(value: u64) -> u32 {
 fn x2apic_destination(choice: u8) -> u64 {
     match choice {
         0xFF => 0xFFFF_FFFF,
-        cluster if cluster & 0xC0 == 0xC0 => (u64::from(cluster & 1) * 0x0012_0000) | (1 << (cluster >> 1 & 0xF)),
+        cluster if cluster & 0xC0 == 0xC0 => {
+            // Where they are, the bits of the three ids in these clusters.
+            let bits = 0b1000_1001_u16.rotate_left((cluster >> 1 & 0xF).into());
+            (u64::from(cluster & 1) * 0x0012_0000) | u64::from(bits)
+        }
         id => CPUS.get(usize::from(id)).map_or(id.into(), |&(id, _)| id.into()),
     }
 }
