@@ -1,6 +1,7 @@
 //! Random accesses to the user-space local APIC, against the manual's. `fuzz/` looks for such sequences with coverage.
 
 use kipi_models::local_apic::compare;
+use kipi_models::local_apic::hypervisor::Fault;
 use kipi_models::local_apic::operation::{self, Act, Instruction, Operation};
 use proptest::prelude::*;
 
@@ -127,7 +128,7 @@ fn the_fuzzers_corpus_finds_no_difference() {
 
 #[test]
 fn a_difference_is_found() {
-    let mut pair = compare::Pair::new();
+    let mut pair = compare::Pair::new(Fault::None);
     let write = |number, value| Operation { cpu: 0, act: Act::Execute(Instruction::Write(number, value)) };
     pair.apply(write(0x0F, 0x1FF));
     // Self IPI by shorthand.
@@ -138,4 +139,57 @@ fn a_difference_is_found() {
     pair.apply(write(0x0B, 0));
     let found = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| pair.lose_an_interrupt(0x40)));
     assert!(found.is_err());
+}
+
+/// Operations of processor 1, or upon it, that are right only without this mistake.
+fn finds(fault: Fault, acts: &[Act]) {
+    let operations =
+        || operation::bring_up([true; 4]).into_iter().chain(acts.iter().map(|&act| Operation { cpu: 1, act }));
+    compare::run(operations());
+    let found = std::panic::catch_unwind(|| compare::run_with(fault, operations()));
+    assert!(found.is_err(), "{fault:?} is not found");
+}
+
+const fn sent(delivery_mode: u8) -> Act {
+    Act::FromOutside { vector: 9, delivery_mode, destination: 1 }
+}
+
+const NMI: Act = sent(4);
+const INIT: Act = sent(5);
+const SIPI: Act = sent(6);
+const INTERRUPT: Act = Act::FromOutside { vector: 0x51, delivery_mode: 0, destination: 1 };
+const NOP: Act = Act::Execute(Instruction::Nop);
+const STI: Act = Act::Execute(Instruction::Sti);
+const IRET: Act = Act::Execute(Instruction::Iret);
+
+#[test]
+fn an_exit_that_is_not_completed_before_init_is_found() {
+    finds(Fault::ExitNotCompleted, &[Act::Execute(Instruction::ReadMsr(0x802)), INIT, SIPI, NOP]);
+    finds(Fault::ExitNotCompleted, &[Act::Execute(Instruction::ReadMsr(0)), INIT, SIPI, NOP]);
+}
+
+#[test]
+fn an_nmi_that_outlives_init_is_found() {
+    finds(Fault::InitKeepsNmis, &[NMI, Act::Look, INIT, SIPI, NOP]);
+}
+
+#[test]
+fn nmis_that_merge_too_soon_are_found() {
+    finds(Fault::NmisMerge, &[NMI, NMI, NOP, IRET, NOP]);
+}
+
+#[test]
+fn an_nmi_that_an_interrupt_overtakes_is_found() {
+    finds(Fault::NmisNotSaid, &[NOP, NMI, INTERRUPT, NOP]);
+}
+
+#[test]
+fn a_hlt_with_an_nmi_that_sleeps_is_found() {
+    let cli = Act::Execute(Instruction::Cli);
+    finds(Fault::NmisNotSaid, &[cli, STI, NMI, Act::Execute(Instruction::Hlt), NOP]);
+}
+
+#[test]
+fn an_interrupt_that_an_exception_loses_is_found() {
+    finds(Fault::FaultNotForeseen, &[NOP, Act::Execute(Instruction::ReadMsr(0)), INTERRUPT, NOP]);
 }

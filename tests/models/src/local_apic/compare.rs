@@ -4,7 +4,7 @@ mod guest;
 mod messages;
 mod state;
 
-use super::hypervisor::Kvm;
+use super::hypervisor::{Fault, Kvm};
 use super::operation::{Act, Operation};
 use super::reference::{self, Features};
 use kipi_apic::capabilities::{Capabilities, DeliveryStatus};
@@ -55,7 +55,7 @@ pub struct Pair {
 
 impl Default for Pair {
     fn default() -> Self {
-        Self::new()
+        Self::new(Fault::None)
     }
 }
 
@@ -64,7 +64,15 @@ impl Default for Pair {
 /// # Panics
 /// At the first difference.
 pub fn run(operations: impl IntoIterator<Item = Operation>) {
-    let mut pair = Pair::new();
+    run_with(Fault::None, operations);
+}
+
+/// All operations on a fresh machine whose hypervisor makes this mistake: for a test of the comparison.
+///
+/// # Panics
+/// At the first difference.
+pub fn run_with(fault: Fault, operations: impl IntoIterator<Item = Operation>) {
+    let mut pair = Pair::new(fault);
     for operation in operations {
         pair.apply(operation);
     }
@@ -96,10 +104,10 @@ fn service() -> Service<Nobody> {
 
 impl Pair {
     /// After a reset.
-    pub fn new() -> Self {
+    pub fn new(fault: Fault) -> Self {
         let service = service();
         let processors = processors(&service);
-        let vcpus = processors.iter().map(|processor| Kvm::new(processor.local().base())).collect();
+        let vcpus = processors.iter().map(|processor| Kvm::new(processor.local().base(), fault)).collect();
         Self {
             service,
             processors,

@@ -67,9 +67,27 @@ pub enum Stay {
     WindowOpen,
 }
 
+/// A mistake that whoever carries out what a local APIC asks for could make.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// None.
+    None,
+    /// Registers are set while an exit is not completed.
+    ExitNotCompleted,
+    /// INIT leaves the NMIs that are pending.
+    InitKeepsNmis,
+    /// An NMI that is raised while one is pending is lost.
+    NmisMerge,
+    /// NMIs are said to be over when they are not.
+    NmisNotSaid,
+    /// An interrupt is given to a guest whose access is about to fault.
+    FaultNotForeseen,
+}
+
 /// The vCPU.
 #[derive(Debug, Clone)]
 pub struct Kvm {
+    fault: Fault,
     guest: Guest,
     apic_base: u64,
     /// The instruction of the last exit: where it was, and how it ends at the next entry, over whatever is set meanwhile.
@@ -84,9 +102,9 @@ pub struct Kvm {
 
 impl Kvm {
     /// A vCPU that has been made.
-    pub fn new(apic_base: u64) -> Self {
+    pub fn new(apic_base: u64, fault: Fault) -> Self {
         let guest = Guest::reset();
-        Self { guest, apic_base, unfinished: None, exception: false, interrupt: None, nmis: 0, ready: false }
+        Self { fault, guest, apic_base, unfinished: None, exception: false, interrupt: None, nmis: 0, ready: false }
     }
 
     /// KVM_RUN, up to where the guest would execute an instruction.
@@ -98,11 +116,12 @@ impl Kvm {
         // An exception goes before an interrupt, and an interrupt that was given goes before an NMI that is pending.
         if std::mem::take(&mut self.exception) {
             self.guest.deliver(GP);
-        } else if let Some(vector) = self.interrupt.take() {
+        } else if let Some(vector) = self.interrupt {
             assert!(self.guest.can_take_interrupt(), "interrupt {vector:#x} was given to a guest that cannot take it");
             self.guest.deliver(vector);
         }
-        assert_eq!(self.interrupt, None, "an exception would go before an interrupt that was given");
+        // An exception goes before it, and the exit after that one clears it (`kvm_clear_interrupt_queue`).
+        self.interrupt = None;
         self.go_on(window)
     }
 
@@ -165,12 +184,15 @@ impl Vcpu for Kvm {
     type Error = Infallible;
 
     fn complete(&mut self) -> Result<(), Infallible> {
-        self.finish();
+        if self.fault != Fault::ExitNotCompleted {
+            self.finish();
+        }
         Ok(())
     }
 
     fn reset(&mut self, apic_base: u64) -> Result<(), Infallible> {
-        *self = Self { unfinished: self.unfinished, ..Self::new(apic_base) };
+        let nmis = if self.fault == Fault::InitKeepsNmis { self.nmis } else { 0 };
+        *self = Self { unfinished: self.unfinished, nmis, ..Self::new(apic_base, self.fault) };
         Ok(())
     }
 
@@ -185,18 +207,22 @@ impl Vcpu for Kvm {
     }
 
     fn raise_nmi(&mut self) -> Result<(), Infallible> {
-        self.nmis += 1;
-        self.nmis = self.process_nmis();
+        if self.nmis == 0 || self.fault != Fault::NmisMerge {
+            self.nmis += 1;
+            self.nmis = self.process_nmis();
+        }
         Ok(())
     }
 
     fn nmis(&self) -> Result<Nmis, Infallible> {
-        Ok(Nmis { pending: self.nmis > 0, blocked: self.guest.in_nmi })
+        let pending = self.nmis > 0 && self.fault != Fault::NmisNotSaid;
+        Ok(Nmis { pending, blocked: self.guest.in_nmi })
     }
 
     fn can_take_interrupt(&mut self) -> bool {
         // The completion of an access that faults raises an exception, of which the last exit knew nothing yet.
-        self.ready && !self.exception && !matches!(self.unfinished, Some((_, Completion::Fault)))
+        let will_fault = matches!(self.unfinished, Some((_, Completion::Fault)));
+        self.ready && !self.exception && (!will_fault || self.fault == Fault::FaultNotForeseen)
     }
 
     fn interrupt(&mut self, vector: u8) -> Result<(), Infallible> {
