@@ -183,10 +183,13 @@ impl Kick {
     }
 
     /// vCPU thread, as its first act: from now on, signals and unparks reach it.
+    ///
+    /// # Panics
+    /// If another thread has been here before: a vCPU has one.
     pub fn thread_started(&self) {
-        let thread = RunningThread { id: current_thread_id(), handle: std::thread::current() };
-        // A vCPU has one thread: nobody was there before.
-        let _ = self.thread.set(thread);
+        let id = current_thread_id();
+        let thread = self.thread.get_or_init(|| RunningThread { id, handle: std::thread::current() });
+        assert_eq!(thread.id, id, "a vCPU has one thread");
     }
 
     /// vCPU thread, outside KVM_RUN: clears `immediate_exit`, and says what the thread is asked to do.

@@ -12,6 +12,7 @@ use crate::tsc::{self, IA32_TSC, IA32_TSC_ADJUST};
 use kipi_apic::entry::Next;
 use kipi_apic::presence::Place;
 use kipi_apic::processor::{Eoi, Processor};
+use kipi_apic::saved::Saved;
 use kipi_apic::service::Service;
 use kipi_apic::timer::{Deadline, Now};
 use kvm_ioctls::{VcpuExit, VcpuFd};
@@ -153,10 +154,35 @@ impl Vcpu {
         Ok(())
     }
 
+    /// Saves the interrupt side, after it has finished the last exit's instruction: the state that KVM holds can be saved then, too
+    /// (registers, CR8, KVM_GET_VCPU_EVENTS). The machine stands still: no vCPU runs, and nobody sends.
+    ///
+    /// # Errors
+    /// KVM's.
+    pub fn save(&mut self) -> Result<Saved, Error> {
+        self.complete()?;
+        let now = self.shared.now(self.tsc_offset);
+        Ok(self.processor.save(&self.shared.service, now))
+    }
+
+    /// Makes the interrupt side what was saved. The state that KVM holds, the TSC among it, has been restored before.
+    ///
+    /// # Errors
+    /// If KVM does not tell the TSC.
+    pub fn restore(&mut self, saved: &Saved) -> Result<(), Error> {
+        self.tsc_changed()?;
+        let now = self.shared.now(self.tsc_offset);
+        self.processor.restore(&self.shared.service, saved, now);
+        Ok(())
+    }
+
     /// Runs the guest until `exit` breaks, or another thread asks for an end. Accesses to the local APIC do not come here.
     ///
     /// # Errors
     /// KVM's.
+    ///
+    /// # Panics
+    /// If another thread has run it before: it is this one that the others kick.
     pub fn run<T>(&mut self, mut exit: impl FnMut(Exit<'_>) -> ControlFlow<T>) -> Result<Ended<T>, Error> {
         self.kick.thread_started();
         loop {

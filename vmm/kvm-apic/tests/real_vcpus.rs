@@ -1,5 +1,6 @@
 //! INIT and SIPI meet a vCPU that has left the guest by any kind of exit: it has to start as if the exit's instruction had never
-//! been. On a host without KVM, or one that keeps the MSRs to itself, there is nothing to test, which is said.
+//! been. And a machine that is saved goes on in another. On a host without KVM, or one that keeps the MSRs to itself, there is
+//! nothing to test, which is said.
 
 use kipi_apic::ipi::{Delivery, Destination, Ipi};
 use kipi_kvm_apic::{Builder, Ended, Exit, Kick, Machine, Request, Vcpu};
@@ -334,4 +335,16 @@ fn a_processor_starts_out_of_every_kind_of_exit() {
         assert_eq!(ended, Ok(Ended::Ended));
     });
     drop((irqchip, vcpus, vm, kvm));
+}
+
+/// A machine that stands still goes on in another one: the processor waits for its SIPI there, and has its registers.
+#[test]
+fn what_is_saved_of_a_processor_is_restored_in_another_machine() {
+    let memories = [guest(), guest()];
+    let [Some(mut from), Some(mut to)] = memories.each_ref().map(machine) else { return };
+    from.2.irqchip.send(Ipi::new(Delivery::Nmi, Destination::Physical(1)));
+    let saved = from.2.vcpus[1].save().expect("saved");
+    assert_ne!(to.2.vcpus[1].save(), Ok(saved), "an NMI waits in the first");
+    to.2.vcpus[1].restore(&saved).expect("restored");
+    assert_eq!(to.2.vcpus[1].save(), Ok(saved));
 }
