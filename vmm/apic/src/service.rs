@@ -104,15 +104,23 @@ impl<F: Fetch> Service<F> {
     /// everybody. From any thread. Nobody accepts an illegal vector, one below 16.
     #[inline]
     pub fn send(&self, sender: Option<usize>, ipi: Ipi) -> Sent {
+        // Apart from all others: what is done for each target is a handful of instructions, and not a call.
+        match ipi.delivery {
+            Delivery::Fixed(vector) if vector >= FIRST_LEGAL_VECTOR && self.needs_no_tmr(ipi.trigger) => {
+                let mut sent = Sent::default();
+                self.for_each(sender, ipi.destination, |_, port| port.interrupt(vector, &mut sent));
+                sent
+            }
+            _ => self.send_any(sender, ipi),
+        }
+    }
+
+    #[inline(never)]
+    fn send_any(&self, sender: Option<usize>, ipi: Ipi) -> Sent {
         let mut sent = Sent::default();
         let Ipi { delivery, trigger, destination } = ipi;
         let event = match delivery {
             Delivery::Fixed(vector) | Delivery::LowestPriority(vector) if vector < FIRST_LEGAL_VECTOR => return sent,
-            // Apart from the events: what is done for each target is a handful of instructions, and not a call.
-            Delivery::Fixed(vector) if self.needs_no_tmr(trigger) => {
-                self.for_each(sender, destination, |_, port| port.interrupt(vector, &mut sent));
-                return sent;
-            }
             Delivery::Fixed(vector) => {
                 self.for_each(sender, destination, |vcpu, _| self.interrupt(vcpu, vector, trigger, &mut sent));
                 return sent;
@@ -141,15 +149,15 @@ impl<F: Fetch> Service<F> {
     }
 
     /// Delivers an interrupt, and notes in the TMR how it is triggered.
-    #[cold]
     fn interrupt(&self, vcpu: usize, vector: u8, trigger: Trigger, sent: &mut Sent) {
         let port = &self.ports[vcpu];
         if port.addressing().enabled {
-            if !self.needs_no_tmr(trigger) {
-                self.levels.store(true, Ordering::Relaxed);
-                // Before the IRR: whoever takes the vector from there sees this.
-                self.requests(vcpu).set_trigger(vector, trigger);
+            match trigger {
+                Trigger::Level => self.levels.store(true, Ordering::Relaxed),
+                Trigger::Edge => {}
             }
+            // Before the IRR: whoever takes the vector from there sees this.
+            self.requests(vcpu).set_trigger(vector, trigger);
             port.interrupt(vector, sent);
         }
     }
