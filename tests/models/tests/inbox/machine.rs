@@ -133,6 +133,29 @@ macro_rules! vcpu {
             });
         }
 
+        /// A sender leaves an NMI, then an interrupt; the vCPU's thread takes events, and then gives the interrupt that it finds, if
+        /// it `looks_again` whether events have come (`kipi_apic::entry`).
+        pub(crate) fn check_order(looks_again: bool) {
+            loom::model(move || {
+                let inbox = Arc::new(Inbox::new());
+                let sender = {
+                    let inbox = inbox.clone();
+                    thread::spawn(move || {
+                        inbox.put_nmi();
+                        inbox.put_vector(0xE1);
+                    })
+                };
+                let nmis = inbox.take_events().nmis;
+                if let Some(vector) = inbox.irr().highest()
+                    && !(looks_again && inbox.has_events())
+                {
+                    assert!(inbox.irr().take(vector), "nobody else takes it");
+                    assert_eq!(nmis, 1, "an interrupt overtakes an NMI");
+                }
+                sender.join().unwrap();
+            });
+        }
+
         /// A sender for each of `left`, and a vCPU's thread, which is in the guest between them, or asleep.
         pub(crate) fn check(fault: Fault, asleep: bool, left: &'static [Deposit]) {
             let mut builder = loom::model::Builder::new();

@@ -37,6 +37,11 @@ fn two_nmis_of_two_senders_are_two() {
 }
 
 #[test]
+fn an_interrupt_overtakes_no_nmi_of_its_sender() {
+    check_order(true);
+}
+
+#[test]
 fn what_is_sent_to_a_local_apic_that_has_just_been_enabled_is_not_lost() {
     check_enable();
 }

@@ -1,13 +1,15 @@
-//! Mistakes that somebody could make in the inbox, or around it. Each leaves a vCPU in the guest, or asleep, for ever, or loses an
-//! interrupt, and the models must find it.
+//! Mistakes that somebody could make in the inbox, or around it. Each leaves a vCPU in the guest, or asleep, for ever, or loses or
+//! misplaces an interrupt, and the models must find it.
 
 use super::machine::{Deposit, Fault};
 use std::panic::{self, AssertUnwindSafe};
 
 /// How a mistake shows: nobody can go on,
 const HANG: &str = "Model exceeded maximum number of branches";
-/// or an interrupt is not where it was put.
+/// an interrupt is not where it was put,
 const LOST: &str = "an interrupt is lost";
+/// or is given too soon.
+const OVERTAKES: &str = "an interrupt overtakes an NMI";
 
 /// That a model fails, and why.
 fn caught(model: impl FnOnce(), why: &str) {
@@ -29,6 +31,11 @@ macro_rules! fault {
 fault!(a_signal_before_the_flag_is_found, SignalFirst);
 fault!(a_flag_that_is_cleared_after_the_look_is_found, ClearedAfterLook);
 fault!(a_signal_without_the_flag_is_found, SignalOnly);
+
+#[test]
+fn a_thread_that_does_not_look_again_is_found() {
+    caught(|| super::check_order(false), OVERTAKES);
+}
 
 /// A mistake in the inbox, as `build.rs` makes it.
 macro_rules! mutant {
