@@ -118,7 +118,7 @@ pub(super) fn halt_in_handler(bsp: &mut Bsp<'_>) -> Result<(), Stuck> {
         bsp.expect(Observation::NmisTaken, 1_u32, taken());
         // Its IRET ends the blocking of NMIs.
         bsp.fence()?;
-        bsp.expect(Observation::NmisTaken, 2_u32, taken());
+        wait_for(bsp, 2)?;
     }
     Ok(())
 }
