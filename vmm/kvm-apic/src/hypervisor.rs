@@ -48,6 +48,22 @@ pub(crate) struct Hypervisor<'a> {
     pub(crate) vcpu: &'a mut VcpuFd,
     pub(crate) kick: &'a Kick,
     pub(crate) init: &'a InitState,
+    pub(crate) left: &'a mut Left,
+}
+
+/// How the guest has left, by what KVM does at the next entry before it runs the guest. An exception that it raises then takes an
+/// interrupt with it that it was given before: it clears what it was about to inject (`kvm_check_and_inject_events`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Left {
+    /// Nothing.
+    #[default]
+    Settled,
+    /// It moves on from a write, or to the write's next part.
+    Writing,
+    /// It goes on with an instruction that has read from an address or a port, and may fault.
+    Reading,
+    /// It raises #GP, for an access to an MSR.
+    Refused,
 }
 
 impl Hypervisor<'_> {
@@ -89,6 +105,9 @@ impl entry::Vcpu for Hypervisor<'_> {
         }
         // Whoever has kicked this thread meanwhile is seen before its next entry.
         self.kick.acknowledge();
+        if *self.left != Left::Refused {
+            *self.left = Left::Settled;
+        }
         outcome
     }
 
@@ -107,6 +126,7 @@ impl entry::Vcpu for Hypervisor<'_> {
         // As of the last exit. IF is clear now.
         run.ready_for_interrupt_injection = 0;
         run.if_flag = 0;
+        *self.left = Left::Settled;
         Ok(())
     }
 
@@ -131,7 +151,10 @@ impl entry::Vcpu for Hypervisor<'_> {
     }
 
     fn can_take_interrupt(&mut self) -> bool {
-        self.vcpu.get_kvm_run().ready_for_interrupt_injection != 0
+        match self.left {
+            Left::Settled | Left::Writing => self.vcpu.get_kvm_run().ready_for_interrupt_injection != 0,
+            Left::Reading | Left::Refused => false,
+        }
     }
 
     fn interrupt(&mut self, vector: u8) -> Result<(), Error> {

@@ -5,7 +5,7 @@
 //! KVM_INTERRUPT, `kvm_run.request_interrupt_window`, `kvm_run.cr8`).
 
 use crate::error::{Error, Operation};
-use crate::hypervisor::{Hypervisor, InitState};
+use crate::hypervisor::{Hypervisor, InitState, Left};
 use crate::irqchip::{Shared, ThreadKick};
 use crate::kick::{Kick, Request};
 use crate::tsc::{self, IA32_TSC, IA32_TSC_ADJUST};
@@ -15,7 +15,7 @@ use kipi_apic::processor::{Eoi, Processor};
 use kipi_apic::saved::Saved;
 use kipi_apic::service::Service;
 use kipi_apic::timer::{Deadline, Now};
-use kvm_ioctls::{VcpuExit, VcpuFd};
+use kvm_ioctls::{ReadMsrExit, VcpuExit, VcpuFd, WriteMsrExit};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -27,6 +27,7 @@ pub struct Vcpu {
     shared: Arc<Shared>,
     processor: Processor,
     init: InitState,
+    left: Left,
     /// Guest TSC minus host TSC.
     tsc_offset: i64,
     /// What the guest has written to IA32_TSC or IA32_TSC_ADJUST, which KVM is to be told.
@@ -101,8 +102,18 @@ impl Vcpu {
     ) -> Result<Self, Error> {
         let init = InitState::of(&fd, signature)?;
         let tsc_offset = tsc::read_offset(&fd)?.cycles;
-        let mut vcpu =
-            Self { fd, kick, shared, processor, init, tsc_offset, tsc_write: None, timer: None, is_armed: false };
+        let mut vcpu = Self {
+            fd,
+            kick,
+            shared,
+            processor,
+            init,
+            left: Left::Settled,
+            tsc_offset,
+            tsc_write: None,
+            timer: None,
+            is_armed: false,
+        };
         // Without a local APIC of its own, KVM makes vCPUs with IA32_APIC_BASE zero.
         let base = vcpu.processor.local().base();
         kipi_apic::entry::Vcpu::set_apic_base(&mut vcpu.hypervisor(), base)?;
@@ -136,7 +147,8 @@ impl Vcpu {
     }
 
     /// Finishes the instruction of the last exit, if it is not finished: KVM would finish it at the next entry, over whatever is set
-    /// meanwhile.
+    /// meanwhile. Only after [`Ended::Broken`] is there anything to finish; parts of an access that follow the one that broke then
+    /// find nobody: reads are ones, writes are lost.
     ///
     /// # Errors
     /// KVM's.
@@ -214,11 +226,17 @@ impl Vcpu {
         let mut stay = (enter, exit);
         loop {
             let request = self.kick.acknowledge();
-            if request != Request::Run {
-                return Ok(Step::Asked(request));
-            }
-            let Some(next) = self.prepare()? else { continue };
-            match self.enter(next, stay) {
+            let next = match (request, self.left) {
+                (Request::Run, _) => self.prepare()?,
+                (_, Left::Settled) => return Ok(Step::Asked(request)),
+                (_, Left::Writing | Left::Reading | Left::Refused) => Some(Next::Enter { window: false }),
+            };
+            let Some(next) = next else { continue };
+            // Whoever stops a vCPU finds it between two instructions, and an interrupt waits for the end of one that may fault. KVM
+            // finishes it, and says anew whether the guest can take an interrupt.
+            let only_finishes =
+                request != Request::Run || self.left == Left::Reading && next == (Next::Enter { window: true });
+            match self.enter(next, only_finishes, stay) {
                 Ok(step) => return self.follow(step?),
                 Err(not_entered) => stay = not_entered,
             }
@@ -231,8 +249,8 @@ impl Vcpu {
             self.tsc_offset = self.hypervisor().write_tsc(msr, value)?;
             self.timer = None;
         }
-        let Self { fd, kick, shared, processor, init, tsc_offset, .. } = self;
-        let mut hypervisor = Hypervisor { vcpu: fd, kick, init };
+        let Self { fd, kick, shared, processor, init, left, tsc_offset, .. } = self;
+        let mut hypervisor = Hypervisor { vcpu: fd, kick, init, left };
         let next = processor.prepare(&shared.service, &mut hypervisor, &|| shared.now(*tsc_offset))?;
         match next {
             Next::Sleep => {
@@ -248,8 +266,13 @@ impl Vcpu {
         }
     }
 
-    /// One stay in the guest; `stay` comes back if something has come meanwhile.
-    fn enter<T, E, X>(&mut self, next: Next, stay: (E, X)) -> Result<Result<Step<T>, Error>, (E, X)>
+    /// One stay in the guest, or only the rest of the last exit's instruction; `stay` comes back if something has come meanwhile.
+    fn enter<T, E, X>(
+        &mut self,
+        next: Next,
+        only_finishes: bool,
+        stay: (E, X),
+    ) -> Result<Result<Step<T>, Error>, (E, X)>
     where
         E: FnOnce(&mut VcpuFd) -> Result<VcpuExit<'_>, kvm_ioctls::Error>,
         X: FnOnce(VcpuExit<'_>) -> T,
@@ -257,7 +280,10 @@ impl Vcpu {
         let run = self.fd.get_kvm_run();
         run.request_interrupt_window = (next == Next::Enter { window: true }).into();
         run.cr8 = self.processor.local().cr8();
-        let Self { fd, kick, shared, processor, tsc_offset, tsc_write, is_armed, .. } = self;
+        if only_finishes {
+            self.kick.turn_back();
+        }
+        let Self { fd, kick, shared, processor, left, tsc_offset, tsc_write, is_armed, .. } = self;
         let service = &shared.service;
         let inbox = service.inbox(processor.index());
         let mut stay = Some(stay);
@@ -265,13 +291,15 @@ impl Vcpu {
             Place::Guest,
             processor,
             |processor| {
-                processor.is_settled(service, next)
-                    && !(*is_armed && shared.timers.has_expired(processor.index()))
-                    && kick.request() == Request::Run
+                only_finishes
+                    || processor.is_settled(service, next)
+                        && !(*is_armed && shared.timers.has_expired(processor.index()))
+                        && kick.request() == Request::Run
             },
             |processor| {
                 let (enter, exit) = stay.take()?;
                 let outcome = enter(fd);
+                *left = Left::Settled;
                 processor.follow_cr8(kick.cr8());
                 let mut kvm = match outcome {
                     Ok(kvm) => kvm,
@@ -280,6 +308,7 @@ impl Vcpu {
                     Err(error) => return Some(Err(Error::of(Operation::Run)(error))),
                 };
                 let served = serve(processor, service, &|| shared.now(*tsc_offset), tsc_write, &mut kvm);
+                *left = how_left(&kvm, served);
                 Some(Ok(served.map_or_else(|| Step::Exit(exit(kvm)), Step::Served)))
             },
         );
@@ -306,7 +335,7 @@ impl Vcpu {
     }
 
     fn hypervisor(&mut self) -> Hypervisor<'_> {
-        Hypervisor { vcpu: &mut self.fd, kick: &self.kick, init: &self.init }
+        Hypervisor { vcpu: &mut self.fd, kick: &self.kick, init: &self.init, left: &mut self.left }
     }
 
     /// Makes sure that this vCPU is kicked when its timer expires, and soon if `held`: the TPR holds an interrupt back, and KVM
@@ -385,6 +414,20 @@ fn serve(
         VcpuExit::IrqWindowOpen => Some(Served::Window),
         VcpuExit::SetTpr => Some(Served::Tpr),
         _ => None,
+    }
+}
+
+/// What KVM may do to the exit's instruction at the next entry. Whoever answers an MSR that was not served here may refuse it.
+fn how_left(exit: &VcpuExit<'_>, served: Option<Served>) -> Left {
+    match exit {
+        VcpuExit::X86Rdmsr(ReadMsrExit { error, .. }) | VcpuExit::X86Wrmsr(WriteMsrExit { error, .. })
+            if served.is_none() || **error != 0 =>
+        {
+            Left::Refused
+        }
+        VcpuExit::X86Rdmsr(_) | VcpuExit::X86Wrmsr(_) | VcpuExit::IoOut(..) | VcpuExit::MmioWrite(..) => Left::Writing,
+        VcpuExit::IoIn(..) | VcpuExit::MmioRead(..) => Left::Reading,
+        _ => Left::Settled,
     }
 }
 

@@ -29,6 +29,7 @@ const IVT_GP: GuestAddress = GuestAddress(13 * 4);
 unsafe extern "C" {
     static ap_code: u8;
     static ap_fault: u8;
+    static ap_interrupt: u8;
     static ap_code_end: u8;
 }
 
@@ -87,6 +88,10 @@ global_asm!(
     "je 31f",
     "cmp ax, 12",
     "je 32f",
+    "cmp ax, 14",
+    "je 34f",
+    "cmp ax, 15",
+    "je 35f",
     // 13: nothing.
     "40: inc dword ptr [0x508]",
     "jmp 40b",
@@ -171,6 +176,27 @@ global_asm!(
     "wrmsr",
     "mov dword ptr [0x50C], 1",
     "53: jmp 53b",
+    // 14: RDMSR that faults, with interrupts, whose handler counts.
+    "34: call 90f",
+    "mov ecx, 0x80F",
+    "xor edx, edx",
+    "mov eax, 0x1FF",
+    "wrmsr",
+    "sti",
+    "54: mov ecx, 0x83F",
+    "rdmsr",
+    "inc dword ptr [0x508]",
+    "jmp 54b",
+    // 15: a read of the local APIC's page by MOVS, whose write then lies beyond the segment, with the same.
+    "35: call 91f",
+    "mov eax, 0x1FF",
+    "mov [0xE0F0], eax",
+    "sti",
+    "55: mov si, 0xE020",
+    "mov di, 0xFFFE",
+    "movsd",
+    "inc dword ptr [0x508]",
+    "jmp 55b",
     // To x2APIC mode.
     "90: mov ecx, 0x1B",
     "rdmsr",
@@ -192,11 +218,30 @@ global_asm!(
     "add word ptr [bp + 2], 2",
     "pop bp",
     "iret",
+    "ap_interrupt:",
+    "push ecx",
+    "push eax",
+    "push edx",
+    "inc dword ptr [0x510]",
+    // EOI: one of the two is refused, or lost.
+    "mov ecx, 0x80B",
+    "xor eax, eax",
+    "xor edx, edx",
+    "wrmsr",
+    "mov [0xE0B0], eax",
+    "pop edx",
+    "pop eax",
+    "pop ecx",
+    "iret",
     "ap_code_end:",
     ".code64",
     ".popsection",
 );
 
+/// The vector that is counted, its place in the real-mode table, and how often it was taken.
+const VECTOR: u8 = 0x40;
+const IVT_VECTOR: GuestAddress = GuestAddress(VECTOR as u64 * 4);
+const TAKEN: GuestAddress = GuestAddress(0x510);
 /// After an instruction that nothing may follow.
 const FOLLOWED: GuestAddress = GuestAddress(0x50C);
 const INIT_TO_ITSELF: &str = "INIT to itself";
@@ -219,15 +264,18 @@ const TASKS: [&str; 14] = [
 
 fn guest() -> GuestMemoryMmap {
     let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), MEMORY)]).expect("memory");
-    // SAFETY: the labels are the ends of the code above, in this order.
-    let (code, fault) = unsafe {
+    // SAFETY: the labels lie in the code above, in this order.
+    let (code, fault, interrupt) = unsafe {
         let start = &raw const ap_code;
-        let length = (&raw const ap_code_end).offset_from_unsigned(start);
-        (std::slice::from_raw_parts(start, length), (&raw const ap_fault).offset_from_unsigned(start))
+        let offset = |label: *const u8| label.offset_from_unsigned(start);
+        let code = std::slice::from_raw_parts(start, offset(&raw const ap_code_end));
+        (code, offset(&raw const ap_fault), offset(&raw const ap_interrupt))
     };
-    let fault = u16::try_from(fault).expect("small");
     memory.write_slice(code, GuestAddress(u64::from(PAGE) << 12)).expect("within memory");
-    memory.write_obj([fault, u16::from(PAGE) << 8], IVT_GP).expect("within memory");
+    for (entry, handler) in [(IVT_GP, fault), (IVT_VECTOR, interrupt)] {
+        let handler = u16::try_from(handler).expect("small");
+        memory.write_obj([handler, u16::from(PAGE) << 8], entry).expect("within memory");
+    }
     memory
 }
 
@@ -247,10 +295,10 @@ fn machine(memory: &GuestMemoryMmap) -> Option<(Kvm, VmFd, Machine)> {
     Some((kvm, vm, machine))
 }
 
-/// Runs the vCPU until it is told to end; ports read as all ones.
+/// Runs the vCPU until it is told to end; ports read as all ones, and writes are lost.
 fn run(vcpu: &mut Vcpu) -> Result<Ended<String>, kipi_kvm_apic::Error> {
     vcpu.run(|exit| match exit {
-        Exit::Kvm(VcpuExit::IoOut(..)) | Exit::EndOfInterrupt(_) => ControlFlow::Continue(()),
+        Exit::Kvm(VcpuExit::IoOut(..) | VcpuExit::MmioWrite(..)) | Exit::EndOfInterrupt(_) => ControlFlow::Continue(()),
         Exit::Kvm(VcpuExit::IoIn(_, data)) => {
             data.fill(0xFF);
             ControlFlow::Continue(())
@@ -335,6 +383,42 @@ fn a_processor_starts_out_of_every_kind_of_exit() {
         assert_eq!(ended, Ok(Ended::Ended));
     });
     drop((irqchip, vcpus, vm, kvm));
+}
+
+/// Interrupts come while the processor does what ends in #GP after the exit: KVM raises that at the next entry. An interrupt that it
+/// was given before would go with the exception.
+fn expect_interrupts_beside_faults(task: u32) {
+    const INTERRUPTS: u32 = 20;
+    let memory = guest();
+    let Some((kvm, vm, Machine { irqchip, mut vcpus })) = machine(&memory) else { return };
+    let mut processor = vcpus.pop().expect("the second");
+    let kick = processor.kick().clone();
+    let send = |delivery| irqchip.send(Ipi::new(delivery, Destination::Physical(1)));
+    memory.store(task, TASK, Ordering::SeqCst).expect("within memory");
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| run(&mut processor));
+        let end = End(&kick);
+        send(Delivery::Init);
+        send(Delivery::Sipi(PAGE));
+        wait_until("a start", || read(&memory, DONE) > 0);
+        for sent in 1..=INTERRUPTS {
+            send(Delivery::Fixed(VECTOR));
+            wait_until(&format!("interrupt {sent}"), || read(&memory, TAKEN) == sent);
+        }
+        drop(end);
+        assert_eq!(thread.join().expect("no panic"), Ok(Ended::Ended));
+    });
+    drop((irqchip, vcpus, vm, kvm));
+}
+
+#[test]
+fn an_interrupt_survives_an_msr_that_is_refused() {
+    expect_interrupts_beside_faults(14);
+}
+
+#[test]
+fn an_interrupt_survives_a_read_whose_instruction_faults() {
+    expect_interrupts_beside_faults(15);
 }
 
 /// A machine that stands still goes on in another one: the processor waits for its SIPI there, and has its registers.
