@@ -94,9 +94,9 @@ fn a_gate_that_opens_early_is_found() {
 /// With `fault` in the guest, a processor test must fail, and say that vCPU 1 was not reset, or did not start.
 fn is_missed(fault: &str, what: &str) {
     let name = "processor/starts-out-of-hlt/xapic";
-    let Some(ran) = check_here(&["--filter", name, "--inject", fault]) else { return };
+    let Some(ran) = check_here(&["--filter", name, "--inject", fault, "--format", "tap"]) else { return };
     assert_eq!(ran.status, FAILED, "{fault}: {}{}", ran.stdout, ran.stderr);
-    assert!(ran.stdout.contains(&format!("FAIL  {name}")), "{fault}: {}", ran.stdout);
+    assert!(ran.stdout.contains(&format!("not ok 1 - {name}")), "{fault}: {}", ran.stdout);
     assert!(ran.stdout.contains(&format!("{what}: 0x0, expected 0x1")), "{fault}: {}", ran.stdout);
 }
 
