@@ -17,7 +17,7 @@ use crate::requests::Requests;
 use crate::vectors::Vectors;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 use ids::Ids;
 use port::{Event, Port};
 
@@ -28,8 +28,9 @@ pub struct Service<F> {
     ids: Ids,
     /// Each vCPU's TMR. Apart from the ports: without level-triggered interrupts, nobody who sends touches it.
     tmrs: Box<[Vectors]>,
-    /// Some interrupt was level-triggered: TMRs may hold something.
-    levels: AtomicBool,
+    /// The first vector on which an edge-triggered interrupt is legal and finds all TMRs clear; none, once some interrupt was
+    /// level-triggered.
+    first_plain: AtomicU16,
     ignored: AtomicU64,
 }
 
@@ -39,8 +40,8 @@ impl<F: Fetch> Service<F> {
         let (ids, ports): (Vec<_>, Vec<_>) =
             vcpus.into_iter().map(|(id, fetch)| (id, Port { inbox: Inbox::new(), fetch })).unzip();
         let tmrs = ports.iter().map(|_| Vectors::new()).collect();
-        let (levels, ignored) = (AtomicBool::new(false), AtomicU64::new(0));
-        Self { ports: ports.into(), ids: Ids::new(&ids), tmrs, levels, ignored }
+        let first_plain = AtomicU16::new(FIRST_LEGAL_VECTOR.into());
+        Self { ports: ports.into(), ids: Ids::new(&ids), tmrs, first_plain, ignored: AtomicU64::new(0) }
     }
 
     /// How many vCPUs.
@@ -65,7 +66,7 @@ impl<F: Fetch> Service<F> {
     pub(crate) fn set_tmr(&self, vcpu: usize, tmr: [u32; 8]) {
         self.tmrs[vcpu].set_registers(tmr);
         if tmr != [0; 8] {
-            self.levels.store(true, Ordering::Relaxed);
+            self.keep_tmrs();
         }
     }
 
@@ -106,9 +107,9 @@ impl<F: Fetch> Service<F> {
     pub fn send(&self, sender: Option<usize>, ipi: Ipi) -> Sent {
         // Apart from all others: what is done for each target is a handful of instructions, and not a call.
         match ipi.delivery {
-            Delivery::Fixed(vector) if vector >= FIRST_LEGAL_VECTOR && self.needs_no_tmr(ipi.trigger) => {
+            Delivery::Fixed(vector) if ipi.trigger == Trigger::Edge && self.is_plain(vector) => {
                 let mut sent = Sent::default();
-                self.for_each(sender, ipi.destination, |_, port| port.interrupt(vector, &mut sent));
+                self.for_each(sender, ipi.destination, |port| port.interrupt(vector, &mut sent));
                 sent
             }
             _ => self.send_any(sender, ipi),
@@ -122,12 +123,12 @@ impl<F: Fetch> Service<F> {
         let event = match delivery {
             Delivery::Fixed(vector) | Delivery::LowestPriority(vector) if vector < FIRST_LEGAL_VECTOR => return sent,
             Delivery::Fixed(vector) => {
-                self.for_each(sender, destination, |vcpu, _| self.interrupt(vcpu, vector, trigger, &mut sent));
+                self.for_each(sender, destination, |port| self.interrupt(port, vector, trigger, &mut sent));
                 return sent;
             }
             Delivery::LowestPriority(vector) => {
-                if let Some(vcpu) = self.lowest_priority(sender, destination, vector) {
-                    self.interrupt(vcpu, vector, trigger, &mut sent);
+                if let Some(port) = self.lowest_priority(sender, destination, vector) {
+                    self.interrupt(port, vector, trigger, &mut sent);
                 }
                 return sent;
             }
@@ -139,21 +140,27 @@ impl<F: Fetch> Service<F> {
             Delivery::Init => Event::Init,
             Delivery::Sipi(vector) => Event::Sipi(vector),
         };
-        self.for_each(sender, destination, |_, port| port.signal(event, &mut sent));
+        self.for_each(sender, destination, |port| port.signal(event, &mut sent));
         sent
     }
 
-    /// Whether all TMRs are clear, and stay so. An edge-triggered message that follows a level-triggered one sees that it does.
-    fn needs_no_tmr(&self, trigger: Trigger) -> bool {
-        trigger == Trigger::Edge && !self.levels.load(Ordering::Relaxed)
+    /// Whether an edge-triggered interrupt on this vector is legal, and changes no TMR. One that follows a level-triggered message sees
+    /// that it does.
+    #[inline]
+    fn is_plain(&self, vector: u8) -> bool {
+        u16::from(vector) >= self.first_plain.load(Ordering::Relaxed)
+    }
+
+    /// There are level-triggered messages: from now on, every interrupt has its TMR bit written.
+    fn keep_tmrs(&self) {
+        self.first_plain.store(u16::MAX, Ordering::Relaxed);
     }
 
     /// Delivers an interrupt, and notes in the TMR how it is triggered.
-    fn interrupt(&self, vcpu: usize, vector: u8, trigger: Trigger, sent: &mut Sent) {
-        let port = &self.ports[vcpu];
-        if port.addressing().enabled {
+    fn interrupt(&self, port: &Port<F>, vector: u8, trigger: Trigger, sent: &mut Sent) {
+        if let Some(vcpu) = self.ports.element_offset(port).filter(|_| port.addressing().enabled) {
             match trigger {
-                Trigger::Level => self.levels.store(true, Ordering::Relaxed),
+                Trigger::Level => self.keep_tmrs(),
                 Trigger::Edge => {}
             }
             // Before the IRR: whoever takes the vector from there sees this.
@@ -164,50 +171,47 @@ impl<F: Fetch> Service<F> {
 
     /// Calls `each` with every vCPU that a destination means.
     #[inline]
-    fn for_each(&self, sender: Option<usize>, destination: Destination, mut each: impl FnMut(usize, &Port<F>)) {
+    fn for_each<'a>(&'a self, sender: Option<usize>, destination: Destination, mut each: impl FnMut(&'a Port<F>)) {
         match destination {
-            Destination::Itself => self.at(sender).for_each(|(vcpu, port)| each(vcpu, port)),
-            Destination::All => self.ports.iter().enumerate().for_each(|(vcpu, port)| each(vcpu, port)),
+            Destination::Itself => self.at(sender).for_each(each),
+            Destination::All => self.ports.iter().for_each(each),
             Destination::AllButSelf => {
                 let (before, after) = match sender {
                     Some(sender) if sender < self.ports.len() => (&self.ports[..sender], &self.ports[sender + 1..]),
                     _ => (&self.ports[..0], &self.ports[..]),
                 };
-                let first_after = self.ports.len() - after.len();
-                before.iter().enumerate().for_each(|(vcpu, port)| each(vcpu, port));
-                (first_after..).zip(after).for_each(|(vcpu, port)| each(vcpu, port));
+                before.iter().for_each(&mut each);
+                after.iter().for_each(each);
             }
-            Destination::Physical(id) => self.at(self.with_id(id)).for_each(|(vcpu, port)| each(vcpu, port)),
+            Destination::Physical(id) => self.at(self.with_id(id)).for_each(each),
             Destination::Logical(mda) => {
-                let ports = self.ports.iter().enumerate();
-                let meant = ports.filter(|(_, port)| port.addressing().matches_logical(mda));
-                meant.for_each(|(vcpu, port)| each(vcpu, port));
+                self.ports.iter().filter(|port| port.addressing().matches_logical(mda)).for_each(each);
             }
         }
     }
 
-    fn at(&self, vcpu: Option<usize>) -> impl Iterator<Item = (usize, &Port<F>)> {
-        vcpu.and_then(|vcpu| Some((vcpu, self.ports.get(vcpu)?))).into_iter()
+    fn at(&self, vcpu: Option<usize>) -> impl Iterator<Item = &Port<F>> {
+        vcpu.and_then(|vcpu| self.ports.get(vcpu)).into_iter()
     }
 
     /// Which of the destinations takes a lowest-priority interrupt: of those whose TPR's class is lowest, as they have published it,
     /// the vector decides, so that vectors spread (SDM Vol. 3A 12.6.2.4 leaves ties to the model of the processor).
-    fn lowest_priority(&self, sender: Option<usize>, destination: Destination, vector: u8) -> Option<usize> {
+    fn lowest_priority(&self, sender: Option<usize>, destination: Destination, vector: u8) -> Option<&Port<F>> {
         let priority = |port: &Port<F>| {
             let addressing = port.addressing();
             addressing.enabled.then_some(addressing.priority)
         };
         let (mut lowest, mut count, mut first) = (u8::MAX, 0, None);
-        self.for_each(sender, destination, |vcpu, port| match priority(port) {
-            Some(priority) if priority < lowest => (lowest, count, first) = (priority, 1, Some(vcpu)),
+        self.for_each(sender, destination, |port| match priority(port) {
+            Some(priority) if priority < lowest => (lowest, count, first) = (priority, 1, Some(port)),
             Some(priority) if priority == lowest => count += 1,
             _ => {}
         });
         let mut nth = usize::from(vector).checked_rem(count)?;
         let mut chosen = None;
-        self.for_each(sender, destination, |vcpu, port| {
+        self.for_each(sender, destination, |port| {
             if priority(port) == Some(lowest) && chosen.is_none() {
-                chosen = if nth == 0 { Some(vcpu) } else { None };
+                chosen = if nth == 0 { Some(port) } else { None };
                 nth = nth.wrapping_sub(1);
             }
         });

@@ -94,7 +94,8 @@ fn set_offset(vcpu: &VcpuFd, cycles: i64) -> Result<(), Error> {
 }
 
 /// Does what a guest's write of IA32_TSC or IA32_TSC_ADJUST does: each moves the other by as much (SDM Vol. 3B 19.17.3). Not
-/// by KVM_SET_MSRS, which takes a TSC near the host's for one that is to be synchronised with it. The new offset.
+/// by KVM_SET_MSRS, which takes a TSC near the host's for one that is to be synchronised with it. The new offset, as KVM says: one
+/// that runs the guest on the host's TSC takes the write, and nothing follows from it.
 ///
 /// # Errors
 /// KVM's.
@@ -106,12 +107,11 @@ pub(crate) fn write(vcpu: &VcpuFd, msr: u32, value: u64) -> Result<i64, Error> {
         IA32_TSC => value.wrapping_sub(read_msr(vcpu, IA32_TSC)?),
         _ => value.wrapping_sub(adjust?),
     };
-    let offset = offset.wrapping_add_unsigned(moved);
-    set_offset(vcpu, offset)?;
+    set_offset(vcpu, offset.wrapping_add_unsigned(moved))?;
     if let Ok(adjust) = adjust {
         write_msr(vcpu, IA32_TSC_ADJUST, adjust.wrapping_add(moved))?;
     }
-    Ok(offset)
+    Ok(read_offset(vcpu)?.cycles)
 }
 
 fn entries(entry: kvm_msr_entry, operation: Operation) -> Result<Msrs, Error> {
