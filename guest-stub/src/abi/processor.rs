@@ -69,30 +69,30 @@ wire_enum! {
         WritePage = 6 "mmio-write",
         /// A read and a write of such a register, by one instruction.
         ModifyPage = 7 "mmio-modify",
+        /// REP MOVSD out of the local APIC's page: an exit for each double word.
+        ReadPageString = 8 "mmio-string",
         /// OUT to a port.
-        Out = 8 "out",
+        Out = 9 "out",
         /// REP OUTSB to a port: an exit for each byte.
-        OutString = 9 "rep-outs",
+        OutString = 10 "rep-outs",
         /// HLT with IF set.
-        Halt = 10 "hlt",
+        Halt = 11 "hlt",
         /// HLT with IF clear.
-        HaltMasked = 11 "hlt-masked",
+        HaltMasked = 12 "hlt-masked",
         /// MOV to CR8, up and down.
-        TaskPriority = 12 "cr8",
+        TaskPriority = 13 "cr8",
         /// RDMSR and WRMSR of IA32_APIC_BASE, with the value that it has.
-        ApicBase = 13 "apic-base",
+        ApicBase = 14 "apic-base",
         /// WRMSR of IA32_TSC_ADJUST with the value that it has; #GP where there is none.
-        TscAdjust = 14 "tsc-adjust",
+        TscAdjust = 15 "tsc-adjust",
         /// Interrupts itself with IF clear, then sets IF.
-        Window = 15 "interrupt-window",
+        Window = 16 "interrupt-window",
         /// Sends itself INIT.
-        InitItself = 16 "init-itself",
-        /// What vCPU 0 asks it for, one access after the other.
-        Puppet = 19 "puppet",
+        InitItself = 17 "init-itself",
         /// Everything that INIT has to reset holds something else.
         Garbage = 18 "garbage",
-        /// REP MOVSD out of the local APIC's page: an exit for each double word.
-        ReadPageString = 17 "mmio-string",
+        /// What vCPU 0 asks it for, one access after the other.
+        Puppet = 19 "puppet",
     }
 }
 
@@ -170,8 +170,8 @@ wire_enum! {
         X2ApicLogicalId = 61 "LDR in x2APIC mode",
         EarlyCycles = 62 "TSC cycles from the timer's interrupt to its deadline",
         ArmedDeadline = 63 "the deadline that is armed",
-        InTime = 66 "rounds in which the TSC was moved back before the deadline",
-        InterruptsOfIdle = 64 "interrupts of the vCPU whose TPR is low",
-        InterruptsOfBusy = 65 "interrupts of the vCPU whose TPR is high",
+        InTime = 64 "rounds in which the TSC was moved back before the deadline",
+        InterruptsOfIdle = 65 "interrupts of the vCPU whose TPR is low",
+        InterruptsOfBusy = 66 "interrupts of the vCPU whose TPR is high",
     }
 }
