@@ -56,6 +56,7 @@ fn pins() {
     refused(&["--pin", "9999"], BAD_INPUT, &["--pin", "CPU 9999", "it may use "]);
     refused(&["--pin", "abc"], BAD_INPUT, &["--pin", "'abc'", "auto", "none", "0,2-3"]);
     refused(&["--pin", "3-1"], BAD_INPUT, &["--pin", "'3-1'", "0,2-3"]);
+    refused(&["--pin", "0-999999999"], BAD_INPUT, &["--pin", "'0-999999999'", "0,2-3"]);
 }
 
 #[test]

@@ -10,16 +10,20 @@ use kvm_ioctls::{Kvm, VcpuExit};
 use object::LittleEndian;
 use object::read::elf::{ElfFile32, ProgramHeader};
 use std::error::Error;
-use std::io::Write;
+use std::fs::File;
+use std::io::{Read, Write};
 use std::ops::ControlFlow;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Mutex;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
 
 const MEMORY: usize = 64 << 20;
-/// Below what images use: the multiboot information, then the command line.
+/// Images lie above: the multiboot information, then the command line.
+const IMAGES: u32 = 1 << 20;
 const INFORMATION: u64 = 0x1000;
 const COMMAND_LINE: u64 = 0x2000;
+const LONGEST_COMMAND_LINE: usize = 0x8000;
 const SERIAL: u16 = 0x3F8;
 const SERIAL_LINE_STATUS: u16 = 0x3FD;
 const DEBUG_EXIT: u16 = 0xF4;
@@ -27,12 +31,23 @@ const FW_CFG_SELECTOR: u16 = 0x510;
 const FW_CFG_DATA: u16 = 0x511;
 const FW_CFG_NB_CPUS: u16 = 5;
 
-fn main() -> Result<ExitCode, Box<dyn Error>> {
-    let mut arguments = std::env::args().skip(1);
-    let image = std::fs::read(arguments.next().ok_or("usage: multiboot IMAGE [CPUS [COMMAND LINE]]")?)?;
-    let cpus: u32 = arguments.next().map_or(Ok(1), |cpus| cpus.parse())?;
+fn main() -> ExitCode {
+    run().unwrap_or_else(|error| {
+        eprintln!("multiboot: {error}");
+        ExitCode::FAILURE
+    })
+}
+
+fn run() -> Result<ExitCode, Box<dyn Error>> {
+    let mut arguments = std::env::args_os().skip(1);
+    let path = PathBuf::from(arguments.next().ok_or("usage: multiboot IMAGE [CPUS [COMMAND LINE]]")?);
+    let cpus = arguments.next().map_or(Some(1), |cpus| cpus.to_str()?.parse().ok()).ok_or("CPUS is no number")?;
+    let command_line = arguments.map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ");
+    let mut image = Vec::new();
+    let read = File::open(&path).and_then(|file| file.take(MEMORY as u64).read_to_end(&mut image));
+    read.map_err(|error| format!("{}: {error}", path.display()))?;
     let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), MEMORY)])?;
-    let entry = load(&memory, &image, &arguments.collect::<Vec<_>>().join(" "))?;
+    let entry = load(&memory, &image, &command_line)?;
 
     let kvm = Kvm::new()?;
     let vm = kvm.create_vm()?;
@@ -74,10 +89,12 @@ fn load(memory: &GuestMemoryMmap, image: &[u8], command_line: &str) -> Result<u3
     let elf = ElfFile32::<LittleEndian>::parse(image)?;
     for segment in elf.elf_program_headers() {
         if segment.p_type(LittleEndian) == object::elf::PT_LOAD {
+            (segment.p_paddr(LittleEndian) >= IMAGES).then_some(()).ok_or("a segment lies below 1 MiB")?;
             let bytes = segment.data(LittleEndian, image).map_err(|()| "a segment lies outside of the image")?;
             memory.write_slice(bytes, GuestAddress(segment.p_paddr(LittleEndian).into()))?;
         }
     }
+    (command_line.len() < LONGEST_COMMAND_LINE).then_some(()).ok_or("the command line is too long")?;
     let upper_kib = u32::try_from((MEMORY >> 10) - 1024)?;
     let address = u32::try_from(COMMAND_LINE)?;
     let information = [HAS_MEMORY_AND_COMMAND_LINE, 640, upper_kib, 0, address, 0, 0];

@@ -7,7 +7,7 @@ wire_enum! {
     Question {
         /// INIT and SIPI start it, whatever it does.
         Start = 1 "start",
-        /// INIT leaves the registers as SDM Vol. 3A table 10-1 says.
+        /// INIT leaves the registers as SDM Vol. 3A table 11-1 says.
         State = 2 "state",
         /// An NMI that was sent before INIT does not come after it.
         NmiBeforeInit = 3 "nmi-before-init",

@@ -5,6 +5,7 @@
 
 use super::faulting;
 use crate::activity;
+use crate::cpu::msr::{IA32_APIC_BASE, IA32_TSC_DEADLINE};
 use crate::cpu::{flags, msr, port, tables, tsc};
 use crate::processor::Private;
 use crate::routes;
@@ -75,9 +76,6 @@ fn spray(private: &'static Private, route: GuestRoute, command: &Spray) {
         act(&mut random, route);
     }
 }
-
-const IA32_APIC_BASE: u32 = 0x1B;
-const IA32_TSC_DEADLINE: u32 = 0x6E0;
 
 fn act(random: &mut Random, route: GuestRoute) {
     match random.below(64) {

@@ -21,7 +21,7 @@ pub trait Vcpu {
     /// The hypervisor's.
     fn complete(&mut self) -> Result<(), Self::Error>;
 
-    /// INIT: sets all registers to what it leaves (SDM Vol. 3A 10.1.1), IA32_APIC_BASE as given, and discards what was under way:
+    /// INIT: sets all registers to what it leaves (SDM Vol. 3A 11.1.1), IA32_APIC_BASE as given, and discards what was under way:
     /// NMIs that are pending or in service, exceptions, interrupts, the shadow of STI and MOV SS.
     ///
     /// # Errors
@@ -54,8 +54,9 @@ pub trait Vcpu {
     fn nmis(&self) -> Result<Nmis, Self::Error>;
 
     /// Whether it can be given an interrupt: IF is set and not in the shadow of an instruction, and no other event is under way. One
-    /// is, too, when the guest's last access to an MSR was answered with #GP and the exit is not completed: the hypervisor raises the
-    /// exception only then, and gave its answer (`kvm_run.ready_for_interrupt_injection`) before.
+    /// is, too, while the last exit's instruction is unfinished and may end in an exception: a refused access to an MSR, the rest of an
+    /// instruction that has read, a single step. The hypervisor raises that exception only when it finishes the instruction, and
+    /// gave its answer (`kvm_run.ready_for_interrupt_injection`) before.
     fn can_take_interrupt(&mut self) -> bool;
 
     /// Gives it an interrupt, which it takes at its next entry.
@@ -203,8 +204,7 @@ impl Processor {
         }
     }
 
-    /// The vCPU's NMIs, for which it is asked only if some were raised, until it says that none is pending: an exit to the hypervisor
-    /// that nobody pays for who has no NMIs.
+    /// The vCPU's NMIs. It is asked only while one that was raised may be pending, so that a vCPU without NMIs pays for no ioctl.
     ///
     /// KVM gives an interrupt before an NMI that it holds pending (`kvm_check_and_inject_events`, `interrupt.injected`), and leaves
     /// the guest at HLT with an NMI pending that the shadow of STI has held back. So the one must not be given to it, and the other must

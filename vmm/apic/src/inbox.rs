@@ -117,6 +117,7 @@ impl Inbox {
 
     fn change(&self, change: impl Fn(u32) -> u32) -> Option<Place> {
         let mut bits = self.events.load(Ordering::Relaxed);
+        // SeqCst: the sender looks next where the thread is (`presence`). Pairs with `has_events`.
         while let Err(now) = self.events.compare_exchange_weak(bits, change(bits), Ordering::SeqCst, Ordering::Relaxed)
         {
             bits = now;
@@ -126,23 +127,24 @@ impl Inbox {
 
     /// Whether events wait.
     pub fn has_events(&self) -> bool {
+        // SeqCst: the look that follows what the thread says of itself (`presence`). Pairs with `change`.
         self.events.load(Ordering::SeqCst) != 0
     }
 
-    /// Which events wait.
+    /// Which events wait, while nobody sends.
     pub fn events(&self) -> Events {
-        Events::from_bits(self.events.load(Ordering::Acquire))
+        Events::from_bits(self.events.load(Ordering::Relaxed))
     }
 
     /// Takes all events out.
     pub fn take_events(&self) -> Events {
-        // Acquire pairs with the senders' writes.
+        // Acquire pairs with `change`.
         Events::from_bits(self.events.swap(0, Ordering::Acquire))
     }
 
-    /// Sets which events wait, in place of those that do.
-    pub fn set_events(&self, events: Events) {
-        self.events.store(events.to_bits(), Ordering::Release);
+    /// Sets which events wait, in place of those that do, while nobody sends.
+    pub(crate) fn set_events(&self, events: Events) {
+        self.events.store(events.to_bits(), Ordering::Relaxed);
     }
 }
 

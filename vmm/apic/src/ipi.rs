@@ -63,14 +63,19 @@ impl Ipi {
         Self { delivery, trigger: Trigger::Edge, destination }
     }
 
-    /// What a device or an I/O APIC asks for with a write of `data` to `address`, FEEx_xxxxH (SDM Vol. 3A 12.11). `None`: a delivery
-    /// mode that messages do not have.
+    /// What a device or an I/O APIC asks for with a write of `data` to `address`, FEEx_xxxxH (SDM Vol. 3A 12.11). `None`: another
+    /// address, or a delivery mode that messages do not have.
     ///
     /// An id's bits 31:8 are `address` bits 63:40, as KVM has them (KVM API, KVM_SIGNAL_MSI with KVM_X2APIC_API_USE_32BIT_IDS). A
-    /// physical id of FFH, or of 32 ones, is everybody. With the redirection hint, one of a logical destination's processors takes
+    /// physical id of FFH, or of 32 ones, is everybody: id 255 is not reached by a message. With the redirection hint, one of a logical destination's processors takes
     /// the interrupt; without it, the destination mode counts all the same, as software relies on it. The level bit is ignored, as by
     /// KVM: I/O APICs of VMMs leave it clear, and a de-assertion is no message.
     pub fn from_msi(address: u64, data: u32) -> Option<Self> {
+        /// Of the lower half.
+        const PREFIX: u64 = 0xFEE0_0000;
+        if address & 0xFFF0_0000 != PREFIX {
+            return None;
+        }
         let [vector, mode, ..] = data.to_le_bytes();
         let [_, low, middle, _, _, upper @ ..] = address.to_le_bytes();
         let [address_low, ..] = address.to_le_bytes();
@@ -104,6 +109,7 @@ mod tests {
     fn a_device_writes_its_message() {
         let fixed = |destination| Some(Ipi::new(Delivery::Fixed(0xE1), destination));
         assert_eq!(Ipi::from_msi(0xFEE0_3000, 0xE1), fixed(Destination::Physical(3)));
+        assert_eq!(Ipi::from_msi(0xFED0_3000, 0xE1), None);
         assert_eq!(Ipi::from_msi(0xFEEA_B000, 0xE1), fixed(Destination::Physical(0xAB)));
         assert_eq!(Ipi::from_msi(0x1234_5600_FEE7_8000, 0xE1), fixed(Destination::Physical(0x1234_5678)));
         assert_eq!(Ipi::from_msi(0xFEEF_F000, 0xE1), fixed(Destination::All));

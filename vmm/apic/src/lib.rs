@@ -109,7 +109,7 @@
 //!
 //! | what | section | here | | checked by |
 //! | --- | --- | --- | --- | --- |
-//! | IA32_APIC_BASE: modes, steps between them, reserved bits, any page | 12.4.4, 12.12.5, figure 12-27 | yes | by the capabilities: physical address bits, x2APIC mode. Senders see the new mode when the write is over, the hypervisor is told before the next entry. What is off takes no message, gives no interrupt and raises none; registers and IRR survive, as KVM's do and as guests rely on (12.4.3 allows either) | model, unit, real vCPU |
+//! | IA32_APIC_BASE: modes, steps between them, reserved bits, any page without memory | 12.4.4, 12.12.5, figure 12-27 | yes | by the capabilities: physical address bits, x2APIC mode. Senders see the new mode when the write is over, the hypervisor is told before the next entry. What is off takes no message, gives no interrupt and raises none; registers and IRR survive, as KVM's do and as guests rely on (12.4.3 allows either) | model, unit, real vCPU |
 //! | ID | 12.4.6, 12.12.1 | yes | read-only in xAPIC mode too, which the section leaves to the model; 8 bits or 32. A processor with an id above 255 is reached by it in either mode, as in KVM | model |
 //! | version | 12.4.8 | yes | 0x14, six LVT entries; no EOI-broadcast suppression | model |
 //! | TPR, PPR | 12.8.3 | yes | of equal classes, PPR shows the TPR's subclass (12.8.3.1 allows either) | model, unit, real vCPU |
@@ -132,7 +132,7 @@
 //! | ICR: SMI, ExtINT | 12.6.1 | counted | there is no SMM and no PIC to serve them ([`service::Service::ignored`]) | unit |
 //! | ICR: INIT level de-assert, reserved modes and shorthands | 12.6.1, table 12-3 | not sent | as the section says of these processors | model, unit |
 //! | self IPI | 12.12.11 | yes | | model, unit |
-//! | LVT timer | 12.5.1, 12.5.4 | yes | one-shot, periodic; 1 GHz over the divide configuration, as KVM's. Interrupts come some 50 µs late, and not more often | model, unit, real vCPU |
+//! | LVT timer | 12.5.1, 12.5.4 | yes | one-shot, periodic; 1 GHz over the divide configuration, as KVM's. How late an interrupt comes is up to whoever watches the deadlines | model, unit, real vCPU |
 //! | TSC deadline | 12.5.4.1 | yes | where CPUID shows it; elsewhere bit 18 of the entry is reserved and IA32_TSC_DEADLINE is none. With the local APIC off it reads zero and ignores writes, as KVM's | model, unit, real vCPU |
 //! | writes of IA32_TSC, IA32_TSC_ADJUST | 12.5.4.1 | yes | the deadline is one of the guest's TSC, whatever becomes of that: the embedder's clock reads it ([`timer::Now::tsc`]) | model, real vCPU |
 //! | LVT thermal, performance, LINT0, LINT1 | 12.5.1 | registers | nothing here raises them | model |
@@ -144,7 +144,7 @@
 //! | INIT | 10.4.1, 12.4.7.3 | yes | a bootstrap processor begins at the reset vector, another waits for its SIPI. NMIs and SIPIs that wait go with it. Senders see first that the local APIC is disabled; an interrupt of one that had looked before is dropped with the first software enable | model, unit, real vCPU |
 //! | SIPI | 10.4.3 | yes | taken in wait-for-SIPI only; of several, the first | model, unit, real vCPU |
 //! | NMI | 7.7.1 | yes | two while none is in service, else one; further ones merge. One in wait-for-SIPI pends until the start, as in KVM. No vector overtakes an NMI that its sender has sent before it | model, unit, real vCPU |
-//! | HLT | Vol. 2A | yes | ended by an NMI that is not blocked, and, with IF set, by an interrupt above the processor's priority | model, unit, real vCPU |
+//! | HLT | Vol. 2A | yes | ended by an NMI that is not blocked, and, with IF set, by an interrupt above the processor's priority. A single step's #DB waits until it ends | model, unit, real vCPU |
 //! | posted interrupts, virtualised registers, IPI virtualisation | Vol. 3C, APIC virtualization | no | hardware's for an in-kernel local APIC | none |
 
 #![no_std]

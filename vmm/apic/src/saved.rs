@@ -6,8 +6,8 @@ use crate::processor::{Activity, Processor};
 use crate::service::{Fetch, Service};
 use crate::timer::{Now, Timer, TimerMode};
 
-/// All of a processor that is not as it was made ([`crate::processor::Setup`]). Registers are as software reads them, where software
-/// can read them.
+/// What has changed in a processor since it was made ([`crate::processor::Setup`]). Registers are as software reads them, where
+/// software can read them.
 ///
 /// What a hypervisor holds of the processor is the embedder's to save: CR8, NMIs that are pending or in service, an interrupt that was
 /// given to it and has not been taken (KVM_GET_VCPU_EVENTS).

@@ -62,7 +62,7 @@ impl<F: Fetch> Service<F> {
         Requests { irr: self.ports[vcpu].inbox.irr(), tmr: &self.tmrs[vcpu] }
     }
 
-    /// Sets a vCPU's TMR, while nobody sends.
+    /// Sets a vCPU's TMR. What a sender adds meanwhile may be lost.
     pub(crate) fn set_tmr(&self, vcpu: usize, tmr: [u32; 8]) {
         self.tmrs[vcpu].set_registers(tmr);
         if tmr != [0; 8] {

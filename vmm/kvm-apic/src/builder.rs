@@ -69,7 +69,7 @@ impl Builder {
     /// Makes them in `vm`, which has no irqchip and no vCPU yet.
     ///
     /// # Errors
-    /// What KVM or the system refuses.
+    /// What KVM or the system refuses; [`Operation::CreateVcpu`] with EINVAL, too, if there is no vCPU, or no such bootstrap processor.
     pub fn build(self, kvm: &Kvm, vm: &VmFd) -> Result<Machine, Error> {
         let supported = self.cpuid.map_or_else(|| supported(kvm), Ok)?;
         let tsc_deadline = match self.tsc_deadline {
@@ -86,7 +86,7 @@ impl Builder {
             let kick = Arc::new(Kick::new(fd.as_raw_fd(), signal)?);
             made.push((fd, entries, kick));
         }
-        let Some((first, ..)) = made.first() else {
+        let (Some((first, ..)), true) = (made.first(), self.bootstrap < made.len()) else {
             return Err(Error { operation: Operation::CreateVcpu, errno: libc::EINVAL });
         };
         // Where KVM does not tell the offset, it cannot be set either: the guest then writes its TSC unseen.
@@ -102,7 +102,7 @@ impl Builder {
                 capabilities: cpuid::capabilities(&entries),
             };
             let processor = Processor::new(index, setup, &shared.service);
-            vcpus.push(Vcpu::new(fd, kick, shared.clone(), processor, cpuid::signature(&entries))?);
+            vcpus.push(Vcpu::new(fd, kick, shared.clone(), processor, &entries)?);
         }
         Ok(Machine { irqchip: Irqchip::start(shared)?, vcpus })
     }

@@ -8,8 +8,11 @@ const FEATURES: u32 = 0x1;
 const TOPOLOGY: u32 = 0xB;
 const TOPOLOGY_V2: u32 = 0x1F;
 const ADDRESS_SIZES: u32 = 0x8000_0008;
-/// KVM_CPUID_FEATURES.
-const PARAVIRTUAL: u32 = 0x4000_0001;
+/// AMD's extended APIC id, in EAX, and its extended topology, with the id in EDX (APM Vol. 3, appendix E.4).
+const EXTENDED_APIC_ID: u32 = 0x8000_001E;
+const EXTENDED_TOPOLOGY: u32 = 0x8000_0026;
+/// Where a hypervisor's leaves may begin: Hyper-V's come first, and KVM's then lie behind them.
+const HYPERVISORS: std::ops::Range<u32> = 0x4000_0000..0x4001_0000;
 /// CPUID.1:ECX, SDM Vol. 2A table 3-10.
 const ECX_X2APIC: u32 = 1 << 21;
 const ECX_TSC_DEADLINE: u32 = 1 << 24;
@@ -18,20 +21,30 @@ const ECX_TSC_DEADLINE: u32 = 1 << 24;
 const NEEDS_KERNEL_APICS: u32 = 1 << 4 | 1 << 6 | 1 << 7 | 1 << 10 | 1 << 11 | 1 << 13 | 1 << 14 | 1 << 15;
 
 /// Makes KVM's supported CPUID that of a vCPU with this APIC id, whose local APIC is in user space and has TSC deadlines or not.
-pub fn adapt(entries: &mut Vec<kvm_cpuid_entry2>, apic_id: u32, tsc_deadline: bool) {
+pub(crate) fn adapt(entries: &mut Vec<kvm_cpuid_entry2>, apic_id: u32, tsc_deadline: bool) {
     set_apic_id(entries, apic_id);
+    let paravirtual = paravirtual_leaf(entries);
     for entry in entries {
         match entry.function {
             FEATURES if tsc_deadline => entry.ecx |= ECX_TSC_DEADLINE,
             FEATURES => entry.ecx &= !ECX_TSC_DEADLINE,
-            PARAVIRTUAL => entry.eax &= !NEEDS_KERNEL_APICS,
+            leaf if Some(leaf) == paravirtual => entry.eax &= !NEEDS_KERNEL_APICS,
             _ => {}
         }
     }
 }
 
+/// KVM_CPUID_FEATURES, behind the leaf with KVM's signature.
+fn paravirtual_leaf(entries: &[kvm_cpuid_entry2]) -> Option<u32> {
+    let signature = [b"KVMK", b"VMKV", b"M\0\0\0"].map(|text| u32::from_le_bytes(*text));
+    let is_kvms = |entry: &&kvm_cpuid_entry2| {
+        HYPERVISORS.contains(&entry.function) && [entry.ebx, entry.ecx, entry.edx] == signature
+    };
+    entries.iter().find(is_kvms).map(|entry| entry.function + 1)
+}
+
 /// What a local APIC of a vCPU with these entries has.
-pub fn capabilities(entries: &[kvm_cpuid_entry2]) -> Capabilities {
+pub(crate) fn capabilities(entries: &[kvm_cpuid_entry2]) -> Capabilities {
     /// A processor without the leaf has as many.
     const FEWEST_ADDRESS_BITS: u32 = 36;
     let leaf = |function| entries.iter().find(|entry| entry.function == function);
@@ -51,6 +64,11 @@ pub fn capabilities(entries: &[kvm_cpuid_entry2]) -> Capabilities {
     }
 }
 
+/// Whether there is IA32_TSC_ADJUST (CPUID.07H.0:EBX bit 1).
+pub(crate) fn has_tsc_adjust(entries: &[kvm_cpuid_entry2]) -> bool {
+    entries.iter().any(|entry| (entry.function, entry.index) == (7, 0) && entry.ebx & 1 << 1 != 0)
+}
+
 /// Version information, which is in EDX after a reset (CPUID.01H:EAX).
 pub(crate) fn signature(entries: &[kvm_cpuid_entry2]) -> u32 {
     entries.iter().find(|entry| entry.function == FEATURES).map_or(0, |entry| entry.eax)
@@ -61,13 +79,14 @@ pub fn offers_x2apic(entries: &[kvm_cpuid_entry2]) -> bool {
     entries.iter().any(|entry| entry.function == FEATURES && entry.ecx & ECX_X2APIC != 0)
 }
 
-/// Puts `apic_id` where a processor shows its own: leaf 1 (its low eight bits) and the topology leaves. Adds leaf 0xB,
+/// Puts `apic_id` where a processor shows its own: leaf 1 (its low eight bits) and the topology leaves of both vendors. Adds leaf 0xB,
 /// by which the guest's processors know themselves, where KVM does not offer it.
 pub fn set_apic_id(entries: &mut Vec<kvm_cpuid_entry2>, apic_id: u32) {
     for entry in entries.iter_mut() {
         match entry.function {
             FEATURES => entry.ebx = entry.ebx & 0x00FF_FFFF | (apic_id & 0xFF) << 24,
-            TOPOLOGY | TOPOLOGY_V2 => entry.edx = apic_id,
+            TOPOLOGY | TOPOLOGY_V2 | EXTENDED_TOPOLOGY => entry.edx = apic_id,
+            EXTENDED_APIC_ID => entry.eax = apic_id,
             _ => {}
         }
     }
@@ -124,12 +143,17 @@ mod tests {
     }
     #[test]
     fn what_needs_a_local_apic_of_kvms_is_taken_out() {
-        let mut entries = vec![entry(0), entry(1), kvm_cpuid_entry2 { eax: u32::MAX, ..entry(PARAVIRTUAL) }];
+        let text = |text: &[u8; 4]| u32::from_le_bytes(*text);
+        let (ebx, ecx, edx) = (text(b"KVMK"), text(b"VMKV"), text(b"M\0\0\0"));
+        let features = |function| kvm_cpuid_entry2 { eax: u32::MAX, ..entry(function) };
+        let mut entries = vec![entry(0), entry(1), features(0x4000_0101), features(0x4000_0001)];
+        entries.push(kvm_cpuid_entry2 { ebx, ecx, edx, ..entry(0x4000_0100) });
         entries[1].ecx = ECX_X2APIC;
         adapt(&mut entries, 3, true);
         let send_ipi = 1 << 11;
         let steal_time = 1 << 5;
         assert_eq!(entries[2].eax & (send_ipi | steal_time), steal_time);
+        assert_eq!(entries[3].eax, u32::MAX, "another hypervisor's");
         assert_eq!(entries[1].ecx, ECX_X2APIC | ECX_TSC_DEADLINE);
         adapt(&mut entries, 3, false);
         assert_eq!(entries[1].ecx, ECX_X2APIC);

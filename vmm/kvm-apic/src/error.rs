@@ -49,8 +49,6 @@ pub enum Operation {
     EnableUserSpaceMsr,
     /// KVM_X86_SET_MSR_FILTER.
     SetMsrFilter,
-    /// KVM_SIGNAL_MSI.
-    SignalMsi,
     /// mmap of a vCPU's `kvm_run`.
     MapRunPage,
     /// sigaction, for the signal that gets threads out of the guest.
@@ -85,7 +83,6 @@ impl Operation {
         Self::SetCpuid2,
         Self::EnableUserSpaceMsr,
         Self::SetMsrFilter,
-        Self::SignalMsi,
         Self::MapRunPage,
         Self::InstallHandler,
         Self::StartTimers,
@@ -116,7 +113,6 @@ impl Operation {
             Self::SetCpuid2 => "KVM_SET_CPUID2",
             Self::EnableUserSpaceMsr => "KVM_ENABLE_CAP(KVM_CAP_X86_USER_SPACE_MSR)",
             Self::SetMsrFilter => "KVM_X86_SET_MSR_FILTER",
-            Self::SignalMsi => "KVM_SIGNAL_MSI",
             Self::MapRunPage => "mapping a vCPU's kvm_run",
             Self::InstallHandler => "installing the handler of the signal that interrupts KVM_RUN",
             Self::StartTimers => "starting the thread of the local APICs' timers",

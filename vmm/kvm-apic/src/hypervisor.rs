@@ -27,7 +27,7 @@ const EXTENSION_TYPE: u64 = 0x10;
 const DR6: u64 = 0xFFFF_0FF0;
 const DR7: u64 = 0x400;
 
-/// The registers that INIT leaves (SDM Vol. 3A table 10-1), but for those that it keeps.
+/// The registers that INIT leaves (SDM Vol. 3A table 11-1), but for those that it keeps.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct InitState {
     regs: kvm_regs,
@@ -52,17 +52,22 @@ pub(crate) struct Hypervisor<'a> {
 }
 
 /// How the guest has left, by what KVM does at the next entry before it runs the guest. An exception that it raises then takes an
-/// interrupt with it that it was given before: it clears what it was about to inject (`kvm_check_and_inject_events`).
+/// interrupt with it that it was given before: KVM injects the exception, and the exit after that clears the interrupt that was
+/// queued (`kvm_clear_interrupt_queue` in `__vmx_complete_interrupts` and `svm_complete_interrupts`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Left {
     /// Nothing.
     #[default]
     Settled,
-    /// It moves on from a write, or to the write's next part.
-    Writing,
+    /// It moves on from an access that has had its effect, or to the access's next part. Single-stepped, that ends in #DB
+    /// (`kvm_vcpu_do_singlestep`).
+    Accessing,
+    /// As [`Left::Accessing`] or [`Left::Refused`]: an access to an MSR that is being answered.
+    Msr,
     /// It goes on with an instruction that has read from an address or a port, and may fault.
     Reading,
-    /// It raises #GP, for an access to an MSR.
+    /// It raises #GP, for an access to an MSR. Once KVM has finished the instruction, the exception is pending, and a KVM before Linux
+    /// 5.15 does not count that when it says whether the guest can take an interrupt: so it stays until the guest has run.
     Refused,
 }
 
@@ -86,14 +91,15 @@ impl entry::Vcpu for Hypervisor<'_> {
     /// KVM finishes an exit's instruction in the next KVM_RUN, before it looks at `immediate_exit` (KVM API, `kvm_run`). An access
     /// of several parts exits again for each.
     fn complete(&mut self) -> Result<(), Error> {
-        /// More than any instruction has: a string instruction goes back to the guest after each part.
-        const MOST_PARTS: usize = 64;
+        /// KVM goes back to the guest after at most 1,024 elements of a string instruction (`x86_emulate_insn`), each of which may lie
+        /// in two pages, at either end.
+        const MOST_PARTS: usize = 4 * 1024 + 4;
         let mut outcome = Err(Error { operation: Operation::Complete, errno: libc::ELOOP });
         for _ in 0..MOST_PARTS {
             self.kick.turn_back();
             match self.vcpu.run() {
                 Ok(exit) => nobody_answers(exit),
-                Err(error) if matches!(error.errno(), libc::EINTR | libc::EAGAIN) => {
+                Err(error) if error.errno() == libc::EINTR => {
                     outcome = Ok(());
                     break;
                 }
@@ -151,10 +157,15 @@ impl entry::Vcpu for Hypervisor<'_> {
     }
 
     fn can_take_interrupt(&mut self) -> bool {
-        match self.left {
-            Left::Settled | Left::Writing => self.vcpu.get_kvm_run().ready_for_interrupt_injection != 0,
-            Left::Reading | Left::Refused => false,
-        }
+        /// Trap flag.
+        const RFLAGS_TF: u64 = 1 << 8;
+        let is_ready = self.vcpu.get_kvm_run().ready_for_interrupt_injection != 0;
+        is_ready
+            && match self.left {
+                Left::Settled => true,
+                Left::Accessing => self.vcpu.get_regs().is_ok_and(|regs| regs.rflags & RFLAGS_TF == 0),
+                Left::Msr | Left::Reading | Left::Refused => false,
+            }
     }
 
     fn interrupt(&mut self, vector: u8) -> Result<(), Error> {

@@ -50,7 +50,7 @@ pub struct Signal(i32);
 
 impl Signal {
     /// Installs a handler that does nothing: that the signal arrives is what counts. The process must use the signal for nothing
-    /// else, and block it in no vCPU's thread.
+    /// else.
     ///
     /// # Errors
     /// If the system refuses the handler: there is no such signal, or it cannot be caught.
@@ -143,8 +143,9 @@ impl Kick {
 
     /// Asks the vCPU's thread for something, and gets it out of the guest or of its sleep.
     pub fn ask(&self, request: Request) {
-        // SeqCst pairs with `acknowledge`: each side writes one of the two words and then reads or relies on the other.
-        self.request.store(request as u32, Ordering::SeqCst);
+        // An end is not taken back. SeqCst pairs with `acknowledge`: each side writes one of the two words and then reads or relies on
+        // the other.
+        self.request.fetch_max(request as u32, Ordering::SeqCst);
         self.interrupt();
         self.unpark();
     }
@@ -167,9 +168,11 @@ impl Kick {
         }
     }
 
-    /// Takes a request back. The thread waits for leave to go on, and gets it after this.
+    /// Takes [`Request::Pause`] back. The thread waits for leave to go on, and gets it after this.
     pub fn clear(&self) {
-        self.request.store(Request::Run as u32, Ordering::SeqCst);
+        let (pause, run) = (Request::Pause as u32, Request::Run as u32);
+        // Fails if there is nothing to take back, or the thread is to end.
+        let _ = self.request.compare_exchange(pause, run, Ordering::SeqCst, Ordering::Relaxed);
     }
 
     /// What the vCPU's thread is asked to do.
@@ -182,7 +185,7 @@ impl Kick {
         self.thread.get().map(|thread| thread.id)
     }
 
-    /// vCPU thread, as its first act: from now on, signals and unparks reach it.
+    /// vCPU thread, as its first act: from now on, signals and unparks reach it. The kick's signal is unblocked.
     ///
     /// # Panics
     /// If another thread has been here before: a vCPU has one.
@@ -190,6 +193,13 @@ impl Kick {
         let id = current_thread_id();
         let thread = self.thread.get_or_init(|| RunningThread { id, handle: std::thread::current() });
         assert_eq!(thread.id, id, "a vCPU has one thread");
+        // SAFETY: the set is initialised by sigemptyset before it is used, and lives as long as the call.
+        unsafe {
+            let mut set = std::mem::zeroed();
+            libc::sigemptyset(&raw mut set);
+            libc::sigaddset(&raw mut set, self.signal.0);
+            libc::pthread_sigmask(libc::SIG_UNBLOCK, &raw const set, null_mut());
+        }
     }
 
     /// vCPU thread, outside KVM_RUN: clears `immediate_exit`, and says what the thread is asked to do.
@@ -228,6 +238,10 @@ mod tests {
         kick.clear();
         kick.interrupt();
         assert_eq!((kick.acknowledge(), immediate_exit()), (Request::Run, 0));
+        kick.ask(Request::End);
+        kick.ask(Request::Pause);
+        kick.clear();
+        assert_eq!(kick.request(), Request::End, "for ever");
         assert_eq!(kick.thread_id(), None);
         kick.thread_started();
         assert_eq!(kick.thread_id(), Some(current_thread_id()));

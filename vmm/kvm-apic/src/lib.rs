@@ -37,8 +37,9 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! What KVM decides, and this crate cannot change: where CR8 is raised without an exit, or lowered within its class, nobody is told; the
-//! TPR is brought up to date at the next exit.
+//! What KVM decides, and this crate cannot change: KVM leaves the guest only when CR8 falls (KVM_EXIT_SET_TPR). Of a higher or equal
+//! value this crate learns at the next exit. And two limits of its own: the guest's TSC has the host's frequency, and a timer's
+//! interrupt comes some 50 µs late, which is Linux's timer slack.
 
 #![warn(missing_docs)]
 
@@ -48,8 +49,8 @@ pub mod deadline_probe;
 mod error;
 mod hypervisor;
 mod irqchip;
-pub mod kick;
-pub mod msrs;
+mod kick;
+mod msrs;
 mod timers;
 pub mod tsc;
 mod vcpu;

@@ -12,7 +12,7 @@ use kvm_ioctls::{MsrExitReason, MsrFilterDefaultAction, MsrFilterRange, MsrFilte
 ///
 /// # Errors
 /// KVM's: one older than Linux 5.10 has neither.
-pub fn hand_over(vm: &VmFd, tsc_writes: bool) -> Result<(), Error> {
+pub(crate) fn hand_over(vm: &VmFd, tsc_writes: bool) -> Result<(), Error> {
     let reasons = MsrExitReason::Inval | MsrExitReason::Unknown | MsrExitReason::Filter;
     let msrs = kvm_enable_cap {
         cap: KVM_CAP_X86_USER_SPACE_MSR,

@@ -7,7 +7,7 @@
 
 use kipi_apic::service::{Fetch, Service};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use std::thread::Thread;
 use std::time::Duration;
 
@@ -58,6 +58,8 @@ impl Timers {
     }
 
     fn unpark(&self) {
+        // Pairs with the fence in `run`: either this sees the thread, or the thread what was stored before.
+        fence(Ordering::SeqCst);
         if let Some(thread) = self.thread.get() {
             thread.unpark();
         }
@@ -67,6 +69,8 @@ impl Timers {
     pub(crate) fn run<F: Fetch>(&self, service: &Service<F>, now: impl Fn() -> u64) {
         // A machine has one such thread: nobody was there before.
         let _ = self.thread.set(std::thread::current());
+        // Pairs with the fence in `unpark`.
+        fence(Ordering::SeqCst);
         while !self.stop.load(Ordering::Acquire) {
             match self.kick_due(service, now()) {
                 // `set` unparks this thread: a deadline that was set after `kick_due` ends the park at once.

@@ -45,7 +45,7 @@ pub fn host() -> u64 {
 }
 
 /// The host TSC's frequency in kHz, measured against CLOCK_MONOTONIC: for a KVM that does not tell.
-pub fn measure_khz(over: Duration) -> u64 {
+fn measure_khz(over: Duration) -> u64 {
     let (start, tsc) = (Instant::now(), host());
     std::thread::sleep(over);
     let (elapsed, cycles) = (start.elapsed(), host().wrapping_sub(tsc));
@@ -94,8 +94,9 @@ fn set_offset(vcpu: &VcpuFd, cycles: i64) -> Result<(), Error> {
 }
 
 /// Does what a guest's write of IA32_TSC or IA32_TSC_ADJUST does: each moves the other by as much (SDM Vol. 3B 19.17.3). Not
-/// by KVM_SET_MSRS, which takes a TSC near the host's for one that is to be synchronised with it. The new offset, as KVM says: one
-/// that runs the guest on the host's TSC takes the write, and nothing follows from it.
+/// by KVM_SET_MSRS: KVM takes zero, and a value within a second of what the TSC last written in this VM has reached, for an attempt
+/// to synchronise, and uses that TSC's offset (`kvm_synchronize_tsc`). The new offset, as KVM says: a KVM that runs the guest on the
+/// host's TSC takes the write, and nothing follows from it.
 ///
 /// # Errors
 /// KVM's.

@@ -4,6 +4,7 @@
 //! and MSRs, sleeps in HLT, waits for INIT and SIPI, and injects an interrupt when the guest can take one (KVM API:
 //! KVM_INTERRUPT, `kvm_run.request_interrupt_window`, `kvm_run.cr8`).
 
+use crate::cpuid;
 use crate::error::{Error, Operation};
 use crate::hypervisor::{Hypervisor, InitState, Left};
 use crate::irqchip::{Shared, ThreadKick};
@@ -12,10 +13,12 @@ use crate::tsc::{self, IA32_TSC, IA32_TSC_ADJUST};
 use kipi_apic::entry::Next;
 use kipi_apic::presence::Place;
 use kipi_apic::processor::{Eoi, Processor};
+use kipi_apic::registers::{TSC_DEADLINE_MSR, X2APIC_MSR, X2APIC_MSR_END};
 use kipi_apic::saved::Saved;
 use kipi_apic::service::Service;
 use kipi_apic::timer::{Deadline, Now};
-use kvm_ioctls::{ReadMsrExit, VcpuExit, VcpuFd, WriteMsrExit};
+use kvm_bindings::kvm_cpuid_entry2;
+use kvm_ioctls::{VcpuExit, VcpuFd};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -28,6 +31,8 @@ pub struct Vcpu {
     processor: Processor,
     init: InitState,
     left: Left,
+    /// CPUID shows IA32_TSC_ADJUST.
+    has_tsc_adjust: bool,
     /// Guest TSC minus host TSC.
     tsc_offset: i64,
     /// What the guest has written to IA32_TSC or IA32_TSC_ADJUST, which KVM is to be told.
@@ -92,15 +97,16 @@ pub enum Ended<T> {
 }
 
 impl Vcpu {
-    /// For `fd`, which KVM has just made, and which `processor` is the interrupt side of.
+    /// For `fd`, which KVM has just made with this CPUID, and which `processor` is the interrupt side of.
     pub(crate) fn new(
         fd: VcpuFd,
         kick: Arc<Kick>,
         shared: Arc<Shared>,
         processor: Processor,
-        signature: u32,
+        entries: &[kvm_cpuid_entry2],
     ) -> Result<Self, Error> {
-        let init = InitState::of(&fd, signature)?;
+        let init = InitState::of(&fd, cpuid::signature(entries))?;
+        let has_tsc_adjust = cpuid::has_tsc_adjust(entries);
         let tsc_offset = tsc::read_offset(&fd)?.cycles;
         let mut vcpu = Self {
             fd,
@@ -109,6 +115,7 @@ impl Vcpu {
             processor,
             init,
             left: Left::Settled,
+            has_tsc_adjust,
             tsc_offset,
             tsc_write: None,
             timer: None,
@@ -153,7 +160,8 @@ impl Vcpu {
     /// # Errors
     /// KVM's.
     pub fn complete(&mut self) -> Result<(), Error> {
-        kipi_apic::entry::Vcpu::complete(&mut self.hypervisor())
+        kipi_apic::entry::Vcpu::complete(&mut self.hypervisor())?;
+        self.write_tsc()
     }
 
     /// Somebody has set the TSC of [`Vcpu::fd`]: deadlines follow it.
@@ -182,7 +190,9 @@ impl Vcpu {
     /// # Errors
     /// If KVM does not tell the TSC.
     pub fn restore(&mut self, saved: &Saved) -> Result<(), Error> {
+        self.tsc_write = None;
         self.tsc_changed()?;
+        self.state_may_change();
         let now = self.shared.now(self.tsc_offset);
         self.processor.restore(&self.shared.service, saved, now);
         Ok(())
@@ -197,6 +207,12 @@ impl Vcpu {
     /// If another thread has run it before: it is this one that the others kick.
     pub fn run<T>(&mut self, mut exit: impl FnMut(Exit<'_>) -> ControlFlow<T>) -> Result<Ended<T>, Error> {
         self.kick.thread_started();
+        let ended = self.run_until(&mut exit);
+        self.state_may_change();
+        ended
+    }
+
+    fn run_until<T>(&mut self, exit: &mut impl FnMut(Exit<'_>) -> ControlFlow<T>) -> Result<Ended<T>, Error> {
         loop {
             let step = self.step(VcpuFd::run, |kvm| exit(Exit::Kvm(kvm)))?;
             let flow = match step {
@@ -210,6 +226,11 @@ impl Vcpu {
                 return Ok(Ended::Broken(value));
             }
         }
+    }
+
+    /// Whoever runs the vCPU may set its registers now: what KVM has said of IF is of no more use.
+    fn state_may_change(&mut self) {
+        self.fd.get_kvm_run().ready_for_interrupt_injection = 0;
     }
 
     /// Brings the vCPU to where its local APIC wants it, sleeps while it does not run, and lets it stay in the guest once: what
@@ -228,8 +249,11 @@ impl Vcpu {
             let request = self.kick.acknowledge();
             let next = match (request, self.left) {
                 (Request::Run, _) => self.prepare()?,
-                (_, Left::Settled) => return Ok(Step::Asked(request)),
-                (_, Left::Writing | Left::Reading | Left::Refused) => Some(Next::Enter { window: false }),
+                (_, Left::Settled) => {
+                    self.write_tsc()?;
+                    return Ok(Step::Asked(request));
+                }
+                (_, Left::Accessing | Left::Msr | Left::Reading | Left::Refused) => Some(Next::Enter { window: false }),
             };
             let Some(next) = next else { continue };
             // Whoever stops a vCPU finds it between two instructions, and an interrupt waits for the end of one that may fault. KVM
@@ -237,18 +261,24 @@ impl Vcpu {
             let only_finishes =
                 request != Request::Run || self.left == Left::Reading && next == (Next::Enter { window: true });
             match self.enter(next, only_finishes, stay) {
-                Ok(step) => return self.follow(step?),
+                Ok(step) => return step.map(|step| self.follow(step)),
                 Err(not_entered) => stay = not_entered,
             }
         }
     }
 
-    /// Everything between two stays in the guest. `None`: it has slept, and there may be something new.
-    fn prepare(&mut self) -> Result<Option<Next>, Error> {
+    /// Tells KVM what the guest has written to IA32_TSC or IA32_TSC_ADJUST.
+    fn write_tsc(&mut self) -> Result<(), Error> {
         if let Some((msr, value)) = self.tsc_write.take() {
             self.tsc_offset = self.hypervisor().write_tsc(msr, value)?;
             self.timer = None;
         }
+        Ok(())
+    }
+
+    /// Everything between two stays in the guest. `None`: it has slept, and there may be something new.
+    fn prepare(&mut self) -> Result<Option<Next>, Error> {
+        self.write_tsc()?;
         let Self { fd, kick, shared, processor, init, left, tsc_offset, .. } = self;
         let mut hypervisor = Hypervisor { vcpu: fd, kick, init, left };
         let next = processor.prepare(&shared.service, &mut hypervisor, &|| shared.now(*tsc_offset))?;
@@ -283,55 +313,73 @@ impl Vcpu {
         if only_finishes {
             self.kick.turn_back();
         }
-        let Self { fd, kick, shared, processor, left, tsc_offset, tsc_write, is_armed, .. } = self;
+        let Self { fd, kick, shared, processor, left, has_tsc_adjust, tsc_offset, tsc_write, is_armed, .. } = self;
         let service = &shared.service;
         let inbox = service.inbox(processor.index());
-        let mut stay = Some(stay);
-        let stayed = inbox.presence().go(
+        let (enter, exit) = stay;
+        let mut enter = Some(enter);
+        let outcome = inbox.presence().go(
             Place::Guest,
-            processor,
-            |processor| {
+            &mut enter,
+            |_| {
                 only_finishes
                     || processor.is_settled(service, next)
                         && !(*is_armed && shared.timers.has_expired(processor.index()))
                         && kick.request() == Request::Run
             },
-            |processor| {
-                let (enter, exit) = stay.take()?;
-                let outcome = enter(fd);
-                *left = Left::Settled;
-                processor.follow_cr8(kick.cr8());
-                let mut kvm = match outcome {
-                    Ok(kvm) => kvm,
-                    Err(error) if error.errno() == libc::EINTR => return Some(Ok(Step::Interrupted)),
-                    Err(error) if error.errno() == libc::EAGAIN => return Some(Ok(Step::Again)),
-                    Err(error) => return Some(Err(Error::of(Operation::Run)(error))),
-                };
-                let served = serve(processor, service, &|| shared.now(*tsc_offset), tsc_write, &mut kvm);
-                *left = how_left(&kvm, served);
-                Some(Ok(served.map_or_else(|| Step::Exit(exit(kvm)), Step::Served)))
-            },
+            |enter| enter.take().map(|enter| enter(fd)),
         );
-        match (stayed.flatten(), stay) {
-            (Some(step), _) => Ok(step),
-            (None, Some(stay)) => Err(stay),
+        let outcome = match (outcome.flatten(), enter) {
+            (Some(outcome), _) => outcome,
+            (None, Some(enter)) => return Err((enter, exit)),
             (None, None) => unreachable!("a stay that was begun has ended"),
+        };
+        *left = Left::Settled;
+        processor.follow_cr8(kick.cr8());
+        let mut kvm = match outcome {
+            Ok(kvm) => kvm,
+            Err(error) if error.errno() == libc::EINTR => return Ok(Ok(Step::Interrupted)),
+            Err(error) if error.errno() == libc::EAGAIN => return Ok(Ok(Step::Again)),
+            Err(error) => return Ok(Err(Error::of(Operation::Run)(error))),
+        };
+        let now = || shared.now(*tsc_offset);
+        let served =
+            serve_tsc(*has_tsc_adjust, tsc_write, &mut kvm).or_else(|| serve(processor, service, &now, &mut kvm));
+        *left = how_left(&kvm);
+        let is_msr = *left == Left::Msr;
+        let step = served.map_or_else(|| Step::Exit(exit(kvm)), Step::Served);
+        if is_msr {
+            // SAFETY: the exit reason is KVM_EXIT_X86_RDMSR or _WRMSR, for which this is the union's member; any bits are a number.
+            let is_refused = unsafe { self.fd.get_kvm_run().__bindgen_anon_1.msr.error } != 0;
+            self.left = if is_refused { Left::Refused } else { Left::Accessing };
         }
+        Ok(Ok(step))
     }
 
     /// What the processor has to know of an exit.
-    fn follow<T>(&mut self, step: Step<T>) -> Result<Step<T>, Error> {
+    fn follow<T>(&mut self, step: Step<T>) -> Step<T> {
         match step {
             Step::Served(Served::Halt) => self.processor.halt(self.fd.get_kvm_run().if_flag != 0),
             Step::Served(Served::Tpr) => {
                 self.processor.write_cr8(self.kick.cr8());
                 self.shared.saw_tpr_exit();
             }
-            // The host may have moved the TSC since the last deadline.
-            Step::Served(Served::Msr(kipi_apic::registers::TSC_DEADLINE_MSR)) => self.tsc_changed()?,
-            _ => {}
+            Step::Served(Served::Msr(TSC_DEADLINE_MSR)) => self.follow_tsc(),
+            Step::Served(Served::Read(_) | Served::Write(..) | Served::Msr(_) | Served::Window)
+            | Step::Exit(_)
+            | Step::Interrupted
+            | Step::Again
+            | Step::Asked(_) => {}
         }
-        Ok(step)
+        step
+    }
+
+    /// The host may have moved the TSC since the last deadline.
+    fn follow_tsc(&mut self) {
+        if let Some(offset) = tsc::offset_attribute(&self.fd).filter(|&offset| offset != self.tsc_offset) {
+            self.tsc_offset = offset;
+            self.timer = None;
+        }
     }
 
     fn hypervisor(&mut self) -> Hypervisor<'_> {
@@ -385,7 +433,6 @@ fn serve(
     processor: &mut Processor,
     service: &Service<ThreadKick>,
     now: &dyn Fn() -> Now,
-    tsc_write: &mut Option<(u32, u64)>,
     exit: &mut VcpuExit<'_>,
 ) -> Option<Served> {
     match exit {
@@ -406,10 +453,6 @@ fn serve(
             let eoi = written.ok().flatten();
             Some(register(write.index).map_or(Served::Msr(write.index), |offset| Served::Write(offset, eoi)))
         }
-        VcpuExit::X86Wrmsr(write) if matches!(write.index, IA32_TSC | IA32_TSC_ADJUST) => {
-            *tsc_write = Some((write.index, write.data));
-            Some(Served::Msr(write.index))
-        }
         VcpuExit::Hlt => Some(Served::Halt),
         VcpuExit::IrqWindowOpen => Some(Served::Window),
         VcpuExit::SetTpr => Some(Served::Tpr),
@@ -417,15 +460,24 @@ fn serve(
     }
 }
 
-/// What KVM may do to the exit's instruction at the next entry. Whoever answers an MSR that was not served here may refuse it.
-fn how_left(exit: &VcpuExit<'_>, served: Option<Served>) -> Left {
+/// Takes down a write of the TSC, which KVM is told when the exit's instruction is finished.
+fn serve_tsc(has_adjust: bool, tsc_write: &mut Option<(u32, u64)>, exit: &mut VcpuExit<'_>) -> Option<Served> {
+    let VcpuExit::X86Wrmsr(write) = exit else { return None };
+    let is_offered = match write.index {
+        IA32_TSC => true,
+        IA32_TSC_ADJUST => has_adjust,
+        _ => return None,
+    };
+    *write.error = (!is_offered).into();
+    *tsc_write = is_offered.then_some((write.index, write.data));
+    Some(Served::Msr(write.index))
+}
+
+/// What KVM does to the exit's instruction at the next entry.
+fn how_left(exit: &VcpuExit<'_>) -> Left {
     match exit {
-        VcpuExit::X86Rdmsr(ReadMsrExit { error, .. }) | VcpuExit::X86Wrmsr(WriteMsrExit { error, .. })
-            if served.is_none() || **error != 0 =>
-        {
-            Left::Refused
-        }
-        VcpuExit::X86Rdmsr(_) | VcpuExit::X86Wrmsr(_) | VcpuExit::IoOut(..) | VcpuExit::MmioWrite(..) => Left::Writing,
+        VcpuExit::X86Rdmsr(_) | VcpuExit::X86Wrmsr(_) => Left::Msr,
+        VcpuExit::IoOut(..) | VcpuExit::MmioWrite(..) => Left::Accessing,
         VcpuExit::IoIn(..) | VcpuExit::MmioRead(..) => Left::Reading,
         _ => Left::Settled,
     }
@@ -433,6 +485,5 @@ fn how_left(exit: &VcpuExit<'_>, served: Option<Served>) -> Left {
 
 /// The xAPIC offset of the register that is this MSR.
 fn register(msr: u32) -> Option<u32> {
-    use kipi_apic::registers::{X2APIC_MSR, X2APIC_MSR_END};
     (X2APIC_MSR..=X2APIC_MSR_END).contains(&msr).then(|| (msr - X2APIC_MSR) << 4)
 }

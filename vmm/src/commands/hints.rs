@@ -43,7 +43,7 @@ fn of_vm(error: &vm::Error) -> Option<&'static str> {
             Some("load kvm_intel or kvm_amd, enable virtualisation in the firmware, or pass --device")
         }
         vm::Error::NoPermission(_) => Some("join the group that owns it, usually with: sudo usermod -aG kvm $USER"),
-        vm::Error::Open { .. } | vm::Error::Kvm { .. } | vm::Error::LocalApics(_) => Some(DOCTOR),
+        vm::Error::Open { .. } | vm::Error::Kvm { .. } | vm::Error::Vcpu(_) => Some(DOCTOR),
         vm::Error::NotKvm { .. } => Some("pass --device /dev/kvm"),
         vm::Error::NoIrqchip => Some("use --route vmm, or another host"),
         vm::Error::TooManyVcpus { .. } | vm::Error::Memory { .. } => Some(FEWER_VCPUS),

@@ -204,6 +204,10 @@ impl Session<'_> {
                 let at = state.map(|at| format!(" at {}", super::place::place(self.image, at.rip)));
                 Err(Error::Stopped { vcpu, exit, at: at.unwrap_or_default() })
             }
+            StopReason::NotSent { errno } => {
+                let source = std::io::Error::from_raw_os_error(errno);
+                Err(crate::vm::Error::Kvm { operation: "KVM_SIGNAL_MSI", source }.into())
+            }
             StopReason::NotPinned { cpu, errno } => {
                 let source = std::io::Error::from_raw_os_error(errno);
                 Err(crate::vm::Error::NotPinned { vcpu, cpu, source }.into())

@@ -69,7 +69,10 @@ pub(super) fn places(vm: &Vm, image: &[u8], paused: &Paused, is_idle: bool) -> V
                 states[vcpu] = state;
                 answers += 1;
             }
-            Some(Stopped { reason: StopReason::Doorbell | StopReason::NotPinned { .. }, .. }) => answers += 1,
+            Some(Stopped {
+                reason: StopReason::Doorbell | StopReason::NotPinned { .. } | StopReason::NotSent { .. },
+                ..
+            }) => answers += 1,
             None => {}
         }
     }

@@ -140,12 +140,15 @@ pub fn describe() -> Host {
     describe_facts(&read_facts(&Sources::system()))
 }
 
-/// The CPUs of a kernel list such as `0-3,8`; `None` if it is not one.
+/// The CPUs of a kernel list such as `0-3,8`; `None` if it is not one, or names CPUs that no machine has.
 pub fn parse_cpu_list(text: &str) -> Option<Vec<usize>> {
+    /// Eight times what Linux is built for (CONFIG_NR_CPUS).
+    const MOST_CPUS: usize = 1 << 16;
     let mut cpus = Vec::new();
     for range in text.trim().split(',').filter(|range| !range.is_empty()) {
         let (first, last) = range.split_once('-').unwrap_or((range, range));
-        cpus.extend(first.parse::<usize>().ok()?..=last.parse::<usize>().ok()?);
+        let last = last.parse().ok().filter(|&last: &usize| last < MOST_CPUS)?;
+        cpus.extend(first.parse::<usize>().ok()?..=last);
     }
     Some(cpus)
 }

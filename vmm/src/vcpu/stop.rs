@@ -12,6 +12,11 @@ pub enum StopReason {
     Paused,
     /// The guest cannot go on after this exit.
     Unhandled(Exit),
+    /// KVM does not take the guest's interrupt message (KVM_SIGNAL_MSI).
+    NotSent {
+        /// The system's error number.
+        errno: i32,
+    },
     /// The thread cannot be pinned to this CPU (sched_setaffinity), and has not entered the guest.
     NotPinned {
         /// The CPU.

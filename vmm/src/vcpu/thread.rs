@@ -9,7 +9,7 @@ use super::test_hooks::TestHooks;
 use crate::events::exit::{Exit, ExitKind};
 use crate::events::stays::Ring;
 use guest_stub::msi::To;
-use kipi_kvm_apic::{Error, Kick, Operation, Request};
+use kipi_kvm_apic::{Kick, Request};
 use rustix::thread::{CpuSet, sched_setaffinity};
 use std::io;
 use std::ops::ControlFlow;
@@ -87,8 +87,7 @@ impl<B: InterruptBus> VcpuThread<B> {
             Next::Send(vector, to) => {
                 if let Err(error) = self.send(Injection::Fixed(vector), to) {
                     let errno = error.raw_os_error().unwrap_or_default();
-                    let error = Error { operation: Operation::SignalMsi, errno };
-                    return self.stop(StopReason::Unhandled(Exit::failed(error)));
+                    return self.stop(StopReason::NotSent { errno });
                 }
             }
             Next::Stop(reason) => return self.stop(reason),
@@ -100,7 +99,7 @@ impl<B: InterruptBus> VcpuThread<B> {
     /// Tells the machine's owner, and waits for leave to go on.
     fn stop(&self, reason: StopReason) -> ControlFlow<()> {
         let state = match reason {
-            StopReason::Doorbell | StopReason::NotPinned { .. } => None,
+            StopReason::Doorbell | StopReason::NotPinned { .. } | StopReason::NotSent { .. } => None,
             StopReason::Paused | StopReason::Unhandled(_) => VcpuState::read(&self.vcpu),
         };
         let told = self.stopped.send(Stopped { vcpu: self.index, reason, state });

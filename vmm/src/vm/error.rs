@@ -59,9 +59,9 @@ pub enum Error {
         /// Why it was not.
         source: io::Error,
     },
-    /// A vCPU, or local APICs in user space, cannot be had.
+    /// A vCPU cannot be made, or not with what runs it.
     #[error(transparent)]
-    LocalApics(#[from] kipi_kvm_apic::Error),
+    Vcpu(#[from] kipi_kvm_apic::Error),
     /// A vCPU's thread cannot be pinned.
     #[error("vCPU {vcpu} cannot be pinned to CPU {cpu}: {source}")]
     NotPinned {

@@ -52,7 +52,7 @@ impl Hypervisor {
     /// cannot, guests are not offered the timer's TSC-deadline mode.
     ///
     /// # Errors
-    /// What KVM refuses: [`Error::LocalApics`].
+    /// What KVM refuses: [`Error::Vcpu`].
     pub fn tsc_deadlines_exit(&self) -> Result<bool, Error> {
         if let Some(&known) = self.tsc_deadlines_exit.get() {
             return Ok(known);

@@ -4,6 +4,7 @@ use super::garbage;
 use super::probe;
 use super::puppet;
 use crate::conformance::faulting;
+use crate::cpu::msr::{IA32_APIC_BASE, IA32_TSC_ADJUST};
 use crate::cpu::{flags, irql, msr, port};
 use crate::processor::{self, Private};
 use crate::routes;
@@ -86,8 +87,6 @@ fn turn(private: &Private, job: Job) {
     const TASK_PRIORITY_MSR: u32 = 0x808;
     /// Cannot be read.
     const SELF_IPI_MSR: u32 = 0x83F;
-    const IA32_APIC_BASE: u32 = 0x1B;
-    const IA32_TSC_ADJUST: u32 = 0x3B;
     let register = |offset: u32| abi::XAPIC_BASE + u64::from(offset);
     let to_itself = To::One(shared::apic_id(INDEX));
     // What is refused is refused: the exit is what counts.
@@ -109,7 +108,7 @@ fn turn(private: &Private, job: Job) {
             asm!("or dword ptr [{}], 0", in(reg) register(TASK_PRIORITY), options(nostack));
         },
         Job::ReadPageString => {
-            let mut copy = [0_u32; 4];
+            let mut copy = [0_u32; 80];
             // SAFETY: as above; the buffer has room for as many, and DF is clear.
             unsafe {
                 asm!("rep movsd", inout("rcx") copy.len() => _, inout("rsi") register(APIC_ID) => _,

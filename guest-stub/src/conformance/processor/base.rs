@@ -4,17 +4,17 @@ use super::Stuck;
 use super::bsp::Bsp;
 use super::handlers::HANDLERS;
 use super::puppet::Access;
-use crate::cpu::apic::{LOGICAL_DESTINATION, LVT_LINT0, SPURIOUS_INTERRUPT_VECTOR, TASK_PRIORITY};
+use crate::cpu::apic::{
+    GLOBAL_ENABLE, LOGICAL_DESTINATION, LVT_LINT0, SPURIOUS_INTERRUPT_VECTOR, TASK_PRIORITY, X2APIC_ENABLE,
+};
+use crate::cpu::msr::IA32_APIC_BASE;
 use core::sync::atomic::Ordering;
 use guest_stub::abi::{Observation, XAPIC_BASE};
 use guest_stub::icr::To;
 
-const IA32_APIC_BASE: u32 = 0x1B;
-const ENABLE: u64 = 1 << 11;
-const X2APIC: u64 = 1 << 10;
 const OFF: u64 = XAPIC_BASE;
-const IN_XAPIC_MODE: u64 = XAPIC_BASE | ENABLE;
-const IN_X2APIC_MODE: u64 = XAPIC_BASE | ENABLE | X2APIC;
+const IN_XAPIC_MODE: u64 = XAPIC_BASE | GLOBAL_ENABLE;
+const IN_X2APIC_MODE: u64 = XAPIC_BASE | GLOBAL_ENABLE | X2APIC_ENABLE;
 /// CPUID.01H:EDX bit 9, APIC.
 const FEATURE: u64 = 1 << 9;
 /// An absent device's value.
@@ -118,11 +118,11 @@ pub(super) fn refused(bsp: &mut Bsp<'_>) -> Result<(), Stuck> {
     const RESERVED: [u64; 4] = [1 << 0, 1 << 7, 1 << 9, 1 << 63];
     /// Where vCPU 1 is, and where no step leads from there.
     const STEPS: [(u64, u64); 5] = [
-        (IN_XAPIC_MODE, XAPIC_BASE | X2APIC),
+        (IN_XAPIC_MODE, XAPIC_BASE | X2APIC_ENABLE),
         (IN_X2APIC_MODE, IN_XAPIC_MODE),
-        (IN_X2APIC_MODE, XAPIC_BASE | X2APIC),
+        (IN_X2APIC_MODE, XAPIC_BASE | X2APIC_ENABLE),
         (OFF, IN_X2APIC_MODE),
-        (OFF, XAPIC_BASE | X2APIC),
+        (OFF, XAPIC_BASE | X2APIC_ENABLE),
     ];
     while let Some(vector) = bsp.next_round() {
         bsp.start_puppet(vector)?;

@@ -202,7 +202,8 @@ impl Bsp<'_> {
         Err(self.stuck(Observation::Progress))
     }
 
-    /// Lets vCPU 1 do so much in real mode, in the loop of [`Job::Spin`](guest_stub::abi::Job::Spin), or in an NMI's handler that waits, that what is pending is taken.
+    /// Lets vCPU 1 do so much in real mode, in the loop of [`Job::Spin`](guest_stub::abi::Job::Spin), or in an NMI's handler that
+    /// waits, that what is pending is taken.
     pub(super) fn let_turn(&mut self) -> Result<(), Stuck> {
         // A KVM that emulates CPL0 looks for NMIs after 1,024 instructions.
         const TURNS: u32 = 1000;

@@ -7,14 +7,11 @@ use super::handlers::{self, HANDLERS};
 use super::probe::VECTORS;
 use super::puppet::Access;
 use crate::cpu::apic::{LVT_TIMER, TSC_DEADLINE};
+use crate::cpu::msr::{IA32_TSC, IA32_TSC_ADJUST, IA32_TSC_DEADLINE};
 use crate::cpu::tsc::wait;
 use core::arch::x86_64::{__cpuid, __cpuid_count};
 use core::sync::atomic::Ordering;
 use guest_stub::abi::Observation;
-
-const IA32_TSC: u32 = 0x10;
-const IA32_TSC_ADJUST: u32 = 0x3B;
-const IA32_TSC_DEADLINE: u32 = 0x6E0;
 
 /// By which MSR the TSC is moved.
 #[derive(Clone, Copy, PartialEq, Eq)]

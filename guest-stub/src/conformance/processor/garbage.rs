@@ -4,6 +4,7 @@
 use crate::cpu::apic::{
     DESTINATION_FORMAT, LOGICAL_DESTINATION, LVT_LINT0, LVT_TIMER, SPURIOUS_INTERRUPT_VECTOR, TASK_PRIORITY, x2apic,
 };
+use crate::cpu::msr::IA32_APIC_BASE;
 use crate::cpu::{msr, tsc};
 use crate::processor::Private;
 use core::arch::asm;
@@ -17,8 +18,6 @@ const CR0_CD: u32 = 1 << 30;
 pub(super) fn cache_control(start: u32) -> u32 {
     [0, CR0_CD, CR0_CD | CR0_NW][start as usize % 3]
 }
-
-const IA32_APIC_BASE: u32 = 0x1B;
 const IA32_PAT: u32 = 0x277;
 const IA32_STAR: u32 = 0xC000_0081;
 /// PA7, which no page uses, is another than after power-up.
@@ -103,7 +102,7 @@ pub(super) fn take_down(private: &Private) {
     }
 }
 
-/// Fills everything, stores `start` in `in_job`, and loops, until the next INIT.
+/// Fills everything, stores `start` in `in_job`, and halts, until the next INIT.
 pub(super) fn fill(private: &Private, in_job: &AtomicU32, start: u32) -> ! {
     /// DE, PGE, PCE: none changes what code here does.
     const CR4: u64 = 1 << 3 | 1 << 7 | 1 << 8;
@@ -157,6 +156,7 @@ pub(super) fn fill(private: &Private, in_job: &AtomicU32, start: u32) -> ! {
             "mov esp, 0x66666666",
             "mov [rdi], eax",
             "2:",
+            "hlt",
             "jmp 2b",
             cr4 = const CR4,
             eflags = const EFLAGS,

@@ -2,6 +2,7 @@
 
 use crate::cpu::frame::{Frame, SAVED, pop_caller_saved, push_caller_saved};
 use crate::cpu::msr;
+use crate::cpu::msr::IA32_TSC;
 use crate::cpu::tables::{self, IST_IPI, IST_NMI};
 use crate::interrupts;
 use crate::processor::Private;
@@ -12,7 +13,6 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 /// The vector of the tests' fixed interrupt: class 7.
 pub(super) const VECTOR: u8 = 0x71;
 const NMI: u8 = 2;
-const IA32_TSC: u32 = 0x10;
 
 /// What the handlers are told, and what they say.
 pub(super) struct Handlers {

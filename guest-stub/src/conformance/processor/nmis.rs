@@ -22,7 +22,11 @@ fn taken() -> u32 {
 
 /// Waits until vCPU 1 has taken so many.
 fn wait_for(bsp: &mut Bsp<'_>, count: u32) -> Result<(), Stuck> {
-    if bsp.happens(|| taken() == count) { Ok(()) } else { Err(bsp.stuck(Observation::NmisTaken)) }
+    if bsp.happens(|| taken() == count) {
+        return Ok(());
+    }
+    bsp.expect(Observation::NmisTaken, count, taken());
+    Err(Stuck)
 }
 
 /// vCPU 1 has started, stays in real mode, and is to take no NMI; then one that is sent now, once.

@@ -1,4 +1,4 @@
-//! What INIT leaves in the registers (SDM Vol. 3A table 10-1, 12.4.7.3), where all of them held something else.
+//! What INIT leaves in the registers (SDM Vol. 3A table 11-1, 12.4.7.3), where all of them held something else.
 
 use super::Stuck;
 use super::bsp::Bsp;

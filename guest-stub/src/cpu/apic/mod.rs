@@ -6,6 +6,7 @@ pub(crate) mod x2apic;
 pub(crate) mod xapic;
 
 use super::{flags, msr};
+use crate::cpu::msr::{IA32_APIC_BASE, IA32_TSC_DEADLINE};
 use core::arch::asm;
 use core::sync::atomic::{AtomicBool, Ordering};
 use guest_stub::abi;
@@ -26,12 +27,10 @@ const INTERRUPT_COMMAND_HIGH: u32 = 0x310;
 
 /// SVR bit 8: the APIC accepts interrupts (SDM Vol. 3A figure 12-23).
 const SOFTWARE_ENABLE: u32 = 1 << 8;
-
-const IA32_APIC_BASE: u32 = 0x1B;
 /// IA32_APIC_BASE bit 10 (SDM Vol. 3A table 12-5).
-const X2APIC_ENABLE: u64 = 1 << 10;
+pub(crate) const X2APIC_ENABLE: u64 = 1 << 10;
 /// IA32_APIC_BASE bit 11.
-const GLOBAL_ENABLE: u64 = 1 << 11;
+pub(crate) const GLOBAL_ENABLE: u64 = 1 << 11;
 
 /// Makes earlier stores visible before the ICR write: a WRMSR to an x2APIC register does not wait for them (SDM
 /// Vol. 3A 12.12.3).
@@ -52,7 +51,6 @@ const MASKED: u32 = 1 << 16;
 const PERIODIC: u32 = 1 << 17;
 pub(crate) const TSC_DEADLINE: u32 = 2 << 17;
 const DIVIDE_BY_ONE: u32 = 0b1011;
-const IA32_TSC_DEADLINE: u32 = 0x6E0;
 
 impl LocalApic {
     /// Sends `command`, an ICR's low word, to `to` in the mode that the APIC is in, with all the care that the mode needs.

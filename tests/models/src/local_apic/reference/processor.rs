@@ -21,7 +21,7 @@ pub struct Execution {
 }
 
 impl Execution {
-    /// Table 10-1: after INIT.
+    /// Table 11-1: after INIT.
     pub(super) fn reset() -> Self {
         Self { rip: 0xFFF0, rax: 0, interruptible: false, shadow: false, in_nmi: false, handlers: Vec::new() }
     }
