@@ -1,14 +1,15 @@
 //! What vCPU 1 does on an NMI, and on the fixed interrupt of the tests.
 
 use crate::cpu::frame::{Frame, SAVED, pop_caller_saved, push_caller_saved};
-use crate::cpu::msr;
-use crate::cpu::msr::IA32_TSC;
+use crate::cpu::msr::{self, IA32_TSC};
+use crate::cpu::port;
 use crate::cpu::tables::{self, IST_IPI, IST_NMI};
 use crate::interrupts;
 use crate::processor::Private;
 use core::arch::{asm, global_asm};
 use core::mem::offset_of;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use guest_stub::abi;
 
 /// The vector of the tests' fixed interrupt: class 7.
 pub(super) const VECTOR: u8 = 0x71;
@@ -119,12 +120,18 @@ extern "sysv64" fn nmi(frame: &Frame) {
             HANDLERS.woken.store(1, Ordering::Relaxed);
         }
         loop {
-            core::hint::spin_loop();
+            leave();
         }
     }
     while number == 0 && told() == WAIT {
         HANDLERS.turns.fetch_add(1, Ordering::Relaxed);
+        leave();
     }
+}
+
+/// An exit: Bochs keeps its host's interrupts out of a guest that has them off, and so what its hypervisor has for it.
+fn leave() {
+    port::write(abi::PORT_YIELD, 0);
 }
 
 extern "sysv64" fn interrupt(private: &'static Private) {
