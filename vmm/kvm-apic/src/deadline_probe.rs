@@ -1,6 +1,6 @@
 //! Whether KVM hands over what a guest writes to IA32_TSC_DEADLINE, where the local APICs are not KVM's.
 //!
-//! It is asked to ([`msrs::hand_over`]), but kvm_intel with its preemption timer may take the write on a fast path
+//! It is asked to (KVM_X86_SET_MSR_FILTER), but kvm_intel with its preemption timer may take the write on a fast path
 //! (`handle_fastpath_set_tscdeadline`, seen in Linux 6.1 and 6.12) that looks neither at the filter nor whether there is a
 //! local APIC: the write is lost. So one is made.
 

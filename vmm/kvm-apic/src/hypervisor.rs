@@ -66,8 +66,8 @@ pub(crate) enum Left {
     Msr,
     /// It goes on with an instruction that has read from an address or a port, and may fault.
     Reading,
-    /// It raises #GP, for an access to an MSR. Once KVM has finished the instruction, the exception is pending, and a KVM before Linux
-    /// 5.15 does not count that when it says whether the guest can take an interrupt: so it stays until the guest has run.
+    /// It raises #GP, for an access to an MSR. Once KVM has finished the instruction, the exception is pending, and an older KVM does not
+    /// count that when it says whether the guest can take an interrupt: so it stays until the guest has run.
     Refused,
 }
 
