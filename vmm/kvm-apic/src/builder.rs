@@ -10,7 +10,7 @@ use crate::tsc;
 use crate::vcpu::Vcpu;
 use kipi_apic::processor::{Processor, Setup};
 use kipi_apic::service::Service;
-use kvm_bindings::{CpuId, KVM_MAX_CPUID_ENTRIES, kvm_cpuid_entry2};
+use kvm_bindings::{KVM_MAX_CPUID_ENTRIES, kvm_cpuid_entry2};
 use kvm_ioctls::{Kvm, VmFd};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
@@ -74,7 +74,7 @@ impl Builder {
         let supported = self.cpuid.map_or_else(|| supported(kvm), Ok)?;
         let tsc_deadline = match self.tsc_deadline {
             Some(offered) => offered,
-            None => deadline_probe::deadlines_exit(kvm, &to_cpuid(&supported)?)?,
+            None => deadline_probe::deadlines_exit(kvm, &supported)?,
         };
         let signal = self.signal.map_or_else(Signal::first_real_time, Ok)?;
         let mut made = Vec::with_capacity(self.ids.len());
@@ -82,7 +82,7 @@ impl Builder {
             let fd = vm.create_vcpu(id.into()).map_err(Error::of(Operation::CreateVcpu))?;
             let mut entries = supported.clone();
             cpuid::adapt(&mut entries, id, tsc_deadline);
-            fd.set_cpuid2(&to_cpuid(&entries)?).map_err(Error::of(Operation::SetCpuid2))?;
+            fd.set_cpuid2(&cpuid::to_kvm(&entries)?).map_err(Error::of(Operation::SetCpuid2))?;
             let kick = Arc::new(Kick::new(fd.as_raw_fd(), signal)?);
             made.push((fd, entries, kick));
         }
@@ -111,8 +111,4 @@ impl Builder {
 fn supported(kvm: &Kvm) -> Result<Vec<kvm_cpuid_entry2>, Error> {
     let cpuid = kvm.get_supported_cpuid(KVM_MAX_CPUID_ENTRIES).map_err(Error::of(Operation::GetSupportedCpuid))?;
     Ok(cpuid.as_slice().to_vec())
-}
-
-fn to_cpuid(entries: &[kvm_cpuid_entry2]) -> Result<CpuId, Error> {
-    CpuId::from_entries(entries).map_err(|_| Error { operation: Operation::SetCpuid2, errno: libc::E2BIG })
 }

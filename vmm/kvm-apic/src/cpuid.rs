@@ -1,8 +1,9 @@
 //! What CPUID shows the guest of its local APIC: what KVM supports, with each vCPU's own APIC id, and without what needs a local
 //! APIC of KVM's.
 
+use crate::error::{Error, Operation};
 use kipi_apic::capabilities::{Capabilities, DeliveryStatus};
-use kvm_bindings::kvm_cpuid_entry2;
+use kvm_bindings::{CpuId, kvm_cpuid_entry2};
 
 const FEATURES: u32 = 0x1;
 const TOPOLOGY: u32 = 0xB;
@@ -41,6 +42,14 @@ fn paravirtual_leaf(entries: &[kvm_cpuid_entry2]) -> Option<u32> {
         HYPERVISORS.contains(&entry.function) && [entry.ebx, entry.ecx, entry.edx] == signature
     };
     entries.iter().find(is_kvms).map(|entry| entry.function + 1)
+}
+
+/// The entries as KVM_SET_CPUID2 takes them.
+///
+/// # Errors
+/// If there are more than KVM takes.
+pub fn to_kvm(entries: &[kvm_cpuid_entry2]) -> Result<CpuId, Error> {
+    CpuId::from_entries(entries).map_err(|_| Error { operation: Operation::SetCpuid2, errno: libc::E2BIG })
 }
 
 /// What a local APIC of a vCPU with these entries has.

@@ -4,10 +4,11 @@
 //! (`handle_fastpath_set_tscdeadline`, seen in Linux 6.1 and 6.12) that looks neither at the filter nor whether there is a
 //! local APIC: the write is lost. So one is made.
 
+use crate::cpuid;
 use crate::error::{Error, Operation};
 use crate::msrs;
 use kipi_apic::registers::TSC_DEADLINE_MSR;
-use kvm_bindings::{CpuId, kvm_regs, kvm_segment, kvm_sregs, kvm_userspace_memory_region};
+use kvm_bindings::{kvm_cpuid_entry2, kvm_regs, kvm_segment, kvm_sregs, kvm_userspace_memory_region};
 use kvm_ioctls::{Kvm, VcpuExit, VcpuFd};
 
 const PAGE: usize = 4096;
@@ -78,7 +79,7 @@ fn long_mode(sregs: &kvm_sregs) -> kvm_sregs {
 ///
 /// # Errors
 /// What KVM refuses, or [`Operation::Trial`] with the errno of an exit that is neither of the two.
-pub fn deadlines_exit(kvm: &Kvm, cpuid: &CpuId) -> Result<bool, Error> {
+pub fn deadlines_exit(kvm: &Kvm, entries: &[kvm_cpuid_entry2]) -> Result<bool, Error> {
     let memory = guest_memory();
     let vm = kvm.create_vm().map_err(Error::of(Operation::CreateVm))?;
     msrs::hand_over(&vm, false)?;
@@ -90,7 +91,7 @@ pub fn deadlines_exit(kvm: &Kvm, cpuid: &CpuId) -> Result<bool, Error> {
     // SAFETY: `memory` is page-aligned, nobody else uses it, and it is dropped after `vm` and its vCPU, which are declared later.
     unsafe { vm.set_user_memory_region(region) }.map_err(Error::of(Operation::SetUserMemoryRegion))?;
     let mut vcpu = vm.create_vcpu(0).map_err(Error::of(Operation::CreateVcpu))?;
-    vcpu.set_cpuid2(cpuid).map_err(Error::of(Operation::SetCpuid2))?;
+    vcpu.set_cpuid2(&cpuid::to_kvm(entries)?).map_err(Error::of(Operation::SetCpuid2))?;
     let sregs = long_mode(&vcpu.get_sregs().map_err(Error::of(Operation::GetSregs))?);
     vcpu.set_sregs(&sregs).map_err(Error::of(Operation::SetSregs))?;
     let regs = kvm_regs { rip: (CODE * PAGE) as u64, rflags: 2, ..kvm_regs::default() };

@@ -244,7 +244,7 @@ impl Vcpu {
         enter: impl FnOnce(&mut VcpuFd) -> Result<VcpuExit<'_>, kvm_ioctls::Error>,
         exit: impl FnOnce(VcpuExit<'_>) -> T,
     ) -> Result<Step<T>, Error> {
-        let mut stay = (enter, exit);
+        let mut stay = Some((enter, exit));
         loop {
             let request = self.kick.acknowledge();
             let next = match (request, self.left) {
@@ -260,9 +260,8 @@ impl Vcpu {
             // finishes it, and says anew whether the guest can take an interrupt.
             let only_finishes =
                 request != Request::Run || self.left == Left::Reading && next == (Next::Enter { window: true });
-            match self.enter(next, only_finishes, stay) {
-                Ok(step) => return step.map(|step| self.follow(step)),
-                Err(not_entered) => stay = not_entered,
+            if let Some(step) = self.enter(next, only_finishes, &mut stay)? {
+                return Ok(self.follow(step));
             }
         }
     }
@@ -296,13 +295,13 @@ impl Vcpu {
         }
     }
 
-    /// One stay in the guest, or only the rest of the last exit's instruction; `stay` comes back if something has come meanwhile.
+    /// One stay in the guest, or only the rest of the last exit's instruction, which takes `stay`. `None`: something has come meanwhile.
     fn enter<T, E, X>(
         &mut self,
         next: Next,
         only_finishes: bool,
-        stay: (E, X),
-    ) -> Result<Result<Step<T>, Error>, (E, X)>
+        stay: &mut Option<(E, X)>,
+    ) -> Result<Option<Step<T>>, Error>
     where
         E: FnOnce(&mut VcpuFd) -> Result<VcpuExit<'_>, kvm_ioctls::Error>,
         X: FnOnce(VcpuExit<'_>) -> T,
@@ -315,32 +314,20 @@ impl Vcpu {
         }
         let Self { fd, kick, shared, processor, left, has_tsc_adjust, tsc_offset, tsc_write, is_armed, .. } = self;
         let service = &shared.service;
-        let inbox = service.inbox(processor.index());
-        let (enter, exit) = stay;
-        let mut enter = Some(enter);
-        let outcome = inbox.presence().go(
+        let stayed = service.inbox(processor.index()).presence().go(
             Place::Guest,
-            &mut enter,
-            |_| {
-                only_finishes
-                    || processor.is_settled(service, next)
-                        && !(*is_armed && shared.timers.has_expired(processor.index()))
-                        && kick.request() == Request::Run
-            },
-            |enter| enter.take().map(|enter| enter(fd)),
+            stay,
+            |_| only_finishes || nothing_has_come(processor, shared, kick, *is_armed, next),
+            |stay| stay.take().map(|(enter, exit)| (enter(fd), exit)),
         );
-        let outcome = match (outcome.flatten(), enter) {
-            (Some(outcome), _) => outcome,
-            (None, Some(enter)) => return Err((enter, exit)),
-            (None, None) => unreachable!("a stay that was begun has ended"),
-        };
+        let Some((outcome, exit)) = stayed.flatten() else { return Ok(None) };
         *left = Left::Settled;
         processor.follow_cr8(kick.cr8());
         let mut kvm = match outcome {
             Ok(kvm) => kvm,
-            Err(error) if error.errno() == libc::EINTR => return Ok(Ok(Step::Interrupted)),
-            Err(error) if error.errno() == libc::EAGAIN => return Ok(Ok(Step::Again)),
-            Err(error) => return Ok(Err(Error::of(Operation::Run)(error))),
+            Err(error) if error.errno() == libc::EINTR => return Ok(Some(Step::Interrupted)),
+            Err(error) if error.errno() == libc::EAGAIN => return Ok(Some(Step::Again)),
+            Err(error) => return Err(Error::of(Operation::Run)(error)),
         };
         let now = || shared.now(*tsc_offset);
         let served =
@@ -353,7 +340,7 @@ impl Vcpu {
             let is_refused = unsafe { self.fd.get_kvm_run().__bindgen_anon_1.msr.error } != 0;
             self.left = if is_refused { Left::Refused } else { Left::Accessing };
         }
-        Ok(Ok(step))
+        Ok(Some(step))
     }
 
     /// What the processor has to know of an exit.
@@ -409,16 +396,11 @@ impl Vcpu {
 
     /// Sleeps until something is left for this vCPU, its timer expires, or its thread is asked for something.
     fn sleep(&self) {
-        let service = &self.shared.service;
-        let presence = service.inbox(self.processor.index()).presence();
+        let presence = self.shared.service.inbox(self.processor.index()).presence();
         presence.go(
             Place::Parked,
             &mut (),
-            |()| {
-                self.processor.is_settled(service, Next::Sleep)
-                    && !(self.is_armed && self.shared.timers.has_expired(self.processor.index()))
-                    && self.kick.request() == Request::Run
-            },
+            |()| nothing_has_come(&self.processor, &self.shared, &self.kick, self.is_armed, Next::Sleep),
             |()| {
                 while !presence.is_kicked() && self.kick.request() == Request::Run {
                     std::thread::park();
@@ -426,6 +408,13 @@ impl Vcpu {
             },
         );
     }
+}
+
+/// What a thread asks after it has said where it goes: whether it may go there, since there is nothing to do before `next`.
+fn nothing_has_come(processor: &Processor, shared: &Shared, kick: &Kick, is_armed: bool, next: Next) -> bool {
+    processor.is_settled(&shared.service, next)
+        && !(is_armed && shared.timers.has_expired(processor.index()))
+        && kick.request() == Request::Run
 }
 
 /// Answers an access to the local APIC. `None`: the exit is somebody else's.

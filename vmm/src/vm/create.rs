@@ -9,11 +9,9 @@ use crate::vcpu::run::Vcpu;
 use guest_stub::abi::{self, PAGE_TABLES};
 use kipi_kvm_apic::{Irqchip, Kick, Signal, cpuid, tsc};
 use kvm_bindings::{
-    CpuId, KVM_CAP_HALT_POLL, KVM_CAP_SPLIT_IRQCHIP, KVM_CAP_X2APIC_API, kvm_cpuid_entry2, kvm_enable_cap,
-    kvm_userspace_memory_region,
+    KVM_CAP_HALT_POLL, KVM_CAP_SPLIT_IRQCHIP, KVM_CAP_X2APIC_API, kvm_enable_cap, kvm_userspace_memory_region,
 };
 use kvm_ioctls::{Cap, VcpuFd, VmFd};
-use std::io;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
@@ -107,7 +105,7 @@ pub(super) fn create_vcpus(fd: &VmFd, hypervisor: &Hypervisor, config: &VmConfig
                 let vcpu = fd.create_vcpu(id.into()).map_err(kvm_error("KVM_CREATE_VCPU"))?;
                 let mut entries = hypervisor.cpuid.clone();
                 cpuid::set_apic_id(&mut entries, id);
-                vcpu.set_cpuid2(&to_cpuid(&entries)?).map_err(kvm_error("KVM_SET_CPUID2"))?;
+                vcpu.set_cpuid2(&cpuid::to_kvm(&entries)?).map_err(kvm_error("KVM_SET_CPUID2"))?;
                 let kick = Arc::new(Kick::new(vcpu.as_raw_fd(), signal)?);
                 Ok((Vcpu::Kernel(vcpu), kick))
             });
@@ -125,13 +123,6 @@ pub(super) fn create_vcpus(fd: &VmFd, hypervisor: &Hypervisor, config: &VmConfig
             Ok((vcpus.collect(), Some(machine.irqchip)))
         }
     }
-}
-
-pub(super) fn to_cpuid(entries: &[kvm_cpuid_entry2]) -> Result<CpuId, Error> {
-    CpuId::from_entries(entries).map_err(|_| Error::System {
-        operation: "preparing a vCPU's CPUID",
-        source: io::Error::from_raw_os_error(libc::E2BIG),
-    })
 }
 
 /// Lets vCPU 0 start at `entry`. The others wait for its SIPI.

@@ -1,6 +1,5 @@
 //! KVM, opened and found usable.
 
-use super::create;
 use super::error::{Error, kvm_error};
 use guest_stub::abi;
 use kipi_kvm_apic::{cpuid, deadline_probe};
@@ -57,7 +56,7 @@ impl Hypervisor {
         if let Some(&known) = self.tsc_deadlines_exit.get() {
             return Ok(known);
         }
-        let exit = deadline_probe::deadlines_exit(&self.kvm, &create::to_cpuid(&self.cpuid)?)?;
+        let exit = deadline_probe::deadlines_exit(&self.kvm, &self.cpuid)?;
         Ok(*self.tsc_deadlines_exit.get_or_init(|| exit))
     }
 
