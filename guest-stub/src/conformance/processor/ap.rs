@@ -4,6 +4,7 @@ use super::garbage;
 use super::probe;
 use super::puppet;
 use crate::conformance::faulting;
+use crate::cpu::apic::{TASK_PRIORITY, x2apic, xapic};
 use crate::cpu::msr::{IA32_APIC_BASE, IA32_TSC_ADJUST};
 use crate::cpu::{flags, irql, msr, port};
 use crate::processor::{self, Private};
@@ -82,9 +83,6 @@ pub(crate) fn take_part() -> ! {
 /// One turn of a job. Interrupts are on in between.
 fn turn(private: &Private, job: Job) {
     const APIC_ID: u32 = 0x20;
-    const APIC_ID_MSR: u32 = 0x802;
-    const TASK_PRIORITY: u32 = 0x80;
-    const TASK_PRIORITY_MSR: u32 = 0x808;
     /// Cannot be read.
     const SELF_IPI_MSR: u32 = 0x83F;
     let register = |offset: u32| abi::XAPIC_BASE + u64::from(offset);
@@ -92,18 +90,12 @@ fn turn(private: &Private, job: Job) {
     // What is refused is refused: the exit is what counts.
     match job {
         Job::Spin => _ = AP.turns.fetch_add(1, Ordering::Relaxed),
-        Job::ReadMsr => _ = faulting::read_msr(APIC_ID_MSR),
-        Job::WriteMsr => _ = faulting::write_msr(TASK_PRIORITY_MSR, 0),
+        Job::ReadMsr => _ = faulting::read_msr(x2apic::number(APIC_ID)),
+        Job::WriteMsr => _ = faulting::write_msr(x2apic::number(TASK_PRIORITY), 0),
         Job::FaultingMsr => _ = faulting::read_msr(SELF_IPI_MSR),
-        // SAFETY: the page is mapped; neither register has a side effect that matters here.
-        Job::ReadPage => unsafe {
-            asm!("mov {:e}, [{}]", out(reg) _, in(reg) register(APIC_ID), options(nostack));
-        },
-        // SAFETY: as above.
-        Job::WritePage => unsafe {
-            asm!("mov [{}], {:e}", in(reg) register(TASK_PRIORITY), in(reg) 0, options(nostack));
-        },
-        // SAFETY: as above.
+        Job::ReadPage => _ = xapic::read(APIC_ID),
+        Job::WritePage => xapic::write(TASK_PRIORITY, 0),
+        // SAFETY: the page is mapped; the register has no side effect that matters here.
         Job::ModifyPage => unsafe {
             asm!("or dword ptr [{}], 0", in(reg) register(TASK_PRIORITY), options(nostack));
         },

@@ -2,7 +2,7 @@
 //! can see after it.
 
 use crate::cpu::apic::{
-    DESTINATION_FORMAT, LOGICAL_DESTINATION, LVT_LINT0, LVT_TIMER, SPURIOUS_INTERRUPT_VECTOR, TASK_PRIORITY, x2apic,
+    DESTINATION_FORMAT, LOGICAL_DESTINATION, LVT_LINT0, LVT_TIMER, SPURIOUS_INTERRUPT_VECTOR, TASK_PRIORITY,
 };
 use crate::cpu::msr::IA32_APIC_BASE;
 use crate::cpu::{msr, tsc};
@@ -13,16 +13,16 @@ use guest_stub::abi::{GuestRoute, Observation, XAPIC_BASE};
 
 const CR0_NW: u32 = 1 << 29;
 const CR0_CD: u32 = 1 << 30;
-
-/// The bits of CR0 that vCPU 1 sets after its start number `start`, and that INIT leaves alone.
-pub(super) fn cache_control(start: u32) -> u32 {
-    [0, CR0_CD, CR0_CD | CR0_NW][start as usize % 3]
-}
 const IA32_PAT: u32 = 0x277;
 const IA32_STAR: u32 = 0xC000_0081;
 /// PA7, which no page uses, is another than after power-up.
 const PAT: u64 = 0x0607_0406_0007_0406;
 const STAR: u64 = 0x0023_0010_1234_5678;
+
+/// The bits of CR0 that vCPU 1 sets after its start number `start`, and that INIT leaves alone.
+pub(super) fn cache_control(start: u32) -> u32 {
+    [0, CR0_CD, CR0_CD | CR0_NW][start as usize % 3]
+}
 
 /// What vCPU 1 found in long mode, after its last start.
 pub(super) struct Found {
@@ -76,29 +76,19 @@ impl Found {
     }
 }
 
-fn read(private: &Private, register: u32) -> u32 {
-    if private.apic.is_in_x2apic_mode() {
-        return msr::read(x2apic::number(register)) as u32;
-    }
-    let value: u32;
-    // SAFETY: the page is mapped, and reads of these registers have no side effect.
-    unsafe { asm!("mov {:e}, [{}]", out(reg) value, in(reg) XAPIC_BASE + u64::from(register), options(nostack)) };
-    value
-}
-
 /// Takes down what a start has left. Before anything writes to the local APIC.
 pub(super) fn take_down(private: &Private) {
     FOUND.tsc.store(tsc::now(), Ordering::Relaxed);
     FOUND.pat.store(msr::read(IA32_PAT), Ordering::Relaxed);
     FOUND.star.store(msr::read(IA32_STAR), Ordering::Relaxed);
     FOUND.base.store(msr::read(IA32_APIC_BASE), Ordering::Relaxed);
-    FOUND.spurious_vector.store(read(private, SPURIOUS_INTERRUPT_VECTOR), Ordering::Relaxed);
-    FOUND.task_priority.store(read(private, TASK_PRIORITY), Ordering::Relaxed);
-    FOUND.timer.store(read(private, LVT_TIMER), Ordering::Relaxed);
-    FOUND.lint0.store(read(private, LVT_LINT0), Ordering::Relaxed);
+    FOUND.spurious_vector.store(private.apic.read(SPURIOUS_INTERRUPT_VECTOR), Ordering::Relaxed);
+    FOUND.task_priority.store(private.apic.read(TASK_PRIORITY), Ordering::Relaxed);
+    FOUND.timer.store(private.apic.read(LVT_TIMER), Ordering::Relaxed);
+    FOUND.lint0.store(private.apic.read(LVT_LINT0), Ordering::Relaxed);
     if !private.apic.is_in_x2apic_mode() {
-        FOUND.logical_destination.store(read(private, LOGICAL_DESTINATION), Ordering::Relaxed);
-        FOUND.destination_format.store(read(private, DESTINATION_FORMAT), Ordering::Relaxed);
+        FOUND.logical_destination.store(private.apic.read(LOGICAL_DESTINATION), Ordering::Relaxed);
+        FOUND.destination_format.store(private.apic.read(DESTINATION_FORMAT), Ordering::Relaxed);
     }
 }
 

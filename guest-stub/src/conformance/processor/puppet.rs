@@ -6,10 +6,9 @@ use super::bsp::Bsp;
 use super::handlers;
 use crate::conformance::faulting;
 use crate::cpu::{apic, flags};
-use core::arch::asm;
 use core::arch::x86_64::__cpuid;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use guest_stub::abi::{Observation, XAPIC_BASE};
+use guest_stub::abi::Observation;
 
 /// What vCPU 1 can be asked for.
 #[derive(Clone, Copy)]
@@ -67,17 +66,9 @@ impl Access {
         match self {
             Self::ReadMsr(msr) => of_msr(faulting::read_msr(msr)),
             Self::WriteMsr(msr, value) => of_msr(faulting::write_msr(msr, value).map(|()| 0)),
-            Self::ReadPage(offset) => {
-                let value: u32;
-                let place = XAPIC_BASE + u64::from(offset);
-                // SAFETY: the page is mapped.
-                unsafe { asm!("mov {:e}, [{}]", out(reg) value, in(reg) place, options(nostack)) };
-                good(value.into())
-            }
+            Self::ReadPage(offset) => good(apic::xapic::read(offset).into()),
             Self::WritePage(offset, value) => {
-                let place = XAPIC_BASE + u64::from(offset);
-                // SAFETY: the page is mapped, and holds registers alone.
-                unsafe { asm!("mov [{}], {:e}", in(reg) place, in(reg) value, options(nostack)) };
+                apic::xapic::write(offset, value);
                 good(0)
             }
             Self::Features => good(__cpuid(1).edx.into()),

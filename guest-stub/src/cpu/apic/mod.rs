@@ -85,6 +85,11 @@ impl LocalApic {
         }
     }
 
+    /// Reads a register.
+    pub(crate) fn read(&self, register: u32) -> u32 {
+        if self.is_in_x2apic_mode() { x2apic::read(register) } else { xapic::read(register) }
+    }
+
     /// Gives the local APIC, that of processor `index` of so many, its logical id, unless it has it. In x2APIC mode it has one
     /// by itself.
     pub(crate) fn set_logical_id(&self, index: usize, processors: usize) {

@@ -13,6 +13,10 @@ pub(super) fn write(register: u32, value: u32) {
     msr::write(number(register), value.into());
 }
 
+pub(super) fn read(register: u32) -> u32 {
+    msr::read(number(register)) as u32
+}
+
 /// Sends an interrupt: the ICR is one 64-bit register, and there is no delivery status to wait for (12.12.9).
 /// Not serialising: [`super::publish`] goes before it.
 #[inline]

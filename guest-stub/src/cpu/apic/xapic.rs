@@ -8,17 +8,18 @@ use guest_stub::icr::SEND_PENDING;
 /// Writes a register. One MOV: an instruction that the compiler chose might be one that a hypervisor's emulator
 /// does not know.
 #[inline]
-pub(super) fn write(register: u32, value: u32) {
+pub(crate) fn write(register: u32, value: u32) {
     let address = XAPIC_BASE + u64::from(register);
-    // SAFETY: the page is mapped uncacheable, the callers in `apic` write registers that exist, in xAPIC mode.
+    // SAFETY: the page is mapped uncacheable, and holds registers alone. Callers but the tests name those that exist, in xAPIC mode.
     unsafe { asm!("mov [{}], {:e}", in(reg) address, in(reg) value, options(nostack, preserves_flags)) };
 }
 
+/// Reads a register, as [`write()`] writes one.
 #[inline]
-fn read(register: u32) -> u32 {
+pub(crate) fn read(register: u32) -> u32 {
     let address = XAPIC_BASE + u64::from(register);
     let value: u32;
-    // SAFETY: as in `write`; the one register that is read has no side effect.
+    // SAFETY: as in `write`; reads of registers have no side effect.
     unsafe { asm!("mov {:e}, [{}]", out(reg) value, in(reg) address, options(nostack, preserves_flags)) };
     value
 }
