@@ -2,7 +2,7 @@
 
 use guest_stub::abi::{Destination, TargetState, Worker};
 use kipi::config::routes::Route;
-use kipi::config::{self, CellId, Config, HostOffers, MachineSpec, Observe};
+use kipi::config::{self, Call, CellId, Config, HostOffers, MachineSpec, Observe};
 use kipi::events::recording::Recording;
 use kipi::events::samples::Block;
 use kipi::experiment::machine::{Machine, VirtualMachine};
@@ -21,13 +21,7 @@ use std::time::{Duration, Instant};
 
 static NEVER: AtomicBool = AtomicBool::new(false);
 
-const HALTED: CellId = CellId {
-    route: Route::XApic,
-    destination: Destination::AllButSelf,
-    target_state: TargetState::Halt,
-    vcpus: 2,
-    observe: Observe::Guest,
-};
+const HALTED: CellId = CellId::broadcast(Route::XApic, Destination::AllButSelf, TargetState::Halt, 2);
 
 const CALL: BlockSpec = BlockSpec {
     cell: HALTED,
@@ -187,9 +181,11 @@ fn a_silent_target_costs_its_cell_a_call_and_the_others_nothing() {
         device: PathBuf::new(),
         guest: None,
         vcpus: vec![vcpus],
+        calls: vec![Call::Broadcast],
         routes: vec![Route::XApic],
         destinations: vec![Destination::AllButSelf],
         target_states: vec![TargetState::Halt, TargetState::User],
+        idle_before: vec![None],
         observe: vec![Observe::Guest],
         trace: Vec::new(),
         sweep: false,

@@ -102,8 +102,8 @@ fn csv_to_standard_output_is_all_that_is_there() {
     let ran = quick(&["--rounds", "20", "--worker", "spin", "--csv", "-"]);
     assert_good(&ran);
     let lines: Vec<&str> = ran.stdout.lines().collect();
-    assert!(lines[0].starts_with("route,destination,target_state,vcpus,"), "{}", lines[0]);
-    assert!(lines[1..].iter().all(|line| line.starts_with("xapic,all-but-self,halt,2,guest,")), "{lines:?}");
+    assert!(lines[0].starts_with("call,route,destination,target_state,vcpus,"), "{}", lines[0]);
+    assert!(lines[1..].iter().all(|line| line.starts_with("broadcast,xapic,all-but-self,halt,2,guest,,")), "{lines:?}");
     assert!(lines.len() > 2 && lines.len() % 2 == 1, "a row for each of two participants: {} lines", lines.len());
 }
 

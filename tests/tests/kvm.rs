@@ -17,13 +17,7 @@ use std::time::Duration;
 
 static NEVER: AtomicBool = AtomicBool::new(false);
 
-const HALTED: CellId = CellId {
-    route: Route::X2Apic,
-    destination: Destination::AllButSelf,
-    target_state: TargetState::Halt,
-    vcpus: 2,
-    observe: Observe::Guest,
-};
+const HALTED: CellId = CellId::broadcast(Route::X2Apic, Destination::AllButSelf, TargetState::Halt, 2);
 
 /// Targets that poll a cache line.
 const POLLED: CellId = CellId { route: Route::Memory, target_state: TargetState::Spin, ..HALTED };
@@ -138,7 +132,7 @@ fn assert_halted(block: &Block, spec: &BlockSpec, targets: u64) {
 const MASKABLE: &[Route] = &[Route::XApic, Route::X2Apic, Route::Memory];
 
 fn can_be(route: Route, destination: Destination, target_state: TargetState) -> bool {
-    let cell = CellId { route, destination, target_state, vcpus: 2, observe: Observe::Guest };
+    let cell = CellId::broadcast(route, destination, target_state, 2);
     config::refuse(&cell, HostOffers::EVERYTHING).is_none()
 }
 
@@ -157,7 +151,7 @@ fn every_cell(vcpus: usize, over: &[Route], expected: usize, without_x2apic: usi
         for &destination in Destination::ALL {
             for &target_state in TargetState::ALL.iter().filter(|&&state| can_be(route, destination, state)) {
                 for &observe in Observe::ALL {
-                    let cell = CellId { route, destination, target_state, vcpus, observe };
+                    let cell = CellId { observe, ..CellId::broadcast(route, destination, target_state, vcpus) };
                     let spec = BlockSpec { cell, warmup: 1, rounds: 6, ..CALL };
                     let block = run(&mut machine, &spec);
                     block.rounds.iter().for_each(|round| assert_causal(round, &spec, vcpus, error));

@@ -2,7 +2,7 @@
 
 use guest_stub::abi::{Destination, TargetState, Worker};
 use kipi::config::routes::Route;
-use kipi::config::{self, CellId, Config, HostOffers, MachineSpec, Observe};
+use kipi::config::{self, Call, CellId, Config, HostOffers, MachineSpec, Observe};
 use kipi::events::recording::Recording;
 use kipi::events::samples::{Block, ExitCount, Participant, Round};
 use kipi::experiment::machine::Machine;
@@ -74,9 +74,11 @@ fn config() -> Config {
         device: PathBuf::new(),
         guest: None,
         vcpus: vec![2],
+        calls: vec![Call::Broadcast],
         routes: vec![Route::X2Apic],
         destinations: vec![Destination::AllButSelf],
         target_states: vec![TargetState::Spin, TargetState::Halt],
+        idle_before: vec![None],
         observe: vec![Observe::Guest],
         trace: Vec::new(),
         sweep: false,
@@ -541,7 +543,7 @@ fn raw_samples_are_those_of_the_rounds_that_count() {
     let outcome = run(&Config { rounds: 2, ..config() }, WELL);
     let lines: Vec<&str> = outcome.csv.lines().skip(1).collect();
     let expected = |state: &str, block: u32| {
-        let cell = format!("x2apic,all-but-self,{state},2,guest,{block},0,4");
+        let cell = format!("broadcast,x2apic,all-but-self,{state},2,guest,,{block},0,4");
         [
             format!("{cell},0,initiator,0,50,900,,500,600,700,1000000"),
             format!("{cell},1,target,,,,400,530,650,790,1000000"),

@@ -7,7 +7,7 @@
 use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput};
 use guest_stub::abi::{Destination, TargetState, Worker};
 use kipi::config::routes::Route;
-use kipi::config::{CellId, LocalApics, Observe};
+use kipi::config::{CellId, LocalApics};
 use kipi::events::recording::Recording;
 use kipi::events::samples::Round;
 use kipi::guest::blocks::{self, BlockSpec};
@@ -47,7 +47,7 @@ fn boot(hypervisor: &Hypervisor, vcpus: usize) -> Session<'static> {
 
 fn block(route: Route, target_state: TargetState, vcpus: usize) -> BlockSpec {
     BlockSpec {
-        cell: CellId { route, destination: Destination::AllButSelf, target_state, vcpus, observe: Observe::Guest },
+        cell: CellId::broadcast(route, Destination::AllButSelf, target_state, vcpus),
         initiator: 0,
         worker: Worker::Stamp,
         argument: 0,

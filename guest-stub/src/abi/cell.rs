@@ -55,6 +55,26 @@ impl Route {
     }
 }
 
+/// What is called, and how it is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum Call {
+    /// The broadcast call: every participant runs the worker, all at once.
+    #[default]
+    Broadcast,
+}
+
+impl Call {
+    /// Every call, in the order of output.
+    pub const ALL: &[Self] = &[Self::Broadcast];
+
+    /// The name in output and on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Broadcast => "broadcast",
+        }
+    }
+}
+
 /// Where time stamps are taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub enum Observe {
@@ -78,10 +98,14 @@ impl Observe {
     }
 }
 
-/// One combination that is measured. `Display` gives it in one line: `x2apic, all-but-self, halt, 2 vCPUs, guest`.
+/// One combination that is measured. `Display` gives it in one line: `x2apic, all-but-self, halt, 2 vCPUs, guest`. What is as
+/// by default, the call and the time in HLT, is left out there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "documents", derive(serde::Serialize, serde::Deserialize, schemars::JsonSchema))]
 pub struct CellId {
+    /// What is called.
+    #[cfg_attr(feature = "documents", serde(default))]
+    pub call: Call,
     /// How the interrupt travels.
     pub route: Route,
     /// How the targets are addressed.
@@ -93,20 +117,38 @@ pub struct CellId {
     /// `guest`: nothing exits in a round but what the route needs; `exits`: each worker begins with an exit.
     #[cfg_attr(feature = "documents", serde(default))]
     pub observe: Observe,
+    /// How long the targets are to have been in HLT before the send, in µs; `null`: as short as may be. With `halt` only.
+    #[cfg_attr(feature = "documents", serde(default))]
+    pub idle_before_us: Option<u32>,
+}
+
+impl CellId {
+    /// Broadcast calls, by the guest's stamps, of targets that have just come into their state.
+    pub const fn broadcast(route: Route, destination: Destination, target_state: TargetState, vcpus: usize) -> Self {
+        let (call, observe, idle_before_us) = (Call::Broadcast, Observe::Guest, None);
+        Self { call, route, destination, target_state, vcpus, observe, idle_before_us }
+    }
 }
 
 impl core::fmt::Display for CellId {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        let Self { route, destination, target_state, vcpus, observe } = self;
+        let Self { call, route, destination, target_state, vcpus, observe, idle_before_us } = self;
+        match call {
+            Call::Broadcast => {}
+        }
         let (route, destination, state) = (route.name(), destination.name(), target_state.name());
-        write!(f, "{route}, {destination}, {state}, {vcpus} vCPUs, {}", observe.name())
+        write!(f, "{route}, {destination}, {state}")?;
+        if let Some(time) = idle_before_us {
+            write!(f, " for {time} µs")?;
+        }
+        write!(f, ", {vcpus} vCPUs, {}", observe.name())
     }
 }
 
 /// Documents hold an enumeration as the name that people read and type.
 #[cfg(feature = "documents")]
 mod documents {
-    use super::{Destination, Observe, Route, TargetState};
+    use super::{Call, Destination, Observe, Route, TargetState};
     use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
     use serde::de::{Deserializer, Error, Unexpected, Visitor};
     use serde::{Deserialize, Serialize, Serializer};
@@ -160,7 +202,7 @@ mod documents {
         };
     }
 
-    by_name!(Route, Destination, TargetState, Observe);
+    by_name!(Call, Route, Destination, TargetState, Observe);
 }
 
 #[cfg(test)]
@@ -177,13 +219,9 @@ mod tests {
 
     #[test]
     fn a_cell_is_one_line() {
-        let cell = CellId {
-            route: Route::X2Apic,
-            destination: Destination::AllButSelf,
-            target_state: TargetState::Halt,
-            vcpus: 2,
-            observe: Observe::Guest,
-        };
+        let cell = CellId::broadcast(Route::X2Apic, Destination::AllButSelf, TargetState::Halt, 2);
         assert_eq!(cell.to_string(), "x2apic, all-but-self, halt, 2 vCPUs, guest");
+        let idle = CellId { idle_before_us: Some(50), ..cell };
+        assert_eq!(idle.to_string(), "x2apic, all-but-self, halt for 50 µs, 2 vCPUs, guest");
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{Detail, Suite, Verdict};
 use crate::config::routes::{self, Route};
-use crate::config::{self, CellId, Observe};
+use crate::config::{self, CellId};
 use crate::guest::calls::{self, Calls, CallsSpec};
 use guest_stub::abi::{Destination, Fault, TargetState};
 use std::collections::BTreeMap;
@@ -182,7 +182,7 @@ fn make(suite: &Suite<'_>, route: Route) -> Result<Vec<(String, Calls)>, Verdict
     let mut made = Vec::new();
     for &destination in Destination::ALL {
         for &target_state in TargetState::ALL {
-            let cell = CellId { route, destination, target_state, vcpus: VCPUS, observe: Observe::Guest };
+            let cell = CellId::broadcast(route, destination, target_state, VCPUS);
             if config::refuse(&cell, suite.hypervisor.offers()).is_some() {
                 continue;
             }

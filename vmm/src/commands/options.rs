@@ -1,7 +1,7 @@
 //! The options that several commands have in common.
 
 use super::values;
-use crate::config::{self, Config, Observe, Pin};
+use crate::config::{self, Call, Config, Observe, Pin};
 use clap::Args;
 use guest_stub::abi::Worker;
 use std::path::PathBuf;
@@ -51,9 +51,11 @@ impl Calls {
             device: machine.device.clone(),
             guest: machine.guest.clone(),
             vcpus: Vec::new(),
+            calls: vec![Call::Broadcast],
             routes: Vec::new(),
             destinations: Vec::new(),
             target_states: Vec::new(),
+            idle_before: vec![None],
             observe: vec![Observe::Guest],
             trace: Vec::new(),
             sweep: false,

@@ -12,7 +12,7 @@ pub mod sources;
 pub mod target_states;
 
 pub use crate::results::measurement::LocalApics;
-pub use guest_stub::abi::cell::{CellId, Observe};
+pub use guest_stub::abi::cell::{Call, CellId, Observe};
 pub use host_offers::{HostOffers, Need};
 pub use pin::{Error, Pin, resolve_pin};
 pub use plan::{MachineSpec, Refused, blocks, initiators, plan, refuse, targets};
@@ -37,9 +37,12 @@ pub struct Config {
     pub guest: Option<PathBuf>,
     /// vCPU counts.
     pub vcpus: Vec<usize>,
+    pub calls: Vec<Call>,
     pub routes: Vec<Route>,
     pub destinations: Vec<Destination>,
     pub target_states: Vec<TargetState>,
+    /// How long halted targets are to have been in HLT before a send, µs; `None`: as short as may be.
+    pub idle_before: Vec<Option<u32>>,
     /// Vantages.
     pub observe: Vec<Observe>,
     /// Sources of events that are tried on each cell of the guest's vantage; and why one cannot be used here.

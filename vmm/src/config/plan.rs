@@ -3,8 +3,8 @@
 use super::LocalApics;
 use super::refusal::Refusal;
 use super::routes::XAPIC_VCPUS;
-use super::{CellId, Config, HostOffers, Observe, destinations, routes, target_states};
-use guest_stub::abi;
+use super::{CellId, Config, HostOffers, destinations, routes, target_states};
+use guest_stub::abi::{self, TargetState};
 
 /// What tells the machines of a measurement apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -41,24 +41,38 @@ pub struct Refused {
 /// All combinations of a configuration: those that can be measured, and those that cannot, with the reason.
 pub fn plan(config: &Config, offers: HostOffers) -> (Vec<CellId>, Vec<Refused>) {
     let (mut cells, mut refused) = (Vec::new(), Vec::new());
+    for cell in combinations(config) {
+        match refuse(&cell, offers) {
+            Some(refusal) => {
+                refused.push(Refused { cell, reason: refusal.reason(), host: refusal.is_the_hosts() });
+            }
+            None => cells.extend(config.observe.iter().map(|&observe| CellId { observe, ..cell })),
+        }
+    }
+    (cells, refused)
+}
+
+/// All combinations of a configuration, in the guest's vantage, in the order of output.
+fn combinations(config: &Config) -> Vec<CellId> {
+    let mut cells = Vec::new();
     for &vcpus in &config.vcpus {
         for &route in &config.routes {
             for &destination in &config.destinations {
                 for &target_state in &config.target_states {
-                    let cell = |observe| CellId { route, destination, target_state, vcpus, observe };
-                    match refuse(&cell(Observe::Guest), offers) {
-                        Some(refusal) => refused.push(Refused {
-                            cell: cell(Observe::Guest),
-                            reason: refusal.reason(),
-                            host: refusal.is_the_hosts(),
-                        }),
-                        None => cells.extend(config.observe.iter().map(|&observe| cell(observe))),
+                    // Only a halted target is idle.
+                    let idle_before = match target_state {
+                        TargetState::Halt => config.idle_before.as_slice(),
+                        TargetState::Spin | TargetState::User | TargetState::Masked => &[None],
+                    };
+                    for &call in &config.calls {
+                        let cell = CellId { call, ..CellId::broadcast(route, destination, target_state, vcpus) };
+                        cells.extend(idle_before.iter().map(|&idle_before_us| CellId { idle_before_us, ..cell }));
                     }
                 }
             }
         }
     }
-    (cells, refused)
+    cells
 }
 
 /// Why a cell cannot be measured on a host; `None`: it can. What no host could do is said before what this one cannot.

@@ -13,6 +13,7 @@ use crate::results::source::Source;
 use crate::results::stage::Breakdown;
 use crate::statistics::bootstrap;
 use crate::statistics::breakdown::Ways;
+use crate::statistics::documents;
 use crate::statistics::exits;
 use crate::statistics::metrics;
 use crate::statistics::order::{self, Observation, Quantile};
@@ -122,6 +123,7 @@ impl Collected {
                 .chain(of_events.filter_map(|(&metric, values)| Some((metric, order::Sample::new(values.clone())?))))
                 .map(|(metric, sample)| (metric, metric.to_document(&sample, khz)))
                 .collect(),
+            blocks: rounds.iter().map(|rounds| documents::block(rounds, khz)).collect(),
         })
     }
 }

@@ -1,7 +1,7 @@
 //! The proof that a route works: one call.
 
+use crate::config::CellId;
 use crate::config::routes::{self, Route};
-use crate::config::{CellId, Observe};
 use crate::events::recording::Recording;
 use crate::guest::blocks::{self, BlockSpec};
 use crate::guest::session::{self, Session};
@@ -28,7 +28,7 @@ pub fn probe(hypervisor: &Hypervisor, route: Route, interrupted: &AtomicBool) ->
     let limits = session::Limits { deadline: Duration::from_secs(4), settle: Duration::ZERO };
     let mut session = Session::boot(hypervisor, &config, limits, interrupted)?;
     let (destination, target_state) = (Destination::AllButSelf, routes::of(route).probe_state);
-    let cell = CellId { route, destination, target_state, vcpus: 2, observe: Observe::Guest };
+    let cell = CellId::broadcast(route, destination, target_state, 2);
     let spec = BlockSpec {
         cell,
         initiator: 0,

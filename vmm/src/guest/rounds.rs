@@ -197,8 +197,8 @@ fn assemble(round: RawRound, initiator: Option<usize>) -> Round {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::CellId;
     use crate::config::routes::Route;
-    use crate::config::{CellId, Observe};
     use crate::events::recording::Recording;
     use crate::events::samples::ExitCount;
     use crate::guest::silence::Silence;
@@ -206,13 +206,7 @@ mod tests {
     use std::time::Duration;
 
     fn spec(target_state: TargetState) -> BlockSpec {
-        let cell = CellId {
-            route: Route::X2Apic,
-            destination: Destination::AllButSelf,
-            target_state,
-            vcpus: 2,
-            observe: Observe::Guest,
-        };
+        let cell = CellId::broadcast(Route::X2Apic, Destination::AllButSelf, target_state, 2);
         BlockSpec {
             cell,
             initiator: 0,

@@ -6,12 +6,14 @@ use serde::Serialize;
 use std::io::{self, Write};
 
 /// The header row.
-const COLUMNS: [&str; 18] = [
+const COLUMNS: [&str; 20] = [
+    "call",
     "route",
     "destination",
     "target_state",
     "vcpus",
     "observe",
+    "idle_before_us",
     "block",
     "round",
     "generation",
@@ -30,11 +32,13 @@ const COLUMNS: [&str; 18] = [
 /// One row: the fields are [`COLUMNS`], in their order.
 #[derive(Serialize)]
 struct Row {
+    call: &'static str,
     route: &'static str,
     destination: &'static str,
     target_state: &'static str,
     vcpus: usize,
     observe: &'static str,
+    idle_before_us: Option<u32>,
     block: usize,
     round: usize,
     generation: u32,
@@ -107,11 +111,13 @@ fn target_row(
     tsc_khz: u64,
 ) -> Row {
     Row {
+        call: key.call.name(),
         route: key.route.name(),
         destination: key.destination.name(),
         target_state: key.target_state.name(),
         vcpus: key.vcpus,
         observe: key.observe.name(),
+        idle_before_us: key.idle_before_us,
         block,
         round,
         generation,
@@ -144,11 +150,8 @@ mod tests {
     use guest_stub::abi::{Destination, TargetState};
 
     const KEY: CellId = CellId {
-        route: Route::X2Apic,
-        destination: Destination::AllButSelf,
-        target_state: TargetState::Halt,
-        vcpus: 2,
         observe: Observe::Exits,
+        ..CellId::broadcast(Route::X2Apic, Destination::AllButSelf, TargetState::Halt, 2)
     };
 
     fn round() -> Round {
@@ -176,9 +179,10 @@ mod tests {
         writer.block(&KEY, 3, &[round()], 2_600_000).expect("block");
         assert_eq!(
             text(writer),
-            "route,destination,target_state,vcpus,observe,block,round,generation,vcpu,role,t0,t1,t2,a,w,x,vmm,tsc_khz\n\
-             x2apic,all-but-self,halt,2,exits,3,0,7,0,initiator,100,150,900,,500,600,550,2600000\n\
-             x2apic,all-but-self,halt,2,exits,3,0,7,1,target,,,,300,501,610,,2600000\n"
+            "call,route,destination,target_state,vcpus,observe,idle_before_us,block,round,generation,vcpu,role,\
+             t0,t1,t2,a,w,x,vmm,tsc_khz\n\
+             broadcast,x2apic,all-but-self,halt,2,exits,,3,0,7,0,initiator,100,150,900,,500,600,550,2600000\n\
+             broadcast,x2apic,all-but-self,halt,2,exits,,3,0,7,1,target,,,,300,501,610,,2600000\n"
         );
     }
 
@@ -192,7 +196,7 @@ mod tests {
             .lines()
             .skip(1)
             .map(|line| line.split(',').collect::<Vec<_>>())
-            .map(|fields| (fields[5], fields[6]))
+            .map(|fields| (fields[7], fields[8]))
             .collect();
         assert_eq!(places, [("0", "0"), ("0", "0"), ("0", "1"), ("0", "1"), ("1", "0"), ("1", "0")]);
     }

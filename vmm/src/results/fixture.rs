@@ -65,6 +65,7 @@ pub(crate) fn cell(target_state: &str, round_trip: f64) -> Cell {
             (MetricName::Overlap, ratio(0.25)),
             (MetricName::RoundTrip, metric(round_trip)),
         ]),
+        blocks: Vec::new(),
     }
 }
 
@@ -140,13 +141,8 @@ fn instruments() -> Instruments {
 pub(crate) fn id(route: &str, target_state: &str) -> CellId {
     let route = Route::ALL.iter().copied().find(|known| known.name() == route);
     let target_state = TargetState::ALL.iter().copied().find(|known| known.name() == target_state);
-    CellId {
-        route: route.expect("the name of a route"),
-        destination: Destination::AllButSelf,
-        target_state: target_state.expect("the name of a state"),
-        vcpus: 2,
-        observe: Observe::Guest,
-    }
+    let (route, target_state) = (route.expect("the name of a route"), target_state.expect("the name of a state"));
+    CellId::broadcast(route, Destination::AllButSelf, target_state, 2)
 }
 
 /// A trace made up for tests: a call of vCPU 0 to vCPU 1.

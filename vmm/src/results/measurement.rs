@@ -2,6 +2,7 @@
 //!
 //! Times are in nanoseconds, as floating-point numbers; each metric carries its unit.
 
+use super::block::Block;
 use super::integrity::Integrity;
 use super::metric::{Metric, MetricName};
 use super::source::Source;
@@ -131,7 +132,7 @@ impl LocalApics {
     }
 }
 
-/// Quantiles of a cost.
+/// Quantiles of a cost, or of a metric in one block.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Spread {
@@ -186,6 +187,9 @@ pub struct Cell {
     pub by_initiator: Vec<ByInitiator>,
     /// By metric name; a metric that cannot exist here (a skew of one target) is left out.
     pub metrics: BTreeMap<MetricName, Metric>,
+    /// The blocks that the metrics are made of, in the order in which they were measured.
+    #[serde(default)]
+    pub blocks: Vec<Block>,
 }
 
 /// A cell's clock.

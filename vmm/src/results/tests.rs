@@ -6,29 +6,41 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-fn read<T: DeserializeOwned>(text: &str) -> (T, Value) {
-    let document = serde_json::from_str(text).expect("a document of this schema");
-    (document, serde_json::from_str(text).expect("JSON"))
+/// Reads a document of before, and finds all of it in what is written of it now, which may say more.
+fn survives<T: DeserializeOwned + Serialize>(text: &str) {
+    let document: T = serde_json::from_str(text).expect("a document of this schema");
+    let before = serde_json::from_str(text).expect("JSON");
+    find("", &before, &serde_json::to_value(document).expect("JSON"));
 }
 
-fn written(document: impl Serialize) -> Value {
-    serde_json::to_value(document).expect("JSON")
+fn find(place: &str, before: &Value, now: &Value) {
+    match (before, now) {
+        (Value::Object(before), Value::Object(now)) => {
+            for (key, value) in before {
+                let place = format!("{place}.{key}");
+                find(&place, value, now.get(key).unwrap_or_else(|| panic!("{place} is lost")));
+            }
+        }
+        (Value::Array(before), Value::Array(now)) => {
+            assert_eq!(before.len(), now.len(), "entries of {place}");
+            before.iter().zip(now).for_each(|(before, now)| find(place, before, now));
+        }
+        _ => assert_eq!(before, now, "{place}"),
+    }
 }
 
 #[test]
 fn a_measurement_of_before_is_read() {
-    let (measurement, mut expected) = read::<Measurement>(include_str!("tests/measurement.json"));
-    // What was skipped had no vantage.
-    for skipped in expected["skipped"].as_array_mut().expect("a list") {
-        skipped["observe"] = "guest".into();
-    }
-    assert_eq!(written(measurement), expected);
+    survives::<Measurement>(include_str!("tests/measurement.json"));
 }
 
 #[test]
 fn a_trace_of_before_is_read() {
-    let (trace, mut expected) = read::<Trace>(include_str!("tests/trace.json"));
-    // What was asked for had no vantage.
-    expected["config"]["observe"] = "guest".into();
-    assert_eq!(written(trace), expected);
+    survives::<Trace>(include_str!("tests/trace.json"));
+}
+
+#[test]
+#[should_panic(expected = ".cells.rounds")]
+fn a_value_that_has_changed_is_noticed() {
+    find("", &serde_json::json!({"cells": [{"rounds": 1}]}), &serde_json::json!({"cells": [{"rounds": 2, "more": 0}]}));
 }

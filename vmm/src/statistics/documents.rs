@@ -1,19 +1,26 @@
 //! Samples in cycles as the documents have them, in ns.
 
-use super::metrics::nanoseconds;
+use super::metrics::{self, nanoseconds};
 use super::order::{Observation, Quantile, Sample, Summary};
+use crate::events::samples::Round;
+use crate::results::block::Block;
 use crate::results::measurement::Spread;
 use crate::results::metric::{Intervals, Metric, MetricName, Unit};
 use std::num::NonZeroU64;
 
 impl MetricName {
-    /// The metric as the measurement document has it, its `sample` as [`collect`](super::metrics::collect) gives it.
-    pub fn to_document(self, sample: &Sample, tsc_khz: NonZeroU64) -> Metric {
-        // Of the results and not of every value: the factor is positive, so order and rank are the same.
-        let convert = |value: f64| match self.unit() {
+    /// A value of [`collect`](super::metrics::collect) in the metric's unit. Of results and not of every value: the factor is
+    /// positive, so that order and rank are the same.
+    fn convert(self, value: f64, tsc_khz: NonZeroU64) -> f64 {
+        match self.unit() {
             Unit::Ratio => value,
             Unit::Ns | Unit::NsPerVcpu => nanoseconds(value, tsc_khz),
-        };
+        }
+    }
+
+    /// The metric as the measurement document has it, its `sample` as [`collect`](super::metrics::collect) gives it.
+    pub fn to_document(self, sample: &Sample, tsc_khz: NonZeroU64) -> Metric {
+        let convert = |value| self.convert(value, tsc_khz);
         let Summary { n, negative, min, p50, p90, p99, p999, max } = sample.summary();
         let intervals = sample.intervals([Quantile::P50, Quantile::P99]);
         let [p50_interval, p99_interval] =
@@ -33,10 +40,25 @@ impl MetricName {
     }
 }
 
+/// One block of a cell as the measurement document has it.
+pub fn block(rounds: &[Round], tsc_khz: NonZeroU64) -> Block {
+    let metrics = metrics::collect(&[rounds]).into_iter();
+    Block {
+        rounds: rounds.len() as u64,
+        metrics: metrics
+            .map(|(name, sample)| (name, to_spread(&sample, |value| name.convert(value, tsc_khz))))
+            .collect(),
+    }
+}
+
+fn to_spread(sample: &Sample, convert: impl Fn(f64) -> f64) -> Spread {
+    let Summary { n, min, p50, p99, max, .. } = sample.summary();
+    let [min, p50, p99, max] = [min, p50, p99, max].map(convert);
+    Spread { n: n as u64, min, p50, p99, max }
+}
+
 /// The spread, in ns, of a cost that was measured in cycles; `None` if it was not measured once.
 pub fn spread(cycles: &[i64], tsc_khz: NonZeroU64) -> Option<Spread> {
     let observations = cycles.iter().map(|&cycles| Observation { value: cycles as f64, block: 0 });
-    let Summary { n, min, p50, p99, max, .. } = Sample::new(observations.collect())?.summary();
-    let [min, p50, p99, max] = [min, p50, p99, max].map(|cycles| nanoseconds(cycles, tsc_khz));
-    Some(Spread { n: n as u64, min, p50, p99, max })
+    Some(to_spread(&Sample::new(observations.collect())?, |cycles| nanoseconds(cycles, tsc_khz)))
 }

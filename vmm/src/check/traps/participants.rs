@@ -3,7 +3,7 @@
 use super::{counted, keeps_contract};
 use crate::check::{DEADLINE, Detail, Suite, Verdict};
 use crate::config::routes::{self, SendExit};
-use crate::config::{self, CellId, Observe};
+use crate::config::{self, CellId};
 use crate::guest::calls::{self, CallsSpec};
 use crate::vm::ApicIds;
 use guest_stub::abi::{Destination, Set, TargetState};
@@ -65,7 +65,7 @@ pub(super) fn size(suite: &Suite<'_>, vcpus: usize, spec: CallsSpec) -> Result<D
     let is_message = routes::of(spec.route).send.exit == Some(SendExit::Message);
     let destination = if is_message { Destination::All } else { Destination::AllButSelf };
     let (route, target_state) = (spec.route, TargetState::Halt);
-    let cell = CellId { route, destination, target_state, vcpus, observe: Observe::Guest };
+    let cell = CellId::broadcast(route, destination, target_state, vcpus);
     if let Some(refusal) = config::refuse(&cell, suite.hypervisor.offers()) {
         return Err(Verdict::Skipped(refusal.reason().to_owned()));
     }

@@ -1,7 +1,7 @@
 use super::*;
-use crate::config::Need;
 use crate::config::routes::IdLimit;
 use crate::config::routes::Route;
+use crate::config::{Call, Need, Observe};
 use guest_stub::abi::{Destination, TargetState, Worker};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,9 +11,11 @@ pub(in crate::config) fn config() -> Config {
         device: PathBuf::from("/dev/kvm"),
         guest: None,
         vcpus: vec![2],
+        calls: Call::ALL.to_vec(),
         routes: Route::ALL.to_vec(),
         destinations: Destination::ALL.to_vec(),
         target_states: TargetState::ALL.to_vec(),
+        idle_before: vec![None],
         observe: Observe::ALL.to_vec(),
         trace: Vec::new(),
         sweep: false,
@@ -42,6 +44,17 @@ fn every_combination_is_either_measured_or_refused() {
     assert_eq!((of(Route::Host), of(Route::VmmHost)), (10, 10), "nor does the host's, which calls everybody or each");
     assert_eq!(of(Route::Nmi), 4, "the shorthand that includes the sender sends no NMI");
     assert!(refused.iter().all(|refused| !refused.host));
+}
+
+#[test]
+fn only_halted_targets_are_idle() {
+    let times = vec![None, Some(50)];
+    let config = Config { routes: vec![Route::X2Apic], observe: vec![Observe::Guest], idle_before: times, ..config() };
+    let (cells, _) = plan(&config, HostOffers::EVERYTHING);
+    let of = |state| cells.iter().filter(move |cell| cell.target_state == state).map(|cell| cell.idle_before_us);
+    assert_eq!(of(TargetState::Halt).take(2).collect::<Vec<_>>(), [None, Some(50)]);
+    assert_eq!(of(TargetState::Halt).count(), 2 * of(TargetState::User).count());
+    assert!(of(TargetState::User).chain(of(TargetState::Spin)).all(|time| time.is_none()));
 }
 
 #[test]
@@ -156,7 +169,7 @@ fn hosts() -> impl Iterator<Item = HostOffers> {
 fn cells() -> impl Iterator<Item = CellId> {
     let sizes = [1, 2, 60, 61, 255, 256, MANY];
     let of_size = move |route, destination, target_state| {
-        sizes.map(|vcpus| CellId { route, destination, target_state, vcpus, observe: Observe::Guest })
+        sizes.map(|vcpus| CellId::broadcast(route, destination, target_state, vcpus))
     };
     Route::ALL.iter().flat_map(move |&route| {
         Destination::ALL.iter().flat_map(move |&destination| {
@@ -211,7 +224,7 @@ fn another_host_is_blamed_only_where_another_host_could() {
 #[test]
 fn reasons_of_combinations_name_what_does_not_go_together() {
     let reason = |route, destination, target_state| {
-        let cell = CellId { route, destination, target_state, vcpus: 2, observe: Observe::Guest };
+        let cell = CellId::broadcast(route, destination, target_state, 2);
         refuse(&cell, HostOffers::EVERYTHING).map(Refusal::reason)
     };
     let spin = |route, destination| reason(route, destination, TargetState::Spin);
@@ -251,12 +264,6 @@ fn a_large_machines_initiators_are_chosen_evenly() {
 
 #[test]
 fn all_are_targets_of_the_host() {
-    let cell = |route| CellId {
-        route,
-        destination: Destination::AllButSelf,
-        target_state: TargetState::Halt,
-        vcpus: 3,
-        observe: Observe::Guest,
-    };
+    let cell = |route| CellId::broadcast(route, Destination::AllButSelf, TargetState::Halt, 3);
     assert_eq!([Route::X2Apic, Route::Host, Route::VmmHost].map(|route| targets(&cell(route))), [2, 3, 3]);
 }

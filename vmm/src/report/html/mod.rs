@@ -13,7 +13,7 @@ use super::{tables, units};
 use crate::results::detail::CellDetail;
 use crate::results::measurement::{Cell, Measurement};
 use crate::results::metric::MetricName;
-use guest_stub::abi::cell::{CellId, Observe};
+use guest_stub::abi::cell::{Call, CellId, Observe};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 /// The page. `details` are the cells', in their order; a cell without them has no pictures.
@@ -64,13 +64,14 @@ pub fn render(measurement: &Measurement, details: &[CellDetail]) -> String {
 
 /// A cell's name, whatever others there are.
 fn name(cell: &Cell) -> String {
-    let CellId { route, destination, target_state, vcpus, observe } = cell.id;
+    let CellId { call: Call::Broadcast, route, destination, target_state, vcpus, observe, idle_before_us } = cell.id;
     let (route, destination, state) = (route.name(), destination.name(), target_state.name());
+    let idle = idle_before_us.map_or_else(String::new, |time| format!(" for {time} µs"));
     let observed = match observe {
         Observe::Guest => "",
         Observe::Exits => ", observed",
     };
-    format!("{route} · {destination} · {state} · {vcpus} vCPUs{observed}")
+    format!("{route} · {destination} · {state}{idle} · {vcpus} vCPUs{observed}")
 }
 
 fn anchor(index: usize) -> String {

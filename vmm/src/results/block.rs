@@ -1,0 +1,17 @@
+//! What each block of a cell brought, in the measurement document: for statistics other than kipi's own.
+
+use super::measurement::Spread;
+use super::metric::MetricName;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// One block of a cell.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Block {
+    /// Rounds of it that count.
+    pub rounds: u64,
+    /// By metric name, in the unit that the cell's metric of that name has; a metric without a value is left out.
+    pub metrics: BTreeMap<MetricName, Spread>,
+}
