@@ -189,6 +189,7 @@ fn a_silent_target_costs_its_cell_a_call_and_the_others_nothing() {
         observe: vec![Observe::Guest],
         trace: Vec::new(),
         sweep: false,
+        boots: Some(1),
         rounds: 10,
         warmup: 1,
         worker: Worker::Stamp,

@@ -82,6 +82,7 @@ fn config() -> Config {
         observe: vec![Observe::Guest],
         trace: Vec::new(),
         sweep: false,
+        boots: Some(1),
         rounds: 40,
         warmup: 3,
         worker: Worker::Spin,
@@ -217,7 +218,7 @@ fn blocks_of_the_cells_alternate() {
     let first = &outcome.log[0].1;
     assert_eq!((first.rounds, first.warmup), (1, 0), "one call after the boot, which is not measured");
     let states: Vec<TargetState> = outcome.log[1..].iter().map(|(_, spec)| spec.cell.target_state).collect();
-    let sizes = config::blocks(config.rounds, config.warmup);
+    let sizes = config::blocks(config.rounds, config.warmup, 1);
     assert_eq!(states, [TargetState::Spin, TargetState::Halt].repeat(sizes.len()));
     for (number, (vcpus, spec)) in outcome.log[1..].iter().enumerate() {
         assert_eq!((*vcpus, spec.rounds, spec.warmup), (2, sizes[number / 2], 3));
@@ -226,6 +227,59 @@ fn blocks_of_the_cells_alternate() {
     let done: Vec<(usize, usize)> = outcome.progress.iter().map(|&(done, total, _)| (done, total)).collect();
     assert_eq!(done, (0..states.len()).map(|done| (done, states.len())).collect::<Vec<_>>());
     assert_eq!(outcome.progress[1].2.target_state, TargetState::Halt);
+}
+
+#[test]
+fn blocks_come_from_machines_booted_in_turn() {
+    // The stamps of each machine differ from those of the one before.
+    let boot = Cell::new(0_u64);
+    let drifts = |number, spec: &BlockSpec| {
+        boot.set(boot.get() + u64::from(number == 0));
+        let mut block = alike(spec);
+        block.rounds.iter_mut().for_each(|round| round.t2 += boot.get());
+        Ok(block)
+    };
+    let outcome = run(&Config { boots: Some(4), ..config() }, &drifts);
+    assert_eq!((outcome.boots, outcome.document.config.boots), (4, 4));
+    let sizes = config::blocks(40, 3, 4);
+    assert_eq!(sizes.len(), 5);
+    let states: Vec<TargetState> = outcome.log[1..].iter().map(|(_, spec)| spec.cell.target_state).collect();
+    assert_eq!(
+        states,
+        [TargetState::Spin, TargetState::Halt].repeat(sizes.len()),
+        "the cells share each boot's machine"
+    );
+    for cell in &outcome.document.cells {
+        let round_trip = &cell.metrics[&MetricName::RoundTrip];
+        assert_eq!((round_trip.n, round_trip.min, round_trip.max), (40, 901.0, 904.0), "of all machines");
+    }
+    assert_valid(&outcome.document);
+}
+
+#[test]
+fn where_nothing_is_said_machines_that_boot_at_once_are_booted_ten_times() {
+    let boots = |rounds| {
+        let outcome = run(&Config { boots: None, rounds, ..config() }, WELL);
+        (outcome.boots as u64, outcome.document.config.boots)
+    };
+    assert_eq!([500, 20, 3].map(boots), [(10, 10), (5, 5), (3, 3)]);
+}
+
+#[test]
+fn where_nothing_is_said_machines_that_boot_slowly_are_booted_less_often() {
+    let (config, log) = (Config { boots: None, rounds: 500, ..config() }, Log::default());
+    let (cells, refused) = config::plan(&config, HostOffers::EVERYTHING);
+    let mut boots = 0;
+    let boot = |MachineSpec { vcpus, .. }| {
+        boots += 1;
+        std::thread::sleep(Duration::from_millis(300));
+        Ok(Invented { vcpus, khz: KHZ, blocks: 0, log: &log, behaviour: WELL })
+    };
+    let mut observer = Observer { progress: &mut |_, _, _| {}, samples: None, started: None, details: None };
+    let (document, _) = experiment::run(&config, &cells, &refused, boot, &mut observer);
+    assert!((1..=3).contains(&boots), "{boots} boots of 0.3 s in a second");
+    assert_eq!(document.config.boots, boots);
+    assert_eq!(document.cells[0].rounds, 500);
 }
 
 #[test]
@@ -266,7 +320,7 @@ fn an_error_in_the_middle_leaves_what_was_measured() {
     let document = &outcome.document;
     assert!(document.partial && document.error.as_deref().is_some_and(|error| error.contains("made up")));
     let rounds: Vec<(u64, u64)> = document.cells.iter().map(|cell| (cell.rounds, cell.rounds_asked)).collect();
-    let block = config::blocks(40, 3)[0];
+    let block = config::blocks(40, 3, 1)[0];
     assert_eq!(rounds, [(block as u64, 40); 2], "one block each");
     assert_eq!(outcome.csv.lines().count(), 1 + 2 * 2 * block, "two cells, two participants");
     assert_valid(document);
@@ -305,7 +359,7 @@ fn what_went_wrong_is_summed_over_the_blocks() {
     assert!(outcome.error.is_none(), "what a call did wrong does not end the run");
     let cell = &outcome.document.cells[0];
     // The first call after the boot is number 0, and counts nowhere.
-    let n = config::blocks(40, 3).len() as u64;
+    let n = config::blocks(40, 3, 1).len() as u64;
     let expected = Integrity { lost: n, duplicate: 2 * n, late: 3 * n, timed_out: (1..=n).sum() };
     assert_eq!((cell.integrity, cell.rounds, cell.not_in_state), (expected, 40 - n, n));
     let (warnings, text) = (&outcome.document.warnings, format!("{n} rounds of x2apic all-but-self spin, 2 vCPUs"));
@@ -347,7 +401,7 @@ fn a_call_that_is_given_up_is_counted_and_the_next_block_has_a_fresh_machine() {
     assert_eq!((spin.rounds, spin.integrity), (40, Integrity::default()), "bad luck of another cell");
     let halt = cell_of(&outcome.document, TargetState::Halt);
     let cut = 2;
-    let left_out = (config::blocks(40, 3)[1] - cut) as u64;
+    let left_out = (config::blocks(40, 3, 1)[1] - cut) as u64;
     assert_eq!((halt.rounds, halt.integrity.timed_out), (40 - left_out, 1), "the rounds before it are kept");
     assert_eq!(outcome.csv.lines().count() as u64, 1 + 2 * (40 + 40 - left_out));
     let [first, ..] = &outcome.document.warnings[..] else { panic!("no warning") };
@@ -447,7 +501,7 @@ fn a_source_of_events_gets_blocks_of_its_own_and_a_ratio() {
     assert_constant(cell, MetricName::RoundTrip, 40, 900.0);
     let effects: Vec<(&str, Option<f64>, u64)> =
         cell.observer_effect.iter().map(|it| (it.source.name(), it.ratio, it.lost)).collect();
-    let blocks = config::blocks(40, 3).len() as u64;
+    let blocks = config::blocks(40, 3, 1).len() as u64;
     assert_eq!(effects, [("kernel", Some(1.01), 2 * blocks), ("vmm", None, 0), ("stats", Some(1.0), 0)]);
     let breakdown = cell.breakdown.as_ref().expect("rounds have one");
     assert_eq!(

@@ -47,6 +47,10 @@ pub struct Measure {
     /// Measured rounds of each cell, in some 20 blocks that alternate with the other cells' blocks
     #[arg(long, value_name = "K", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     rounds: u32,
+    /// Spread each cell's blocks over this many machines, booted one after the other [default: 10, or fewer where they would
+    /// take more than a second and a quarter of the time to boot]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    boots: Option<u32>,
     /// Rounds before each block that are thrown away
     #[arg(long, value_name = "W", default_value_t = 3, value_parser = clap::value_parser!(u32).range(0..=1000))]
     warmup: u32,
@@ -107,6 +111,7 @@ impl Measure {
             sweep: self.html.is_some(),
             rounds: self.rounds as usize,
             warmup: self.warmup as usize,
+            boots: self.boots.map(|boots| boots as usize),
             ..self.calls.to_config(&self.machine, cpus)?
         })
     }

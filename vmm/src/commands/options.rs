@@ -61,6 +61,7 @@ impl Calls {
             sweep: false,
             rounds: 0,
             warmup: 0,
+            boots: None,
             worker: self.worker,
             argument: if self.worker == Worker::Spin { self.spin_cycles } else { 0 },
             pin: config::resolve_pin(self.pin.clone(), &cpus)?,

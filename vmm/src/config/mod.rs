@@ -15,7 +15,7 @@ pub use crate::results::measurement::LocalApics;
 pub use guest_stub::abi::cell::{Call, CellId, Observe};
 pub use host_offers::{HostOffers, Need};
 pub use pin::{Error, Pin, resolve_pin};
-pub use plan::{MachineSpec, Refused, blocks, initiators, plan, refuse, targets};
+pub use plan::{MachineSpec, Refused, blocks, boot_of, boots, initiators, plan, refuse, targets};
 pub use refusal::Refusal;
 pub use routes::XAPIC_VCPUS;
 
@@ -53,6 +53,9 @@ pub struct Config {
     pub rounds: usize,
     /// Rounds before each block that do not count.
     pub warmup: usize,
+    /// How many machines, booted one after the other, a cell's blocks are spread over; `None`: as many as boot in a small
+    /// part of the time.
+    pub boots: Option<usize>,
     pub worker: Worker,
     /// Its argument: TSC cycles to be busy for, of [`Worker::Spin`].
     pub argument: u64,

@@ -93,15 +93,31 @@ pub fn initiators(vcpus: usize) -> Vec<usize> {
     (0..count).map(|number| if count < 2 { 0 } else { number * (vcpus - 1) / (count - 1) }).collect()
 }
 
-/// How many rounds each block of a cell has: twenty blocks; fewer where they would be smaller than ten rounds, but five,
-/// without which no interval can be told; and none larger than the sample rings.
-pub fn blocks(rounds: usize, warmup: usize) -> Vec<usize> {
+/// Fewest boots or blocks that an interval can be told of.
+const FEWEST: usize = 5;
+/// Rounds below which a block is not made smaller just to have more of them: the warm-up comes on top of each.
+const SMALLEST: usize = 10;
+
+/// How many machines, booted one after the other, the blocks of a cell are spread over where nothing is said: at most ten,
+/// of two blocks each.
+pub fn boots(rounds: usize) -> usize {
+    const MOST: usize = 10;
+    (rounds / (2 * SMALLEST)).clamp(FEWEST, MOST).min(rounds)
+}
+
+/// How many rounds each block of a cell has: twenty blocks, and two for each boot; fewer where they would be smaller than ten
+/// rounds, but five, and one for each boot; and none larger than the sample rings.
+pub fn blocks(rounds: usize, warmup: usize, boots: usize) -> Vec<usize> {
     const MOST: usize = 20;
-    const FEWEST: usize = 5;
-    const SMALLEST: usize = 10;
     let largest = abi::RING_SAMPLES.saturating_sub(warmup).max(1);
-    let count = (rounds / SMALLEST).clamp(FEWEST, MOST).min(rounds).max(rounds.div_ceil(largest));
+    let wanted = (rounds / SMALLEST).clamp(FEWEST, MOST.max(2 * boots)).max(boots);
+    let count = wanted.min(rounds).max(rounds.div_ceil(largest));
     (0..count).map(|block| rounds * (block + 1) / count - rounds * block / count).collect()
+}
+
+/// Which of `boots` machines block number `block` of `blocks` is run on.
+pub fn boot_of(block: usize, blocks: usize, boots: usize) -> usize {
+    block * boots.min(blocks) / blocks.max(1)
 }
 
 #[cfg(test)]

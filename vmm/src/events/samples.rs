@@ -71,6 +71,8 @@ pub type Exits = BTreeMap<(Source, String), ExitCount>;
 /// What a block brought.
 #[derive(Debug, Clone)]
 pub struct Block {
+    /// Which boot of its machine it was run on, counted from 0.
+    pub boot: u32,
     /// The rounds that count, in order.
     pub rounds: Vec<Round>,
     /// Rounds that were run but do not count, because a target was not in the state that was asked for.
@@ -92,6 +94,7 @@ pub struct Block {
 impl Default for Block {
     fn default() -> Self {
         Self {
+            boot: 0,
             rounds: Vec::new(),
             not_in_state: 0,
             integrity: Integrity::default(),

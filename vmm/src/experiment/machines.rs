@@ -7,21 +7,39 @@ use crate::guest::session;
 use crate::results::measurement::Instruments;
 use std::collections::BTreeSet;
 use std::collections::btree_map::{BTreeMap, Entry};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The machines, and what their instruments cost.
 pub(super) struct Machines<M, B> {
     boot: B,
     booted: BTreeMap<MachineSpec, M>,
-    /// Those that a call was given up on: where their vCPUs are is not known.
+    /// Those that are of no more use: a call was given up on them, or others are to take their place.
     discarded: BTreeSet<MachineSpec>,
+    boots: BTreeMap<MachineSpec, Boots>,
     instruments: BTreeMap<MachineSpec, Instruments>,
+    /// What a reader should know about machines that are gone.
+    warnings: Vec<String>,
+}
+
+/// How often a machine was booted.
+#[derive(Default)]
+struct Boots {
+    count: u32,
+    /// How long it took the last time, its clocks' comparison included.
+    last: Duration,
 }
 
 impl<M: Machine, B: FnMut(MachineSpec) -> Result<M, session::Error>> Machines<M, B> {
     /// None yet.
     pub(super) fn new(boot: B) -> Self {
-        Self { boot, booted: BTreeMap::new(), discarded: BTreeSet::new(), instruments: BTreeMap::new() }
+        Self {
+            boot,
+            booted: BTreeMap::new(),
+            discarded: BTreeSet::new(),
+            boots: BTreeMap::new(),
+            instruments: BTreeMap::new(),
+            warnings: Vec::new(),
+        }
     }
 
     /// The machine that a cell is measured on, booted if there is none that can be used.
@@ -29,15 +47,19 @@ impl<M: Machine, B: FnMut(MachineSpec) -> Result<M, session::Error>> Machines<M,
         let spec = MachineSpec::of(cell);
         if self.discarded.remove(&spec) {
             // Its threads end before those of the next one compete with them.
-            self.booted.remove(&spec);
+            let gone = self.booted.remove(&spec);
+            self.warnings.extend(gone.iter().flat_map(Machine::warnings));
         }
         match self.booted.entry(spec) {
             Entry::Occupied(machine) => Ok(machine.into_mut()),
             Entry::Vacant(place) => {
+                let start = Instant::now();
                 let mut machine = (self.boot)(spec)?;
                 if let Some(instruments) = self.instruments.get_mut(&spec) {
                     instruments::widen_clock(&mut instruments.clock, &mut machine)?;
                 }
+                let boots = self.boots.entry(spec).or_default();
+                *boots = Boots { count: boots.count + 1, last: start.elapsed() };
                 Ok(place.insert(machine))
             }
         }
@@ -46,6 +68,11 @@ impl<M: Machine, B: FnMut(MachineSpec) -> Result<M, session::Error>> Machines<M,
     /// The next cell that needs this machine gets a fresh one.
     pub(super) fn discard(&mut self, cell: &CellId) {
         self.discarded.insert(MachineSpec::of(cell));
+    }
+
+    /// Every cell gets a fresh machine next time.
+    pub(super) fn discard_all(&mut self) {
+        self.discarded.extend(self.booted.keys());
     }
 
     /// Measures the instruments of a cell's machine, whose first call was complete `since_boot` after the boot began.
@@ -61,6 +88,15 @@ impl<M: Machine, B: FnMut(MachineSpec) -> Result<M, session::Error>> Machines<M,
     }
 }
 
+impl<M: Machine, B> Machines<M, B> {
+    /// What a reader should know about the machines, those that are gone included.
+    pub(super) fn warnings(&self) -> Vec<String> {
+        let mut warnings = self.warnings.clone();
+        warnings.extend(self.booted.values().flat_map(Machine::warnings));
+        warnings
+    }
+}
+
 impl<M, B> Machines<M, B> {
     /// Whether no other machine's instruments have been measured.
     pub(super) fn is_first(&self, cell: &CellId) -> bool {
@@ -72,14 +108,19 @@ impl<M, B> Machines<M, B> {
         self.booted.get(&MachineSpec::of(cell))
     }
 
+    /// Which boot of a cell's machine the last one is, counted from 0.
+    pub(super) fn boot_number(&self, cell: &CellId) -> u32 {
+        self.boots.get(&MachineSpec::of(cell)).map_or(0, |boots| boots.count.saturating_sub(1))
+    }
+
+    /// How long it takes to boot all machines.
+    pub(super) fn boot_time(&self) -> Duration {
+        self.boots.values().map(|boots| boots.last).sum()
+    }
+
     /// What the instruments of a cell's machine cost.
     pub(super) fn instruments(&self, cell: &CellId) -> Option<&Instruments> {
         self.instruments.get(&MachineSpec::of(cell))
-    }
-
-    /// All machines.
-    pub(super) fn all(&self) -> impl Iterator<Item = &M> {
-        self.booted.values()
     }
 
     /// The most vCPUs of a machine whose instruments have been measured.

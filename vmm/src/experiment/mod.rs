@@ -63,11 +63,12 @@ pub fn run<M: Machine>(
     observer: &mut Observer<'_>,
 ) -> (Measurement, Option<Error>) {
     let cells = cells.iter().map(|&cell| Collected::new(cell, config)).collect();
-    let mut run = Run { config, cells, machines: Machines::new(boot), observer };
+    let boots = config.boots.unwrap_or_else(|| config::boots(config.rounds));
+    let mut run = Run { config, boots, cells, machines: Machines::new(boot), observer };
     let outcome =
         run.start().and_then(|()| run.measure()).and_then(|()| if config.sweep { run.sweep() } else { Ok(()) });
     let error = outcome.err();
-    let Run { cells, machines, observer, .. } = run;
+    let Run { boots, cells, machines, observer, .. } = run;
     if let Some(details) = &mut observer.details {
         let cells = cells.iter().filter(|cell| cell.is_measured());
         details.extend(cells.filter_map(|cell| Some(detail::detail(cell, machines.last(&cell.id)?))));
@@ -75,7 +76,7 @@ pub fn run<M: Machine>(
     let measurement = Measurement {
         schema: MEASUREMENT_SCHEMA.to_owned(),
         host: host::describe(),
-        config: describe(config),
+        config: describe(config, boots),
         cells: cells.iter().filter_map(|cell| cell.assess(config, machines.instruments(&cell.id)?)).collect(),
         warnings: warnings::all(config, &machines, &cells),
         instruments: machines.into_instruments(),
@@ -89,6 +90,8 @@ pub fn run<M: Machine>(
 /// A measurement that is going on.
 struct Run<'r, 'o, M, B> {
     config: &'r Config,
+    /// Machines that each cell's blocks are spread over.
+    boots: usize,
     cells: Vec<Collected>,
     machines: Machines<M, B>,
     observer: &'r mut Observer<'o>,
@@ -134,12 +137,20 @@ impl<M: Machine, B: FnMut(MachineSpec) -> Result<M, session::Error>> Run<'_, '_,
         Ok(())
     }
 
-    /// Runs the cells' blocks in turn, so that a host that drifts does it to all alike.
+    /// Runs the cells' blocks in turn, so that a host that drifts does it to all alike, each boot's on fresh machines.
     fn measure(&mut self) -> Result<(), Error> {
-        let sizes = config::blocks(self.config.rounds, self.config.warmup);
+        let sizes = config::blocks(self.config.rounds, self.config.warmup, self.boots);
         let total = sizes.len() * self.cells.iter().map(Collected::kinds).sum::<usize>();
         let mut done = 0;
+        let start = Instant::now();
         for (number, &rounds) in sizes.iter().enumerate() {
+            if number == 1 && self.config.boots.is_none() {
+                self.limit_boots(start.elapsed().saturating_mul(u32::try_from(sizes.len()).unwrap_or(u32::MAX)));
+            }
+            let boot_of = |number| config::boot_of(number, sizes.len(), self.boots);
+            if number > 0 && boot_of(number) != boot_of(number - 1) {
+                self.machines.discard_all();
+            }
             for cell in 0..self.cells.len() {
                 // Each kind of block comes first in its turn: what the one before leaves behind, in caches or in the host's
                 // halt polling, is shared out.
@@ -156,6 +167,13 @@ impl<M: Machine, B: FnMut(MachineSpec) -> Result<M, session::Error>> Run<'_, '_,
             }
         }
         Ok(())
+    }
+
+    /// Takes fewer boots where they would lengthen a measurement that takes `time` by more than a quarter, and a second.
+    fn limit_boots(&mut self, time: Duration) {
+        const AT_LEAST: Duration = Duration::from_secs(1);
+        let most = AT_LEAST.max(time / 4).as_nanos() / self.machines.boot_time().as_nanos().max(1);
+        self.boots = self.boots.min(usize::try_from(most).unwrap_or(usize::MAX).max(1));
     }
 
     /// Adds a block to its cell, and hands its samples on if the metrics are made of them.
@@ -200,12 +218,14 @@ impl<M: Machine, B: FnMut(MachineSpec) -> Result<M, session::Error>> Run<'_, '_,
         if collected.is_given_up() {
             return Ok(Ran::NotRun);
         }
-        match self.machines.get(&collected.id)?.run_block(spec) {
-            Ok(block) => Ok(Ran::Whole(block)),
+        let result = self.machines.get(&collected.id)?.run_block(spec);
+        let boot = self.machines.boot_number(&collected.id);
+        match result {
+            Ok(block) => Ok(Ran::Whole(Block { boot, ..block })),
             Err(session::Error::GivenUp(given_up)) => {
                 self.machines.discard(&collected.id);
                 collected.silences.push(given_up.diagnosis.to_string());
-                Ok(Ran::Cut(given_up.block))
+                Ok(Ran::Cut(Block { boot, ..given_up.block }))
             }
             Err(error) => Err(error.into()),
         }
@@ -221,7 +241,7 @@ fn skipped(refused: &config::Refused) -> Skipped {
     Skipped { id: refused.cell, reason: refused.reason.to_owned() }
 }
 
-fn describe(config: &Config) -> measurement::MeasurementConfig {
+fn describe(config: &Config, boots: usize) -> measurement::MeasurementConfig {
     let names = |names: &mut dyn Iterator<Item = &'static str>| names.map(str::to_owned).collect();
     measurement::MeasurementConfig {
         vcpus: config.vcpus.clone(),
@@ -232,6 +252,7 @@ fn describe(config: &Config) -> measurement::MeasurementConfig {
         trace: names(&mut config.trace.iter().map(|(source, _)| source.name())),
         rounds: config.rounds as u64,
         warmup: config.warmup as u64,
+        boots: boots as u64,
         worker: config.worker.name().to_owned(),
         argument: config.argument,
         pin: config.pin.clone(),

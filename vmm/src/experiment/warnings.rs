@@ -17,8 +17,12 @@ pub(super) fn all<M: Machine, B>(config: &Config, machines: &Machines<M, B>, cel
         warnings.extend(lost_events(cell));
         warnings.extend(not_in_state(cell));
     }
-    warnings.extend(machines.all().flat_map(Machine::warnings));
-    warnings.dedup();
+    // Each boot of a machine says the same.
+    for warning in machines.warnings() {
+        if !warnings.contains(&warning) {
+            warnings.push(warning);
+        }
+    }
     warnings
 }
 

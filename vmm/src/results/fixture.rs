@@ -117,6 +117,7 @@ fn config() -> MeasurementConfig {
         trace: Vec::new(),
         rounds: 1_000,
         warmup: 10,
+        boots: 10,
         worker: "empty".to_owned(),
         argument: 0,
         pin: Vec::new(),

@@ -81,12 +81,19 @@ pub struct MeasurementConfig {
     pub rounds: u64,
     /// Rounds of each block that are run before it and thrown away.
     pub warmup: u64,
+    /// Machines, booted one after the other, that each cell's blocks are spread over; one, where a document does not say.
+    #[serde(default = "one_boot")]
+    pub boots: u64,
     /// The worker.
     pub worker: String,
     /// The worker's argument.
     pub argument: u64,
     /// CPUs that vCPU threads are pinned to, in turn; empty: not pinned.
     pub pin: Vec<usize>,
+}
+
+fn one_boot() -> u64 {
+    1
 }
 
 /// What the instruments of one virtual machine cost, and how well its clocks agree.
