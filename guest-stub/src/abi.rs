@@ -24,7 +24,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 pub const MAGIC: u64 = u64::from_le_bytes(*b"KIPIGEST");
 
 /// Raised with every change to this file that an older image or an older VMM would misread.
-pub const ABI_VERSION: u32 = 7;
+pub const ABI_VERSION: u32 = 8;
 
 /// The page size that everything here is laid out in, in bytes.
 pub const PAGE: u64 = 0x1000;
@@ -92,12 +92,15 @@ pub mod area {
     pub const USER: u64 = 0xD000;
     /// The vCPU's tally: a [`super::Tally`].
     pub const TALLY: u64 = 0xE000;
+    /// What the vCPU sends in a call of all processors, encoded: [`super::MAX_VCPUS`] times a `u32`.
+    pub const SENDS: u64 = 0xF000;
     /// The sample ring: [`super::RING_SAMPLES`] times a [`super::Sample`].
     pub const RING: u64 = 0x1_0000;
 
     const _: () = assert!(IPI_STACK < PRIVATE && PRIVATE + PAGE < KERNEL_STACK);
     const _: () = assert!(KERNEL_STACK_TOP < FAULT_STACK && FAULT_STACK_TOP < NMI_STACK);
-    const _: () = assert!(NMI_STACK_TOP <= USER && USER + PAGE <= TALLY && TALLY + PAGE <= RING);
+    const _: () = assert!(NMI_STACK_TOP <= USER && USER + PAGE <= TALLY && TALLY + PAGE <= SENDS);
+    const _: () = assert!(SENDS + PAGE <= RING && (super::MAX_VCPUS * size_of::<u32>()) as u64 <= PAGE);
 }
 
 /// Samples that one vCPU's ring holds: the most rounds of one block.

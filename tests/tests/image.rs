@@ -1,10 +1,12 @@
 //! The guest image as it was built: what the loader, a KVM that emulates, and the interrupt path rely on.
 
-use guest_stub::abi::{self, ImageHeader};
+use guest_stub::abi::{self, Destination, GuestRoute, ImageHeader};
 use iced_x86::{
     Code, Decoder, DecoderOptions, FlowControl, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, Register,
     UsedMemory, UsedRegister,
 };
+use kipi::config::routes::{self, Route};
+use kipi::config::{HostOffers, destinations};
 use kipi::vm::image::EMBEDDED;
 use object::elf;
 use object::read::elf::{ElfFile64, FileHeader, ProgramHeader};
@@ -303,64 +305,142 @@ enum Send {
     Stores(usize),
 }
 
-/// By the route's and the destination's types: the most instructions that may lie between the stamp before the send and the
-/// send, for the first target, that one included, on the shortest way. Raise one only for a reason.
-const SENDS: [(&str, &str, Send, usize); 15] = [
-    ("xapic::XApic", "all_but_self::AllButSelf", Send::Stores(1), 4),
-    ("xapic::XApic", "all::All", Send::Stores(1), 4),
-    // The ICR's high half, and its low one.
-    ("xapic::XApic", "unicast::Unicast", Send::Stores(2), 16),
-    ("xapic::XApic", "logical::Logical", Send::Stores(2), 13),
-    ("x2apic::X2Apic", "all_but_self::AllButSelf", Send::Msr, 6),
-    ("x2apic::X2Apic", "all::All", Send::Msr, 6),
-    ("x2apic::X2Apic", "unicast::Unicast", Send::Msr, 12),
-    ("x2apic::X2Apic", "logical::Logical", Send::Msr, 14),
-    ("memory::Memory", "all_but_self::AllButSelf", Send::Stores(1), 3),
-    ("memory::Memory", "unicast::Unicast", Send::Stores(1), 15),
-    ("nmi::Nmi", "all_but_self::AllButSelf", Send::Msr, 9),
-    ("nmi::Nmi", "unicast::Unicast", Send::Msr, 21),
-    ("nmi::Nmi", "logical::Logical", Send::Msr, 21),
-    ("msi::Msi", "all_but_self::AllButSelf", Send::Port, 5),
-    ("msi::Msi", "unicast::Unicast", Send::Port, 11),
-];
+/// The most instructions from the stamp before the send to the send, that one included, for one target.
+const TO_THE_SEND: usize = 8;
 
-/// The window function of a route and a destination.
+/// A measured window: the types of its route and destination, how its sends look, and the most instructions from one send to
+/// the next, that one included, with every poll at its shortest; `None`: there is one send.
+struct Sends(&'static str, &'static str, Send, Option<usize>);
+
+const ALL_BUT_SELF: &str = "all_but_self::AllButSelf";
+const ALL: &str = "all::All";
+const UNICAST: &str = "unicast::Unicast";
+const LOGICAL: &str = "logical::Logical";
+
+/// The windows of a guest route and a destination: two where it depends on the machine which mode the local APICs are in. Or why there
+/// is none.
+fn windows(route: GuestRoute, destination: Destination) -> Result<Vec<Sends>, &'static str> {
+    const XAPIC: &str = "xapic::XApic<kipi_guest::routes::message::Fixed>";
+    const XAPIC_NMI: &str = "xapic::XApic<kipi_guest::routes::message::Nmi>";
+    const X2APIC: &str = "x2apic::X2Apic<kipi_guest::routes::message::Fixed>";
+    const X2APIC_NMI: &str = "x2apic::X2Apic<kipi_guest::routes::message::Nmi>";
+    const MEMORY: &str = "memory::Memory";
+    const MSI: &str = "msi::Msi";
+    // The ICR's high half, and its low one.
+    let halves = Send::Stores(2);
+    // Three of them are the poll of the delivery status.
+    let to_next_halves = Some(11);
+    let one = |route, send| {
+        let shorthand = match destination {
+            Destination::AllButSelf => ALL_BUT_SELF,
+            Destination::All => ALL,
+            Destination::Unicast | Destination::Logical => unreachable!("they have many sends"),
+        };
+        Sends(route, shorthand, send, None)
+    };
+    Ok(match (route, destination) {
+        (GuestRoute::XApic, Destination::AllButSelf | Destination::All) => vec![one(XAPIC, Send::Stores(1))],
+        (GuestRoute::XApic, Destination::Unicast) => vec![Sends(XAPIC, UNICAST, halves, to_next_halves)],
+        (GuestRoute::XApic, Destination::Logical) => vec![Sends(XAPIC, LOGICAL, halves, to_next_halves)],
+        (GuestRoute::X2Apic, Destination::AllButSelf | Destination::All) => vec![one(X2APIC, Send::Msr)],
+        (GuestRoute::X2Apic, Destination::Unicast) => vec![Sends(X2APIC, UNICAST, Send::Msr, Some(5))],
+        (GuestRoute::X2Apic, Destination::Logical) => vec![Sends(X2APIC, LOGICAL, Send::Msr, Some(5))],
+        (GuestRoute::Memory, Destination::AllButSelf) => vec![one(MEMORY, Send::Stores(1))],
+        (GuestRoute::Memory, Destination::All) => return Err("a sender does not poll its own line"),
+        (GuestRoute::Memory, Destination::Unicast) => vec![Sends(MEMORY, UNICAST, Send::Stores(1), Some(6))],
+        (GuestRoute::Memory, Destination::Logical) => return Err("lines of memory have no logical ids"),
+        (GuestRoute::Nmi, Destination::AllButSelf) => {
+            vec![one(X2APIC_NMI, Send::Msr), one(XAPIC_NMI, Send::Stores(1))]
+        }
+        (GuestRoute::Nmi, Destination::All) => {
+            return Err("the shorthand that includes the sender is for fixed interrupts only");
+        }
+        (GuestRoute::Nmi, Destination::Unicast) => {
+            vec![Sends(X2APIC_NMI, UNICAST, Send::Msr, Some(5)), Sends(XAPIC_NMI, UNICAST, halves, to_next_halves)]
+        }
+        (GuestRoute::Nmi, Destination::Logical) => {
+            vec![Sends(X2APIC_NMI, LOGICAL, Send::Msr, Some(5)), Sends(XAPIC_NMI, LOGICAL, halves, to_next_halves)]
+        }
+        (GuestRoute::Msi, Destination::AllButSelf | Destination::All) => vec![one(MSI, Send::Port)],
+        (GuestRoute::Msi, Destination::Unicast) => vec![Sends(MSI, UNICAST, Send::Port, Some(5))],
+        (GuestRoute::Msi, Destination::Logical) => return Err("the VMM's interrupt messages go to APIC ids"),
+        (
+            GuestRoute::Host,
+            Destination::AllButSelf | Destination::All | Destination::Unicast | Destination::Logical,
+        ) => return Err("the host sends"),
+    })
+}
+
+/// The window function of a route and a destination. Where the code of two is the same, as of unicast and logical on a route that
+/// does not tell them apart, one name is left.
 fn window(route: &str, destination: &str) -> u64 {
-    let name = format!(
-        "kipi_guest::call::everybody::window::<kipi_guest::routes::{route}, guest_stub::destinations::{destination}>"
-    );
-    let symbols = symbols();
-    let mut found = symbols.iter().filter(|(symbol, _)| format!("{:#}", rustc_demangle::demangle(symbol)) == name);
-    *found.next().unwrap_or_else(|| panic!("the image has no {name}")).1
+    let name = |destination| {
+        format!(
+            "kipi_guest::call::everybody::window::<kipi_guest::routes::{route}, guest_stub::destinations::{destination}>"
+        )
+    };
+    let names = if destination == UNICAST { vec![name(UNICAST), name(LOGICAL)] } else { vec![name(destination)] };
+    let symbols: BTreeMap<String, u64> =
+        symbols().iter().map(|(symbol, &at)| (format!("{:#}", rustc_demangle::demangle(symbol)), at)).collect();
+    *names.iter().find_map(|name| symbols.get(name)).unwrap_or_else(|| panic!("the image has none of {names:?}"))
+}
+
+/// Whether an instruction stores to memory outside of the stack.
+fn stores(instruction: &Instruction) -> bool {
+    let mut info = InstructionInfoFactory::new();
+    let is_store = |it: &UsedMemory| it.access() == OpAccess::Write && it.base() != Register::RSP;
+    info.info(instruction).used_memory().iter().any(is_store)
+}
+
+/// The number of instructions on the shortest way from `from` to the `nth` send, that one included, if no stamp comes before.
+fn way_to_send(from: u64, send: Send, nth: usize) -> Option<usize> {
+    let (is_part, parts): (fn(&Instruction) -> bool, usize) = match send {
+        Send::Msr => (|it| it.mnemonic() == Mnemonic::Wrmsr, 1),
+        Send::Port => (|it| it.mnemonic() == Mnemonic::Out, 1),
+        Send::Stores(parts) => (stores, parts),
+    };
+    shortest_way(
+        from,
+        |before, it| (it.mnemonic() != Mnemonic::Rdtsc).then(|| before + usize::from(is_part(it))),
+        |before, it| before + 1 == nth * parts && is_part(it),
+    )
 }
 
 #[test]
-fn few_instructions_lie_between_the_stamp_and_the_send() {
-    let stores = |instruction: &Instruction| {
-        let mut info = InstructionInfoFactory::new();
-        let info = info.info(instruction);
-        let is_store = |it: &UsedMemory| it.access() == OpAccess::Write && it.base() != Register::RSP;
-        info.used_memory().iter().any(is_store)
-    };
-    for (route, destination, send, allowed) in SENDS {
-        let mut stamp = window(route, destination);
-        while instruction_at(stamp).mnemonic() != Mnemonic::Rdtsc {
-            stamp = instruction_at(stamp).next_ip();
+fn few_instructions_lie_between_the_stamp_and_the_send_and_between_two_sends() {
+    for &route in GuestRoute::ALL {
+        for &destination in Destination::ALL {
+            for Sends(route, destination, send, allowed) in windows(route, destination).into_iter().flatten() {
+                let mut stamp = window(route, destination);
+                while instruction_at(stamp).mnemonic() != Mnemonic::Rdtsc {
+                    stamp = instruction_at(stamp).next_ip();
+                }
+                let to_send = |nth| way_to_send(instruction_at(stamp).next_ip(), send, nth);
+                let first = to_send(1).unwrap_or_else(|| panic!("{route}, {destination}: no send after the stamp"));
+                let further = to_send(2).map(|second| second - first);
+                println!("{route}, {destination}: {first} instructions to the send, {further:?} to the next");
+                assert!(first <= TO_THE_SEND, "{route}, {destination}: {first} instructions, {TO_THE_SEND} allowed");
+                assert_eq!(further.is_some(), allowed.is_some(), "{route}, {destination}: one send or many?");
+                assert!(further <= allowed, "{route}, {destination}: {further:?} to the next, {allowed:?} allowed");
+            }
         }
-        let count = shortest_way(
-            instruction_at(stamp).next_ip(),
-            // The second stamp comes after all sends: that is the way without a target.
-            |before, instruction| {
-                (instruction.mnemonic() != Mnemonic::Rdtsc).then(|| before + usize::from(stores(instruction)))
-            },
-            |before, instruction| match send {
-                Send::Msr => instruction.mnemonic() == Mnemonic::Wrmsr,
-                Send::Port => instruction.mnemonic() == Mnemonic::Out,
-                Send::Stores(nth) => before + 1 == nth && stores(instruction),
-            },
-        );
-        let count = count.unwrap_or_else(|| panic!("{route}, {destination}: no way from the stamp to the send"));
-        println!("{count} instructions from the stamp to the send of {route}, {destination}");
-        assert!(count <= allowed, "{count} instructions to the send of {route}, {destination}, {allowed} allowed");
+    }
+}
+
+/// What is not counted above is what the VMM refuses to measure.
+#[test]
+fn the_windows_are_those_that_can_be_measured() {
+    for &route in Route::ALL {
+        let spec = routes::of(route);
+        for &destination in Destination::ALL {
+            let refusal = (destinations::of(destination).refuses)(spec, 4, HostOffers::EVERYTHING);
+            let guest_sends = refusal.is_none() && spec.in_guest != GuestRoute::Host;
+            let counted = windows(spec.in_guest, destination);
+            assert_eq!(counted.is_ok(), guest_sends, "{}, {}", route.name(), destination.name());
+            if let (Some(refusal), Err(reason)) = (refusal, counted) {
+                let same = refusal.reason() == reason || spec.is_host();
+                assert!(same, "{}, {}: {reason}", route.name(), destination.name());
+            }
+        }
     }
 }

@@ -8,6 +8,7 @@ pub(crate) mod everybody;
 pub(crate) mod initiator;
 pub(crate) mod nmi;
 pub(crate) mod polling;
+mod sends;
 pub(crate) mod target;
 pub(crate) mod window;
 pub(crate) mod worker;

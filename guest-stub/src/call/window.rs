@@ -7,12 +7,11 @@ use crate::cpu::tsc::{self, Stamp};
 use crate::cpu::{apic, flags, irql};
 use crate::polling;
 use crate::processor::{GENERATIONS, Private, SLOTS};
-use crate::routes::Sending;
 use core::cell::Cell;
 use core::sync::atomic::Ordering;
 use guest_stub::abi::{MASK_WORDS, Mask};
 use guest_stub::mask;
-use guest_stub::rendezvous::{self, Initiator, Outcome, Slot, Targets, Until, Work};
+use guest_stub::rendezvous::{self, Generation, Initiator, Outcome, Slot, Targets, Until, Work};
 
 /// Who takes part in a call, and how they are interrupted.
 pub(crate) trait Participants {
@@ -35,6 +34,27 @@ pub(crate) trait Participants {
     fn run(&self, window: &Window) -> (Outcome, bool);
 }
 
+/// How a call's interrupts are sent, each time that they are.
+pub(crate) trait Sends {
+    /// Before what is measured.
+    #[inline]
+    fn before(&self) {}
+
+    /// Between the stamps t0 and t1.
+    fn send(&self);
+
+    /// After what is measured.
+    #[inline]
+    fn after(&self) {}
+}
+
+impl<F: Fn()> Sends for F {
+    #[inline]
+    fn send(&self) {
+        self();
+    }
+}
+
 /// A stamp that is taken on the way.
 struct Taken(Cell<Stamp>);
 
@@ -55,7 +75,8 @@ impl Taken {
 
 /// Everything that the measured window needs, prepared before it, and what it leaves.
 pub(crate) struct Window {
-    sending: Sending,
+    private: &'static Private,
+    generation: Generation,
     waits_for_itself: bool,
     worker: WorkerFn,
     argument: usize,
@@ -90,7 +111,8 @@ impl Window {
         let waits_for_itself = participants.wait_for_own_interrupt();
         private.expects_self.store(waits_for_itself, Ordering::Relaxed);
         Self {
-            sending: Sending { private, generation },
+            private,
+            generation,
             waits_for_itself,
             worker: if participants.include_initiator() { call.worker } else { takes_no_part },
             argument: call.argument,
@@ -106,9 +128,9 @@ impl Window {
         }
     }
 
-    /// The call that is being sent.
-    pub(crate) fn sending(&self) -> &Sending {
-        &self.sending
+    /// That of the call.
+    pub(crate) fn generation(&self) -> Generation {
+        self.generation
     }
 
     /// Whether it is being sent for the second time.
@@ -119,9 +141,9 @@ impl Window {
     /// From the send to the last completion.
     #[expect(clippy::inline_always, reason = "each way to send has a window of its own, which a test looks into")]
     #[inline(always)]
-    pub(crate) fn run(&self, targets: &impl Targets, send: impl Fn()) -> (Outcome, bool) {
-        let Sending { private, generation } = self.sending;
-        let outcome = rendezvous::call(&InWindow { window: self, send }, private.packet, generation, targets);
+    pub(crate) fn run(&self, targets: &impl Targets, sends: &impl Sends) -> (Outcome, bool) {
+        let in_window = InWindow { window: self, sends };
+        let outcome = rendezvous::call(&in_window, self.private.packet, self.generation, targets);
         self.t2.set(tsc::stamp_after_loads());
         outcome
     }
@@ -135,7 +157,7 @@ impl Window {
         if outcome == Outcome::Overstayed {
             self.wait_for_overstayers(targets);
         }
-        let Sending { private, generation } = self.sending;
+        let Self { private, generation, .. } = *self;
         if outcome != Outcome::Aborted {
             check_restored(private);
         }
@@ -160,7 +182,7 @@ impl Window {
     fn missing(&self, targets: &impl Targets) -> Mask {
         let mut missing = [0; MASK_WORDS];
         let mut add = |slot: &Slot| {
-            if !slot.has_arrived(self.sending.generation)
+            if !slot.has_arrived(self.generation)
                 && let Some(index) = SLOTS.element_offset(slot)
             {
                 mask::insert(&mut missing, index);
@@ -169,7 +191,7 @@ impl Window {
         };
         targets.all(&mut add);
         if self.waits_for_itself {
-            add(self.sending.private.slot);
+            add(self.private.slot);
         }
         missing
     }
@@ -178,7 +200,7 @@ impl Window {
     #[cold]
     #[inline(never)]
     fn wait_for_overstayers(&self, targets: &impl Targets) {
-        let generation = self.sending.generation;
+        let generation = self.generation;
         let until = tsc::now().wrapping_add(self.deadline.wrapping_sub(self.resend_at).wrapping_mul(2));
         let mut late = None;
         targets.all(|slot| {
@@ -202,17 +224,20 @@ extern "sysv64" fn takes_no_part(_: usize) -> usize {
 /// A window as the rendezvous's initiator, with its way to send.
 struct InWindow<'a, S> {
     window: &'a Window,
-    send: S,
+    sends: &'a S,
 }
 
-impl<S: Fn()> Initiator for InWindow<'_, S> {
-    #[inline]
+impl<S: Sends> Initiator for InWindow<'_, S> {
+    #[expect(clippy::inline_always, reason = "out of line, what it sends would lie in memory")]
+    #[inline(always)]
     fn send(&self) {
+        self.sends.before();
         apic::publish();
         let t0 = tsc::stamp();
-        (self.send)();
+        self.sends.send();
         let t1 = tsc::stamp();
         // The targets are on their way: now is the time for what nobody waits for.
+        self.sends.after();
         if !self.window.resending.get() {
             self.window.t0.set(t0);
             self.window.t1.set(t1);
@@ -222,9 +247,7 @@ impl<S: Fn()> Initiator for InWindow<'_, S> {
     #[inline]
     fn takes_own_interrupt(&self, until: Until) -> bool {
         !self.window.waits_for_itself
-            || wait_longer(self.limit(until), || {
-                self.window.sending.private.slot.has_arrived(self.window.sending.generation)
-            })
+            || wait_longer(self.limit(until), || self.window.private.slot.has_arrived(self.window.generation))
     }
 
     #[inline]

@@ -57,11 +57,11 @@ impl<'a> Members<'a> {
         let last = self.others.indices().last();
         for target in self.others.indices() {
             if let Some(target) = fault::redirect(fault, target, Some(target) == last, self.private.index) {
-                send(window.sending(), vector, To::One(target));
+                send(window.generation(), vector, To::One(target));
             }
         }
         if fault == Fault::EarlyGate {
-            self.private.packet.go(window.sending().generation);
+            self.private.packet.go(window.generation());
         }
         if stepped {
             step(CallStep::Sent);
@@ -92,9 +92,9 @@ impl Participants for Members<'_> {
 
     fn run(&self, window: &Window) -> (Outcome, bool) {
         if self.others.indices().next().is_none() {
-            window.run(&self.others, || ())
+            window.run(&self.others, &|| ())
         } else {
-            window.run(&self.others, || self.send_one_by_one(window))
+            window.run(&self.others, &|| self.send_one_by_one(window))
         }
     }
 }

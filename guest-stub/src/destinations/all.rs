@@ -1,4 +1,4 @@
-use super::{Addressing, Sender, To};
+use super::{Addressing, Kind, Sender, To};
 
 /// One send, by the shorthand that includes the sender.
 #[derive(Debug)]
@@ -6,14 +6,9 @@ pub struct All;
 
 impl Addressing for All {
     const INCLUDES_SENDER: bool = true;
-    const IS_SHORTHAND: bool = true;
+    const KIND: Kind = Kind::All;
 
-    fn prepare(_: Sender) -> Self {
-        Self
-    }
-
-    #[inline]
-    fn for_each_send(&self, mut send: impl FnMut(To)) {
+    fn for_each_send(_: Sender, mut send: impl FnMut(To)) {
         send(To::All);
     }
 }

@@ -1,4 +1,4 @@
-use super::{Addressing, Sender, To};
+use super::{Addressing, Kind, Sender, To};
 
 /// One send, by the shorthand that leaves out the sender.
 #[derive(Debug)]
@@ -6,14 +6,9 @@ pub struct AllButSelf;
 
 impl Addressing for AllButSelf {
     const INCLUDES_SENDER: bool = false;
-    const IS_SHORTHAND: bool = true;
+    const KIND: Kind = Kind::AllButSelf;
 
-    fn prepare(_: Sender) -> Self {
-        Self
-    }
-
-    #[inline]
-    fn for_each_send(&self, mut send: impl FnMut(To)) {
+    fn for_each_send(_: Sender, mut send: impl FnMut(To)) {
         send(To::AllButSelf);
     }
 }

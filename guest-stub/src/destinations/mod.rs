@@ -30,6 +30,42 @@ pub enum To {
     Logical(u32),
 }
 
+/// What all sends of a destination have in common: [`To`] without the address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// [`To::AllButSelf`].
+    AllButSelf,
+    /// [`To::All`].
+    All,
+    /// [`To::One`].
+    One,
+    /// [`To::Logical`].
+    Logical,
+}
+
+impl To {
+    /// Its kind.
+    pub const fn kind(self) -> Kind {
+        match self {
+            Self::AllButSelf => Kind::AllButSelf,
+            Self::All => Kind::All,
+            Self::One(_) => Kind::One,
+            Self::Logical(_) => Kind::Logical,
+        }
+    }
+}
+
+impl Kind {
+    /// The send by shorthand, which needs no address; `None` for the kinds that do.
+    pub const fn shorthand(self) -> Option<To> {
+        match self {
+            Self::AllButSelf => Some(To::AllButSelf),
+            Self::All => Some(To::All),
+            Self::One | Self::Logical => None,
+        }
+    }
+}
+
 /// A processor that makes a call of all processors.
 #[derive(Debug, Clone, Copy)]
 pub struct Sender {
@@ -47,14 +83,11 @@ pub struct Sender {
 pub trait Addressing {
     /// Whether the sender gets the interrupt, too.
     const INCLUDES_SENDER: bool;
-    /// Whether it is one send, by shorthand.
-    const IS_SHORTHAND: bool;
+    /// The kind of its sends. A shorthand is one send.
+    const KIND: Kind;
 
-    /// All that can be known before the measured window.
-    fn prepare(sender: Sender) -> Self;
-
-    /// Makes the sends of one call, within the measured window.
-    fn for_each_send(&self, send: impl FnMut(To));
+    /// Names every send of one call. Not for the measured window: the sends are encoded before it.
+    fn for_each_send(sender: Sender, send: impl FnMut(To));
 }
 
 /// The list of destinations: `with_destination!(destination, D => expression)` is the expression with the destination's
@@ -82,7 +115,7 @@ impl Destination {
 
     /// Whether it is one send, by shorthand.
     pub const fn is_shorthand(self) -> bool {
-        with_destination!(self, D => <D as Addressing>::IS_SHORTHAND)
+        with_destination!(self, D => <D as Addressing>::KIND.shorthand().is_some())
     }
 
     /// Who gets an interrupt in a call of all of `vcpus` vCPUs, by rising number. Nobody among them is the sender where the
@@ -109,7 +142,7 @@ mod tests {
             apic_id: |index| u32::try_from(index).unwrap(),
         };
         let mut sends = Vec::new();
-        with_destination!(destination, D => D::prepare(sender).for_each_send(|to| sends.push(to)));
+        with_destination!(destination, D => D::for_each_send(sender, |to| sends.push(to)));
         sends
     }
 
@@ -145,8 +178,12 @@ mod tests {
         assert_eq!(sends(Destination::Unicast, 2), [0, 1, 3, 4].map(To::One));
         assert_eq!(sends(Destination::Logical, 2), [To::Logical(0b1_1011)]);
         for &destination in Destination::ALL {
-            let by_shorthand = sends(destination, 0).iter().all(|to| matches!(to, To::AllButSelf | To::All));
+            let sends = sends(destination, 0);
+            let kind = with_destination!(destination, D => <D as Addressing>::KIND);
+            assert!(sends.iter().all(|to| to.kind() == kind), "{}", destination.name());
+            let by_shorthand = sends.iter().all(|to| matches!(to, To::AllButSelf | To::All));
             assert_eq!(destination.is_shorthand(), by_shorthand, "{}", destination.name());
+            assert!(kind.shorthand().is_none_or(|to| sends == [to]), "{}", destination.name());
         }
     }
 

@@ -1,23 +1,14 @@
-use super::{Addressing, Sender, To};
+use super::{Addressing, Kind, Sender, To};
 
 /// One send for each processor but the sender, by rising number.
 #[derive(Debug)]
-pub struct Unicast {
-    index: usize,
-    processors: usize,
-}
+pub struct Unicast;
 
 impl Addressing for Unicast {
     const INCLUDES_SENDER: bool = false;
-    const IS_SHORTHAND: bool = false;
+    const KIND: Kind = Kind::One;
 
-    fn prepare(sender: Sender) -> Self {
-        let Sender { index, processors, .. } = sender;
-        Self { index, processors }
-    }
-
-    #[inline]
-    fn for_each_send(&self, mut send: impl FnMut(To)) {
-        (0..self.processors).filter(|&target| target != self.index).for_each(|target| send(To::One(target)));
+    fn for_each_send(sender: Sender, mut send: impl FnMut(To)) {
+        (0..sender.processors).filter(|&target| target != sender.index).for_each(|target| send(To::One(target)));
     }
 }

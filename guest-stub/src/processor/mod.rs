@@ -143,6 +143,12 @@ impl Private {
         self.slot.packet().map_or(Generation::from_stored(0), Packet::generation)
     }
 
+    /// What this processor sends in a call of all processors, encoded.
+    pub(crate) fn sends(&self) -> &'static [AtomicU32; abi::MAX_VCPUS] {
+        // SAFETY: the page is mapped for the guest's life, and its words are only accessed atomically.
+        unsafe { &*((abi::vcpu_area(self.index) + area::SENDS) as *const [AtomicU32; abi::MAX_VCPUS]) }
+    }
+
     /// What this processor counts.
     pub(crate) fn tally(&self) -> *mut Tally {
         (abi::vcpu_area(self.index) + area::TALLY) as *mut Tally

@@ -4,27 +4,28 @@
 
 mod host;
 pub(crate) mod memory;
+pub(crate) mod message;
 mod msi;
-mod nmi;
 mod x2apic;
 mod xapic;
 
 pub(crate) use host::Host;
 pub(crate) use memory::Memory;
 pub(crate) use msi::Msi;
-pub(crate) use nmi::Nmi;
 pub(crate) use x2apic::X2Apic;
 pub(crate) use xapic::XApic;
 
 use crate::processor::Private;
 use crate::shared;
 use guest_stub::abi::GuestRoute;
-use guest_stub::destinations::To;
-use guest_stub::icr;
+use guest_stub::destinations::{Kind, To};
 use guest_stub::rendezvous::{Delivery, Generation};
 
 /// A route. What it does is inlined into the measured window, one for each route and destination
 /// ([`crate::call::everybody`]): no choice is left to be made there.
+///
+/// A call is sent in this order: [`before`](Self::before), the stamp t0, [`send`](Self::send), then
+/// [`between`](Self::between) and [`send`](Self::send) for each further send, the stamp t1, [`after`](Self::after).
 pub(crate) trait Route: Sized {
     /// Which mode it needs the local APICs in.
     const MODE: Mode;
@@ -32,17 +33,27 @@ pub(crate) trait Route: Sized {
     /// How its interrupt comes to a target.
     const ARRIVAL: Arrival = Arrival::Interrupt;
 
-    /// All that can be done before the measured window of a call.
-    fn prepare(call: &Sending) -> Self;
+    /// What [`send`](Self::send) takes for a send to `to`, the same for every call; `None`: the route has no such send. Of
+    /// a fixed interrupt on `vector`, where the route has vectors.
+    fn encode(vector: u8, to: To) -> Option<u32>;
 
-    /// One send, of a fixed interrupt on `vector` where the route has vectors. In the measured window.
-    fn send(&self, vector: u8, to: To);
-}
+    /// The route, for sends of a call on `vector`, all of one kind.
+    fn prepare(generation: Generation, vector: u8, kind: Kind) -> Self;
 
-/// The call that is being sent.
-pub(crate) struct Sending {
-    pub(crate) private: &'static Private,
-    pub(crate) generation: Generation,
+    /// Right before the measured window, with interrupts on. They may be off from here to [`after`](Self::after).
+    #[inline]
+    fn before(&self) {}
+
+    /// Makes a send that [`encode`](Self::encode) has encoded. In the measured window.
+    fn send(&self, encoded: u32);
+
+    /// What the next send of the call has to wait for. In the measured window.
+    #[inline]
+    fn between(&self) {}
+
+    /// When all is sent.
+    #[inline]
+    fn after(&self) {}
 }
 
 /// A mode of the local APICs.
@@ -62,7 +73,7 @@ impl Mode {
         match self {
             Self::XApic => private.apic.set_mode(false),
             Self::X2Apic => private.apic.set_mode(true),
-            Self::Best => private.apic.set_mode(shared::boot().x2apic != 0),
+            Self::Best => private.apic.set_mode(has_x2apic()),
             Self::Any => {}
         }
     }
@@ -89,20 +100,35 @@ impl Arrival {
 }
 
 /// The list of routes: `with_route!(route, R => expression)` is the expression with the route's own type as `R`.
+///
+/// An NMI is sent in the mode that the local APICs of this machine are in at their best: which one, is known before a call.
 macro_rules! with_route {
     ($route:expr, $R:ident => $generic:expr) => {
-        $crate::routes::with_route!(@ $route, $R, $generic, XApic X2Apic Memory Nmi Msi Host)
+        $crate::routes::with_route!(@ $route, $R, $generic,
+            XApic => $crate::routes::XApic<$crate::routes::message::Fixed>;
+            X2Apic => $crate::routes::X2Apic<$crate::routes::message::Fixed>;
+            Memory => $crate::routes::Memory;
+            Nmi if $crate::routes::has_x2apic() => $crate::routes::X2Apic<$crate::routes::message::Nmi>;
+            Nmi => $crate::routes::XApic<$crate::routes::message::Nmi>;
+            Msi => $crate::routes::Msi;
+            Host => $crate::routes::Host;
+        )
     };
-    (@ $route:expr, $R:ident, $generic:expr, $($name:ident)+) => {
+    (@ $route:expr, $R:ident, $generic:expr, $($name:ident $(if $condition:expr)? => $type:ty;)+) => {
         match $route {
-            $(guest_stub::abi::GuestRoute::$name => {
-                type $R = $crate::routes::$name;
+            $(guest_stub::abi::GuestRoute::$name $(if $condition)? => {
+                type $R = $type;
                 $generic
             })+
         }
     };
 }
 pub(crate) use with_route;
+
+/// Whether the local APICs have the x2APIC mode.
+pub(crate) fn has_x2apic() -> bool {
+    shared::boot().x2apic != 0
+}
 
 /// [`Route::MODE`].
 pub(crate) fn mode(route: GuestRoute) -> Mode {
@@ -114,20 +140,21 @@ pub(crate) fn arrival(route: GuestRoute) -> Arrival {
     with_route!(route, R => <R as Route>::ARRIVAL)
 }
 
-/// One send of a call, on a vector.
-pub(crate) type Send = fn(&Sending, u8, To);
-
-/// [`Route::send`], for what is not measured.
-pub(crate) fn send(route: GuestRoute) -> Send {
-    with_route!(route, R => |call, vector, to| R::prepare(call).send(vector, to))
+/// [`Route::encode`].
+pub(crate) fn encode(route: GuestRoute) -> fn(u8, To) -> Option<u32> {
+    with_route!(route, R => <R as Route>::encode)
 }
 
-#[inline]
-fn icr_destination(to: To) -> icr::To {
-    match to {
-        To::AllButSelf => icr::To::AllButSelf,
-        To::All => icr::To::All,
-        To::One(index) => icr::To::One(shared::apic_id(index)),
-        To::Logical(address) => icr::To::Logical(address),
-    }
+/// One send of a call, on a vector.
+pub(crate) type Send = fn(Generation, u8, To);
+
+/// A send by itself, for what is not measured.
+pub(crate) fn send(route: GuestRoute) -> Send {
+    with_route!(route, R => |generation, vector, to| {
+        let Some(encoded) = R::encode(vector, to) else { return };
+        let route = R::prepare(generation, vector, to.kind());
+        route.before();
+        route.send(encoded);
+        route.after();
+    })
 }

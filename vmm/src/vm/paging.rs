@@ -171,6 +171,7 @@ fn ranges(header: &ImageHeader, vcpus: usize) -> Vec<(u64, u64, Access)> {
             (area::NMI_STACK, area::NMI_STACK_TOP, Access::Write),
             (area::USER, area::USER + PAGE, Access::UserWrite),
             (area::TALLY, area::TALLY + PAGE, Access::Write),
+            (area::SENDS, area::SENDS + PAGE, Access::Write),
             (area::RING, abi::VCPU_STRIDE, Access::UserWrite),
         ];
         ranges.extend(parts.map(|(start, end, access)| (base + start, base + end, access)));

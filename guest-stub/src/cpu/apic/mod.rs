@@ -57,12 +57,6 @@ impl LocalApic {
     /// For what is not measured.
     pub(crate) fn send(&self, command: u32, to: To) {
         publish();
-        self.send_published(command, to);
-    }
-
-    /// As [`LocalApic::send`], behind a [`publish`] of the caller's.
-    #[inline]
-    pub(crate) fn send_published(&self, command: u32, to: To) {
         if self.is_in_x2apic_mode() {
             x2apic::write_icr(command, to.field());
         } else {

@@ -24,27 +24,25 @@ pub(crate) fn read(register: u32) -> u32 {
     value
 }
 
-/// Waits until the last command is on its way.
+/// The ICR's high half: a destination field of 8 bits.
 #[inline]
-pub(crate) fn wait_idle() {
-    while read(INTERRUPT_COMMAND) & SEND_PENDING != 0 {
-        core::hint::spin_loop();
-    }
+pub(crate) const fn high_half(destination: u32) -> u32 {
+    destination << 24
 }
 
 /// Sends to the processor with APIC id `destination`. The command's low half sends: its high half goes first, and
 /// no interrupt handler may send between the two.
 #[inline]
 pub(crate) fn write_icr(command: u32, destination: u32) {
-    write(INTERRUPT_COMMAND_HIGH, destination << 24);
+    write(INTERRUPT_COMMAND_HIGH, high_half(destination));
     write(INTERRUPT_COMMAND, command);
 }
 
-/// The ICR's low half, whose address is in a register before it is needed: an instruction less between a stamp and the send.
+/// The ICR, whose address is in a register before it is needed: an instruction less between a stamp and the send.
 #[derive(Clone, Copy)]
-pub(crate) struct ShorthandIcr(u64);
+pub(crate) struct Icr(u64);
 
-impl ShorthandIcr {
+impl Icr {
     /// The one of this processor, in xAPIC mode.
     pub(crate) fn new() -> Self {
         let mut address = XAPIC_BASE + u64::from(INTERRUPT_COMMAND);
@@ -53,11 +51,37 @@ impl ShorthandIcr {
         Self(address)
     }
 
-    /// Sends by a shorthand, which ignores the high half.
+    /// Waits until the last command is on its way (SDM Vol. 3A 12.6.1, delivery status).
     #[inline]
-    pub(crate) fn write(self, command: u32) {
+    pub(crate) fn wait_idle(self) {
+        while self.low() & SEND_PENDING != 0 {
+            core::hint::spin_loop();
+        }
+    }
+
+    fn low(self) -> u32 {
+        let half: u32;
+        // SAFETY: as in `read`.
+        unsafe { asm!("mov {:e}, [{}]", out(reg) half, in(reg) self.0, options(nostack, preserves_flags)) };
+        half
+    }
+
+    /// Writes the half that sends.
+    #[inline]
+    pub(crate) fn write_low(self, command: u32) {
         // SAFETY: as in `write`.
         unsafe { asm!("mov [{}], {:e}", in(reg) self.0, in(reg) command, options(nostack, preserves_flags)) };
+    }
+
+    /// Writes the half that holds the destination, which a shorthand ignores.
+    #[inline]
+    pub(crate) fn write_high(self, half: u32) {
+        const DISTANCE: u32 = INTERRUPT_COMMAND_HIGH - INTERRUPT_COMMAND;
+        // SAFETY: as in `write`.
+        unsafe {
+            asm!("mov [{} + {}], {:e}", in(reg) self.0, const DISTANCE, in(reg) half,
+                options(nostack, preserves_flags));
+        }
     }
 }
 
@@ -67,7 +91,7 @@ pub(crate) fn send_undisturbed(command: u32, destination: u32) {
     let flags: u64;
     // SAFETY: IF is put back below.
     unsafe { asm!("pushfq", "pop {}", "cli", out(reg) flags) };
-    wait_idle();
+    Icr::new().wait_idle();
     write_icr(command, destination);
     // SAFETY: the flags are those of above.
     unsafe { asm!("push {}", "popfq", in(reg) flags) };

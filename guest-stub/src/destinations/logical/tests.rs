@@ -9,7 +9,7 @@ fn number(index: usize) -> u32 {
 
 fn addresses(sender: Sender) -> Vec<u32> {
     let mut addresses = Vec::new();
-    Logical::prepare(sender).for_each_send(|to| match to {
+    Logical::for_each_send(sender, |to| match to {
         To::Logical(address) => addresses.push(address),
         To::AllButSelf | To::All | To::One(_) => panic!("{to:?}"),
     });

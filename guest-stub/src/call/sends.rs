@@ -1,0 +1,82 @@
+//! What a call of all processors sends: encoded once for many calls, so that the measured window has nothing to compute.
+
+use super::window::Sends;
+use crate::processor::Private;
+use crate::routes::{self, Route};
+use core::marker::PhantomData;
+use core::slice;
+use core::sync::atomic::{AtomicU32, Ordering};
+use guest_stub::abi::{Destination, GuestRoute, VECTOR_IPI};
+use guest_stub::destinations::{Addressing, Sender};
+use guest_stub::rendezvous::Generation;
+use guest_stub::with_destination;
+
+/// The sends of a call over one route and destination, as [`Route::encode`] makes them: one at least.
+#[derive(Clone)]
+pub(super) struct Encoded(slice::Iter<'static, AtomicU32>);
+
+impl Encoded {
+    /// Encodes them in this processor's page. `None`: the route has no such sends.
+    pub(super) fn new(
+        private: &'static Private,
+        sender: Sender,
+        route: GuestRoute,
+        destination: Destination,
+    ) -> Option<Self> {
+        let encode = routes::encode(route);
+        let page = private.sends();
+        let mut count = 0;
+        with_destination!(destination, D => D::for_each_send(sender, |to| {
+            if let Some(encoded) = encode(VECTOR_IPI, to) {
+                page[count].store(encoded, Ordering::Relaxed);
+                count += 1;
+            }
+        }));
+        (count > 0).then(|| Self(page[..count].iter()))
+    }
+}
+
+/// The sends, as the measured window of one call makes them.
+pub(super) struct Sending<R, D> {
+    route: R,
+    encoded: Encoded,
+    destination: PhantomData<D>,
+}
+
+impl<R: Route, D: Addressing> Sending<R, D> {
+    #[inline]
+    pub(super) fn new(generation: Generation, encoded: Encoded) -> Self {
+        Self { route: R::prepare(generation, VECTOR_IPI, D::KIND), encoded, destination: PhantomData }
+    }
+}
+
+impl<R: Route, D: Addressing> Sends for Sending<R, D> {
+    #[inline]
+    fn before(&self) {
+        self.route.before();
+    }
+
+    #[inline]
+    fn send(&self) {
+        // A shorthand is a constant: it need not be loaded.
+        if let Some(encoded) = D::KIND.shorthand().and_then(|to| R::encode(VECTOR_IPI, to)) {
+            self.route.send(encoded);
+            return;
+        }
+        let Encoded(mut sends) = self.encoded.clone();
+        loop {
+            // SAFETY: there is a first one, and another one wherever the loop goes on.
+            let encoded = unsafe { sends.next().unwrap_unchecked() };
+            self.route.send(encoded.load(Ordering::Relaxed));
+            if sends.as_slice().is_empty() {
+                return;
+            }
+            self.route.between();
+        }
+    }
+
+    #[inline]
+    fn after(&self) {
+        self.route.after();
+    }
+}
