@@ -10,6 +10,7 @@ use kipi::experiment::{self, Observer};
 use kipi::guest::blocks::{self, BlockSpec};
 use kipi::guest::calibration::Calibration;
 use kipi::guest::session::{Error, Limits, Session};
+use kipi::statistics::clock_error::ClockError;
 use kipi::vcpu::stop::StopReason;
 use kipi::vm::Hypervisor;
 use kipi_tests::{HANG, hypervisor, machine, turn, wait_until};
@@ -158,7 +159,7 @@ impl Machine for Unlucky<'_> {
         self.machine.tsc_khz()
     }
 
-    fn clock_error(&mut self) -> Result<(u64, String), Error> {
+    fn clock_error(&mut self) -> Result<ClockError, Error> {
         self.machine.clock_error()
     }
 
@@ -206,7 +207,7 @@ fn a_silent_target_costs_its_cell_a_call_and_the_others_nothing() {
         let session = boot(&hypervisor, vcpus, SHORT, &NEVER);
         // After the call that follows the boot, and one block of each cell.
         let blocks = (boots == 1).then_some(3);
-        Ok(Unlucky { machine: VirtualMachine::new(session, None, &[], 1), vcpus, blocks })
+        Ok(Unlucky { machine: VirtualMachine::new(session, None, &[], &[0]), vcpus, blocks })
     };
     let (cells, refused) = config::plan(&config, HostOffers::EVERYTHING);
     let mut observer = Observer { progress: &mut |_, _, _| {}, samples: None, started: None, details: None };

@@ -142,10 +142,7 @@ fn every_cell(vcpus: usize, over: &[Route], expected: usize, without_x2apic: usi
     let Some(hypervisor) = hypervisor() else { return };
     let mut machine =
         boot_config(&hypervisor, &VmConfig { local_apics: routes::of(over[0]).local_apics, ..machine(vcpus) });
-    let offsets = &machine.vm().tsc().offsets;
-    let offset_error = offsets.iter().map(|offset| offset.error).max().expect("there is a vCPU");
-    let spread = offsets.iter().map(|offset| offset.cycles.abs_diff(offsets[0].cycles)).max().expect("there is a vCPU");
-    let error = clock_error(&mut machine) + spread + offset_error;
+    let error = clock_error(&mut machine) + machine.vm().tsc().clock.host_error();
     let mut cells = 0;
     for &route in over.iter().filter(|&&route| !routes::of(route).is_x2apic() || hypervisor.offers_x2apic()) {
         for &destination in Destination::ALL {

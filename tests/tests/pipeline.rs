@@ -17,6 +17,7 @@ use kipi::results::integrity::Integrity;
 use kipi::results::measurement::{self, Measurement};
 use kipi::results::metric::MetricName;
 use kipi::results::source::Source;
+use kipi::statistics::clock_error::ClockError;
 use std::cell::{Cell, RefCell};
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -26,6 +27,9 @@ use std::time::Duration;
 const KHZ: u64 = 1_000_000;
 /// What the made-up clocks are off by, in cycles.
 const CLOCK_ERROR: u64 = 35;
+
+/// What the host's is off by in addition.
+const HOST_ERROR: u64 = 7;
 
 /// What a made-up machine does in its `n`-th block, counted from 0; block 0 is the first call after the boot.
 type Behaviour<'a> = &'a dyn Fn(usize, &BlockSpec) -> Result<Block, Error>;
@@ -56,8 +60,9 @@ impl Machine for Invented<'_> {
         self.khz
     }
 
-    fn clock_error(&mut self) -> Result<(u64, String), Error> {
-        Ok((CLOCK_ERROR, "made up".to_owned()))
+    fn clock_error(&mut self) -> Result<ClockError, Error> {
+        let (subtracted, method) = (vec![0; self.vcpus], "made up".to_owned());
+        Ok(ClockError { vcpus: Some(CLOCK_ERROR), host: HOST_ERROR, subtracted, method })
     }
 
     fn boot_time(&self) -> Duration {
@@ -191,7 +196,7 @@ fn known_stamps_have_known_metrics() {
         }
         assert_eq!((cell.rounds, cell.rounds_asked, cell.not_in_state), (40, 40, 0));
         assert_eq!(cell.integrity, Integrity::default());
-        assert_eq!((cell.clock.tsc_khz, cell.clock.error_ns), (KHZ, 35.0));
+        assert_eq!((cell.clock.tsc_khz, cell.clock.error_ns), (KHZ, Some(35.0)));
     }
     let states: Vec<&str> = outcome.document.cells.iter().map(|cell| cell.id.target_state.name()).collect();
     assert_eq!(states, ["spin", "halt"]);
@@ -207,7 +212,8 @@ fn the_clocks_frequency_turns_cycles_into_time() {
     let cell = &document.cells[0];
     assert_constant(cell, MetricName::RoundTrip, 40, 225.0);
     assert_constant(cell, MetricName::Overlap, 40, 70.0 / 110.0);
-    assert!((cell.clock.error_ns - 8.75).abs() < 1e-9 && (document.instruments[0].stamp_ns.p50 - 1.5).abs() < 1e-9);
+    assert_eq!(cell.clock.error_ns, Some(8.75));
+    assert!((document.instruments[0].stamp_ns.p50 - 1.5).abs() < 1e-9);
     assert_eq!(document.instruments[0].first_broadcast_ns, None);
 }
 

@@ -61,7 +61,7 @@ fn every_call_has_a_complete_timeline_in_order() {
             let which: Vec<&str> = trace.calls.iter().map(|call| call.which.name()).collect();
             assert_eq!((trace.rounds, which.as_slice()), (5, ["median", "worst"].as_slice()), "{route} {state}");
             for call in &trace.calls {
-                assert_complete(call, trace.clock.error_ns.max(1.0));
+                assert_complete(call, trace.clock.error_ns.expect("the clocks were compared").max(1.0));
                 if route.starts_with("vmm") {
                     assert!(
                         end(call, "send exit") > 0.0 && end(call, "entry") <= end(call, "interrupt entry"),

@@ -93,5 +93,5 @@ pub(super) fn boot<'a>(
     };
     let limits = Limits { deadline: config.deadline(vcpus), settle: config.settle };
     let session = Session::boot(hypervisor, &vm, limits, &INTERRUPTED)?;
-    Ok(VirtualMachine::new(session, tracer, &config.pin, config.cpus.len()))
+    Ok(VirtualMachine::new(session, tracer, &config.pin, &config.cpus))
 }

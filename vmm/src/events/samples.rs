@@ -6,7 +6,7 @@ use crate::results::integrity::Integrity;
 use crate::results::source::Source;
 use std::collections::BTreeMap;
 
-/// One participant's stamps of one round, in TSC cycles of the guest's clock.
+/// One participant's stamps of one round, in TSC cycles of the [common clock](super::clock::CommonClock).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Participant {
     /// Index of the vCPU.
@@ -17,8 +17,8 @@ pub struct Participant {
     pub w: u64,
     /// Worker end.
     pub x: u64,
-    /// When KVM_RUN returned in the vCPU's thread for the worker's observed exit, in the guest's clock; `None` where
-    /// the exits are not observed.
+    /// When KVM_RUN returned in the vCPU's thread for the worker's observed exit; `None` where the exits are not
+    /// observed.
     pub vmm: Option<u64>,
 }
 

@@ -1,5 +1,6 @@
-//! One broadcast call's events from every source, in order, on the guest's clock.
+//! One broadcast call's events from every source, in order, on the common clock.
 
+use super::clock::CommonClock;
 use super::event::{Event, EventKind};
 use super::exit::ExitKind;
 use super::kernel::{Point, Record};
@@ -16,18 +17,17 @@ pub struct Recorded<'a> {
     pub kernel: &'a [Record],
     /// The vCPUs' threads.
     pub threads: &'a BTreeMap<u32, usize>,
-    /// Guest TSC minus host TSC of each vCPU.
-    pub offsets: &'a [i64],
+    /// What brings them onto one clock.
+    pub clock: &'a CommonClock,
 }
 
 impl Recorded<'_> {
-    /// All of it by time, on the guest's clock. Events in other threads are on vCPU 0's.
+    /// All of it by time. Every stamp is the host's, on whichever thread it was taken.
     pub fn merge(&self) -> Vec<Event> {
         let mut events = Vec::new();
         for (vcpu, stays) in self.stays.iter().enumerate() {
             let mut add = |tsc: u64, kind| {
-                let tsc = tsc.wrapping_add_signed(self.offset(Some(vcpu)));
-                events.push(Event { tsc, vcpu: Some(vcpu), about: None, kind });
+                events.push(Event { tsc: self.clock.of_host(tsc), vcpu: Some(vcpu), about: None, kind });
             };
             for stay in stays {
                 if stay.entered != 0 {
@@ -45,10 +45,6 @@ impl Recorded<'_> {
         events
     }
 
-    fn offset(&self, vcpu: Option<usize>) -> i64 {
-        self.offsets.get(vcpu.unwrap_or(0)).copied().unwrap_or(0)
-    }
-
     /// A kernel event on its lane; `None`: it tells about threads that nobody asked about.
     fn place(&self, event: &Record) -> Option<Event> {
         let thread = |id: u64| u32::try_from(id).ok().and_then(|id| self.threads.get(&id).copied());
@@ -64,8 +60,12 @@ impl Recorded<'_> {
             Point::Accept => (thread(event.thread.into()), usize::try_from(first).ok()),
             _ => (thread(event.thread.into()), None),
         };
-        let tsc = event.tsc.wrapping_add_signed(self.offset(vcpu));
-        Some(Event { tsc, vcpu, about, kind: EventKind::Kernel(event.point, event.values) })
+        Some(Event {
+            tsc: self.clock.of_host(event.tsc),
+            vcpu,
+            about,
+            kind: EventKind::Kernel(event.point, event.values),
+        })
     }
 }
 
@@ -124,6 +124,7 @@ fn stamps(round: &Round) -> Vec<Event> {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::events::clock;
     use crate::events::event::ICR;
     use crate::events::exit::Exit;
     use crate::results::source::Source;
@@ -166,7 +167,7 @@ pub(crate) mod tests {
                 kernel(17, 3, Point::Switch, [3, 71, 0]),
             ],
             threads: &BTreeMap::from([(70, 0), (71, 1)]),
-            offsets: &[100, 1000],
+            clock: &clock::tests::exact(&[100, 1000]),
         };
         let merged = recorded.merge();
         let seen: Vec<_> = merged.iter().map(|event| (event.tsc, event.vcpu, event.about)).collect();
@@ -176,14 +177,14 @@ pub(crate) mod tests {
                 (110, Some(0), None),
                 (112, Some(0), Some(1)),
                 (113, None, Some(1)),
+                (115, Some(1), None),
+                (117, Some(1), Some(1)),
                 (120, Some(0), None),
                 (121, Some(0), None),
-                (1015, Some(1), None),
-                (1017, Some(1), Some(1)),
             ],
-            "each lane by its own offset; threads that are no vCPU's are left out"
+            "every stamp is the host's; threads that are no vCPU's are left out"
         );
-        assert!(merged[3].kind.is_send() && merged[4].kind.is_send() && !merged[5].kind.is_send());
+        assert!(merged[5].kind.is_send() && merged[6].kind.is_send() && !merged[3].kind.is_send());
     }
 
     #[test]

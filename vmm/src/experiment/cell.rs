@@ -7,7 +7,7 @@ use crate::config::{self, CellId, Config, Observe};
 use crate::events::recording::Recording;
 use crate::events::samples::{Block, Round};
 use crate::results::integrity::Integrity;
-use crate::results::measurement::{self, Cell, CellClock, Instruments, ObserverEffect};
+use crate::results::measurement::{self, Cell, Instruments, ObserverEffect};
 use crate::results::metric::MetricName;
 use crate::results::source::Source;
 use crate::results::stage::Breakdown;
@@ -86,12 +86,18 @@ impl Collected {
         self.silences.len() >= MOST_SILENCES
     }
 
+    /// Whether the host's stamps are among those that its results are made of.
+    fn has_host_stamps(&self) -> bool {
+        let traced = || self.traced.iter().any(|traced| Recording::by(traced.source).has_events());
+        routes::of(self.id.route).is_host() || self.id.observe == Observe::Exits || traced()
+    }
+
     /// Its results, on a machine with these instruments; `None` if none of its blocks was run.
     pub(super) fn assess(&self, config: &Config, instruments: &Instruments) -> Option<Cell> {
         if !self.is_measured() {
             return None;
         }
-        let clock = &instruments.clock;
+        let clock = instruments.clock.of_cell(self.has_host_stamps());
         let khz = frequency(clock.tsc_khz);
         let mut integrity = self.elsewhere;
         let traced = || self.traced.iter().flat_map(|traced| &traced.blocks);
@@ -102,6 +108,7 @@ impl Collected {
         by_source.sort_by_key(|traced| traced.source);
         let of_events = by_source.into_iter().flat_map(|traced| &traced.of_events);
         let rounds: Vec<&[Round]> = self.blocks.iter().map(|block| block.rounds.as_slice()).collect();
+        let worker = metrics::shortest_worker(&rounds).map(|cycles| metrics::nanoseconds(cycles, khz));
         let counted: Vec<&Block> = self.blocks.iter().chain(traced()).collect();
         Some(Cell {
             id: self.id,
@@ -109,7 +116,7 @@ impl Collected {
             rounds_asked: config.rounds as u64,
             not_in_state: self.blocks.iter().map(|block| block.not_in_state).sum(),
             integrity,
-            clock: CellClock { tsc_khz: clock.tsc_khz, error_ns: clock.error_ns },
+            clock,
             exits: exits::per_call(&counted, config::targets(&self.id)),
             breakdown: breakdown(self, khz),
             observer_effect: observer_effect(config, self, khz),
@@ -121,7 +128,9 @@ impl Collected {
             metrics: metrics::collect(&rounds)
                 .into_iter()
                 .chain(of_events.filter_map(|(&metric, values)| Some((metric, order::Sample::new(values.clone())?))))
-                .map(|(metric, sample)| (metric, metric.to_document(&sample, khz)))
+                .map(|(metric, sample)| {
+                    (metric, metric.to_document(&sample, khz, metric.clock_error(clock.error_ns, worker)))
+                })
                 .collect(),
             blocks: rounds.iter().map(|rounds| documents::block(rounds, khz)).collect(),
         })

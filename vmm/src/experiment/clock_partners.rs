@@ -1,60 +1,153 @@
-//! How far the vCPUs' clocks may be apart, by their placement on CPUs, their TSC offsets, and exchanges of stamps.
+//! How far the vCPUs' clocks may still be apart when all that is known of their TSC offsets is subtracted.
+//!
+//! Two things can set them apart: the TSCs of the CPUs that they run on, which exchanges of stamps bound, and the error of
+//! offsets that KVM does not tell.
 
-use crate::events::clock;
+use crate::events::clock::{CommonClock, Exchange};
 use crate::guest::clock_exchange;
 use crate::guest::session::{self, Session};
-use crate::statistics::clock_error;
+use crate::statistics::clock_error::{self, ClockError};
+use rustix::thread::{CpuSet, Pid, sched_getaffinity, sched_setaffinity};
 use std::time::Duration;
 
-/// The vCPUs that vCPU 0 exchanges stamps with: one on each other CPU, since vCPUs of one CPU with equal offsets read one
-/// TSC.
-pub(super) struct ClockPartners(Vec<usize>);
+/// Exchanges of stamps between vCPU 0 and another vCPU, which compare the TSCs of two CPUs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Comparison {
+    partner: usize,
+    /// The CPUs that vCPU 0 and the partner are kept on meanwhile; `None`: each is pinned already.
+    keep_on: Option<[usize; 2]>,
+}
+
+/// Who exchanges stamps with vCPU 0, so that every CPU that a vCPU may run on is compared.
+pub(super) struct ClockPartners {
+    comparisons: Vec<Comparison>,
+    /// For each vCPU, the one whose exchanges tell of the CPUs that it runs on: itself, or one to compare the offset with.
+    references: Vec<usize>,
+}
 
 impl ClockPartners {
-    /// Of a machine whose vCPUs are pinned to `pin` in turn, or may use `cpus` CPUs.
-    pub(super) fn choose(vcpus: usize, pin: &[usize], cpus: usize) -> Self {
-        if pin.is_empty() {
-            return Self((1..vcpus.min(cpus.max(2))).collect());
+    /// Of a machine whose vCPUs are pinned to `pin` in turn, or, if that is empty, run wherever the scheduler puts them
+    /// among `cpus`.
+    pub(super) fn choose(vcpus: usize, pin: &[usize], cpus: &[usize]) -> Self {
+        if pin.is_empty() && vcpus > 1 {
+            let comparison = |&cpu| Comparison { partner: 1, keep_on: Some([cpus[0], cpu]) };
+            return Self { comparisons: cpus.iter().skip(1).map(comparison).collect(), references: vec![1; vcpus] };
         }
-        let mut seen = vec![pin[0]];
-        let mut partners = Vec::new();
-        for vcpu in 1..vcpus {
-            let cpu = pin[vcpu % pin.len()];
-            if !seen.contains(&cpu) {
-                seen.push(cpu);
-                partners.push(vcpu);
-            }
-        }
-        Self(partners)
+        let cpu = |vcpu: usize| pin.get(vcpu % pin.len().max(1));
+        let first_on_its_cpu = |vcpu: usize| (0..vcpu).find(|&other| cpu(other) == cpu(vcpu)).unwrap_or(vcpu);
+        let references: Vec<usize> = (0..vcpus).map(first_on_its_cpu).collect();
+        let partners = (1..vcpus).filter(|&vcpu| references[vcpu] == vcpu);
+        Self { comparisons: partners.map(|partner| Comparison { partner, keep_on: None }).collect(), references }
     }
 
-    /// The bound of a skew's clock error, in cycles, and how it was obtained.
-    pub(super) fn clock_error(&self, session: &mut Session<'_>) -> Result<(u64, String), session::Error> {
-        // The ring of exchanges is full long before, unless the partner does not get its CPU.
-        const TIME: Duration = Duration::from_millis(50);
-        let offsets = &session.vm().tsc().offsets;
-        let cycles = || offsets.iter().map(|offset| offset.cycles);
-        let exact = offsets.iter().all(|offset| offset.method == clock::Method::Attribute);
-        let spread = cycles().max().unwrap_or(0).abs_diff(cycles().min().unwrap_or(0));
-        let offsets = match (exact, spread) {
-            (true, 0) => "all vCPUs have one TSC offset (KVM_VCPU_TSC_OFFSET)".to_owned(),
-            (true, _) => format!("TSC offsets differ by {spread} cycles (KVM_VCPU_TSC_OFFSET)"),
-            (false, _) => "TSC offsets estimated by reading IA32_TSC between two host stamps".to_owned(),
-        };
-        let mut bounds = Vec::new();
+    /// Compares the clocks, and bounds their error.
+    pub(super) fn clock_error(&self, session: &mut Session<'_>) -> Result<ClockError, session::Error> {
+        let clock = session.vm().tsc().clock.clone();
+        self.compare(&clock, |comparison| exchange(session, comparison))
+    }
+
+    fn compare<E>(
+        &self,
+        clock: &CommonClock,
+        mut exchange: impl FnMut(Comparison) -> Result<Vec<Exchange>, E>,
+    ) -> Result<ClockError, E> {
+        // vCPU 0's CPU is compared with nothing; its own TSC there is the common clock.
+        let mut of_cpus = vec![Some(clock.apart(0, self.references[0]))];
+        let mut silent = Vec::new();
         let mut exchanges = 0;
-        for &partner in &self.0 {
-            let made = clock_exchange::exchange(session, partner, TIME)?;
+        for &comparison in &self.comparisons {
+            let made = exchange(comparison)?;
+            let bound = clock_error::bound(&made);
             exchanges += made.len();
-            // No exchange within the time: the clocks may be that far apart.
-            bounds.push(clock_error::bound(&made).unwrap_or(clock::cycles(TIME, session.tsc_khz())));
+            of_cpus.push(bound);
+            silent.extend(bound.is_none().then_some(comparison.partner));
         }
-        // vCPUs that share a partner's CPU read its TSC, with their own offset.
-        let error = clock_error::skew_error(bounds).saturating_add(if exact { spread } else { 0 });
-        let compared = match self.0.len() {
-            1 => "a vCPU on another CPU".to_owned(),
-            vcpus => format!("{vcpus} vCPUs on other CPUs"),
-        };
-        Ok((error, format!("{offsets}; {exchanges} exchanges of stamps with {compared}")))
+        let unknown = self.references.iter().filter(|reference| silent.contains(reference)).count();
+        let of_offsets = self.references.iter().enumerate().map(|(vcpu, &reference)| clock.apart(reference, vcpu));
+        let of_offsets = clock_error::skew_error(of_offsets.collect());
+        let of_cpus: Option<Vec<u64>> = of_cpus.into_iter().collect();
+        Ok(ClockError {
+            vcpus: of_cpus.map(|bounds| clock_error::skew_error(bounds).saturating_add(of_offsets)),
+            host: clock.host_error(),
+            subtracted: clock.subtracted().to_vec(),
+            method: [self.without_bound(unknown), Some(of_offsets_text(clock)), Some(self.text(exchanges))]
+                .into_iter()
+                .flatten()
+                .collect::<Vec<_>>()
+                .join("; "),
+        })
+    }
+
+    fn without_bound(&self, unknown: usize) -> Option<String> {
+        let vcpus = self.references.len();
+        (unknown > 0).then(|| format!("{unknown} of {vcpus} vCPUs exchanged no stamps with vCPU 0"))
+    }
+
+    fn text(&self, exchanges: usize) -> String {
+        match self.comparisons.as_slice() {
+            [] if self.references.len() == 1 => "one vCPU".to_owned(),
+            [] => "all vCPUs run on one CPU".to_owned(),
+            [Comparison { keep_on: Some(_), .. }, ..] => {
+                format!("{exchanges} exchanges of stamps between {} CPUs", self.comparisons.len() + 1)
+            }
+            [_] => format!("{exchanges} exchanges of stamps with a vCPU on another CPU"),
+            several => format!("{exchanges} exchanges of stamps with {} vCPUs on other CPUs", several.len()),
+        }
     }
 }
+
+/// What is known of the offsets.
+fn of_offsets_text(clock: &CommonClock) -> String {
+    let subtracted = || clock.subtracted().iter().copied();
+    let spread = subtracted().max().unwrap_or(0).abs_diff(subtracted().min().unwrap_or(0));
+    const ESTIMATED: &str = "estimated by reading IA32_TSC between two host stamps";
+    match (clock.is_exact(), spread) {
+        (true, 0) => "all vCPUs have one TSC offset (KVM_VCPU_TSC_OFFSET)".to_owned(),
+        (true, _) => format!("TSC offsets differ by up to {spread} cycles and are subtracted (KVM_VCPU_TSC_OFFSET)"),
+        (false, 0) => format!("TSC offsets, {ESTIMATED}, differ by no more than the estimates' error"),
+        (false, _) => format!("TSC offsets differ by up to {spread} cycles and are subtracted ({ESTIMATED})"),
+    }
+}
+
+/// What two vCPUs exchange; nothing where one of them gets no turn, or may not run on its CPU.
+fn exchange(session: &mut Session<'_>, comparison: Comparison) -> Result<Vec<Exchange>, session::Error> {
+    // The ring of exchanges is full long before, unless the partner does not get its CPU.
+    const TIME: Duration = Duration::from_millis(50);
+    let Comparison { partner, keep_on } = comparison;
+    let _kept = match keep_on {
+        None => None,
+        Some([first, other]) => match (KeptOnCpu::keep(session, 0, first), KeptOnCpu::keep(session, partner, other)) {
+            (Some(one), Some(two)) => Some([one, two]),
+            _ => return Ok(Vec::new()),
+        },
+    };
+    clock_exchange::exchange(session, partner, TIME)
+}
+
+/// A vCPU's thread that stays on one CPU until this is dropped.
+struct KeptOnCpu {
+    thread: Pid,
+    before: CpuSet,
+}
+
+impl KeptOnCpu {
+    /// `None`: the kernel does not allow it.
+    fn keep(session: &Session<'_>, vcpu: usize, cpu: usize) -> Option<Self> {
+        let thread = Pid::from_raw(session.vm().thread_id(vcpu)?.cast_signed())?;
+        let before = sched_getaffinity(Some(thread)).ok()?;
+        let mut only = CpuSet::new();
+        (cpu < CpuSet::MAX_CPU).then(|| only.set(cpu))?;
+        sched_setaffinity(Some(thread), &only).ok()?;
+        Some(Self { thread, before })
+    }
+}
+
+impl Drop for KeptOnCpu {
+    fn drop(&mut self) {
+        // Where it fails, the CPUs of before are gone, and the kernel has chosen others.
+        let _ = sched_setaffinity(Some(self.thread), &self.before);
+    }
+}
+
+#[cfg(test)]
+mod tests;

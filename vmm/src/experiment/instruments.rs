@@ -4,6 +4,7 @@ use super::machine::Machine;
 use crate::config::MachineSpec;
 use crate::guest::session;
 use crate::results::measurement::{Clock, Instruments, Spread};
+use crate::statistics::clock_error::ClockError;
 use crate::statistics::{documents, metrics};
 use std::num::NonZeroU64;
 use std::time::Duration;
@@ -34,26 +35,30 @@ pub(super) fn measure(
 /// valid; a busy host makes it a loose one, so that it is tried again.
 pub(super) fn widen_clock(known: &mut Clock, machine: &mut impl Machine) -> Result<(), session::Error> {
     const TRIES: usize = 3;
+    // An unknown error is the largest.
+    let error = |clock: &Clock| clock.error_ns.unwrap_or(f64::INFINITY);
     let mut tightest = clock(machine)?;
     for _ in 1..TRIES {
-        if tightest.error_ns <= known.error_ns {
+        if error(&tightest) <= error(known) {
             return Ok(());
         }
         let again = clock(machine)?;
-        if again.error_ns < tightest.error_ns {
+        if error(&again) < error(&tightest) {
             tightest = again;
         }
     }
-    if tightest.error_ns > known.error_ns {
+    if error(&tightest) > error(known) {
         *known = tightest;
     }
     Ok(())
 }
 
-fn clock(machine: &mut impl Machine) -> Result<Clock, session::Error> {
-    let (error, method) = machine.clock_error()?;
+/// Compares the clocks of a machine.
+pub(super) fn clock(machine: &mut impl Machine) -> Result<Clock, session::Error> {
+    let ClockError { vcpus, host, subtracted, method } = machine.clock_error()?;
     let khz = frequency(machine.tsc_khz());
-    Ok(Clock { tsc_khz: khz.get(), error_ns: metrics::nanoseconds(error as f64, khz), method })
+    let ns = |cycles: u64| metrics::nanoseconds(cycles as f64, khz);
+    Ok(Clock { tsc_khz: khz.get(), error_ns: vcpus.map(ns), host_error_ns: ns(host), subtracted, method })
 }
 
 /// A frequency of zero, which no KVM tells, would make every time infinite.

@@ -6,6 +6,7 @@ use crate::events::samples::Block;
 use crate::guest::blocks::{self, BlockSpec};
 use crate::guest::calibration::{self, Calibration};
 use crate::guest::session::{self, Session};
+use crate::statistics::clock_error::ClockError;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,11 +27,11 @@ pub trait Machine {
     /// The frequency of the guest's TSC, kHz.
     fn tsc_khz(&self) -> u64;
 
-    /// The bound of a skew's clock error, in cycles, and how it was obtained.
+    /// Compares the clocks.
     ///
     /// # Errors
     /// As [`crate::guest::clock_exchange::exchange`].
-    fn clock_error(&mut self) -> Result<(u64, String), session::Error>;
+    fn clock_error(&mut self) -> Result<ClockError, session::Error>;
 
     /// From KVM_CREATE_VM until the guest was up.
     fn boot_time(&self) -> Duration;
@@ -51,9 +52,9 @@ pub struct VirtualMachine<'a> {
 }
 
 impl<'a> VirtualMachine<'a> {
-    /// From a booted guest whose vCPUs are pinned to `pin` in turn, or may use `cpus` CPUs. `tracer` records the kernel's
+    /// From a booted guest whose vCPUs are pinned to `pin` in turn, or may use all of `cpus`. `tracer` records the kernel's
     /// events, where a block asks for them.
-    pub fn new(session: Session<'a>, tracer: Option<Arc<Tracer>>, pin: &[usize], cpus: usize) -> Self {
+    pub fn new(session: Session<'a>, tracer: Option<Arc<Tracer>>, pin: &[usize], cpus: &[usize]) -> Self {
         let partners = ClockPartners::choose(session.vcpus(), pin, cpus);
         Self { session, tracer, partners }
     }
@@ -78,7 +79,7 @@ impl Machine for VirtualMachine<'_> {
         self.session.tsc_khz()
     }
 
-    fn clock_error(&mut self) -> Result<(u64, String), session::Error> {
+    fn clock_error(&mut self) -> Result<ClockError, session::Error> {
         self.partners.clock_error(&mut self.session)
     }
 

@@ -1,7 +1,7 @@
 //! `kipi trace`: a few broadcast calls on a fresh machine, with every event of every source.
 
 use super::described_call::{choose, describe};
-use super::instruments::frequency;
+use super::instruments::{self, frequency};
 use super::machine::Machine;
 use crate::config::{self, CellId, routes};
 use crate::events::recording::Recording;
@@ -10,12 +10,10 @@ use crate::events::stays::Keep;
 use crate::guest::blocks::BlockSpec;
 use crate::guest::session;
 use crate::results::integrity::Integrity;
-use crate::results::measurement::CellClock;
 use crate::results::source;
 use crate::results::trace::{self, TRACE_SCHEMA, Trace};
 use crate::statistics::breakdown::Ways;
 use crate::statistics::exits;
-use crate::statistics::metrics::nanoseconds;
 use guest_stub::abi::Worker;
 
 /// What is to be traced.
@@ -45,7 +43,7 @@ const PATIENCE: usize = 5;
 /// As [`Machine::run_block`].
 pub fn run(plan: &Plan, machine: &mut impl Machine) -> Result<Trace, session::Error> {
     let khz = frequency(machine.tsc_khz());
-    let (clock_error, _) = machine.clock_error()?;
+    let clock = instruments::clock(machine)?;
     let (blocks, given_up) = run_blocks(plan, machine)?;
     let mut integrity = Integrity::default();
     let mut ways = Ways::default();
@@ -71,7 +69,7 @@ pub fn run(plan: &Plan, machine: &mut impl Machine) -> Result<Trace, session::Er
         rounds: rounds.len() as u64,
         not_in_state: blocks.iter().map(|block| block.not_in_state).sum(),
         integrity,
-        clock: CellClock { tsc_khz: khz.get(), error_ns: nanoseconds(clock_error as f64, khz) },
+        clock: clock.of_cell(routes::of(plan.cell.route).is_host() || plan.recording.has_events()),
         calls: described.collect(),
         breakdown: ways.breakdown(khz),
         exits: exits::per_call(&blocks.iter().collect::<Vec<_>>(), config::targets(&plan.cell)),

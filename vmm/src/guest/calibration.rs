@@ -25,7 +25,7 @@ pub fn calibrate(session: &mut Session<'_>, count: usize) -> Result<Calibration,
     let command = command::Calibrate { samples: word(count) };
     session.run(&command, "calibrating", session.patience())?;
     let stays = session.take_stays();
-    let mut stamps = observed_exits(session, 0, &stays[0]);
+    let mut stamps = observed_exits(session, &stays[0]);
     let mut calibration = Calibration::default();
     for number in 0..count {
         let sample = session.sample(0, number)?;

@@ -5,7 +5,8 @@ use crate::events::clock::Exchange;
 use guest_stub::abi::{RING_SAMPLES, command};
 use std::time::Duration;
 
-/// Exchanges stamps between vCPU 0 and `partner` for at most `time`.
+/// Exchanges stamps between vCPU 0 and `partner` for at most `time`. They are on the common clock: what is known of the
+/// offsets is subtracted.
 ///
 /// # Errors
 /// Every variant of [`enum@Error`] but [`Error::GivenUp`].
@@ -20,7 +21,9 @@ pub fn exchange(session: &mut Session<'_>, partner: usize, time: Duration) -> Re
     (0..(report.rounds as usize).min(RING_SAMPLES))
         .map(|number| {
             let sample = session.sample(0, number)?;
-            Ok(Exchange { sent: sample.t0, answered: sample.w, received: sample.t2 })
+            let clock = &session.vm().tsc().clock;
+            let answered = clock.of_vcpu(partner, sample.w);
+            Ok(Exchange { sent: sample.t0, answered, received: sample.t2 })
         })
         .collect()
 }

@@ -87,7 +87,8 @@ pub struct HostCall<'a> {
     pub deadline: Duration,
 }
 
-/// What a completed call has brought. Stamps are in cycles of the guest's TSC.
+/// What a completed call has brought. Stamps are in TSC cycles of the
+/// [common clock](crate::events::clock::CommonClock).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostResults {
     /// The call's number.

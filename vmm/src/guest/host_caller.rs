@@ -1,7 +1,7 @@
 //! The host as an initiator of broadcast calls: its callers, and what of the guest's memory they use.
 
 use super::host_call::Error;
-use crate::events::clock;
+use crate::events::clock::{self, CommonClock};
 use crate::vm::Vm;
 use crate::vm::bus::Bus;
 use crate::vm::wire;
@@ -19,8 +19,7 @@ pub struct HostCaller {
     memory: GuestMemoryMmap,
     bus: Arc<Bus>,
     tsc_khz: u64,
-    /// vCPU 0's TSC minus the host's.
-    tsc_offset: i64,
+    clock: CommonClock,
     taken: [AtomicBool; HOST_CALLERS],
     addresses: OnceLock<HostCalls>,
 }
@@ -58,7 +57,7 @@ impl HostCaller {
             memory: vm.memory().clone(),
             bus: vm.bus().clone(),
             tsc_khz: vm.tsc().khz,
-            tsc_offset: vm.tsc().offsets[0].cycles,
+            clock: vm.tsc().clock.clone(),
             taken: std::array::from_fn(|_| AtomicBool::new(false)),
             addresses: OnceLock::new(),
         }
@@ -115,9 +114,9 @@ impl HostCaller {
         &self.bus
     }
 
-    /// The guest's TSC.
+    /// The time on the common clock, which is vCPU 0's TSC.
     pub(super) fn tsc(&self) -> u64 {
-        clock::host_tsc().wrapping_add_signed(self.tsc_offset)
+        self.clock.of_host(clock::host_tsc())
     }
 
     /// A time in cycles of the guest's TSC.

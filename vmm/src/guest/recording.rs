@@ -29,7 +29,7 @@ pub(super) struct BlockRecord<'t> {
     pub(super) exits: Exits,
     /// Each vCPU's stays in the guest.
     pub(super) stays: Vec<Vec<Stay>>,
-    /// All events by time, on the guest's clock.
+    /// All events by time, on the common clock.
     pub(super) events: Vec<Event>,
     recording: Recording,
     tracer: Option<&'t Tracer>,
@@ -68,8 +68,7 @@ impl<'t> BlockRecorder<'t> {
         let stays = session.take_stays();
         (0..vm.vcpus()).for_each(|vcpu| vm.ring(vcpu).keep(Keep::Observed));
         let events = if recording.has_events() {
-            let offsets: Vec<i64> = vm.tsc().offsets.iter().map(|offset| offset.cycles).collect();
-            Recorded { stays: &stays, kernel: &kernel.records, threads: &threads(vm), offsets: &offsets }.merge()
+            Recorded { stays: &stays, kernel: &kernel.records, threads: &threads(vm), clock: &vm.tsc().clock }.merge()
         } else {
             Vec::new()
         };
@@ -89,15 +88,15 @@ impl BlockRecord<'_> {
     }
 }
 
-/// When KVM_RUN returned for a vCPU's observed exits, by generation, in the guest's clock.
-pub(super) fn observed_exits(session: &Session<'_>, vcpu: usize, stays: &[Stay]) -> BTreeMap<u32, u64> {
-    let offset = session.vm().tsc().offsets[vcpu].cycles;
+/// When KVM_RUN returned for a vCPU's observed exits, by generation, on the common clock.
+pub(super) fn observed_exits(session: &Session<'_>, stays: &[Stay]) -> BTreeMap<u32, u64> {
+    let clock = &session.vm().tsc().clock;
     stays
         .iter()
         .filter(|stay| stay.exit.kind == ExitKind::Observe)
         .filter_map(|stay| {
             let generation = u32::try_from(stay.exit.payload).ok()?;
-            Some((generation, stay.returned.wrapping_add_signed(offset)))
+            Some((generation, clock.of_host(stay.returned)))
         })
         .collect()
 }

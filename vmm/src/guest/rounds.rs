@@ -6,6 +6,7 @@ use super::recording::observed_exits;
 use super::session::{Error, Session};
 use super::silence::Diagnosis;
 use crate::config::routes;
+use crate::events::clock::CommonClock;
 use crate::events::event::Event;
 use crate::events::samples::{Block, Exits, Participant, Round};
 use crate::events::stays::Stay;
@@ -49,7 +50,7 @@ pub(super) struct RawRound {
 }
 
 impl RawRound {
-    /// Reads round `number` from every vCPU's ring. `exits` has the stamps of each vCPU's observed exits, by generation.
+    /// Reads round `number` from every vCPU's ring, onto the common clock. `exits` has the stamps of each vCPU's observed exits, by generation.
     fn read(
         session: &Session<'_>,
         spec: &BlockSpec,
@@ -57,12 +58,14 @@ impl RawRound {
         exits: &[BTreeMap<u32, u64>],
     ) -> Result<Self, Error> {
         // Where the host calls, its stamps come into vCPU 0's sample.
-        let stamps = session.sample(spec.initiator().vcpu().unwrap_or(0), number)?;
+        let initiator = spec.initiator().vcpu().unwrap_or(0);
+        let clock = &session.vm().tsc().clock;
+        let stamps = on_common_clock(clock, initiator, session.sample(initiator, number)?);
         let mut samples = Vec::with_capacity(exits.len());
         for vcpu in 0..exits.len() {
             let sample = session.sample(vcpu, number)?;
             check(spec, vcpu, &sample, stamps.generation)?;
-            samples.push(sample);
+            samples.push(on_common_clock(clock, vcpu, sample));
         }
         let vmm = exits.iter().map(|of_vcpu| of_vcpu.get(&stamps.generation).copied()).collect();
         Ok(Self { stamps, resent: stamps.flags & sample_flags::RESENT != 0, samples, vmm })
@@ -89,7 +92,7 @@ pub(super) fn read(
     ended: &Ended,
     stays: &[Vec<Stay>],
 ) -> Result<Vec<RawRound>, Error> {
-    let exits: Vec<_> = stays.iter().enumerate().map(|(vcpu, stays)| observed_exits(session, vcpu, stays)).collect();
+    let exits: Vec<_> = stays.iter().map(|stays| observed_exits(session, stays)).collect();
     let mut rounds = Vec::with_capacity(ended.completed);
     for number in 0..ended.completed {
         let round = RawRound::read(session, spec, number, &exits).and_then(|mut round| {
@@ -104,6 +107,14 @@ pub(super) fn read(
         }
     }
     Ok(rounds)
+}
+
+/// A vCPU's sample with its stamps on the common clock. An arrival of zero is none.
+fn on_common_clock(clock: &CommonClock, vcpu: usize, sample: Sample) -> Sample {
+    let of = |tsc: u64| clock.of_vcpu(vcpu, tsc);
+    let Sample { t0, t1, t2, a, w, x, .. } = sample;
+    let a = if a == 0 { 0 } else { of(a) };
+    Sample { t0: of(t0), t1: of(t1), t2: of(t2), a, w: of(w), x: of(x), ..sample }
 }
 
 /// A sample must belong to the round, and its worker must have run where it says.
@@ -199,9 +210,15 @@ mod tests {
     use super::*;
     use crate::config::CellId;
     use crate::config::routes::Route;
+    use crate::events::clock;
     use crate::events::recording::Recording;
     use crate::events::samples::ExitCount;
     use crate::guest::silence::Silence;
+    use crate::results::metric::MetricName;
+    use crate::results::stage::Stage;
+    use crate::statistics::metrics;
+    use crate::statistics::order::Quantile;
+    use crate::statistics::stages::Path;
     use guest_stub::abi::{Destination, Worker};
     use std::time::Duration;
 
@@ -279,6 +296,29 @@ mod tests {
         assert_eq!(block.integrity, Integrity { timed_out: 1, ..Integrity::default() });
         assert_eq!((block.rounds.len(), block.not_in_state), (1, 0), "without the warm-up");
         assert_eq!((block.exits.len(), block.exit_rounds), (0, 0), "they are of the given-up call, too");
+    }
+
+    /// A call that took 300 cycles to arrive, began 10 apart and overlapped for 90 of 100, on a machine whose vCPU 1 is ahead.
+    #[test]
+    fn stamps_of_clocks_that_differ_are_compared_on_one() {
+        const AHEAD: u64 = 2_600_000;
+        let clock = clock::tests::exact(&[-7_000, -7_000 + AHEAD.cast_signed()]);
+        let initiator = Sample { t0: 1_000, t1: 1_050, w: 1_390, x: 1_490, t2: 1_600, ..Sample::default() };
+        let target = Sample { a: 1_300 + AHEAD, w: 1_400 + AHEAD, x: 1_500 + AHEAD, ..Sample::default() };
+        let samples = vec![on_common_clock(&clock, 0, initiator), on_common_clock(&clock, 1, target)];
+        // An exit of each worker right after it began, as the host's TSC has it.
+        let vmm = [1_395, 1_410].map(|guest: u64| Some(clock.of_host(guest + 7_000))).to_vec();
+        let round = assemble(RawRound { stamps: samples[0], resent: false, samples, vmm }, Some(0));
+        let path = Path::critical(&round);
+        assert_eq!(
+            (path.end(Stage::Gate), path.end(Stage::Worker), path.round_trip()),
+            (Some(1_400), Some(1_500), 600)
+        );
+        let metrics = metrics::collect(&[&[round]]);
+        let median = |metric| metrics[&metric].quantile(Quantile::P50);
+        assert_eq!([MetricName::Delivery, MetricName::StartSkew, MetricName::SkewGap].map(median), [300.0, 10.0, 5.0]);
+        assert_eq!([MetricName::VmmStartSkew, MetricName::ObservedExit].map(median), [15.0, 5.0]);
+        assert!((median(MetricName::Overlap) - 0.9).abs() < 1e-9);
     }
 
     #[test]

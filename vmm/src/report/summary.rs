@@ -46,18 +46,26 @@ fn integrity(cells: &[Cell]) -> Option<String> {
     })
 }
 
-/// The bound of a skew's error, and how it was obtained.
+/// The bound of the clocks' error, what it is of, and how it was obtained.
 fn clock(measurement: &Measurement) -> Option<String> {
-    let errors = || measurement.instruments.iter().map(|machine| machine.clock.error_ns);
-    let (least, most) = (errors().fold(f64::INFINITY, f64::min), errors().fold(f64::NEG_INFINITY, f64::max));
+    let errors: Option<Vec<f64>> = measurement.instruments.iter().map(|machine| machine.clock.error_ns).collect();
+    let error = errors.map_or_else(|| "ε unknown".to_owned(), |errors| format!("ε = {}", from_to(&errors)));
     let methods: BTreeSet<&str> = measurement.instruments.iter().map(|machine| machine.clock.method.as_str()).collect();
-    let (one, other) = (units::time(least), units::time(most));
-    let error = if one == other { one } else { units::range(least, most) };
     match methods.into_iter().collect::<Vec<_>>().as_slice() {
         [] => None,
-        [method] => Some(format!("ε = {error}: {method}")),
-        several => Some(format!("ε = {error}, obtained in {} ways (see --details)", several.len())),
+        [method] => Some(format!("{error} for all times but round trips: {method}")),
+        several => {
+            Some(format!("{error} for all times but round trips, obtained in {} ways (see --details)", several.len()))
+        }
     }
+}
+
+/// The smallest to the largest of times, or the one that they all are.
+fn from_to(times: &[f64]) -> String {
+    let least = times.iter().copied().fold(f64::INFINITY, f64::min);
+    let most = times.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let (one, other) = (units::time(least), units::time(most));
+    if one == other { one } else { units::range(least, most) }
 }
 
 /// What the document tells about disturbances. Nothing measures the host's other load yet, and that is said.

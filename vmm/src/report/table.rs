@@ -116,10 +116,10 @@ pub(super) enum Value {
     Count(u64),
     /// ns.
     Time(f64),
-    /// A difference of two clocks' stamps, and the bound of their error, ns.
-    Skew {
-        ns: f64,
-        error_ns: f64,
+    /// A value within the clocks' error, and of how many differences of two clocks' stamps it is made.
+    BelowError {
+        number: Option<f64>,
+        differences: u8,
     },
     /// ns: low, high.
     TimeRange([f64; 2]),
@@ -142,11 +142,27 @@ impl Value {
         value.unwrap_or(Self::Missing)
     }
 
+    /// [`Value::BelowError`] if the clocks' error, in the value's unit, is larger than the value. `None`: it is unknown.
+    pub(super) fn unless_below(self, error: Option<f64>, differences: u8) -> Self {
+        let is_below = match &self {
+            Self::Time(value) | Self::Ratio(value) | Self::Share(value) => units::is_below(*value, error),
+            Self::TimeRange(ends) | Self::RatioRange(ends) => ends.iter().all(|end| units::is_below(*end, error)),
+            Self::Nothing
+            | Self::Missing
+            | Self::Text(_)
+            | Self::Items(_)
+            | Self::Count(_)
+            | Self::BelowError { .. }
+            | Self::PerCall(_) => false,
+        };
+        if is_below { Self::BelowError { number: self.number(), differences } } else { self }
+    }
+
     /// The number in the document's unit, if it is one.
     pub(super) fn number(&self) -> Option<f64> {
         match self {
             Self::Time(value) | Self::Ratio(value) | Self::PerCall(value) | Self::Share(value) => Some(*value),
-            Self::Skew { ns, .. } => Some(*ns),
+            Self::BelowError { number, .. } => *number,
             Self::Count(count) => Some(*count as f64),
             Self::Nothing
             | Self::Missing
@@ -167,7 +183,7 @@ impl fmt::Display for Value {
             Self::Items(items) => f.write_str(&items.join(", ")),
             Self::Count(count) => write!(f, "{count}"),
             Self::Time(ns) => f.write_str(&units::time(*ns)),
-            Self::Skew { ns, error_ns } => f.write_str(&units::bounded(*ns, *error_ns)),
+            Self::BelowError { differences, .. } => f.write_str(&units::below_error(*differences)),
             Self::TimeRange([low, high]) => f.write_str(&units::range(*low, *high)),
             Self::Ratio(ratio) => f.write_str(&units::ratio(*ratio)),
             Self::RatioRange([low, high]) => write!(f, "{}–{}", units::ratio(*low), units::ratio(*high)),
@@ -185,7 +201,13 @@ mod tests {
     fn a_value_is_printed_with_its_unit_and_kept_as_the_document_has_it() {
         for (value, text, number) in [
             (Value::Time(12_300.0), "12.3 µs", Some(12_300.0)),
-            (Value::Skew { ns: 20.0, error_ns: 35.0 }, "≤ ε", Some(20.0)),
+            (Value::Time(-20.0).unless_below(Some(35.0), 1), "≤ ε", Some(-20.0)),
+            (Value::Time(60.0).unless_below(Some(70.0), 2), "≤ 2ε", Some(60.0)),
+            (Value::Time(-35.0).unless_below(Some(35.0), 1), "-35.0 ns", Some(-35.0)),
+            (Value::Time(20.0).unless_below(None, 1), "20.0 ns", Some(20.0)),
+            (Value::Ratio(0.0).unless_below(Some(0.0), 0), "0.000", Some(0.0)),
+            (Value::TimeRange([-20.0, 30.0]).unless_below(Some(35.0), 1), "≤ ε", None),
+            (Value::TimeRange([-20.0, 40.0]).unless_below(Some(35.0), 1), "-20.0 to 40.0 ns", None),
             (Value::TimeRange([11_900.0, 12_800.0]), "11.9–12.8 µs", None),
             (Value::RatioRange([0.5, 1.0]), "0.500–1.000", None),
             (Value::Share(0.25), "25 %", Some(0.25)),

@@ -1,8 +1,5 @@
 //! Numbers for people: three significant digits, and the unit that keeps them short.
 
-/// What a time below the clock's error is printed as.
-pub const BELOW_ERROR: &str = "≤ ε";
-
 /// Units and their length in ns, in ascending order.
 const UNITS: [(&str, f64); 4] = [("ns", 1.0), ("µs", 1e3), ("ms", 1e6), ("s", 1e9)];
 
@@ -21,9 +18,25 @@ pub fn range(low: f64, high: f64) -> String {
     format!("{}{dash}{} {name}", digits(low / length), digits(high / length))
 }
 
-/// As [`time`], but `≤ ε` for a value whose magnitude is below the clock's error, in ns like the value.
-pub fn bounded(ns: f64, error: f64) -> String {
-    if ns.abs() < error { BELOW_ERROR.to_owned() } else { time(ns) }
+/// As [`time`], but `≤ ε` for a difference of two clocks' stamps whose magnitude is below the clocks' error ε, in ns like
+/// the value; `None`: the error is unknown.
+pub fn bounded(ns: f64, epsilon: Option<f64>) -> String {
+    if is_below(ns, epsilon) { below_error(1) } else { time(ns) }
+}
+
+/// Whether a value says no more than that it is within an error.
+pub fn is_below(value: f64, error: Option<f64>) -> bool {
+    error.is_some_and(|error| value.abs() < error)
+}
+
+/// What a value within the clocks' error is printed as, which is made of so many differences of two clocks' stamps.
+pub fn below_error(differences: u8) -> String {
+    if differences == 1 { "≤ ε".to_owned() } else { format!("≤ {differences}ε") }
+}
+
+/// The clocks' error ε, ns: a time, or `unknown`.
+pub fn epsilon(ns: Option<f64>) -> String {
+    ns.map_or_else(|| "unknown".to_owned(), time)
 }
 
 /// A ratio: `0.982`.

@@ -13,6 +13,9 @@ use guest_stub::abi::cell::{CellId, Observe, Route};
 use guest_stub::abi::{Destination, TargetState};
 use std::collections::BTreeMap;
 
+/// The clocks' error.
+const EPSILON_NS: f64 = 35.0;
+
 /// Two cells, x2apic to spinning and to halted targets, with clock error 35 ns, and one combination skipped.
 pub(crate) fn measurement() -> Measurement {
     Measurement {
@@ -42,29 +45,34 @@ pub(crate) fn metric(p50: f64) -> Metric {
         p999: 3.0 * p50,
         max: 4.0 * p50,
         ci95: Intervals { p50: Some([0.95 * p50, 1.05 * p50]), p99: None },
+        clock_error: Some(0.0),
     }
 }
 
 /// A cell of the guest's vantage with a round trip of so many ns; delivery 2 µs, start skew 20 ns (p50), 40 ns (p99).
 pub(crate) fn cell(target_state: &str, round_trip: f64) -> Cell {
+    let mut metrics = BTreeMap::from([
+        (MetricName::SendCost, metric(200.0)),
+        (MetricName::Delivery, metric(2_000.0)),
+        (MetricName::StartSkew, metric(20.0)),
+        (MetricName::Overlap, ratio(0.25)),
+        (MetricName::RoundTrip, metric(round_trip)),
+    ]);
+    for (name, metric) in &mut metrics {
+        metric.clock_error = name.clock_error(Some(EPSILON_NS), Some(1_000.0));
+    }
     Cell {
         id: id("x2apic", target_state),
         rounds: 1_000,
         rounds_asked: 1_000,
         not_in_state: 0,
         integrity: Integrity::default(),
-        clock: CellClock { tsc_khz: 2_600_000, error_ns: 35.0 },
+        clock: CellClock { tsc_khz: 2_600_000, error_ns: Some(EPSILON_NS) },
         breakdown: None,
         observer_effect: Vec::new(),
         by_initiator: Vec::new(),
         exits: vec![exits(Source::Stats, "exits", 2.0, 1.0), exits(Source::Vmm, "io", 0.01, 0.0)],
-        metrics: BTreeMap::from([
-            (MetricName::SendCost, metric(200.0)),
-            (MetricName::Delivery, metric(2_000.0)),
-            (MetricName::StartSkew, metric(20.0)),
-            (MetricName::Overlap, ratio(0.25)),
-            (MetricName::RoundTrip, metric(round_trip)),
-        ]),
+        metrics,
         blocks: Vec::new(),
     }
 }
@@ -134,7 +142,13 @@ fn instruments() -> Instruments {
         exit_round_trip_ns: spread(2_500.0),
         first_broadcast_ns: Some(41e6),
         boot_ns: 12e6,
-        clock: Clock { tsc_khz: 2_600_000, error_ns: 35.0, method: "minimum round trip, 1000 exchanges".to_owned() },
+        clock: Clock {
+            tsc_khz: 2_600_000,
+            error_ns: Some(EPSILON_NS),
+            host_error_ns: 0.0,
+            subtracted: vec![0, 0],
+            method: "minimum round trip, 1000 exchanges".to_owned(),
+        },
     }
 }
 
@@ -175,7 +189,7 @@ pub(crate) fn trace() -> Trace {
         rounds: 1,
         not_in_state: 0,
         integrity: Integrity::default(),
-        clock: CellClock { tsc_khz: 1_000_000, error_ns: 35.0 },
+        clock: CellClock { tsc_khz: 1_000_000, error_ns: Some(EPSILON_NS) },
         calls: vec![Call {
             which: Which::Only,
             round: 0,

@@ -161,10 +161,25 @@ pub struct Spread {
 pub struct Clock {
     /// Frequency of the guest's TSC, kHz.
     pub tsc_khz: u64,
-    /// Bound ε of a skew's clock error, ns.
-    pub error_ns: f64,
-    /// How `error_ns` and the host's offset were obtained.
+    /// Bound ε of the error of a difference of two vCPUs' stamps, ns; `null`: unknown, since nothing bounds some vCPU's.
+    pub error_ns: Option<f64>,
+    /// What is added to ε where one of the stamps is the host's, ns: zero where KVM tells vCPU 0's TSC offset.
+    #[serde(default)]
+    pub host_error_ns: f64,
+    /// TSC cycles that were subtracted from each vCPU's stamps, by its index: how far its TSC offset is from vCPU 0's.
+    /// Where several virtual machines were booted, those of the one whose ε is largest.
+    #[serde(default)]
+    pub subtracted: Vec<i64>,
+    /// How all of it was obtained.
     pub method: String,
+}
+
+impl Clock {
+    /// The clock of a cell; `with_host` says whether the host's stamps are among those that are compared.
+    pub fn of_cell(&self, with_host: bool) -> CellClock {
+        let more = if with_host { self.host_error_ns } else { 0.0 };
+        CellClock { tsc_khz: self.tsc_khz, error_ns: self.error_ns.map(|error| error + more) }
+    }
 }
 
 /// One cell's results.
@@ -205,8 +220,8 @@ pub struct Cell {
 pub struct CellClock {
     /// Frequency of the guest's TSC, kHz.
     pub tsc_khz: u64,
-    /// Bound ε of a skew's clock error, ns.
-    pub error_ns: f64,
+    /// Bound ε of the error of a difference of two clocks' stamps, ns; `null`: unknown.
+    pub error_ns: Option<f64>,
 }
 
 /// Exits of one reason, a call.

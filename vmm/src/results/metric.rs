@@ -80,6 +80,39 @@ impl MetricName {
     }
 }
 
+impl MetricName {
+    /// Of how many differences of two clocks' stamps a value is made: each may be off by ε, the bound of the clocks'
+    /// error. None: one clock took all of its stamps.
+    pub const fn clock_differences(self) -> u8 {
+        match self {
+            Self::SendCost | Self::RoundTrip => 0,
+            Self::Delivery
+            | Self::ArrivalSkew
+            | Self::StartSkew
+            | Self::Overlap
+            | Self::VmmStartSkew
+            | Self::SkewSlope
+            | Self::ObservedExit
+            | Self::KernelDelivery => 1,
+            Self::SkewGap | Self::DeliveryGap => 2,
+        }
+    }
+
+    /// How far the clocks may have moved each value, in its unit: `epsilon_ns` is ε, `worker_ns` the shortest mean of a
+    /// round's workers, which an overlap is a fraction of. `None`: unknown.
+    pub fn clock_error(self, epsilon_ns: Option<f64>, worker_ns: Option<f64>) -> Option<f64> {
+        if self.clock_differences() == 0 {
+            return Some(0.0);
+        }
+        let moved = epsilon_ns? * f64::from(self.clock_differences());
+        match self.unit() {
+            // Theil–Sen is a median of slopes, each over one step or more.
+            Unit::Ns | Unit::NsPerVcpu => Some(moved),
+            Unit::Ratio => Some(moved / worker_ns?),
+        }
+    }
+}
+
 /// What a metric's values count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Unit {
@@ -118,6 +151,9 @@ pub struct Metric {
     pub max: f64,
     /// Bootstrap 95 % intervals, resampling whole blocks.
     pub ci95: Intervals,
+    /// How far the clocks' error may have moved each value, in its unit: ε for a difference of two clocks' stamps, zero
+    /// where one clock took all stamps. `null`: unknown.
+    pub clock_error: Option<f64>,
 }
 
 /// Bootstrap 95 % intervals of a metric. `null`: too few blocks to tell.
@@ -139,5 +175,17 @@ mod tests {
         for metric in MetricName::ALL {
             assert_eq!(serde_json::to_value(metric).unwrap(), metric.name());
         }
+    }
+
+    #[test]
+    fn what_crosses_clocks_may_be_off_by_their_error() {
+        let error = |metric: MetricName| metric.clock_error(Some(60.0), Some(240.0));
+        assert_eq!(error(MetricName::RoundTrip), Some(0.0));
+        assert_eq!(error(MetricName::Delivery), Some(60.0));
+        assert_eq!(error(MetricName::SkewGap), Some(120.0), "two skews");
+        assert_eq!(error(MetricName::Overlap), Some(0.25), "of the workers' time");
+        assert_eq!(MetricName::Overlap.clock_error(Some(60.0), None), None, "no worker took any time");
+        assert_eq!(MetricName::StartSkew.clock_error(None, None), None);
+        assert_eq!(MetricName::RoundTrip.clock_error(None, None), Some(0.0));
     }
 }

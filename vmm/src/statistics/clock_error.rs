@@ -2,6 +2,19 @@
 
 use crate::events::clock::Exchange;
 
+/// How far the stamps of one machine may be off the common clock, and how that is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClockError {
+    /// Bound ε of the error of a difference of two vCPUs' stamps, in cycles; `None`: nothing bounds some vCPU's.
+    pub vcpus: Option<u64>,
+    /// What is added to it where one of the stamps is the host's.
+    pub host: u64,
+    /// Cycles that were subtracted from each vCPU's stamps.
+    pub subtracted: Vec<i64>,
+    /// How all of it was obtained.
+    pub method: String,
+}
+
 /// How far a partner's clock may be from vCPU 0's, in cycles, by the exchange with the shortest round trip: its stamp,
 /// taken on an equal clock, must lie between the two. `None`: there was no exchange that makes sense.
 pub fn bound(exchanges: &[Exchange]) -> Option<u64> {

@@ -18,8 +18,9 @@ impl MetricName {
         }
     }
 
-    /// The metric as the measurement document has it, its `sample` as [`collect`](super::metrics::collect) gives it.
-    pub fn to_document(self, sample: &Sample, tsc_khz: NonZeroU64) -> Metric {
+    /// The metric as the measurement document has it, its `sample` as [`collect`](super::metrics::collect) gives it, and
+    /// how far the clocks may have moved each value.
+    pub fn to_document(self, sample: &Sample, tsc_khz: NonZeroU64, clock_error: Option<f64>) -> Metric {
         let convert = |value| self.convert(value, tsc_khz);
         let Summary { n, negative, min, p50, p90, p99, p999, max } = sample.summary();
         let intervals = sample.intervals([Quantile::P50, Quantile::P99]);
@@ -36,6 +37,7 @@ impl MetricName {
             p999: convert(p999),
             max: convert(max),
             ci95: Intervals { p50: p50_interval, p99: p99_interval },
+            clock_error,
         }
     }
 }

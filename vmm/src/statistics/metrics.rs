@@ -122,6 +122,15 @@ fn overlap(participants: &[Participant]) -> Option<f64> {
     }
 }
 
+/// The shortest mean time of a round's workers that is any, in cycles.
+pub fn shortest_worker(blocks: &[&[Round]]) -> Option<f64> {
+    let mean = |round: &Round| {
+        let total: f64 = round.participants.iter().map(|each| difference(each.x, each.w)).sum();
+        total / round.participants.len() as f64
+    };
+    blocks.iter().copied().flatten().map(mean).filter(|&mean| mean > 0.0).min_by(f64::total_cmp)
+}
+
 fn skew_slope(round: &Round) -> Option<f64> {
     let indices: BTreeSet<usize> = round.targets().map(|(vcpu, _)| vcpu).collect();
     if indices.len() < MIN_SLOPE_TARGETS {

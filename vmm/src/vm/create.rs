@@ -5,6 +5,7 @@ use super::offers::WIDE_APIC_IDS;
 use super::{Hypervisor, TscFacts, VmConfig};
 use super::{image, paging, registers};
 use crate::config::LocalApics;
+use crate::events::clock::CommonClock;
 use crate::vcpu::run::Vcpu;
 use guest_stub::abi::{self, PAGE_TABLES};
 use kipi_kvm_apic::{Irqchip, Kick, Signal, cpuid, tsc};
@@ -84,7 +85,7 @@ pub(super) fn load_guest(memory: &GuestMemoryMmap, config: &VmConfig<'_>) -> Res
 
 pub(super) fn read_tsc(vcpus: &[(Vcpu, Arc<Kick>)]) -> Result<TscFacts, Error> {
     let offsets = vcpus.iter().map(|(vcpu, _)| tsc::read_offset(vcpu.fd())).collect::<Result<_, _>>()?;
-    Ok(TscFacts { khz: tsc::khz(vcpus[0].0.fd()), offsets })
+    Ok(TscFacts { khz: tsc::khz(vcpus[0].0.fd()), clock: CommonClock::new(offsets) })
 }
 
 /// At most [`abi::MAX_VCPUS`], which `Vm::start` has checked.

@@ -16,7 +16,7 @@ mod threads;
 pub mod wire;
 
 use crate::config::LocalApics;
-use crate::events::clock;
+use crate::events::clock::{self, CommonClock};
 use crate::events::counters::StatsFile;
 use crate::events::stays::Ring;
 use crate::vcpu::interrupt::{Injection, InterruptBus as _};
@@ -75,8 +75,8 @@ pub struct Vm {
 pub struct TscFacts {
     /// Frequency of the guest's TSC, kHz: KVM_GET_TSC_KHZ of vCPU 0, or measured where this KVM does not tell.
     pub khz: u64,
-    /// Guest TSC minus host TSC of each vCPU.
-    pub offsets: Vec<clock::Offset>,
+    /// What brings the stamps of every vCPU and of the host onto one clock.
+    pub clock: CommonClock,
 }
 
 /// Stays that a vCPU's ring holds: a block's observed exits, and some for everything else.

@@ -16,6 +16,7 @@ const MOST_LANES: usize = 8;
 pub(super) fn section(index: usize, cell: &Cell, detail: Option<&CellDetail>) -> Markup {
     let Some(detail) = detail else { return html! {} };
     let title = name(cell);
+    let epsilon = cell.clock.error_ns;
     let curves: Vec<(usize, &Curve)> = detail.curves.iter().enumerate().collect();
     let names: Vec<(usize, String)> =
         curves.iter().map(|(index, curve)| (*index, curve.metric.name().replace('_', " "))).collect();
@@ -23,20 +24,22 @@ pub(super) fn section(index: usize, cell: &Cell, detail: Option<&CellDetail>) ->
         section.cell id=(anchor(index)) aria-labelledby={ (anchor(index)) "-title" } {
             h2 id={ (anchor(index)) "-title" } { (title) }
             (distributions(&format!("Distribution functions of {title}"), &curves, &names))
-            (arrivals(&title, detail))
+            p.soft { "All times but round trips may be off by the clocks' error, ε = " (units::epsilon(epsilon)) "." }
+            (arrivals(&title, detail, epsilon))
             (heat_map(cell))
-            @for call in &detail.calls { (timeline(&title, call)) }
+            @for call in &detail.calls { (timeline(&title, call, epsilon)) }
         }
     }
 }
 
 /// Delivery over the target's index.
-fn arrivals(title: &str, detail: &CellDetail) -> Markup {
+fn arrivals(title: &str, detail: &CellDetail, epsilon: Option<f64>) -> Markup {
     let arrivals = &detail.arrivals;
     let medians = || arrivals.iter().map(|arrival| arrival.p50);
     let (low, high) = (medians().fold(f64::INFINITY, f64::min), medians().fold(f64::NEG_INFINITY, f64::max));
     let heading = format!("Delivery over the vCPU's index of {title}");
-    let words = format!("median deliveries from {} to {}", units::time(low), units::time(high));
+    let [low, high] = [low, high].map(|ns| units::bounded(ns, epsilon));
+    let words = format!("median deliveries from {low} to {high}");
     html! {
         @if arrivals.len() > 1 {
             figure {
@@ -70,7 +73,7 @@ fn heat_map(cell: &Cell) -> Markup {
                         Some(target) => td
                             data-from=(row.initiator) data-to=(vcpu) data-value=(target.p50_ns)
                             style={ "background: color-mix(in srgb, var(--s0) " (format!("{:.0}", heat(target.p50_ns))) "%, var(--paper))" }
-                            { (units::time(target.p50_ns)) },
+                            { (units::bounded(target.p50_ns, cell.clock.error_ns)) },
                         None => td { "–" },
                     } }
                 } } }
@@ -80,7 +83,7 @@ fn heat_map(cell: &Cell) -> Markup {
 }
 
 /// One call as a picture, and its events.
-fn timeline(title: &str, call: &Call) -> Markup {
+fn timeline(title: &str, call: &Call, epsilon: Option<f64>) -> Markup {
     let mut lanes = tables::lanes(call);
     let all = lanes.len();
     lanes.truncate(MOST_LANES);
@@ -89,8 +92,9 @@ fn timeline(title: &str, call: &Call) -> Markup {
         Which::Median => "The round of the median",
         Which::Worst => "The worst round",
     };
+    let cost = |ns: f64| units::bounded(ns, epsilon);
     let stages: Vec<String> =
-        call.stages.iter().map(|stage| format!("{} {}", stage.stage.name(), units::time(stage.cost_ns))).collect();
+        call.stages.iter().map(|stage| format!("{} {}", stage.stage.name(), cost(stage.cost_ns))).collect();
     let words = format!("round trip {}; {}", units::time(call.round_trip_ns), stages.join(", "));
     let heading = format!("{which} of {title}");
     let late = call.events.iter().filter(|event| event.at_ns > charts::timeline_end(call)).count();
@@ -109,7 +113,7 @@ fn timeline(title: &str, call: &Call) -> Markup {
             @if all > lanes.len() { p.soft { (all - lanes.len()) " more lanes are not drawn; the table has them." } }
             details.events {
                 summary { "Its " (call.events.len()) " events" }
-                (table::print(&tables::timeline(call, usize::MAX)))
+                (table::print(&tables::timeline(call, usize::MAX, epsilon)))
             }
         }
     }

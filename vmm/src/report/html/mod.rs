@@ -86,7 +86,7 @@ fn verdict(measurement: &Measurement) -> Markup {
     guest.retain(|cell| of(cell).is_some());
     guest.sort_by(|one, other| of(one).unwrap_or(0.0).total_cmp(&of(other).unwrap_or(0.0)));
     let told = |cell: &Cell| {
-        let skew = cell.metrics.get(&MetricName::StartSkew).map(|skew| units::bounded(skew.p50, cell.clock.error_ns));
+        let skew = cell.metrics.get(&MetricName::StartSkew).map(|skew| units::bounded(skew.p50, skew.clock_error));
         let skew = skew.map_or_else(String::new, |skew| format!(", start skew {skew}"));
         format!("{} ({}{skew})", name(cell), of(cell).map_or_else(String::new, units::time))
     };

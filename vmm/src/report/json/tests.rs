@@ -129,7 +129,7 @@ fn every_other_number_is_checked_too() {
     assert_eq!(place_and_field(&measurement).1, "exits[0].per_target");
 
     let mut measurement = fixture::measurement();
-    measurement.cells[0].clock.error_ns = f64::NAN;
+    measurement.cells[0].clock.error_ns = Some(f64::NAN);
     assert_eq!(place_and_field(&measurement).1, "clock.error_ns");
 }
 

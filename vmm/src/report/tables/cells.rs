@@ -14,7 +14,7 @@ const ROUNDS_RANK: u8 = 7;
 /// Where it is less than was asked for, only a median is more important.
 const PARTIAL_ROUNDS_RANK: u8 = 2;
 
-/// The clock's error is rarely different, and a skew below it says so itself.
+/// The clock's error is rarely different, and a value below it says so itself.
 const CLOCK_RANK: u8 = 11;
 
 /// A column that shows one statistic of one metric.
@@ -41,7 +41,7 @@ pub(super) const fn shown(metric: MetricName, statistic: Statistic, group: &'sta
 impl Shown {
     /// The column, unless no cell has the metric.
     fn column(&self, rows: &[Row<'_>]) -> Option<Column> {
-        let metric = |(_, cell): &Row<'_>| cell.metrics.get(&self.metric).map(|metric| self.value(cell, metric));
+        let metric = |(_, cell): &Row<'_>| cell.metrics.get(&self.metric).map(|metric| self.value(metric));
         let values: Vec<Option<Value>> = rows.iter().map(metric).collect();
         let any = values.iter().any(Option::is_some);
         let values = values.into_iter().map(Value::or_missing).collect();
@@ -51,24 +51,19 @@ impl Shown {
         })
     }
 
-    fn value(&self, cell: &Cell, metric: &Metric) -> Value {
-        let one = match self.statistic {
-            Statistic::P50 => metric.p50,
-            Statistic::P99 => metric.p99,
-            Statistic::Max => metric.max,
-            Statistic::Interval => return Value::or_missing(metric.ci95.p50.map(Value::TimeRange)),
+    fn value(&self, metric: &Metric) -> Value {
+        let one = |number| match metric.unit {
+            Unit::Ratio => Value::Ratio(number),
+            Unit::Ns | Unit::NsPerVcpu => Value::Time(number),
         };
-        match (metric.unit, is_of_two_clocks(self.metric)) {
-            (Unit::Ratio, _) => Value::Ratio(one),
-            (Unit::Ns, true) => Value::Skew { ns: one, error_ns: cell.clock.error_ns },
-            (Unit::Ns | Unit::NsPerVcpu, _) => Value::Time(one),
-        }
+        let value = match self.statistic {
+            Statistic::P50 => one(metric.p50),
+            Statistic::P99 => one(metric.p99),
+            Statistic::Max => one(metric.max),
+            Statistic::Interval => Value::or_missing(metric.ci95.p50.map(Value::TimeRange)),
+        };
+        value.unless_below(metric.clock_error, self.metric.clock_differences())
     }
-}
-
-/// Whether a value that is within the clocks' error says no more than that.
-fn is_of_two_clocks(metric: MetricName) -> bool {
-    matches!(metric, MetricName::ArrivalSkew | MetricName::StartSkew | MetricName::VmmStartSkew)
 }
 
 /// Whether a value below zero is as good as one above.
@@ -120,8 +115,9 @@ pub(super) fn measured(title: &str, rows: &[Row<'_>], metrics: &[Shown]) -> Opti
         let values = rows.iter().map(|(_, cell)| integrity(cell.integrity)).collect();
         table.columns.push(Column::words("integrity", 0, values));
     }
-    if rows.iter().any(|(_, cell)| units::time(cell.clock.error_ns) != units::time(rows[0].1.clock.error_ns)) {
-        let errors = rows.iter().map(|(_, cell)| Value::Time(cell.clock.error_ns)).collect();
+    let errors: Vec<String> = rows.iter().map(|(_, cell)| units::epsilon(cell.clock.error_ns)).collect();
+    if errors.iter().any(|error| *error != errors[0]) {
+        let errors = errors.into_iter().map(Value::Text).collect();
         table.columns.push(Column::number("", "ε", CLOCK_RANK, errors));
     }
     table.notes.extend(not_in_state(rows));

@@ -1,6 +1,7 @@
 //! What the instruments cost, and how long starting took.
 
 use crate::report::table::{Column, Table, Value};
+use crate::report::units;
 use crate::results::measurement::{Instruments, Measurement};
 use std::collections::BTreeMap;
 
@@ -19,6 +20,7 @@ pub(super) fn table(measurement: &Measurement) -> Option<Table> {
         Column::number(group, name, rank, values(machines, |machine| Value::Time(ns(machine))))
     };
     let since_exec = values(machines, |machine| Value::or_missing(machine.first_broadcast_ns.map(Value::Time)));
+    let errors = values(machines, |machine| Value::Text(units::epsilon(machine.clock.error_ns)));
     columns.extend([
         time("time stamp", "p50", 0, |machine| machine.stamp_ns.p50),
         time("time stamp", "p99", 1, |machine| machine.stamp_ns.p99),
@@ -28,7 +30,7 @@ pub(super) fn table(measurement: &Measurement) -> Option<Table> {
         time("exit round trip", "p99", 1, |machine| machine.exit_round_trip_ns.p99),
         Column::number("first call since", "exec", 2, since_exec),
         time("first call since", "VM creation", 2, |machine| machine.boot_ns),
-        time("clock error", "ε", 0, |machine| machine.clock.error_ns),
+        Column::number("clock error", "ε", 0, errors),
     ]);
     let mut table = Table::new("Instruments and start", columns);
     table.notes.extend(methods(machines));

@@ -13,10 +13,13 @@ const TITLE: &str =
 /// A row for each cell, a column for each stage of the mean round trip.
 pub(super) fn of_cells(measurement: &Measurement) -> Option<Table> {
     let rows = rows(measurement, |cell| cell.id.observe == Observe::Guest && cell.breakdown.is_some());
-    let breakdowns: Vec<&Breakdown> = rows.iter().filter_map(|(_, cell): &Row<'_>| cell.breakdown.as_ref()).collect();
+    let cells = rows.iter().map(|(_, cell): &Row<'_>| *cell);
+    let breakdowns: Vec<(&Breakdown, Option<f64>)> =
+        cells.filter_map(|cell| Some((cell.breakdown.as_ref()?, cell.clock.error_ns))).collect();
     let mut table = of_rows(TITLE, &rows)?;
     let values = |value: &dyn Fn(&Breakdown) -> Option<Value>| -> Vec<Value> {
-        breakdowns.iter().map(|breakdown| Value::or_missing(value(breakdown))).collect()
+        let value = |(breakdown, epsilon)| Value::or_missing(value(breakdown)).unless_below(epsilon, 1);
+        breakdowns.iter().copied().map(value).collect()
     };
     let mut add = |name: &str, rank, values| table.columns.push(Column::number("", name, rank, values));
     let mean = |breakdown: &Breakdown, stage: Stage| {
@@ -24,15 +27,17 @@ pub(super) fn of_cells(measurement: &Measurement) -> Option<Table> {
         Some(Value::Time(found.mean_ns))
     };
     for stage in Stage::OF_ROUND_TRIP {
-        if breakdowns.iter().any(|breakdown| mean(breakdown, stage).is_some()) {
+        if breakdowns.iter().any(|(breakdown, _)| mean(breakdown, stage).is_some()) {
             add(stage.name(), 0, values(&|breakdown| mean(breakdown, stage)));
         }
     }
-    if breakdowns.iter().any(|breakdown| breakdown.remainder_ns != 0.0) {
-        add("remainder", 0, values(&|breakdown| Some(Value::Time(breakdown.remainder_ns))));
+    if breakdowns.iter().any(|(breakdown, _)| breakdown.remainder_ns != 0.0) {
+        let left = breakdowns.iter().map(|(breakdown, epsilon)| remainder(breakdown.remainder_ns, *epsilon));
+        add("remainder", 0, left.collect());
     }
-    add("= round trip", 0, values(&|breakdown| Some(Value::Time(breakdown.round_trip_ns))));
-    if breakdowns.iter().any(|breakdown| breakdown.accelerated.is_some()) {
+    let round_trips = breakdowns.iter().map(|(breakdown, _)| Value::Time(breakdown.round_trip_ns));
+    add("= round trip", 0, round_trips.collect());
+    if breakdowns.iter().any(|(breakdown, _)| breakdown.accelerated.is_some()) {
         let of = |breakdown: &Breakdown| {
             breakdown.accelerated.map(|sends| Value::Text(format!("{} of {}", sends.sends, sends.of)))
         };
@@ -41,21 +46,22 @@ pub(super) fn of_cells(measurement: &Measurement) -> Option<Table> {
     Some(table)
 }
 
-/// One call: a row for each stage, and what the target did afterwards.
-pub(in crate::report) fn of_call(call: &Call) -> Table {
-    let share = |cost: f64| Value::Share(cost / call.round_trip_ns);
+/// One call, whose clocks' error is ε: a row for each stage, and what the target did afterwards.
+pub(in crate::report) fn of_call(call: &Call, epsilon_ns: Option<f64>) -> Table {
+    let time = |ns: f64| Value::Time(ns).unless_below(epsilon_ns, 1);
+    let share = |cost: f64| share(cost, call.round_trip_ns, epsilon_ns);
     let total = Value::Time(call.round_trip_ns);
     let mut rows: Vec<[Value; 4]> = Vec::new();
     for stage in &call.stages {
         let name = Value::text(stage.stage.name());
-        rows.push([name, Value::Time(stage.end_ns), Value::Time(stage.cost_ns), share(stage.cost_ns)]);
+        rows.push([name, time(stage.end_ns), time(stage.cost_ns), share(stage.cost_ns)]);
     }
-    let remainder = Value::Time(call.remainder_ns);
-    rows.push([Value::text("remainder"), Value::Nothing, remainder, share(call.remainder_ns)]);
+    let left = remainder(call.remainder_ns, epsilon_ns);
+    rows.push([Value::text("remainder"), Value::Nothing, left, share(call.remainder_ns)]);
     rows.push([Value::text("round trip"), total.clone(), total, Value::Share(1.0)]);
     for stage in &call.afterwards {
         let name = Value::Text(format!("aside: {}", stage.stage.name()));
-        rows.push([name, Value::Time(stage.end_ns), Value::Time(stage.cost_ns), Value::Nothing]);
+        rows.push([name, time(stage.end_ns), time(stage.cost_ns), Value::Nothing]);
     }
     let [names, ends, costs, shares] = columns(rows);
     let columns = vec![
@@ -67,18 +73,36 @@ pub(in crate::report) fn of_call(call: &Call) -> Table {
     Table::new("Its stages, over the target that arrived last", columns)
 }
 
-/// Many rounds: a row for each stage.
-pub(in crate::report) fn of_rounds(breakdown: &Breakdown) -> Table {
-    let share = |mean: f64| Value::Share(mean / breakdown.round_trip_ns);
+/// What no stage accounts for. Where that is nothing, no clock can have moved it.
+fn remainder(ns: f64, epsilon_ns: Option<f64>) -> Value {
+    if ns == 0.0 { Value::Time(ns) } else { Value::Time(ns).unless_below(epsilon_ns, 1) }
+}
+
+/// A stage's part of the round trip.
+fn share(cost: f64, round_trip: f64, epsilon_ns: Option<f64>) -> Value {
+    if cost == 0.0 {
+        return Value::Share(0.0);
+    }
+    Value::Share(cost / round_trip).unless_below(epsilon_ns.map(|epsilon| epsilon / round_trip.abs()), 1)
+}
+
+/// Many rounds, whose clocks' error is ε: a row for each stage.
+pub(in crate::report) fn of_rounds(breakdown: &Breakdown, epsilon_ns: Option<f64>) -> Table {
+    let time = |ns: f64| Value::Time(ns).unless_below(epsilon_ns, 1);
+    let share = |mean: f64| share(mean, breakdown.round_trip_ns, epsilon_ns);
     let mut rows: Vec<[Value; 7]> = Vec::new();
     for stage in &breakdown.stages {
-        let [mean, min, p50, max] = [stage.mean_ns, stage.min_ns, stage.p50_ns, stage.max_ns].map(Value::Time);
+        let [mean, min, p50, max] = [stage.mean_ns, stage.min_ns, stage.p50_ns, stage.max_ns].map(time);
         let name = Value::text(stage.stage.name());
         rows.push([name, mean, share(stage.mean_ns), min, p50, max, Value::Count(stage.n)]);
     }
-    for (name, mean) in [("remainder", breakdown.remainder_ns), ("round trip", breakdown.round_trip_ns)] {
+    let left = breakdown.remainder_ns;
+    let total = Value::Time(breakdown.round_trip_ns);
+    for (name, mean, share) in
+        [("remainder", remainder(left, epsilon_ns), share(left)), ("round trip", total, Value::Share(1.0))]
+    {
         let [min, p50, max, n] = [const { Value::Nothing }; 4];
-        rows.push([Value::text(name), Value::Time(mean), share(mean), min, p50, max, n]);
+        rows.push([Value::text(name), mean, share, min, p50, max, n]);
     }
     let [names, means, shares, mins, medians, maxima, counts] = columns(rows);
     let columns = vec![

@@ -22,8 +22,8 @@ pub(in crate::report) fn lanes(call: &Call) -> Vec<Option<usize>> {
     lanes
 }
 
-/// The events of the call's first lanes, at most `most`.
-pub(in crate::report) fn timeline(call: &Call, most: usize) -> Table {
+/// The events of the call's first lanes, at most `most`; the clocks' error is ε.
+pub(in crate::report) fn timeline(call: &Call, most: usize, epsilon_ns: Option<f64>) -> Table {
     let mut lanes = lanes(call);
     let others = lanes.len().saturating_sub(most);
     lanes.truncate(most);
@@ -42,6 +42,9 @@ pub(in crate::report) fn timeline(call: &Call, most: usize) -> Table {
     }
     let mut table = Table::new(title(call), columns);
     table.notes.push("g: the guest's stamp, v: the vCPU's thread, k: the kernel's tracepoint".to_owned());
+    table
+        .notes
+        .push(format!("Times of two lanes, or of two sources, compare to within ε = {}", units::epsilon(epsilon_ns)));
     if others > 0 {
         let hidden = call.events.len() - events.len();
         table.notes.push(format!("Lanes beyond the first {most}: {others}, with {hidden} events (--json)"));

@@ -11,14 +11,15 @@ const MOST_LANES: usize = 8;
 
 /// The report in lines of at most `width` columns; it ends in a newline.
 pub fn render(trace: &Trace, width: usize) -> String {
+    let epsilon = trace.clock.error_ns;
     let mut sections = vec![head(trace, width)];
     for call in &trace.calls {
-        sections.push(table::print(&tables::timeline(call, MOST_LANES), width));
-        sections.push(table::print(&tables::stages_of_call(call), width));
+        sections.push(table::print(&tables::timeline(call, MOST_LANES, epsilon), width));
+        sections.push(table::print(&tables::stages_of_call(call, epsilon), width));
     }
     // One round's table has said it.
     let many = trace.breakdown.as_ref().filter(|breakdown| breakdown.rounds > 1);
-    sections.extend(many.map(|breakdown| table::print(&tables::stages_of_rounds(breakdown), width)));
+    sections.extend(many.map(|breakdown| table::print(&tables::stages_of_rounds(breakdown, epsilon), width)));
     sections.extend(tables::exits_of_trace(&trace.exits).map(|exits| table::print(&exits, width)));
     sections.extend(warnings(&trace.warnings, width));
     sections.join("\n\n") + "\n"
@@ -36,7 +37,7 @@ fn head(trace: &Trace, width: usize) -> String {
         trace.rounds,
         config.rounds,
         if trace.integrity.is_clean() { "integrity ok" } else { "integrity BROKEN (see --json)" },
-        units::time(trace.clock.error_ns),
+        units::epsilon(trace.clock.error_ns),
     );
     let sources = trace.sources.iter().map(state);
     [first, second].into_iter().chain(sources).map(|line| wrap(&line, width, 2)).collect::<Vec<_>>().join("\n")

@@ -61,10 +61,13 @@ fn range_has_one_unit() {
 
 #[test]
 fn bounded_tells_what_the_clock_cannot() {
-    assert_eq!(bounded(34.9, 35.0), "≤ ε");
-    assert_eq!(bounded(-34.9, 35.0), "≤ ε");
-    assert_eq!(bounded(35.0, 35.0), "35.0 ns");
-    assert_eq!(bounded(0.0, 0.0), "0 ns");
+    assert_eq!(bounded(34.9, Some(35.0)), "≤ ε");
+    assert_eq!(bounded(-34.9, Some(35.0)), "≤ ε");
+    assert_eq!(bounded(35.0, Some(35.0)), "35.0 ns");
+    assert_eq!(bounded(0.0, Some(0.0)), "0 ns");
+    assert_eq!(bounded(34.9, None), "34.9 ns", "nothing is known to be larger");
+    assert_eq!((below_error(1), below_error(2)), ("≤ ε".to_owned(), "≤ 2ε".to_owned()));
+    assert_eq!((epsilon(Some(35.0)), epsilon(None)), ("35.0 ns".to_owned(), "unknown".to_owned()));
 }
 
 #[test]
