@@ -201,6 +201,7 @@ pub fn machine(vcpus: usize) -> VmConfig<'static> {
         cpus,
         image: kipi::vm::image::EMBEDDED,
         halt_poll_ns: None,
+        tsc_shifts: &[],
     }
 }
 

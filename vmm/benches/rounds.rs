@@ -41,6 +41,7 @@ fn boot(hypervisor: &Hypervisor, vcpus: usize) -> Session<'static> {
         cpus: std::thread::available_parallelism().map_or(1, usize::from),
         image: image::EMBEDDED,
         halt_poll_ns: None,
+        tsc_shifts: &[],
     };
     Session::boot(hypervisor, &config, Limits { deadline: DEADLINE, settle: SETTLE }, &NEVER).expect("a booted guest")
 }

@@ -32,6 +32,7 @@ fn main() -> anyhow::Result<()> {
         cpus: 1,
         image: image::EMBEDDED,
         halt_poll_ns: None,
+        tsc_shifts: &[],
     };
     let limits = Limits { deadline: DEADLINE, settle: Duration::ZERO };
     // Set it from a handler of Ctrl-C to stop early.

@@ -85,6 +85,14 @@ fn offset(value: *mut u64) -> kvm_device_attr {
     kvm_device_attr { group: KVM_VCPU_TSC_CTRL, attr: KVM_VCPU_TSC_OFFSET.into(), addr: value as u64, flags: 0 }
 }
 
+/// Moves a vCPU's TSC, by its attribute KVM_VCPU_TSC_OFFSET: for tests of clocks that differ.
+///
+/// # Errors
+/// KVM's, which may not have the attribute. A KVM that runs the guest on the host's TSC takes it, and nothing follows.
+pub fn shift(vcpu: &VcpuFd, cycles: i64) -> Result<(), Error> {
+    set_offset(vcpu, read_offset(vcpu)?.cycles.wrapping_add(cycles))
+}
+
 fn set_offset(vcpu: &VcpuFd, cycles: i64) -> Result<(), Error> {
     let mut value = cycles.cast_unsigned();
     let attribute = offset(&raw mut value);

@@ -246,6 +246,7 @@ impl<'a> Suite<'a> {
             cpus: self.cpus.min(vcpus),
             image: self.image,
             halt_poll_ns: None,
+            tsc_shifts: &[],
         };
         let limits = Limits { deadline, settle: Duration::ZERO };
         Session::boot(self.hypervisor, &config, limits, self.interrupted)

@@ -90,6 +90,7 @@ pub(super) fn boot<'a>(
         cpus: config.shared_cpus(),
         image,
         halt_poll_ns: config.halt_poll_ns,
+        tsc_shifts: &[],
     };
     let limits = Limits { deadline: config.deadline(vcpus), settle: config.settle };
     let session = Session::boot(hypervisor, &vm, limits, &INTERRUPTED)?;

@@ -24,6 +24,7 @@ pub fn probe(hypervisor: &Hypervisor, route: Route, interrupted: &AtomicBool) ->
         cpus: 1,
         image: image::EMBEDDED,
         halt_poll_ns: None,
+        tsc_shifts: &[],
     };
     let limits = session::Limits { deadline: Duration::from_secs(4), settle: Duration::ZERO };
     let mut session = Session::boot(hypervisor, &config, limits, interrupted)?;

@@ -83,6 +83,11 @@ pub(super) fn load_guest(memory: &GuestMemoryMmap, config: &VmConfig<'_>) -> Res
     Ok(LoadedGuest { entry: loaded.entry, pageable_entry: tables.pageable_entry })
 }
 
+pub(super) fn shift_tscs(vcpus: &[(Vcpu, Arc<Kick>)], shifts: &[i64]) -> Result<(), Error> {
+    let shifted = vcpus.iter().zip(shifts).filter(|(_, cycles)| **cycles != 0);
+    shifted.map(|((vcpu, _), &cycles)| Ok(tsc::shift(vcpu.fd(), cycles)?)).collect()
+}
+
 pub(super) fn read_tsc(vcpus: &[(Vcpu, Arc<Kick>)]) -> Result<TscFacts, Error> {
     let offsets = vcpus.iter().map(|(vcpu, _)| tsc::read_offset(vcpu.fd())).collect::<Result<_, _>>()?;
     Ok(TscFacts { khz: tsc::khz(vcpus[0].0.fd()), clock: CommonClock::new(offsets) })

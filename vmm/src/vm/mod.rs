@@ -55,6 +55,8 @@ pub struct VmConfig<'a> {
     pub image: &'a [u8],
     /// KVM_CAP_HALT_POLL for this machine, ns; `None` leaves the host's setting.
     pub halt_poll_ns: Option<u32>,
+    /// Cycles that each vCPU's TSC is moved by before it runs, for tests of clocks that differ; empty: none.
+    pub tsc_shifts: &'a [i64],
 }
 
 /// A running virtual machine. Dropping it stops and joins its threads.
@@ -102,6 +104,7 @@ impl Vm {
         let memory = create::create_memory(&fd, config.vcpus)?;
         let loaded = create::load_guest(&memory, config)?;
         let (vcpus, irqchip) = create::create_vcpus(&fd, hypervisor, config)?;
+        create::shift_tscs(&vcpus, config.tsc_shifts)?;
         let tsc = create::read_tsc(&vcpus)?;
         let boot = Boot {
             vcpus: create::vcpu_count(config.vcpus),
