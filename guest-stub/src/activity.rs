@@ -111,11 +111,23 @@ pub(crate) fn is_ready(processor: usize, round: u32) -> bool {
 }
 
 /// Waits until every processor but `me` is in its state, ready for `round`. If one is not in time, the error says so.
+#[inline]
 pub(crate) fn wait_until_ready(me: usize, processors: usize, round: u32, deadline: u64) -> Result<(), Report> {
+    if are_ready(me, processors, round) { Ok(()) } else { wait_longer_until_ready(me, processors, round, deadline) }
+}
+
+fn wait_longer_until_ready(me: usize, processors: usize, round: u32, deadline: u64) -> Result<(), Report> {
     let until = tsc::now().wrapping_add(deadline);
-    let all_are_ready =
-        || (0..me).all(|other| is_ready(other, round)) && (me + 1..processors).all(|other| is_ready(other, round));
-    if polling::poll_until(until, all_are_ready) { Ok(()) } else { Err(not_ready(me, processors, round)) }
+    if polling::poll_until(until, || are_ready(me, processors, round)) {
+        Ok(())
+    } else {
+        Err(not_ready(me, processors, round))
+    }
+}
+
+#[inline]
+fn are_ready(me: usize, processors: usize, round: u32) -> bool {
+    (0..me).all(|other| is_ready(other, round)) && (me + 1..processors).all(|other| is_ready(other, round))
 }
 
 /// Says which of the processors but `me` are not ready for `round`.

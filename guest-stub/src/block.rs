@@ -2,17 +2,21 @@
 
 use crate::activity;
 use crate::call::everybody::Everybody;
+use crate::call::initiator::Owned;
+use crate::call::window::Participants;
 use crate::call::worker::WorkerFn;
-use crate::call::{Completed, Failed, initiator};
+use crate::call::{Call, Completed, Failed};
 use crate::cpu::{irql, tsc};
 use crate::participant;
 use crate::polling;
 use crate::processor::{Private, UserWords};
+use crate::routes::with_route;
 use crate::shared;
 use core::sync::atomic::Ordering;
 use guest_stub::abi::{
     Destination, GuestRoute, RING_SAMPLES, Report, Sample, Status, TargetState, command, sample_flags,
 };
+use guest_stub::with_destination;
 
 /// A command that has been found valid.
 struct Block<'a> {
@@ -90,16 +94,34 @@ pub(crate) fn follow(private: &'static Private, processors: usize, command: &com
 
 /// Makes the block's calls, on its initiator.
 fn run_rounds(private: &'static Private, processors: usize, block: &Block<'_>, worker: WorkerFn) -> Report {
-    let command = block.command;
     let everybody = Everybody::new(private, processors, block.route, block.destination);
-    let call = everybody.call(worker, command.argument as usize, command.deadline);
+    let call = everybody.call(worker, block.command.argument as usize, block.command.deadline);
+    with_route!(block.route, R => with_destination!(block.destination, D => {
+        match everybody.over::<R, D>() {
+            Some(everybody) => rounds(private, processors, block.command, &call, &everybody),
+            None => rounds(private, processors, block.command, &call, &everybody),
+        }
+    }))
+}
+
+/// The calls, one after the other, each when everybody is ready: for each route and destination a function of its own, in which
+/// nothing is left to be chosen.
+#[inline(never)]
+fn rounds(
+    private: &'static Private,
+    processors: usize,
+    command: &command::Block,
+    call: &Call,
+    participants: &impl Participants,
+) -> Report {
+    let owned = Owned::new(private, call, participants);
     let mut resent = 0;
     for round in 0..command.rounds {
         if let Err(report) = activity::wait_until_ready(private.index, processors, round, command.deadline) {
             return report;
         }
-        tsc::wait(command.settle);
-        match initiator::broadcast(private, &call, &everybody, |_, _| ()) {
+        let now = tsc::wait(command.settle);
+        match owned.broadcast(now) {
             Ok(done) => {
                 resent += u32::from(done.resent);
                 private.user_page().handled().store(round + 1, Ordering::Relaxed);

@@ -110,7 +110,7 @@ pub(crate) fn lead(private: &'static Private, processors: usize, exchange: &Cloc
     let activity = activity::announce(private, processors);
     let until = tsc::now().wrapping_add(exchange.duration);
     // SAFETY: the function above, which touches the partner's user page and this processor's ring.
-    let rounds = unsafe { cpl3::run(private, user_exchange, words, private.ring, until) } as u32;
+    let rounds = unsafe { cpl3::run(private, user_exchange, words, private.ring(), until) } as u32;
     Some(match activity::dismiss(private, processors, activity, exchange.deadline) {
         Ok(()) => Report { rounds, ..activity::report(Status::Done) },
         Err(missing) => Report { rounds, missing, ..activity::report(Status::NotResponding) },

@@ -78,7 +78,16 @@ pub(crate) fn is_halt(rip: u64) -> bool {
 /// An NMI comes there whenever it likes. An interrupt does not, but for one right before the HLT on an emulated processor
 /// that loses the shadow of STI on an exit (QEMU 7.2's SVM stores it in the VMCB on #VMEXIT, and does not load it on
 /// VMRUN).
+#[inline]
 pub(crate) fn skip_halt(frame: &mut Frame) {
+    // Mostly it was interrupted elsewhere, or in HLT.
+    if (address(halt_check)..address(sleep_resume)).contains(&frame.rip) && !is_halt(frame.rip) {
+        skip(frame);
+    }
+}
+
+#[cold]
+fn skip(frame: &mut Frame) {
     if (address(halt_check)..=address(halt_instruction)).contains(&frame.rip) {
         frame.rip = address(halt_resume);
     } else if (address(sleep_check)..=address(sleep_instruction)).contains(&frame.rip) {

@@ -1,6 +1,7 @@
 //! The guest image as it was built: what the loader, a KVM that emulates, and the interrupt path rely on.
 
 use guest_stub::abi::{self, Destination, GuestRoute, ImageHeader};
+use guest_stub::rendezvous::Slot;
 use iced_x86::{
     Code, Decoder, DecoderOptions, FlowControl, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, Register,
     UsedMemory, UsedRegister,
@@ -57,6 +58,10 @@ fn symbols() -> BTreeMap<String, u64> {
 
 fn symbol(name: &str) -> u64 {
     *symbols().get(name).unwrap_or_else(|| panic!("the image has no symbol {name}"))
+}
+
+fn demangled() -> BTreeMap<String, u64> {
+    symbols().iter().map(|(symbol, &at)| (format!("{:#}", rustc_demangle::demangle(symbol)), at)).collect()
 }
 
 fn section(name: &str) -> (u64, &'static [u8]) {
@@ -229,10 +234,12 @@ fn instruction_at(ip: u64) -> Instruction {
 
 /// The number of instructions on the shortest way from `from` to one that `is_end`, that one included.
 ///
-/// `progress` is what is to be known of the way behind an instruction, zero at the start; `None` where it leads nowhere.
+/// `progress` is what is to be known of the way behind an instruction, zero at the start; `None` where it leads nowhere. So does
+/// an indirect call, unless `callee` says where the one at an address goes.
 fn shortest_way(
     from: u64,
     progress: impl Fn(usize, &Instruction) -> Option<usize>,
+    callee: impl Fn(u64) -> Option<u64>,
     is_end: impl Fn(usize, &Instruction) -> bool,
 ) -> Option<usize> {
     const DEEPEST: usize = 16;
@@ -261,16 +268,27 @@ fn shortest_way(
                 stack.push(next);
                 go(target, stack);
             }
+            FlowControl::IndirectCall => {
+                if let Some(target) = callee(ip) {
+                    stack.push(next);
+                    go(target, stack);
+                }
+            }
             // Without a caller it is the IRETQ that ends the interrupt.
             FlowControl::Return => {
                 if let Some(caller) = stack.pop() {
                     go(caller, stack);
                 }
             }
-            // An indirect one cannot be followed, and #UD leads nowhere.
+            // An indirect jump cannot be followed, and #UD leads nowhere.
             _ => {}
         }
     }
+    None
+}
+
+/// Follows no indirect call.
+fn no_callee(_: u64) -> Option<u64> {
     None
 }
 
@@ -285,6 +303,7 @@ fn few_instructions_lie_between_interrupt_and_worker() {
     let count = shortest_way(
         symbol("ipi_entry"),
         |raised, instruction| Some(raised | usize::from(raises(instruction))),
+        no_callee,
         |raised, instruction| raised == 1 && instruction.ip() == call,
     );
     let count = count.expect("a way from the interrupt to the worker");
@@ -329,7 +348,7 @@ fn windows(route: GuestRoute, destination: Destination) -> Result<Vec<Sends>, &'
     // The ICR's high half, and its low one.
     let halves = Send::Stores(2);
     // Three of them are the poll of the delivery status.
-    let to_next_halves = Some(11);
+    let to_next_halves = Some(10);
     let one = |route, send| {
         let shorthand = match destination {
             Destination::AllButSelf => ALL_BUT_SELF,
@@ -343,8 +362,8 @@ fn windows(route: GuestRoute, destination: Destination) -> Result<Vec<Sends>, &'
         (GuestRoute::XApic, Destination::Unicast) => vec![Sends(XAPIC, UNICAST, halves, to_next_halves)],
         (GuestRoute::XApic, Destination::Logical) => vec![Sends(XAPIC, LOGICAL, halves, to_next_halves)],
         (GuestRoute::X2Apic, Destination::AllButSelf | Destination::All) => vec![one(X2APIC, Send::Msr)],
-        (GuestRoute::X2Apic, Destination::Unicast) => vec![Sends(X2APIC, UNICAST, Send::Msr, Some(5))],
-        (GuestRoute::X2Apic, Destination::Logical) => vec![Sends(X2APIC, LOGICAL, Send::Msr, Some(5))],
+        (GuestRoute::X2Apic, Destination::Unicast) => vec![Sends(X2APIC, UNICAST, Send::Msr, Some(7))],
+        (GuestRoute::X2Apic, Destination::Logical) => vec![Sends(X2APIC, LOGICAL, Send::Msr, Some(7))],
         (GuestRoute::Memory, Destination::AllButSelf) => vec![one(MEMORY, Send::Stores(1))],
         (GuestRoute::Memory, Destination::All) => return Err("a sender does not poll its own line"),
         (GuestRoute::Memory, Destination::Unicast) => vec![Sends(MEMORY, UNICAST, Send::Stores(1), Some(6))],
@@ -356,13 +375,13 @@ fn windows(route: GuestRoute, destination: Destination) -> Result<Vec<Sends>, &'
             return Err("the shorthand that includes the sender is for fixed interrupts only");
         }
         (GuestRoute::Nmi, Destination::Unicast) => {
-            vec![Sends(X2APIC_NMI, UNICAST, Send::Msr, Some(5)), Sends(XAPIC_NMI, UNICAST, halves, to_next_halves)]
+            vec![Sends(X2APIC_NMI, UNICAST, Send::Msr, Some(7)), Sends(XAPIC_NMI, UNICAST, halves, to_next_halves)]
         }
         (GuestRoute::Nmi, Destination::Logical) => {
-            vec![Sends(X2APIC_NMI, LOGICAL, Send::Msr, Some(5)), Sends(XAPIC_NMI, LOGICAL, halves, to_next_halves)]
+            vec![Sends(X2APIC_NMI, LOGICAL, Send::Msr, Some(7)), Sends(XAPIC_NMI, LOGICAL, halves, to_next_halves)]
         }
         (GuestRoute::Msi, Destination::AllButSelf | Destination::All) => vec![one(MSI, Send::Port)],
-        (GuestRoute::Msi, Destination::Unicast) => vec![Sends(MSI, UNICAST, Send::Port, Some(5))],
+        (GuestRoute::Msi, Destination::Unicast) => vec![Sends(MSI, UNICAST, Send::Port, Some(6))],
         (GuestRoute::Msi, Destination::Logical) => return Err("the VMM's interrupt messages go to APIC ids"),
         (
             GuestRoute::Host,
@@ -371,17 +390,17 @@ fn windows(route: GuestRoute, destination: Destination) -> Result<Vec<Sends>, &'
     })
 }
 
-/// The window function of a route and a destination. Where the code of two is the same, as of unicast and logical on a route that
+/// The function that makes the rounds of a route and a destination. Where the code of two is the same, as of unicast and logical on a route that
 /// does not tell them apart, one name is left.
-fn window(route: &str, destination: &str) -> u64 {
+fn rounds(route: &str, destination: &str) -> u64 {
     let name = |destination| {
         format!(
-            "kipi_guest::call::everybody::window::<kipi_guest::routes::{route}, guest_stub::destinations::{destination}>"
+            "kipi_guest::block::rounds::<kipi_guest::call::everybody::Over<kipi_guest::routes::{route}, \
+             guest_stub::destinations::{destination}>>"
         )
     };
     let names = if destination == UNICAST { vec![name(UNICAST), name(LOGICAL)] } else { vec![name(destination)] };
-    let symbols: BTreeMap<String, u64> =
-        symbols().iter().map(|(symbol, &at)| (format!("{:#}", rustc_demangle::demangle(symbol)), at)).collect();
+    let symbols = demangled();
     *names.iter().find_map(|name| symbols.get(name)).unwrap_or_else(|| panic!("the image has none of {names:?}"))
 }
 
@@ -402,6 +421,7 @@ fn way_to_send(from: u64, send: Send, nth: usize) -> Option<usize> {
     shortest_way(
         from,
         |before, it| (it.mnemonic() != Mnemonic::Rdtsc).then(|| before + usize::from(is_part(it))),
+        no_callee,
         |before, it| before + 1 == nth * parts && is_part(it),
     )
 }
@@ -411,9 +431,11 @@ fn few_instructions_lie_between_the_stamp_and_the_send_and_between_two_sends() {
     for &route in GuestRoute::ALL {
         for &destination in Destination::ALL {
             for Sends(route, destination, send, allowed) in windows(route, destination).into_iter().flatten() {
-                let mut stamp = window(route, destination);
-                while instruction_at(stamp).mnemonic() != Mnemonic::Rdtsc {
-                    stamp = instruction_at(stamp).next_ip();
+                let mut stamp = rounds(route, destination);
+                for looked_for in [Mnemonic::Mfence, Mnemonic::Rdtsc] {
+                    while instruction_at(stamp).mnemonic() != looked_for {
+                        stamp = instruction_at(stamp).next_ip();
+                    }
                 }
                 let to_send = |nth| way_to_send(instruction_at(stamp).next_ip(), send, nth);
                 let first = to_send(1).unwrap_or_else(|| panic!("{route}, {destination}: no send after the stamp"));
@@ -443,4 +465,94 @@ fn the_windows_are_those_that_can_be_measured() {
             }
         }
     }
+}
+
+/// The most instructions of a whole round of two processors on its initiator, from one send's fence to the next, and on its target, from
+/// the interrupt's entry to its IRETQ, with every poll at its shortest; and of the latter those up to the EOI.
+const ROUND_OF_INITIATOR: usize = 223;
+const ROUND_OF_TARGET: usize = 109;
+const ENTRY_TO_EOI: usize = 53;
+
+/// An instruction that a way has to pass.
+type Milestone = (&'static str, fn(&Instruction) -> bool);
+
+fn is_load_of(it: &Instruction, offset: usize) -> bool {
+    let mut info = InstructionInfoFactory::new();
+    let is_read = |memory: &UsedMemory| {
+        memory.access() == OpAccess::Read
+            && memory.base() != Register::RSP
+            && memory.memory_size().size() == 4
+            && memory.displacement() % abi::PAGE == offset as u64
+    };
+    info.info(it).used_memory().iter().any(is_read)
+}
+
+fn is_store_of(it: &Instruction, offset: usize) -> bool {
+    stores(it)
+        && it.op_count() > 0
+        && it.memory_size().size() == 4
+        && it.memory_displacement64() % abi::PAGE == offset as u64
+}
+
+/// What a round of two processors has to pass on its initiator, in this order.
+const ROUND: [Milestone; 19] = [
+    ("fence", |it| it.mnemonic() == Mnemonic::Mfence),
+    ("t0", |it| it.mnemonic() == Mnemonic::Rdtsc),
+    ("send", |it| it.mnemonic() == Mnemonic::Wrmsr),
+    ("t1", |it| it.mnemonic() == Mnemonic::Rdtsc),
+    ("raise", |it| it.code() == Code::Mov_cr_r64),
+    ("arrived?", |it| is_load_of(it, Slot::ARRIVED)),
+    ("gate", |it| it.mnemonic() == Mnemonic::Cmpxchg),
+    ("w", |it| it.mnemonic() == Mnemonic::Rdtsc),
+    ("worker", |it| it.flow_control() == FlowControl::IndirectCall),
+    ("x", |it| it.mnemonic() == Mnemonic::Rdtsc),
+    ("done?", |it| is_load_of(it, Slot::DONE)),
+    ("t2", |it| it.mnemonic() == Mnemonic::Rdtsc),
+    ("restored?", |it| it.mnemonic() == Mnemonic::Pushfq),
+    ("ready?", |it| is_load_of(it, offset_of!(abi::UserPage, ready))),
+    ("settle", |it| it.mnemonic() == Mnemonic::Rdtsc),
+    ("settle", |it| it.mnemonic() == Mnemonic::Rdtsc),
+    ("IF?", |it| it.mnemonic() == Mnemonic::Pushfq),
+    ("generation", |it| it.mnemonic() == Mnemonic::Xadd),
+    ("request", |it| is_store_of(it, Slot::REQUEST)),
+];
+
+#[test]
+fn few_instructions_make_a_round() {
+    let names = demangled();
+    let find = |name: &str| *names.get(name).unwrap_or_else(|| panic!("the image has no {name}"));
+    let rounds = rounds("x2apic::X2Apic<kipi_guest::routes::message::Fixed>", ALL_BUT_SELF);
+    let end = names.values().copied().filter(|&at| at > rounds).min().expect("a symbol after it");
+    let stamp = find("kipi_guest::call::worker::stamp");
+    let callee = |at| (rounds..end).contains(&at).then_some(stamp);
+    let passes = |passed: usize, it: &Instruction| passed + usize::from(ROUND[passed % ROUND.len()].1(it));
+    let way = |passed: usize| {
+        let (name, is_it) = ROUND[passed % ROUND.len()];
+        let is_end = |before: usize, it: &Instruction| before == passed && is_it(it);
+        let way = shortest_way(rounds, |before, it| Some(passes(before, it)), callee, is_end);
+        way.unwrap_or_else(|| panic!("no way to {name:?}"))
+    };
+    let first = way(0);
+    let counts: Vec<(&str, usize)> =
+        (1..=ROUND.len()).map(|passed| (ROUND[passed % ROUND.len()].0, way(passed) - first)).collect();
+    println!("{counts:?}");
+    let initiator = way(ROUND.len()) - first;
+    println!("{initiator} instructions in a round of the initiator");
+
+    let eoi = symbol("ipi_eoi_x2apic");
+    let target: [Milestone; 6] = [
+        ("raise", |it| it.code() == Code::Mov_cr_r64),
+        ("worker", |it| it.flow_control() == FlowControl::IndirectCall),
+        ("EOI", |it| it.mnemonic() == Mnemonic::Wrmsr),
+        ("restored?", |it| it.mnemonic() == Mnemonic::Pushfq),
+        ("lower", |it| it.code() == Code::Mov_cr_r64),
+        ("return", |it| it.mnemonic() == Mnemonic::Iretq),
+    ];
+    let passes = |passed: usize, it: &Instruction| Some(passed + usize::from(target[passed].1(it)));
+    let entry = symbol("ipi_entry");
+    let to_eoi = shortest_way(entry, passes, |_| Some(stamp), |_, it| it.ip() == eoi).expect("a way to the EOI");
+    let is_end = |before: usize, it: &Instruction| before == 5 && it.mnemonic() == Mnemonic::Iretq;
+    let whole = shortest_way(entry, passes, |_| Some(stamp), is_end).expect("a way to the IRETQ");
+    println!("{to_eoi} instructions to the EOI, {whole} in a round of the target");
+    assert!(initiator <= ROUND_OF_INITIATOR && whole <= ROUND_OF_TARGET && to_eoi <= ENTRY_TO_EOI);
 }

@@ -3,6 +3,9 @@
 //!
 //! A round lasts longer than its call: the targets return to their state, and [`SETTLE`] passes, before the next send. Its
 //! throughput is the rounds per second that count. A round that does not count, as a target was not in its state, adds its time.
+//!
+//! Before the measurement, each cell's period is held against the host's clock, and the share of a round that its call takes is
+//! printed.
 
 use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput};
 use guest_stub::abi::{Destination, TargetState, Worker};
@@ -15,7 +18,7 @@ use kipi::guest::session::{Limits, Session};
 use kipi::vm::{ApicIds, Hypervisor, VmConfig, image};
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// As `kipi measure` has it by default.
 const SETTLE: Duration = Duration::from_micros(10);
@@ -98,12 +101,41 @@ fn run(session: &mut Session<'_>, spec: &BlockSpec) -> Vec<Round> {
     panic!("of {TRIES} blocks, no two rounds count");
 }
 
+/// Prints the rounds a second of a cell and the share of a round that its call takes. The rate by the guest's stamps has to be that
+/// by the host's clock, less what the host needs around a block.
+fn print_share(session: &mut Session<'_>, spec: &BlockSpec) {
+    const ROUNDS: usize = 512;
+    /// How long the machine may take to begin and end a block, and the host to read it.
+    const AROUND: Duration = Duration::from_millis(100);
+    let khz = session.tsc_khz() as f64;
+    let seconds = |(cycles, count): (u64, usize)| cycles as f64 / (khz * 1e3) / count as f64;
+    let start = Instant::now();
+    let rounds = run(session, &BlockSpec { rounds: ROUNDS, ..*spec });
+    let wall = start.elapsed().as_secs_f64();
+    let (period, call) = (seconds(between_sends(&rounds)), seconds(round_trips(&rounds)));
+    if rounds.len() == ROUNDS {
+        let by_stamps = period * ROUNDS as f64;
+        let limit = 1.25 * by_stamps + AROUND.as_secs_f64();
+        assert!((by_stamps..limit).contains(&wall), "{ROUNDS} rounds took {wall} s, and {by_stamps} s by their stamps");
+    }
+    let CellId { route, target_state, vcpus, .. } = spec.cell;
+    println!(
+        "{:8} {:6} {vcpus} vCPUs: {:6.0} rounds/s, a call takes {:6.1} µs, {:.0} % of its round",
+        route.name(),
+        target_state.name(),
+        1.0 / period,
+        call * 1e6,
+        100.0 * call / period
+    );
+}
+
 /// The measure that has a throughput.
 const ROUND: &str = "round";
 
 fn bench(criterion: &mut Criterion, hypervisor: &Hypervisor) {
     for vcpus in VCPUS {
         let mut session = boot(hypervisor, vcpus);
+        CELLS.iter().for_each(|&(route, state)| print_share(&mut session, &block(route, state, vcpus)));
         for (name, of) in [(ROUND, between_sends as fn(&[Round]) -> _), ("round trip", round_trips)] {
             let mut group = criterion.benchmark_group(format!("{name}/{vcpus} vCPUs"));
             // Where vCPUs share CPUs, a round may take as long as their time slices.

@@ -5,16 +5,21 @@
 //! GS nor a table to find it.
 
 use super::check_restored;
+use crate::cpu::apic::{EOI, LocalApic, x2apic};
+use crate::cpu::flags::RFLAGS_IF;
 use crate::cpu::frame::{Frame, pop_caller_saved};
+use crate::cpu::irql;
+use crate::halting;
 use crate::interrupts;
 use crate::polling;
 use crate::processor::Private;
 use crate::states;
 use core::arch::global_asm;
+use core::hint::assert_unchecked;
 use core::mem::offset_of;
 use core::sync::atomic::Ordering;
-use guest_stub::abi::IPI_LEVEL;
-use guest_stub::rendezvous::{Decision, Delivery, Packet, Slot};
+use guest_stub::abi::{IPI_LEVEL, XAPIC_BASE};
+use guest_stub::rendezvous::{Decision, Delivery, Generation, Packet, Slot};
 
 unsafe extern "C" {
     pub(crate) fn ipi_entry();
@@ -27,9 +32,11 @@ const PRIVATE_EARLY: usize = 6 * 8 + size_of::<Frame>();
 
 // What every other processor waits for comes first: six registers saved, then `Slot::claim`, the raise to IPI_LEVEL and
 // `Slot::arrive` of `rendezvous::serve`, in their x86 form (a MOV load acquires, a MOV store releases). The rest is saved
-// while the initiator takes notice. After the worker, `Slot::complete` goes before all else, too. The gate is polled for GO
-// alone; whoever does not see that soon goes to `wait_at_gate`, which knows about ABORT and the deadline. Worker and argument
-// are read before it opens: an open gate says that they were this call's.
+// while the initiator takes notice. After the worker, `Slot::complete` goes before all else, too, and then the EOI: what only
+// keeps books comes after it. The next call on this vector cannot come before IRQL is lowered, which `completed` does last.
+//
+// The gate is polled for GO alone; whoever does not see that soon goes to `wait_at_gate`, which knows about ABORT and the
+// deadline. Worker and argument are read before it opens: an open gate says that they were this call's.
 //
 // No vector registers are saved: nothing in the image uses any (a test looks).
 //
@@ -91,11 +98,28 @@ global_asm!(
     "mov [rcx + {done}], edi",
     "mov [rsp + {private} + {x}], eax",
     "mov [rsp + {private} + {x} + 4], edx",
+    "cmp byte ptr [rsp + {private} + {in_x2apic_mode}], 0",
+    "je 6f",
+    "mov ecx, {eoi_msr}",
+    "xor eax, eax",
+    "xor edx, edx",
+    ".global ipi_eoi_x2apic",
+    "ipi_eoi_x2apic:",
+    "wrmsr",
+    "3:",
+    "mov edx, edi",
     "lea rdi, [rsp + {private}]",
     "call {completed}",
     "4:",
     pop_caller_saved!(),
     "iretq",
+    "6:",
+    "mov ecx, {eoi_address}",
+    "xor eax, eax",
+    ".global ipi_eoi_xapic",
+    "ipi_eoi_xapic:",
+    "mov [rcx], eax",
+    "jmp 3b",
     // Nobody has asked: the initiator's own interrupt, or a duplicate.
     "5:",
     "mov [rsp + {early} + {a}], eax",
@@ -119,6 +143,9 @@ global_asm!(
     x = const offset_of!(Private, x),
     result = const Slot::RESULT,
     done = const Slot::DONE,
+    in_x2apic_mode = const offset_of!(Private, apic) + LocalApic::IN_X2APIC_MODE,
+    eoi_msr = const x2apic::number(EOI),
+    eoi_address = const XAPIC_BASE + EOI as u64,
     packet = const Slot::PACKET,
     worker = const Packet::WORKER,
     argument = const Packet::ARGUMENT,
@@ -152,20 +179,27 @@ extern "sysv64" fn wait_at_gate(private: &'static Private) -> Option<&'static Pa
     None
 }
 
-/// Target, after its done bit: what nobody waits for.
-extern "sysv64" fn ipi_completed(private: &'static Private, result: usize) {
+/// Target, after its done bit and its EOI: what nobody waits for. A lower interrupt may be pending; it comes when IRQL is lowered
+/// and the IRETQ has set IF. An NMI may come at any time, and has a slot, stamps and a stack of its own.
+extern "sysv64" fn ipi_completed(private: &'static Private, result: usize, generation: Generation) {
     check_restored(private);
+    let frame = interrupts::frame(private);
+    // SAFETY: an interrupt that can be masked was not.
+    unsafe { assert_unchecked(frame.rflags & RFLAGS_IF != 0) };
     let stamps = [&private.a, &private.w, &private.x].map(|stamp| stamp.load(Ordering::Relaxed));
-    private.record_served(Delivery::Interrupt, stamps, result, states::evidence(interrupts::frame(private)));
-    interrupts::leave_and_lower(private, private.interrupted_irql.load(Ordering::Relaxed));
+    private.record_served(generation, stamps, result, states::evidence(frame));
+    halting::skip_halt(frame);
+    irql::set(private.interrupted_irql.load(Ordering::Relaxed));
 }
 
 /// An interrupt without a request: the initiator's own in destination `all`, or a duplicate.
 #[cold]
 extern "sysv64" fn nothing_to_do(private: &'static Private) {
-    if private.expects_self.load(Ordering::Relaxed) {
-        private.expects_self.store(false, Ordering::Relaxed);
-        private.slot.arrive(private.packet.generation());
+    let generation = private.packet.generation();
+    // While this processor calls, nobody else's call moves its arrival.
+    let is_expected = private.calling.load(Ordering::Relaxed) && private.expects_self.load(Ordering::Relaxed);
+    if is_expected && !private.slot.has_arrived(generation) {
+        private.slot.arrive(generation);
     } else {
         private.count_duplicate();
     }

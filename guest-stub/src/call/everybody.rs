@@ -7,24 +7,20 @@ use super::worker::WorkerFn;
 use crate::processor::{Private, SLOTS};
 use crate::routes::{self, Arrival, Route, with_route};
 use crate::shared;
+use core::marker::PhantomData;
+use core::slice;
 use guest_stub::abi::{Destination, GuestRoute};
 use guest_stub::destinations::{Addressing, Sender};
 use guest_stub::rendezvous::{Outcome, Slot, Targets};
 use guest_stub::with_destination;
 
-/// The window of a call of all processors: for each route and destination a function of its own, in which nothing is left to
-/// be chosen.
-type WindowFn = fn(&Window, Encoded, &Others) -> (Outcome, bool);
+/// A call of all processors, from its opening to its end: for each route and destination a function of its own.
+type CallFn = fn(&Everybody, &Encoded, &Window, u64) -> (Outcome, bool);
 
-/// The window of a route and a destination.
-fn window_of(route: GuestRoute, destination: Destination) -> WindowFn {
-    with_route!(route, R => with_destination!(destination, D => window::<R, D>))
-}
-
-/// Out of line, so that nothing of its callers adds to what it measures.
-#[inline(never)]
-fn window<R: Route, D: Addressing>(window: &Window, sends: Encoded, others: &Others) -> (Outcome, bool) {
-    window.run(others, &Sending::<R, D>::new(window.generation(), sends))
+fn call_over(route: GuestRoute, destination: Destination) -> CallFn {
+    with_route!(route, R => with_destination!(destination, D => |everybody, sends, window, now| {
+        everybody.call_over::<R, D>(sends, window, now)
+    }))
 }
 
 /// All processors, as one of them calls them.
@@ -33,7 +29,7 @@ pub(crate) struct Everybody {
     arrival: Arrival,
     includes_sender: bool,
     /// What is sent, and how; `None`: nothing is, since there is nobody else, or no such send.
-    sends: Option<(Encoded, WindowFn)>,
+    sends: Option<(Encoded, CallFn)>,
     others: Others,
 }
 
@@ -59,9 +55,21 @@ impl Everybody {
             processors,
             arrival,
             includes_sender: destination.includes_sender() && arrival != Arrival::Polling && processors > 1,
-            sends: sends.map(|sends| (sends, window_of(route, destination))),
-            others: Others { before: &SLOTS[..me], after: &SLOTS[me + 1..processors.max(me + 1)] },
+            sends: sends.map(|sends| (sends, call_over(route, destination))),
+            others: Others { before: SLOTS[..me].iter(), after: SLOTS[me + 1..processors.max(me + 1)].iter() },
         }
+    }
+
+    /// The same over `R` and `D`, which are the route and the destination; `None`: nothing is sent.
+    pub(crate) fn over<R: Route, D: Addressing>(&self) -> Option<Over<'_, R, D>> {
+        self.sends.as_ref().map(|(sends, _)| Over { everybody: self, sends, types: PhantomData })
+    }
+
+    #[expect(clippy::inline_always, reason = "each way to send has a window of its own, which a test looks into")]
+    #[inline(always)]
+    fn call_over<R: Route, D: Addressing>(&self, sends: &Encoded, window: &Window, now: u64) -> (Outcome, bool) {
+        let generation = window.open(now, &self.others, R::ARRIVAL.delivery());
+        window.run(generation, &self.others, &Sending::<R, D>::new(generation, sends.clone()))
     }
 
     /// A call of them.
@@ -91,18 +99,54 @@ impl Participants for Everybody {
         self.includes_sender
     }
 
-    fn run(&self, window: &Window) -> (Outcome, bool) {
-        match &self.sends {
-            Some((sends, of_route)) => of_route(window, sends.clone(), &self.others),
-            None => window.run(&self.others, &|| ()),
+    fn run(&self, window: &Window, now: u64) -> (Outcome, bool) {
+        if let Some((sends, call)) = &self.sends {
+            return call(self, sends, window, now);
         }
+        let generation = window.open(now, &self.others, self.arrival.delivery());
+        window.run(generation, &self.others, &|| ())
+    }
+}
+
+/// [`Everybody`] over a route and a destination that the caller is generic over, too: many calls with nothing left to be chosen.
+pub(crate) struct Over<'a, R, D> {
+    everybody: &'a Everybody,
+    sends: &'a Encoded,
+    types: PhantomData<(R, D)>,
+}
+
+impl<R: Route, D: Addressing> Participants for Over<'_, R, D> {
+    fn members(&self) -> impl Iterator<Item = usize> {
+        self.everybody.members()
+    }
+
+    fn owned(&self) -> impl Iterator<Item = &'static Slot> {
+        self.everybody.owned()
+    }
+
+    fn targets(&self) -> &impl Targets {
+        self.everybody.targets()
+    }
+
+    fn include_initiator(&self) -> bool {
+        self.everybody.include_initiator()
+    }
+
+    fn wait_for_own_interrupt(&self) -> bool {
+        self.everybody.wait_for_own_interrupt()
+    }
+
+    #[expect(clippy::inline_always, reason = "as above")]
+    #[inline(always)]
+    fn run(&self, window: &Window, now: u64) -> (Outcome, bool) {
+        self.everybody.call_over::<R, D>(self.sends, window, now)
     }
 }
 
 /// The participants but the initiator: those before it, and those after.
 struct Others {
-    before: &'static [Slot],
-    after: &'static [Slot],
+    before: slice::Iter<'static, Slot>,
+    after: slice::Iter<'static, Slot>,
 }
 
 impl Targets for Others {
@@ -112,6 +156,6 @@ impl Targets for Others {
     )]
     #[inline(always)]
     fn all<'a>(&'a self, mut holds: impl FnMut(&'a Slot) -> bool) -> bool {
-        self.after.iter().all(&mut holds) && self.before.iter().all(holds)
+        self.after.clone().all(&mut holds) && self.before.clone().all(holds)
     }
 }

@@ -4,7 +4,7 @@ use super::polling;
 use super::window::{Participants, Window};
 use super::{Call, Completed, Failed};
 use crate::bugcheck;
-use crate::cpu::{flags, irql};
+use crate::cpu::{flags, irql, tsc};
 use crate::processor::{Private, SLOTS};
 use crate::routes::Arrival;
 use core::sync::atomic::Ordering;
@@ -19,8 +19,69 @@ pub(crate) fn broadcast(
     private: &'static Private,
     call: &Call,
     participants: &impl Participants,
-    each: impl FnMut(usize, usize),
+    mut each: impl FnMut(usize, usize),
 ) -> Result<Completed, Failed> {
+    let caller_irql = enter(private)?;
+    let owned = Owned::new(private, call, participants);
+    let completed = owned.make(tsc::now());
+    if let Ok(completed) = &completed {
+        for index in participants.members() {
+            each(index, if index == private.index { completed.result } else { SLOTS[index].result() });
+        }
+    }
+    drop(owned);
+    irql::set(caller_irql);
+    completed
+}
+
+/// The participants of many calls, one after the other, which this processor owns from the first to the last.
+pub(crate) struct Owned<'a, P: Participants> {
+    participants: &'a P,
+    window: Window,
+}
+
+impl<'a, P: Participants> Owned<'a, P> {
+    /// For calls like `call`. While others own one of them, their calls are served.
+    pub(crate) fn new(private: &'static Private, call: &Call, participants: &'a P) -> Self {
+        rendezvous::acquire(participants.owned(), private.index as u32, || {
+            if call.arrival == Arrival::Polling {
+                polling::serve_announced(private);
+            }
+            core::hint::spin_loop();
+        });
+        Self { participants, window: Window::new(private, call, participants) }
+    }
+
+    /// As [`broadcast`], at the time `now`.
+    #[inline]
+    pub(crate) fn broadcast(&self, now: u64) -> Result<Completed, Failed> {
+        let caller_irql = enter(self.window.private())?;
+        let completed = self.make(now);
+        irql::set(caller_irql);
+        completed
+    }
+
+    #[expect(clippy::inline_always, reason = "what it returns would be copied")]
+    #[inline(always)]
+    fn make(&self, now: u64) -> Result<Completed, Failed> {
+        let calling = &self.window.private().calling;
+        calling.store(true, Ordering::Relaxed);
+        let outcome = self.participants.run(&self.window, now);
+        let completed = self.window.finish(outcome, self.participants.targets());
+        calling.store(false, Ordering::Relaxed);
+        completed
+    }
+}
+
+impl<P: Participants> Drop for Owned<'_, P> {
+    fn drop(&mut self) {
+        rendezvous::release(self.participants.owned());
+    }
+}
+
+/// To the IRQL that calls are made at, where that is allowed; returns the caller's.
+#[inline]
+fn enter(private: &'static Private) -> Result<u64, Failed> {
     if private.in_worker() {
         bugcheck::broken_rule(Rule::NestedCall, private);
     }
@@ -29,32 +90,5 @@ pub(crate) fn broadcast(
         return Err(Failed::NotAllowedHere);
     }
     irql::set(irql::BELOW_IPI);
-    rendezvous::acquire(participants.owned(), private.index as u32, || {
-        if call.arrival == Arrival::Polling {
-            polling::serve_announced(private);
-        }
-        core::hint::spin_loop();
-    });
-    private.calling.store(true, Ordering::Relaxed);
-    let outcome = make(private, call, participants, each);
-    private.calling.store(false, Ordering::Relaxed);
-    rendezvous::release(participants.owned());
-    irql::set(caller_irql);
-    outcome
-}
-
-/// Makes the call, whose participants this processor owns.
-fn make(
-    private: &'static Private,
-    call: &Call,
-    participants: &impl Participants,
-    mut each: impl FnMut(usize, usize),
-) -> Result<Completed, Failed> {
-    let window = Window::prepare(private, call, participants);
-    let outcome = participants.run(&window);
-    let completed = window.finish(outcome, participants.targets())?;
-    for index in participants.members() {
-        each(index, if index == private.index { completed.result } else { SLOTS[index].result() });
-    }
-    Ok(completed)
+    Ok(caller_irql)
 }

@@ -32,8 +32,8 @@ extern "sysv64" fn nmi(frame: &mut Frame) {
     let a = tsc::stamp().value();
     let private = processor::current();
     match target::serve(private, Delivery::Nmi) {
-        (Served::Ran(_, result), [w, x]) => {
-            private.record_served(Delivery::Nmi, [a, w, x], result, states::evidence(frame));
+        (Served::Ran(generation, result), [w, x]) => {
+            private.record_served(generation, [a, w, x], result, states::evidence(frame));
         }
         (Served::Late, _) => {}
         (Served::Nothing, _) => unrequested(private, frame),

@@ -31,7 +31,7 @@ pub(crate) fn stay(private: &'static Private, destination: Destination) {
 pub(super) fn serve_announced(private: &'static Private) {
     let a = tsc::stamp().value();
     match target::serve(private, Delivery::Interrupt) {
-        (Served::Ran(_, result), [w, x]) => private.record_served(Delivery::Interrupt, [a, w, x], result, 0),
+        (Served::Ran(generation, result), [w, x]) => private.record_served(generation, [a, w, x], result, 0),
         (Served::Late, _) => {}
         (Served::Nothing, _) => return,
     }

@@ -2,7 +2,7 @@
 
 use super::window::Sends;
 use crate::processor::Private;
-use crate::routes::{self, Route};
+use crate::routes::{self, Arrival, Route};
 use core::marker::PhantomData;
 use core::slice;
 use core::sync::atomic::{AtomicU32, Ordering};
@@ -78,5 +78,10 @@ impl<R: Route, D: Addressing> Sends for Sending<R, D> {
     #[inline]
     fn after(&self) {
         self.route.after();
+    }
+
+    #[inline]
+    fn reach_initiator(&self) -> bool {
+        D::INCLUDES_SENDER && R::ARRIVAL == Arrival::Interrupt
     }
 }

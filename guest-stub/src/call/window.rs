@@ -7,11 +7,12 @@ use crate::cpu::tsc::{self, Stamp};
 use crate::cpu::{apic, flags, irql};
 use crate::polling;
 use crate::processor::{GENERATIONS, Private, SLOTS};
+use core::arch::asm;
 use core::cell::Cell;
 use core::sync::atomic::Ordering;
-use guest_stub::abi::{MASK_WORDS, Mask};
+use guest_stub::abi::MASK_WORDS;
 use guest_stub::mask;
-use guest_stub::rendezvous::{self, Generation, Initiator, Outcome, Slot, Targets, Until, Work};
+use guest_stub::rendezvous::{self, Delivery, Generation, Initiator, Outcome, Slot, Targets, Until, Work};
 
 /// Who takes part in a call, and how they are interrupted.
 pub(crate) trait Participants {
@@ -30,8 +31,8 @@ pub(crate) trait Participants {
     /// Whether the initiator interrupts itself, too, and has to wait for that.
     fn wait_for_own_interrupt(&self) -> bool;
 
-    /// The measured window: sends, and sees the call through.
-    fn run(&self, window: &Window) -> (Outcome, bool);
+    /// Opens a call at the time `now`, and sees it through: the measured window is in it.
+    fn run(&self, window: &Window, now: u64) -> (Outcome, bool);
 }
 
 /// How a call's interrupts are sent, each time that they are.
@@ -46,6 +47,12 @@ pub(crate) trait Sends {
     /// After what is measured.
     #[inline]
     fn after(&self) {}
+
+    /// Whether the initiator interrupts itself, too, and has to wait for that.
+    #[inline]
+    fn reach_initiator(&self) -> bool {
+        false
+    }
 }
 
 impl<F: Fn()> Sends for F {
@@ -68,20 +75,22 @@ impl Taken {
         self.0.set(stamp);
     }
 
+    #[inline]
     fn value(&self) -> u64 {
         self.0.get().value()
     }
 }
 
-/// Everything that the measured window needs, prepared before it, and what it leaves.
+/// Everything that the measured window needs, prepared before it, and what it leaves. One serves all calls of the same worker on
+/// the same participants, one after the other.
 pub(crate) struct Window {
     private: &'static Private,
-    generation: Generation,
     waits_for_itself: bool,
     worker: WorkerFn,
     argument: usize,
-    resend_at: u64,
-    deadline: u64,
+    cycles: u64,
+    generation: Cell<Generation>,
+    deadline: Cell<u64>,
     resending: Cell<bool>,
     t0: Taken,
     t1: Taken,
@@ -92,32 +101,26 @@ pub(crate) struct Window {
 }
 
 impl Window {
-    /// Publishes the call and asks the targets to take part.
-    pub(super) fn prepare(private: &'static Private, call: &Call, participants: &impl Participants) -> Self {
-        let now = tsc::now();
-        let deadline = now.wrapping_add(call.deadline);
-        let generation = GENERATIONS.issue();
+    /// For calls like `call` of these participants, which this processor owns.
+    pub(super) fn new(private: &'static Private, call: &Call, participants: &impl Participants) -> Self {
         let packet = private.packet;
-        let count = participants.members().count() as u32;
-        packet.publish(
-            generation,
-            Work { worker: call.worker as usize, argument: call.argument, participants: count, deadline },
-        );
-        private.slot.set_packet(packet);
-        participants.targets().all(|slot| {
-            slot.request(generation, packet, call.arrival.delivery());
-            true
+        packet.prepare(Work {
+            worker: call.worker as usize,
+            argument: call.argument,
+            participants: participants.members().count() as u32,
+            deadline: call.deadline,
         });
+        participants.owned().for_each(|slot| slot.set_packet(packet));
         let waits_for_itself = participants.wait_for_own_interrupt();
         private.expects_self.store(waits_for_itself, Ordering::Relaxed);
         Self {
             private,
-            generation,
             waits_for_itself,
             worker: if participants.include_initiator() { call.worker } else { takes_no_part },
             argument: call.argument,
-            resend_at: now.wrapping_add(call.deadline / 2),
-            deadline,
+            cycles: call.deadline,
+            generation: Cell::new(packet.generation()),
+            deadline: Cell::new(0),
             resending: Cell::new(false),
             t0: Taken::not_yet(),
             t1: Taken::not_yet(),
@@ -128,9 +131,32 @@ impl Window {
         }
     }
 
+    /// Whose calls they are.
+    pub(super) fn private(&self) -> &'static Private {
+        self.private
+    }
+
+    /// Publishes a call, at the time `now`, and asks the targets to take part.
+    #[inline]
+    pub(crate) fn open(&self, now: u64, targets: &impl Targets, by: Delivery) -> Generation {
+        let generation = GENERATIONS.issue();
+        let deadline = now.wrapping_add(self.cycles);
+        self.private.packet.open(generation, deadline);
+        targets.all(|slot| {
+            slot.request_again(generation, by);
+            one_by_one();
+            true
+        });
+        self.generation.set(generation);
+        self.deadline.set(deadline);
+        self.resending.set(false);
+        generation
+    }
+
     /// That of the call.
+    #[inline]
     pub(crate) fn generation(&self) -> Generation {
-        self.generation
+        self.generation.get()
     }
 
     /// Whether it is being sent for the second time.
@@ -138,17 +164,18 @@ impl Window {
         self.resending.get()
     }
 
-    /// From the send to the last completion.
+    /// The measured window of the call that has been opened: from its send to its last completion.
     #[expect(clippy::inline_always, reason = "each way to send has a window of its own, which a test looks into")]
     #[inline(always)]
-    pub(crate) fn run(&self, targets: &impl Targets, sends: &impl Sends) -> (Outcome, bool) {
+    pub(crate) fn run(&self, generation: Generation, targets: &impl Targets, sends: &impl Sends) -> (Outcome, bool) {
         let in_window = InWindow { window: self, sends };
-        let outcome = rendezvous::call(&in_window, self.private.packet, self.generation, targets);
+        let outcome = rendezvous::call(&in_window, self.private.packet, generation, targets);
         self.t2.set(tsc::stamp_after_loads());
         outcome
     }
 
     /// What the window has left, for the caller.
+    #[inline]
     pub(super) fn finish(
         &self,
         (outcome, resent): (Outcome, bool),
@@ -157,14 +184,14 @@ impl Window {
         if outcome == Outcome::Overstayed {
             self.wait_for_overstayers(targets);
         }
-        let Self { private, generation, .. } = *self;
+        let (private, generation) = (self.private, self.generation());
         if outcome != Outcome::Aborted {
             check_restored(private);
         }
         // SAFETY: IF was set, which `broadcast` has made sure of.
         unsafe { flags::enable_interrupts() };
         if outcome == Outcome::Aborted {
-            return Err(Failed::Aborted { generation, missing: self.missing(targets), resent });
+            return Err(self.aborted(targets, resent));
         }
         Ok(Completed {
             generation,
@@ -179,10 +206,12 @@ impl Window {
         })
     }
 
-    fn missing(&self, targets: &impl Targets) -> Mask {
+    #[cold]
+    #[inline(never)]
+    fn aborted(&self, targets: &impl Targets, resent: bool) -> Failed {
         let mut missing = [0; MASK_WORDS];
         let mut add = |slot: &Slot| {
-            if !slot.has_arrived(self.generation)
+            if !slot.has_arrived(self.generation())
                 && let Some(index) = SLOTS.element_offset(slot)
             {
                 mask::insert(&mut missing, index);
@@ -193,15 +222,15 @@ impl Window {
         if self.waits_for_itself {
             add(self.private.slot);
         }
-        missing
+        Failed::Aborted { generation: self.generation(), missing, resent }
     }
 
     /// The call's deadline has passed in the middle of the worker: every worker has as long again.
     #[cold]
     #[inline(never)]
     fn wait_for_overstayers(&self, targets: &impl Targets) {
-        let generation = self.generation;
-        let until = tsc::now().wrapping_add(self.deadline.wrapping_sub(self.resend_at).wrapping_mul(2));
+        let generation = self.generation();
+        let until = tsc::now().wrapping_add(self.cycles);
         let mut late = None;
         targets.all(|slot| {
             let done = polling::poll_until(until, || slot.is_done(generation));
@@ -214,6 +243,13 @@ impl Window {
             bugcheck::overstayed(late, generation);
         }
     }
+}
+
+/// Keeps the compiler from unrolling a loop: most calls have few targets, and what is executed once before it counts more.
+#[inline]
+fn one_by_one() {
+    // SAFETY: no instruction.
+    unsafe { asm!("", options(nomem, nostack, preserves_flags)) };
 }
 
 /// The worker of an initiator that is no participant: all others are spared the question.
@@ -246,8 +282,8 @@ impl<S: Sends> Initiator for InWindow<'_, S> {
 
     #[inline]
     fn takes_own_interrupt(&self, until: Until) -> bool {
-        !self.window.waits_for_itself
-            || wait_longer(self.limit(until), || self.window.private.slot.has_arrived(self.window.generation))
+        !self.sends.reach_initiator()
+            || wait_longer(self.limit(until), || self.window.private.slot.has_arrived(self.window.generation()))
     }
 
     #[inline]
@@ -281,8 +317,8 @@ impl<S: Sends> Initiator for InWindow<'_, S> {
 impl<S> InWindow<'_, S> {
     fn limit(&self, until: Until) -> u64 {
         match until {
-            Until::Resend => self.window.resend_at,
-            Until::Deadline => self.window.deadline,
+            Until::Resend => self.window.deadline.get().wrapping_sub(self.window.cycles / 2),
+            Until::Deadline => self.window.deadline.get(),
         }
     }
 }

@@ -90,11 +90,12 @@ impl Participants for Members<'_> {
         false
     }
 
-    fn run(&self, window: &Window) -> (Outcome, bool) {
+    fn run(&self, window: &Window, now: u64) -> (Outcome, bool) {
+        let generation = window.open(now, &self.others, self.manner.arrival.delivery());
         if self.others.indices().next().is_none() {
-            window.run(&self.others, &|| ())
+            window.run(generation, &self.others, &|| ())
         } else {
-            window.run(&self.others, &|| self.send_one_by_one(window))
+            window.run(generation, &self.others, &|| self.send_one_by_one(window))
         }
     }
 }

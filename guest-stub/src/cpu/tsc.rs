@@ -44,10 +44,14 @@ pub(crate) fn now() -> u64 {
     stamp().value()
 }
 
-/// Busy until `cycles` have passed.
-pub(crate) fn wait(cycles: u64) {
+/// Busy until `cycles` have passed; returns what time it is then.
+pub(crate) fn wait(cycles: u64) -> u64 {
     let start = now();
-    while now().wrapping_sub(start) < cycles {
+    loop {
+        let now = now();
+        if now.wrapping_sub(start) >= cycles {
+            return now;
+        }
         core::hint::spin_loop();
     }
 }

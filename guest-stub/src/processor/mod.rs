@@ -8,8 +8,8 @@ use crate::cpu::apic::LocalApic;
 use crate::cpu::tables::{self, Gdt, Tss};
 use core::arch::asm;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use guest_stub::abi::{self, Sample, Tally, UserPage, area};
-use guest_stub::rendezvous::{Decision, Delivery, Generation, Generations, Packet, Slot};
+use guest_stub::abi::{self, Sample, Tally, area};
+use guest_stub::rendezvous::{Decision, Generation, Generations, Packet, Slot};
 
 /// A processor's private page. The interrupt entry knows it as the top of its stack.
 ///
@@ -26,11 +26,9 @@ pub(crate) struct Private {
     pub(crate) slot: &'static Slot,
     /// The packet of this processor's own calls.
     pub(crate) packet: &'static Packet,
-    pub(crate) user: *mut UserPage,
-    pub(crate) ring: *mut Sample,
     pub(crate) index: usize,
     pub(crate) apic: LocalApic,
-    /// This processor has sent an IPI to itself as initiator, and has not taken it yet.
+    /// This processor sends an IPI to itself, too, in the calls that it makes.
     pub(crate) expects_self: AtomicBool,
     /// This processor owns its participants, and makes a call.
     pub(crate) calling: AtomicBool,
@@ -68,8 +66,6 @@ pub(crate) unsafe fn initialise(index: usize) -> &'static Private {
     unsafe {
         (&raw mut (*private).slot).write(&SLOTS[index]);
         (&raw mut (*private).packet).write(&PACKETS[index]);
-        (&raw mut (*private).user).write((base + area::USER) as *mut UserPage);
-        (&raw mut (*private).ring).write((base + area::RING) as *mut Sample);
         (&raw mut (*private).index).write(index);
         touch_stacks(index);
         &*private
@@ -119,7 +115,18 @@ pub(crate) unsafe fn of(index: usize) -> &'static Private {
 impl Private {
     /// The processor's line of communication with its state loop and vCPU 0.
     pub(crate) fn user_page(&self) -> UserWords {
-        UserWords(self.user)
+        UserWords(self.beside(area::USER))
+    }
+
+    /// The ring of samples.
+    pub(crate) fn ring(&self) -> *mut Sample {
+        self.beside(area::RING)
+    }
+
+    /// What lies at `offset` in this processor's area, at a fixed distance from this page.
+    #[inline]
+    fn beside<T>(&self, offset: u64) -> *mut T {
+        (&raw const *self as u64 - area::PRIVATE + offset) as *mut T
     }
 
     /// Builds this processor's descriptor tables and loads them.
@@ -146,12 +153,12 @@ impl Private {
     /// What this processor sends in a call of all processors, encoded.
     pub(crate) fn sends(&self) -> &'static [AtomicU32; abi::MAX_VCPUS] {
         // SAFETY: the page is mapped for the guest's life, and its words are only accessed atomically.
-        unsafe { &*((abi::vcpu_area(self.index) + area::SENDS) as *const [AtomicU32; abi::MAX_VCPUS]) }
+        unsafe { &*self.beside(area::SENDS) }
     }
 
     /// What this processor counts.
     pub(crate) fn tally(&self) -> *mut Tally {
-        (abi::vcpu_area(self.index) + area::TALLY) as *mut Tally
+        self.beside(area::TALLY)
     }
 
     /// Counts an interrupt that came when its call had been given up.
@@ -173,18 +180,20 @@ impl Private {
     }
 
     /// Stores the sample of round `round` of this block.
+    #[inline]
     pub(crate) fn record(&self, round: u32, sample: Sample) {
         let slot = round as usize % abi::RING_SAMPLES;
         // SAFETY: the ring is mapped, has RING_SAMPLES entries, and is written by this processor alone. Not volatile,
         // which would build the sample on the stack first: the VMM reads it after the block, behind a Release store of
         // this processor and the doorbell, across which no store moves.
-        unsafe { self.ring.add(slot).write(sample) };
+        unsafe { self.ring().add(slot).write(sample) };
     }
 
-    /// Stores a target's sample, with its stamps `a`, `w` and `x`, and counts the round as served.
-    pub(crate) fn record_served(&self, by: Delivery, [a, w, x]: [u64; 3], result: usize, flags: u32) {
+    /// Stores a target's sample of the call `generation`, with its stamps `a`, `w` and `x`, and counts the round as served.
+    #[inline]
+    pub(crate) fn record_served(&self, generation: Generation, [a, w, x]: [u64; 3], result: usize, flags: u32) {
         let handled = self.handled.load(Ordering::Relaxed);
-        let generation = self.slot.served(by).get();
+        let generation = generation.get();
         self.record(handled, Sample { generation, flags, a, w, x, result: result as u64, ..Sample::default() });
         self.handled.store(handled + 1, Ordering::Relaxed);
         self.user_page().handled().store(handled + 1, Ordering::Relaxed);
@@ -206,7 +215,7 @@ impl Private {
         const SAMPLES_A_PAGE: usize = abi::PAGE as usize / size_of::<Sample>();
         for slot in (0..abi::RING_SAMPLES).step_by(SAMPLES_A_PAGE) {
             // SAFETY: as in `record`.
-            unsafe { (&raw mut (*self.ring.add(slot)).generation).write_volatile(0) };
+            unsafe { (&raw mut (*self.ring().add(slot)).generation).write_volatile(0) };
         }
     }
 }

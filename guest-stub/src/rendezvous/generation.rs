@@ -4,6 +4,7 @@ use crate::atomics::{AtomicU32, Ordering};
 
 /// The number of a broadcast call. A multiple of four, so that [`Packet`](super::Packet)'s gate can carry the decision in
 /// the two low bits; never zero, which stands for "no call yet".
+#[repr(transparent)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Generation(pub(super) u32);
 

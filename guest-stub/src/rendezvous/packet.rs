@@ -75,12 +75,24 @@ impl Packet {
 
     /// Opens a new generation with a closed gate. The packet's initiator only, between two calls.
     pub fn publish(&self, generation: Generation, work: Work) {
-        // Relaxed: [`Slot::request`] makes all of it visible. A target that still waits for the last call may read a mixture
-        // of both calls here, and does nothing with it: the gate no longer has its generation, which it takes for an abort.
+        self.prepare(work);
+        self.open(generation, work.deadline);
+    }
+
+    /// What the next generations have in common: everything but the deadline. The packet's initiator only, between two calls.
+    pub fn prepare(&self, work: Work) {
+        // Relaxed, as in `open`.
         self.worker.store(work.worker, Ordering::Relaxed);
         self.argument.store(work.argument, Ordering::Relaxed);
         self.participants.store(work.participants, Ordering::Relaxed);
-        self.deadline.store(work.deadline, Ordering::Relaxed);
+    }
+
+    /// Opens another generation like the last one, with a closed gate. The packet's initiator only, between two calls.
+    #[inline]
+    pub fn open(&self, generation: Generation, deadline: u64) {
+        // Relaxed: [`Slot::request`] makes all of it visible. A target that still waits for the last call may read a mixture
+        // of both calls here, and does nothing with it: the gate no longer has its generation, which it takes for an abort.
+        self.deadline.store(deadline, Ordering::Relaxed);
         self.barrier.0.store(0, Ordering::Relaxed);
         self.gate.store(generation.0, Ordering::Relaxed);
     }

@@ -73,8 +73,7 @@ impl Slot {
     /// interrupts and try again.
     pub(super) fn try_own(&self, initiator: u32) -> bool {
         // Acquire pairs with `disown`: the last call on this processor is over.
-        self.owner.load(Ordering::Relaxed) == 0
-            && self.owner.compare_exchange(0, initiator + 1, Ordering::Acquire, Ordering::Relaxed).is_ok()
+        self.owner.compare_exchange(0, initiator + 1, Ordering::Acquire, Ordering::Relaxed).is_ok()
     }
 
     pub(super) fn disown(&self) {
@@ -109,6 +108,7 @@ impl Slot {
     }
 
     /// As [`Slot::request`], with the packet that has been set.
+    #[inline]
     pub fn request_again(&self, generation: Generation, by: Delivery) {
         // Release pairs with `claim`: who sees the request sees the packet.
         match by {
@@ -172,6 +172,10 @@ impl Slot {
         loop {
             // Acquire: the loads that follow come after it.
             let done = self.done.load(Ordering::Acquire);
+            // Where no NMI has called, that is the answer.
+            if self.served(Delivery::Interrupt).0 == done && self.served(Delivery::Nmi).0 == 0 {
+                return false;
+            }
             let is_in = |packet: &Packet, by| {
                 let generation = self.served(by);
                 generation.0 != 0 && generation.0 != done && packet.decision(generation) == Decision::Go

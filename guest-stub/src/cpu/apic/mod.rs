@@ -8,13 +8,14 @@ pub(crate) mod xapic;
 use super::{flags, msr};
 use crate::cpu::msr::{IA32_APIC_BASE, IA32_TSC_DEADLINE};
 use core::arch::asm;
+use core::mem::offset_of;
 use core::sync::atomic::{AtomicBool, Ordering};
 use guest_stub::abi;
 use guest_stub::icr::To;
 use guest_stub::logical_ids::LogicalIds;
 
 pub(crate) const TASK_PRIORITY: u32 = 0x080;
-const EOI: u32 = 0x0B0;
+pub(crate) const EOI: u32 = 0x0B0;
 pub(crate) const LOGICAL_DESTINATION: u32 = 0x0D0;
 pub(crate) const DESTINATION_FORMAT: u32 = 0x0E0;
 pub(crate) const SPURIOUS_INTERRUPT_VECTOR: u32 = 0x0F0;
@@ -53,6 +54,9 @@ pub(crate) const TSC_DEADLINE: u32 = 2 << 17;
 const DIVIDE_BY_ONE: u32 = 0b1011;
 
 impl LocalApic {
+    /// Byte offset, for an interrupt entry in assembly, of a byte that is 1 in x2APIC mode.
+    pub(crate) const IN_X2APIC_MODE: usize = offset_of!(Self, in_x2apic_mode);
+
     /// Sends `command`, an ICR's low word, to `to` in the mode that the APIC is in, with all the care that the mode needs.
     /// For what is not measured.
     pub(crate) fn send(&self, command: u32, to: To) {
