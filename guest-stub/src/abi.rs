@@ -24,7 +24,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 pub const MAGIC: u64 = u64::from_le_bytes(*b"KIPIGEST");
 
 /// Raised with every change to this file that an older image or an older VMM would misread.
-pub const ABI_VERSION: u32 = 8;
+pub const ABI_VERSION: u32 = 9;
 
 /// The page size that everything here is laid out in, in bytes.
 pub const PAGE: u64 = 0x1000;
@@ -148,6 +148,8 @@ pub const PORT_BUG_CHECK: u16 = 0x6B08;
 pub const VECTOR_IPI: u8 = 0xE1;
 /// The vector of stepped calls: the same class.
 pub const VECTOR_IPI_STEPPED: u8 = 0xE2;
+/// The vector of pings: the broadcast call's class, so that whatever holds one back holds the other back, too.
+pub const VECTOR_PING: u8 = 0xE3;
 /// A device's vector, which kipi's VMM raises: class 5.
 pub const VECTOR_DEVICE: u8 = 0x51;
 /// A vector above IPI_LEVEL, class 15, whose handler sends an interrupt itself.
@@ -163,7 +165,7 @@ pub const IPI_LEVEL: u8 = VECTOR_IPI >> 4;
 /// From this IRQL on, memory that may be paged out must not be touched.
 pub const DISPATCH_LEVEL: u8 = 2;
 
-const _: () = assert!(VECTOR_IPI >> 4 == VECTOR_IPI_STEPPED >> 4);
+const _: () = assert!(VECTOR_IPI >> 4 == VECTOR_IPI_STEPPED >> 4 && VECTOR_IPI >> 4 == VECTOR_PING >> 4);
 
 // ---- Image header -----------------------------------------------------------------------------------------
 

@@ -32,7 +32,7 @@ impl<'a> Block<'a> {
         let block = Self {
             command,
             route: GuestRoute::from_wire(command.route).filter(|&route| route != GuestRoute::Host)?,
-            destination: Destination::from_wire(command.destination)?,
+            destination: Destination::from_wire(command.destination).filter(|it| it.is_of_broadcasts())?,
             state: TargetState::from_wire(command.target_state)?,
             initiator: command.initiator as usize,
         };
@@ -96,12 +96,15 @@ pub(crate) fn follow(private: &'static Private, processors: usize, command: &com
 fn run_rounds(private: &'static Private, processors: usize, block: &Block<'_>, worker: WorkerFn) -> Report {
     let everybody = Everybody::new(private, processors, block.route, block.destination);
     let call = everybody.call(worker, block.command.argument as usize, block.command.deadline);
-    with_route!(block.route, R => with_destination!(block.destination, D => {
-        match everybody.over::<R, D>() {
+    let sends_nothing = || rounds(private, processors, block.command, &call, &everybody);
+    with_route!(block.route, R => with_destination!(
+        block.destination,
+        D => match everybody.over::<R, D>() {
             Some(everybody) => rounds(private, processors, block.command, &call, &everybody),
-            None => rounds(private, processors, block.command, &call, &everybody),
-        }
-    }))
+            None => sends_nothing(),
+        },
+        else sends_nothing()
+    ))
 }
 
 /// The calls, one after the other, each when everybody is ready: for each route and destination a function of its own, in which

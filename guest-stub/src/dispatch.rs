@@ -6,6 +6,7 @@ use crate::calibrate;
 use crate::conformance::{calls, hostile, processor as processor_tests};
 use crate::cpu::{flags, port, tsc};
 use crate::exchange;
+use crate::ping;
 use crate::polling;
 use crate::processor::{GENERATIONS, HOST_PACKETS, Private, SLOTS};
 use crate::serve;
@@ -62,6 +63,7 @@ fn lead(private: &'static Private, processors: usize, command: &Command) -> Opti
             let payload: command::Block = command.payload()?;
             block::lead(private, processors, &payload, workers::find(payload.worker, payload.observe)?)
         }
+        Operation::Pings => ping::lead(private, processors, &command.payload()?),
         Operation::Calibrate => Some(calibrate::instruments(private, command.payload()?)),
         Operation::ClockExchange => exchange::lead(private, processors, &command.payload()?),
         Operation::Calls => {
@@ -82,6 +84,7 @@ fn follow(private: &'static Private, activity: u32, command: &Command) -> Option
             let payload: command::Block = command.payload()?;
             block::follow(private, processors, &payload, workers::find(payload.worker, payload.observe)?);
         }
+        Operation::Pings => ping::follow(private, processors, &command.payload()?),
         Operation::Calibrate | Operation::Processor => {}
         Operation::ClockExchange => exchange::follow(private, &command.payload()?),
         Operation::Calls => {

@@ -7,6 +7,7 @@ const INIT: u32 = 5 << 8;
 const STARTUP: u32 = 6 << 8;
 const ASSERT: u32 = 1 << 14;
 const LOGICAL: u32 = 1 << 11;
+const SHORTHAND_SELF: u32 = 1 << 18;
 const SHORTHAND_ALL: u32 = 2 << 18;
 const SHORTHAND_ALL_BUT_SELF: u32 = 3 << 18;
 
@@ -20,6 +21,8 @@ pub enum To {
     AllButSelf,
     /// Everybody, the sender included.
     All,
+    /// The sender.
+    Itself,
     /// The processor with this APIC id.
     One(u32),
     /// The processors whose logical ids match this message destination address (SDM Vol. 3A 12.6.2.2).
@@ -32,6 +35,7 @@ impl To {
         match self {
             Self::AllButSelf => SHORTHAND_ALL_BUT_SELF,
             Self::All => SHORTHAND_ALL,
+            Self::Itself => SHORTHAND_SELF,
             Self::One(_) => 0,
             Self::Logical(_) => LOGICAL,
         }
@@ -41,7 +45,7 @@ impl To {
     pub const fn field(self) -> u32 {
         match self {
             Self::One(address) | Self::Logical(address) => address,
-            Self::AllButSelf | Self::All => 0,
+            Self::AllButSelf | Self::All | Self::Itself => 0,
         }
     }
 }
@@ -107,6 +111,7 @@ mod tests {
         assert_eq!(fixed(0xE1, To::One(7)), 0x0000_40E1);
         assert_eq!(fixed(0xE1, To::All), 0x0008_40E1);
         assert_eq!(fixed(0xE1, To::AllButSelf), 0x000C_40E1);
+        assert_eq!(fixed(0xE3, To::Itself), 0x0004_40E3);
         assert_eq!(fixed(0xE1, To::Logical(0x0002_0003)), 0x0000_48E1);
         assert_eq!([To::One(7), To::Logical(0x0002_0003), To::All].map(To::field), [7, 0x0002_0003, 0]);
     }

@@ -20,6 +20,7 @@ mod exchange;
 mod halting;
 mod interrupts;
 mod participant;
+mod ping;
 mod polling;
 mod processor;
 mod routes;

@@ -6,6 +6,7 @@ use crate::cpl3;
 use crate::cpu::tables::{self, Entry, IST_FAULT, IST_IPI, IST_NMI};
 use crate::exceptions;
 use crate::interrupts;
+use crate::ping;
 use guest_stub::abi;
 
 const NMI: u8 = 2;
@@ -14,13 +15,14 @@ const GENERAL_PROTECTION: u8 = 13;
 const PAGE_FAULT: u8 = 14;
 
 /// The vectors with an entry of their own. Exceptions have one besides.
-const ENTRIES: [(u8, Entry, u8); 11] = [
+const ENTRIES: [(u8, Entry, u8); 12] = [
     (NMI, nmi::nmi_entry, IST_NMI),
     (INVALID_OPCODE, cpl3::invalid_opcode_entry, IST_FAULT),
     (GENERAL_PROTECTION, faulting::general_protection_entry, IST_FAULT),
     (PAGE_FAULT, pageable::page_fault_entry, IST_FAULT),
     (abi::VECTOR_IPI, entry::ipi_entry, IST_IPI),
     (abi::VECTOR_IPI_STEPPED, stepped::stepped_entry, IST_IPI),
+    (abi::VECTOR_PING, ping::ping_entry, IST_IPI),
     (abi::VECTOR_DEVICE, devices::device_entry, IST_IPI),
     (abi::VECTOR_SENDER, devices::sender_entry, IST_IPI),
     (abi::VECTOR_MASKER, devices::masker_entry, IST_IPI),

@@ -40,7 +40,7 @@ fn counts_of_vcpus() {
 fn unknown_names_come_with_the_known_ones() {
     for (option, known) in [
         ("--route", ["xapic", "x2apic", "memory"]),
-        ("--destination", ["all-but-self", "unicast", "logical"]),
+        ("--destination", ["all-but-self", "unicast", "mesh"]),
         ("--target-state", ["spin", "user", "halt"]),
         ("--worker", ["[possible values: ", "stamp", "spin"]),
         ("--observe", ["[possible values: ", "guest", "exits"]),

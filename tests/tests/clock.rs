@@ -4,7 +4,7 @@ use guest_stub::abi::{Destination, TargetState, Worker};
 use kipi::config::routes::Route;
 use kipi::config::{CellId, Observe};
 use kipi::events::recording::Recording;
-use kipi::events::samples::Round;
+use kipi::events::samples::{Participant, Round};
 use kipi::experiment::machine::{Machine, VirtualMachine};
 use kipi::guest::blocks::BlockSpec;
 use kipi::guest::session::{Error, Limits, Session};
@@ -65,16 +65,18 @@ fn shifted(pin: &'static [usize]) -> Option<(VirtualMachine<'static>, u64)> {
 /// What causality demands of a round's stamps, where two clocks may differ by `error`.
 fn assert_causal(round: &Round, error: u64) {
     let before = |early: u64, late: u64| assert!(early <= late.saturating_add(error), "error {error}: {round:?}");
+    let worker = |each: &Participant| each.w.zip(each.x).unwrap_or_else(|| panic!("no worker: {round:?}"));
     for each in &round.participants {
+        let (w, x) = worker(each);
         if let Some(a) = each.a {
             before(round.t0, a);
-            round.participants.iter().for_each(|other| before(a, other.w));
+            round.participants.iter().for_each(|other| before(a, worker(other).0));
         }
         if let Some(vmm) = each.vmm {
-            before(each.w, vmm);
-            before(vmm, each.x);
+            before(w, vmm);
+            before(vmm, x);
         }
-        before(each.x, round.t2);
+        before(x, round.t2);
     }
     for event in &round.trace {
         before(round.t0, event.tsc);

@@ -7,7 +7,7 @@ use iced_x86::{
     UsedMemory, UsedRegister,
 };
 use kipi::config::routes::{self, Route};
-use kipi::config::{HostOffers, destinations};
+use kipi::config::{self, CellId, HostOffers};
 use kipi::vm::image::EMBEDDED;
 use object::elf;
 use object::read::elf::{ElfFile64, FileHeader, ProgramHeader};
@@ -354,6 +354,7 @@ fn windows(route: GuestRoute, destination: Destination) -> Result<Vec<Sends>, &'
             Destination::AllButSelf => ALL_BUT_SELF,
             Destination::All => ALL,
             Destination::Unicast | Destination::Logical => unreachable!("they have many sends"),
+            Destination::Itself | Destination::SelfIpi | Destination::Mesh => unreachable!("they are of pings"),
         };
         Sends(route, shorthand, send, None)
     };
@@ -387,6 +388,24 @@ fn windows(route: GuestRoute, destination: Destination) -> Result<Vec<Sends>, &'
             GuestRoute::Host,
             Destination::AllButSelf | Destination::All | Destination::Unicast | Destination::Logical,
         ) => return Err("the host sends"),
+        (
+            GuestRoute::XApic
+            | GuestRoute::X2Apic
+            | GuestRoute::Memory
+            | GuestRoute::Nmi
+            | GuestRoute::Msi
+            | GuestRoute::Host,
+            Destination::Itself | Destination::SelfIpi,
+        ) => return Err("a broadcast call is for every processor: use --call ping"),
+        (
+            GuestRoute::XApic
+            | GuestRoute::X2Apic
+            | GuestRoute::Memory
+            | GuestRoute::Nmi
+            | GuestRoute::Msi
+            | GuestRoute::Host,
+            Destination::Mesh,
+        ) => return Err("a broadcast call has one initiator: use --call ping"),
     })
 }
 
@@ -455,7 +474,8 @@ fn the_windows_are_those_that_can_be_measured() {
     for &route in Route::ALL {
         let spec = routes::of(route);
         for &destination in Destination::ALL {
-            let refusal = (destinations::of(destination).refuses)(spec, 4, HostOffers::EVERYTHING);
+            let cell = CellId::broadcast(route, destination, spec.probe_state, 4);
+            let refusal = config::refuse(&cell, HostOffers::EVERYTHING);
             let guest_sends = refusal.is_none() && spec.in_guest != GuestRoute::Host;
             let counted = windows(spec.in_guest, destination);
             assert_eq!(counted.is_ok(), guest_sends, "{}, {}", route.name(), destination.name());

@@ -136,8 +136,8 @@ fn round(generation: u32, t0: u64) -> Round {
     let participant = |vcpu, a, w: u64, length, exit| Participant {
         vcpu,
         a,
-        w: t0 + w,
-        x: t0 + w + length,
+        w: Some(t0 + w),
+        x: Some(t0 + w + length),
         vmm: Some(t0 + w + exit),
     };
     let participants = vec![participant(0, None, 500, 100, 200), participant(1, Some(t0 + 400), 530, 120, 260)];

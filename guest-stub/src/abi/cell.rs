@@ -61,16 +61,27 @@ pub enum Call {
     /// The broadcast call: every participant runs the worker, all at once.
     #[default]
     Broadcast,
+    /// One interrupt, which its handler acknowledges to the sender.
+    Ping,
 }
 
 impl Call {
     /// Every call, in the order of output.
-    pub const ALL: &[Self] = &[Self::Broadcast];
+    pub const ALL: &[Self] = &[Self::Broadcast, Self::Ping];
 
     /// The name in output and on the command line.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Broadcast => "broadcast",
+            Self::Ping => "ping",
+        }
+    }
+
+    /// What the name of a cell begins with: the default goes without saying.
+    pub const fn prefix(self) -> &'static str {
+        match self {
+            Self::Broadcast => "",
+            Self::Ping => "ping ",
         }
     }
 }
@@ -133,11 +144,8 @@ impl CellId {
 impl core::fmt::Display for CellId {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         let Self { call, route, destination, target_state, vcpus, observe, idle_before_us } = self;
-        match call {
-            Call::Broadcast => {}
-        }
         let (route, destination, state) = (route.name(), destination.name(), target_state.name());
-        write!(f, "{route}, {destination}, {state}")?;
+        write!(f, "{}{route}, {destination}, {state}", call.prefix())?;
         if let Some(time) = idle_before_us {
             write!(f, " for {time} µs")?;
         }
@@ -221,6 +229,8 @@ mod tests {
     fn a_cell_is_one_line() {
         let cell = CellId::broadcast(Route::X2Apic, Destination::AllButSelf, TargetState::Halt, 2);
         assert_eq!(cell.to_string(), "x2apic, all-but-self, halt, 2 vCPUs, guest");
+        let ping = CellId { call: Call::Ping, destination: Destination::Unicast, ..cell };
+        assert_eq!(ping.to_string(), "ping x2apic, unicast, halt, 2 vCPUs, guest");
         let idle = CellId { idle_before_us: Some(50), ..cell };
         assert_eq!(idle.to_string(), "x2apic, all-but-self, halt for 50 µs, 2 vCPUs, guest");
     }

@@ -55,7 +55,7 @@ macro_rules! payloads {
     ($($name:ident),+) => { $(impl Payload for $name { const OPERATION: Operation = Operation::$name; })+ };
 }
 
-payloads!(Block, Calibrate, ClockExchange, Calls, Serve, Spray, Processor);
+payloads!(Block, Pings, Calibrate, ClockExchange, Calls, Serve, Spray, Processor);
 
 /// A block of rounds: one processor makes as many measured calls of all processors.
 #[repr(C)]
@@ -82,6 +82,28 @@ pub struct Block {
     /// TSC cycles between the targets' readiness and the send.
     pub settle: u64,
     /// TSC cycles after which a call is given up; it is sent again after half of them.
+    pub deadline: u64,
+}
+
+/// A block of pings: a processor interrupts another one, or itself, and sees it arrive; so many times.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, FromBytes, IntoBytes, KnownLayout, Immutable)]
+pub struct Pings {
+    /// [`GuestRoute::XApic`], [`GuestRoute::X2Apic`] or [`GuestRoute::Msi`].
+    pub route: u32,
+    /// [`Destination`], one that pings have.
+    pub destination: u32,
+    /// [`TargetState`] of a target that sends nothing itself.
+    pub target_state: u32,
+    /// The vCPU that sends; with [`Destination::Mesh`], zero: all do.
+    pub initiator: u32,
+    /// Pings of each sender: at most [`RING_SAMPLES`].
+    pub rounds: u32,
+    /// Zero.
+    pub reserved: u32,
+    /// TSC cycles between the targets' readiness and the send.
+    pub settle: u64,
+    /// TSC cycles after which a ping is given up; it is sent again after half of them.
     pub deadline: u64,
 }
 
@@ -215,7 +237,7 @@ pub struct Processor {
 
 const _: () = assert!(size_of::<Processor>() == 40);
 const _: () = assert!(size_of::<Command>() == 352 && size_of::<Calls>() == 344);
-const _: () = assert!(size_of::<Block>() == 56 && size_of::<Serve>() == 48);
+const _: () = assert!(size_of::<Block>() == 56 && size_of::<Pings>() == 40 && size_of::<Serve>() == 48);
 const _: () = assert!(size_of::<ClockExchange>() == 24 && size_of::<Spray>() == 16 && size_of::<Calibrate>() == 4);
 
 #[cfg(test)]

@@ -47,6 +47,8 @@ wire_enum! {
         Spray = 6 "spray",
         /// vCPU 0 tests what vCPU 1 does with INIT, SIPI, NMI and the like. The machine is of no more use afterwards.
         Processor = 7 "processor",
+        /// Run a block of pings.
+        Pings = 8 "pings",
     }
 }
 
@@ -70,7 +72,7 @@ wire_enum! {
 }
 
 wire_enum! {
-    /// How the targets are addressed.
+    /// How the targets are addressed. The last three are a ping's alone; a ping has no other but `unicast`.
     Destination {
         /// The shorthand that leaves out the sender.
         AllButSelf = 1 "all-but-self",
@@ -80,6 +82,12 @@ wire_enum! {
         Unicast = 3 "unicast",
         /// One send for each cluster of local APICs that has a target, by their logical ids.
         Logical = 4 "logical",
+        /// The sender itself, by shorthand.
+        Itself = 5 "self",
+        /// The sender itself, by the x2APIC's self-IPI register.
+        SelfIpi = 6 "self-ipi",
+        /// Every processor pings the next one, all at once.
+        Mesh = 7 "mesh",
     }
 }
 

@@ -5,10 +5,13 @@ use core::mem::{offset_of, size_of};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// One vCPU's stamps of one round, one cache line. Time stamps are the guest's TSC; zero: not taken.
+///
+/// A ping has no worker. Its sender and its target may be one vCPU, or a vCPU may send one ping and take another one in the same
+/// round: `generation` is then that of the ping that it has sent, and `result` that of the one that has arrived.
 #[repr(C, align(64))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, FromBytes, IntoBytes, KnownLayout, Immutable)]
 pub struct Sample {
-    /// The generation of the round's call.
+    /// The generation of the round's call; of the ping that the vCPU has sent.
     pub generation: u32,
     /// [`sample_flags`].
     pub flags: u32,
@@ -24,7 +27,7 @@ pub struct Sample {
     pub x: u64,
     /// Initiator: every completion seen.
     pub t2: u64,
-    /// What the worker returned.
+    /// What the worker returned; the generation of the ping that has arrived.
     pub result: u64,
 }
 

@@ -17,10 +17,13 @@ use guest_stub::with_destination;
 /// A call of all processors, from its opening to its end: for each route and destination a function of its own.
 type CallFn = fn(&Everybody, &Encoded, &Window, u64) -> (Outcome, bool);
 
-fn call_over(route: GuestRoute, destination: Destination) -> CallFn {
-    with_route!(route, R => with_destination!(destination, D => |everybody, sends, window, now| {
-        everybody.call_over::<R, D>(sends, window, now)
-    }))
+/// The call over a route and a destination; `None`: a broadcast call has no such destination.
+fn call_over(route: GuestRoute, destination: Destination) -> Option<CallFn> {
+    with_route!(route, R => with_destination!(
+        destination,
+        D => Some(|everybody, sends, window, now| everybody.call_over::<R, D>(sends, window, now)),
+        else None
+    ))
 }
 
 /// All processors, as one of them calls them.
@@ -55,7 +58,7 @@ impl Everybody {
             processors,
             arrival,
             includes_sender: destination.includes_sender() && arrival != Arrival::Polling && processors > 1,
-            sends: sends.map(|sends| (sends, call_over(route, destination))),
+            sends: sends.zip(call_over(route, destination)),
             others: Others { before: SLOTS[..me].iter(), after: SLOTS[me + 1..processors.max(me + 1)].iter() },
         }
     }

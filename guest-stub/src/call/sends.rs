@@ -26,12 +26,13 @@ impl Encoded {
         let encode = routes::encode(route);
         let page = private.sends();
         let mut count = 0;
-        with_destination!(destination, D => D::for_each_send(sender, |to| {
+        let add = |to| {
             if let Some(encoded) = encode(VECTOR_IPI, to) {
                 page[count].store(encoded, Ordering::Relaxed);
                 count += 1;
             }
-        }));
+        };
+        with_destination!(destination, D => D::for_each_send(sender, add), else ());
         (count > 0).then(|| Self(page[..count].iter()))
     }
 }

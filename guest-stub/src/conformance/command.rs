@@ -25,7 +25,7 @@ impl<'a> Calls<'a> {
         Some(Self {
             command,
             route,
-            destination: Destination::from_wire(command.destination)?,
+            destination: Destination::from_wire(command.destination).filter(|it| it.is_of_broadcasts())?,
             state: TargetState::from_wire(command.target_state)?,
             worker,
             verifies: Worker::from_wire(command.worker)? == Worker::Verify,

@@ -8,6 +8,7 @@
 mod all;
 mod all_but_self;
 mod logical;
+mod ping;
 mod unicast;
 
 pub use all::All;
@@ -90,32 +91,42 @@ pub trait Addressing {
     fn for_each_send(sender: Sender, send: impl FnMut(To));
 }
 
-/// The list of destinations: `with_destination!(destination, D => expression)` is the expression with the destination's
-/// own type as `D`. Code that is generic over destinations is chosen by it, once for many calls.
+/// The list of a broadcast call's destinations: `with_destination!(destination, D => expression, else other)` is the expression
+/// with the destination's own type as `D`, and `other` for those that only pings have. Code that is generic over destinations
+/// is chosen by it, once for many calls.
 #[macro_export]
 macro_rules! with_destination {
-    ($destination:expr, $D:ident => $generic:expr) => {
-        $crate::with_destination!(@ $destination, $D, $generic, AllButSelf All Unicast Logical)
+    ($destination:expr, $D:ident => $generic:expr, else $other:expr) => {
+        $crate::with_destination!(@ $destination, $D, $generic, $other, AllButSelf All Unicast Logical, Itself SelfIpi Mesh)
     };
-    (@ $destination:expr, $D:ident, $generic:expr, $($name:ident)+) => {
+    (@ $destination:expr, $D:ident, $generic:expr, $other:expr, $($name:ident)+, $($of_pings:ident)+) => {
         match $destination {
             $($crate::abi::Destination::$name => {
                 type $D = $crate::destinations::$name;
                 $generic
             })+
+            $($crate::abi::Destination::$of_pings)|+ => $other,
         }
     };
 }
 
 impl Destination {
-    /// Whether the sender gets the interrupt, too.
-    pub const fn includes_sender(self) -> bool {
-        with_destination!(self, D => <D as Addressing>::INCLUDES_SENDER)
+    /// Whether a broadcast call has it.
+    pub const fn is_of_broadcasts(self) -> bool {
+        match self {
+            Self::AllButSelf | Self::All | Self::Unicast | Self::Logical => true,
+            Self::Itself | Self::SelfIpi | Self::Mesh => false,
+        }
     }
 
-    /// Whether it is one send, by shorthand.
+    /// Whether the sender of a broadcast call gets the interrupt, too.
+    pub const fn includes_sender(self) -> bool {
+        with_destination!(self, D => <D as Addressing>::INCLUDES_SENDER, else false)
+    }
+
+    /// Whether a broadcast call is one send, by shorthand.
     pub const fn is_shorthand(self) -> bool {
-        with_destination!(self, D => <D as Addressing>::KIND.shorthand().is_some())
+        with_destination!(self, D => <D as Addressing>::KIND.shorthand().is_some(), else false)
     }
 
     /// Who gets an interrupt in a call of all of `vcpus` vCPUs, by rising number. Nobody among them is the sender where the
@@ -142,7 +153,7 @@ mod tests {
             apic_id: |index| u32::try_from(index).unwrap(),
         };
         let mut sends = Vec::new();
-        with_destination!(destination, D => D::for_each_send(sender, |to| sends.push(to)));
+        with_destination!(destination, D => D::for_each_send(sender, |to| sends.push(to)), else ());
         sends
     }
 
@@ -153,7 +164,7 @@ mod tests {
 
     #[test]
     fn sends_reach_the_targets_and_nobody_else() {
-        for &destination in Destination::ALL {
+        for &destination in Destination::ALL.iter().filter(|it| it.is_of_broadcasts()) {
             for sender in 0..PROCESSORS {
                 let reached: Vec<usize> = sends(destination, sender)
                     .into_iter()
@@ -177,9 +188,9 @@ mod tests {
         assert_eq!(sends(Destination::All, 2), [To::All]);
         assert_eq!(sends(Destination::Unicast, 2), [0, 1, 3, 4].map(To::One));
         assert_eq!(sends(Destination::Logical, 2), [To::Logical(0b1_1011)]);
-        for &destination in Destination::ALL {
+        for &destination in Destination::ALL.iter().filter(|it| it.is_of_broadcasts()) {
             let sends = sends(destination, 0);
-            let kind = with_destination!(destination, D => <D as Addressing>::KIND);
+            let kind = with_destination!(destination, D => <D as Addressing>::KIND, else continue);
             assert!(sends.iter().all(|to| to.kind() == kind), "{}", destination.name());
             let by_shorthand = sends.iter().all(|to| matches!(to, To::AllButSelf | To::All));
             assert_eq!(destination.is_shorthand(), by_shorthand, "{}", destination.name());

@@ -6,6 +6,7 @@ pub(crate) use words::UserWords;
 
 use crate::cpu::apic::LocalApic;
 use crate::cpu::tables::{self, Gdt, Tss};
+use crate::ping;
 use core::arch::asm;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use guest_stub::abi::{self, Sample, Tally, area};
@@ -28,6 +29,10 @@ pub(crate) struct Private {
     pub(crate) packet: &'static Packet,
     pub(crate) index: usize,
     pub(crate) apic: LocalApic,
+    /// Where this processor is pinged.
+    pub(crate) line: &'static ping::Line,
+    /// The ping that has arrived last.
+    pub(crate) pinged: AtomicU32,
     /// This processor sends an IPI to itself, too, in the calls that it makes.
     pub(crate) expects_self: AtomicBool,
     /// This processor owns its participants, and makes a call.
@@ -66,6 +71,7 @@ pub(crate) unsafe fn initialise(index: usize) -> &'static Private {
     unsafe {
         (&raw mut (*private).slot).write(&SLOTS[index]);
         (&raw mut (*private).packet).write(&PACKETS[index]);
+        (&raw mut (*private).line).write(&ping::LINES[index]);
         (&raw mut (*private).index).write(index);
         touch_stacks(index);
         &*private
@@ -189,12 +195,24 @@ impl Private {
         unsafe { self.ring().add(slot).write(sample) };
     }
 
+    /// The sample of round `round` of this block, as this processor has stored it.
+    pub(crate) fn recorded(&self, round: u32) -> Sample {
+        // SAFETY: as in `record`.
+        unsafe { self.ring().add(round as usize % abi::RING_SAMPLES).read() }
+    }
+
     /// Stores a target's sample of the call `generation`, with its stamps `a`, `w` and `x`, and counts the round as served.
     #[inline]
     pub(crate) fn record_served(&self, generation: Generation, [a, w, x]: [u64; 3], result: usize, flags: u32) {
-        let handled = self.handled.load(Ordering::Relaxed);
         let generation = generation.get();
-        self.record(handled, Sample { generation, flags, a, w, x, result: result as u64, ..Sample::default() });
+        self.record_handled(Sample { generation, flags, a, w, x, result: result as u64, ..Sample::default() });
+    }
+
+    /// Stores a target's sample, and counts the round as served.
+    #[inline]
+    pub(crate) fn record_handled(&self, sample: Sample) {
+        let handled = self.handled.load(Ordering::Relaxed);
+        self.record(handled, sample);
         self.handled.store(handled + 1, Ordering::Relaxed);
         self.user_page().handled().store(handled + 1, Ordering::Relaxed);
     }

@@ -39,14 +39,18 @@ fn nothing_to_measure(refused: &[Refused]) -> Failure {
     for Refused { cell, reason, .. } in refused {
         if !reasons.iter().any(|known| known.ends_with(reason)) {
             let (route, destination, state) = (cell.route.name(), cell.destination.name(), cell.target_state.name());
-            reasons.push(format!("{route} {destination} {state}, {} vCPUs: {reason}", cell.vcpus));
+            reasons.push(format!(
+                "{}{route} {destination} {state}, {} vCPUs: {reason}",
+                cell.call.prefix(),
+                cell.vcpus
+            ));
         }
     }
     // What no host can do, doctor does not know of.
     let way_out = if host {
         "see 'kipi doctor'"
     } else {
-        "choose other values of --route, --destination, --target-state or --vcpus"
+        "choose other values of --call, --route, --destination, --target-state or --vcpus"
     };
     let error = anyhow::anyhow!("nothing can be measured: {} ({way_out})", reasons.join("; "));
     Failure::new(if host { Status::HostCannot } else { Status::BadInput }, error)

@@ -5,7 +5,7 @@ use super::outputs::{any_is_stdout, nobody_reads, open_all, print, terminal_widt
 use super::status::{Failure, Status, complain};
 use super::{hints, interrupts, machines, values};
 use crate::config::routes::Route;
-use crate::config::{self, CellId, Config, Observe};
+use crate::config::{self, Call, CellId, Config, Observe};
 use crate::events::kernel::Detail;
 use crate::events::samples::Round;
 use crate::experiment::{self, Observer, RawSink};
@@ -29,11 +29,14 @@ pub struct Measure {
     /// vCPU counts [default: the CPUs that kipi may use, at least 2, at most 4]
     #[arg(long, value_name = "N[,N..]", value_delimiter = ',', value_parser = values::vcpus())]
     vcpus: Vec<u16>,
+    /// What a round is
+    #[arg(long, value_name = "C[,C..]", value_delimiter = ',', value_parser = values::calls(), default_value = "broadcast")]
+    call: Vec<Call>,
     /// How the interrupt travels
     #[arg(long, value_name = "R[,R..]", value_delimiter = ',', value_parser = values::routes(), default_value = "xapic,x2apic,memory")]
     route: Vec<Route>,
-    /// How the targets are addressed
-    #[arg(long, value_name = "D[,D..]", value_delimiter = ',', value_parser = values::destinations(), default_value = "all-but-self")]
+    /// How the targets are addressed [default: all-but-self; of a ping, unicast]
+    #[arg(long, value_name = "D[,D..]", value_delimiter = ',', value_parser = values::destinations())]
     destination: Vec<Destination>,
     /// What the targets do when the interrupt arrives
     #[arg(long, value_name = "S[,S..]", value_delimiter = ',', value_parser = values::target_states(), default_value = "spin,user,halt")]
@@ -103,6 +106,7 @@ impl Measure {
         };
         Ok(Config {
             vcpus,
+            calls: without_repeats(&self.call),
             routes: without_repeats(&self.route),
             destinations: without_repeats(&self.destination),
             target_states: without_repeats(&self.target_state),

@@ -5,7 +5,7 @@ use super::outputs::{any_is_stdout, nobody_reads, open_all, print, terminal_widt
 use super::status::{Failure, Status};
 use super::{interrupts, machines, values};
 use crate::config::routes::{self, Route};
-use crate::config::{self, Config, HostOffers, MachineSpec};
+use crate::config::{self, Call, Config, HostOffers, MachineSpec};
 use crate::events::kernel::Detail;
 use crate::events::recording::Recording;
 use crate::events::stays::Keep;
@@ -26,12 +26,15 @@ pub struct Trace {
     /// The number of vCPUs [default: the CPUs that kipi may use, at least 2, at most 4]
     #[arg(long, value_name = "N", value_parser = values::vcpus())]
     vcpus: Option<u16>,
+    /// What a round is
+    #[arg(long, value_name = "C", value_parser = values::calls(), default_value = "broadcast")]
+    call: Call,
     /// How the interrupt travels [default: x2apic, or xapic where guests have no x2APIC mode]
     #[arg(long, value_name = "R", value_parser = values::routes())]
     route: Option<Route>,
-    /// How the targets are addressed
-    #[arg(long, value_name = "D", value_parser = values::destinations(), default_value = "all-but-self")]
-    destination: Destination,
+    /// How the targets are addressed [default: all-but-self; of a ping, unicast]
+    #[arg(long, value_name = "D", value_parser = values::destinations())]
+    destination: Option<Destination>,
     /// What the targets do when the interrupt arrives
     #[arg(long, value_name = "S", value_parser = values::target_states(), default_value = "halt")]
     target_state: TargetState,
@@ -62,7 +65,8 @@ impl Trace {
         Ok(Config {
             vcpus: vec![self.vcpus.map_or_else(|| default_vcpus(&cpus), usize::from)],
             routes: vec![self.route.unwrap_or_else(|| routes::usual(offers))],
-            destinations: vec![self.destination],
+            calls: vec![self.call],
+            destinations: self.destination.into_iter().collect(),
             target_states: vec![self.target_state],
             rounds: self.rounds as usize,
             warmup: self.warmup as usize,

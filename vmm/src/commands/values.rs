@@ -2,7 +2,7 @@
 
 use crate::config::routes::{self, Route};
 use crate::config::sources;
-use crate::config::{Observe, Pin, destinations, target_states};
+use crate::config::{Call, Observe, Pin, calls, destinations, target_states};
 use crate::host;
 use crate::results::source::Source;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
@@ -22,6 +22,10 @@ fn named<T: Copy + Send + Sync + 'static>(
     let values = all.iter().map(|&value| describe(value, PossibleValue::new(name(value))));
     PossibleValuesParser::new(values)
         .try_map(move |text| all.iter().copied().find(|&value| name(value) == text).ok_or("unknown name"))
+}
+
+pub(super) fn calls() -> impl TypedValueParser<Value = Call> {
+    named(Call::ALL, Call::name, |call, value| value.help(calls::of(call).about))
 }
 
 pub(super) fn routes() -> impl TypedValueParser<Value = Route> {

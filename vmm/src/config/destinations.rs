@@ -23,6 +23,9 @@ pub const fn of(destination: Destination) -> &'static Spec {
         Destination::All => &ALL,
         Destination::Unicast => &UNICAST,
         Destination::Logical => &LOGICAL,
+        Destination::Itself => &ITSELF,
+        Destination::SelfIpi => &SELF_IPI,
+        Destination::Mesh => &MESH,
     }
 }
 
@@ -44,7 +47,19 @@ const ALL: Spec = Spec {
     },
 };
 
-const UNICAST: Spec = Spec { about: "one send for each target, by its APIC id", refuses: |_, _, _| None };
+// Which routes pings have is theirs to say ([`super::calls`]).
+
+const ITSELF: Spec = Spec { about: "pings: the sender itself, by shorthand", refuses: |_, _, _| None };
+
+const SELF_IPI: Spec =
+    Spec { about: "pings: the sender itself, by the x2APIC's self-IPI register", refuses: |_, _, _| None };
+
+const MESH: Spec = Spec { about: "pings: every processor sends to the next one, all at once", refuses: |_, _, _| None };
+
+const UNICAST: Spec = Spec {
+    about: "one send for each target, by its APIC id; a ping's target is the next vCPU",
+    refuses: |_, _, _| None,
+};
 
 const LOGICAL: Spec = Spec {
     about: "one send for each cluster of local APICs, by their logical ids",

@@ -2,6 +2,7 @@
 
 #![deny(clippy::wildcard_enum_match_arm)]
 
+pub mod calls;
 pub mod destinations;
 mod host_offers;
 mod pin;
@@ -15,7 +16,7 @@ pub use crate::results::measurement::LocalApics;
 pub use guest_stub::abi::cell::{Call, CellId, Observe};
 pub use host_offers::{HostOffers, Need};
 pub use pin::{Error, Pin, resolve_pin};
-pub use plan::{MachineSpec, Refused, blocks, boot_of, boots, initiators, plan, refuse, targets};
+pub use plan::{MachineSpec, Refused, at_once, blocks, boot_of, boots, initiators, plan, refuse, targets};
 pub use refusal::Refusal;
 pub use routes::XAPIC_VCPUS;
 
@@ -39,6 +40,7 @@ pub struct Config {
     pub vcpus: Vec<usize>,
     pub calls: Vec<Call>,
     pub routes: Vec<Route>,
+    /// None: each call's usual one.
     pub destinations: Vec<Destination>,
     pub target_states: Vec<TargetState>,
     /// How long halted targets are to have been in HLT before a send, µs; `None`: as short as may be.
@@ -76,6 +78,14 @@ impl Config {
     pub fn shared_cpus(&self) -> usize {
         let cpus = if self.pin.is_empty() { &self.cpus } else { &self.pin };
         cpus.iter().collect::<BTreeSet<_>>().len()
+    }
+
+    /// The destinations that a call is to be tried with.
+    pub fn destinations_of(&self, call: Call) -> &[Destination] {
+        match self.destinations.as_slice() {
+            [] => std::slice::from_ref(&calls::of(call).usual_destination),
+            asked => asked,
+        }
     }
 
     /// How long a call on `vcpus` vCPUs may take. Where several share a CPU, each of them needs its turn to arrive.

@@ -3,8 +3,8 @@
 use super::LocalApics;
 use super::refusal::Refusal;
 use super::routes::XAPIC_VCPUS;
-use super::{CellId, Config, HostOffers, destinations, routes, target_states};
-use guest_stub::abi::{self, TargetState};
+use super::{Call, CellId, Config, HostOffers, calls, destinations, routes, target_states};
+use guest_stub::abi::{self, Destination, TargetState};
 
 /// What tells the machines of a measurement apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -22,9 +22,21 @@ impl MachineSpec {
     }
 }
 
-/// How many vCPUs of a cell are called and do not call.
+/// How many vCPUs of a cell are called, each time, and do not call.
 pub fn targets(cell: &CellId) -> usize {
-    if routes::of(cell.route).is_host() { cell.vcpus } else { cell.vcpus.saturating_sub(1) }
+    match cell.call {
+        Call::Broadcast if routes::of(cell.route).is_host() => cell.vcpus,
+        Call::Broadcast => cell.vcpus.saturating_sub(1),
+        Call::Ping => 1,
+    }
+}
+
+/// How many calls of a cell are made at once, each with stamps of its own.
+pub fn at_once(cell: &CellId) -> usize {
+    match cell.call {
+        Call::Broadcast => 1,
+        Call::Ping => cell.destination.senders(0, cell.vcpus).len(),
+    }
 }
 
 /// A combination that cannot be measured.
@@ -38,36 +50,48 @@ pub struct Refused {
     pub host: bool,
 }
 
+impl Refused {
+    fn new(cell: CellId, refusal: Refusal) -> Self {
+        Self { cell, reason: refusal.reason(), host: refusal.is_the_hosts() }
+    }
+}
+
 /// All combinations of a configuration: those that can be measured, and those that cannot, with the reason.
 pub fn plan(config: &Config, offers: HostOffers) -> (Vec<CellId>, Vec<Refused>) {
     let (mut cells, mut refused) = (Vec::new(), Vec::new());
     for cell in combinations(config) {
-        match refuse(&cell, offers) {
-            Some(refusal) => {
-                refused.push(Refused { cell, reason: refusal.reason(), host: refusal.is_the_hosts() });
-            }
-            None => cells.extend(config.observe.iter().map(|&observe| CellId { observe, ..cell })),
+        if let Some(refusal) = refuse(&cell, offers) {
+            refused.push(Refused::new(cell, refusal));
+            continue;
         }
+        let vantages = config.observe.iter().map(|&observe| CellId { observe, ..cell });
+        let (can, cannot): (Vec<_>, Vec<_>) = vantages.partition(|cell| refuse(cell, offers).is_none());
+        // Of a cell that has one of them, the other one is not missed.
+        if can.is_empty() {
+            refused.extend(cannot.iter().filter_map(|cell| Some(Refused::new(*cell, refuse(cell, offers)?))));
+        }
+        cells.extend(can);
     }
     (cells, refused)
 }
 
 /// All combinations of a configuration, in the guest's vantage, in the order of output.
 fn combinations(config: &Config) -> Vec<CellId> {
+    let with_destination =
+        |&call: &Call| config.destinations_of(call).iter().map(move |&destination| (call, destination));
+    let addressed: Vec<(Call, Destination)> = config.calls.iter().flat_map(with_destination).collect();
     let mut cells = Vec::new();
     for &vcpus in &config.vcpus {
         for &route in &config.routes {
-            for &destination in &config.destinations {
+            for &(call, destination) in &addressed {
                 for &target_state in &config.target_states {
                     // Only a halted target is idle.
                     let idle_before = match target_state {
                         TargetState::Halt => config.idle_before.as_slice(),
                         TargetState::Spin | TargetState::User | TargetState::Masked => &[None],
                     };
-                    for &call in &config.calls {
-                        let cell = CellId { call, ..CellId::broadcast(route, destination, target_state, vcpus) };
-                        cells.extend(idle_before.iter().map(|&idle_before_us| CellId { idle_before_us, ..cell }));
-                    }
+                    let cell = CellId { call, ..CellId::broadcast(route, destination, target_state, vcpus) };
+                    cells.extend(idle_before.iter().map(|&idle_before_us| CellId { idle_before_us, ..cell }));
                 }
             }
         }
@@ -78,11 +102,12 @@ fn combinations(config: &Config) -> Vec<CellId> {
 /// Why a cell cannot be measured on a host; `None`: it can. What no host could do is said before what this one cannot.
 pub fn refuse(cell: &CellId, offers: HostOffers) -> Option<Refusal> {
     let route = routes::of(cell.route);
+    let by_call = (calls::of(cell.call).refuses)(cell);
     let state = (target_states::of(cell.target_state).refuses)(route).map(Refusal::Combination);
     let destination = (destinations::of(cell.destination).refuses)(route, cell.vcpus, offers);
     let need = route.lacks(offers).map(Refusal::Host);
     let ids = route.id_limit(offers).filter(|_| cell.vcpus > XAPIC_VCPUS).map(Refusal::Ids);
-    let refusals = || [state, destination, need, ids].into_iter().flatten();
+    let refusals = || [by_call, state, destination, need, ids].into_iter().flatten();
     refusals().find(|refusal| !refusal.is_the_hosts()).or_else(|| refusals().next())
 }
 

@@ -3,7 +3,7 @@
 use super::exit::{Exit, ExitKind};
 use super::kernel::Point;
 use crate::results::source::Source;
-use guest_stub::abi::VECTOR_IPI;
+use guest_stub::abi::{VECTOR_IPI, VECTOR_PING};
 
 /// Register offset of the ICR, and of the EOI register (SDM Vol. 3A table 12-1).
 pub(super) const ICR: u64 = 0x300;
@@ -73,7 +73,7 @@ impl EventKind {
     /// Whether KVM has handed the broadcast vector to the processor before the guest had it: a KVM that keeps no ISR ends
     /// the interrupt when it injects it.
     pub const fn is_early_eoi(self) -> bool {
-        matches!(self, Self::Kernel(Point::Eoi, [vector, ..]) if vector == VECTOR_IPI as u64)
+        matches!(self, Self::Kernel(Point::Eoi, [vector, ..]) if vector == VECTOR_IPI as u64 || vector == VECTOR_PING as u64)
     }
 }
 

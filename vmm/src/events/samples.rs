@@ -13,16 +13,16 @@ pub struct Participant {
     pub vcpu: usize,
     /// First instructions of the interrupt entry; `None` for an initiator that interrupted only others.
     pub a: Option<u64>,
-    /// Worker start.
-    pub w: u64,
+    /// Worker start; `None`: a ping has no worker.
+    pub w: Option<u64>,
     /// Worker end.
-    pub x: u64,
+    pub x: Option<u64>,
     /// When KVM_RUN returned in the vCPU's thread for the worker's observed exit; `None` where the exits are not
     /// observed.
     pub vmm: Option<u64>,
 }
 
-/// One measured broadcast call.
+/// One measured call: a broadcast call, or a ping.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Round {
     /// The call's generation.

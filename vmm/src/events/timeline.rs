@@ -69,22 +69,24 @@ impl Recorded<'_> {
     }
 }
 
-/// A participant's end of the call: its return from the interrupt, after its EOI, as far as anybody saw them.
-fn end_of(participant: &Participant, events: &[Event]) -> u64 {
+/// A participant's end of the call: its return from the interrupt, after its EOI, as far as anybody saw them. `None`: a ping
+/// ends for its sender when it has seen the arrival.
+fn end_of(participant: &Participant, events: &[Event]) -> Option<u64> {
     let of_lane = |from: u64| {
         let first = events.partition_point(|event| event.tsc < from);
         events[first..].iter().filter(|event| event.vcpu == Some(participant.vcpu))
     };
-    let Some(eoi) = of_lane(participant.x).find(|event| event.kind.is_eoi()) else { return participant.x };
+    let own = participant.x.or(participant.a)?;
+    let Some(eoi) = of_lane(own).find(|event| event.kind.is_eoi()) else { return Some(own) };
     let back = of_lane(eoi.tsc).find(|event| event.kind.is_entry());
     // Only the very next thing: a later entry has another reason.
     let left_again = |event: &Event| matches!(event.kind, EventKind::Return(..) | EventKind::Kernel(Point::Exit, _));
     let left = of_lane(eoi.tsc).find(|event| event.tsc > eoi.tsc && left_again(event));
-    match (back, left) {
+    Some(match (back, left) {
         (Some(back), Some(left)) if left.tsc < back.tsc => eoi.tsc,
         (Some(back), _) => back.tsc,
         (None, _) => eoi.tsc,
-    }
+    })
 }
 
 /// One call's events by time, from its send until its last participant is back, or the next call begins at `until`.
@@ -96,7 +98,7 @@ pub fn of_round(round: &Round, events: &[Event], until: Option<u64>) -> Vec<Even
     let after = at(round.t2).clamp(first, last);
     let next_send = events[after..last].iter().position(|event| event.kind.is_send());
     let during = &events[first..next_send.map_or(last, |position| after + position)];
-    let ends = round.participants.iter().map(|participant| end_of(participant, during));
+    let ends = round.participants.iter().filter_map(|participant| end_of(participant, during));
     let end = ends.fold(round.t2, u64::max);
     let mut timeline: Vec<Event> = during.iter().take_while(|event| event.tsc <= end).copied().collect();
     timeline.extend(stamps(round));
@@ -115,8 +117,8 @@ fn stamps(round: &Round) -> Vec<Event> {
     ];
     for &Participant { vcpu, a, w, x, .. } in &round.participants {
         events.extend(a.map(|a| event(a, Some(vcpu), EventKind::Arrival)));
-        events.push(event(w, Some(vcpu), EventKind::WorkerStart));
-        events.push(event(x, Some(vcpu), EventKind::WorkerEnd));
+        events.extend(w.map(|w| event(w, Some(vcpu), EventKind::WorkerStart)));
+        events.extend(x.map(|x| event(x, Some(vcpu), EventKind::WorkerEnd)));
     }
     events
 }
@@ -130,7 +132,7 @@ pub(crate) mod tests {
     use crate::results::source::Source;
 
     pub(crate) fn participant(vcpu: usize, a: Option<u64>, w: u64, x: u64) -> Participant {
-        Participant { vcpu, a, w, x, vmm: None }
+        Participant { vcpu, a, w: Some(w), x: Some(x), vmm: None }
     }
 
     /// A call of vCPU 0 to vCPU 1: send 1000, arrival 1300, gate 1400 and 1390, end of the workers 1500, 1520; seen 1600.

@@ -113,7 +113,7 @@ impl Collected {
         Some(Cell {
             id: self.id,
             rounds: rounds.iter().map(|block| block.len() as u64).sum(),
-            rounds_asked: config.rounds as u64,
+            rounds_asked: (config.rounds * config::at_once(&self.id)) as u64,
             not_in_state: self.blocks.iter().map(|block| block.not_in_state).sum(),
             integrity,
             clock,

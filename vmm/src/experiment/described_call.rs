@@ -36,7 +36,8 @@ pub(super) fn describe(
     let stages = Stage::OF_ROUND_TRIP.into_iter().zip(costs).filter_map(|(stage, cost)| {
         Some(trace::Stage { stage, end_ns: after(path.end(stage)?, round.t0), cost_ns: nanoseconds(cost? as f64, khz) })
     });
-    let end = round.participants.iter().find(|each| Some(each.vcpu) == path.target).map_or(round.t2, |each| each.x);
+    let end = round.participants.iter().find(|each| Some(each.vcpu) == path.target);
+    let end = end.and_then(|each| each.x.or(each.a)).unwrap_or(round.t2);
     let mut afterwards = Vec::new();
     let mut begin = end;
     for (stage, time) in [(Stage::Eoi, path.eoi), (Stage::Return, path.back)] {

@@ -23,6 +23,7 @@ use crate::host;
 use crate::results::detail::CellDetail;
 use crate::results::measurement::{self, MEASUREMENT_SCHEMA, Measurement, Skipped};
 use cell::Collected;
+use guest_stub::abi::Destination;
 use machine::Machine;
 use machines::Machines;
 use std::io;
@@ -192,7 +193,9 @@ impl<M: Machine, B: FnMut(MachineSpec) -> Result<M, session::Error>> Run<'_, '_,
     /// Runs a few rounds of each cell of the guest's vantage from several initiators, the cells in turn.
     fn sweep(&mut self) -> Result<(), Error> {
         const ROUNDS: usize = 20;
-        let is_swept = |cell: &CellId| cell.observe == Observe::Guest && !routes::of(cell.route).is_host();
+        // Where everybody calls at once, there is nothing to choose.
+        let has_choice = |cell: &CellId| !routes::of(cell.route).is_host() && config::at_once(cell) == 1;
+        let is_swept = |cell: &CellId| cell.observe == Observe::Guest && has_choice(cell);
         let swept = (0..self.cells.len()).filter(|&cell| is_swept(&self.cells[cell].id));
         let swept: Vec<_> = swept.map(|cell| (cell, config::initiators(self.cells[cell].id.vcpus))).collect();
         let total = swept.iter().map(|(_, initiators)| initiators.len()).sum();
@@ -241,12 +244,23 @@ fn skipped(refused: &config::Refused) -> Skipped {
     Skipped { id: refused.cell, reason: refused.reason.to_owned() }
 }
 
+/// The destinations that were tried, each once.
+fn destinations(config: &Config) -> Vec<Destination> {
+    let mut destinations: Vec<Destination> = Vec::new();
+    for &destination in config.calls.iter().flat_map(|&call| config.destinations_of(call)) {
+        if !destinations.contains(&destination) {
+            destinations.push(destination);
+        }
+    }
+    destinations
+}
+
 fn describe(config: &Config, boots: usize) -> measurement::MeasurementConfig {
     let names = |names: &mut dyn Iterator<Item = &'static str>| names.map(str::to_owned).collect();
     measurement::MeasurementConfig {
         vcpus: config.vcpus.clone(),
         routes: names(&mut config.routes.iter().map(|route| route.name())),
-        destinations: names(&mut config.destinations.iter().map(|destination| destination.name())),
+        destinations: names(&mut destinations(config).iter().map(|destination| destination.name())),
         target_states: names(&mut config.target_states.iter().map(|state| state.name())),
         observe: names(&mut config.observe.iter().map(|observe| observe.name())),
         trace: names(&mut config.trace.iter().map(|(source, _)| source.name())),

@@ -81,12 +81,13 @@ fn lost_events(cell: &Collected) -> impl Iterator<Item = String> + '_ {
 
 fn not_in_state(cell: &Collected) -> Option<String> {
     let rounds: u64 = cell.blocks.iter().map(|block| block.not_in_state).sum();
-    let CellId { route, destination, target_state, vcpus, .. } = cell.id;
+    let CellId { call, route, destination, target_state, vcpus, .. } = cell.id;
     let (route, destination, state) = (route.name(), destination.name(), target_state.name());
     (rounds > 0).then(|| {
         format!(
-            "{rounds} rounds of {route} {destination} {state}, {vcpus} vCPUs, do not count: a target was not in state \
-             {state}"
+            "{rounds} rounds of {}{route} {destination} {state}, {vcpus} vCPUs, do not count: a target was not in state \
+             {state}",
+            call.prefix()
         )
     })
 }

@@ -1,7 +1,7 @@
 //! What a block of rounds is of.
 
-use crate::config::CellId;
 use crate::config::routes;
+use crate::config::{Call, CellId};
 use crate::events::recording::Recording;
 use guest_stub::abi::{RING_SAMPLES, Worker};
 
@@ -32,6 +32,15 @@ pub(super) enum Initiator {
     Host,
 }
 
+/// What a vCPU does in a block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Part {
+    /// It calls, and may be called, too.
+    Calls,
+    /// It is in its target state, and called.
+    IsCalled,
+}
+
 impl Initiator {
     /// The vCPU, if it is one.
     pub(super) fn vcpu(self) -> Option<usize> {
@@ -50,6 +59,31 @@ impl BlockSpec {
 
     pub(super) fn initiator(&self) -> Initiator {
         if routes::of(self.cell.route).is_host() { Initiator::Host } else { Initiator::Vcpu(self.initiator) }
+    }
+
+    /// The part that a vCPU has in each round; `None`: none.
+    pub(super) fn part_of(&self, vcpu: usize) -> Option<Part> {
+        let CellId { call, destination, vcpus, .. } = self.cell;
+        match (call, self.initiator()) {
+            (Call::Broadcast, initiator) if initiator == Initiator::Vcpu(vcpu) => Some(Part::Calls),
+            (Call::Broadcast, _) => Some(Part::IsCalled),
+            (Call::Ping, _) => {
+                let mut senders = destination.senders(self.initiator, vcpus);
+                if senders.contains(&vcpu) {
+                    return Some(Part::Calls);
+                }
+                let is_pinged = senders.any(|sender| destination.pinged_by(sender, vcpus) == Some(vcpu));
+                is_pinged.then_some(Part::IsCalled)
+            }
+        }
+    }
+
+    /// How many vCPUs each send of a whole call interrupts.
+    pub(super) fn interrupted(&self) -> usize {
+        match self.cell.call {
+            Call::Broadcast => self.cell.destination.targets(self.initiator().vcpu(), self.cell.vcpus).count(),
+            Call::Ping => 1,
+        }
     }
 
     /// Whether each worker begins with an exit.

@@ -9,7 +9,7 @@ use super::recording::BlockRecorder;
 use super::rounds::{self, Ended};
 use super::session::{Error, Session, word};
 use super::silence::Silence;
-use crate::config::routes;
+use crate::config::{Call, routes};
 use crate::events::kernel::Tracer;
 use crate::events::samples::Block;
 use guest_stub::abi::{Report, command};
@@ -38,20 +38,35 @@ pub fn run(session: &mut Session<'_>, spec: &BlockSpec, tracer: Option<&Tracer>)
 fn run_in_guest(session: &mut Session<'_>, spec: &BlockSpec) -> Result<Ended, Error> {
     let limits = session.limits();
     let asked = spec.all_rounds();
-    let command = command::Block {
-        route: routes::of(spec.cell.route).in_guest as u32,
-        destination: spec.cell.destination as u32,
-        target_state: spec.cell.target_state as u32,
-        worker: spec.worker as u32,
-        observe: spec.is_observed().into(),
-        initiator: word(spec.initiator),
-        rounds: word(asked),
-        argument: spec.argument,
-        settle: session.cycles(limits.settle),
-        deadline: session.cycles(limits.deadline),
-        reserved: 0,
+    let route = routes::of(spec.cell.route).in_guest as u32;
+    let (destination, target_state) = (spec.cell.destination as u32, spec.cell.target_state as u32);
+    let (initiator, rounds) = (word(spec.initiator), word(asked));
+    let (settle, deadline) = (session.cycles(limits.settle), session.cycles(limits.deadline));
+    let ended = match spec.cell.call {
+        Call::Broadcast => {
+            let (worker, observe, argument) = (spec.worker as u32, spec.is_observed().into(), spec.argument);
+            let command = command::Block {
+                route,
+                destination,
+                target_state,
+                worker,
+                observe,
+                initiator,
+                rounds,
+                argument,
+                settle,
+                deadline,
+                reserved: 0,
+            };
+            session.run(&command, "broadcasting", limits.deadline)
+        }
+        Call::Ping => {
+            let command =
+                command::Pings { route, destination, target_state, initiator, rounds, settle, deadline, reserved: 0 };
+            session.run(&command, "pinging", limits.deadline)
+        }
     };
-    match session.run(&command, "broadcasting", limits.deadline) {
+    match ended {
         Ok(report) if report.rounds as usize == asked => {
             let Report { duplicate, late, .. } = report;
             Ok(Ended { completed: asked, duplicate, late, by_host: Vec::new(), given_up: None })

@@ -1,6 +1,6 @@
 //! What is recorded of a block besides the guest's own samples.
 
-use super::block_spec::{BlockSpec, Initiator};
+use super::block_spec::{BlockSpec, Initiator, Part};
 use super::session::{Error, Session};
 use crate::events::counters::StatsFile;
 use crate::events::event::{Event, EventKind};
@@ -16,8 +16,7 @@ use std::collections::BTreeMap;
 
 /// A recording that is going on.
 pub(super) struct BlockRecorder<'t> {
-    recording: Recording,
-    initiator: Initiator,
+    spec: BlockSpec,
     tracer: Option<&'t Tracer>,
     before: Exits,
     dropped: u64,
@@ -43,7 +42,7 @@ impl<'t> BlockRecorder<'t> {
         // Events of the kernel in one round: the initiator's, and each vCPU's own; with what is between the rounds.
         const EVENTS: usize = 60;
         let vm = session.vm();
-        let (recording, initiator) = (spec.recording, spec.initiator());
+        let recording = spec.recording;
         let keep =
             if spec.is_observed() && recording.stays == Keep::Nothing { Keep::Observed } else { recording.stays };
         (0..vm.vcpus()).for_each(|vcpu| vm.ring(vcpu).keep(keep));
@@ -51,20 +50,21 @@ impl<'t> BlockRecorder<'t> {
         let tracer = tracer.filter(|_| recording.kernel);
         if let Some(tracer) = tracer {
             let mut recorded: Vec<u32> = threads(vm).into_keys().collect();
-            if initiator == Initiator::Host {
+            if spec.initiator() == Initiator::Host {
                 recorded.push(rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs());
             }
             tracer.start(&recorded, spec.all_rounds() * EVENTS * vm.vcpus())?;
         }
-        Ok(Self { recording, initiator, tracer, before: counters(vm, recording, initiator), dropped: dropped(vm) })
+        Ok(Self { spec: *spec, tracer, before: counters(vm, spec), dropped: dropped(vm) })
     }
 
     /// Ends it, when the guest has done the block.
     pub(super) fn stop(self, session: &Session<'_>) -> Result<BlockRecord<'t>, Error> {
-        let Self { recording, initiator, tracer, .. } = self;
+        let Self { spec, tracer, .. } = self;
+        let recording = spec.recording;
         let vm = session.vm();
         let kernel = tracer.map(Tracer::stop).transpose()?.unwrap_or_default();
-        let exits = difference(&self.before, &counters(vm, recording, initiator));
+        let exits = difference(&self.before, &counters(vm, &spec));
         let stays = session.take_stays();
         (0..vm.vcpus()).for_each(|vcpu| vm.ring(vcpu).keep(Keep::Observed));
         let events = if recording.has_events() {
@@ -111,13 +111,13 @@ fn dropped(vm: &Vm) -> u64 {
     (0..vm.vcpus()).map(|vcpu| vm.ring(vcpu).dropped()).sum()
 }
 
-/// Every exit counter that is recorded, by source and reason, of the initiator, if it is a vCPU, and of all others.
-fn counters(vm: &Vm, recording: Recording, initiator: Initiator) -> Exits {
+/// Every exit counter that is recorded, by source and reason, of the vCPUs that call, and of those that are called.
+fn counters(vm: &Vm, spec: &BlockSpec) -> Exits {
+    let recording = spec.recording;
     let mut exits = Exits::new();
-    for vcpu in 0..vm.vcpus() {
+    for (vcpu, part) in (0..vm.vcpus()).filter_map(|vcpu| Some((vcpu, spec.part_of(vcpu)?))) {
         let mut add = |source, reason: &str, count: u64| {
-            let is_initiator = initiator == Initiator::Vcpu(vcpu);
-            exits.entry((source, reason.to_owned())).or_default().add(is_initiator, count);
+            exits.entry((source, reason.to_owned())).or_default().add(part == Part::Calls, count);
         };
         if recording.counts(Source::Vmm) {
             for (kind, count) in vm.ring(vcpu).counts() {

@@ -1,11 +1,13 @@
 //! From what the rings hold to a block of rounds: what belongs together, what is believed, and what counts.
 
+mod pings;
+
 use super::block_spec::BlockSpec;
 use super::host_call::HostResults;
 use super::recording::observed_exits;
 use super::session::{Error, Session};
 use super::silence::Diagnosis;
-use crate::config::routes;
+use crate::config::{Call, routes};
 use crate::events::clock::CommonClock;
 use crate::events::event::Event;
 use crate::events::samples::{Block, Exits, Participant, Round};
@@ -37,16 +39,28 @@ impl Ended {
     }
 }
 
-/// A round as the rings hold it: samples and VMM stamps, vCPU by vCPU.
+/// A call as the rings hold it: samples and VMM stamps, participant by participant.
 pub(super) struct RawRound {
+    /// The block's round that it was made in.
+    number: usize,
+    /// The vCPU that made it; `None`: the host did.
+    initiator: Option<usize>,
     /// The stamps of the initiator.
     stamps: Sample,
     /// The interrupt was sent a second time.
     resent: bool,
-    /// Every vCPU's.
-    samples: Vec<Sample>,
-    /// Of each vCPU's observed exit.
-    vmm: Vec<Option<u64>>,
+    /// By rising number of the vCPU.
+    participants: Vec<RawParticipant>,
+}
+
+/// What a participant has left in its ring.
+struct RawParticipant {
+    vcpu: usize,
+    sample: Sample,
+    /// Of its observed exit.
+    vmm: Option<u64>,
+    /// It was called in its target state.
+    is_target: bool,
 }
 
 impl RawRound {
@@ -57,18 +71,25 @@ impl RawRound {
         number: usize,
         exits: &[BTreeMap<u32, u64>],
     ) -> Result<Self, Error> {
+        let initiator = spec.initiator().vcpu();
         // Where the host calls, its stamps come into vCPU 0's sample.
-        let initiator = spec.initiator().vcpu().unwrap_or(0);
-        let clock = &session.vm().tsc().clock;
-        let stamps = on_common_clock(clock, initiator, session.sample(initiator, number)?);
-        let mut samples = Vec::with_capacity(exits.len());
-        for vcpu in 0..exits.len() {
-            let sample = session.sample(vcpu, number)?;
+        let stamps = sample(session, initiator.unwrap_or(0), number)?;
+        let mut participants = Vec::with_capacity(exits.len());
+        for (vcpu, exits) in exits.iter().enumerate() {
+            let sample = sample(session, vcpu, number)?;
             check(spec, vcpu, &sample, stamps.generation)?;
-            samples.push(on_common_clock(clock, vcpu, sample));
+            let (vmm, is_target) = (exits.get(&stamps.generation).copied(), Some(vcpu) != initiator);
+            participants.push(RawParticipant { vcpu, sample, vmm, is_target });
         }
-        let vmm = exits.iter().map(|of_vcpu| of_vcpu.get(&stamps.generation).copied()).collect();
-        Ok(Self { stamps, resent: stamps.flags & sample_flags::RESENT != 0, samples, vmm })
+        Ok(Self::new(number, initiator, stamps, participants))
+    }
+
+    fn new(number: usize, initiator: Option<usize>, stamps: Sample, participants: Vec<RawParticipant>) -> Self {
+        Self { number, initiator, stamps, resent: stamps.flags & sample_flags::RESENT != 0, participants }
+    }
+
+    fn targets(&self) -> impl Iterator<Item = &RawParticipant> {
+        self.participants.iter().filter(|participant| participant.is_target)
     }
 
     /// The round is a call of the host, whose stamps it gets.
@@ -95,12 +116,15 @@ pub(super) fn read(
     let exits: Vec<_> = stays.iter().map(|stays| observed_exits(session, stays)).collect();
     let mut rounds = Vec::with_capacity(ended.completed);
     for number in 0..ended.completed {
-        let round = RawRound::read(session, spec, number, &exits).and_then(|mut round| {
-            ended.by_host.get(number).map_or(Ok(()), |call| round.belongs_to_host(call))?;
-            Ok(round)
-        });
+        let round = match spec.cell.call {
+            Call::Broadcast => RawRound::read(session, spec, number, &exits).and_then(|mut round| {
+                ended.by_host.get(number).map_or(Ok(()), |call| round.belongs_to_host(call))?;
+                Ok(vec![round])
+            }),
+            Call::Ping => pings::read(&|vcpu| sample(session, vcpu, number), spec, number),
+        };
         match round {
-            Ok(round) => rounds.push(round),
+            Ok(calls) => rounds.extend(calls),
             // A silent vCPU may not have written its sample of the round before.
             Err(Error::BadReport(_)) if ended.given_up.is_some() && number + 1 == ended.completed => break,
             Err(error) => return Err(error),
@@ -109,12 +133,18 @@ pub(super) fn read(
     Ok(rounds)
 }
 
-/// A vCPU's sample with its stamps on the common clock. An arrival of zero is none.
+/// Round `number` of a vCPU's ring, on the common clock.
+fn sample(session: &Session<'_>, vcpu: usize, number: usize) -> Result<Sample, Error> {
+    Ok(on_common_clock(&session.vm().tsc().clock, vcpu, session.sample(vcpu, number)?))
+}
+
+/// A vCPU's sample with its stamps on the common clock. Zero is no stamp.
 fn on_common_clock(clock: &CommonClock, vcpu: usize, sample: Sample) -> Sample {
     let of = |tsc: u64| clock.of_vcpu(vcpu, tsc);
     let Sample { t0, t1, t2, a, w, x, .. } = sample;
-    let a = if a == 0 { 0 } else { of(a) };
-    Sample { t0: of(t0), t1: of(t1), t2: of(t2), a, w: of(w), x: of(x), ..sample }
+    let if_taken = |tsc: u64| if tsc == 0 { 0 } else { of(tsc) };
+    let [a, w, x] = [a, w, x].map(if_taken);
+    Sample { t0: of(t0), t1: of(t1), t2: of(t2), a, w, x, ..sample }
 }
 
 /// A sample must belong to the round, and its worker must have run where it says.
@@ -138,31 +168,32 @@ fn check(spec: &BlockSpec, vcpu: usize, sample: &Sample, generation: u32) -> Res
 /// The rounds that count: without the warm-up, and without those that found a target in another state than was asked for.
 /// `exits` were counted over the block, `events` are all that was recorded of it, by time.
 pub(super) fn assess(spec: &BlockSpec, rounds: Vec<RawRound>, ended: &Ended, exits: Exits, events: &[Event]) -> Block {
-    let vcpus = rounds.first().map_or(0, |round| round.vmm.len());
-    let initiator = spec.initiator().vcpu();
-    let targets = if initiator.is_none() { vcpus } else { vcpus.saturating_sub(1) } as u64;
-    let interrupted = spec.cell.destination.targets(initiator, vcpus).count() as u64;
     let resent = rounds.iter().filter(|round| round.resent).count() as u64;
     let integrity = Integrity {
         lost: resent,
         // A second send brings everybody who had arrived after the first one an interrupt too many.
-        duplicate: u64::from(ended.duplicate).saturating_sub(resent * interrupted),
+        duplicate: u64::from(ended.duplicate).saturating_sub(resent * spec.interrupted() as u64),
         late: ended.late.into(),
         timed_out: ended.given_up.is_some().into(),
     };
-    let halted =
-        spec.cell.target_state != TargetState::Halt || every_round_halted(&exits, rounds.len() as u64 * targets);
+    let called = || rounds.iter().map(|round| round.targets().count() as u64).sum();
+    let halted = spec.cell.target_state != TargetState::Halt || every_round_halted(&exits, called());
     // The exits of a call that was given up are among those of the others.
     let is_counted = ended.given_up.is_none();
     let exit_rounds = if is_counted { rounds.len() as u64 } else { 0 };
     let exits = if is_counted { exits } else { Exits::new() };
     let mut block = Block { integrity, exits, exit_rounds, ..Block::default() };
-    let sends: Vec<u64> = rounds.iter().map(|round| round.stamps.t0).collect();
-    let next_sends = sends.into_iter().skip(1).map(Some).chain([None]);
-    for (round, next_send) in rounds.into_iter().zip(next_sends).skip(spec.warmup) {
-        let mut called = round.samples.iter().enumerate().filter(|(vcpu, _)| Some(*vcpu) != initiator);
-        if halted && called.all(|(_, sample)| in_state(spec, sample)) {
-            let mut round = assemble(round, initiator);
+    let mut sends = BTreeMap::new();
+    for round in &rounds {
+        sends
+            .entry(round.number)
+            .and_modify(|first: &mut u64| *first = round.stamps.t0.min(*first))
+            .or_insert(round.stamps.t0);
+    }
+    for round in rounds.into_iter().filter(|round| round.number >= spec.warmup) {
+        let next_send = sends.get(&(round.number + 1)).copied();
+        if halted && round.targets().all(|target| in_state(spec, &target.sample)) {
+            let mut round = assemble(round);
             if !events.is_empty() {
                 round.trace = timeline::of_round(&round, events, next_send);
             }
@@ -187,22 +218,15 @@ fn in_state(spec: &BlockSpec, sample: &Sample) -> bool {
     !routes::of(spec.cell.route).interrupts() || sample.flags & states == spec.cell.target_state.evidence()
 }
 
-fn assemble(round: RawRound, initiator: Option<usize>) -> Round {
-    let participants = round
-        .samples
-        .iter()
-        .zip(round.vmm)
-        .enumerate()
-        .map(|(vcpu, (sample, vmm))| Participant {
-            vcpu,
-            a: (sample.a != 0).then_some(sample.a),
-            w: sample.w,
-            x: sample.x,
-            vmm,
-        })
-        .collect();
+fn assemble(round: RawRound) -> Round {
+    let taken = |stamp: u64| (stamp != 0).then_some(stamp);
+    let participant = |RawParticipant { vcpu, sample, vmm, .. }| {
+        let Sample { a, w, x, .. } = sample;
+        Participant { vcpu, a: taken(a), w: taken(w), x: taken(x), vmm }
+    };
+    let participants = round.participants.into_iter().map(participant).collect();
     let Sample { generation, t0, t1, t2, .. } = round.stamps;
-    Round { generation, initiator, t0, t1, t2, participants, trace: Vec::new() }
+    Round { generation, initiator: round.initiator, t0, t1, t2, participants, trace: Vec::new() }
 }
 
 #[cfg(test)]
@@ -245,7 +269,8 @@ mod tests {
             result: 7 + vcpu,
             ..Sample::default()
         };
-        RawRound { stamps: sample(0), resent: false, samples: vec![sample(0), sample(1)], vmm: vec![None, None] }
+        let participant = |vcpu| RawParticipant { vcpu, sample: sample(vcpu as u64), vmm: None, is_target: vcpu == 1 };
+        RawRound::new(generation as usize / 4 - 1, Some(0), sample(0), vec![participant(0), participant(1)])
     }
 
     const QUIET: Ended = Ended { completed: 3, duplicate: 0, late: 0, by_host: Vec::new(), given_up: None };
@@ -305,10 +330,11 @@ mod tests {
         let clock = clock::tests::exact(&[-7_000, -7_000 + AHEAD.cast_signed()]);
         let initiator = Sample { t0: 1_000, t1: 1_050, w: 1_390, x: 1_490, t2: 1_600, ..Sample::default() };
         let target = Sample { a: 1_300 + AHEAD, w: 1_400 + AHEAD, x: 1_500 + AHEAD, ..Sample::default() };
-        let samples = vec![on_common_clock(&clock, 0, initiator), on_common_clock(&clock, 1, target)];
+        let samples = [on_common_clock(&clock, 0, initiator), on_common_clock(&clock, 1, target)];
         // An exit of each worker right after it began, as the host's TSC has it.
-        let vmm = [1_395, 1_410].map(|guest: u64| Some(clock.of_host(guest + 7_000))).to_vec();
-        let round = assemble(RawRound { stamps: samples[0], resent: false, samples, vmm }, Some(0));
+        let vmm = [1_395, 1_410].map(|guest: u64| Some(clock.of_host(guest + 7_000)));
+        let participant = |vcpu| RawParticipant { vcpu, sample: samples[vcpu], vmm: vmm[vcpu], is_target: vcpu == 1 };
+        let round = assemble(RawRound::new(0, Some(0), samples[0], vec![participant(0), participant(1)]));
         let path = Path::critical(&round);
         assert_eq!(
             (path.end(Stage::Gate), path.end(Stage::Worker), path.round_trip()),

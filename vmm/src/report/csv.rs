@@ -48,8 +48,8 @@ struct Row {
     t1: Option<u64>,
     t2: Option<u64>,
     a: Option<u64>,
-    w: u64,
-    x: u64,
+    w: Option<u64>,
+    x: Option<u64>,
     vmm: Option<u64>,
     tsc_khz: u64,
 }
@@ -162,8 +162,8 @@ mod tests {
             t1: 150,
             t2: 900,
             participants: vec![
-                Participant { vcpu: 0, a: None, w: 500, x: 600, vmm: Some(550) },
-                Participant { vcpu: 1, a: Some(300), w: 501, x: 610, vmm: None },
+                Participant { vcpu: 0, a: None, w: Some(500), x: Some(600), vmm: Some(550) },
+                Participant { vcpu: 1, a: Some(300), w: Some(501), x: Some(610), vmm: None },
             ],
             trace: Vec::new(),
         }

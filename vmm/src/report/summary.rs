@@ -132,7 +132,7 @@ pub(super) fn products(combinations: &[&Skipped]) -> Vec<String> {
         values
     };
     let lists = [
-        distinct(&|id| id.route.name().to_owned()),
+        distinct(&|id| format!("{}{}", id.call.prefix(), id.route.name())),
         distinct(&|id| id.destination.name().to_owned()),
         distinct(&|id| id.target_state.name().to_owned()),
         distinct(&|id| id.vcpus.to_string()),
@@ -141,9 +141,9 @@ pub(super) fn products(combinations: &[&Skipped]) -> Vec<String> {
         return vec![format!("{} vCPUs", lists.map(|list| list.join(", ")).join(" × "))];
     }
     let one = |combination: &&Skipped| {
-        let CellId { route, destination, target_state, vcpus, .. } = combination.id;
+        let CellId { call, route, destination, target_state, vcpus, .. } = combination.id;
         let (route, destination, state) = (route.name(), destination.name(), target_state.name());
-        format!("{route} × {destination} × {state} × {vcpus} vCPUs")
+        format!("{}{route} × {destination} × {state} × {vcpus} vCPUs", call.prefix())
     };
     combinations.iter().map(one).collect()
 }

@@ -25,7 +25,7 @@ impl MetricName {
             Self::DeliveryGap => return kernel_deliveries(round).map(|(guest, kernel)| guest - kernel).for_each(take),
             Self::Delivery => return deliveries(round).map(|(_, delivery)| delivery).for_each(take),
             Self::ObservedExit => {
-                return participants.iter().filter_map(|each| Some(difference(each.vmm?, each.w))).for_each(take);
+                return participants.iter().filter_map(|each| Some(difference(each.vmm?, each.w?))).for_each(take);
             }
             Self::SendCost => Some(difference(*t1, *t0)),
             Self::ArrivalSkew => skew(round.targets().map(|(_, a)| a)).map(|skew| skew as f64),
@@ -101,7 +101,7 @@ fn kernel_deliveries(round: &Round) -> impl Iterator<Item = (f64, f64)> + '_ {
 }
 
 fn start_skew(participants: &[Participant]) -> Option<u64> {
-    skew(participants.iter().map(|each| each.w))
+    skew(participants.iter().filter_map(|each| each.w))
 }
 
 fn vmm_start_skew(participants: &[Participant]) -> Option<u64> {
@@ -110,9 +110,10 @@ fn vmm_start_skew(participants: &[Participant]) -> Option<u64> {
 }
 
 fn overlap(participants: &[Participant]) -> Option<f64> {
-    let first_end = participants.iter().map(|each| each.x).min()?;
-    let last_start = participants.iter().map(|each| each.w).max()?;
-    let total: i128 = participants.iter().map(|each| i128::from(each.x) - i128::from(each.w)).sum();
+    let first_end = participants.iter().filter_map(|each| each.x).min()?;
+    let last_start = participants.iter().filter_map(|each| each.w).max()?;
+    let times = participants.iter().filter_map(|each| Some(i128::from(each.x?) - i128::from(each.w?)));
+    let total: i128 = times.sum();
     let common = i128::from(first_end) - i128::from(last_start);
     match (total, common) {
         (0, _) => None,
@@ -125,7 +126,8 @@ fn overlap(participants: &[Participant]) -> Option<f64> {
 /// The shortest mean time of a round's workers that is any, in cycles.
 pub fn shortest_worker(blocks: &[&[Round]]) -> Option<f64> {
     let mean = |round: &Round| {
-        let total: f64 = round.participants.iter().map(|each| difference(each.x, each.w)).sum();
+        let times = round.participants.iter().filter_map(|each| Some(difference(each.x?, each.w?)));
+        let total: f64 = times.sum();
         total / round.participants.len() as f64
     };
     blocks.iter().copied().flatten().map(mean).filter(|&mean| mean > 0.0).min_by(f64::total_cmp)

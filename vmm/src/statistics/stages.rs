@@ -9,9 +9,9 @@
 use crate::events::event::{Event, EventKind};
 use crate::events::exit::ExitKind;
 use crate::events::kernel::Point;
-use crate::events::samples::Round;
+use crate::events::samples::{Participant, Round};
 use crate::results::stage::Stage;
-use guest_stub::abi::VECTOR_IPI;
+use guest_stub::abi::{VECTOR_IPI, VECTOR_PING};
 
 /// A way through a call: from its send to its end over one target.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,15 +32,15 @@ impl Path {
     /// The way over the target that arrived last.
     pub fn critical(round: &Round) -> Self {
         let last = round.targets().max_by_key(|(_, a)| *a);
-        let (w, x) = (round.participants.iter().map(|each| each.w), round.participants.iter().map(|each| each.x));
-        Self::trace(round, last, w.max(), x.max())
+        let last_of = |stamp: fn(&Participant) -> Option<u64>| round.participants.iter().filter_map(stamp).max();
+        Self::trace(round, last, last_of(|each| each.w), last_of(|each| each.x))
     }
 
     /// The way over `target`.
     pub fn over(round: &Round, target: usize) -> Self {
         let participant = round.participants.iter().find(|each| each.vcpu == target);
         let arrival = participant.and_then(|each| Some((target, each.a?)));
-        Self::trace(round, arrival, participant.map(|each| each.w), participant.map(|each| each.x))
+        Self::trace(round, arrival, participant.and_then(|each| each.w), participant.and_then(|each| each.x))
     }
 
     fn trace(round: &Round, arrival: Option<(usize, u64)>, gate: Option<u64>, worker: Option<u64>) -> Self {
@@ -53,7 +53,7 @@ impl Path {
         };
         if let Some((target, a)) = arrival {
             Search { events: &round.trace, initiator: round.initiator, target, t0: round.t0, a }.fill(&mut path);
-            let end = round.participants.iter().find(|each| each.vcpu == target).map_or(round.t2, |each| each.x);
+            let end = round.participants.iter().find(|each| each.vcpu == target).and_then(|each| each.x).unwrap_or(a);
             let after =
                 |from: u64| round.trace.iter().filter(move |event| event.vcpu == Some(target) && event.tsc >= from);
             path.eoi = after(end).find(|event| event.kind.is_eoi()).map(|event| event.tsc);
@@ -147,7 +147,7 @@ impl Search<'_> {
     fn accept(&self) -> Option<u64> {
         let is_call = |values: [u64; 3]| {
             const NMI: u64 = 4;
-            values[1] == u64::from(VECTOR_IPI) || values[2] >> 8 & 7 == NMI
+            [VECTOR_IPI, VECTOR_PING].map(u64::from).contains(&values[1]) || values[2] >> 8 & 7 == NMI
         };
         let kernel = self.events.iter().find(|event| {
             let accepted = matches!(event.kind, EventKind::Kernel(Point::Accept, values) if is_call(values));

@@ -25,6 +25,7 @@ const INITIAL_COUNT: u32 = 0x380;
 const DIVIDE_CONFIGURATION: u32 = 0x3E0;
 const INTERRUPT_COMMAND: u32 = 0x300;
 const INTERRUPT_COMMAND_HIGH: u32 = 0x310;
+const SELF_IPI: u32 = 0x3F0;
 
 /// SVR bit 8: the APIC accepts interrupts (SDM Vol. 3A figure 12-23).
 const SOFTWARE_ENABLE: u32 = 1 << 8;

@@ -35,7 +35,7 @@ pub fn render(measurement: &Measurement, details: &[CellDetail]) -> String {
             body {
                 a.skip href="#cells" { "Skip to the table" }
                 header {
-                    h1 { "Broadcast calls on every processor" }
+                    h1 { (heading(measurement)) }
                     (verdict(measurement))
                     (host::trust(measurement))
                     p.soft {
@@ -62,16 +62,27 @@ pub fn render(measurement: &Measurement, details: &[CellDetail]) -> String {
     page.into_string() + "\n"
 }
 
+/// What was measured, in a few words.
+fn heading(measurement: &Measurement) -> &'static str {
+    let has = |call| measurement.cells.iter().any(|cell| cell.id.call == call);
+    match (has(Call::Broadcast), has(Call::Ping)) {
+        (true, true) => "Broadcast calls on every processor, and pings",
+        (false, true) => "Pings from processor to processor",
+        (_, false) => "Broadcast calls on every processor",
+    }
+}
+
 /// A cell's name, whatever others there are.
 fn name(cell: &Cell) -> String {
-    let CellId { call: Call::Broadcast, route, destination, target_state, vcpus, observe, idle_before_us } = cell.id;
-    let (route, destination, state) = (route.name(), destination.name(), target_state.name());
+    let CellId { call: made, route, destination, target_state, vcpus, observe, idle_before_us } = cell.id;
+    let (what, route) = (made.prefix(), route.name());
+    let (destination, state) = (destination.name(), target_state.name());
     let idle = idle_before_us.map_or_else(String::new, |time| format!(" for {time} µs"));
     let observed = match observe {
         Observe::Guest => "",
         Observe::Exits => ", observed",
     };
-    format!("{route} · {destination} · {state}{idle} · {vcpus} vCPUs{observed}")
+    format!("{what}{route} · {destination} · {state}{idle} · {vcpus} vCPUs{observed}")
 }
 
 fn anchor(index: usize) -> String {

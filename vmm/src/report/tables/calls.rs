@@ -5,7 +5,7 @@ use crate::report::table::Statistic::{Interval, Max, P50, P99};
 use crate::report::table::Table;
 use crate::results::measurement::Measurement;
 use crate::results::metric::MetricName;
-use guest_stub::abi::cell::Observe;
+use guest_stub::abi::cell::{Call, Observe};
 
 const COLUMNS: [Shown; 11] = [
     shown(MetricName::RoundTrip, P50, "round trip", 0),
@@ -24,5 +24,11 @@ const COLUMNS: [Shown; 11] = [
 /// Every cell of the guest's vantage.
 pub(super) fn table(measurement: &Measurement) -> Option<Table> {
     let rows = rows(measurement, |cell| cell.id.observe == Observe::Guest);
-    measured("Broadcast calls, by the guest's time stamps", &rows, &COLUMNS)
+    let has = |call| rows.iter().any(|(_, cell)| cell.id.call == call);
+    let title = match (has(Call::Broadcast), has(Call::Ping)) {
+        (true, true) => "Broadcast calls and pings, by the guest's time stamps",
+        (false, true) => "Pings, by the guest's time stamps",
+        (_, false) => "Broadcast calls, by the guest's time stamps",
+    };
+    measured(title, &rows, &COLUMNS)
 }

@@ -5,6 +5,7 @@ use crate::report::units;
 use crate::results::integrity::Integrity;
 use crate::results::measurement::{Cell, Measurement};
 use crate::results::metric::{Metric, MetricName, Unit};
+use guest_stub::abi::cell::Call;
 
 /// A cell and its index in the document.
 pub(super) type Row<'a> = (usize, &'a Cell);
@@ -85,6 +86,10 @@ pub(super) fn table(title: &str, rows: &[Row<'_>]) -> Option<Table> {
         let values = rows.iter().map(|(_, cell)| Value::text(of(cell))).collect();
         separate(&mut table, Column::key(name, values), |value| format!("{name} {value}"));
     };
+    // The default goes without saying.
+    if rows.iter().any(|(_, cell)| cell.id.call != Call::Broadcast) {
+        key("call", |cell| cell.id.call.name());
+    }
     key("route", |cell| cell.id.route.name());
     key("destination", |cell| cell.id.destination.name());
     key("state", |cell| cell.id.target_state.name());
@@ -150,7 +155,11 @@ fn integrity(integrity: Integrity) -> Value {
 /// A cell's name among others: what tells it apart, and its route in any case.
 pub(in crate::report) fn name<'a>(cell: &Cell, others: &(impl Iterator<Item = &'a Cell> + Clone)) -> String {
     let varies = |differs: &dyn Fn(&Cell) -> bool| others.clone().any(differs);
-    let mut parts = vec![cell.id.route.name().to_owned()];
+    let mut parts = Vec::new();
+    if varies(&|other| other.id.call != cell.id.call) {
+        parts.push(cell.id.call.name().to_owned());
+    }
+    parts.push(cell.id.route.name().to_owned());
     if varies(&|other| other.id.destination != cell.id.destination) {
         parts.push(cell.id.destination.name().to_owned());
     }

@@ -29,7 +29,8 @@ fn head(trace: &Trace, width: usize) -> String {
     let Trace { host, config, .. } = trace;
     let first = format!("kipi {} · Linux {} · KVM: {} · {}", host.kipi, host.kernel, host.kvm.join(", "), host.cpu);
     let second = format!(
-        "{} · {} · targets in {} · {} vCPUs · {} of {} rounds · {} · clock error ε = {}",
+        "{}{} · {} · targets in {} · {} vCPUs · {} of {} rounds · {} · clock error ε = {}",
+        config.id.call.prefix(),
         config.id.route.name(),
         config.id.destination.name(),
         config.id.target_state.name(),

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 const GHZ: NonZeroU64 = NonZeroU64::new(1_000_000).unwrap();
 
 fn participant(vcpu: usize, a: Option<u64>, w: u64, x: u64) -> Participant {
-    Participant { vcpu, a, w, x, vmm: None }
+    Participant { vcpu, a, w: Some(w), x: Some(x), vmm: None }
 }
 
 fn round(participants: Vec<Participant>) -> Round {
@@ -91,6 +91,14 @@ fn two_targets_have_an_arrival_skew() {
         ("round_trip", vec![900.0]),
     ];
     assert_eq!(values(&three()), expected);
+}
+
+#[test]
+fn a_ping_has_no_workers_and_nothing_to_do_with_them() {
+    let without_worker = |vcpu, a| Participant { vcpu, a, w: None, x: None, vmm: None };
+    let expected = vec![("send_cost", vec![40.0]), ("delivery", vec![210.0]), ("round_trip", vec![900.0])];
+    assert_eq!(values(&round(vec![without_worker(0, None), without_worker(1, Some(1210))])), expected);
+    assert_eq!(values(&round(vec![without_worker(0, Some(1210))])), expected, "to oneself");
 }
 
 #[test]
@@ -212,7 +220,13 @@ fn spread_of_hand_computed_cycles() {
 
 fn any_participant() -> impl Strategy<Value = Participant> {
     let stamp = || prop_oneof![any::<u64>(), Just(0), Just(u64::MAX), 1000..1100_u64];
-    (0..4_usize, prop::option::of(stamp()), stamp(), stamp(), prop::option::of(stamp()))
+    (
+        0..4_usize,
+        prop::option::of(stamp()),
+        prop::option::of(stamp()),
+        prop::option::of(stamp()),
+        prop::option::of(stamp()),
+    )
         .prop_map(|(vcpu, a, w, x, vmm)| Participant { vcpu, a, w, x, vmm })
 }
 
