@@ -1,5 +1,7 @@
 //! What a reader asks before trusting a measurement's numbers, answered in a line each from what the document holds.
 
+mod barrier;
+
 use super::tables;
 use super::units;
 use crate::results::integrity::Integrity;
@@ -22,6 +24,7 @@ pub(super) fn facts(measurement: &Measurement) -> Vec<Fact> {
         fact("integrity", integrity(&measurement.cells)),
         fact("clock", clock(measurement)),
         fact("quiet", quiet(measurement)),
+        fact("start barrier", barrier::start_barrier(&measurement.cells)),
         fact("not measured", not_measured(&measurement.skipped)),
     ];
     facts.into_iter().flatten().collect()

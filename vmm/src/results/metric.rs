@@ -31,6 +31,8 @@ pub enum MetricName {
     ArrivalSkew,
     /// max w − min w over the participants, of whom there must be two.
     StartSkew,
+    /// max w − max a: from the last arrival to the last start, which is what starting together costs.
+    StartBarrier,
     /// max(0, min x − max w) / mean(x − w) over the participants; a round whose mean is zero has none.
     Overlap,
     /// t2 − t0.
@@ -70,6 +72,7 @@ impl MetricName {
             | Self::Delivery
             | Self::ArrivalSkew
             | Self::StartSkew
+            | Self::StartBarrier
             | Self::RoundTrip
             | Self::VmmStartSkew
             | Self::ObservedExit
@@ -89,6 +92,7 @@ impl MetricName {
             Self::Delivery
             | Self::ArrivalSkew
             | Self::StartSkew
+            | Self::StartBarrier
             | Self::Overlap
             | Self::VmmStartSkew
             | Self::SkewSlope

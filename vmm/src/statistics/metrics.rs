@@ -31,6 +31,7 @@ impl MetricName {
             Self::ArrivalSkew => skew(round.targets().map(|(_, a)| a)).map(|skew| skew as f64),
             Self::StartSkew => start_skew(participants).map(|skew| skew as f64),
             Self::Overlap => overlap(participants),
+            Self::StartBarrier => start_barrier(round),
             Self::RoundTrip => Some(difference(*t2, *t0)),
             Self::VmmStartSkew => vmm_start_skew(participants).map(|skew| skew as f64),
             Self::SkewSlope => skew_slope(round),
@@ -107,6 +108,12 @@ fn start_skew(participants: &[Participant]) -> Option<u64> {
 fn vmm_start_skew(participants: &[Participant]) -> Option<u64> {
     let stamps: Option<Vec<u64>> = participants.iter().map(|each| each.vmm).collect();
     skew(stamps?.into_iter())
+}
+
+fn start_barrier(round: &Round) -> Option<f64> {
+    let last_arrival = round.targets().map(|(_, a)| a).max()?;
+    let last_start = round.participants.iter().filter_map(|each| each.w).max()?;
+    Some(difference(last_start, last_arrival))
 }
 
 fn overlap(participants: &[Participant]) -> Option<f64> {

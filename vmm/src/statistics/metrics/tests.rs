@@ -46,6 +46,7 @@ fn names_and_order_are_the_documented_ones() {
         "delivery",
         "arrival_skew",
         "start_skew",
+        "start_barrier",
         "overlap",
         "round_trip",
         "vmm_start_skew",
@@ -73,6 +74,7 @@ fn one_target_has_no_arrival_skew() {
         ("send_cost", vec![40.0]),
         ("delivery", vec![210.0]),
         ("start_skew", vec![20.0]),
+        ("start_barrier", vec![210.0]),
         ("overlap", vec![80.0 / 110.0]),
         ("round_trip", vec![900.0]),
     ];
@@ -87,6 +89,7 @@ fn two_targets_have_an_arrival_skew() {
         ("delivery", vec![210.0, 280.0]),
         ("arrival_skew", vec![70.0]),
         ("start_skew", vec![20.0]),
+        ("start_barrier", vec![140.0]),
         ("overlap", vec![0.7]),
         ("round_trip", vec![900.0]),
     ];
@@ -178,7 +181,7 @@ fn negative_delivery_is_counted_and_kept() {
 #[test]
 fn a_metric_without_values_is_left_out() {
     let samples = collect(&[&[three()], &[]]);
-    assert_eq!(samples.len(), 6);
+    assert_eq!(samples.len(), 7);
     assert!(!samples.contains_key(&MetricName::VmmStartSkew));
     assert!(collect(&[]).is_empty());
 }

@@ -1,0 +1,94 @@
+//! What it costs that workers start together: from the last arrival to the last start, and where pings were measured beside the
+//! calls, what is left of a round trip without that and without the workers.
+
+use crate::report::units;
+use crate::results::measurement::Cell;
+use crate::results::metric::MetricName;
+use guest_stub::abi::cell::{Call, CellId, Observe};
+use guest_stub::abi::{Destination, TargetState};
+
+/// The answer in a line, if there are broadcast calls.
+pub(super) fn start_barrier(cells: &[Cell]) -> Option<String> {
+    let guest = || cells.iter().filter(|cell| cell.id.observe == Observe::Guest);
+    let barriers = || guest().filter_map(|cell| cell.metrics.get(&MetricName::StartBarrier));
+    let (least, most) = (
+        barriers().min_by(|one, other| one.p50.total_cmp(&other.p50))?,
+        barriers().max_by(|one, other| one.p50.total_cmp(&other.p50))?,
+    );
+    let [one, other] = [least, most].map(|metric| units::bounded(metric.p50, metric.clock_error));
+    let barrier = if one == other {
+        one
+    } else if units::is_below(least.p50, least.clock_error) {
+        format!("{one} to {other}")
+    } else {
+        units::range(least.p50, most.p50)
+    };
+    let pings = pings(&guest().collect::<Vec<_>>());
+    Some(format!("{barrier} from the last arrival to the last worker's start{pings}"))
+}
+
+/// The pings' round trips in those of the calls, by target state; empty without pings.
+fn pings(cells: &[&Cell]) -> String {
+    let ratios: Vec<(TargetState, f64)> = cells.iter().filter_map(|ping| ratio(ping, cells)).collect();
+    let of_state = |&state: &TargetState| {
+        let ratios = || ratios.iter().filter(|(of, _)| *of == state).map(|&(_, ratio)| ratio);
+        let (least, most) = (ratios().fold(f64::INFINITY, f64::min), ratios().fold(f64::NEG_INFINITY, f64::max));
+        let (one, other) = (format!("{least:.2}"), format!("{most:.2}"));
+        ratios().next()?;
+        Some(if one == other {
+            format!("{one} ({})", state.name())
+        } else {
+            format!("{one}–{other} ({})", state.name())
+        })
+    };
+    match TargetState::ALL.iter().filter_map(of_state).collect::<Vec<_>>().as_slice() {
+        [] => String::new(),
+        states => format!("; a ping's round trip is {} of the call's", states.join(", ")),
+    }
+}
+
+/// A ping's median round trip in that of the call that interrupts the same targets in the same way.
+fn ratio(ping: &Cell, cells: &[&Cell]) -> Option<(TargetState, f64)> {
+    let CellId { call: Call::Ping, destination: Destination::Unicast, .. } = ping.id else { return None };
+    let same = |destination| CellId { call: Call::Broadcast, destination, ..ping.id };
+    let find = |id: CellId| cells.iter().find(|cell| cell.id == id);
+    // With two vCPUs, all but the sender are one.
+    let or_everybody = || find(same(Destination::AllButSelf)).filter(|cell| cell.id.vcpus == 2);
+    let call = find(same(Destination::Unicast)).or_else(or_everybody)?;
+    let (ping_ns, call_ns) = (median(ping, MetricName::RoundTrip)?, median(call, MetricName::RoundTrip)?);
+    (call_ns > 0.0).then_some((ping.id.target_state, ping_ns / call_ns))
+}
+
+fn median(cell: &Cell, metric: MetricName) -> Option<f64> {
+    cell.metrics.get(&metric).map(|metric| metric.p50)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::results::fixture;
+
+    /// A cell whose metric has this median.
+    fn cell(id: CellId, metric: MetricName, p50: f64) -> Cell {
+        let mut cell = Cell { id, ..fixture::cell("halt", 100_000.0) };
+        cell.metrics.insert(metric, fixture::metric(p50));
+        cell
+    }
+
+    #[test]
+    fn the_barrier_is_a_range_and_pings_are_compared_with_calls_of_the_same_targets() {
+        let id = fixture::id("x2apic", "halt");
+        let call = cell(id, MetricName::StartBarrier, 30_000.0);
+        let text = |cells: &[Cell]| start_barrier(cells).expect("there is a call");
+        assert_eq!(text(std::slice::from_ref(&call)), "30.0 µs from the last arrival to the last worker's start");
+        let user = cell(CellId { target_state: TargetState::User, ..id }, MetricName::StartBarrier, 2_000.0);
+        let ping = CellId { call: Call::Ping, destination: Destination::Unicast, ..id };
+        let ping_of_three = cell(CellId { vcpus: 3, ..ping }, MetricName::RoundTrip, 1.0);
+        let ping = cell(ping, MetricName::RoundTrip, 42_000.0);
+        assert_eq!(
+            text(&[call, user, ping.clone(), ping_of_three]),
+            "2.00–30.0 µs from the last arrival to the last worker's start; a ping's round trip is 0.42 (halt) of the call's"
+        );
+        assert_eq!(start_barrier(&[ping]), None, "a ping has no start barrier");
+    }
+}
