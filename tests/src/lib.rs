@@ -3,6 +3,8 @@
 //! The tests themselves are in `tests/`, one file for each question. Those that need KVM skip where there is none, and
 //! say so; no test asserts how fast anything is, and time limits only end what hangs.
 
+pub mod code;
+
 use kipi::config::LocalApics;
 use kipi::vm::{ApicIds, Hypervisor, VmConfig};
 use object::{Object, ObjectSegment};

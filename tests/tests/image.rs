@@ -3,16 +3,17 @@
 use guest_stub::abi::{self, Destination, GuestRoute, ImageHeader};
 use guest_stub::rendezvous::Slot;
 use iced_x86::{
-    Code, Decoder, DecoderOptions, FlowControl, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, Register,
-    UsedMemory, UsedRegister,
+    Code, Decoder, DecoderOptions, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, Register, UsedMemory,
+    UsedRegister,
 };
 use kipi::config::routes::{self, Route};
 use kipi::config::{self, CellId, HostOffers};
 use kipi::vm::image::EMBEDDED;
+use kipi_tests::code::{demangled, image, instruction_at, no_callee, section, shortest_way, symbol};
 use object::elf;
-use object::read::elf::{ElfFile64, FileHeader, ProgramHeader};
-use object::{LittleEndian, Object, ObjectSection, ObjectSymbol, SectionKind};
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use object::read::elf::{FileHeader, ProgramHeader};
+use object::{LittleEndian, Object, ObjectSection, SectionKind};
+use std::collections::BTreeMap;
 use std::mem::offset_of;
 
 /// Instructions from the first of the interrupt entry to the CALL of the worker, that one included, on the shortest
@@ -21,10 +22,6 @@ use std::mem::offset_of;
 /// Raise it only for a reason: each of them delays every target, and a KVM that emulates CPL0 takes 200 ns and more for
 /// it.
 const ENTRY_TO_WORKER: usize = 33;
-
-fn image() -> ElfFile64<'static, LittleEndian> {
-    ElfFile64::parse(EMBEDDED).expect("the image is an ELF file")
-}
 
 /// A loaded segment.
 struct Segment {
@@ -48,26 +45,6 @@ fn segments() -> Vec<Segment> {
             }
         })
         .collect()
-}
-
-fn symbols() -> BTreeMap<String, u64> {
-    let image = image();
-    let named = image.symbols().filter_map(|symbol| Some((symbol.name().ok()?.to_owned(), symbol.address())));
-    named.collect()
-}
-
-fn symbol(name: &str) -> u64 {
-    *symbols().get(name).unwrap_or_else(|| panic!("the image has no symbol {name}"))
-}
-
-fn demangled() -> BTreeMap<String, u64> {
-    symbols().iter().map(|(symbol, &at)| (format!("{:#}", rustc_demangle::demangle(symbol)), at)).collect()
-}
-
-fn section(name: &str) -> (u64, &'static [u8]) {
-    let image = image();
-    let section = image.section_by_name(name).unwrap_or_else(|| panic!("the image has no section {name}"));
-    (section.address(), section.data().expect("the section is in the file"))
 }
 
 fn decode(bytes: &[u8], address: u64, bits: u32) -> Vec<Instruction> {
@@ -220,76 +197,6 @@ fn the_symbols_that_diagnoses_and_tests_rely_on_are_there() {
         let address = symbol(name);
         assert!((text..text + bytes.len() as u64).contains(&address), "{name} at {address:#x} is not in the text");
     }
-}
-
-/// A place on a way through the code: next instruction, return addresses, and how far the way has come.
-type Place = (u64, Vec<u64>, usize);
-
-fn instruction_at(ip: u64) -> Instruction {
-    let (text, bytes) = section(".text");
-    let offset = ip.checked_sub(text).and_then(|offset| usize::try_from(offset).ok());
-    let code = offset.and_then(|offset| bytes.get(offset..)).unwrap_or_else(|| panic!("{ip:#x} is not in the text"));
-    Decoder::with_ip(64, code, ip, DecoderOptions::NONE).decode()
-}
-
-/// The number of instructions on the shortest way from `from` to one that `is_end`, that one included.
-///
-/// `progress` is what is to be known of the way behind an instruction, zero at the start; `None` where it leads nowhere. So does
-/// an indirect call, unless `callee` says where the one at an address goes.
-fn shortest_way(
-    from: u64,
-    progress: impl Fn(usize, &Instruction) -> Option<usize>,
-    callee: impl Fn(u64) -> Option<u64>,
-    is_end: impl Fn(usize, &Instruction) -> bool,
-) -> Option<usize> {
-    const DEEPEST: usize = 16;
-    let mut seen: HashSet<Place> = HashSet::new();
-    let mut queue = VecDeque::from([((from, Vec::new(), 0), 1)]);
-    while let Some((place, count)) = queue.pop_front() {
-        if !seen.insert(place.clone()) {
-            continue;
-        }
-        let (ip, mut stack, before) = place;
-        let instruction = instruction_at(ip);
-        if is_end(before, &instruction) {
-            return Some(count);
-        }
-        let Some(after) = progress(before, &instruction) else { continue };
-        let (next, target) = (instruction.next_ip(), instruction.near_branch_target());
-        let mut go = |ip: u64, stack: Vec<u64>| queue.push_back(((ip, stack, after), count + 1));
-        match instruction.flow_control() {
-            FlowControl::Next => go(next, stack),
-            FlowControl::UnconditionalBranch => go(target, stack),
-            FlowControl::ConditionalBranch => {
-                go(target, stack.clone());
-                go(next, stack);
-            }
-            FlowControl::Call if stack.len() < DEEPEST => {
-                stack.push(next);
-                go(target, stack);
-            }
-            FlowControl::IndirectCall => {
-                if let Some(target) = callee(ip) {
-                    stack.push(next);
-                    go(target, stack);
-                }
-            }
-            // Without a caller it is the IRETQ that ends the interrupt.
-            FlowControl::Return => {
-                if let Some(caller) = stack.pop() {
-                    go(caller, stack);
-                }
-            }
-            // An indirect jump cannot be followed, and #UD leads nowhere.
-            _ => {}
-        }
-    }
-    None
-}
-
-/// Follows no indirect call.
-fn no_callee(_: u64) -> Option<u64> {
-    None
 }
 
 #[test]

@@ -1,0 +1,107 @@
+//! The way of a ping through the guest image as it was built: what the sender and the target execute between its two stamps.
+
+use guest_stub::abi::{Destination, GuestRoute};
+use iced_x86::{Instruction, InstructionInfoFactory, Mnemonic, OpAccess, Register, UsedMemory};
+use kipi_tests::code::{instruction_at, no_callee, shortest_way, symbol, symbols};
+
+/// The most instructions of a whole ping, both stamps included: the sender's until it has seen the mark at its first poll, and
+/// the target's until it has made it. kvm-unit-tests' have 78.
+const PING: usize = 24;
+
+/// How each guest route and destination is sent, by the type of the way; or why it is not.
+fn way(route: GuestRoute, destination: Destination) -> Result<(&'static str, Mnemonic), &'static str> {
+    Ok(match (route, destination) {
+        (GuestRoute::XApic, Destination::Unicast | Destination::Mesh) => ("XApic", Mnemonic::Mov),
+        (GuestRoute::XApic, Destination::Itself) => ("XApicItself", Mnemonic::Mov),
+        (GuestRoute::X2Apic, Destination::Unicast | Destination::Mesh) => ("X2Apic", Mnemonic::Wrmsr),
+        (GuestRoute::X2Apic, Destination::Itself) => ("X2ApicItself", Mnemonic::Wrmsr),
+        (GuestRoute::X2Apic, Destination::SelfIpi) => ("SelfIpi", Mnemonic::Wrmsr),
+        (GuestRoute::Msi, Destination::Unicast | Destination::Mesh) => ("Msi", Mnemonic::Out),
+        (GuestRoute::Msi, Destination::Itself) => return Err("messages have no shorthands"),
+        (GuestRoute::XApic | GuestRoute::Msi, Destination::SelfIpi) => {
+            return Err("the self-IPI register is the x2APIC's");
+        }
+        (
+            GuestRoute::XApic | GuestRoute::X2Apic | GuestRoute::Msi,
+            Destination::AllButSelf | Destination::All | Destination::Logical,
+        ) => return Err("a ping has one target"),
+        (
+            GuestRoute::Memory | GuestRoute::Nmi | GuestRoute::Host,
+            Destination::AllButSelf
+            | Destination::All
+            | Destination::Unicast
+            | Destination::Logical
+            | Destination::Itself
+            | Destination::SelfIpi
+            | Destination::Mesh,
+        ) => return Err("no vCPU sends a vector"),
+    })
+}
+
+/// Whether an instruction stores to memory outside of the stack.
+fn stores(instruction: &Instruction) -> bool {
+    let mut info = InstructionInfoFactory::new();
+    let is_store = |it: &UsedMemory| it.access() == OpAccess::Write && it.base() != Register::RSP;
+    info.info(instruction).used_memory().iter().any(is_store)
+}
+
+/// Instructions of the sender from its first stamp to its last one, both included, by way of the send.
+fn sender(way: &str, send: Mnemonic) -> usize {
+    let name = format!("kipi_guest::ping::sender::window::<kipi_guest::ping::way::{way}>");
+    let is_window = |symbol: &str| format!("{:#}", rustc_demangle::demangle(symbol)) == name;
+    let symbols = symbols();
+    let mut window = *symbols.iter().find(|(symbol, _)| is_window(symbol)).unwrap_or_else(|| panic!("no {name}")).1;
+    let is_stamp = |it: &Instruction| it.mnemonic() == Mnemonic::Rdtsc;
+    while !is_stamp(&instruction_at(window)) {
+        window = instruction_at(window).next_ip();
+    }
+    let is_send = |it: &Instruction| it.mnemonic() == send && (send != Mnemonic::Mov || stores(it));
+    // How many of these have come: the first stamp, the send, the second stamp; the last stamp is the end.
+    let count = shortest_way(
+        window,
+        |before, it| match before {
+            1 if is_stamp(it) => None,
+            1 => Some(before + usize::from(is_send(it))),
+            _ => Some(before + usize::from(is_stamp(it))),
+        },
+        no_callee,
+        |before, it| before == 3 && is_stamp(it),
+    );
+    count.unwrap_or_else(|| panic!("{way}: no way from the first stamp to the last one"))
+}
+
+/// Instructions of the target from its entry to the mark, both included.
+fn target() -> usize {
+    let mark = symbol("ping_mark");
+    assert!(stores(&instruction_at(mark)), "the mark is a store");
+    shortest_way(symbol("ping_entry"), |_, _| Some(0), no_callee, |_, it| it.ip() == mark).expect("a way to the mark")
+}
+
+#[test]
+fn few_instructions_make_a_whole_ping() {
+    let target = target();
+    for &route in GuestRoute::ALL {
+        for &destination in Destination::ALL {
+            let Ok((way, send)) = way(route, destination) else { continue };
+            let sender = sender(way, send);
+            println!("{} {}: {sender} at the sender, {target} at the target", route.name(), destination.name());
+            // Three stamps, the send, a poll, and a fence, and what saves the stamps: a shorter way would have been followed wrongly.
+            assert!(sender >= 10 && target >= 6, "{sender} and {target} instructions cannot be all");
+            let all = sender + target;
+            assert!(all <= PING, "{all} instructions of a ping over {}, {PING} allowed", route.name());
+        }
+    }
+}
+
+/// The target's handler takes its stamp before it tells the sender.
+#[test]
+fn the_mark_comes_after_the_stamp_and_before_the_end_of_the_interrupt() {
+    let (mut at, mark) = (symbol("ping_entry"), symbol("ping_mark"));
+    let mut before = Vec::new();
+    while at != mark {
+        before.push(instruction_at(at));
+        at = before[before.len() - 1].next_ip();
+    }
+    assert!(before.iter().any(|it| it.mnemonic() == Mnemonic::Rdtsc));
+    assert!(!before.iter().any(|it| it.mnemonic() == Mnemonic::Call || it.mnemonic() == Mnemonic::Wrmsr));
+}
