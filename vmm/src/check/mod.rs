@@ -2,7 +2,7 @@
 //!
 //! [`contract`] has a test for each clause and route, over every destination and target state that there is;
 //! [`restrictions`] breaks each rule for workers and expects the bug check that names it; [`traps`] are the situations
-//! that broadcast calls go wrong in; [`processor`] asks what vCPUs do with INIT, SIPI and NMI; [`hostile`] guests try to harm the
+//! that broadcast calls go wrong in; [`pings`] arrive once; [`processor`] asks what vCPUs do with INIT, SIPI and NMI; [`hostile`] guests try to harm the
 //! VMM; a soak mixes disturbances at random. Each test boots a machine of its own; the clauses of one route share the calls that
 //! they look at.
 
@@ -10,6 +10,7 @@
 
 pub mod contract;
 pub mod hostile;
+mod pings;
 pub mod processor;
 pub mod restrictions;
 mod soak;
@@ -21,7 +22,7 @@ use crate::guest::session::{self, Disturb, Limits, Session};
 use crate::results::check::{Finished, Outcome, Summary};
 use crate::vm::{ApicIds, Hypervisor, VmConfig};
 use contract::first_broken;
-use guest_stub::abi::Fault;
+use guest_stub::abi::{Destination, Fault};
 use guest_stub::random::SplitMix64;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -34,6 +35,8 @@ pub enum Subject {
     Restriction(restrictions::BrokenRule),
     /// A situation that broadcast calls go wrong in.
     Trap(&'static traps::Trap),
+    /// Pings of this destination.
+    Ping(Destination),
     /// What a vCPU does with INIT, SIPI, NMI and the like.
     Processor(&'static processor::Case),
     /// A guest that does random things. Takes its time, and is run only when it is asked for.
@@ -59,6 +62,7 @@ impl Test {
             Subject::Contract(clause) => format!("contract/{}/{route}", clause.name()),
             Subject::Restriction(broken) => format!("restriction/{}/{route}", broken.name()),
             Subject::Trap(trap) => format!("trap/{}/{route}", trap.name),
+            Subject::Ping(destination) => format!("pings/{}/{route}", destination.name()),
             Subject::Processor(case) => format!("processor/{}/{route}", case.name),
             Subject::Hostile => format!("hostile/{route}"),
             Subject::Soak(minute) => format!("soak/{}/{route}", minute + 1),
@@ -80,6 +84,8 @@ pub fn all() -> Vec<Test> {
         let tried = routes::those(trap.happens_on);
         tests.extend(tried.map(|route| Test { subject: Subject::Trap(trap), route }));
     }
+    let pinged = pings::all().into_iter();
+    tests.extend(pinged.map(|(destination, route)| Test { subject: Subject::Ping(destination), route }));
     for case in processor::ALL {
         let tried = routes::those(case.happens_on);
         tests.extend(tried.map(|route| Test { subject: Subject::Processor(case), route }));
@@ -213,6 +219,7 @@ impl<'a> Suite<'a> {
             Subject::Contract(clause) => contract::check(self, clause, test.route, cells),
             Subject::Restriction(broken) => restrictions::check(self, broken, test.route),
             Subject::Trap(trap) => traps::check(self, trap, test.route),
+            Subject::Ping(destination) => pings::check(self, destination, test.route),
             Subject::Processor(case) => processor::check(self, case, test.route),
             Subject::Hostile => hostile::check(self, test.route),
             Subject::Soak(minute) => soak::check(self, minute),
@@ -299,7 +306,7 @@ mod tests {
         assert!(restrictions.iter().all(|test| matches!(test.subject, Subject::Restriction(_))));
         let traps = matching(&["trap/"], &[]).len();
         assert_eq!(matching(&["restriction/", "trap/"], &[]).len(), restrictions.len() + traps, "more than one filter");
-        let left = matching(&[], &["trap/", "contract/", "processor/"]);
+        let left = matching(&[], &["trap/", "contract/", "pings/", "processor/"]);
         assert_eq!(left.len(), restrictions.len(), "more than one to leave out");
         assert_eq!(matching(&["restriction/", "trap/"], &["trap/"]).len(), restrictions.len(), "skip beats filter");
         assert!(matching(&["nobody is called that"], &[]).is_empty());
