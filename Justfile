@@ -36,6 +36,10 @@ bench *OPTIONS:
 bench-rounds *FILTER:
     cargo bench --package kipi --bench rounds -- {{ FILTER }}
 
+# Measure pings beside broadcast calls of the same targets; --quick for a short look
+bench-ping *OPTIONS:
+    cargo bench --package kipi --bench ping -- {{ OPTIONS }}
+
 # Measure a send of the broadcast service against its floor; a part of a name runs those that contain it
 bench-send *FILTER:
     cargo bench --package kipi --bench send_path -- {{ FILTER }}
