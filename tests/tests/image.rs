@@ -3,8 +3,8 @@
 use guest_stub::abi::{self, Destination, GuestRoute, ImageHeader};
 use guest_stub::rendezvous::Slot;
 use iced_x86::{
-    Code, Decoder, DecoderOptions, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, Register, UsedMemory,
-    UsedRegister,
+    Code, Decoder, DecoderOptions, FlowControl, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, Register,
+    UsedMemory, UsedRegister,
 };
 use kipi::config::routes::{self, Route};
 use kipi::config::{self, CellId, HostOffers};
@@ -13,7 +13,6 @@ use kipi_tests::code::{demangled, image, instruction_at, no_callee, section, sho
 use object::elf;
 use object::read::elf::{FileHeader, ProgramHeader};
 use object::{LittleEndian, Object, ObjectSection, SectionKind};
-use std::collections::BTreeMap;
 use std::mem::offset_of;
 
 /// Instructions from the first of the interrupt entry to the CALL of the worker, that one included, on the shortest
