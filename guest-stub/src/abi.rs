@@ -139,6 +139,8 @@ pub const PORT_YIELD: u16 = 0x6B0C;
 pub const PORT_STEP: u16 = 0x6B10;
 /// The message doorbell: a write of [`msi::encode`](crate::msi::encode)'s word asks the VMM for an interrupt.
 pub const PORT_MSI: u16 = 0x6B14;
+/// The rounds of a block that count begin, or have ended: the VMM reads KVM's counters of halted vCPUs.
+pub const PORT_MARK: u16 = 0x6B18;
 /// A vCPU that found a broken rule writes here once, after it has filled in [`CommandPage::bug_check`].
 pub const PORT_BUG_CHECK: u16 = 0x6B08;
 

@@ -6,7 +6,7 @@ use crate::call::initiator::Owned;
 use crate::call::window::Participants;
 use crate::call::worker::WorkerFn;
 use crate::call::{Call, Completed, Failed};
-use crate::cpu::{irql, tsc};
+use crate::cpu::{irql, port, tsc};
 use crate::participant;
 use crate::polling;
 use crate::processor::{Private, UserWords};
@@ -14,7 +14,7 @@ use crate::routes::with_route;
 use crate::shared;
 use core::sync::atomic::Ordering;
 use guest_stub::abi::{
-    Destination, GuestRoute, RING_SAMPLES, Report, Sample, Status, TargetState, command, sample_flags,
+    Destination, GuestRoute, PORT_MARK, RING_SAMPLES, Report, Sample, Status, TargetState, command, sample_flags,
 };
 use guest_stub::with_destination;
 
@@ -120,6 +120,9 @@ fn rounds(
     let owned = Owned::new(private, call, participants);
     let mut resent = 0;
     for round in 0..command.rounds {
+        if round == command.counted_from {
+            port::write(PORT_MARK, 0);
+        }
         if let Err(report) = activity::wait_until_ready(private.index, processors, round, command.deadline) {
             return report;
         }
@@ -142,6 +145,9 @@ fn rounds(
             // Blocks run at IRQL 0 with interrupts on.
             Err(Failed::NotAllowedHere) => panic!("broadcast at IRQL {}", irql::current()),
         }
+    }
+    if command.counted_from < command.rounds {
+        port::write(PORT_MARK, 0);
     }
     Report { rounds: command.rounds, resent, ..activity::report(Status::Done) }
 }

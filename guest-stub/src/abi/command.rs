@@ -1,7 +1,9 @@
 //! What the VMM asks of the guest: a header that names the operation, and that operation's payload.
 
 #[cfg(doc)]
-use super::{Destination, Fault, GuestRoute, Job, Question, RING_SAMPLES, Set, TargetState, VECTOR_DEVICE, Worker};
+use super::{
+    Destination, Fault, GuestRoute, Job, PORT_MARK, Question, RING_SAMPLES, Set, TargetState, VECTOR_DEVICE, Worker,
+};
 use super::{Mask, Operation};
 use core::mem::size_of;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -75,11 +77,12 @@ pub struct Block {
     pub initiator: u32,
     /// Calls: at most [`RING_SAMPLES`].
     pub rounds: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// The first of them that counts: a write to [`PORT_MARK`] comes before it, and another one after the last call. If it is
+    /// not less than `rounds`, there is neither.
+    pub counted_from: u32,
     /// The worker's argument.
     pub argument: u64,
-    /// TSC cycles between the targets' readiness and the send.
+    /// TSC cycles between the targets' readiness and the send, at least.
     pub settle: u64,
     /// TSC cycles after which a call is given up; it is sent again after half of them.
     pub deadline: u64,

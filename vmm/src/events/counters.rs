@@ -1,5 +1,6 @@
 //! KVM's per-vCPU counters, from the file that KVM_GET_STATS_FD opens (KVM API 4.133): no privilege needed.
 
+use super::wakeups::Wakeups;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
@@ -23,6 +24,17 @@ pub const COUNTERS: [&str; 13] = [
     "insn_emulation",
 ];
 
+/// What tells how halted vCPUs were woken, in the order of [`Wakeups`]' fields.
+const OF_HALTS: [&str; 7] = [
+    "halt_successful_poll",
+    "halt_attempted_poll",
+    "halt_poll_invalid",
+    "halt_wakeup",
+    "halt_poll_success_ns",
+    "halt_poll_fail_ns",
+    "halt_wait_ns",
+];
+
 /// Why the counters cannot be read.
 #[derive(Debug, Error)]
 pub enum Error {
@@ -41,8 +53,10 @@ pub enum Error {
 #[derive(Debug)]
 pub struct StatsFile {
     file: File,
-    /// Byte offset of each counter, by name.
+    /// Byte offset of each of [`COUNTERS`], by name.
     offsets: BTreeMap<&'static str, u64>,
+    /// Byte offset of each of [`OF_HALTS`]; `None`: this KVM lacks one.
+    of_halts: Option<[u64; OF_HALTS.len()]>,
 }
 
 impl StatsFile {
@@ -51,16 +65,32 @@ impl StatsFile {
     /// # Errors
     /// [`Error::Read`], [`Error::Malformed`].
     pub fn new(file: File) -> Result<Self, Error> {
-        let offsets = offsets(&file)?;
-        Ok(Self { file, offsets })
+        let mut offsets = offsets(&file)?;
+        let of_halts = OF_HALTS.iter().map(|name| offsets.get(name).copied()).collect::<Option<Vec<u64>>>();
+        offsets.retain(|name, _| COUNTERS.contains(name));
+        Ok(Self { file, offsets, of_halts: of_halts.and_then(|offsets| offsets.try_into().ok()) })
     }
 
-    /// The counters as they are now.
+    /// The counters of exits and interrupts as they are now.
     ///
     /// # Errors
     /// [`Error::Read`].
     pub fn read(&self) -> Result<BTreeMap<&'static str, u64>, Error> {
-        self.offsets.iter().map(|(&name, &offset)| Ok((name, u64::from_ne_bytes(read(&self.file, offset)?)))).collect()
+        self.offsets.iter().map(|(&name, &offset)| Ok((name, self.counter(offset)?))).collect()
+    }
+
+    /// The counters of wake-ups from HLT as they are now; `None`: this KVM lacks some, or does not let them be read.
+    pub fn wakeups(&self) -> Option<Wakeups> {
+        let mut values = [0; OF_HALTS.len()];
+        for (value, offset) in values.iter_mut().zip(self.of_halts?) {
+            *value = self.counter(offset).ok()?;
+        }
+        let [polled, attempted, invalid, blocked, poll_success_ns, poll_fail_ns, wait_ns] = values;
+        Some(Wakeups { polled, attempted, invalid, blocked, poll_success_ns, poll_fail_ns, wait_ns })
+    }
+
+    fn counter(&self, offset: u64) -> Result<u64, Error> {
+        Ok(u64::from_ne_bytes(read(&self.file, offset)?))
     }
 }
 
@@ -75,7 +105,7 @@ fn word(bytes: &[u8], offset: usize) -> Result<u32, Error> {
     Ok(u32::from_ne_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
 }
 
-/// Finds [`COUNTERS`] by their names (KVM API 4.133: header, then descriptors, then data).
+/// Finds [`COUNTERS`] and [`OF_HALTS`] by their names (KVM API 4.133: header, then descriptors, then data).
 fn offsets(file: &impl FileExt) -> Result<BTreeMap<&'static str, u64>, Error> {
     const DESCRIPTOR: u32 = 16;
     const LIMIT: u32 = 4096;
@@ -95,7 +125,7 @@ fn offsets(file: &impl FileExt) -> Result<BTreeMap<&'static str, u64>, Error> {
         let flags = word(descriptor, 0)?;
         let offset = word(descriptor, 8)?;
         let name = descriptor[DESCRIPTOR as usize..].split(|&byte| byte == 0).next().unwrap_or_default();
-        let counter = COUNTERS.iter().find(|counter| counter.as_bytes() == name);
+        let counter = COUNTERS.iter().chain(&OF_HALTS).find(|counter| counter.as_bytes() == name);
         if let Some(counter) = counter.filter(|_| flags & TYPE_MASK == TYPE_CUMULATIVE) {
             found.insert(*counter, u64::from(data) + u64::from(offset));
         }
@@ -137,6 +167,22 @@ mod tests {
         let file = file([0, 48, 3, 0, 24, 24 + 3 * 64], &rest);
         let stats = StatsFile::new(file).unwrap();
         assert_eq!(stats.read().unwrap(), BTreeMap::from([("exits", 41), ("halt_exits", 42)]));
+    }
+
+    #[test]
+    fn wake_ups_are_read_whole_or_not_at_all_and_are_no_exits() {
+        let stats = |names: &[&str]| {
+            let offsets = (0..).step_by(8);
+            let mut rest: Vec<u8> = names.iter().zip(offsets).flat_map(|(name, at)| descriptor(name, 0, at)).collect();
+            let count = u32::try_from(names.len()).unwrap();
+            rest.extend((1..=u64::from(count)).flat_map(u64::to_ne_bytes));
+            StatsFile::new(file([0, 48, count, 0, 24, 24 + count * 64], &rest)).unwrap()
+        };
+        let all = stats(&OF_HALTS);
+        let wakeups = all.wakeups().unwrap();
+        assert_eq!((wakeups.polled, wakeups.attempted, wakeups.blocked, wakeups.wait_ns), (1, 2, 4, 7));
+        assert_eq!(all.read().unwrap(), BTreeMap::new());
+        assert_eq!(stats(&OF_HALTS[..6]).wakeups(), None, "an older KVM");
     }
 
     #[test]

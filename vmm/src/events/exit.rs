@@ -50,6 +50,8 @@ pub enum ExitKind {
     Tpr,
     /// The guest asks for this interrupt message ([`guest_stub::msi::decode`]).
     Message,
+    /// The rounds of a block that count begin, or have ended.
+    Mark,
 }
 
 impl ExitKind {
@@ -149,7 +151,8 @@ impl std::fmt::Display for Exit {
             | ExitKind::ApicWrite
             | ExitKind::Msr
             | ExitKind::InterruptWindow
-            | ExitKind::Tpr => f.write_str(self.kind.name()),
+            | ExitKind::Tpr
+            | ExitKind::Mark => f.write_str(self.kind.name()),
         }
     }
 }
@@ -163,7 +166,7 @@ mod tests {
     fn the_names_in_output_are_these() {
         let names: Vec<_> = ExitKind::VARIANTS.iter().map(|kind| kind.name()).collect();
         let expected = "doorbell observe bug-check interrupted again port mmio halt shutdown failed-entry internal-error \
-                        failed other yield step apic-read apic-write msr interrupt-window tpr message";
+                        failed other yield step apic-read apic-write msr interrupt-window tpr message mark";
         assert_eq!(names.join(" "), expected);
     }
 

@@ -10,3 +10,4 @@ pub mod recording;
 pub mod samples;
 pub mod stays;
 pub mod timeline;
+pub mod wakeups;

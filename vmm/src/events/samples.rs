@@ -2,6 +2,7 @@
 
 use crate::events::event::Event;
 use crate::events::recording::Recording;
+use crate::events::wakeups::Wakeups;
 use crate::results::integrity::Integrity;
 use crate::results::source::Source;
 use std::collections::BTreeMap;
@@ -83,6 +84,8 @@ pub struct Block {
     pub exits: Exits,
     /// All rounds that were run.
     pub exit_rounds: u64,
+    /// How KVM woke the targets in the rounds after the warm-up, those that do not count included; `None`: nobody has counted.
+    pub wakeups: Option<Wakeups>,
     /// What was recorded of them.
     pub recording: Recording,
     /// Events of the kernel that found no room.
@@ -100,6 +103,7 @@ impl Default for Block {
             integrity: Integrity::default(),
             exits: Exits::new(),
             exit_rounds: 0,
+            wakeups: None,
             recording: Recording::COUNTS,
             lost: 0,
             dropped: 0,

@@ -3,7 +3,8 @@
 use crate::config::routes;
 use crate::config::{Call, CellId};
 use crate::events::recording::Recording;
-use guest_stub::abi::{RING_SAMPLES, Worker};
+use crate::events::stays::Keep;
+use guest_stub::abi::{RING_SAMPLES, TargetState, Worker};
 
 /// One block of rounds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,6 +85,17 @@ impl BlockSpec {
             Call::Broadcast => self.cell.destination.targets(self.initiator().vcpu(), self.cell.vcpus).count(),
             Call::Ping => 1,
         }
+    }
+
+    /// Whether KVM's counters of wake-ups are read when the rounds that count begin, and when they have ended. Not where every exit
+    /// is recorded, among which those for it would be; nor of pings, of which each vCPU makes its own.
+    pub(super) fn counts_wakeups(&self) -> bool {
+        let Recording { stats, stays, kernel: _ } = self.recording;
+        let is_marked = match self.cell.call {
+            Call::Broadcast => true,
+            Call::Ping => false,
+        };
+        is_marked && stats && stays != Keep::Everything && self.cell.target_state == TargetState::Halt
     }
 
     /// Whether each worker begins with an exit.

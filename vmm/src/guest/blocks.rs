@@ -54,9 +54,9 @@ fn run_in_guest(session: &mut Session<'_>, spec: &BlockSpec) -> Result<Ended, Er
                 initiator,
                 rounds,
                 argument,
+                counted_from: if spec.counts_wakeups() { word(spec.warmup) } else { u32::MAX },
                 settle,
                 deadline,
-                reserved: 0,
             };
             session.run(&command, "broadcasting", limits.deadline)
         }

@@ -28,7 +28,13 @@ pub(super) fn run(session: &mut Session<'_>, spec: &BlockSpec) -> Result<Ended, 
     let mut by_host = Vec::with_capacity(asked);
     let served = serve_command(session, &command, limits.deadline, |session| {
         let mut caller = session.host_caller().caller()?;
+        let mark = |made: usize| {
+            if spec.counts_wakeups() && (made == spec.warmup || made == asked) {
+                session.vm().counters().mark();
+            }
+        };
         while by_host.len() < asked && !session.is_interrupted() {
+            mark(by_host.len());
             wait_until_ready(session, word(by_host.len()), call.deadline)?;
             let start = Instant::now();
             while start.elapsed() < limits.settle {
@@ -36,6 +42,7 @@ pub(super) fn run(session: &mut Session<'_>, spec: &BlockSpec) -> Result<Ended, 
             }
             by_host.push(caller.broadcast(&call)?);
         }
+        mark(by_host.len());
         Ok(())
     });
     match served {

@@ -10,6 +10,7 @@ use crate::events::recording::Recording;
 use crate::events::samples::{Block, ExitCount, Exits};
 use crate::events::stays::{Keep, Stay};
 use crate::events::timeline::Recorded;
+use crate::events::wakeups::Wakeups;
 use crate::results::source::Source;
 use crate::vm::Vm;
 use std::collections::BTreeMap;
@@ -30,6 +31,7 @@ pub(super) struct BlockRecord<'t> {
     pub(super) stays: Vec<Vec<Stay>>,
     /// All events by time, on the common clock.
     pub(super) events: Vec<Event>,
+    wakeups: Option<Wakeups>,
     recording: Recording,
     tracer: Option<&'t Tracer>,
     lost: u64,
@@ -47,6 +49,7 @@ impl<'t> BlockRecorder<'t> {
             if spec.is_observed() && recording.stays == Keep::Nothing { Keep::Observed } else { recording.stays };
         (0..vm.vcpus()).for_each(|vcpu| vm.ring(vcpu).keep(keep));
         session.take_stays();
+        vm.counters().take_between_marks(|_| false);
         let tracer = tracer.filter(|_| recording.kernel);
         if let Some(tracer) = tracer {
             let mut recorded: Vec<u32> = threads(vm).into_keys().collect();
@@ -65,6 +68,7 @@ impl<'t> BlockRecorder<'t> {
         let vm = session.vm();
         let kernel = tracer.map(Tracer::stop).transpose()?.unwrap_or_default();
         let exits = difference(&self.before, &counters(vm, &spec));
+        let wakeups = vm.counters().take_between_marks(|vcpu| spec.part_of(vcpu) == Some(Part::IsCalled));
         let stays = session.take_stays();
         (0..vm.vcpus()).for_each(|vcpu| vm.ring(vcpu).keep(Keep::Observed));
         let events = if recording.has_events() {
@@ -73,7 +77,7 @@ impl<'t> BlockRecorder<'t> {
             Vec::new()
         };
         let dropped = dropped(vm) - self.dropped;
-        Ok(BlockRecord { exits, stays, events, recording, tracer, lost: kernel.lost, dropped })
+        Ok(BlockRecord { exits, stays, events, wakeups, recording, tracer, lost: kernel.lost, dropped })
     }
 }
 
@@ -81,6 +85,7 @@ impl BlockRecord<'_> {
     /// Adds to a block what only its recording knows.
     pub(super) fn complete(&self, block: &mut Block) {
         block.recording = self.recording;
+        block.wakeups = self.wakeups;
         (block.lost, block.dropped) = (self.lost, self.dropped);
         if let Some(tracer) = self.tracer {
             block.exits.extend(kernel_exits(block, tracer));

@@ -8,6 +8,7 @@ use super::stop::{Resume, StopReason, Stopped};
 use super::test_hooks::TestHooks;
 use crate::events::exit::{Exit, ExitKind};
 use crate::events::stays::Ring;
+use crate::events::wakeups::Counters;
 use guest_stub::msi::To;
 use kipi_kvm_apic::{Kick, Request};
 use rustix::thread::{CpuSet, sched_setaffinity};
@@ -31,6 +32,8 @@ pub struct VcpuThread<B> {
     pub kick: Arc<Kick>,
     /// The record of stays in the guest.
     pub ring: Arc<Ring>,
+    /// KVM's counters of all vCPUs.
+    pub counters: Arc<Counters>,
     /// Where this thread says that it has stopped.
     pub stopped: Sender<Stopped>,
     /// Leave to go on.
@@ -90,6 +93,7 @@ impl<B: InterruptBus> VcpuThread<B> {
                     return self.stop(StopReason::NotSent { errno });
                 }
             }
+            Next::CountWakeups => self.counters.mark(),
             Next::Stop(reason) => return self.stop(reason),
             Next::End => return ControlFlow::Break(()),
         }

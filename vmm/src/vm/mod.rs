@@ -19,6 +19,7 @@ use crate::config::LocalApics;
 use crate::events::clock::{self, CommonClock};
 use crate::events::counters::StatsFile;
 use crate::events::stays::Ring;
+use crate::events::wakeups::Counters;
 use crate::vcpu::interrupt::{Injection, InterruptBus as _};
 use crate::vcpu::stop::Stopped;
 use crate::vcpu::test_hooks::TestHooks;
@@ -68,6 +69,7 @@ pub struct Vm {
     tsc: TscFacts,
     bus: Arc<Bus>,
     hooks: Arc<TestHooks>,
+    counters: Arc<Counters>,
     memory: GuestMemoryMmap,
     stats_error: Option<String>,
 }
@@ -121,10 +123,11 @@ impl Vm {
         create::start_first(vcpus[0].0.fd(), loaded.entry)?;
         let bus = Arc::new(Bus::new(fd, config.ids, config.vcpus, irqchip));
         let stopped = Mutex::new(stopped);
-        let mut vm = Self { vcpus: Vec::new(), stopped, tsc, bus, hooks, memory, stats_error: None };
+        let (counters, stats_error) = open_counters(vcpus.iter().map(|(vcpu, _)| vcpu.fd()));
+        let counters = Arc::new(counters);
+        let mut vm = Self { vcpus: Vec::new(), stopped, tsc, bus, hooks, counters, memory, stats_error };
         for (index, (vcpu, kick)) in vcpus.into_iter().enumerate() {
             let (resume, receiver) = channel();
-            let stats = vm.open_stats(vcpu.fd());
             let thread = VcpuThread {
                 vcpu,
                 index,
@@ -133,18 +136,13 @@ impl Vm {
                 cpu: (!config.pin.is_empty()).then(|| config.pin[index % config.pin.len()]),
                 kick,
                 ring: Arc::new(Ring::new(RING_STAYS)),
+                counters: vm.counters.clone(),
                 stopped: sender.clone(),
                 resume: receiver,
             };
-            vm.vcpus.push(VcpuHandle::start(thread, resume, stats)?);
+            vm.vcpus.push(VcpuHandle::start(thread, resume)?);
         }
         Ok(vm)
-    }
-
-    /// A vCPU's counters. The first reason why there are none is kept.
-    fn open_stats(&mut self, vcpu: &VcpuFd) -> Option<StatsFile> {
-        let stats = stats::open(vcpu);
-        stats.map_err(|error| self.stats_error.get_or_insert_with(|| error.to_string())).ok()
     }
 
     /// How many vCPUs.
@@ -178,7 +176,12 @@ impl Vm {
 
     /// A vCPU's KVM counters, where this KVM has them.
     pub fn stats(&self, vcpu: usize) -> Option<&StatsFile> {
-        self.vcpus[vcpu].stats.as_ref()
+        self.counters.of(vcpu)
+    }
+
+    /// KVM's counters of all vCPUs.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
     }
 
     /// Why some vCPU has no counters.
@@ -240,6 +243,14 @@ impl Vm {
         let panicked = threads.map(JoinHandle::join).filter(Result::is_err).count();
         panicked + usize::from(self.bus.irqchip().is_some_and(Irqchip::end))
     }
+}
+
+/// The counters of these vCPUs, and the first reason why one has none.
+fn open_counters<'a>(vcpus: impl Iterator<Item = &'a VcpuFd>) -> (Counters, Option<String>) {
+    let mut first_error = None;
+    let mut open = |vcpu| stats::open(vcpu).map_err(|error| first_error.get_or_insert_with(|| error.to_string())).ok();
+    let files = vcpus.map(&mut open).collect();
+    (Counters::new(files), first_error)
 }
 
 impl Drop for Vm {

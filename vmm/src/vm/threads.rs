@@ -2,7 +2,6 @@
 
 use super::bus::Bus;
 use super::error::Error;
-use crate::events::counters::StatsFile;
 use crate::events::stays::Ring;
 use crate::vcpu::stop::Resume;
 use crate::vcpu::thread::VcpuThread;
@@ -19,23 +18,18 @@ const STACK_BYTES: usize = 256 << 10;
 pub(super) struct VcpuHandle {
     pub(super) kick: Arc<Kick>,
     pub(super) ring: Arc<Ring>,
-    pub(super) stats: Option<StatsFile>,
     resume: Option<Sender<Resume>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl VcpuHandle {
     /// Starts the thread, which waits on the other end of `resume` whenever it has stopped.
-    pub(super) fn start(
-        thread: VcpuThread<Bus>,
-        resume: Sender<Resume>,
-        stats: Option<StatsFile>,
-    ) -> Result<Self, Error> {
+    pub(super) fn start(thread: VcpuThread<Bus>, resume: Sender<Resume>) -> Result<Self, Error> {
         let (kick, ring) = (thread.kick.clone(), thread.ring.clone());
         let name = format!("vcpu{}", thread.index);
         let thread = Builder::new().name(name).stack_size(STACK_BYTES).spawn(move || thread.run());
         let thread = thread.map_err(|source| Error::System { operation: "starting a vCPU's thread", source })?;
-        Ok(Self { kick, ring, stats, resume: Some(resume), thread: Some(thread) })
+        Ok(Self { kick, ring, resume: Some(resume), thread: Some(thread) })
     }
 
     /// Lets the thread go on, which has stopped.
