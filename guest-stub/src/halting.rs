@@ -11,7 +11,8 @@ unsafe extern "sysv64" {
 }
 
 unsafe extern "C" {
-    /// From the look at what is waited for to the HLT, which is the last instruction; then what follows it. Not functions.
+    /// From the HLT's stamp, or the look at what is waited for, to the HLT, which is the last instruction; then what follows it.
+    /// Not functions.
     fn halt_check();
     fn halt_instruction();
     fn halt_resume();
@@ -23,6 +24,9 @@ unsafe extern "C" {
 // Interrupts are off from the look at what is waited for until the HLT: STI takes effect after the instruction that
 // follows it (SDM Vol. 2B, STI), so that no interrupt comes between the decision to halt and the HLT. For what comes all
 // the same, see `skip_halt`.
+//
+// The stamp of the HLT comes before the word that says that this processor is ready: whoever sends when it has seen the word
+// for some time has halted it for no less. Whatever ends a HLT, the next one has a stamp of its own.
 global_asm!(
     ".global halt_check",
     ".global halt_instruction",
@@ -31,6 +35,9 @@ global_asm!(
     "2:",
     "cli",
     "halt_check:",
+    "rdtsc",
+    "mov [rdi + {halted}], eax",
+    "mov [rdi + {halted} + 4], edx",
     "mov eax, [rdi + {handled}]",
     "mov [rdi + {ready}], eax",
     "cmp dword ptr [rdi + {stop}], 0",
@@ -58,6 +65,7 @@ global_asm!(
     "5:",
     "sti",
     "ret",
+    halted = const core::mem::offset_of!(guest_stub::abi::UserPage, halted),
     handled = const core::mem::offset_of!(guest_stub::abi::UserPage, handled),
     ready = const core::mem::offset_of!(guest_stub::abi::UserPage, ready),
     stop = const core::mem::offset_of!(guest_stub::abi::UserPage, stop),

@@ -136,6 +136,7 @@ fn round(generation: u32, t0: u64) -> Round {
     let participant = |vcpu, a, w: u64, length, exit| Participant {
         vcpu,
         a,
+        halted: None,
         w: Some(t0 + w),
         x: Some(t0 + w + length),
         vmm: Some(t0 + w + exit),
@@ -605,8 +606,8 @@ fn raw_samples_are_those_of_the_rounds_that_count() {
     let expected = |state: &str, block: u32| {
         let cell = format!("broadcast,x2apic,all-but-self,{state},2,guest,,{block},0,4");
         [
-            format!("{cell},0,initiator,0,50,900,,500,600,700,1000000"),
-            format!("{cell},1,target,,,,400,530,650,790,1000000"),
+            format!("{cell},0,initiator,0,50,900,,,500,600,700,1000000"),
+            format!("{cell},1,target,,,,400,,530,650,790,1000000"),
         ]
     };
     let blocks = [("spin", 0), ("halt", 0), ("spin", 1), ("halt", 1)];

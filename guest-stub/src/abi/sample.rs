@@ -15,7 +15,7 @@ pub struct Sample {
     pub generation: u32,
     /// [`sample_flags`].
     pub flags: u32,
-    /// Initiator: before the send.
+    /// Initiator: before the send. Target: see [`Sample::halted`].
     pub t0: u64,
     /// Initiator: after the send.
     pub t1: u64,
@@ -29,6 +29,15 @@ pub struct Sample {
     pub t2: u64,
     /// What the worker returned; the generation of the ping that has arrived.
     pub result: u64,
+}
+
+impl Sample {
+    /// Of a target whose interrupt ended a HLT: when it was about to execute it. Such a target keeps it in `t0`, which it has
+    /// no other use for.
+    pub const fn halted(&self) -> Option<u64> {
+        let is_target = self.flags & (sample_flags::FROM_HALT | sample_flags::INITIATOR) == sample_flags::FROM_HALT;
+        if is_target && self.t0 != 0 { Some(self.t0) } else { None }
+    }
 }
 
 /// Bits of [`Sample::flags`].
@@ -73,7 +82,11 @@ pub struct UserPage {
     /// `handled` as last seen by the state's own loop: the vCPU is back in its state. Written by that loop.
     pub ready: u32,
     /// Unused.
-    pub padding1: [u32; 15],
+    pub padding1: u32,
+    /// State `halt`: the TSC before `ready` was written for the HLT that follows. Written by the state's loop.
+    pub halted: u64,
+    /// Unused.
+    pub padding4: [u64; 6],
     /// Clock exchange: the number of the request. Written by vCPU 0.
     pub ping: u64,
     /// Unused.
@@ -92,7 +105,7 @@ pub struct UserPage {
     pub asked: u32,
 }
 
-const _: () = assert!(offset_of!(UserPage, ready) == 64);
+const _: () = assert!(offset_of!(UserPage, ready) == 64 && offset_of!(UserPage, halted) == 72);
 const _: () = assert!(offset_of!(UserPage, ping) == 128);
 const _: () = assert!(offset_of!(UserPage, stamp) == 192);
 const _: () = assert!(offset_of!(UserPage, pong) == 200);

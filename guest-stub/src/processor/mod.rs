@@ -205,7 +205,9 @@ impl Private {
     #[inline]
     pub(crate) fn record_served(&self, generation: Generation, [a, w, x]: [u64; 3], result: usize, flags: u32) {
         let generation = generation.get();
-        self.record_handled(Sample { generation, flags, a, w, x, result: result as u64, ..Sample::default() });
+        // The last HLT's, as `Sample::halted` has it if this interrupt has ended one.
+        let t0 = self.user_page().halted().load(Ordering::Relaxed);
+        self.record_handled(Sample { generation, flags, t0, a, w, x, result: result as u64, ..Sample::default() });
     }
 
     /// Stores a target's sample, and counts the round as served.

@@ -33,6 +33,11 @@ impl UserWords {
         unsafe { AtomicU32::from_ptr(&raw mut (*self.0).ready) }
     }
 
+    pub(crate) fn halted(self) -> &'static AtomicU64 {
+        // SAFETY: as in `handled`.
+        unsafe { AtomicU64::from_ptr(&raw mut (*self.0).halted) }
+    }
+
     pub(crate) fn ping(self) -> &'static AtomicU64 {
         // SAFETY: as in `handled`.
         unsafe { AtomicU64::from_ptr(&raw mut (*self.0).ping) }

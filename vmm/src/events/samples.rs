@@ -14,6 +14,8 @@ pub struct Participant {
     pub vcpu: usize,
     /// First instructions of the interrupt entry; `None` for an initiator that interrupted only others.
     pub a: Option<u64>,
+    /// When it was about to execute the HLT that the interrupt ended; `None`: it ended none.
+    pub halted: Option<u64>,
     /// Worker start; `None`: a ping has no worker.
     pub w: Option<u64>,
     /// Worker end.

@@ -6,6 +6,7 @@ use crate::config::routes::{self, Route};
 use crate::config::{self, CellId, Config, Observe};
 use crate::events::recording::Recording;
 use crate::events::samples::{Block, Round};
+use crate::results::halts::CellWakeups;
 use crate::results::integrity::Integrity;
 use crate::results::measurement::{self, Cell, Instruments, ObserverEffect};
 use crate::results::metric::MetricName;
@@ -15,6 +16,7 @@ use crate::statistics::bootstrap;
 use crate::statistics::breakdown::Ways;
 use crate::statistics::documents;
 use crate::statistics::exits;
+use crate::statistics::halts::ByRegime;
 use crate::statistics::metrics;
 use crate::statistics::order::{self, Observation, Quantile};
 use std::collections::BTreeMap;
@@ -119,6 +121,7 @@ impl Collected {
             clock,
             exits: exits::per_call(&counted, config::targets(&self.id)),
             breakdown: breakdown(self, khz),
+            halt: halt(self, khz),
             observer_effect: observer_effect(config, self, khz),
             by_initiator: self
                 .by_initiator
@@ -132,7 +135,7 @@ impl Collected {
                     (metric, metric.to_document(&sample, khz, metric.clock_error(clock.error_ns, worker)))
                 })
                 .collect(),
-            blocks: rounds.iter().map(|rounds| documents::block(rounds, khz)).collect(),
+            blocks: self.blocks.iter().map(|block| documents::block(block, khz)).collect(),
         })
     }
 }
@@ -143,19 +146,31 @@ pub(super) struct Traced {
     pub(super) blocks: Vec<Block>,
     ways: Ways,
     of_events: BTreeMap<MetricName, Vec<Observation>>,
+    /// How the targets were woken, by the kernel's events.
+    by_regime: ByRegime,
     /// Of each block, the rounds of the median and of the largest round trip, with their events.
     pub(super) shown: Vec<Round>,
 }
 
 impl Traced {
     fn new(source: Source) -> Self {
-        Self { source, blocks: Vec::new(), ways: Ways::default(), of_events: BTreeMap::new(), shown: Vec::new() }
+        Self {
+            source,
+            blocks: Vec::new(),
+            ways: Ways::default(),
+            of_events: BTreeMap::new(),
+            by_regime: ByRegime::default(),
+            shown: Vec::new(),
+        }
     }
 
     fn add(&mut self, mut block: Block, route: Route, number: u32) {
         self.ways.add(Ways::of(&block, routes::of(route).sends_from_guest()));
         for (metric, observation) in metrics::of_events(&block.rounds, number) {
             self.of_events.entry(metric).or_default().push(observation);
+        }
+        if block.recording.kernel {
+            self.by_regime.add_rounds(&block.rounds);
         }
         let rounds: Vec<&Round> = block.rounds.iter().collect();
         self.shown.extend(choose(&rounds).into_iter().map(|(_, number)| rounds[number].clone()));
@@ -197,6 +212,17 @@ fn breakdown(cell: &Collected, khz: NonZeroU64) -> Option<Breakdown> {
     let mut ways = Ways::default();
     cell.blocks.iter().for_each(|block| ways.add(Ways::of(block, routes::of(cell.id.route).sends_from_guest())));
     ways.breakdown(khz)
+}
+
+/// How the targets were woken: by the kernel's events where they were recorded, else by KVM's counters.
+fn halt(cell: &Collected, khz: NonZeroU64) -> Option<CellWakeups> {
+    let by_rounds = cell.traced.iter().find_map(|traced| traced.by_regime.to_document(Source::Kernel, khz));
+    by_rounds.or_else(|| {
+        let mut by_blocks = ByRegime::default();
+        let traced = cell.traced.iter().flat_map(|traced| &traced.blocks);
+        cell.blocks.iter().chain(traced).for_each(|block| by_blocks.add_block(block));
+        by_blocks.to_document(Source::Stats, khz)
+    })
 }
 
 /// What each source that was asked for costs.

@@ -262,6 +262,7 @@ fn describe(config: &Config, boots: usize) -> measurement::MeasurementConfig {
         routes: names(&mut config.routes.iter().map(|route| route.name())),
         destinations: names(&mut destinations(config).iter().map(|destination| destination.name())),
         target_states: names(&mut config.target_states.iter().map(|state| state.name())),
+        idle_before_us: config.idle_before.iter().copied().flatten().collect(),
         observe: names(&mut config.observe.iter().map(|observe| observe.name())),
         trace: names(&mut config.trace.iter().map(|(source, _)| source.name())),
         rounds: config.rounds as u64,

@@ -143,8 +143,8 @@ fn on_common_clock(clock: &CommonClock, vcpu: usize, sample: Sample) -> Sample {
     let of = |tsc: u64| clock.of_vcpu(vcpu, tsc);
     let Sample { t0, t1, t2, a, w, x, .. } = sample;
     let if_taken = |tsc: u64| if tsc == 0 { 0 } else { of(tsc) };
-    let [a, w, x] = [a, w, x].map(if_taken);
-    Sample { t0: of(t0), t1: of(t1), t2: of(t2), a, w, x, ..sample }
+    let [t0, a, w, x] = [t0, a, w, x].map(if_taken);
+    Sample { t0, t1: of(t1), t2: of(t2), a, w, x, ..sample }
 }
 
 /// A sample must belong to the round, and its worker must have run where it says.
@@ -222,7 +222,7 @@ fn assemble(round: RawRound) -> Round {
     let taken = |stamp: u64| (stamp != 0).then_some(stamp);
     let participant = |RawParticipant { vcpu, sample, vmm, .. }| {
         let Sample { a, w, x, .. } = sample;
-        Participant { vcpu, a: taken(a), w: taken(w), x: taken(x), vmm }
+        Participant { vcpu, a: taken(a), halted: sample.halted(), w: taken(w), x: taken(x), vmm }
     };
     let participants = round.participants.into_iter().map(participant).collect();
     let Sample { generation, t0, t1, t2, .. } = round.stamps;

@@ -6,7 +6,7 @@ use serde::Serialize;
 use std::io::{self, Write};
 
 /// The header row.
-const COLUMNS: [&str; 20] = [
+const COLUMNS: [&str; 21] = [
     "call",
     "route",
     "destination",
@@ -23,6 +23,7 @@ const COLUMNS: [&str; 20] = [
     "t1",
     "t2",
     "a",
+    "halted",
     "w",
     "x",
     "vmm",
@@ -48,6 +49,7 @@ struct Row {
     t1: Option<u64>,
     t2: Option<u64>,
     a: Option<u64>,
+    halted: Option<u64>,
     w: Option<u64>,
     x: Option<u64>,
     vmm: Option<u64>,
@@ -127,6 +129,7 @@ fn target_row(
         t1: None,
         t2: None,
         a: participant.a,
+        halted: participant.halted,
         w: participant.w,
         x: participant.x,
         vmm: participant.vmm,
@@ -162,8 +165,8 @@ mod tests {
             t1: 150,
             t2: 900,
             participants: vec![
-                Participant { vcpu: 0, a: None, w: Some(500), x: Some(600), vmm: Some(550) },
-                Participant { vcpu: 1, a: Some(300), w: Some(501), x: Some(610), vmm: None },
+                Participant { vcpu: 0, a: None, halted: None, w: Some(500), x: Some(600), vmm: Some(550) },
+                Participant { vcpu: 1, a: Some(300), halted: Some(20), w: Some(501), x: Some(610), vmm: None },
             ],
             trace: Vec::new(),
         }
@@ -180,9 +183,9 @@ mod tests {
         assert_eq!(
             text(writer),
             "call,route,destination,target_state,vcpus,observe,idle_before_us,block,round,generation,vcpu,role,\
-             t0,t1,t2,a,w,x,vmm,tsc_khz\n\
-             broadcast,x2apic,all-but-self,halt,2,exits,,3,0,7,0,initiator,100,150,900,,500,600,550,2600000\n\
-             broadcast,x2apic,all-but-self,halt,2,exits,,3,0,7,1,target,,,,300,501,610,,2600000\n"
+             t0,t1,t2,a,halted,w,x,vmm,tsc_khz\n\
+             broadcast,x2apic,all-but-self,halt,2,exits,,3,0,7,0,initiator,100,150,900,,,500,600,550,2600000\n\
+             broadcast,x2apic,all-but-self,halt,2,exits,,3,0,7,1,target,,,,300,20,501,610,,2600000\n"
         );
     }
 

@@ -1,5 +1,6 @@
 //! What each block of a cell brought, in the measurement document: for statistics other than kipi's own.
 
+use super::halts::BlockWakeups;
 use super::measurement::Spread;
 use super::metric::MetricName;
 use schemars::JsonSchema;
@@ -14,4 +15,7 @@ pub struct Block {
     pub rounds: u64,
     /// By metric name, in the unit that the cell's metric of that name has; a metric without a value is left out.
     pub metrics: BTreeMap<MetricName, Spread>,
+    /// How KVM woke the targets, in state `halt`; `null`: nobody has counted.
+    #[serde(default)]
+    pub halt: Option<BlockWakeups>,
 }

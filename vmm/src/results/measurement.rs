@@ -3,6 +3,7 @@
 //! Times are in nanoseconds, as floating-point numbers; each metric carries its unit.
 
 use super::block::Block;
+use super::halts::CellWakeups;
 use super::integrity::Integrity;
 use super::metric::{Metric, MetricName};
 use super::source::Source;
@@ -73,6 +74,9 @@ pub struct MeasurementConfig {
     pub destinations: Vec<String>,
     /// Target states.
     pub target_states: Vec<String>,
+    /// Times that halted targets were to have been in HLT before the send, µs; empty: as short as may be.
+    #[serde(default)]
+    pub idle_before_us: Vec<u32>,
     /// Vantages.
     pub observe: Vec<String>,
     /// Sources of events that were tried on each cell of the guest's vantage.
@@ -203,6 +207,9 @@ pub struct Cell {
     pub exits: Vec<Exits>,
     /// Where the calls' time went, of the rounds whose events were recorded; `null`: none were.
     pub breakdown: Option<Breakdown>,
+    /// How KVM woke the targets, in state `halt`; `null`: nobody could tell.
+    #[serde(default)]
+    pub halt: Option<CellWakeups>,
     /// What recording costs: one entry for each source that was asked for.
     pub observer_effect: Vec<ObserverEffect>,
     /// Delivery from several initiators, if that was asked for: a few rounds of each.

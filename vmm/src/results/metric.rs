@@ -49,6 +49,8 @@ pub enum MetricName {
     KernelDelivery,
     /// `Delivery` − `KernelDelivery` of the same target, signed: the way out of the guest, and the way into it.
     DeliveryGap,
+    /// t0 − the stamp before the HLT that the interrupt ended, of each target that was halted, signed.
+    Halted,
 }
 
 impl MetricName {
@@ -78,7 +80,8 @@ impl MetricName {
             | Self::ObservedExit
             | Self::SkewGap
             | Self::KernelDelivery
-            | Self::DeliveryGap => Unit::Ns,
+            | Self::DeliveryGap
+            | Self::Halted => Unit::Ns,
         }
     }
 }
@@ -97,7 +100,8 @@ impl MetricName {
             | Self::VmmStartSkew
             | Self::SkewSlope
             | Self::ObservedExit
-            | Self::KernelDelivery => 1,
+            | Self::KernelDelivery
+            | Self::Halted => 1,
             Self::SkewGap | Self::DeliveryGap => 2,
         }
     }

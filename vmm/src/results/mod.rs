@@ -6,6 +6,7 @@ pub mod detail;
 pub mod doctor;
 #[cfg(test)]
 pub(crate) mod fixture;
+pub mod halts;
 pub mod host;
 pub mod integrity;
 pub mod measurement;

@@ -1,8 +1,9 @@
 //! Samples in cycles as the documents have them, in ns.
 
+use super::halts;
 use super::metrics::{self, nanoseconds};
 use super::order::{Observation, Quantile, Sample, Summary};
-use crate::events::samples::Round;
+use crate::events::samples;
 use crate::results::block::Block;
 use crate::results::measurement::Spread;
 use crate::results::metric::{Intervals, Metric, MetricName, Unit};
@@ -43,13 +44,15 @@ impl MetricName {
 }
 
 /// One block of a cell as the measurement document has it.
-pub fn block(rounds: &[Round], tsc_khz: NonZeroU64) -> Block {
+pub fn block(block: &samples::Block, tsc_khz: NonZeroU64) -> Block {
+    let rounds = block.rounds.as_slice();
     let metrics = metrics::collect(&[rounds]).into_iter();
     Block {
         rounds: rounds.len() as u64,
         metrics: metrics
             .map(|(name, sample)| (name, to_spread(&sample, |value| name.convert(value, tsc_khz))))
             .collect(),
+        halt: block.wakeups.map(halts::block),
     }
 }
 

@@ -23,6 +23,7 @@ impl MetricName {
         let value = match self {
             Self::KernelDelivery => return kernel_deliveries(round).map(|(_, kernel)| kernel).for_each(take),
             Self::DeliveryGap => return kernel_deliveries(round).map(|(guest, kernel)| guest - kernel).for_each(take),
+            Self::Halted => return halts(round).for_each(take),
             Self::Delivery => return deliveries(round).map(|(_, delivery)| delivery).for_each(take),
             Self::ObservedExit => {
                 return participants.iter().filter_map(|each| Some(difference(each.vmm?, each.w?))).for_each(take);
@@ -89,6 +90,11 @@ fn skew(stamps: impl Iterator<Item = u64>) -> Option<u64> {
 /// a − t0 of each target, in cycles.
 pub fn deliveries(round: &Round) -> impl Iterator<Item = (usize, f64)> + '_ {
     round.targets().map(|(vcpu, a)| (vcpu, difference(a, round.t0)))
+}
+
+/// How long each target had been in HLT at t0, in cycles.
+pub fn halts(round: &Round) -> impl Iterator<Item = f64> + '_ {
+    round.participants.iter().filter_map(|each| Some(difference(round.t0, each.halted?)))
 }
 
 /// Each target's delivery, as the guest's stamps and as the recorded events have it.

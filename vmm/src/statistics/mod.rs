@@ -1,12 +1,13 @@
 //! From samples and events to numbers: order statistics ([`order`]) and their intervals ([`bootstrap`]), the metrics
 //! ([`metrics`]) and their form in documents ([`documents`]), where a call's time went ([`stages`], [`breakdown`]), its
-//! [`exits`], and how far the clocks may be apart ([`clock_error`]).
+//! [`exits`], how its targets were woken ([`halts`]), and how far the clocks may be apart ([`clock_error`]).
 
 pub mod bootstrap;
 pub mod breakdown;
 pub mod clock_error;
 pub mod documents;
 pub mod exits;
+pub mod halts;
 pub mod metrics;
 pub mod order;
 pub mod stages;

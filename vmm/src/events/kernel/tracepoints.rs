@@ -29,7 +29,7 @@ pub enum Point {
     Hypercall,
     /// A message-signalled interrupt: `address`, `data`.
     Message,
-    /// A halted vCPU goes on: `ns`.
+    /// A halted vCPU goes on: `ns`, `waited` (its thread has slept), `valid` (it has something to run for).
     Wakeup,
     /// A thread is woken: `pid`.
     Waking,
@@ -63,7 +63,7 @@ pub(super) const POINTS: [Description; 16] = [
     describe(Point::UserExit, "kvm/kvm_userspace_exit", ["reason", "", ""]),
     describe(Point::Hypercall, "kvm/kvm_hypercall", ["nr", "", ""]),
     describe(Point::Message, "kvm/kvm_msi_set_irq", ["address", "data", ""]),
-    describe(Point::Wakeup, "kvm/kvm_vcpu_wakeup", ["ns", "", ""]),
+    describe(Point::Wakeup, "kvm/kvm_vcpu_wakeup", ["ns", "waited", "valid"]),
     describe(Point::Waking, "sched/sched_waking", ["pid", "", ""]),
     describe(Point::Switch, "sched/sched_switch", ["prev_pid", "next_pid", ""]),
 ];
@@ -76,9 +76,9 @@ impl Point {
     }
 }
 
-/// What a call's stages need where exits are shown.
-pub(super) const OF_STAGES: [Point; 6] =
-    [Point::Exit, Point::Entry, Point::Accept, Point::Waking, Point::Message, Point::Eoi];
+/// What a call's stages need where exits are shown, and what tells how a halted target was woken.
+pub(super) const OF_STAGES: [Point; 7] =
+    [Point::Exit, Point::Entry, Point::Accept, Point::Waking, Point::Wakeup, Point::Message, Point::Eoi];
 
 #[cfg(test)]
 mod tests {

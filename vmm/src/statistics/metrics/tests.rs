@@ -8,7 +8,7 @@ use proptest::prelude::*;
 const GHZ: NonZeroU64 = NonZeroU64::new(1_000_000).unwrap();
 
 fn participant(vcpu: usize, a: Option<u64>, w: u64, x: u64) -> Participant {
-    Participant { vcpu, a, w: Some(w), x: Some(x), vmm: None }
+    Participant { vcpu, a, halted: None, w: Some(w), x: Some(x), vmm: None }
 }
 
 fn round(participants: Vec<Participant>) -> Round {
@@ -55,9 +55,18 @@ fn names_and_order_are_the_documented_ones() {
         "skew_gap",
         "kernel_delivery",
         "delivery_gap",
+        "halted",
     ];
     assert_eq!(names, documented);
     assert!(MetricName::ALL.is_sorted());
+}
+
+#[test]
+fn each_halted_target_has_its_time_in_hlt() {
+    let mut round = three();
+    (round.participants[1].halted, round.participants[2].halted) = (Some(400), Some(1_100));
+    let halted = values(&round).into_iter().find(|(name, _)| *name == "halted");
+    assert_eq!(halted, Some(("halted", vec![600.0, -100.0])), "a clock that is off is seen");
 }
 
 #[test]
@@ -230,7 +239,7 @@ fn any_participant() -> impl Strategy<Value = Participant> {
         prop::option::of(stamp()),
         prop::option::of(stamp()),
     )
-        .prop_map(|(vcpu, a, w, x, vmm)| Participant { vcpu, a, w, x, vmm })
+        .prop_map(|(vcpu, a, w, x, vmm)| Participant { vcpu, a, halted: a, w, x, vmm })
 }
 
 proptest! {
