@@ -96,11 +96,11 @@ pub(crate) fn follow(private: &'static Private, processors: usize, command: &com
 fn run_rounds(private: &'static Private, processors: usize, block: &Block<'_>, worker: WorkerFn) -> Report {
     let everybody = Everybody::new(private, processors, block.route, block.destination);
     let call = everybody.call(worker, block.command.argument as usize, block.command.deadline);
-    let sends_nothing = || rounds(private, processors, block.command, &call, &everybody);
+    let sends_nothing = || rounds(private, processors, block, &call, &everybody);
     with_route!(block.route, R => with_destination!(
         block.destination,
         D => match everybody.over::<R, D>() {
-            Some(everybody) => rounds(private, processors, block.command, &call, &everybody),
+            Some(everybody) => rounds(private, processors, block, &call, &everybody),
             None => sends_nothing(),
         },
         else sends_nothing()
@@ -113,12 +113,16 @@ fn run_rounds(private: &'static Private, processors: usize, block: &Block<'_>, w
 fn rounds(
     private: &'static Private,
     processors: usize,
-    command: &command::Block,
+    block: &Block<'_>,
     call: &Call,
     participants: &impl Participants,
 ) -> Report {
+    let command = block.command;
     let owned = Owned::new(private, call, participants);
     let mut resent = 0;
+    let mut completed = tsc::now();
+    // The shortest time from the end of a wait to the send: the next wait is shorter by it.
+    let mut preparation = None;
     for round in 0..command.rounds {
         if round == command.counted_from {
             port::write(PORT_MARK, 0);
@@ -126,10 +130,14 @@ fn rounds(
         if let Err(report) = activity::wait_until_ready(private.index, processors, round, command.deadline) {
             return report;
         }
-        let now = tsc::wait(command.settle);
-        match owned.broadcast(now) {
+        let since = ready_since(block, processors, completed);
+        let waited = tsc::wait_until(since.wrapping_add(command.settle.saturating_sub(preparation.unwrap_or(0))));
+        match owned.broadcast(waited) {
             Ok(done) => {
                 resent += u32::from(done.resent);
+                completed = done.t2;
+                let prepared = done.t0.wrapping_sub(waited);
+                preparation = Some(preparation.map_or(prepared, |shortest: u64| shortest.min(prepared)));
                 private.user_page().handled().store(round + 1, Ordering::Relaxed);
                 private.record(round, sample(&done));
             }
@@ -150,6 +158,20 @@ fn rounds(
         port::write(PORT_MARK, 0);
     }
     Report { rounds: command.rounds, resent, ..activity::report(Status::Done) }
+}
+
+/// Since when all targets, which are ready, are in their state: where that is HLT, each has stamped it. A stamp from before the
+/// last call was `completed`, or from the future, says that the clocks differ, and then it is now that counts.
+fn ready_since(block: &Block<'_>, processors: usize, completed: u64) -> u64 {
+    let now = tsc::now();
+    match block.state {
+        TargetState::Halt => {
+            let targets = (0..processors).filter(|&processor| processor != block.initiator);
+            let last = targets.map(|target| UserWords::of(target).halted().load(Ordering::Relaxed)).max();
+            last.filter(|last| (completed..=now).contains(last)).unwrap_or(now)
+        }
+        TargetState::Spin | TargetState::User | TargetState::Masked => now,
+    }
 }
 
 /// The initiator's sample of a call.

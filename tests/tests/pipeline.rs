@@ -5,6 +5,7 @@ use kipi::config::routes::Route;
 use kipi::config::{self, Call, CellId, Config, HostOffers, MachineSpec, Observe};
 use kipi::events::recording::Recording;
 use kipi::events::samples::{Block, ExitCount, Participant, Round};
+use kipi::events::wakeups::Wakeups;
 use kipi::experiment::machine::Machine;
 use kipi::experiment::{self, Observer};
 use kipi::guest::blocks::BlockSpec;
@@ -13,6 +14,7 @@ use kipi::guest::session::{Error, GivenUp};
 use kipi::guest::silence::{Diagnosis, Silence};
 use kipi::report::csv::CsvWriter;
 use kipi::report::json;
+use kipi::results::halts::Regime;
 use kipi::results::integrity::Integrity;
 use kipi::results::measurement::{self, Measurement};
 use kipi::results::metric::MetricName;
@@ -644,4 +646,31 @@ fn samples_that_cannot_be_written_end_the_run_with_what_was_measured() {
     assert!(document.partial && log.borrow().len() < 41, "it went on without its samples");
     assert!(!document.cells.is_empty(), "what was measured is lost");
     assert_valid(&document);
+}
+
+#[test]
+fn blocks_are_told_by_how_kvm_woke_their_targets_and_a_cell_has_both_medians() {
+    // KVM polls in every other block, and calls take longer where it does not.
+    let machine = |number: usize, spec: &BlockSpec| {
+        let mut block = alike(spec);
+        let (polled, blocked) = if number.is_multiple_of(2) { (10, 0) } else { (0, 10) };
+        block.rounds.iter_mut().for_each(|round| round.t2 += 10 * blocked);
+        block.wakeups = Some(Wakeups { polled, blocked, attempted: polled, ..Wakeups::default() });
+        Ok(block)
+    };
+    let asked = Config { target_states: vec![TargetState::Halt], idle_before: vec![Some(50)], ..config() };
+    let outcome = run(&asked, &machine);
+    assert_valid(&outcome.document);
+    assert_eq!(outcome.document.config.idle_before_us, [50]);
+    let cell = &outcome.document.cells[0];
+    assert_eq!(cell.id.idle_before_us, Some(50));
+    let told: Vec<(usize, Regime)> =
+        cell.blocks.iter().map(|block| block.halt.expect("counters").regime).enumerate().collect();
+    assert!(told.iter().all(|&(number, regime)| (regime == Regime::Blocked) == number.is_multiple_of(2)), "{told:?}");
+    let halt = cell.halt.as_ref().expect("counters");
+    assert_eq!((halt.source, halt.regimes.len()), (Source::Stats, 2));
+    let medians: Vec<(Regime, f64)> = halt.regimes.iter().map(|of| (of.regime, of.round_trip_p50_ns)).collect();
+    assert_eq!(medians, [(Regime::Polled, 900.0), (Regime::Blocked, 1_000.0)]);
+    let nobody = run(&Config { target_states: vec![TargetState::Spin], ..asked }, WELL).document;
+    assert!(nobody.warnings.iter().any(|warning| warning.contains("no cell has targets in state halt")));
 }

@@ -44,6 +44,17 @@ pub(crate) fn now() -> u64 {
     stamp().value()
 }
 
+/// Busy until the TSC has reached `time`; returns what time it is then.
+pub(crate) fn wait_until(time: u64) -> u64 {
+    loop {
+        let now = now();
+        if now >= time {
+            return now;
+        }
+        core::hint::spin_loop();
+    }
+}
+
 /// Busy until `cycles` have passed; returns what time it is then.
 pub(crate) fn wait(cycles: u64) -> u64 {
     let start = now();

@@ -61,6 +61,8 @@ extern "sysv64" fn marked(private: &'static Private, generation: u32) {
         private.pinged.store(generation, Ordering::Relaxed);
         let sample = Sample {
             flags: states::evidence(frame),
+            // As of a call's target, unless this processor pings, too, and stores its own.
+            t0: private.user_page().halted().load(Ordering::Relaxed),
             a: private.a.load(Ordering::Relaxed),
             result: generation.into(),
             ..Sample::default()

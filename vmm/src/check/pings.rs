@@ -87,7 +87,7 @@ mod tests {
     use crate::events::samples::{Participant, Round};
 
     fn round(generation: u32, arrivals: usize) -> Round {
-        let target = |vcpu| Participant { vcpu, a: Some(2), w: None, x: None, vmm: None };
+        let target = |vcpu| Participant { vcpu, a: Some(2), halted: None, w: None, x: None, vmm: None };
         let participants = (0..arrivals).map(target).collect();
         Round { generation, initiator: Some(0), t0: 1, t1: 2, t2: 3, participants, trace: Vec::new() }
     }

@@ -41,6 +41,10 @@ pub struct Measure {
     /// What the targets do when the interrupt arrives
     #[arg(long, value_name = "S[,S..]", value_delimiter = ',', value_parser = values::target_states(), default_value = "spin,user,halt")]
     target_state: Vec<TargetState>,
+    /// How long halted targets have been in HLT before the send, in µs: a cell for each [default: as short as --settle allows].
+    /// Other states have one cell
+    #[arg(long, value_name = "US[,US..]", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
+    idle_before: Vec<u32>,
     /// Where time stamps are taken: in the guest only, or at an exit of each worker too
     #[arg(long, value_name = "O[,O..]", value_delimiter = ',', value_parser = values::observes(), default_value = "guest,exits")]
     observe: Vec<Observe>,
@@ -104,9 +108,14 @@ impl Measure {
         } else {
             without_repeats(&self.vcpus.iter().map(|&count| count.into()).collect::<Vec<usize>>())
         };
+        let mut idle_before: Vec<Option<u32>> = without_repeats(&self.idle_before).into_iter().map(Some).collect();
+        if idle_before.is_empty() {
+            idle_before.push(None);
+        }
         Ok(Config {
             vcpus,
             calls: without_repeats(&self.call),
+            idle_before,
             routes: without_repeats(&self.route),
             destinations: without_repeats(&self.destination),
             target_states: without_repeats(&self.target_state),
@@ -240,14 +249,17 @@ mod tests {
         assert_eq!(config.routes, [Route::XApic, Route::X2Apic, Route::Memory]);
         assert_eq!(config.target_states, [TargetState::Spin, TargetState::User, TargetState::Halt]);
         assert_eq!(config.observe, Observe::ALL);
+        assert_eq!(config.idle_before, [None]);
         assert_eq!((config.worker, config.argument), (Worker::Stamp, 0));
     }
 
     #[test]
     fn lists_are_split_and_repeats_dropped() {
-        let config = config(&["--vcpus", "2,8,2", "--route", "memory,x2apic", "--pin", "1,0"]);
+        let config =
+            config(&["--vcpus", "2,8,2", "--route", "memory,x2apic", "--pin", "1,0", "--idle-before", "50,0,50"]);
         assert_eq!(config.vcpus, [2, 8]);
         assert_eq!(config.routes, [Route::Memory, Route::X2Apic]);
         assert_eq!(config.pin, [1, 0]);
+        assert_eq!(config.idle_before, [Some(50), Some(0)]);
     }
 }

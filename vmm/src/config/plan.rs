@@ -42,7 +42,7 @@ pub fn at_once(cell: &CellId) -> usize {
 /// A combination that cannot be measured.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refused {
-    /// The combination, in its first vantage.
+    /// The combination, in its first vantage, whatever time in HLT is asked for.
     pub cell: CellId,
     /// Why not.
     pub reason: &'static str,
@@ -61,7 +61,10 @@ pub fn plan(config: &Config, offers: HostOffers) -> (Vec<CellId>, Vec<Refused>) 
     let (mut cells, mut refused) = (Vec::new(), Vec::new());
     for cell in combinations(config) {
         if let Some(refusal) = refuse(&cell, offers) {
-            refused.push(Refused::new(cell, refusal));
+            let refusal = Refused::new(CellId { idle_before_us: None, ..cell }, refusal);
+            if !refused.contains(&refusal) {
+                refused.push(refusal);
+            }
             continue;
         }
         let vantages = config.observe.iter().map(|&observe| CellId { observe, ..cell });

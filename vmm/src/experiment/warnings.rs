@@ -4,6 +4,7 @@ use super::cell::Collected;
 use super::machine::Machine;
 use super::machines::Machines;
 use crate::config::{CellId, Config, routes};
+use guest_stub::abi::TargetState;
 use std::collections::BTreeSet;
 
 /// All warnings, each a line.
@@ -12,6 +13,7 @@ pub(super) fn all<M: Machine, B>(config: &Config, machines: &Machines<M, B>, cel
     warnings.extend(shared_cpus(config, machines.most_vcpus()));
     warnings.extend(host_shares_a_cpu(config, cells));
     warnings.extend(refused_sources(config));
+    warnings.extend(nobody_halts(config).map(str::to_owned));
     for cell in cells {
         warnings.extend(given_up(cell));
         warnings.extend(lost_events(cell));
@@ -56,6 +58,12 @@ fn refused_sources(config: &Config) -> impl Iterator<Item = String> + '_ {
     config.trace.iter().filter_map(|(source, refused)| {
         Some(format!("source {} has recorded nothing: {}", source.name(), refused.as_ref()?))
     })
+}
+
+fn nobody_halts(config: &Config) -> Option<&'static str> {
+    let is_asked = config.idle_before.iter().any(Option::is_some);
+    (is_asked && !config.target_states.contains(&TargetState::Halt))
+        .then_some("times in HLT were asked for, and no cell has targets in state halt")
 }
 
 /// Who was silent in the first of a cell's calls that were given up.

@@ -5,6 +5,7 @@ use crate::config::{Call, CellId};
 use crate::events::recording::Recording;
 use crate::events::stays::Keep;
 use guest_stub::abi::{RING_SAMPLES, TargetState, Worker};
+use std::time::Duration;
 
 /// One block of rounds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,6 +86,11 @@ impl BlockSpec {
             Call::Broadcast => self.cell.destination.targets(self.initiator().vcpu(), self.cell.vcpus).count(),
             Call::Ping => 1,
         }
+    }
+
+    /// Time between the targets' readiness and the send: `least`, if the cell does not ask for a time in HLT.
+    pub(super) fn settle(&self, least: Duration) -> Duration {
+        self.cell.idle_before_us.map_or(least, |time| Duration::from_micros(time.into()))
     }
 
     /// Whether KVM's counters of wake-ups are read when the rounds that count begin, and when they have ended. Not where every exit

@@ -41,7 +41,7 @@ fn run_in_guest(session: &mut Session<'_>, spec: &BlockSpec) -> Result<Ended, Er
     let route = routes::of(spec.cell.route).in_guest as u32;
     let (destination, target_state) = (spec.cell.destination as u32, spec.cell.target_state as u32);
     let (initiator, rounds) = (word(spec.initiator), word(asked));
-    let (settle, deadline) = (session.cycles(limits.settle), session.cycles(limits.deadline));
+    let (settle, deadline) = (session.cycles(spec.settle(limits.settle)), session.cycles(limits.deadline));
     let ended = match spec.cell.call {
         Call::Broadcast => {
             let (worker, observe, argument) = (spec.worker as u32, spec.is_observed().into(), spec.argument);

@@ -25,6 +25,7 @@ pub(super) fn run(session: &mut Session<'_>, spec: &BlockSpec) -> Result<Ended, 
         observe: spec.is_observed(),
         deadline: limits.deadline,
     };
+    let settle = spec.settle(limits.settle);
     let mut by_host = Vec::with_capacity(asked);
     let served = serve_command(session, &command, limits.deadline, |session| {
         let mut caller = session.host_caller().caller()?;
@@ -37,7 +38,7 @@ pub(super) fn run(session: &mut Session<'_>, spec: &BlockSpec) -> Result<Ended, 
             mark(by_host.len());
             wait_until_ready(session, word(by_host.len()), call.deadline)?;
             let start = Instant::now();
-            while start.elapsed() < limits.settle {
+            while start.elapsed() < settle {
                 std::hint::spin_loop();
             }
             by_host.push(caller.broadcast(&call)?);

@@ -56,6 +56,10 @@ fn only_halted_targets_are_idle() {
     assert_eq!(of(TargetState::Halt).take(2).collect::<Vec<_>>(), [None, Some(50)]);
     assert_eq!(of(TargetState::Halt).count(), 2 * of(TargetState::User).count());
     assert!(of(TargetState::User).chain(of(TargetState::Spin)).all(|time| time.is_none()));
+    let (_, refused) = plan(&Config { routes: vec![Route::Memory], ..config }, HostOffers::EVERYTHING);
+    assert!(refused.iter().all(|refused| refused.cell.idle_before_us.is_none()));
+    let halted = refused.iter().filter(|refused| refused.cell.target_state == TargetState::Halt).count();
+    assert_eq!(halted, Destination::ALL.len(), "what cannot be measured is said once");
 }
 
 #[test]

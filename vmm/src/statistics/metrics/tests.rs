@@ -107,7 +107,7 @@ fn two_targets_have_an_arrival_skew() {
 
 #[test]
 fn a_ping_has_no_workers_and_nothing_to_do_with_them() {
-    let without_worker = |vcpu, a| Participant { vcpu, a, w: None, x: None, vmm: None };
+    let without_worker = |vcpu, a| Participant { vcpu, a, halted: None, w: None, x: None, vmm: None };
     let expected = vec![("send_cost", vec![40.0]), ("delivery", vec![210.0]), ("round_trip", vec![900.0])];
     assert_eq!(values(&round(vec![without_worker(0, None), without_worker(1, Some(1210))])), expected);
     assert_eq!(values(&round(vec![without_worker(0, Some(1210))])), expected, "to oneself");
