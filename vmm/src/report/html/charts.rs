@@ -165,6 +165,49 @@ pub(super) fn arrivals(title: &str, description: &str, arrivals: &[Arrival]) -> 
     Ok(finish(&svg, title, description))
 }
 
+/// Delivery over the time in HLT, both logarithmic: a line for each of `lines`. `None`: none has a point.
+pub(super) fn over_idle(title: &str, description: &str, lines: &[Vec<(f64, f64)>]) -> Option<Drawn> {
+    let times = positive_range(lines.iter().flatten().map(|(time, _)| time))?;
+    let deliveries = positive_range(lines.iter().flatten().map(|(_, delivery)| delivery))?;
+    let draw = || {
+        let mut svg = String::new();
+        {
+            let area = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
+            let mut chart = ChartBuilder::on(&area)
+                .margin(12)
+                .x_label_area_size(42)
+                .y_label_area_size(78)
+                .build_cartesian_2d(times.clone().log_scale(), deliveries.clone().log_scale())
+                .map_err(failed)?;
+            let text = ("sans-serif", 14).into_font().color(&INK);
+            chart
+                .configure_mesh()
+                .axis_style(INK)
+                .bold_line_style(GRID)
+                .light_line_style(GRID.mix(0.4))
+                .max_light_lines(2)
+                .label_style(text.clone())
+                .axis_desc_style(text)
+                .x_labels(8)
+                .x_desc("time in HLT (logarithmic)")
+                .y_desc("delivery (logarithmic)")
+                .x_label_formatter(&|ns| units::time(*ns))
+                .y_label_formatter(&|ns| units::time(*ns))
+                .draw()
+                .map_err(failed)?;
+            for (index, line) in lines.iter().enumerate() {
+                let points = || line.iter().copied().filter(|&(time, delivery)| time > 0.0 && delivery > 0.0);
+                chart.draw_series(LineSeries::new(points(), series(index).stroke_width(2))).map_err(failed)?;
+                let dots = points().map(|point| Circle::new(point, 3, series(index).filled()));
+                chart.draw_series(dots).map_err(failed)?;
+            }
+            area.present().map_err(failed)?;
+        }
+        Ok(finish(&svg, title, description))
+    };
+    Some(draw())
+}
+
 /// Where a timeline ends: at the last event, unless that is long after the call, which would then be too small to see.
 pub(super) fn timeline_end(call: &Call) -> f64 {
     let last = call.events.iter().map(|event| event.at_ns).fold(call.round_trip_ns, f64::max);

@@ -6,6 +6,7 @@
 mod cell;
 mod charts;
 mod host;
+mod idle;
 mod pictures;
 mod table;
 
@@ -48,6 +49,7 @@ pub fn render(measurement: &Measurement, details: &[CellDetail]) -> String {
                         h2 #cells-title { "Cells" }
                         @if let Some(result) = tables::result(measurement) { (table::print(&result)) }
                         (pictures::overview(&guest, details))
+                        (idle::figure(&guest))
                         @for more in tables::details(measurement) { (table::print(&more)) }
                     }
                     @for (index, cell) in &cells {

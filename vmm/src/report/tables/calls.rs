@@ -1,6 +1,7 @@
 //! The main table: broadcast calls by the guest's time stamps.
 
-use super::cells::{Shown, measured, rows, shown};
+use super::cells::{Shown, is_idle_asked, measured, rows, shown};
+use super::halts;
 use crate::report::table::Statistic::{Interval, Max, P50, P99};
 use crate::report::table::Table;
 use crate::results::measurement::Measurement;
@@ -30,5 +31,12 @@ pub(super) fn table(measurement: &Measurement) -> Option<Table> {
         (false, true) => "Pings, by the guest's time stamps",
         (_, false) => "Broadcast calls, by the guest's time stamps",
     };
-    measured(title, &rows, &COLUMNS)
+    let is_idle_asked = is_idle_asked(&rows);
+    let columns: Vec<Shown> = is_idle_asked.then_some(halts::MEASURED).into_iter().chain(COLUMNS).collect();
+    let mut table = measured(title, &rows, &columns)?;
+    if is_idle_asked {
+        table.columns.push(halts::polled(&rows, 2));
+    }
+    table.notes.extend(halts::summary(&rows, is_idle_asked));
+    Some(table)
 }

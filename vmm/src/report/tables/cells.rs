@@ -99,7 +99,18 @@ pub(super) fn table(title: &str, rows: &[Row<'_>]) -> Option<Table> {
         let values = rows.iter().map(|(_, cell)| Value::text(cell.id.observe.name())).collect();
         table.columns.push(Column::key("observe", values));
     }
+    if is_idle_asked(rows) {
+        let asked = |(_, cell): &Row<'_>| {
+            cell.id.idle_before_us.map_or(Value::Nothing, |time| Value::Text(format!("{time} µs")))
+        };
+        table.columns.push(Column::number("in HLT", "asked", 0, rows.iter().map(asked).collect()));
+    }
     Some(table)
+}
+
+/// Whether some cell asks for a time in HLT.
+pub(super) fn is_idle_asked(rows: &[Row<'_>]) -> bool {
+    rows.iter().any(|(_, cell)| cell.id.idle_before_us.is_some())
 }
 
 /// Adds the columns that some of the cells have values for.
@@ -166,6 +177,11 @@ pub(in crate::report) fn name<'a>(cell: &Cell, others: &(impl Iterator<Item = &'
     if varies(&|other| other.id.target_state != cell.id.target_state) {
         parts.push(cell.id.target_state.name().to_owned());
     }
+    if let Some(time) = cell.id.idle_before_us
+        && varies(&|other| other.id.idle_before_us != cell.id.idle_before_us)
+    {
+        parts.push(format!("{time} µs"));
+    }
     if varies(&|other| other.id.vcpus != cell.id.vcpus) {
         parts.push(format!("{} vCPUs", cell.id.vcpus));
     }
@@ -175,7 +191,7 @@ pub(in crate::report) fn name<'a>(cell: &Cell, others: &(impl Iterator<Item = &'
     parts.join(" ")
 }
 
-fn name_in(rows: &[Row<'_>], cell: &Cell) -> String {
+pub(super) fn name_in(rows: &[Row<'_>], cell: &Cell) -> String {
     name(cell, &rows.iter().map(|(_, cell)| *cell))
 }
 

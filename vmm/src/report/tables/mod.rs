@@ -5,6 +5,7 @@ mod calls;
 mod cells;
 mod deliveries;
 mod exits;
+mod halts;
 mod instruments;
 mod recording;
 mod slopes;
@@ -32,6 +33,7 @@ pub(super) fn details(measurement: &Measurement) -> Vec<Table> {
         vantages,
         slopes::table(measurement),
         stages::of_cells(measurement),
+        halts::table(measurement),
         deliveries::table(measurement),
         recording::table(measurement),
         exits::of_cells(measurement),
