@@ -1,0 +1,131 @@
+//! How long halted targets had been in HLT, and how KVM woke them, on real vCPUs.
+
+use guest_stub::abi::{Destination, TargetState, Worker};
+use kipi::config::routes::{self, Route};
+use kipi::config::{CellId, LocalApics};
+use kipi::events::clock;
+use kipi::events::recording::Recording;
+use kipi::events::samples::Block;
+use kipi::guest::blocks::{self, BlockSpec};
+use kipi::guest::session::{Limits, Session};
+use kipi::results::halts::Regime;
+use kipi::vm::{Hypervisor, VmConfig};
+use kipi_tests::{HANG, hypervisor, machine, turn};
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+static NEVER: AtomicBool = AtomicBool::new(false);
+
+const VCPUS: usize = 2;
+const ROUNDS: usize = 10;
+/// Long enough for a target to get from readiness into HLT.
+const IDLE_US: u32 = 300;
+
+fn boot(hypervisor: &Hypervisor, config: &VmConfig<'static>) -> Session<'static> {
+    let limits = Limits { deadline: HANG / 4, settle: Duration::ZERO };
+    Session::boot(hypervisor, config, limits, &NEVER).unwrap_or_else(|error| panic!("{config:?}: {error}"))
+}
+
+/// A block of a cell in which every round counts: a host that is busy elsewhere may keep a target from its HLT.
+fn run(session: &mut Session<'_>, cell: CellId) -> Block {
+    const TRIES: usize = 50;
+    let spec = BlockSpec {
+        cell,
+        initiator: 0,
+        worker: Worker::Stamp,
+        argument: 0,
+        recording: Recording::COUNTS,
+        warmup: 2,
+        rounds: ROUNDS,
+    };
+    for _ in 0..TRIES {
+        let block = blocks::run(session, &spec, None).unwrap_or_else(|error| panic!("{cell}: {error}"));
+        if block.rounds.len() == ROUNDS {
+            return block;
+        }
+    }
+    panic!("{cell}: in {TRIES} blocks, no {ROUNDS} rounds in a row found every target halted");
+}
+
+fn halted(route: Route) -> CellId {
+    CellId {
+        idle_before_us: Some(IDLE_US),
+        ..CellId::broadcast(route, Destination::AllButSelf, TargetState::Halt, VCPUS)
+    }
+}
+
+#[test]
+fn targets_have_been_halted_for_as_long_as_was_asked_for() {
+    let Some(hypervisor) = hypervisor() else { return };
+    let _turn = turn();
+    let mut session = boot(&hypervisor, &machine(VCPUS));
+    let clock = session.vm().tsc().clock.clone();
+    if clock.subtracted().iter().any(|&cycles| cycles != 0) {
+        return println!("SKIP: the initiator reads a target's stamp on another clock: {clock:?}");
+    }
+    // What a clock may be off where offsets are estimated, and what an emulated one makes of it.
+    let asked = clock::cycles(Duration::from_micros(u64::from(IDLE_US) * 9 / 10), session.tsc_khz());
+    for route in [Route::X2Apic, Route::XApic, Route::Msi, Route::Nmi, Route::Host] {
+        if routes::of(route).lacks(hypervisor.offers()).is_some() {
+            println!("SKIP {}: this host does not offer it", route.name());
+            continue;
+        }
+        let destination = if route == Route::Nmi { Destination::Unicast } else { Destination::AllButSelf };
+        let block = run(&mut session, CellId { destination, ..halted(route) });
+        for round in &block.rounds {
+            for each in &round.participants {
+                let is_target = Some(each.vcpu) != round.initiator;
+                assert_eq!(each.halted.is_some(), is_target, "{}, vCPU {}: {round:?}", route.name(), each.vcpu);
+                let Some(halted) = each.halted else { continue };
+                let time = round.t0.wrapping_sub(halted);
+                assert!(time >= asked, "{}: {time} cycles in HLT, of {asked}: {round:?}", route.name());
+            }
+        }
+    }
+    let spinning = CellId::broadcast(Route::XApic, Destination::AllButSelf, TargetState::Spin, VCPUS);
+    let block = run(&mut session, spinning);
+    assert!(block.rounds.iter().flat_map(|round| &round.participants).all(|each| each.halted.is_none()));
+    assert_eq!(block.wakeups, None, "nobody was halted");
+}
+
+#[test]
+fn kvms_counters_tell_how_the_targets_of_the_rounds_that_count_were_woken() {
+    let Some(hypervisor) = hypervisor() else { return };
+    let _turn = turn();
+    for (halt_poll_ns, route) in
+        [(None, Route::XApic), (None, Route::Host), (Some(0), Route::XApic), (Some(0), Route::Host)]
+    {
+        let mut session = boot(&hypervisor, &VmConfig { halt_poll_ns, ..machine(VCPUS) });
+        let block = run(&mut session, halted(route));
+        let Some(wakeups) = block.wakeups else {
+            return println!("SKIP: this KVM does not count wake-ups (KVM_GET_STATS_FD)");
+        };
+        let targets = if routes::of(route).is_host() { VCPUS } else { VCPUS - 1 };
+        let expected = (ROUNDS * targets) as u64;
+        let context = format!("{}, halt_poll_ns {halt_poll_ns:?}: {wakeups:?} of {expected}", route.name());
+        // A thread that is about to sleep when it is woken counts as both.
+        let all = wakeups.polled + wakeups.blocked;
+        assert!((expected..=2 * expected).contains(&all), "warm-up and the end of the block are left out: {context}");
+        assert!(wakeups.polled <= wakeups.attempted, "{context}");
+        if halt_poll_ns == Some(0) {
+            assert_eq!((wakeups.polled, wakeups.attempted), (0, 0), "{context}");
+            assert_eq!(Regime::of_block(wakeups.polled, wakeups.blocked), Regime::Blocked, "{context}");
+            assert!(wakeups.wait_ns > 0, "{context}");
+        }
+    }
+}
+
+#[test]
+fn where_the_vmm_has_the_local_apics_kvm_wakes_nobody() {
+    let Some(hypervisor) = hypervisor() else { return };
+    let _turn = turn();
+    if routes::of(Route::VmmXApic).lacks(hypervisor.offers()).is_some() {
+        return println!("SKIP: no local APICs in user space on this host");
+    }
+    let mut session = boot(&hypervisor, &VmConfig { local_apics: LocalApics::User, ..machine(VCPUS) });
+    let block = run(&mut session, halted(Route::VmmXApic));
+    assert!(block.rounds.iter().all(|round| round.participants[1].halted.is_some()), "{:?}", block.rounds);
+    if let Some(wakeups) = block.wakeups {
+        assert_eq!((wakeups.polled, wakeups.blocked), (0, 0), "{wakeups:?}");
+    }
+}
