@@ -118,6 +118,7 @@ fn measure(hypervisor: &Hypervisor, cells: &[CellId], blocks: usize) -> anyhow::
         cpus: VCPUS,
         image: kipi::vm::image::EMBEDDED,
         halt_poll_ns: None,
+        tsc_shifts: &[],
     };
     let mut session = Session::boot(hypervisor, &config, limits, &NEVER)?;
     let mut measured: Vec<Measured> = cells.iter().map(|&cell| Measured { cell, blocks: Vec::new() }).collect();

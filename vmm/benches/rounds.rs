@@ -135,7 +135,9 @@ const ROUND: &str = "round";
 fn bench(criterion: &mut Criterion, hypervisor: &Hypervisor) {
     for vcpus in VCPUS {
         let mut session = boot(hypervisor, vcpus);
-        CELLS.iter().for_each(|&(route, state)| print_share(&mut session, &block(route, state, vcpus)));
+        for (route, state) in CELLS {
+            print_share(&mut session, &block(route, state, vcpus));
+        }
         for (name, of) in [(ROUND, between_sends as fn(&[Round]) -> _), ("round trip", round_trips)] {
             let mut group = criterion.benchmark_group(format!("{name}/{vcpus} vCPUs"));
             // Where vCPUs share CPUs, a round may take as long as their time slices.

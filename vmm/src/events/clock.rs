@@ -92,10 +92,10 @@ pub(crate) mod tests {
 
     #[test]
     fn every_stamp_comes_onto_vcpu_0s_tsc() {
+        const HOST: u64 = 5_000_000;
         let clock = exact(&[-1_000_000, -700_000, -1_000_000]);
         assert_eq!(clock.subtracted(), [0, 300_000, 0]);
         // One moment, as each clock shows it.
-        const HOST: u64 = 5_000_000;
         assert_eq!(clock.of_host(HOST), 4_000_000);
         assert_eq!([0, 1, 2].map(|vcpu| clock.of_vcpu(vcpu, [4_000_000, 4_300_000, 4_000_000][vcpu])), [4_000_000; 3]);
         assert_eq!((clock.apart(0, 1), clock.host_error()), (0, 0));

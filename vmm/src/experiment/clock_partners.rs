@@ -98,9 +98,9 @@ impl ClockPartners {
 
 /// What is known of the offsets.
 fn of_offsets_text(clock: &CommonClock) -> String {
+    const ESTIMATED: &str = "estimated by reading IA32_TSC between two host stamps";
     let subtracted = || clock.subtracted().iter().copied();
     let spread = subtracted().max().unwrap_or(0).abs_diff(subtracted().min().unwrap_or(0));
-    const ESTIMATED: &str = "estimated by reading IA32_TSC between two host stamps";
     match (clock.is_exact(), spread) {
         (true, 0) => "all vCPUs have one TSC offset (KVM_VCPU_TSC_OFFSET)".to_owned(),
         (true, _) => format!("TSC offsets differ by up to {spread} cycles and are subtracted (KVM_VCPU_TSC_OFFSET)"),

@@ -325,6 +325,7 @@ mod tests {
 
     /// A call that took 300 cycles to arrive, began 10 apart and overlapped for 90 of 100, on a machine whose vCPU 1 is ahead.
     #[test]
+    #[expect(clippy::float_cmp, reason = "every expected value is a difference of small integers")]
     fn stamps_of_clocks_that_differ_are_compared_on_one() {
         const AHEAD: u64 = 2_600_000;
         let clock = clock::tests::exact(&[-7_000, -7_000 + AHEAD.cast_signed()]);

@@ -84,8 +84,8 @@ pub(super) fn load_guest(memory: &GuestMemoryMmap, config: &VmConfig<'_>) -> Res
 }
 
 pub(super) fn shift_tscs(vcpus: &[(Vcpu, Arc<Kick>)], shifts: &[i64]) -> Result<(), Error> {
-    let shifted = vcpus.iter().zip(shifts).filter(|(_, cycles)| **cycles != 0);
-    shifted.map(|((vcpu, _), &cycles)| Ok(tsc::shift(vcpu.fd(), cycles)?)).collect()
+    let mut shifted = vcpus.iter().zip(shifts).filter(|(_, cycles)| **cycles != 0);
+    shifted.try_for_each(|((vcpu, _), &cycles)| Ok(tsc::shift(vcpu.fd(), cycles)?))
 }
 
 pub(super) fn read_tsc(vcpus: &[(Vcpu, Arc<Kick>)]) -> Result<TscFacts, Error> {
