@@ -200,6 +200,7 @@ fn a_silent_target_costs_its_cell_a_call_and_the_others_nothing() {
         deadline: Some(SHORT),
         settle: Duration::ZERO,
         halt_poll_ns: None,
+        latency_us: None,
     };
     let mut boots = 0;
     let boot = |_: MachineSpec| {

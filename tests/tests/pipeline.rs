@@ -99,6 +99,7 @@ fn config() -> Config {
         deadline: None,
         settle: Duration::ZERO,
         halt_poll_ns: None,
+        latency_us: None,
     }
 }
 

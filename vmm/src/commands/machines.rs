@@ -8,6 +8,7 @@ use crate::events::kernel::{Detail, Tracer};
 use crate::experiment::machine::VirtualMachine;
 use crate::guest::session::{self, Limits, Session};
 use crate::host;
+use crate::host::latency::LatencyLimit;
 use crate::results::source::Source;
 use crate::vm::image;
 use crate::vm::{ApicIds, Hypervisor, VmConfig};
@@ -63,6 +64,19 @@ pub(super) fn raise_open_file_limit() {
     limit.current = limit.maximum;
     // If it cannot be raised, the vCPU that finds none left says so.
     let _ = setrlimit(Resource::Nofile, limit);
+}
+
+/// Limits how long CPUs take to leave an idle state, as long as the value lives.
+pub(super) fn limit_latency(config: &Config) -> Result<Option<LatencyLimit>, Failure> {
+    const DEVICE: &str = "/dev/cpu_dma_latency";
+    let Some(us) = config.latency_us else { return Ok(None) };
+    let limit = LatencyLimit::hold(Path::new(DEVICE), us.try_into().unwrap_or(i32::MAX)).map_err(|error| {
+        let error = anyhow::anyhow!(
+            "cannot write {DEVICE}: {error} (run as root, let your group write it, or leave --latency away)"
+        );
+        Failure::new(Status::HostCannot, error)
+    })?;
+    Ok(Some(limit))
 }
 
 /// Opens the kernel's events, if they are among `sources`. What the kernel does not give is noted there, to be said in the

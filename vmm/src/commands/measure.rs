@@ -152,6 +152,7 @@ pub fn run(options: &Measure, start: ProcessStart) -> Result<Status, Failure> {
     let image = machines::image(config.guest.as_deref())?;
     let hypervisor = Hypervisor::open(&config.device)?;
     let (cells, refused) = machines::cells(&config, hypervisor.offers())?;
+    let _latency = machines::limit_latency(&config)?;
     machines::raise_open_file_limit();
     interrupts::handle()?;
     let tracer = machines::open_tracer(&mut config.trace, Detail::Stages);

@@ -25,6 +25,9 @@ pub(super) struct Calls {
     /// Give a call up after this many ms [default: 4000, and 200 more for each vCPU that shares a CPU]
     #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u32).range(1..=600_000))]
     pub(super) deadline: Option<u32>,
+    /// Keep CPUs out of idle states that take longer than this to leave, in µs, while kipi runs (/dev/cpu_dma_latency)
+    #[arg(long, value_name = "US", value_parser = clap::value_parser!(u32).range(0..=1_000_000_000))]
+    pub(super) latency: Option<u32>,
     /// Limit of the virtual machine's halt polling, in ns [default: the host's]
     #[arg(long, value_name = "NS")]
     pub(super) halt_poll: Option<u32>,
@@ -69,6 +72,7 @@ impl Calls {
             deadline: self.deadline.map(|ms| Duration::from_millis(ms.into())),
             settle: Duration::from_micros(self.settle.into()),
             halt_poll_ns: self.halt_poll,
+            latency_us: self.latency,
         })
     }
 }

@@ -86,6 +86,7 @@ pub fn run(options: &Trace) -> Result<Status, Failure> {
     let offers = hypervisor.offers();
     let config = options.to_config(machines::allowed_cpus(), offers).map_err(Failure::bad_input)?;
     let cell = machines::cells(&config, offers)?.0[0];
+    let _latency = machines::limit_latency(&config)?;
     machines::raise_open_file_limit();
     interrupts::handle()?;
     let asked = |source| options.source.contains(&source);

@@ -63,6 +63,8 @@ pub struct Config {
     pub argument: u64,
     /// CPUs for the vCPU threads, in turn; empty: not pinned.
     pub pin: Vec<usize>,
+    /// The longest time that CPUs may take to leave an idle state, µs; `None`: not limited.
+    pub latency_us: Option<u32>,
     /// CPUs that this process may use.
     pub cpus: Vec<usize>,
     /// After which time a call is given up; `None`: by the number of vCPUs a CPU.

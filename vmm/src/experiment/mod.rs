@@ -271,5 +271,6 @@ fn describe(config: &Config, boots: usize) -> measurement::MeasurementConfig {
         worker: config.worker.name().to_owned(),
         argument: config.argument,
         pin: config.pin.clone(),
+        latency_us: config.latency_us,
     }
 }

@@ -2,13 +2,16 @@
 //!
 //! A file that is missing or cannot be read makes a fact unknown; it is never an error.
 
+pub mod latency;
 mod machine;
+mod power;
 pub mod tracing;
 
 pub use machine::Machine;
 
 use crate::results::host::{Facts, Tsc, VENDOR_MODULES, Virtualization};
 use crate::results::measurement::Host;
+use crate::results::power::Power;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -119,7 +122,7 @@ pub fn read_facts(sources: &Sources) -> Facts {
 }
 
 /// The part of the facts that belongs in a measurement.
-fn describe_facts(facts: &Facts) -> Host {
+fn describe_facts(facts: &Facts, power: Power) -> Host {
     let mut kvm: Vec<String> = facts.vendor_modules().map(str::to_owned).collect();
     if kvm.is_empty() {
         kvm.push("built-in or unknown".to_owned());
@@ -130,6 +133,7 @@ fn describe_facts(facts: &Facts) -> Host {
         cpus: facts.allowed_cpus.clone(),
         kvm,
         settings: facts.settings.clone(),
+        power,
         nested: facts.nested,
         kipi: env!("CARGO_PKG_VERSION").to_owned(),
     }
@@ -137,7 +141,10 @@ fn describe_facts(facts: &Facts) -> Host {
 
 /// Describes this machine for a measurement.
 pub fn describe() -> Host {
-    describe_facts(&read_facts(&Sources::system()))
+    let sources = Sources::system();
+    let facts = read_facts(&sources);
+    let power = power::read_power(&sources, &facts.allowed_cpus, &facts.governors);
+    describe_facts(&facts, power)
 }
 
 /// The CPUs of a kernel list such as `0-3,8`; `None` if it is not one, or names CPUs that no machine has.

@@ -3,13 +3,13 @@ use crate::results::host::OpenFiles;
 use tempfile::{TempDir, tempdir};
 
 /// A made-up machine: files below one temporary directory.
-struct Tree {
+pub(super) struct Tree {
     root: TempDir,
-    sources: Sources,
+    pub(super) sources: Sources,
 }
 
 impl Tree {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let root = tempdir().expect("a temporary directory");
         let machine = Machine {
             kernel: "6.12.0-made-up".to_owned(),
@@ -23,7 +23,7 @@ impl Tree {
         Self { root, sources }
     }
 
-    fn file(self, path: &str, text: &str) -> Self {
+    pub(super) fn file(self, path: &str, text: &str) -> Self {
         let path = self.root.path().join(path);
         fs::create_dir_all(path.parent().expect("a file below the root")).expect("directories");
         fs::write(path, text).expect("a file");
@@ -106,7 +106,7 @@ fn amd_inside_a_virtual_machine() {
     assert_eq!(facts.settings["kvm_amd.avic"], "N");
     assert_eq!(facts.settings["kvm_amd.pause_filter_count"], "3000");
     assert_eq!((facts.tsc.constant, facts.tsc.nonstop), (Some(true), Some(false)));
-    let host = describe_facts(&facts);
+    let host = describe_facts(&facts, Power::default());
     assert!(host.nested);
     assert_eq!(host.kvm, ["kvm_amd"]);
     assert_eq!(host.kernel, "6.12.0-made-up");
@@ -130,7 +130,7 @@ fn pvm_without_hardware_virtualisation() {
 fn kvm_built_in_shows_its_common_part_only() {
     let tree = Tree::new().cpu("Intel", "vmx").parameters("kvm", &[("halt_poll_ns", "200000")]);
     assert_eq!(tree.facts().kvm_modules, ["kvm"]);
-    assert_eq!(describe_facts(&tree.facts()).kvm, ["built-in or unknown"]);
+    assert_eq!(describe_facts(&tree.facts(), Power::default()).kvm, ["built-in or unknown"]);
 }
 
 #[test]
@@ -143,7 +143,7 @@ fn nothing_can_be_read() {
     assert_eq!(facts.tsc, Tsc { invariant: true, constant: None, nonstop: None, clocksource: None });
     assert_eq!(facts.tracefs, None);
     assert_eq!((facts.smt, facts.cpu_quota, facts.transparent_hugepages.as_deref()), (None, None, None));
-    let host = describe_facts(&facts);
+    let host = describe_facts(&facts, Power::default());
     assert_eq!((host.cpu.as_str(), host.kvm), ("unknown", vec!["built-in or unknown".to_owned()]));
 }
 

@@ -7,6 +7,7 @@ use super::units;
 use crate::results::integrity::Integrity;
 use crate::results::measurement::{Cell, Measurement, Skipped};
 use crate::results::metric::MetricName;
+use crate::results::power::{IdleState, Power};
 use guest_stub::abi::cell::{CellId, Observe};
 use std::collections::BTreeSet;
 
@@ -97,6 +98,41 @@ fn shared_cpus(measurement: &Measurement) -> Option<(usize, usize)> {
     let cpus = if pinned.is_empty() { measurement.host.cpus.len() } else { pinned.len() };
     let most = measurement.instruments.iter().map(|machine| machine.vcpus).max()?;
     (most > cpus).then_some((most, cpus))
+}
+
+/// What decides how quickly CPUs wake up and how fast they run.
+pub(super) fn power(power: &Power) -> Vec<Fact> {
+    let known = |text: &Option<String>| text.clone().unwrap_or_else(|| "not known".to_owned());
+    let state = |state: &IdleState| {
+        let latency = state.latency_us.map_or_else(String::new, |us| format!(" {us} µs"));
+        format!("{}{latency}{}", state.name, if state.disabled { " (disabled)" } else { "" })
+    };
+    let states: Vec<String> = power.idle_states.iter().map(state).collect();
+    let idle = format!("driver {}, governor {}", known(&power.idle_driver), known(&power.idle_governor));
+    let governors: Vec<&str> = power.frequency_governors.iter().map(String::as_str).collect();
+    let boost = match power.boost {
+        Some(true) => "boost on",
+        Some(false) => "boost off",
+        None => "boost not known",
+    };
+    let limits = power.limited.iter().map(|limit| {
+        let mhz = |khz: u64| khz / 1_000;
+        format!("CPU {} limited to {} of {} MHz", limit.cpu, mhz(limit.most_khz), mhz(limit.hardware_khz))
+    });
+    let frequency = match &power.frequency_driver {
+        Some(driver) => {
+            let governor = format!("driver {driver}, governor {}", governors.join(", "));
+            [governor, boost.to_owned()].into_iter().chain(limits).collect::<Vec<_>>().join(", ")
+        }
+        None => format!("not known (no cpufreq), {boost}"),
+    };
+    let vulnerabilities = power.vulnerabilities.iter().map(|(name, state)| format!("{name}: {state}"));
+    let asked = power.mitigations.as_deref().unwrap_or("the kernel's default").to_owned();
+    vec![
+        Fact { label: "Idle states", text: [idle].into_iter().chain(states).collect::<Vec<_>>().join(", ") },
+        Fact { label: "Frequency", text: frequency },
+        Fact { label: "Mitigations", text: [asked].into_iter().chain(vulnerabilities).collect::<Vec<_>>().join("; ") },
+    ]
 }
 
 /// Combinations that cannot be measured here, by reason.

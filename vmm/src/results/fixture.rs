@@ -6,6 +6,7 @@ use super::measurement::{
     Skipped, Spread,
 };
 use super::metric::{Intervals, Metric, MetricName, Unit};
+use super::power::Power;
 use super::source::Source;
 use super::stage::Stage;
 use super::trace::{self, Call, Event, TRACE_SCHEMA, Trace, Which};
@@ -111,6 +112,7 @@ fn host() -> Host {
         cpus: vec![0, 1, 2, 5],
         kvm: vec!["kvm_amd".to_owned()],
         settings: BTreeMap::from([("kvm.halt_poll_ns".to_owned(), "200000".to_owned())]),
+        power: Power::default(),
         nested: true,
         kipi: "0.1.0".to_owned(),
     }
@@ -131,6 +133,7 @@ fn config() -> MeasurementConfig {
         worker: "empty".to_owned(),
         argument: 0,
         pin: Vec::new(),
+        latency_us: None,
     }
 }
 

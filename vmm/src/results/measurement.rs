@@ -6,6 +6,7 @@ use super::block::Block;
 use super::halts::CellWakeups;
 use super::integrity::Integrity;
 use super::metric::{Metric, MetricName};
+use super::power::Power;
 use super::source::Source;
 use super::stage::Breakdown;
 use guest_stub::abi::cell::CellId;
@@ -56,6 +57,9 @@ pub struct Host {
     pub kvm: Vec<String>,
     /// Settings of KVM that change results, by `module.parameter`; those that can be read.
     pub settings: BTreeMap<String, String>,
+    /// Idle states, frequencies, mitigations.
+    #[serde(default)]
+    pub power: Power,
     /// This machine is itself a virtual machine (CPUID's hypervisor bit).
     pub nested: bool,
     /// Version of kipi.
@@ -94,6 +98,9 @@ pub struct MeasurementConfig {
     pub argument: u64,
     /// CPUs that vCPU threads are pinned to, in turn; empty: not pinned.
     pub pin: Vec<usize>,
+    /// The longest time that CPUs may take to leave an idle state, µs (`/dev/cpu_dma_latency`); `null`: not limited.
+    #[serde(default)]
+    pub latency_us: Option<u32>,
 }
 
 fn one_boot() -> u64 {

@@ -11,6 +11,7 @@ pub mod host;
 pub mod integrity;
 pub mod measurement;
 pub mod metric;
+pub mod power;
 pub mod source;
 pub mod stage;
 pub mod trace;

@@ -29,6 +29,7 @@ pub(in crate::config) fn config() -> Config {
         deadline: None,
         settle: Duration::ZERO,
         halt_poll_ns: None,
+        latency_us: None,
     }
 }
 

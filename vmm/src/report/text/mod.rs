@@ -8,6 +8,7 @@ use super::summary::{self, Fact, by_reason, count, products};
 use super::tables;
 use super::wrap::{hang, list, wrap};
 use crate::results::measurement::Measurement;
+use crate::results::power::Power;
 use std::collections::BTreeSet;
 
 /// Warnings that are printed without details, the first ones.
@@ -23,6 +24,7 @@ pub fn render(measurement: &Measurement, width: usize, details: bool) -> String 
     if details {
         sections.extend(tables::details(measurement).iter().map(|table| table::print(table, width)));
         sections.extend(settings(measurement, width));
+        sections.push(power(&measurement.host.power, width));
         sections.extend(skipped(measurement, width));
     }
     sections.push(facts(measurement, width, details));
@@ -81,6 +83,12 @@ fn settings(measurement: &Measurement, width: usize) -> Option<String> {
     let settings: Vec<String> =
         measurement.host.settings.iter().map(|(name, value)| format!("{name}={value}")).collect();
     (!settings.is_empty()).then(|| list("KVM settings:", &settings, "", width, 2))
+}
+
+/// Idle states, frequencies and mitigations, a line each.
+fn power(power: &Power, width: usize) -> String {
+    let lines = summary::power(power);
+    lines.iter().map(|Fact { label, text }| hang(&format!("{label}: "), text, width, 2)).collect::<Vec<_>>().join("\n")
 }
 
 /// Each combination that cannot be measured here, below its reason.
