@@ -3,6 +3,7 @@
 use crate::events::event::Event;
 use crate::events::recording::Recording;
 use crate::events::wakeups::Wakeups;
+use crate::results::disturbance::Disturbance;
 use crate::results::integrity::Integrity;
 use crate::results::source::Source;
 use std::collections::BTreeMap;
@@ -94,6 +95,10 @@ pub struct Block {
     pub lost: u64,
     /// Stays in the guest that found no room.
     pub dropped: u64,
+    /// Which of its kind of its cell's blocks it is; one that was measured again has the number of the one that it replaces.
+    pub number: u32,
+    /// What disturbed it.
+    pub disturbances: Vec<Disturbance>,
 }
 
 impl Default for Block {
@@ -109,11 +114,18 @@ impl Default for Block {
             recording: Recording::COUNTS,
             lost: 0,
             dropped: 0,
+            number: 0,
+            disturbances: Vec::new(),
         }
     }
 }
 
 impl Block {
+    /// Whether nothing disturbed it.
+    pub fn is_quiet(&self) -> bool {
+        self.disturbances.is_empty()
+    }
+
     /// The rounds that `source` has counted exits of.
     pub fn counted_rounds(&self, source: Source) -> u64 {
         match source {

@@ -6,7 +6,10 @@ use crate::events::samples::Block;
 use crate::guest::blocks::{self, BlockSpec};
 use crate::guest::calibration::{self, Calibration};
 use crate::guest::session::{self, Session};
+use crate::host::watch::Watch;
+use crate::results::disturbance::Kind;
 use crate::statistics::clock_error::ClockError;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,6 +42,11 @@ pub trait Machine {
     /// What a reader should know about this machine.
     fn warnings(&self) -> Vec<String>;
 
+    /// Which disturbances of its blocks this host does not tell of; `None`: nobody looks for any.
+    fn unknown_disturbances(&self) -> Option<BTreeSet<Kind>> {
+        None
+    }
+
     /// The name of an exit that the kernel's events tell of, by its reason and instruction set (KVM_ISA_*).
     fn exit_name(&self, reason: u64, _isa: u64) -> String {
         format!("exit {reason:#x}")
@@ -54,8 +62,9 @@ pub struct VirtualMachine<'a> {
 impl<'a> VirtualMachine<'a> {
     /// From a booted guest whose vCPUs are pinned to `pin` in turn, or may use all of `cpus`. `tracer` records the kernel's
     /// events, where a block asks for them.
-    pub fn new(session: Session<'a>, tracer: Option<Arc<Tracer>>, pin: &[usize], cpus: &[usize]) -> Self {
+    pub fn new(mut session: Session<'a>, tracer: Option<Arc<Tracer>>, pin: &[usize], cpus: &[usize]) -> Self {
         let partners = ClockPartners::choose(session.vcpus(), pin, cpus);
+        session.watch_blocks(pin);
         Self { session, tracer, partners }
     }
 
@@ -85,6 +94,10 @@ impl Machine for VirtualMachine<'_> {
 
     fn boot_time(&self) -> Duration {
         self.session.boot_time()
+    }
+
+    fn unknown_disturbances(&self) -> Option<BTreeSet<Kind>> {
+        self.session.watch().map(Watch::unknown)
     }
 
     fn exit_name(&self, reason: u64, isa: u64) -> String {

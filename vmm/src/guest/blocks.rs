@@ -21,14 +21,19 @@ use guest_stub::abi::{Report, command};
 pub fn run(session: &mut Session<'_>, spec: &BlockSpec, tracer: Option<&Tracer>) -> Result<Block, Error> {
     debug_assert_eq!(spec.cell.vcpus, session.vcpus(), "the machine's cell");
     let recorder = BlockRecorder::start(session, spec, tracer)?;
+    if let Some(watch) = session.watch_mut() {
+        watch.begin();
+    }
     let ended = match spec.initiator() {
         Initiator::Vcpu(_) => run_in_guest(session, spec),
         Initiator::Host => host_blocks::run(session, spec),
     }?;
+    let disturbances = session.watch_mut().map(|watch| watch.end(spec.initiator().vcpu()));
     let mut found = recorder.stop(session)?;
     let rounds = rounds::read(session, spec, &ended, &found.stays)?;
     let mut block = rounds::assess(spec, rounds, &ended, std::mem::take(&mut found.exits), &found.events);
     found.complete(&mut block);
+    block.disturbances = disturbances.unwrap_or_default();
     match ended.given_up {
         None => Ok(block),
         Some(diagnosis) => Err(Error::GivenUp(Box::new(GivenUp { diagnosis, block }))),

@@ -9,12 +9,15 @@ use super::silence::{self, Diagnosis, Paused, Silence};
 use crate::config;
 use crate::events::clock::cycles;
 use crate::events::exit::ExitKind;
+use crate::host::Sources;
+use crate::host::watch::{Thread, Watch};
 use crate::vcpu::stop::{StopReason, Stopped};
 use crate::vm::wire;
 use crate::vm::{Hypervisor, Vm, VmConfig};
 use guest_stub::abi::command::{Command, Payload};
 use guest_stub::abi::{self, CommandPage, Mask, Report, Status, UserPage};
 use guest_stub::mask;
+use rustix::thread::gettid;
 use std::mem::offset_of;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -41,6 +44,7 @@ pub struct Session<'a> {
     patience: Duration,
     boot_time: Duration,
     paused: Paused,
+    watch: Option<Watch>,
 }
 
 /// How often calls are disturbed.
@@ -72,6 +76,7 @@ impl<'a> Session<'a> {
             patience,
             boot_time: Duration::ZERO,
             paused: Paused::new(),
+            watch: None,
         };
         let report = session.wait_for_doorbell()?;
         session.expect_done(report, "booting", patience)?;
@@ -121,6 +126,27 @@ impl<'a> Session<'a> {
     /// Ends it. How many of its vCPUs' threads have panicked.
     pub fn end(self) -> usize {
         self.vm.end()
+    }
+
+    /// Looks from now on for what disturbs the blocks that this thread runs, of vCPUs that are pinned to `pin` in turn.
+    pub fn watch_blocks(&mut self, pin: &[usize]) {
+        let of_vcpu = |vcpu: usize| {
+            let pin = (!pin.is_empty()).then(|| pin[vcpu % pin.len()]);
+            Some(Thread { vcpu: Some(vcpu), id: self.vm.thread_id(vcpu)?, pin })
+        };
+        let caller = Thread { vcpu: None, id: gettid().as_raw_nonzero().get().unsigned_abs(), pin: None };
+        let threads: Vec<Thread> = (0..self.vcpus()).filter_map(of_vcpu).chain([caller]).collect();
+        self.watch = Some(Watch::open(&Sources::system(), &threads));
+    }
+
+    /// What looks for disturbances, if something does.
+    pub fn watch(&self) -> Option<&Watch> {
+        self.watch.as_ref()
+    }
+
+    /// As [`Session::watch`], to be told when a block begins and ends.
+    pub(super) fn watch_mut(&mut self) -> Option<&mut Watch> {
+        self.watch.as_mut()
     }
 
     /// The user wants to stop.

@@ -6,6 +6,7 @@ pub mod latency;
 mod machine;
 mod power;
 pub mod tracing;
+pub mod watch;
 
 pub use machine::Machine;
 

@@ -3,6 +3,7 @@
 pub mod block;
 pub mod check;
 pub mod detail;
+pub mod disturbance;
 pub mod doctor;
 #[cfg(test)]
 pub(crate) mod fixture;

@@ -1,0 +1,100 @@
+//! What disturbs a block, from the counters that the kernel keeps anyhow: read before and after it, and subtracted.
+//!
+//! No privilege is needed, no thread ticks, and nothing is read between the two readings. A reading costs four system calls
+//! (pread) for each thread, one for each cgroup from the process's own up to the root, one for `/proc/stat`, and for each CPU
+//! one for each of its idle states and up to three for cpufreq and thermal counters.
+
+mod cgroups;
+mod cpus;
+mod file;
+mod reading;
+mod stops;
+mod task;
+mod thresholds;
+
+pub use stops::count_continues;
+
+use super::Sources;
+use crate::results::disturbance::{Disturbance, Kind};
+use cgroups::Cgroups;
+use cpus::Cpus;
+use reading::{Clocks, Reading};
+use std::collections::BTreeSet;
+use task::TaskFiles;
+
+/// A thread whose undisturbed run counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Thread {
+    /// The vCPU; `None`: it makes the host's calls.
+    pub vcpu: Option<usize>,
+    /// The thread, as the kernel numbers it.
+    pub id: u32,
+    /// The one CPU that it was pinned to.
+    pub pin: Option<usize>,
+}
+
+/// The counters of one machine's threads and of the CPUs that they run on, kept open.
+#[derive(Debug)]
+pub struct Watch {
+    threads: Vec<(Thread, TaskFiles)>,
+    cgroups: Cgroups,
+    cpus: Cpus,
+    /// The first reading: what the CPUs' frequencies were limited to, and what cannot be read.
+    first: Reading,
+    before: Reading,
+    buffer: Vec<u8>,
+}
+
+impl Watch {
+    /// The counters of these threads, and of the CPUs that vCPUs may run on.
+    pub fn open(sources: &Sources, threads: &[Thread]) -> Self {
+        let mut buffer = vec![0; file::BUFFER];
+        let files = |thread: &Thread| TaskFiles::open(&sources.proc, thread.id);
+        let threads: Vec<_> = threads.iter().map(|thread| (*thread, files(thread))).collect();
+        let vcpus = threads.iter().filter(|(thread, _)| thread.vcpu.is_some());
+        let cpus = vcpus.flat_map(|(_, files)| files.read(&mut buffer).allowed_cpus.unwrap_or_default()).collect();
+        let mut watch = Self {
+            threads,
+            cgroups: Cgroups::open(&sources.proc, &sources.sys),
+            cpus: Cpus::open(&sources.proc, &sources.sys, cpus),
+            first: Reading::default(),
+            before: Reading::default(),
+            buffer,
+        };
+        watch.first = watch.read();
+        watch
+    }
+
+    /// What cannot be read here.
+    pub fn unknown(&self) -> BTreeSet<Kind> {
+        self.first.unknown()
+    }
+
+    /// A block begins.
+    pub fn begin(&mut self) {
+        self.before = self.read();
+        // Last, and first after the block: a thread seems to have run for longer than the time that has passed, never shorter.
+        self.before.clocks = Clocks::now();
+    }
+
+    /// What has disturbed the block that has ended, whose calls `caller` made: a vCPU or (`None`) the host.
+    pub fn end(&mut self, caller: Option<usize>) -> Vec<Disturbance> {
+        let after = self.read();
+        let threads: Vec<Thread> = self.threads.iter().map(|(thread, _)| *thread).collect();
+        reading::disturbances(&threads, caller, &self.first, &self.before, &after)
+    }
+
+    fn read(&mut self) -> Reading {
+        let buffer = &mut self.buffer;
+        Reading {
+            clocks: Clocks::now(),
+            continues: stops::continues(),
+            tasks: self.threads.iter().map(|(_, files)| files.read(buffer)).collect(),
+            throttled_ns: self.cgroups.read(buffer),
+            cpus: self.cpus.read(buffer),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

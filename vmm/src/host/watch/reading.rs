@@ -1,0 +1,185 @@
+//! Two readings of all counters, and what has happened between them.
+
+use super::Thread;
+use super::cpus::Cpu;
+use super::task::{Task, Times};
+use super::thresholds::exceeds;
+use crate::results::disturbance::{Disturbance, Kind};
+use rustix::param::clock_ticks_per_second;
+use rustix::time::{ClockId, Timespec, clock_gettime};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// All counters at one time.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Reading {
+    pub(super) clocks: Clocks,
+    /// How often the process was continued after a stop.
+    pub(super) continues: u64,
+    /// The threads' counters, in their order.
+    pub(super) tasks: Vec<Task>,
+    /// For how long the process's cgroups were throttled, ns.
+    pub(super) throttled_ns: Option<u64>,
+    pub(super) cpus: BTreeMap<usize, Cpu>,
+}
+
+/// The system's clocks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Clocks {
+    /// CLOCK_MONOTONIC, which stands still while the machine is suspended.
+    pub(super) monotonic_ns: u64,
+    /// CLOCK_BOOTTIME, which does not.
+    pub(super) boottime_ns: u64,
+}
+
+impl Clocks {
+    pub(super) fn now() -> Self {
+        let ns = |Timespec { tv_sec, tv_nsec }| tv_sec.unsigned_abs() * 1_000_000_000 + tv_nsec.unsigned_abs();
+        let (monotonic, boottime) = (clock_gettime(ClockId::Monotonic), clock_gettime(ClockId::Boottime));
+        Self { monotonic_ns: ns(monotonic), boottime_ns: ns(boottime) }
+    }
+
+    /// For how long the machine has been suspended, since it was booted.
+    fn suspended_ns(self) -> u64 {
+        self.boottime_ns.saturating_sub(self.monotonic_ns)
+    }
+}
+
+impl Reading {
+    /// What cannot be read of some thread or CPU.
+    pub(super) fn unknown(&self) -> BTreeSet<Kind> {
+        Kind::ALL.into_iter().filter(|&kind| !self.knows(kind)).collect()
+    }
+
+    fn knows(&self, kind: Kind) -> bool {
+        let of_tasks = |is_known: fn(&Task) -> bool| self.tasks.iter().all(is_known);
+        // Where no thread says which CPUs it may run on, there are none to look at.
+        let of_cpus = |is_known: fn(&Cpu) -> bool| !self.cpus.is_empty() && self.cpus.values().all(is_known);
+        match kind {
+            Kind::WaitedForCpu | Kind::Stopped => of_tasks(|task| task.times.is_some()),
+            Kind::Preempted => of_tasks(|task| task.involuntary_switches.is_some()),
+            Kind::Migrated => of_tasks(|task| task.migrations.is_some()),
+            Kind::RanElsewhere => of_tasks(|task| task.last_cpu.is_some()),
+            Kind::AffinityChanged => of_tasks(|task| task.allowed_cpus.is_some()),
+            Kind::MajorFault => of_tasks(|task| task.major_faults.is_some()),
+            Kind::Throttled => self.throttled_ns.is_some(),
+            Kind::CpuBusy => self.knows(Kind::WaitedForCpu) && of_cpus(|cpu| cpu.idle_ns.is_some()),
+            Kind::Steal => of_cpus(|cpu| cpu.steal_ticks.is_some()),
+            Kind::FrequencyLimited => of_cpus(|cpu| cpu.most_khz.is_some()),
+            Kind::ThermalThrottle => of_cpus(|cpu| cpu.throttle_count.is_some()),
+            Kind::Slept | Kind::Continued => true,
+        }
+    }
+}
+
+/// What has happened to one of the threads that count between two readings.
+struct Change<'a> {
+    thread: Thread,
+    first: &'a Task,
+    before: &'a Task,
+    after: &'a Task,
+}
+
+impl Change<'_> {
+    fn counted(&self, counter: impl Fn(&Task) -> Option<u64>) -> u64 {
+        let count = || counter(self.after)?.checked_sub(counter(self.before)?);
+        count().unwrap_or(0)
+    }
+
+    fn times(&self) -> Option<Times> {
+        let (before, after) = (self.before.times?, self.after.times?);
+        Some(Times {
+            ran_ns: after.ran_ns.saturating_sub(before.ran_ns),
+            waited_ns: after.waited_ns.saturating_sub(before.waited_ns),
+        })
+    }
+
+    /// Whether another thread may use this one's CPU because it was asked for.
+    fn shares_with(&self, other: &Self) -> bool {
+        match (self.thread.pin, other.thread.pin) {
+            (Some(one), Some(other)) => one == other,
+            (None, _) | (_, None) => true,
+        }
+    }
+}
+
+/// What disturbed a block of which these are the readings before and after, and whose calls `caller` made, a vCPU or (`None`)
+/// the host. `first` is the machine as it was found.
+pub(super) fn disturbances(
+    threads: &[Thread],
+    caller: Option<usize>,
+    first: &Reading,
+    before: &Reading,
+    after: &Reading,
+) -> Vec<Disturbance> {
+    let tasks = threads.iter().zip(&first.tasks).zip(before.tasks.iter().zip(&after.tasks));
+    let changes = tasks.map(|((&thread, first), (before, after))| Change { thread, first, before, after });
+    let (reader, vcpus): (Vec<Change<'_>>, Vec<_>) = changes.partition(|change| change.thread.vcpu.is_none());
+    let wall_ns = after.clocks.monotonic_ns.saturating_sub(before.clocks.monotonic_ns);
+    // A reader that waits for a CPU reads late what the block has brought, and disturbs nothing unless it makes the calls.
+    let (changes, late_ns) = match caller {
+        Some(_) => (vcpus, reader.iter().filter_map(Change::times).map(|times| times.waited_ns).sum()),
+        None => (vcpus.into_iter().chain(reader).collect(), 0),
+    };
+    let wall_ns = wall_ns.saturating_sub(late_ns);
+    let mut found = Vec::new();
+    let mut add = |kind: Kind, amount: f64, vcpu, cpu| {
+        if exceeds(kind, amount, wall_ns as f64) {
+            found.push(Disturbance { kind, amount, unit: kind.unit(), vcpu, cpu });
+        }
+    };
+    for (index, change) in changes.iter().enumerate() {
+        let Thread { vcpu, pin, .. } = change.thread;
+        let others = || changes.iter().enumerate().filter(|(other, _)| *other != index).map(|(_, other)| other);
+        let sharers = || others().filter(|other| change.shares_with(other));
+        if let Some(times) = change.times() {
+            // What its CPU ran but it was either somebody else or one of those that share it by request.
+            let by_request: u64 = sharers().filter_map(Change::times).map(|times| times.ran_ns).sum();
+            add(Kind::WaitedForCpu, times.waited_ns.saturating_sub(by_request) as f64, vcpu, pin);
+            let idled = pin.and_then(|cpu| before.cpus.get(&cpu)?.idle_ns.zip(after.cpus.get(&cpu)?.idle_ns));
+            let slept = wall_ns.saturating_sub(times.ran_ns + times.waited_ns + by_request);
+            let busy = idled.map_or(0, |(before, after)| slept.saturating_sub(after.saturating_sub(before)));
+            add(Kind::CpuBusy, busy as f64, vcpu, pin);
+        }
+        if sharers().next().is_none() {
+            add(Kind::Preempted, change.counted(|task| task.involuntary_switches) as f64, vcpu, pin);
+        }
+        if pin.is_some() {
+            let ran_elsewhere = change.after.last_cpu.filter(|_| change.after.last_cpu != pin);
+            add(Kind::Migrated, change.counted(|task| task.migrations) as f64, vcpu, pin);
+            add(Kind::RanElsewhere, f64::from(u8::from(ran_elsewhere.is_some())), vcpu, ran_elsewhere);
+        }
+        let is_allowed_as_before = change.after.allowed_cpus == change.first.allowed_cpus;
+        add(Kind::AffinityChanged, f64::from(u8::from(!is_allowed_as_before)), vcpu, None);
+        add(Kind::MajorFault, change.counted(|task| task.major_faults) as f64, vcpu, None);
+    }
+    let continues = after.continues.saturating_sub(before.continues);
+    add(Kind::Stopped, absent_ns(&changes, caller, wall_ns) as f64, caller, None);
+    add(Kind::Continued, continues as f64, None, None);
+    let throttled = before.throttled_ns.zip(after.throttled_ns).map(|(before, after)| after.saturating_sub(before));
+    add(Kind::Throttled, throttled.unwrap_or(0) as f64, None, None);
+    let slept = after.clocks.suspended_ns().saturating_sub(before.clocks.suspended_ns());
+    add(Kind::Slept, slept as f64, None, None);
+    for (&number, cpu) in &after.cpus {
+        let (Some(was), Some(first)) = (before.cpus.get(&number), first.cpus.get(&number)) else { continue };
+        let grown = |counter: fn(&Cpu) -> Option<u64>| {
+            counter(cpu).zip(counter(was)).map_or(0, |(now, before)| now.saturating_sub(before))
+        };
+        add(Kind::Steal, grown(|cpu| cpu.steal_ticks) as f64 * tick_ns(), None, Some(number));
+        add(Kind::ThermalThrottle, grown(|cpu| cpu.throttle_count) as f64, None, Some(number));
+        let less = first.most_khz.zip(cpu.most_khz).map_or(0, |(first, now)| first.saturating_sub(now));
+        add(Kind::FrequencyLimited, less as f64, None, Some(number));
+    }
+    found
+}
+
+/// For how long the thread that makes the calls neither ran nor waited for a CPU. It has no other reason to sleep, so that it
+/// was stopped (SIGSTOP, ptrace, the freezer of its cgroup) or waited for a disk.
+fn absent_ns(changes: &[Change<'_>], caller: Option<usize>, wall_ns: u64) -> u64 {
+    let times = changes.iter().find(|change| change.thread.vcpu == caller).and_then(Change::times);
+    times.map_or(0, |times| wall_ns.saturating_sub(times.ran_ns + times.waited_ns))
+}
+
+/// A tick of `/proc/stat`, ns.
+fn tick_ns() -> f64 {
+    1e9 / clock_ticks_per_second() as f64
+}

@@ -1,0 +1,236 @@
+use super::*;
+use crate::host::tests::Tree;
+use crate::results::disturbance::Unit;
+use std::collections::BTreeSet;
+
+/// What Linux 6.18 wrote of a thread on CPU `cpu`, with these counters.
+struct Recorded {
+    id: u32,
+    cpu: usize,
+    ran_ns: u64,
+    waited_ns: u64,
+    involuntary: u64,
+    migrations: u64,
+    major_faults: u64,
+    allowed: &'static str,
+}
+
+const THREAD: Recorded = Recorded {
+    id: 71,
+    cpu: 1,
+    ran_ns: 839_521,
+    waited_ns: 3_104,
+    involuntary: 4,
+    migrations: 1,
+    major_faults: 0,
+    allowed: "1",
+};
+
+impl Recorded {
+    fn write(&self, tree: Tree) -> Tree {
+        let Self { id, cpu, ran_ns, waited_ns, involuntary, migrations, major_faults, allowed } = self;
+        // Fields 3 to 11, then majflt (12), and processor as the 39th.
+        let stat = format!(
+            "{id} (vcpu 1) (odd)) S 1 {id} 1 0 -1 4210688 155 0 {major_faults}{} 17 {cpu} 0 0 0 0 0\n",
+            " 0".repeat(25)
+        );
+        let sched = format!(
+            "vcpu1 ({id}, #threads: 3)\n---------\nse.exec_start          :      24175108.469708\n\
+             se.nr_migrations                             :{migrations:>21}\nnr_switches       :        0\n"
+        );
+        let status = format!(
+            "Name:\tvcpu 1\nCpus_allowed:\t2\nCpus_allowed_list:\t{allowed}\nvoluntary_ctxt_switches:\t9\n\
+             nonvoluntary_ctxt_switches:\t{involuntary}\n"
+        );
+        let task = |name: &str| format!("proc/self/task/{id}/{name}");
+        tree.file(&task("schedstat"), &format!("{ran_ns} {waited_ns} 13\n"))
+            .file(&task("status"), &status)
+            .file(&task("stat"), &stat)
+            .file(&task("sched"), &sched)
+    }
+}
+
+/// A machine of two CPUs on which all can be told, with the thread of vCPU 1, which is pinned to CPU 1.
+fn machine() -> Tree {
+    let cpu1 = "sys/devices/system/cpu/cpu1";
+    THREAD
+        .write(Tree::new())
+        .file("proc/self/cgroup", "9:name=systemd:/\n1:cpu,cpuacct:/build/kipi\n0::/user.slice/kipi\n")
+        .file("sys/fs/cgroup/cpu,cpuacct/build/cpu.stat", "nr_periods 9\nnr_throttled 1\nthrottled_time 2000000\n")
+        .file("sys/fs/cgroup/user.slice/cpu.stat", "usage_usec 7\nnr_throttled 0\nthrottled_usec 3000\n")
+        .file("sys/fs/cgroup/cpu.stat", "usage_usec 7\n")
+        .file("proc/stat", STAT)
+        .file(&format!("{cpu1}/cpufreq/scaling_max_freq"), "3700000\n")
+        .file(&format!("{cpu1}/thermal_throttle/core_throttle_count"), "5\n")
+        .file(&format!("{cpu1}/thermal_throttle/package_throttle_count"), "7\n")
+        .file(&format!("{cpu1}/cpuidle/state0/time"), "1000\n")
+        .file(&format!("{cpu1}/cpuidle/state1/time"), "7785151602\n")
+}
+
+const STAT: &str = "cpu  2053560 284797 1164033 1305619 11862 0 1714 1914 50776 26\n\
+    cpu0 937464 98276 608954 762245 3589 0 169 919 35376 2\n\
+    cpu1 1116096 186520 555078 543374 8273 0 1545 994 15399 24\nintr 5 0 0\nctxt 8\n";
+
+const VCPU1: Thread = Thread { vcpu: Some(1), id: 71, pin: Some(1) };
+
+fn watch(tree: &Tree, threads: &[Thread]) -> Watch {
+    Watch::open(&tree.sources, threads)
+}
+
+/// What is found when `change` happens to the recorded machine within a block of this vCPU's.
+fn found(change: impl FnOnce(Tree) -> Tree) -> Vec<Disturbance> {
+    let tree = machine();
+    let mut watch = watch(&tree, &[VCPU1]);
+    watch.begin();
+    let _tree = change(tree);
+    watch.end(Some(0))
+}
+
+fn one(kind: Kind, amount: f64, vcpu: Option<usize>, cpu: Option<usize>) -> Vec<Disturbance> {
+    vec![Disturbance { kind, amount, unit: kind.unit(), vcpu, cpu }]
+}
+
+#[test]
+fn everything_is_read() {
+    let tree = machine();
+    let mut watch = watch(&tree, &[VCPU1]);
+    assert_eq!(watch.unknown(), BTreeSet::new());
+    let reading = watch.read();
+    let task = &reading.tasks[0];
+    assert_eq!(task.times, Some(task::Times { ran_ns: 839_521, waited_ns: 3_104 }));
+    assert_eq!((task.involuntary_switches, task.migrations), (Some(4), Some(1)));
+    assert_eq!((task.major_faults, task.last_cpu, &task.allowed_cpus), (Some(0), Some(1), &Some(vec![1])));
+    assert_eq!(reading.throttled_ns, Some(2_000_000 + 3_000_000));
+    let cpu = cpus::Cpu {
+        steal_ticks: Some(994),
+        most_khz: Some(3_700_000),
+        idle_ns: Some(7_785_152_602_000),
+        throttle_count: Some(12),
+    };
+    assert_eq!(reading.cpus, [(1, cpu)].into());
+}
+
+#[test]
+fn what_cannot_be_read_is_unknown_and_not_quiet() {
+    let all: BTreeSet<Kind> = Kind::ALL.into_iter().collect();
+    let always = [Kind::Continued, Kind::Slept].into();
+    assert_eq!(watch(&Tree::new(), &[VCPU1]).unknown(), &all - &always);
+
+    let no_cpufreq = THREAD
+        .write(Tree::new())
+        .file("proc/stat", STAT)
+        .file("proc/self/cgroup", "0::/\n")
+        .file("sys/fs/cgroup/unified/cpu.stat", "usage_usec 7\n");
+    let unknown = watch(&no_cpufreq, &[VCPU1]).unknown();
+    assert_eq!(unknown, [Kind::CpuBusy, Kind::FrequencyLimited, Kind::ThermalThrottle].into());
+}
+
+#[test]
+fn a_kernel_without_schedstat_says_zero() {
+    let tree = machine().file("proc/self/task/71/schedstat", "0 0 0\n");
+    assert_eq!(watch(&tree, &[VCPU1]).unknown(), [Kind::WaitedForCpu, Kind::CpuBusy, Kind::Stopped].into());
+}
+
+#[test]
+fn nothing_happens_to_a_still_machine() {
+    assert_eq!(found(|tree| tree), []);
+}
+
+#[test]
+fn each_counter_has_its_disturbance() {
+    let thread = |thread: Recorded| found(|tree| thread.write(tree));
+    let waited = THREAD.waited_ns + 5_000_000;
+    assert_eq!(thread(Recorded { waited_ns: waited, ..THREAD }), one(Kind::WaitedForCpu, 5e6, Some(1), Some(1)));
+    assert_eq!(thread(Recorded { involuntary: 104, ..THREAD }), one(Kind::Preempted, 100.0, Some(1), Some(1)));
+    assert_eq!(thread(Recorded { migrations: 2, ..THREAD }), one(Kind::Migrated, 1.0, Some(1), Some(1)));
+    assert_eq!(thread(Recorded { cpu: 0, ..THREAD }), one(Kind::RanElsewhere, 1.0, Some(1), Some(0)));
+    assert_eq!(thread(Recorded { allowed: "0", ..THREAD }), one(Kind::AffinityChanged, 1.0, Some(1), None));
+    assert_eq!(thread(Recorded { major_faults: 1, ..THREAD }), one(Kind::MajorFault, 1.0, Some(1), None));
+
+    let file = |path: &str, text: &str| found(|tree| tree.file(path, text));
+    let throttled = "nr_throttled 1\nthrottled_usec 9000\n";
+    assert_eq!(file("sys/fs/cgroup/user.slice/cpu.stat", throttled), one(Kind::Throttled, 6e6, None, None));
+    assert_eq!(file("proc/stat", &STAT.replace(" 994 ", " 996 ")), one(Kind::Steal, 20e6, None, Some(1)));
+    let cpu1 = |name: &str| format!("sys/devices/system/cpu/cpu1/{name}");
+    let limited = file(&cpu1("cpufreq/scaling_max_freq"), "2000000\n");
+    assert_eq!(limited, one(Kind::FrequencyLimited, 1.7e6, None, Some(1)));
+    let hot = file(&cpu1("thermal_throttle/package_throttle_count"), "9\n");
+    assert_eq!(hot, one(Kind::ThermalThrottle, 2.0, None, Some(1)));
+}
+
+/// Of a block of 100 ms, which a test does not want to wait for.
+fn compare(threads: &[Thread], caller: Option<usize>, tasks: &[task::Times], idle_ns: u64) -> Vec<(Kind, f64)> {
+    let counters = |times: task::Times| task::Task { times: Some(times), ..task::Task::default() };
+    let zero = task::Times::default();
+    let cpu = |idle_ns| cpus::Cpu { idle_ns: Some(idle_ns), ..cpus::Cpu::default() };
+    let before = Reading {
+        tasks: tasks.iter().map(|_| counters(zero)).collect(),
+        cpus: [(0, cpu(0)), (1, cpu(0))].into(),
+        ..Reading::default()
+    };
+    let after = Reading {
+        clocks: Clocks { monotonic_ns: 100_000_000, boottime_ns: 100_000_000 },
+        tasks: tasks.iter().copied().map(counters).collect(),
+        cpus: [(0, cpu(idle_ns)), (1, cpu(idle_ns))].into(),
+        ..before.clone()
+    };
+    let found = reading::disturbances(threads, caller, &before, &before, &after);
+    assert!(found.iter().all(|disturbance| disturbance.unit == Unit::Ns));
+    found.into_iter().map(|Disturbance { kind, amount, .. }| (kind, amount)).collect()
+}
+
+fn times(ran_ms: u64, waited_ms: u64) -> task::Times {
+    task::Times { ran_ns: ran_ms * 1_000_000, waited_ns: waited_ms * 1_000_000 }
+}
+
+fn vcpu(vcpu: usize, pin: usize) -> Thread {
+    Thread { vcpu: Some(vcpu), id: 1, pin: Some(pin) }
+}
+
+const CALLER: Thread = Thread { vcpu: None, id: 2, pin: None };
+
+#[test]
+fn a_caller_that_neither_runs_nor_waits_was_stopped() {
+    let threads = [vcpu(0, 0), vcpu(1, 1)];
+    assert_eq!(compare(&threads, Some(0), &[times(99, 0), times(40, 0)], 60_000_000), []);
+    let stopped = compare(&threads, Some(0), &[times(60, 0), times(40, 0)], 60_000_000);
+    assert_eq!(stopped, [(Kind::Stopped, 40e6)]);
+}
+
+#[test]
+fn a_reader_that_comes_late_is_no_stop() {
+    let threads = [vcpu(0, 0), CALLER];
+    assert_eq!(compare(&threads, Some(0), &[times(60, 0), times(0, 40)], 0), []);
+}
+
+#[test]
+fn a_sleeping_vcpus_cpu_idles_unless_it_runs_something_else() {
+    let threads = [vcpu(0, 0), vcpu(1, 1)];
+    assert_eq!(compare(&threads, Some(0), &[times(99, 0), times(40, 0)], 20_000_000), [(Kind::CpuBusy, 40e6)]);
+}
+
+#[test]
+fn vcpus_that_share_a_cpu_by_request_do_not_disturb_each_other() {
+    let threads = [vcpu(0, 0), vcpu(1, 0)];
+    assert_eq!(compare(&threads, Some(0), &[times(50, 50), times(50, 50)], 0), []);
+    // Together they ran for 60 ms: the other 40 ms went to somebody else, and each has waited for those, too.
+    let found = compare(&threads, Some(0), &[times(30, 70), times(30, 70)], 0);
+    assert_eq!(found, [(Kind::WaitedForCpu, 40e6), (Kind::WaitedForCpu, 40e6)]);
+}
+
+#[test]
+fn the_hosts_thread_counts_where_it_makes_the_calls() {
+    let threads = [vcpu(0, 0), CALLER];
+    let found = compare(&threads, None, &[times(10, 0), times(60, 40)], 90_000_000);
+    assert_eq!(found, [(Kind::WaitedForCpu, 30e6)], "less what the vCPU ran, which may have been on its CPU");
+}
+
+#[test]
+fn a_suspended_machine_has_a_boottime_of_its_own() {
+    let before = Reading::default();
+    let clocks = Clocks { monotonic_ns: 1_000, boottime_ns: 2_000_001_000 };
+    let after = Reading { clocks, continues: 1, ..Reading::default() };
+    let found = reading::disturbances(&[], Some(0), &before, &before, &after);
+    let kinds: Vec<(Kind, f64)> = found.iter().map(|found| (found.kind, found.amount)).collect();
+    assert_eq!(kinds, [(Kind::Continued, 1.0), (Kind::Slept, 2e9)]);
+}
