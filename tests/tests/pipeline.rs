@@ -14,13 +14,16 @@ use kipi::guest::session::{Error, GivenUp};
 use kipi::guest::silence::{Diagnosis, Silence};
 use kipi::report::csv::CsvWriter;
 use kipi::report::json;
+use kipi::results::disturbance::{Disturbance, Kind};
 use kipi::results::halts::Regime;
 use kipi::results::integrity::Integrity;
 use kipi::results::measurement::{self, Measurement};
 use kipi::results::metric::MetricName;
+use kipi::results::quiet::Verdict;
 use kipi::results::source::Source;
 use kipi::statistics::clock_error::ClockError;
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -71,6 +74,10 @@ impl Machine for Invented<'_> {
         Duration::from_millis(3)
     }
 
+    fn unknown_disturbances(&self) -> Option<BTreeSet<Kind>> {
+        Some([Kind::Steal].into())
+    }
+
     fn warnings(&self) -> Vec<String> {
         vec![format!("{} vCPUs are made up", self.vcpus)]
     }
@@ -119,7 +126,7 @@ fn run(config: &Config, behaviour: Behaviour<'_>) -> Outcome {
     let mut report = |done: usize, total: usize, cell: &CellId| progress.push((done, total, *cell));
     let mut csv = CsvWriter::new(Vec::new()).expect("a vector takes everything");
     let started = || Duration::from_millis(8);
-    let mut samples = |cell: &CellId, block: usize, rounds: &[Round], khz: u64| csv.block(cell, block, rounds, khz);
+    let mut samples = |cell: &CellId, number: usize, block: &Block, khz: u64| csv.block(cell, number, block, khz);
     let mut observer =
         Observer { progress: &mut report, samples: Some(&mut samples), started: Some(&started), details: None };
     let (cells, refused) = config::plan(config, HostOffers::EVERYTHING);
@@ -483,6 +490,67 @@ fn exits_are_told_by_call_and_target() {
     assert_eq!(found, [("stats", "halt_exits", 0.0, 2.0), ("vmm", "observe", 1.0, 1.0)]);
 }
 
+/// A block whose calls take ten times as long, because vCPU 1 waited.
+fn disturbed(spec: &BlockSpec) -> Block {
+    let mut block = alike(spec);
+    block.rounds.iter_mut().for_each(|round| round.t2 = round.t0 + 9_000);
+    let kind = Kind::WaitedForCpu;
+    block.disturbances = vec![Disturbance { kind, amount: 5e6, unit: kind.unit(), vcpu: Some(1), cpu: Some(1) }];
+    block
+}
+
+#[test]
+fn disturbed_blocks_are_measured_again_and_left_out() {
+    let blocks = Cell::new(0);
+    let config = Config { target_states: vec![TargetState::Halt], ..config() };
+    // After the first call: the second block, and what is measured in its place.
+    let outcome = run(&config, &|_, spec| {
+        blocks.set(blocks.get() + 1);
+        Ok(if [3, 7].contains(&blocks.get()) { disturbed(spec) } else { alike(spec) })
+    });
+    assert!(outcome.error.is_none(), "{:?}", outcome.error);
+    let document = &outcome.document;
+    assert_valid(document);
+    let cell = &document.cells[0];
+    assert_constant(cell, MetricName::RoundTrip, 40, 900.0);
+    assert_eq!((cell.rounds, cell.blocks.len(), cell.never_quiet), (40, 7, false));
+    let is_disturbed: Vec<bool> = cell.blocks.iter().map(|block| !block.disturbances.is_empty()).collect();
+    assert_eq!(is_disturbed, [false, true, false, false, false, true, false]);
+    let quiet = document.quiet.as_ref().expect("somebody looked");
+    assert_eq!((quiet.verdict, quiet.blocks, quiet.disturbed), (Verdict::DisturbedBlocksLeftOut, 7, 2));
+    assert_eq!((&quiet.unknown, quiet.causes[0].blocks), (&[Kind::Steal].into(), 2));
+    assert_eq!(outcome.boots, 3, "each repetition has a fresh machine");
+    // Both participants of 8 rounds, in both blocks.
+    assert_eq!(outcome.csv.lines().filter(|line| line.ends_with(",true")).count(), 2 * 8 * 2);
+    assert_eq!(outcome.csv.lines().filter(|line| line.ends_with(",false")).count(), 2 * 8 * 5);
+}
+
+#[test]
+fn a_cell_that_is_never_quiet_has_all_its_blocks_marked() {
+    let config = Config { target_states: vec![TargetState::Halt], ..config() };
+    let outcome = run(&config, &|_, spec| Ok(disturbed(spec)));
+    let cell = &outcome.document.cells[0];
+    assert_constant(cell, MetricName::RoundTrip, 80, 9_000.0);
+    assert_eq!((cell.blocks.len(), cell.never_quiet), (10, true), "as many again as there are blocks");
+    let quiet = outcome.document.quiet.as_ref().expect("somebody looked");
+    assert_eq!((quiet.verdict, &quiet.never_quiet), (Verdict::NeverQuiet, &vec![cell.id]));
+}
+
+#[test]
+fn blocks_with_events_are_replaced_in_their_pair() {
+    let config = Config { target_states: vec![TargetState::Halt], trace: vec![(Source::Vmm, None)], ..config() };
+    let blocks = Cell::new(0);
+    let outcome = run(&config, &|_, spec| {
+        blocks.set(blocks.get() + 1);
+        let is_disturbed = spec.recording.has_events() && blocks.get() < 6;
+        Ok(if is_disturbed { disturbed(spec) } else { alike(spec) })
+    });
+    let cell = &outcome.document.cells[0];
+    let effect = &cell.observer_effect[0];
+    assert_eq!((effect.ratio, effect.on_ns), (Some(1.0), Some(900.0)), "{effect:?}");
+    assert!(effect.ci95.is_some(), "each block has its pair");
+}
+
 #[test]
 fn a_source_of_events_gets_blocks_of_its_own_and_a_ratio() {
     // With events, every round trip takes 9 more, and two events are lost in each block.
@@ -609,8 +677,8 @@ fn raw_samples_are_those_of_the_rounds_that_count() {
     let expected = |state: &str, block: u32| {
         let cell = format!("broadcast,x2apic,all-but-self,{state},2,guest,,{block},0,4");
         [
-            format!("{cell},0,initiator,0,50,900,,,500,600,700,1000000"),
-            format!("{cell},1,target,,,,400,,530,650,790,1000000"),
+            format!("{cell},0,initiator,0,50,900,,,500,600,700,1000000,false"),
+            format!("{cell},1,target,,,,400,,530,650,790,1000000,false"),
         ]
     };
     let blocks = [("spin", 0), ("halt", 0), ("spin", 1), ("halt", 1)];
@@ -637,7 +705,7 @@ fn samples_that_cannot_be_written_end_the_run_with_what_was_measured() {
     let (cells, refused) = config::plan(&config, HostOffers::EVERYTHING);
     let log = Log::default();
     let mut csv = CsvWriter::new(Full(0)).expect("room for the header");
-    let mut samples = |cell: &CellId, block: usize, rounds: &[Round], khz: u64| csv.block(cell, block, rounds, khz);
+    let mut samples = |cell: &CellId, number: usize, block: &Block, khz: u64| csv.block(cell, number, block, khz);
     let mut observer =
         Observer { progress: &mut |_, _, _| {}, samples: Some(&mut samples), started: None, details: None };
     let boot = |MachineSpec { vcpus, .. }| Ok(Invented { vcpus, khz: KHZ, blocks: 0, log: &log, behaviour: WELL });

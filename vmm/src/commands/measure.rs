@@ -7,7 +7,7 @@ use super::{hints, interrupts, machines, values};
 use crate::config::routes::Route;
 use crate::config::{self, Call, CellId, Config, Observe};
 use crate::events::kernel::Detail;
-use crate::events::samples::Round;
+use crate::events::samples::Block;
 use crate::experiment::{self, Observer, RawSink};
 use crate::report::csv::CsvWriter;
 use crate::report::output::{self, Output};
@@ -66,6 +66,9 @@ pub struct Measure {
     /// Print everything: stages, exits, both vantages, what the instruments cost
     #[arg(long)]
     details: bool,
+    /// End with status 1 if a cell was never quiet: too few of its blocks were undisturbed, although they were measured again
+    #[arg(long)]
+    strict: bool,
     /// Write the result as JSON; - is standard output
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -166,9 +169,9 @@ pub fn run(options: &Measure, start: ProcessStart) -> Result<Status, Failure> {
         bar.set_message(format!("{} {} {}", cell.route.name(), cell.destination.name(), cell.target_state.name()));
     };
     let started = || start.elapsed();
-    let mut samples = csv.as_mut().map(|csv| {
-        |cell: &CellId, block: usize, rounds: &[Round], tsc_khz: u64| csv.block(cell, block, rounds, tsc_khz)
-    });
+    let mut samples = csv
+        .as_mut()
+        .map(|csv| |cell: &CellId, number: usize, block: &Block, tsc_khz: u64| csv.block(cell, number, block, tsc_khz));
     let mut details = Vec::new();
     let mut observer = Observer {
         progress: &mut progress,
@@ -180,7 +183,7 @@ pub fn run(options: &Measure, start: ProcessStart) -> Result<Status, Failure> {
     let (measurement, error) = experiment::run(&config, &cells, &refused, boot, &mut observer);
     bar.finish_and_clear();
 
-    let status = status_of(&measurement, error.as_ref());
+    let status = status_of(&measurement, error.as_ref(), options.strict);
     let began = match status {
         Status::BadInput | Status::HostCannot => false,
         Status::Good | Status::Failed | Status::Interrupted => true,
@@ -191,18 +194,25 @@ pub fn run(options: &Measure, start: ProcessStart) -> Result<Status, Failure> {
     let written = written.and(write_text(html, || Ok(html::render(&measurement, &details))));
     if let Some(error) = error.map(anyhow::Error::from).filter(|error| !nobody_reads(error)) {
         complain(&hints::line(error.as_ref()));
-    } else if status != Status::Good {
+    } else if !is_clean(&measurement) {
         complain("calls went wrong: see the integrity column");
+    } else if status != Status::Good {
+        complain("the machine was never quiet for some cells (--strict): see the line 'quiet'");
     }
     written.map_err(|error| Failure::new(if status == Status::Good { Status::Failed } else { status }, error))?;
     Ok(status)
 }
 
-fn status_of(measurement: &Measurement, error: Option<&experiment::Error>) -> Status {
+fn is_clean(measurement: &Measurement) -> bool {
+    measurement.cells.iter().all(|cell| cell.integrity == Integrity::default())
+}
+
+fn status_of(measurement: &Measurement, error: Option<&experiment::Error>, strict: bool) -> Status {
+    let is_loud = strict && measurement.cells.iter().any(|cell| cell.never_quiet);
     match error {
         Some(experiment::Error::Machine(error)) => Status::of_session(error),
         Some(experiment::Error::Samples(error)) if output::is_broken_pipe(error) => Status::Good,
-        None if measurement.cells.iter().all(|cell| cell.integrity == Integrity::default()) => Status::Good,
+        None if is_clean(measurement) && !is_loud => Status::Good,
         Some(experiment::Error::Samples(_)) | None => Status::Failed,
     }
 }

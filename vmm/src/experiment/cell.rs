@@ -28,8 +28,10 @@ const MOST_SILENCES: usize = 3;
 /// What is collected of a cell.
 pub(super) struct Collected {
     pub(super) id: CellId,
-    /// The blocks that the metrics are made of.
+    /// All blocks that the metrics are of, disturbed or not.
     pub(super) blocks: Vec<Block>,
+    /// How many of them were measured in place of a disturbed one.
+    again: usize,
     /// The blocks whose events each source has recorded.
     pub(super) traced: Vec<Traced>,
     /// What each of several initiators has brought.
@@ -47,6 +49,7 @@ impl Collected {
         Self {
             id,
             blocks: Vec::new(),
+            again: 0,
             traced: traced.collect(),
             by_initiator: Vec::new(),
             elsewhere: Integrity::default(),
@@ -78,6 +81,30 @@ impl Collected {
         }
     }
 
+    /// Adds what was measured in place of a disturbed block.
+    pub(super) fn add_again(&mut self, kind: usize, number: usize, block: Block) {
+        self.again += usize::from(kind == 0);
+        self.add(kind, number, block);
+    }
+
+    /// Nothing is measured again any more: what was disturbed counts where there is too little else.
+    pub(super) fn settle(&mut self) {
+        let route = self.id.route;
+        self.traced.iter_mut().for_each(|traced| traced.settle(route));
+    }
+
+    /// Whether so few of its blocks were quiet that the results are made of all of them.
+    pub(super) fn is_never_quiet(&self) -> bool {
+        let quiet = self.blocks.iter().filter(|block| block.is_quiet()).count();
+        quiet < enough(self.blocks.len() - self.again)
+    }
+
+    /// The blocks that the results are made of: those that nothing disturbed, where there are enough.
+    pub(super) fn counted(&self) -> Vec<&Block> {
+        let is_never_quiet = self.is_never_quiet();
+        self.blocks.iter().filter(|block| is_never_quiet || block.is_quiet()).collect()
+    }
+
     /// Whether there is anything to say about it.
     pub(super) fn is_measured(&self) -> bool {
         !self.blocks.is_empty() || !self.elsewhere.is_clean()
@@ -104,22 +131,24 @@ impl Collected {
         let mut integrity = self.elsewhere;
         let traced = || self.traced.iter().flat_map(|traced| &traced.blocks);
         let swept = self.by_initiator.iter().map(|(_, block)| block);
-        self.blocks.iter().chain(traced()).chain(swept).for_each(|block| integrity.add(block.integrity));
+        self.blocks.iter().chain(swept).for_each(|block| integrity.add(block.integrity));
+        self.traced.iter().for_each(|traced| integrity.add(traced.integrity));
         // What two sources have seen is the kernel's: the last one of a name counts.
         let mut by_source: Vec<&Traced> = self.traced.iter().collect();
         by_source.sort_by_key(|traced| traced.source);
         let of_events = by_source.into_iter().flat_map(|traced| &traced.of_events);
-        let rounds: Vec<&[Round]> = self.blocks.iter().map(|block| block.rounds.as_slice()).collect();
+        let counted = self.counted();
+        let rounds: Vec<&[Round]> = counted.iter().map(|block| block.rounds.as_slice()).collect();
         let worker = metrics::shortest_worker(&rounds).map(|cycles| metrics::nanoseconds(cycles, khz));
-        let counted: Vec<&Block> = self.blocks.iter().chain(traced()).collect();
+        let with_exits: Vec<&Block> = counted.iter().copied().chain(traced()).collect();
         Some(Cell {
             id: self.id,
             rounds: rounds.iter().map(|block| block.len() as u64).sum(),
             rounds_asked: (config.rounds * config::at_once(&self.id)) as u64,
-            not_in_state: self.blocks.iter().map(|block| block.not_in_state).sum(),
+            not_in_state: counted.iter().map(|block| block.not_in_state).sum(),
             integrity,
             clock,
-            exits: exits::per_call(&counted, config::targets(&self.id)),
+            exits: exits::per_call(&with_exits, config::targets(&self.id)),
             breakdown: breakdown(self, khz),
             halt: halt(self, khz),
             observer_effect: observer_effect(config, self, khz),
@@ -136,14 +165,24 @@ impl Collected {
                 })
                 .collect(),
             blocks: self.blocks.iter().map(|block| documents::block(block, khz)).collect(),
+            never_quiet: self.is_never_quiet(),
         })
     }
+}
+
+/// How many quiet blocks are enough for results, where so many were asked for: what an interval needs.
+fn enough(asked: usize) -> usize {
+    asked.min(bootstrap::MIN_BLOCKS)
 }
 
 /// What one source has recorded of a cell. The events themselves are not kept.
 pub(super) struct Traced {
     pub(super) source: Source,
     pub(super) blocks: Vec<Block>,
+    /// What went wrong in all blocks, those included that do not count.
+    integrity: Integrity,
+    /// Blocks that were disturbed, by number, as long as they may be measured again.
+    disturbed: BTreeMap<u32, Block>,
     ways: Ways,
     of_events: BTreeMap<MetricName, Vec<Observation>>,
     /// How the targets were woken, by the kernel's events.
@@ -157,6 +196,8 @@ impl Traced {
         Self {
             source,
             blocks: Vec::new(),
+            integrity: Integrity::default(),
+            disturbed: BTreeMap::new(),
             ways: Ways::default(),
             of_events: BTreeMap::new(),
             by_regime: ByRegime::default(),
@@ -164,7 +205,28 @@ impl Traced {
         }
     }
 
-    fn add(&mut self, mut block: Block, route: Route, number: u32) {
+    /// A disturbed block waits until it is known whether there is a better one.
+    fn add(&mut self, block: Block, route: Route, number: u32) {
+        self.integrity.add(block.integrity);
+        if block.is_quiet() {
+            self.disturbed.remove(&number);
+            self.count(block, route, number);
+        } else {
+            self.disturbed.insert(number, block);
+        }
+    }
+
+    /// What was disturbed counts if there is too little else.
+    fn settle(&mut self, route: Route) {
+        let disturbed = std::mem::take(&mut self.disturbed);
+        if self.blocks.len() < enough(self.blocks.len() + disturbed.len()) {
+            for (number, block) in disturbed {
+                self.count(block, route, number);
+            }
+        }
+    }
+
+    fn count(&mut self, mut block: Block, route: Route, number: u32) {
         self.ways.add(Ways::of(&block, routes::of(route).sends_from_guest()));
         for (metric, observation) in metrics::of_events(&block.rounds, number) {
             self.of_events.entry(metric).or_default().push(observation);
@@ -210,7 +272,9 @@ fn breakdown(cell: &Collected, khz: NonZeroU64) -> Option<Breakdown> {
         return sees_most;
     }
     let mut ways = Ways::default();
-    cell.blocks.iter().for_each(|block| ways.add(Ways::of(block, routes::of(cell.id.route).sends_from_guest())));
+    cell.counted()
+        .into_iter()
+        .for_each(|block| ways.add(Ways::of(block, routes::of(cell.id.route).sends_from_guest())));
     ways.breakdown(khz)
 }
 
@@ -220,7 +284,7 @@ fn halt(cell: &Collected, khz: NonZeroU64) -> Option<CellWakeups> {
     by_rounds.or_else(|| {
         let mut by_blocks = ByRegime::default();
         let traced = cell.traced.iter().flat_map(|traced| &traced.blocks);
-        cell.blocks.iter().chain(traced).for_each(|block| by_blocks.add_block(block));
+        cell.counted().into_iter().chain(traced).for_each(|block| by_blocks.add_block(block));
         by_blocks.to_document(Source::Stats, khz)
     })
 }
@@ -230,15 +294,20 @@ fn observer_effect(config: &Config, cell: &Collected, khz: NonZeroU64) -> Vec<Ob
     if cell.id.observe != Observe::Guest {
         return Vec::new();
     }
-    let round_trips = |blocks: &[Block]| {
-        let rounds: Vec<&[Round]> = blocks.iter().map(|block| block.rounds.as_slice()).collect();
+    // By the block's number, so that those of one turn are a pair; a number without a block that counts has no rounds.
+    let round_trips = |blocks: &[&Block]| {
+        let mut rounds: Vec<&[Round]> = Vec::new();
+        for block in blocks {
+            rounds.resize(rounds.len().max(block.number as usize + 1), &[]);
+            rounds[block.number as usize] = &block.rounds;
+        }
         metrics::collect(&rounds).remove(&MetricName::RoundTrip)
     };
     let p50 = |sample: &order::Sample| metrics::nanoseconds(sample.quantile(Quantile::P50), khz);
-    let off = round_trips(&cell.blocks);
+    let off = round_trips(&cell.counted());
     let effect = |(source, unavailable): &(Source, Option<String>)| {
         let traced = cell.traced.iter().find(|traced| traced.source == *source);
-        let on = traced.and_then(|traced| round_trips(&traced.blocks));
+        let on = traced.and_then(|traced| round_trips(&traced.blocks.iter().collect::<Vec<_>>()));
         let ratio = on.as_ref().zip(off.as_ref()).and_then(|(on, off)| bootstrap::ratio_of_medians(on, off));
         let lost = |traced: &Traced| traced.blocks.iter().map(|block| block.lost + block.dropped).sum();
         ObserverEffect {

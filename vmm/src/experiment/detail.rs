@@ -13,7 +13,8 @@ use crate::statistics::metrics;
 /// Curves, arrivals by target, and calls that are shown, of a cell that was measured on `machine`.
 pub(super) fn detail(cell: &Collected, machine: &impl Machine) -> CellDetail {
     let khz = frequency(machine.tsc_khz());
-    let blocks: Vec<&[Round]> = cell.blocks.iter().map(|block| block.rounds.as_slice()).collect();
+    let counted = cell.counted();
+    let blocks: Vec<&[Round]> = counted.iter().map(|block| block.rounds.as_slice()).collect();
     let samples = metrics::collect(&blocks);
     let curve = |metric: MetricName| {
         let values: Vec<f64> = samples.get(&metric)?.values().map(|value| metrics::nanoseconds(value, khz)).collect();

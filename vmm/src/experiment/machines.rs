@@ -4,6 +4,7 @@ use super::instruments;
 use super::machine::Machine;
 use crate::config::{CellId, MachineSpec};
 use crate::guest::session;
+use crate::results::disturbance::Kind;
 use crate::results::measurement::Instruments;
 use std::collections::BTreeSet;
 use std::collections::btree_map::{BTreeMap, Entry};
@@ -19,6 +20,8 @@ pub(super) struct Machines<M, B> {
     instruments: BTreeMap<MachineSpec, Instruments>,
     /// What a reader should know about machines that are gone.
     warnings: Vec<String>,
+    /// Which disturbances cannot be told on one of them; `None`: nobody looks for any.
+    unknown_disturbances: Option<BTreeSet<Kind>>,
 }
 
 /// How often a machine was booted.
@@ -39,6 +42,7 @@ impl<M: Machine, B: FnMut(MachineSpec) -> Result<M, session::Error>> Machines<M,
             boots: BTreeMap::new(),
             instruments: BTreeMap::new(),
             warnings: Vec::new(),
+            unknown_disturbances: None,
         }
     }
 
@@ -57,6 +61,9 @@ impl<M: Machine, B: FnMut(MachineSpec) -> Result<M, session::Error>> Machines<M,
                 let mut machine = (self.boot)(spec)?;
                 if let Some(instruments) = self.instruments.get_mut(&spec) {
                     instruments::widen_clock(&mut instruments.clock, &mut machine)?;
+                }
+                if let Some(unknown) = machine.unknown_disturbances() {
+                    self.unknown_disturbances.get_or_insert_default().extend(unknown);
                 }
                 let boots = self.boots.entry(spec).or_default();
                 *boots = Boots { count: boots.count + 1, last: start.elapsed() };
@@ -126,6 +133,11 @@ impl<M, B> Machines<M, B> {
     /// The most vCPUs of a machine whose instruments have been measured.
     pub(super) fn most_vcpus(&self) -> Option<usize> {
         self.instruments.keys().map(|machine| machine.vcpus).max()
+    }
+
+    /// Which disturbances cannot be told on one of the machines; `None`: nobody looks for any.
+    pub(super) fn unknown_disturbances(&self) -> Option<&BTreeSet<Kind>> {
+        self.unknown_disturbances.as_ref()
     }
 
     /// What the instruments of all machines cost.

@@ -16,12 +16,13 @@ mod warnings;
 
 use crate::config::{self, CellId, Config, MachineSpec, Observe, routes};
 use crate::events::recording::Recording;
-use crate::events::samples::{Block, Round};
+use crate::events::samples::Block;
 use crate::guest::blocks::BlockSpec;
 use crate::guest::session;
 use crate::host;
 use crate::results::detail::CellDetail;
 use crate::results::measurement::{self, MEASUREMENT_SCHEMA, Measurement, Skipped};
+use crate::results::quiet::Quiet;
 use cell::Collected;
 use guest_stub::abi::Destination;
 use machine::Machine;
@@ -39,8 +40,9 @@ pub enum Error {
     Samples(#[from] io::Error),
 }
 
-/// Takes a block's raw samples: the cell, the block's number, its rounds, and the frequency of the guest's TSC in kHz.
-pub type RawSink<'a> = &'a mut dyn FnMut(&CellId, usize, &[Round], u64) -> io::Result<()>;
+/// Takes a block's raw samples: the cell, how many of its blocks came before, the block, and the frequency of the guest's TSC
+/// in kHz.
+pub type RawSink<'a> = &'a mut dyn FnMut(&CellId, usize, &Block, u64) -> io::Result<()>;
 
 /// What follows a measurement while it runs.
 pub struct Observer<'a> {
@@ -65,20 +67,25 @@ pub fn run<M: Machine>(
 ) -> (Measurement, Option<Error>) {
     let cells = cells.iter().map(|&cell| Collected::new(cell, config)).collect();
     let boots = config.boots.unwrap_or_else(|| config::boots(config.rounds));
-    let mut run = Run { config, boots, cells, machines: Machines::new(boot), observer };
+    let mut run = Run { config, boots, cells, machines: Machines::new(boot), observer, done: 0 };
     let outcome =
         run.start().and_then(|()| run.measure()).and_then(|()| if config.sweep { run.sweep() } else { Ok(()) });
     let error = outcome.err();
-    let Run { boots, cells, machines, observer, .. } = run;
+    let Run { boots, mut cells, machines, observer, .. } = run;
+    cells.iter_mut().for_each(Collected::settle);
     if let Some(details) = &mut observer.details {
         let cells = cells.iter().filter(|cell| cell.is_measured());
         details.extend(cells.filter_map(|cell| Some(detail::detail(cell, machines.last(&cell.id)?))));
     }
+    let assessed: Vec<_> =
+        cells.iter().filter_map(|cell| cell.assess(config, machines.instruments(&cell.id)?)).collect();
+    let quiet = machines.unknown_disturbances().map(|unknown| Quiet::of_cells(&assessed, unknown.clone()));
     let measurement = Measurement {
         schema: MEASUREMENT_SCHEMA.to_owned(),
         host: host::describe(),
         config: describe(config, boots),
-        cells: cells.iter().filter_map(|cell| cell.assess(config, machines.instruments(&cell.id)?)).collect(),
+        cells: assessed,
+        quiet,
         warnings: warnings::all(config, &machines, &cells),
         instruments: machines.into_instruments(),
         skipped: refused.iter().map(skipped).collect(),
@@ -96,6 +103,17 @@ struct Run<'r, 'o, M, B> {
     cells: Vec<Collected>,
     machines: Machines<M, B>,
     observer: &'r mut Observer<'o>,
+    /// Blocks that were run.
+    done: usize,
+}
+
+/// A block that is to be run.
+#[derive(Debug, Clone, Copy)]
+struct Planned {
+    cell: usize,
+    kind: usize,
+    number: usize,
+    rounds: usize,
 }
 
 /// What became of a block.
@@ -142,7 +160,7 @@ impl<M: Machine, B: FnMut(MachineSpec) -> Result<M, session::Error>> Run<'_, '_,
     fn measure(&mut self) -> Result<(), Error> {
         let sizes = config::blocks(self.config.rounds, self.config.warmup, self.boots);
         let total = sizes.len() * self.cells.iter().map(Collected::kinds).sum::<usize>();
-        let mut done = 0;
+        let mut disturbed = Vec::new();
         let start = Instant::now();
         for (number, &rounds) in sizes.iter().enumerate() {
             if number == 1 && self.config.boots.is_none() {
@@ -157,17 +175,59 @@ impl<M: Machine, B: FnMut(MachineSpec) -> Result<M, session::Error>> Run<'_, '_,
                 // halt polling, is shared out.
                 let kinds = self.cells[cell].kinds();
                 for kind in (0..kinds).map(|turn| (turn + number) % kinds) {
-                    let collected = &self.cells[cell];
-                    (self.observer.progress)(done, total, &collected.id);
-                    let spec = self.config_block(cell, collected.recording(kind), self.config.warmup, rounds);
-                    if let Ran::Whole(block) | Ran::Cut(block) = self.run_block(cell, &spec)? {
-                        self.keep(cell, kind, number, block)?;
+                    let planned = Planned { cell, kind, number, rounds };
+                    let block = self.run_planned(planned, total)?;
+                    if block.as_ref().is_some_and(|block| !block.is_quiet()) {
+                        disturbed.push(planned);
                     }
-                    done += 1;
+                    if let Some(block) = block {
+                        self.keep(planned, block, Collected::add)?;
+                    }
+                }
+            }
+        }
+        self.measure_again(disturbed, sizes.len(), total)
+    }
+
+    /// Runs disturbed blocks once more, and those that are disturbed again, until all are quiet, or as many have been run
+    /// again as there are blocks. Each boot's blocks are run on fresh machines, as they were at first.
+    fn measure_again(&mut self, mut disturbed: Vec<Planned>, numbers: usize, total: usize) -> Result<(), Error> {
+        let mut left = total;
+        while !disturbed.is_empty() && left > 0 {
+            disturbed.truncate(left);
+            left -= disturbed.len();
+            let boot_of = |planned: &Planned| config::boot_of(planned.number, numbers, self.boots);
+            let by_boot: Vec<Vec<Planned>> =
+                disturbed.chunk_by(|one, next| boot_of(one) == boot_of(next)).map(<[Planned]>::to_vec).collect();
+            let of_wave = self.done + disturbed.len();
+            disturbed.clear();
+            for planned in by_boot {
+                self.machines.discard_all();
+                for planned in planned {
+                    let Some(block) = self.run_planned(planned, of_wave)? else { continue };
+                    if !block.is_quiet() {
+                        disturbed.push(planned);
+                    }
+                    self.keep(planned, block, Collected::add_again)?;
                 }
             }
         }
         Ok(())
+    }
+
+    /// Runs a block of those that, with all before it, are `total`.
+    fn run_planned(&mut self, planned: Planned, total: usize) -> Result<Option<Block>, Error> {
+        let Planned { cell, kind, number, rounds } = planned;
+        let collected = &self.cells[cell];
+        (self.observer.progress)(self.done, total, &collected.id);
+        self.done += 1;
+        let spec = self.config_block(cell, collected.recording(kind), self.config.warmup, rounds);
+        Ok(match self.run_block(cell, &spec)? {
+            Ran::Whole(block) | Ran::Cut(block) => {
+                Some(Block { number: u32::try_from(number).unwrap_or(u32::MAX), ..block })
+            }
+            Ran::NotRun => None,
+        })
     }
 
     /// Takes fewer boots where they would lengthen a measurement that takes `time` by more than a quarter, and a second.
@@ -178,15 +238,20 @@ impl<M: Machine, B: FnMut(MachineSpec) -> Result<M, session::Error>> Run<'_, '_,
     }
 
     /// Adds a block to its cell, and hands its samples on if the metrics are made of them.
-    fn keep(&mut self, cell: usize, kind: usize, number: usize, block: Block) -> Result<(), Error> {
-        let collected = &mut self.cells[cell];
-        if kind == 0
+    fn keep(
+        &mut self,
+        planned: Planned,
+        block: Block,
+        add: fn(&mut Collected, usize, usize, Block),
+    ) -> Result<(), Error> {
+        let collected = &mut self.cells[planned.cell];
+        if planned.kind == 0
             && let Some(samples) = &mut self.observer.samples
         {
             let khz = self.machines.last(&collected.id).map_or(0, Machine::tsc_khz);
-            samples(&collected.id, number, &block.rounds, khz)?;
+            samples(&collected.id, collected.blocks.len(), &block, khz)?;
         }
-        collected.add(kind, number, block);
+        add(collected, planned.kind, planned.number, block);
         Ok(())
     }
 
@@ -206,7 +271,15 @@ impl<M: Machine, B: FnMut(MachineSpec) -> Result<M, session::Error>> Run<'_, '_,
                 (self.observer.progress)(done, total, &self.cells[*cell].id);
                 let rounds = self.config.rounds.min(ROUNDS);
                 let spec = self.config_block(*cell, Recording::COUNTS, self.config.warmup, rounds);
-                if let Ran::Whole(block) | Ran::Cut(block) = self.run_block(*cell, &BlockSpec { initiator, ..spec })? {
+                let spec = BlockSpec { initiator, ..spec };
+                let mut ran = self.run_block(*cell, &spec)?;
+                if let Ran::Whole(block) = &ran
+                    && !block.is_quiet()
+                {
+                    self.cells[*cell].elsewhere.add(block.integrity);
+                    ran = self.run_block(*cell, &spec)?;
+                }
+                if let Ran::Whole(block) | Ran::Cut(block) = ran {
                     self.cells[*cell].by_initiator.push((initiator, block));
                 }
                 done += 1;

@@ -10,6 +10,7 @@ use crate::events::stays::Keep;
 use crate::guest::blocks::BlockSpec;
 use crate::guest::session;
 use crate::results::integrity::Integrity;
+use crate::results::quiet::Quiet;
 use crate::results::source;
 use crate::results::trace::{self, TRACE_SCHEMA, Trace};
 use crate::statistics::breakdown::Ways;
@@ -73,6 +74,9 @@ pub fn run(plan: &Plan, machine: &mut impl Machine) -> Result<Trace, session::Er
         calls: described.collect(),
         breakdown: ways.breakdown(khz),
         exits: exits::per_call(&blocks.iter().collect::<Vec<_>>(), config::targets(&plan.cell)),
+        quiet: machine
+            .unknown_disturbances()
+            .map(|unknown| Quiet::of_blocks(plan.cell, blocks.iter().map(|block| &*block.disturbances), unknown)),
         warnings,
     })
 }

@@ -1,12 +1,12 @@
 //! Raw samples as CSV: one row for each participant of each round, as they were taken.
 
-use crate::events::samples::{Participant, Round};
+use crate::events::samples::{Block, Participant};
 use guest_stub::abi::cell::CellId;
 use serde::Serialize;
 use std::io::{self, Write};
 
 /// The header row.
-const COLUMNS: [&str; 21] = [
+const COLUMNS: [&str; 22] = [
     "call",
     "route",
     "destination",
@@ -28,6 +28,7 @@ const COLUMNS: [&str; 21] = [
     "x",
     "vmm",
     "tsc_khz",
+    "disturbed",
 ];
 
 /// One row: the fields are [`COLUMNS`], in their order.
@@ -54,6 +55,7 @@ struct Row {
     x: Option<u64>,
     vmm: Option<u64>,
     tsc_khz: u64,
+    disturbed: bool,
 }
 
 /// Writes blocks of rounds as they come.
@@ -80,10 +82,11 @@ impl<W: Write> CsvWriter<W> {
     ///
     /// # Errors
     /// The writer's own.
-    pub fn block(&mut self, key: &CellId, block: usize, rounds: &[Round], tsc_khz: u64) -> io::Result<()> {
-        for (index, round) in rounds.iter().enumerate() {
+    pub fn block(&mut self, key: &CellId, block: usize, samples: &Block, tsc_khz: u64) -> io::Result<()> {
+        for (index, round) in samples.rounds.iter().enumerate() {
             for participant in &round.participants {
                 let mut row = target_row(key, block, index, round.generation, participant, tsc_khz);
+                row.disturbed = !samples.is_quiet();
                 // The host has no row: its stamps stand in vCPU 0's.
                 if participant.vcpu == round.initiator.unwrap_or(0) {
                     row.role = "initiator";
@@ -134,6 +137,7 @@ fn target_row(
         x: participant.x,
         vmm: participant.vmm,
         tsc_khz,
+        disturbed: false,
     }
 }
 
@@ -149,6 +153,7 @@ fn into_io(error: csv::Error) -> io::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::events::samples::Round;
     use guest_stub::abi::cell::{Observe, Route};
     use guest_stub::abi::{Destination, TargetState};
 
@@ -172,6 +177,10 @@ mod tests {
         }
     }
 
+    fn block(rounds: Vec<Round>) -> Block {
+        Block { rounds, ..Block::default() }
+    }
+
     fn text(writer: CsvWriter<Vec<u8>>) -> String {
         String::from_utf8(writer.finish().expect("a vector takes everything")).expect("UTF-8")
     }
@@ -179,21 +188,21 @@ mod tests {
     #[test]
     fn one_row_for_each_participant_with_empty_fields_where_nothing_was_taken() {
         let mut writer = CsvWriter::new(Vec::new()).expect("header");
-        writer.block(&KEY, 3, &[round()], 2_600_000).expect("block");
+        writer.block(&KEY, 3, &block(vec![round()]), 2_600_000).expect("block");
         assert_eq!(
             text(writer),
             "call,route,destination,target_state,vcpus,observe,idle_before_us,block,round,generation,vcpu,role,\
-             t0,t1,t2,a,halted,w,x,vmm,tsc_khz\n\
-             broadcast,x2apic,all-but-self,halt,2,exits,,3,0,7,0,initiator,100,150,900,,,500,600,550,2600000\n\
-             broadcast,x2apic,all-but-self,halt,2,exits,,3,0,7,1,target,,,,300,20,501,610,,2600000\n"
+             t0,t1,t2,a,halted,w,x,vmm,tsc_khz,disturbed\n\
+             broadcast,x2apic,all-but-self,halt,2,exits,,3,0,7,0,initiator,100,150,900,,,500,600,550,2600000,false\n\
+             broadcast,x2apic,all-but-self,halt,2,exits,,3,0,7,1,target,,,,300,20,501,610,,2600000,false\n"
         );
     }
 
     #[test]
     fn rounds_count_within_their_block() {
         let mut writer = CsvWriter::new(Vec::new()).expect("header");
-        writer.block(&KEY, 0, &[round(), round()], 1).expect("block 0");
-        writer.block(&KEY, 1, &[round()], 1).expect("block 1");
+        writer.block(&KEY, 0, &block(vec![round(), round()]), 1).expect("block 0");
+        writer.block(&KEY, 1, &block(vec![round()]), 1).expect("block 1");
         let text = text(writer);
         let places: Vec<(&str, &str)> = text
             .lines()
@@ -213,7 +222,7 @@ mod tests {
     #[test]
     fn full_stamps_survive() {
         let mut writer = CsvWriter::new(Vec::new()).expect("header");
-        writer.block(&KEY, 0, &[Round { t2: u64::MAX, ..round() }], 1).expect("block");
+        writer.block(&KEY, 0, &block(vec![Round { t2: u64::MAX, ..round() }]), 1).expect("block");
         assert!(text(writer).contains("18446744073709551615"));
     }
 
@@ -236,7 +245,7 @@ mod tests {
         assert_eq!(finished.err().map(|error| error.kind()), Some(io::ErrorKind::BrokenPipe));
 
         let mut writer = CsvWriter::new(Closed).expect("the header is buffered");
-        let many = vec![round(); 1_000];
+        let many = block(vec![round(); 1_000]);
         let error = writer.block(&KEY, 0, &many, 1).expect_err("the buffer overflows into the closed writer");
         assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
     }

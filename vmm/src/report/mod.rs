@@ -11,6 +11,7 @@ mod finite;
 pub mod html;
 pub mod json;
 pub mod output;
+mod quiet;
 mod summary;
 mod table;
 mod tables;

@@ -2,6 +2,7 @@
 
 mod barrier;
 
+use super::quiet;
 use super::tables;
 use super::units;
 use crate::results::integrity::Integrity;
@@ -72,7 +73,7 @@ fn from_to(times: &[f64]) -> String {
     if one == other { one } else { units::range(least, most) }
 }
 
-/// What the document tells about disturbances. Nothing measures the host's other load yet, and that is said.
+/// Whether something disturbed the run, and how long its longest calls took.
 fn quiet(measurement: &Measurement) -> Option<String> {
     let guest: Vec<&Cell> = measurement.cells.iter().filter(|cell| cell.id.observe == Observe::Guest).collect();
     let cells = if guest.is_empty() { measurement.cells.iter().collect() } else { guest };
@@ -80,7 +81,18 @@ fn quiet(measurement: &Measurement) -> Option<String> {
         cells.iter().filter_map(|cell| Some((*cell, tail(cell)?))).max_by(|one, other| one.1.total_cmp(&other.1));
     let shared =
         shared_cpus(measurement).map(|(vcpus, cpus)| format!("NO: {vcpus} vCPUs take turns on {}", count(cpus, "CPU")));
-    let load = shared.unwrap_or_else(|| "not checked".to_owned());
+    let name = |id: CellId| {
+        let cell = measurement.cells.iter().find(|cell| cell.id == id);
+        cell.map_or_else(String::new, |cell| tables::name(cell, &measurement.cells.iter()))
+    };
+    let all = measurement.cells.len();
+    let disturbed = measurement.quiet.as_ref().map(|found| quiet::line(found, all, &name));
+    let load = match (shared, disturbed) {
+        (Some(shared), Some(disturbed)) => format!("{shared}; by others: {disturbed}"),
+        (Some(shared), None) => shared,
+        (None, Some(disturbed)) => disturbed,
+        (None, None) => "not checked".to_owned(),
+    };
     let (cell, ratio) = worst?;
     let name = tables::name(cell, &cells.iter().copied());
     Some(format!("{load}; the longest round trip took {ratio:.1} × its cell's median ({name})"))

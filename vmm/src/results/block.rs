@@ -1,5 +1,6 @@
 //! What each block of a cell brought, in the measurement document: for statistics other than kipi's own.
 
+use super::disturbance::Disturbance;
 use super::halts::BlockWakeups;
 use super::measurement::Spread;
 use super::metric::MetricName;
@@ -18,4 +19,7 @@ pub struct Block {
     /// How KVM woke the targets, in state `halt`; `null`: nobody has counted.
     #[serde(default)]
     pub halt: Option<BlockWakeups>,
+    /// What disturbed it; empty: nothing did.
+    #[serde(default)]
+    pub disturbances: Vec<Disturbance>,
 }

@@ -26,6 +26,7 @@ pub(crate) fn measurement() -> Measurement {
         instruments: vec![instruments()],
         cells: vec![cell("spin", 12_300.0), cell("halt", 842.0)],
         skipped: vec![skipped("vmm", "spin", "KVM_CAP_X86_USER_SPACE_MSR is 0")],
+        quiet: None,
         warnings: vec!["2 vCPUs on 2 CPUs leave none for the VMM".to_owned()],
         partial: false,
         error: None,
@@ -76,6 +77,7 @@ pub(crate) fn cell(target_state: &str, round_trip: f64) -> Cell {
         exits: vec![exits(Source::Stats, "exits", 2.0, 1.0), exits(Source::Vmm, "io", 0.01, 0.0)],
         metrics,
         blocks: Vec::new(),
+        never_quiet: false,
     }
 }
 
@@ -227,6 +229,7 @@ pub(crate) fn trace() -> Trace {
         }],
         breakdown: None,
         exits: Vec::new(),
+        quiet: None,
         warnings: vec!["made up".to_owned()],
     }
 }

@@ -7,6 +7,7 @@ use super::halts::CellWakeups;
 use super::integrity::Integrity;
 use super::metric::{Metric, MetricName};
 use super::power::Power;
+use super::quiet::Quiet;
 use super::source::Source;
 use super::stage::Breakdown;
 use guest_stub::abi::cell::CellId;
@@ -35,6 +36,9 @@ pub struct Measurement {
     pub cells: Vec<Cell>,
     /// Combinations that were asked for and cannot be measured here.
     pub skipped: Vec<Skipped>,
+    /// Whether something disturbed it; `null`: nobody has looked.
+    #[serde(default)]
+    pub quiet: Option<Quiet>,
     /// What the reader should know before trusting a number.
     pub warnings: Vec<String>,
     /// The run was interrupted or failed: cells hold what was measured until then.
@@ -223,9 +227,13 @@ pub struct Cell {
     pub by_initiator: Vec<ByInitiator>,
     /// By metric name; a metric that cannot exist here (a skew of one target) is left out.
     pub metrics: BTreeMap<MetricName, Metric>,
-    /// The blocks that the metrics are made of, in the order in which they were measured.
+    /// All blocks, in the order in which they were measured. The metrics are made of those that nothing disturbed, and of all
+    /// where `never_quiet` is true.
     #[serde(default)]
     pub blocks: Vec<Block>,
+    /// Too few of its blocks were undisturbed, although disturbed ones were measured again.
+    #[serde(default)]
+    pub never_quiet: bool,
 }
 
 /// A cell's clock.

@@ -13,6 +13,7 @@ pub mod integrity;
 pub mod measurement;
 pub mod metric;
 pub mod power;
+pub mod quiet;
 pub mod source;
 pub mod stage;
 pub mod trace;

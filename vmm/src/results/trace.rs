@@ -2,6 +2,7 @@
 
 use super::integrity::Integrity;
 use super::measurement::{CellClock, Exits, Host};
+use super::quiet::Quiet;
 use super::source;
 use super::stage::{self, Breakdown};
 use guest_stub::abi::cell::CellId;
@@ -39,6 +40,9 @@ pub struct Trace {
     pub breakdown: Option<Breakdown>,
     /// Exits a call of all rounds, by source and reason.
     pub exits: Vec<Exits>,
+    /// Whether something disturbed it; `null`: nobody has looked.
+    #[serde(default)]
+    pub quiet: Option<Quiet>,
     /// What the reader should know before trusting a number.
     pub warnings: Vec<String>,
 }

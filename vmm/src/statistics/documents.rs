@@ -48,11 +48,12 @@ pub fn block(block: &samples::Block, tsc_khz: NonZeroU64) -> Block {
     let rounds = block.rounds.as_slice();
     let metrics = metrics::collect(&[rounds]).into_iter();
     Block {
-        rounds: rounds.len() as u64,
+        rounds: block.rounds.len() as u64,
         metrics: metrics
             .map(|(name, sample)| (name, to_spread(&sample, |value| name.convert(value, tsc_khz))))
             .collect(),
         halt: block.wakeups.map(halts::block),
+        disturbances: block.disturbances.clone(),
     }
 }
 

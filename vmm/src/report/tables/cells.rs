@@ -15,6 +15,11 @@ const ROUNDS_RANK: u8 = 7;
 /// Where it is less than was asked for, only a median is more important.
 const PARTIAL_ROUNDS_RANK: u8 = 2;
 
+/// How many blocks were disturbed is told for all cells together below the table.
+const DISTURBED_RANK: u8 = 6;
+/// Which cells were never quiet is told there for one only, and their figures are to be marked wherever they are read.
+const NEVER_QUIET_RANK: u8 = 0;
+
 /// The clock's error is rarely different, and a value below it says so itself.
 const CLOCK_RANK: u8 = 11;
 
@@ -123,13 +128,18 @@ pub(super) fn measured(title: &str, rows: &[Row<'_>], metrics: &[Shown]) -> Opti
     let mut table = table(title, rows)?;
     // A row that is made of less than was asked for says so, wherever it is read.
     let rank =
-        if rows.iter().all(|(_, cell)| cell.rounds == cell.rounds_asked) { ROUNDS_RANK } else { PARTIAL_ROUNDS_RANK };
+        if rows.iter().all(|(_, cell)| cell.rounds >= cell.rounds_asked) { ROUNDS_RANK } else { PARTIAL_ROUNDS_RANK };
     let rounds = rows.iter().map(|(_, cell)| rounds(cell)).collect();
     separate(&mut table, Column::number("", "rounds", rank, rounds), |value| format!("{value} rounds"));
     add_metrics(&mut table, rows, metrics);
     if rows.iter().any(|(_, cell)| !cell.integrity.is_clean()) {
         let values = rows.iter().map(|(_, cell)| integrity(cell.integrity)).collect();
         table.columns.push(Column::words("integrity", 0, values));
+    }
+    if rows.iter().any(|(_, cell)| cell.blocks.iter().any(|block| !block.disturbances.is_empty())) {
+        let values = rows.iter().map(|(_, cell)| disturbed(cell)).collect();
+        let rank = if rows.iter().any(|(_, cell)| cell.never_quiet) { NEVER_QUIET_RANK } else { DISTURBED_RANK };
+        table.columns.push(Column::words("disturbed", rank, values));
     }
     let errors: Vec<String> = rows.iter().map(|(_, cell)| units::epsilon(cell.clock.error_ns)).collect();
     if errors.iter().any(|error| *error != errors[0]) {
@@ -150,11 +160,19 @@ fn separate(table: &mut Table, column: Column, common: impl Fn(&Value) -> String
 }
 
 fn rounds(cell: &Cell) -> Value {
-    if cell.rounds == cell.rounds_asked {
+    // A cell that was never quiet has those, too, that were measured again.
+    if cell.rounds >= cell.rounds_asked {
         Value::Count(cell.rounds)
     } else {
         Value::Text(format!("{} of {}", cell.rounds, cell.rounds_asked))
     }
+}
+
+/// How many blocks were disturbed, and whether they count.
+fn disturbed(cell: &Cell) -> Value {
+    let disturbed = cell.blocks.iter().filter(|block| !block.disturbances.is_empty()).count();
+    let counts = if cell.never_quiet { ", NEVER QUIET" } else { "" };
+    Value::Text(format!("{disturbed} of {}{counts}", cell.blocks.len()))
 }
 
 /// `ok`, or what went wrong.

@@ -1,5 +1,6 @@
 //! The trace on the terminal: each call as a timeline with a lane for each vCPU, then as a table of stages.
 
+use crate::report::quiet;
 use crate::report::tables;
 use crate::report::text::{table, warnings};
 use crate::report::units;
@@ -40,8 +41,16 @@ fn head(trace: &Trace, width: usize) -> String {
         if trace.integrity.is_clean() { "integrity ok" } else { "integrity BROKEN (see --json)" },
         units::epsilon(trace.clock.error_ns),
     );
+    let name = |_| "the trace".to_owned();
+    let quiet = trace.quiet.as_ref().map(|found| format!("quiet: {}", quiet::line(found, 1, &name)));
     let sources = trace.sources.iter().map(state);
-    [first, second].into_iter().chain(sources).map(|line| wrap(&line, width, 2)).collect::<Vec<_>>().join("\n")
+    [first, second]
+        .into_iter()
+        .chain(quiet)
+        .chain(sources)
+        .map(|line| wrap(&line, width, 2))
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 fn state(source: &Recorder) -> String {
