@@ -105,6 +105,7 @@ mod tests {
         let block = |disturbances: &&[Disturbance]| crate::results::block::Block {
             rounds: 25,
             metrics: BTreeMap::new(),
+            halt: None,
             disturbances: disturbances.to_vec(),
         };
         Cell { blocks: blocks.iter().map(block).collect(), never_quiet, ..cell(state, 1.0) }
