@@ -11,6 +11,7 @@ use crate::participant;
 use crate::polling;
 use crate::processor::{Private, UserWords};
 use crate::routes::with_route;
+use crate::settle::HaltSettle;
 use crate::shared;
 use core::sync::atomic::Ordering;
 use guest_stub::abi::{
@@ -120,58 +121,43 @@ fn rounds(
     let command = block.command;
     let owned = Owned::new(private, call, participants);
     let mut resent = 0;
-    let mut completed = tsc::now();
-    // The shortest time from the end of a wait to the send: the next wait is shorter by it.
-    let mut preparation = None;
-    for round in 0..command.rounds {
-        if round == command.counted_from {
+    let is_halt = block.state == TargetState::Halt;
+    let mut halt = HaltSettle::new(command.settle);
+    let is_marked = command.counted_from < command.rounds;
+    let counted_from = command.counted_from.min(command.rounds);
+    for (rounds, is_counted) in [(0..counted_from, false), (counted_from..command.rounds, true)] {
+        if is_marked && is_counted {
             port::write(PORT_MARK, 0);
         }
-        if let Err(report) = activity::wait_until_ready(private.index, processors, round, command.deadline) {
-            return report;
-        }
-        let since = ready_since(block, processors, completed);
-        let waited = tsc::wait_until(since.wrapping_add(command.settle.saturating_sub(preparation.unwrap_or(0))));
-        match owned.broadcast(waited) {
-            Ok(done) => {
-                resent += u32::from(done.resent);
-                completed = done.t2;
-                let prepared = done.t0.wrapping_sub(waited);
-                preparation = Some(preparation.map_or(prepared, |shortest: u64| shortest.min(prepared)));
-                private.user_page().handled().store(round + 1, Ordering::Relaxed);
-                private.record(round, sample(&done));
+        for round in rounds {
+            if let Err(report) = activity::wait_until_ready(private.index, processors, round, command.deadline) {
+                return report;
             }
-            Err(Failed::Aborted { generation, missing, resent: again }) => {
-                return Report {
-                    rounds: round,
-                    generation: generation.get(),
-                    resent: resent + u32::from(again),
-                    missing,
-                    ..activity::report(Status::Aborted)
-                };
+            let now = if is_halt { halt.wait(private, processors, round) } else { tsc::wait(command.settle) };
+            match owned.broadcast(now) {
+                Ok(done) => {
+                    resent += u32::from(done.resent);
+                    private.user_page().handled().store(round + 1, Ordering::Relaxed);
+                    private.record(round, sample(&done));
+                }
+                Err(Failed::Aborted { generation, missing, resent: again }) => {
+                    return Report {
+                        rounds: round,
+                        generation: generation.get(),
+                        resent: resent + u32::from(again),
+                        missing,
+                        ..activity::report(Status::Aborted)
+                    };
+                }
+                // Blocks run at IRQL 0 with interrupts on.
+                Err(Failed::NotAllowedHere) => panic!("broadcast at IRQL {}", irql::current()),
             }
-            // Blocks run at IRQL 0 with interrupts on.
-            Err(Failed::NotAllowedHere) => panic!("broadcast at IRQL {}", irql::current()),
         }
     }
-    if command.counted_from < command.rounds {
+    if is_marked {
         port::write(PORT_MARK, 0);
     }
     Report { rounds: command.rounds, resent, ..activity::report(Status::Done) }
-}
-
-/// Since when all targets, which are ready, are in their state: where that is HLT, each has stamped it. A stamp from before the
-/// last call was `completed`, or from the future, says that the clocks differ, and then it is now that counts.
-fn ready_since(block: &Block<'_>, processors: usize, completed: u64) -> u64 {
-    let now = tsc::now();
-    match block.state {
-        TargetState::Halt => {
-            let targets = (0..processors).filter(|&processor| processor != block.initiator);
-            let last = targets.map(|target| UserWords::of(target).halted().load(Ordering::Relaxed)).max();
-            last.filter(|last| (completed..=now).contains(last)).unwrap_or(now)
-        }
-        TargetState::Spin | TargetState::User | TargetState::Masked => now,
-    }
 }
 
 /// The initiator's sample of a call.

@@ -25,6 +25,7 @@ mod polling;
 mod processor;
 mod routes;
 mod serve;
+mod settle;
 mod shared;
 mod start;
 mod states;
