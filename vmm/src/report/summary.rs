@@ -88,7 +88,7 @@ fn quiet(measurement: &Measurement) -> Option<String> {
     let all = measurement.cells.len();
     let disturbed = measurement.quiet.as_ref().map(|found| quiet::line(found, all, &name));
     let load = match (shared, disturbed) {
-        (Some(shared), Some(disturbed)) => format!("{shared}; by others: {disturbed}"),
+        (Some(shared), Some(disturbed)) => format!("{shared}; apart from that, {disturbed}"),
         (Some(shared), None) => shared,
         (None, Some(disturbed)) => disturbed,
         (None, None) => "not checked".to_owned(),
