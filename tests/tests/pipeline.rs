@@ -274,12 +274,12 @@ fn blocks_come_from_machines_booted_in_turn() {
 }
 
 #[test]
-fn where_nothing_is_said_machines_that_boot_at_once_are_booted_ten_times() {
+fn where_nothing_is_said_machines_that_boot_at_once_are_booted_25_times() {
     let boots = |rounds| {
         let outcome = run(&Config { boots: None, rounds, ..config() }, WELL);
         (outcome.boots as u64, outcome.document.config.boots)
     };
-    assert_eq!([500, 20, 3].map(boots), [(10, 10), (5, 5), (3, 3)]);
+    assert_eq!([500, 20, 3].map(boots), [(25, 25), (5, 5), (3, 3)]);
 }
 
 #[test]
@@ -538,7 +538,8 @@ fn a_cell_that_is_never_quiet_has_all_its_blocks_marked() {
 
 #[test]
 fn blocks_with_events_are_replaced_in_their_pair() {
-    let config = Config { target_states: vec![TargetState::Halt], trace: vec![(Source::Vmm, None)], ..config() };
+    let trace = vec![(Source::Vmm, None)];
+    let config = Config { target_states: vec![TargetState::Halt], trace, boots: Some(5), ..config() };
     let blocks = Cell::new(0);
     let outcome = run(&config, &|_, spec| {
         blocks.set(blocks.get() + 1);

@@ -51,11 +51,11 @@ pub struct Measure {
     /// Record events by these sources too: where the time goes, and what recording costs. Each source doubles the work
     #[arg(long, value_name = "S[,S..]", value_delimiter = ',', value_parser = values::sources())]
     trace: Vec<Source>,
-    /// Measured rounds of each cell, in some 20 blocks that alternate with the other cells' blocks
+    /// Measured rounds of each cell, in some 50 blocks that alternate with the other cells' blocks
     #[arg(long, value_name = "K", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     rounds: u32,
-    /// Spread each cell's blocks over this many machines, booted one after the other [default: 10, or fewer where they would
-    /// take more than a second and a quarter of the time to boot]
+    /// Spread each cell's blocks over this many machines, booted one after the other [default: 25, fewer for fewer than
+    /// 500 rounds, and fewer where they would take more than a second and a quarter of the time to boot]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     boots: Option<u32>,
     /// Rounds before each block that are thrown away

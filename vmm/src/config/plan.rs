@@ -121,15 +121,15 @@ pub fn initiators(vcpus: usize) -> Vec<usize> {
     (0..count).map(|number| if count < 2 { 0 } else { number * (vcpus - 1) / (count - 1) }).collect()
 }
 
-/// Fewest boots or blocks that an interval can be told of.
+/// Fewest boots that an interval can be told of.
 const FEWEST: usize = 5;
 /// Rounds below which a block is not made smaller just to have more of them: the warm-up comes on top of each.
 const SMALLEST: usize = 10;
 
-/// How many machines, booted one after the other, the blocks of a cell are spread over where nothing is said: at most ten,
-/// of two blocks each.
+/// How many machines, booted one after the other, the blocks of a cell are spread over where nothing is said: at most 25, of
+/// two blocks each. More turns than 50 would hardly tell more of how a host drifts, and all but warm up.
 pub fn boots(rounds: usize) -> usize {
-    const MOST: usize = 10;
+    const MOST: usize = 25;
     (rounds / (2 * SMALLEST)).clamp(FEWEST, MOST).min(rounds)
 }
 

@@ -12,9 +12,10 @@ use crate::results::measurement::{self, Cell, Instruments, ObserverEffect};
 use crate::results::metric::MetricName;
 use crate::results::source::Source;
 use crate::results::stage::Breakdown;
-use crate::statistics::bootstrap;
+use crate::statistics::bootstrap::{self, Boots};
 use crate::statistics::breakdown::Ways;
 use crate::statistics::documents;
+use crate::statistics::drift::Drift;
 use crate::statistics::exits;
 use crate::statistics::halts::ByRegime;
 use crate::statistics::metrics;
@@ -71,20 +72,18 @@ impl Collected {
         }
     }
 
-    /// Adds block `number` of a kind.
-    pub(super) fn add(&mut self, kind: usize, number: usize, block: Block) {
+    /// Adds a block of a kind.
+    pub(super) fn add(&mut self, kind: usize, block: Block) {
         match kind.checked_sub(1) {
-            Some(index) => {
-                self.traced[index].add(block, self.id.route, u32::try_from(number).unwrap_or(u32::MAX));
-            }
+            Some(index) => self.traced[index].add(block, self.id.route),
             None => self.blocks.push(block),
         }
     }
 
     /// Adds what was measured in place of a disturbed block.
-    pub(super) fn add_again(&mut self, kind: usize, number: usize, block: Block) {
+    pub(super) fn add_again(&mut self, kind: usize, block: Block) {
         self.again += usize::from(kind == 0);
-        self.add(kind, number, block);
+        self.add(kind, block);
     }
 
     /// Nothing is measured again any more: what was disturbed counts where there is too little else.
@@ -121,8 +120,20 @@ impl Collected {
         routes::of(self.id.route).is_host() || self.id.observe == Observe::Exits || traced()
     }
 
-    /// Its results, on a machine with these instruments; `None` if none of its blocks was run.
-    pub(super) fn assess(&self, config: &Config, instruments: &Instruments) -> Option<Cell> {
+    /// The median round trips, in cycles, of the blocks that the results are made of, with the turns that they were measured
+    /// in; those that were measured again have none.
+    pub(super) fn medians(&self) -> Vec<(u32, f64)> {
+        let is_never_quiet = self.is_never_quiet();
+        let in_turn = self.blocks[..self.blocks.len() - self.again].iter();
+        let median = |block: &Block| {
+            let round_trip = metrics::collect(&[&block.rounds]).remove(&MetricName::RoundTrip)?;
+            Some((block.number, round_trip.quantile(Quantile::P50)))
+        };
+        in_turn.filter(|block| is_never_quiet || block.is_quiet()).filter_map(median).collect()
+    }
+
+    /// Its results, on a machine with these instruments, while the host drifted so; `None` if none of its blocks was run.
+    pub(super) fn assess(&self, config: &Config, instruments: &Instruments, drift: &Drift) -> Option<Cell> {
         if !self.is_measured() {
             return None;
         }
@@ -138,6 +149,8 @@ impl Collected {
         by_source.sort_by_key(|traced| traced.source);
         let of_events = by_source.into_iter().flat_map(|traced| &traced.of_events);
         let counted = self.counted();
+        let boots = boots(&counted, drift);
+        let boots_of_events = boots_by_number(&counted, drift);
         let rounds: Vec<&[Round]> = counted.iter().map(|block| block.rounds.as_slice()).collect();
         let worker = metrics::shortest_worker(&rounds).map(|cycles| metrics::nanoseconds(cycles, khz));
         let with_exits: Vec<&Block> = counted.iter().copied().chain(traced()).collect();
@@ -159,9 +172,12 @@ impl Collected {
                 .collect(),
             metrics: metrics::collect(&rounds)
                 .into_iter()
-                .chain(of_events.filter_map(|(&metric, values)| Some((metric, order::Sample::new(values.clone())?))))
-                .map(|(metric, sample)| {
-                    (metric, metric.to_document(&sample, khz, metric.clock_error(clock.error_ns, worker)))
+                .map(|(metric, sample)| (metric, sample, &boots))
+                .chain(of_events.filter_map(|(&metric, values)| {
+                    Some((metric, order::Sample::new(values.clone())?, &boots_of_events))
+                }))
+                .map(|(metric, sample, boots)| {
+                    (metric, metric.to_document(&sample, boots, khz, metric.clock_error(clock.error_ns, worker)))
                 })
                 .collect(),
             blocks: self.blocks.iter().map(|block| documents::block(block, khz)).collect(),
@@ -172,7 +188,7 @@ impl Collected {
 
 /// How many quiet blocks are enough for results, where so many were asked for: what an interval needs.
 fn enough(asked: usize) -> usize {
-    asked.min(bootstrap::MIN_BLOCKS)
+    asked.min(bootstrap::MIN_BOOTS)
 }
 
 /// What one source has recorded of a cell. The events themselves are not kept.
@@ -206,13 +222,13 @@ impl Traced {
     }
 
     /// A disturbed block waits until it is known whether there is a better one.
-    fn add(&mut self, block: Block, route: Route, number: u32) {
+    fn add(&mut self, block: Block, route: Route) {
         self.integrity.add(block.integrity);
         if block.is_quiet() {
-            self.disturbed.remove(&number);
-            self.count(block, route, number);
+            self.disturbed.remove(&block.number);
+            self.count(block, route);
         } else {
-            self.disturbed.insert(number, block);
+            self.disturbed.insert(block.number, block);
         }
     }
 
@@ -220,15 +236,15 @@ impl Traced {
     fn settle(&mut self, route: Route) {
         let disturbed = std::mem::take(&mut self.disturbed);
         if self.blocks.len() < enough(self.blocks.len() + disturbed.len()) {
-            for (number, block) in disturbed {
-                self.count(block, route, number);
+            for block in disturbed.into_values() {
+                self.count(block, route);
             }
         }
     }
 
-    fn count(&mut self, mut block: Block, route: Route, number: u32) {
+    fn count(&mut self, mut block: Block, route: Route) {
         self.ways.add(Ways::of(&block, routes::of(route).sends_from_guest()));
-        for (metric, observation) in metrics::of_events(&block.rounds, number) {
+        for (metric, observation) in metrics::of_events(&block.rounds, block.number) {
             self.of_events.entry(metric).or_default().push(observation);
         }
         if block.recording.kernel {
@@ -241,6 +257,23 @@ impl Traced {
         }
         self.blocks.push(block);
     }
+}
+
+/// Where samples come from that count these blocks by their place.
+fn boots(blocks: &[&Block], drift: &Drift) -> Boots {
+    Boots { of_block: blocks.iter().map(|block| block.boot).collect(), drift: drift.clone() }
+}
+
+/// Where samples come from that count blocks by their number, as these and blocks of other kinds do.
+fn boots_by_number(blocks: &[&Block], drift: &Drift) -> Boots {
+    let mut of_block = Vec::new();
+    for block in blocks {
+        let number = block.number as usize;
+        // A number without a block is none of a sample either.
+        of_block.resize(of_block.len().max(number + 1), block.boot);
+        of_block[number] = block.boot;
+    }
+    Boots { of_block, drift: drift.clone() }
 }
 
 /// Delivery to each target, in cycles.
@@ -305,10 +338,12 @@ fn observer_effect(config: &Config, cell: &Collected, khz: NonZeroU64) -> Vec<Ob
     };
     let p50 = |sample: &order::Sample| metrics::nanoseconds(sample.quantile(Quantile::P50), khz);
     let off = round_trips(&cell.counted());
+    // What the host's drift does to both blocks of a pair leaves their ratio alone.
+    let boots = boots_by_number(&cell.counted(), &Drift::none());
     let effect = |(source, unavailable): &(Source, Option<String>)| {
         let traced = cell.traced.iter().find(|traced| traced.source == *source);
         let on = traced.and_then(|traced| round_trips(&traced.blocks.iter().collect::<Vec<_>>()));
-        let ratio = on.as_ref().zip(off.as_ref()).and_then(|(on, off)| bootstrap::ratio_of_medians(on, off));
+        let ratio = on.as_ref().zip(off.as_ref()).and_then(|(on, off)| bootstrap::ratio_of_medians(on, off, &boots));
         let lost = |traced: &Traced| traced.blocks.iter().map(|block| block.lost + block.dropped).sum();
         ObserverEffect {
             source: *source,

@@ -23,6 +23,7 @@ use crate::host;
 use crate::results::detail::CellDetail;
 use crate::results::measurement::{self, MEASUREMENT_SCHEMA, Measurement, Skipped};
 use crate::results::quiet::Quiet;
+use crate::statistics::drift::Drift;
 use cell::Collected;
 use guest_stub::abi::Destination;
 use machine::Machine;
@@ -77,8 +78,9 @@ pub fn run<M: Machine>(
         let cells = cells.iter().filter(|cell| cell.is_measured());
         details.extend(cells.filter_map(|cell| Some(detail::detail(cell, machines.last(&cell.id)?))));
     }
+    let drift = Drift::of_cells(&cells.iter().map(Collected::medians).collect::<Vec<_>>());
     let assessed: Vec<_> =
-        cells.iter().filter_map(|cell| cell.assess(config, machines.instruments(&cell.id)?)).collect();
+        cells.iter().filter_map(|cell| cell.assess(config, machines.instruments(&cell.id)?, &drift)).collect();
     let quiet = machines.unknown_disturbances().map(|unknown| Quiet::of_cells(&assessed, unknown.clone()));
     let measurement = Measurement {
         schema: MEASUREMENT_SCHEMA.to_owned(),
@@ -238,12 +240,7 @@ impl<M: Machine, B: FnMut(MachineSpec) -> Result<M, session::Error>> Run<'_, '_,
     }
 
     /// Adds a block to its cell, and hands its samples on if the metrics are made of them.
-    fn keep(
-        &mut self,
-        planned: Planned,
-        block: Block,
-        add: fn(&mut Collected, usize, usize, Block),
-    ) -> Result<(), Error> {
+    fn keep(&mut self, planned: Planned, block: Block, add: fn(&mut Collected, usize, Block)) -> Result<(), Error> {
         let collected = &mut self.cells[planned.cell];
         if planned.kind == 0
             && let Some(samples) = &mut self.observer.samples
@@ -251,7 +248,7 @@ impl<M: Machine, B: FnMut(MachineSpec) -> Result<M, session::Error>> Run<'_, '_,
             let khz = self.machines.last(&collected.id).map_or(0, Machine::tsc_khz);
             samples(&collected.id, collected.blocks.len(), &block, khz)?;
         }
-        add(collected, planned.kind, planned.number, block);
+        add(collected, planned.kind, block);
         Ok(())
     }
 

@@ -103,6 +103,8 @@ mod tests {
     /// A cell of these blocks, each with what disturbed it.
     fn of_blocks(state: &str, never_quiet: bool, blocks: &[&[Disturbance]]) -> Cell {
         let block = |disturbances: &&[Disturbance]| crate::results::block::Block {
+            number: 0,
+            boot: 0,
             rounds: 25,
             metrics: BTreeMap::new(),
             halt: None,

@@ -12,6 +12,11 @@ use std::collections::BTreeMap;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Block {
+    /// Its turn, counted from 0: blocks of the same number, of all cells, were measured one after the other. One that was
+    /// measured again, after all others, has the number of the one that it replaces.
+    pub number: u32,
+    /// The boot of its machine that it was measured on, counted from 0.
+    pub boot: u32,
     /// Rounds of it that count.
     pub rounds: u64,
     /// By metric name, in the unit that the cell's metric of that name has; a metric without a value is left out.

@@ -297,7 +297,8 @@ pub struct ObserverEffect {
     pub off_ns: Option<f64>,
     /// The one divided by the other.
     pub ratio: Option<f64>,
-    /// Bootstrap 95 % interval of the ratio, resampling pairs of blocks: low, high; `null`: too few blocks to tell.
+    /// 95 % interval of the ratio, a bootstrap of boots and of the pairs of blocks within them: low, high; `null`: too few
+    /// boots to tell.
     pub ci95: Option<[f64; 2]>,
     /// Events that found no room.
     pub lost: u64,

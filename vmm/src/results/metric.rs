@@ -157,14 +157,15 @@ pub struct Metric {
     pub p999: f64,
     /// Largest.
     pub max: f64,
-    /// Bootstrap 95 % intervals, resampling whole blocks.
+    /// 95 % intervals, of the boots and blocks of this run.
     pub ci95: Intervals,
     /// How far the clocks' error may have moved each value, in its unit: ε for a difference of two clocks' stamps, zero
     /// where one clock took all stamps. `null`: unknown.
     pub clock_error: Option<f64>,
 }
 
-/// Bootstrap 95 % intervals of a metric. `null`: too few blocks to tell.
+/// 95 % intervals of a metric: a bootstrap of boots and of the blocks within them, of fewer boots where the host drifts.
+/// `null`: too few boots to tell.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Intervals {

@@ -1,15 +1,22 @@
 //! Bootstrap intervals of quantiles, and of the ratio of two medians.
 //!
-//! What is drawn again, with replacement, is whole blocks. The rounds of a block share what the host's scheduler did at
-//! that time, so they are not independent, and drawing them one by one would promise a precision that the next run does
-//! not keep. With few blocks the true coverage is somewhat below 95 %, as for any percentile interval. Own code, because
-//! the crates that offer a bootstrap draw single values.
+//! What is drawn again, with replacement, is boots, and then blocks within each boot (Kalibera and Jones, "Rigorous
+//! Benchmarking in Reasonable Time", 2013): the rounds of a block share what the host's scheduler did at that time, and the
+//! blocks of a boot share a machine. To draw rounds one by one would promise a precision that the next run does not keep.
+//!
+//! Two things are added. Where the host drifts, fewer boots are drawn than there are: as many as independent ones would tell
+//! as much ([`Drift`]). And a percentile interval of few draws is too narrow; its percentiles are moved out as far as
+//! Student's t lies outside of the normal distribution (Hesterberg, "What Teachers Should Know About the Bootstrap", 2015:
+//! the expanded percentile interval). Own code, because the crates that offer a bootstrap draw single values.
 
+use super::drift::Drift;
 use super::order::{Observation, Quantile, Sample};
 use guest_stub::random::SplitMix64;
+use statrs::distribution::{ContinuousCDF, Normal, StudentsT};
+use std::collections::BTreeMap;
 
-/// Fewest blocks that an interval is given for: the resamples of fewer are so few and so alike that it would be a guess.
-pub const MIN_BLOCKS: usize = 5;
+/// Fewest boots that an interval is given for: the resamples of fewer are so few and so alike that it would be a guess.
+pub const MIN_BOOTS: usize = 5;
 
 /// Resamples of a bootstrap. One less than a round number, so that the 2.5 % and 97.5 % ranks lie equally far from the
 /// ends.
@@ -18,28 +25,31 @@ pub const RESAMPLES: usize = 1999;
 /// The bootstrap always draws the same blocks: the same values give the same report.
 const SEED: u64 = 0x6b69_7069;
 
-/// Ends of a 95 % interval.
-const INTERVAL: [Quantile; 2] = [Quantile { per_mille: 25 }, Quantile { per_mille: 975 }];
+/// Where the blocks of a cell's samples come from.
+#[derive(Debug, Clone)]
+pub struct Boots {
+    /// The boot of each block, by the block's number.
+    pub of_block: Vec<u32>,
+    /// How the host drifted meanwhile.
+    pub drift: Drift,
+}
 
 impl Sample {
-    /// Bootstrap 95 % percentile intervals (low, high) of `quantiles`; `None` if the values come from fewer than
-    /// [`MIN_BLOCKS`] blocks. Blocks without a value are not drawn.
-    pub fn intervals<const N: usize>(&self, quantiles: [Quantile; N]) -> Option<[[f64; 2]; N]> {
+    /// 95 % intervals (low, high) of `quantiles`, each end a value of the sample; `None` if the values come from fewer than
+    /// [`MIN_BOOTS`] boots. Blocks without a value are not drawn.
+    pub fn intervals<const N: usize>(&self, quantiles: [Quantile; N], boots: &Boots) -> Option<[[f64; 2]; N]> {
         let blocks = Blocks::of(&self.0);
-        let count = blocks.sizes.len();
-        if count < MIN_BLOCKS {
-            return None;
-        }
+        let draws = Draws::of(&blocks.numbers, boots)?;
         let starts = quantiles.map(|quantile| blocks.start(quantile));
         let mut positions = [(); N].map(|()| Vec::with_capacity(RESAMPLES));
-        for weights in resamples(count) {
+        for weights in draws.resamples() {
             for (start, positions) in starts.iter().zip(&mut positions) {
                 positions.push(blocks.position(start, &weights));
             }
         }
         Some(positions.map(|mut positions| {
             positions.sort_unstable();
-            INTERVAL.map(|end| self.0[positions[end.rank(RESAMPLES) - 1]].value)
+            draws.ends().map(|end| self.0[positions[end]].value)
         }))
     }
 }
@@ -49,14 +59,14 @@ impl Sample {
 pub struct Ratio {
     /// The numerator's median over the denominator's.
     pub value: f64,
-    /// Bootstrap 95 % percentile interval (low, high); `None` with fewer than [`MIN_BLOCKS`] pairs of blocks.
+    /// 95 % interval (low, high); `None` with pairs of blocks of fewer than [`MIN_BOOTS`] boots.
     pub interval: Option<[f64; 2]>,
 }
 
 /// The ratio of the medians of two samples, of which the blocks of the same number were measured one after the other.
 /// Pairs of blocks are drawn as a whole, so that a drift that both blocks of a pair share does not count. `None` if the
 /// denominator's median is not positive.
-pub fn ratio_of_medians(numerator: &Sample, denominator: &Sample) -> Option<Ratio> {
+pub fn ratio_of_medians(numerator: &Sample, denominator: &Sample, boots: &Boots) -> Option<Ratio> {
     let (above, below) = (numerator.quantile(Quantile::P50), denominator.quantile(Quantile::P50));
     if below <= 0.0 {
         return None;
@@ -67,9 +77,9 @@ pub fn ratio_of_medians(numerator: &Sample, denominator: &Sample) -> Option<Rati
     pairs.dedup();
     pairs.retain(|&block| is_in(denominator, block));
     let value = above / below;
-    if pairs.len() < MIN_BLOCKS {
+    let Some(draws) = Draws::of(&pairs, boots) else {
         return Some(Ratio { value, interval: None });
-    }
+    };
     let of_pairs = |sample: &Sample| {
         Sample(sample.0.iter().filter(|observation| pairs.contains(&observation.block)).copied().collect())
     };
@@ -79,26 +89,73 @@ pub fn ratio_of_medians(numerator: &Sample, denominator: &Sample) -> Option<Rati
     let median = |which: usize, weights: &[usize]| -> f64 {
         samples[which].0[blocks[which].position(&starts[which], weights)].value
     };
-    let mut ratios: Vec<f64> =
-        resamples(pairs.len()).map(|weights| median(0, &weights) / median(1, &weights)).collect();
+    let mut ratios: Vec<f64> = draws.resamples().map(|weights| median(0, &weights) / median(1, &weights)).collect();
     ratios.sort_unstable_by(f64::total_cmp);
-    Some(Ratio { value, interval: Some(INTERVAL.map(|end| ratios[end.rank(RESAMPLES) - 1])) })
+    Some(Ratio { value, interval: Some(draws.ends().map(|end| ratios[end])) })
 }
 
-/// How often each of `count` blocks occurs in each resample.
-fn resamples(count: usize) -> impl Iterator<Item = Vec<usize>> {
-    let mut random = SplitMix64(SEED);
-    (0..RESAMPLES).map(move |_| {
-        let mut weights = vec![0; count];
-        for _ in 0..count {
-            weights[random.below(count)] += 1;
+/// What a resample is drawn from.
+struct Draws {
+    /// The blocks of each boot, by their place among the blocks that have a value.
+    boots: Vec<Vec<usize>>,
+    blocks: usize,
+    /// How many boots are drawn.
+    drawn: usize,
+}
+
+impl Draws {
+    /// From the blocks of these numbers, by rising number; `None` if they come from too few boots, or of one that is not known.
+    fn of(numbers: &[u32], boots: &Boots) -> Option<Self> {
+        let mut of_boots: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
+        for (place, &number) in numbers.iter().enumerate() {
+            of_boots.entry(*boots.of_block.get(number as usize)?).or_default().push(place);
         }
-        weights
-    })
+        let count = of_boots.len();
+        // Of fewer than two there would be no spread.
+        let independent = (count as f64 / boots.drift.inflation(count)).round().max(2.0);
+        let drawn = (2..=count).rev().find(|&drawn| drawn as f64 <= independent)?;
+        (count >= MIN_BOOTS).then(|| Self { boots: of_boots.into_values().collect(), blocks: numbers.len(), drawn })
+    }
+
+    /// How often each block occurs in each resample.
+    fn resamples(&self) -> impl Iterator<Item = Vec<usize>> + '_ {
+        let mut random = SplitMix64(SEED);
+        (0..RESAMPLES).map(move |_| {
+            let mut weights = vec![0; self.blocks];
+            for _ in 0..self.drawn {
+                let boot = &self.boots[random.below(self.boots.len())];
+                for _ in boot {
+                    weights[boot[random.below(boot.len())]] += 1;
+                }
+            }
+            weights
+        })
+    }
+
+    /// Which of the sorted results of all resamples are the ends of a 95 % interval, counted from 0.
+    fn ends(&self) -> [usize; 2] {
+        let last = RESAMPLES - 1;
+        let rank = (tail(self.drawn) * RESAMPLES as f64).ceil();
+        let low = (0..last / 2).find(|&low| low as f64 + 1.0 >= rank).unwrap_or(last / 2);
+        [low, last - low]
+    }
 }
 
-/// Which block each value of a sample is from, the blocks numbered without gaps.
+/// The share of resamples that lies below the interval of `drawn` boots: 2.5 % of very many, and less of few.
+fn tail(drawn: usize) -> f64 {
+    const UPPER: f64 = 0.975;
+    // Of fewer, Student's t reaches beyond all resamples.
+    let n = drawn.max(MIN_BOOTS) as f64;
+    let normal = Normal::standard();
+    // Its parameters are in range, so that there is one.
+    StudentsT::new(0.0, 1.0, n - 1.0)
+        .map_or(1.0 - UPPER, |student| normal.cdf(-student.inverse_cdf(UPPER) * (n / (n - 1.0)).sqrt()))
+}
+
+/// Which block each value of a sample is from, the blocks counted without gaps.
 struct Blocks {
+    /// The number of each block.
+    numbers: Vec<u32>,
     /// The block of each value, in the order of the values.
     of_value: Vec<usize>,
     /// Values in each block.
@@ -123,7 +180,7 @@ impl Blocks {
             .map(|observation| numbers.partition_point(|&number| number < observation.block))
             .collect();
         let sizes = count(&of_value, numbers.len());
-        Self { of_value, sizes }
+        Self { numbers, of_value, sizes }
     }
 
     fn start(&self, quantile: Quantile) -> Start {

@@ -1,5 +1,6 @@
 //! Samples in cycles as the documents have them, in ns.
 
+use super::bootstrap::Boots;
 use super::halts;
 use super::metrics::{self, nanoseconds};
 use super::order::{Observation, Quantile, Sample, Summary};
@@ -21,10 +22,10 @@ impl MetricName {
 
     /// The metric as the measurement document has it, its `sample` as [`collect`](super::metrics::collect) gives it, and
     /// how far the clocks may have moved each value.
-    pub fn to_document(self, sample: &Sample, tsc_khz: NonZeroU64, clock_error: Option<f64>) -> Metric {
+    pub fn to_document(self, sample: &Sample, boots: &Boots, tsc_khz: NonZeroU64, clock_error: Option<f64>) -> Metric {
         let convert = |value| self.convert(value, tsc_khz);
         let Summary { n, negative, min, p50, p90, p99, p999, max } = sample.summary();
-        let intervals = sample.intervals([Quantile::P50, Quantile::P99]);
+        let intervals = sample.intervals([Quantile::P50, Quantile::P99], boots);
         let [p50_interval, p99_interval] =
             intervals.map_or([None; 2], |intervals| intervals.map(|interval| Some(interval.map(convert))));
         Metric {
@@ -48,6 +49,8 @@ pub fn block(block: &samples::Block, tsc_khz: NonZeroU64) -> Block {
     let rounds = block.rounds.as_slice();
     let metrics = metrics::collect(&[rounds]).into_iter();
     Block {
+        number: block.number,
+        boot: block.boot,
         rounds: block.rounds.len() as u64,
         metrics: metrics
             .map(|(name, sample)| (name, to_spread(&sample, |value| name.convert(value, tsc_khz))))

@@ -6,6 +6,7 @@ pub mod bootstrap;
 pub mod breakdown;
 pub mod clock_error;
 pub mod documents;
+pub mod drift;
 pub mod exits;
 pub mod halts;
 pub mod metrics;

@@ -356,8 +356,8 @@ fn a_boot_has_two_blocks_where_the_rounds_allow_it_and_one_otherwise() {
         (0..blocks).for_each(|block| of_boot[boot_of(block, blocks, boots)] += 1);
         of_boot
     };
-    assert_eq!((boots(500), blocks_of(500, 10)), (10, vec![2; 10]));
-    assert_eq!(blocks_of(500, 25), vec![2; 25]);
+    assert_eq!((boots(500), blocks_of(500, 25)), (25, vec![2; 25]));
+    assert_eq!(blocks_of(500, 10), vec![2; 10]);
     assert_eq!((boots(100), blocks_of(100, 5)), (5, vec![2; 5]));
     assert_eq!((boots(20), blocks_of(20, 5)), (5, vec![1; 5]));
     assert_eq!((boots(3), blocks_of(3, 3)), (3, vec![1; 3]));

@@ -12,18 +12,31 @@ fn blocked(blocks: &[&[f64]]) -> Sample {
     Sample::new(observations.map(|(value, block)| Observation { value, block }).collect()).expect("values")
 }
 
-/// The percentile interval as its definition has it: every resample is spelt out and sorted.
+/// So many boots, each of so many blocks, on a host that does not drift.
+fn boots(count: u32, blocks: u32) -> Boots {
+    Boots { of_block: (0..count * blocks).map(|block| block / blocks).collect(), drift: Drift::none() }
+}
+
+/// The interval as its definition has it: every resample, of two blocks a boot, is spelt out and sorted.
 fn spelt_out(blocks: &[&[f64]], quantile: Quantile) -> [f64; 2] {
     let mut random = SplitMix64(SEED);
+    let boots = blocks.len() / 2;
     let mut estimates: Vec<f64> = (0..RESAMPLES)
         .map(|_| {
-            let drawn: Vec<f64> =
-                (0..blocks.len()).flat_map(|_| blocks[random.below(blocks.len())].iter().copied()).collect();
+            let drawn: Vec<f64> = (0..boots)
+                .flat_map(|_| {
+                    let boot = random.below(boots);
+                    [0, 1].map(|_| blocks[2 * boot + random.below(2)])
+                })
+                .flatten()
+                .copied()
+                .collect();
             sample(&drawn).quantile(quantile)
         })
         .collect();
     estimates.sort_unstable_by(f64::total_cmp);
-    [estimates[49], estimates[1949]]
+    let low = (0..RESAMPLES).filter(|&below| (below as f64 + 1.0) / (RESAMPLES as f64) < tail(boots)).count();
+    [estimates[low], estimates[RESAMPLES - 1 - low]]
 }
 
 /// Uniform in −1 to 1.
@@ -32,36 +45,41 @@ fn uniform(random: &mut SplitMix64) -> f64 {
 }
 
 #[test]
-fn the_ends_of_an_interval_lie_equally_far_from_the_ends_of_the_resamples() {
-    for (end, n, rank) in [(INTERVAL[0], 1, 1), (INTERVAL[0], RESAMPLES, 50), (INTERVAL[1], RESAMPLES, 1950)] {
-        assert_eq!(end.rank(n), rank, "{end:?} of {n}");
-    }
+fn an_interval_of_few_boots_reaches_further_out() {
+    let ends = |drawn| Draws { boots: Vec::new(), blocks: 0, drawn }.ends();
+    assert_eq!(ends(1_000_000), [49, 1949], "2.5 % of each side");
+    // Student's t is 2.262 for 10, and the normal distribution's share below −2.262·√(10/9) is 0.0086; it is 2.093 for 20.
+    assert!((tail(10) - 0.0086).abs() < 0.0001 && (tail(20) - 0.0159).abs() < 0.0001, "{} {}", tail(10), tail(20));
+    assert_eq!(tail(2), tail(MIN_BOOTS), "of fewer, the ends would lie beyond all resamples");
 }
 
 #[test]
 fn constant_values_have_an_interval_without_width() {
     let block = [3.5; 10];
-    let intervals = blocked(&[&block[..]; 6]).intervals([Quantile::P50, Quantile::P99]);
+    let intervals = blocked(&[&block[..]; 6]).intervals([Quantile::P50, Quantile::P99], &boots(6, 1));
     assert_eq!(intervals, Some([[3.5, 3.5], [3.5, 3.5]]));
 }
 
 #[test]
-fn too_few_blocks_have_no_interval() {
+fn too_few_boots_have_no_interval() {
     let block = [1.0, 2.0, 3.0];
-    assert_eq!(blocked(&[&block[..]; MIN_BLOCKS - 1]).intervals([Quantile::P50]), None);
-    assert!(blocked(&[&block[..]; MIN_BLOCKS]).intervals([Quantile::P50]).is_some());
-    // A block without a value is none.
-    assert_eq!(blocked(&[&block, &block, &[], &block, &block]).intervals([Quantile::P50]), None);
+    let of = |count: usize, boots: &Boots| blocked(&vec![&block[..]; count]).intervals([Quantile::P50], boots);
+    assert_eq!(of(4, &boots(4, 1)), None);
+    assert!(of(5, &boots(5, 1)).is_some());
+    assert_eq!(of(20, &boots(4, 5)), None, "however many blocks there are");
+    // A boot without a value is none.
+    assert_eq!(blocked(&[&block, &block, &[], &block, &block]).intervals([Quantile::P50], &boots(5, 1)), None);
 }
 
 #[test]
 fn blocks_are_told_apart_by_any_number() {
     let numbered = |step: u32| {
         let observations = (0..60_u32).map(|i| Observation { value: f64::from(i * 7 % 60), block: i / 10 * step });
-        Sample::new(observations.collect()).and_then(|sample| sample.intervals([Quantile::P50]))
+        let sample = Sample::new(observations.collect()).unwrap();
+        sample.intervals([Quantile::P50], &Boots { of_block: (0..60).collect(), drift: Drift::none() })
     };
     assert!(numbered(1).is_some());
-    assert_eq!(numbered(1), numbered(700_000_000));
+    assert_eq!(numbered(1), numbered(7));
 }
 
 #[test]
@@ -69,38 +87,74 @@ fn intervals_are_reproducible_and_hold_the_estimate() {
     let mut random = SplitMix64(1);
     let blocks: Vec<Vec<f64>> = (0..20).map(|_| (0..50).map(|_| uniform(&mut random)).collect()).collect();
     let sample = blocked(&blocks.iter().map(Vec::as_slice).collect::<Vec<_>>());
-    let intervals = sample.intervals([Quantile::P50, Quantile::P99]);
-    assert_eq!(intervals, sample.clone().intervals([Quantile::P50, Quantile::P99]));
+    let intervals = sample.intervals([Quantile::P50, Quantile::P99], &boots(10, 2));
+    assert_eq!(intervals, sample.clone().intervals([Quantile::P50, Quantile::P99], &boots(10, 2)));
     let [[low, high], [low_tail, high_tail]] = intervals.expect("twenty blocks");
     let summary = sample.summary();
     assert!(low < summary.p50 && summary.p50 < high, "{low} {} {high}", summary.p50);
     assert!(low_tail < summary.p99 && summary.p99 < high_tail, "{low_tail} {} {high_tail}", summary.p99);
 }
 
-/// How often the interval holds the source's median, 0. Each block is shifted by up to 100, its values differ by up
-/// to 10. `independent` takes the values for independent of each other, as if each were a block.
-fn coverage(trials: u32, independent: bool) -> f64 {
-    let mut random = SplitMix64(2);
-    let held = (0..trials).filter(|_| {
-        let mut observations = Vec::new();
-        for block in 0..20 {
-            let shift = 100.0 * uniform(&mut random);
-            observations.extend((0..20).map(|i| Observation {
-                value: shift + 10.0 * uniform(&mut random),
-                block: if independent { 20 * block + i } else { block },
-            }));
+/// The variances of a made-up host's boots, of their blocks, and of the blocks' values.
+#[derive(Clone, Copy)]
+struct Variances {
+    boot: f64,
+    block: f64,
+    value: f64,
+}
+
+/// A run on it: 10 boots of two blocks of 11 values, around 0.
+fn run(random: &mut SplitMix64, variances: Variances) -> Sample {
+    // The variance of a uniform value in −1 to 1 is 1/3.
+    let mut around = |variance: f64| (3.0 * variance).sqrt() * uniform(random);
+    let mut observations = Vec::new();
+    for boot in 0..10 {
+        let of_boot = around(variances.boot);
+        for block in 2 * boot..2 * boot + 2 {
+            let of_block = of_boot + around(variances.block);
+            observations.extend((0..11).map(|_| Observation { value: of_block + around(variances.value), block }));
         }
-        let intervals = Sample::new(observations).and_then(|sample| sample.intervals([Quantile::P50]));
-        intervals.is_some_and(|[[low, high]]| low <= 0.0 && 0.0 <= high)
-    });
-    held.count() as f64 / f64::from(trials)
+    }
+    Sample::new(observations).expect("values")
+}
+
+/// How often an interval holds the median of all runs, and how often that of the next run.
+fn coverage(variances: Variances, boots: &Boots) -> [f64; 2] {
+    const RUNS: usize = 100;
+    let mut random = SplitMix64(2);
+    let runs: Vec<(f64, [f64; 2])> = (0..RUNS)
+        .map(|_| {
+            let sample = run(&mut random, variances);
+            let [interval] = sample.intervals([Quantile::P50], boots).expect("ten boots");
+            (sample.quantile(Quantile::P50), interval)
+        })
+        .collect();
+    let holds = |[low, high]: [f64; 2], value: f64| low <= value && value <= high;
+    let of_truth = runs.iter().filter(|(_, interval)| holds(*interval, 0.0)).count();
+    let of_next = runs.windows(2).filter(|pair| holds(pair[0].1, pair[1].0)).count();
+    [of_truth, of_next].map(|held| held as f64 / RUNS as f64)
 }
 
 #[test]
-fn whole_blocks_give_the_coverage_that_single_values_do_not() {
-    let (blocks, values) = (coverage(200, false), coverage(50, true));
-    assert!(blocks >= 0.88, "blocks: {blocks}");
-    assert!(values <= 0.60, "values: {values}");
+fn intervals_hold_what_they_say_whatever_varies() {
+    for (variances, next) in [
+        (Variances { boot: 1.0, block: 0.0, value: 0.1 }, 0.76..0.92),
+        (Variances { boot: 1.0, block: 1.0, value: 0.1 }, 0.76..0.96),
+        (Variances { boot: 0.0, block: 1.0, value: 0.1 }, 0.82..0.99),
+    ] {
+        let [of_truth, of_next] = coverage(variances, &boots(10, 2));
+        let Variances { boot, block, value } = variances;
+        assert!(of_truth >= 0.93, "boot {boot}, block {block}, value {value}: {of_truth}");
+        assert!(next.contains(&of_next), "boot {boot}, block {block}, value {value}: {of_next}");
+    }
+}
+
+#[test]
+fn blocks_that_are_taken_for_boots_promise_what_the_next_run_does_not_keep() {
+    let variances = Variances { boot: 1.0, block: 0.1, value: 0.1 };
+    let [_, of_boots] = coverage(variances, &boots(10, 2));
+    let [_, of_blocks] = coverage(variances, &boots(20, 1));
+    assert!(of_blocks <= of_boots - 0.05, "{of_blocks} of blocks, {of_boots} of boots");
 }
 
 proptest! {
@@ -108,12 +162,14 @@ proptest! {
 
     #[test]
     fn interval_is_that_of_the_definition(
-        blocks in prop::collection::vec(prop::collection::vec(-20..20, 1..12), MIN_BLOCKS..9)
+        blocks in prop::collection::vec(prop::collection::vec(-20..20, 1..12), 2 * MIN_BOOTS..18)
     ) {
         let blocks: Vec<Vec<f64>> =
             blocks.into_iter().map(|block| block.into_iter().map(f64::from).collect()).collect();
-        let blocks: Vec<&[f64]> = blocks.iter().map(Vec::as_slice).collect();
-        let [median, tail] = blocked(&blocks).intervals([Quantile::P50, Quantile::P99]).expect("enough blocks");
+        let blocks: Vec<&[f64]> = blocks.iter().take(blocks.len() / 2 * 2).map(Vec::as_slice).collect();
+        let boots = boots(u32::try_from(blocks.len()).unwrap() / 2, 2);
+        let [median, tail] =
+            blocked(&blocks).intervals([Quantile::P50, Quantile::P99], &boots).expect("enough boots");
         prop_assert_eq!(median, spelt_out(&blocks, Quantile::P50));
         prop_assert_eq!(tail, spelt_out(&blocks, Quantile::P99));
     }
@@ -130,7 +186,7 @@ fn drifting(centre: f64) -> Sample {
 
 #[test]
 fn a_ratio_of_medians_is_not_fooled_by_a_drift_that_both_share() {
-    let ratio = ratio_of_medians(&drifting(1100.0), &drifting(1000.0)).unwrap();
+    let ratio = ratio_of_medians(&drifting(1100.0), &drifting(1000.0), &boots(8, 1)).unwrap();
     let [low, high] = ratio.interval.unwrap();
     assert!((1.09..1.11).contains(&ratio.value), "{ratio:?}");
     assert!(1.09 < low && low <= ratio.value && ratio.value <= high && high < 1.11, "{ratio:?}");
@@ -140,7 +196,7 @@ fn a_ratio_of_medians_is_not_fooled_by_a_drift_that_both_share() {
 fn a_ratio_of_few_blocks_or_of_no_time_promises_nothing() {
     let few = Sample::new(vec![Observation { value: 3.0, block: 0 }]).unwrap();
     let half = Sample::new(vec![Observation { value: 1.5, block: 0 }]).unwrap();
-    assert_eq!(ratio_of_medians(&few, &half), Some(Ratio { value: 2.0, interval: None }));
+    assert_eq!(ratio_of_medians(&few, &half, &boots(1, 1)), Some(Ratio { value: 2.0, interval: None }));
     let zero = Sample::new(vec![Observation { value: 0.0, block: 0 }]).unwrap();
-    assert_eq!(ratio_of_medians(&few, &zero), None);
+    assert_eq!(ratio_of_medians(&few, &zero, &boots(1, 1)), None);
 }

@@ -1,8 +1,9 @@
 use super::*;
 use crate::results::measurement::Spread;
 use crate::results::metric::{Intervals, Unit};
-use crate::statistics::bootstrap::MIN_BLOCKS;
+use crate::statistics::bootstrap::{Boots, MIN_BOOTS};
 use crate::statistics::documents::spread;
+use crate::statistics::drift::Drift;
 use proptest::prelude::*;
 
 const GHZ: NonZeroU64 = NonZeroU64::new(1_000_000).unwrap();
@@ -36,6 +37,11 @@ fn values(round: &Round) -> Vec<(&'static str, Vec<f64>)> {
         (metric.name(), values)
     });
     all.filter(|(_, values)| !values.is_empty()).collect()
+}
+
+/// A boot for each block, on a host that does not drift.
+fn boots() -> Boots {
+    Boots { of_block: (0..20).collect(), drift: Drift::none() }
 }
 
 #[test]
@@ -183,7 +189,7 @@ fn negative_delivery_is_counted_and_kept() {
     let mut early = three();
     early.participants[1].a = Some(970);
     let samples = collect(&[&[early, three()]]);
-    let delivery = MetricName::Delivery.to_document(&samples[&MetricName::Delivery], GHZ, Some(60.0));
+    let delivery = MetricName::Delivery.to_document(&samples[&MetricName::Delivery], &boots(), GHZ, Some(60.0));
     assert_eq!((delivery.n, delivery.negative, delivery.min, delivery.max), (4, 1, -30.0, 280.0));
 }
 
@@ -199,7 +205,7 @@ fn a_metric_without_values_is_left_out() {
 fn cycles_become_nanoseconds_and_ratios_stay() {
     let khz = NonZeroU64::new(2_500_000).expect("not zero");
     let samples = collect(&[&[three()]]);
-    let document = |metric: MetricName| metric.to_document(&samples[&metric], khz, None);
+    let document = |metric: MetricName| metric.to_document(&samples[&metric], &boots(), khz, None);
     let trip = document(MetricName::RoundTrip);
     assert_eq!((trip.unit, trip.p50), (Unit::Ns, 360.0));
     assert_eq!(trip.ci95, Intervals { p50: None, p99: None });
@@ -209,16 +215,16 @@ fn cycles_become_nanoseconds_and_ratios_stay() {
 }
 
 #[test]
-fn intervals_are_taken_over_blocks_and_converted() {
+fn intervals_are_taken_over_boots_and_converted() {
     let khz = NonZeroU64::new(2_000_000).expect("not zero");
     let block = [three(), three()];
-    let samples = collect(&[&block[..]; MIN_BLOCKS]);
-    let trip = MetricName::RoundTrip.to_document(&samples[&MetricName::RoundTrip], khz, Some(0.0));
+    let samples = collect(&[&block[..]; MIN_BOOTS]);
+    let trip = MetricName::RoundTrip.to_document(&samples[&MetricName::RoundTrip], &boots(), khz, Some(0.0));
     assert_eq!(trip.n, 10);
     assert_eq!(trip.ci95, Intervals { p50: Some([450.0; 2]), p99: Some([450.0; 2]) });
-    // As many rounds in one block fewer are too few blocks.
-    let samples = collect(&[&block[..]; MIN_BLOCKS - 1]);
-    let trip = MetricName::RoundTrip.to_document(&samples[&MetricName::RoundTrip], khz, Some(0.0));
+    // One boot fewer is too few.
+    let samples = collect(&[&block[..]; MIN_BOOTS - 1]);
+    let trip = MetricName::RoundTrip.to_document(&samples[&MetricName::RoundTrip], &boots(), khz, Some(0.0));
     assert_eq!(trip.ci95, Intervals { p50: None, p99: None });
 }
 
@@ -251,7 +257,7 @@ proptest! {
         let round = Round { generation: 0, initiator: Some(0), t0, t1, t2, participants, trace: Vec::new() };
         for (metric, sample) in collect(&[&[round]]) {
             prop_assert!(sample.values().all(f64::is_finite), "{metric:?}");
-            prop_assert!(metric.to_document(&sample, GHZ, None).max.is_finite());
+            prop_assert!(metric.to_document(&sample, &boots(), GHZ, None).max.is_finite());
         }
     }
 }

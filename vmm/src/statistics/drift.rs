@@ -1,0 +1,135 @@
+//! How much less a run's blocks tell than as many independent ones would, because the host drifts.
+//!
+//! A host that others use is faster at one time and slower at another, over times from a fraction of a second to hours. All
+//! cells see the same of it, and their blocks take turns: so what they have in common, turn by turn, is the drift. It has a
+//! long memory: the mean of n turns varies between runs by far more than 1/√n of what one turn varies within a run. The model
+//! is fractional Gaussian noise (Mandelbrot and Van Ness 1968; Beran, "Statistics for Long-Memory Processes", 1994), whose
+//! one parameter H says how long: 1/2 is no memory, and with H near 1 a longer run is hardly better than a short one.
+//!
+//! A run has too few turns to tell H well. Therefore no single value is taken, but all of them, each by its likelihood.
+
+use std::iter;
+
+/// The values of H that are considered: from no memory, in steps, to the longest.
+const NONE: f64 = 0.5;
+const STEP: f64 = 0.02;
+const STEPS: u32 = 24;
+
+/// What is believed of a host before anything is measured: that it has no memory, as likely as that it has one of any length.
+const PRIOR_OF_NONE: f64 = 0.5;
+
+/// Most turns that are looked at one by one: neighbours of more are averaged, which leaves H as it is.
+const MOST_TURNS: usize = 128;
+
+/// Fewest turns that tell anything.
+const FEWEST_TURNS: usize = 4;
+
+/// What a run's turns tell of the host's memory.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Drift {
+    /// Values of H with their probabilities.
+    memories: Vec<(f64, f64)>,
+}
+
+impl Drift {
+    /// None: all boots are taken for independent.
+    pub fn none() -> Self {
+        Self { memories: vec![(NONE, 1.0)] }
+    }
+
+    /// Of the cells of a run: for each, its blocks' medians with the turns that they were measured in, by rising turn. Values
+    /// that are not positive are left out.
+    pub fn of_cells(cells: &[Vec<(u32, f64)>]) -> Self {
+        let mut by_turn: Vec<(u32, f64)> = Vec::new();
+        for cell in cells {
+            let logarithms: Vec<(u32, f64)> =
+                cell.iter().filter(|(_, value)| *value > 0.0).map(|&(turn, value)| (turn, value.ln())).collect();
+            let Some(middle) = median(logarithms.iter().map(|&(_, value)| value).collect()) else { continue };
+            by_turn.extend(logarithms.into_iter().map(|(turn, value)| (turn, value - middle)));
+        }
+        by_turn.sort_by_key(|&(turn, _)| turn);
+        let turns = by_turn.chunk_by(|one, other| one.0 == other.0);
+        let common: Vec<f64> =
+            turns.filter_map(|turn| median(turn.iter().map(|&(_, value)| value).collect())).collect();
+        Self::of_series(&common)
+    }
+
+    /// Of one value for each turn.
+    fn of_series(series: &[f64]) -> Self {
+        let size = series.len().div_ceil(MOST_TURNS).max(1);
+        let means: Vec<f64> = series.chunks_exact(size).map(|chunk| chunk.iter().sum::<f64>() / size as f64).collect();
+        let is_constant = means.windows(2).all(|pair| (pair[0] - pair[1]).abs() < f64::EPSILON);
+        if means.len() < FEWEST_TURNS || is_constant {
+            return Self::none();
+        }
+        let memories = (0..=STEPS).map(|step| NONE + STEP * f64::from(step));
+        let prior = |step: u32| if step == 0 { PRIOR_OF_NONE } else { (1.0 - PRIOR_OF_NONE) / f64::from(STEPS) };
+        let likelihoods: Vec<(f64, f64)> = memories.map(|memory| (memory, log_likelihood(&means, memory))).collect();
+        let most = likelihoods.iter().map(|&(_, likelihood)| likelihood).fold(f64::NEG_INFINITY, f64::max);
+        let weights: Vec<(f64, f64)> = (0..)
+            .zip(likelihoods)
+            .map(|(step, (memory, likelihood))| (memory, prior(step) * (likelihood - most).exp()))
+            .collect();
+        let total: f64 = weights.iter().map(|&(_, weight)| weight).sum();
+        Self { memories: weights.into_iter().map(|(memory, weight)| (memory, weight / total)).collect() }
+    }
+
+    /// By how much the variance between runs exceeds that of the mean of `boots` independent ones, which vary as the boots of
+    /// this run do: 1 or more.
+    pub fn inflation(&self, boots: usize) -> f64 {
+        if boots < 2 {
+            return 1.0;
+        }
+        let boots = boots as f64;
+        // A sum of n turns has variance n^2H. From it follow the variance that is expected within a run, of its boots; and half
+        // of the variance of the difference of two successive runs, to which whatever drifts more slowly than a run adds little.
+        let of =
+            |memory: f64| (2.0 - (2.0 * memory - 1.0).exp2()) * (boots - 1.0) / (boots.powf(2.0 - 2.0 * memory) - 1.0);
+        self.memories.iter().map(|&(memory, probability)| probability * of(memory)).sum::<f64>().max(1.0)
+    }
+}
+
+/// The median; the mean of the middle two of an even number. `None` of nothing.
+fn median(mut values: Vec<f64>) -> Option<f64> {
+    values.sort_unstable_by(f64::total_cmp);
+    let (low, high) = (values.get(values.len().checked_sub(1)? / 2)?, values.get(values.len() / 2)?);
+    Some(f64::midpoint(*low, *high))
+}
+
+/// The logarithm, less a constant, of the likelihood of fractional Gaussian noise of this H, whose mean and variance are not
+/// known: restricted maximum likelihood. Each value is predicted from those before it (Durbin and Levinson); the errors of the
+/// predictions are independent.
+fn log_likelihood(values: &[f64], memory: f64) -> f64 {
+    let power = |lag: f64| lag.abs().powf(2.0 * memory);
+    let covariance = |lag: usize| {
+        let lag = lag as f64;
+        0.5 * (power(lag + 1.0) - 2.0 * power(lag) + power(lag - 1.0))
+    };
+    let covariances: Vec<f64> = (0..values.len()).map(covariance).collect();
+    let mut coefficients: Vec<f64> = Vec::with_capacity(values.len());
+    let mut variance = covariances[0];
+    let [mut of_mean, mut of_both, mut of_values, mut logarithms] = [0.0; 4];
+    for (number, &value) in values.iter().enumerate() {
+        let before = values[..number].iter().rev();
+        let error = value - coefficients.iter().zip(before).map(|(one, other)| one * other).sum::<f64>();
+        let mean_error = 1.0 - coefficients.iter().sum::<f64>();
+        of_mean += mean_error * mean_error / variance;
+        of_both += mean_error * error / variance;
+        of_values += error * error / variance;
+        logarithms += variance.ln();
+        if let Some(next) = covariances.get(number + 1) {
+            let lags = covariances[1..=number].iter().rev();
+            let predicted: f64 = coefficients.iter().zip(lags).map(|(one, other)| one * other).sum();
+            let partial = (next - predicted) / variance;
+            let reversed: Vec<f64> = coefficients.iter().rev().copied().collect();
+            coefficients = iter::zip(&coefficients, reversed).map(|(own, other)| own - partial * other).collect();
+            coefficients.push(partial);
+            variance *= 1.0 - partial * partial;
+        }
+    }
+    let squares = (of_values - of_both * of_both / of_mean).max(f64::MIN_POSITIVE);
+    -0.5 * ((values.len() as f64 - 1.0) * squares.ln() + logarithms + of_mean.ln())
+}
+
+#[cfg(test)]
+mod tests;
