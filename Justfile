@@ -28,10 +28,11 @@ check:
     cargo fmt --all --check
     cargo clippy --workspace --all-targets --locked -- -D warnings
 
-# Measure kipi itself: process start to first broadcast, memory, and what a busy neighbour does to results; --quick for a short look
+# Measure kipi itself: process start to first broadcast, memory, what a busy neighbour does to results, and how often intervals hold the next run; --quick for a short look
 bench *OPTIONS:
     cargo bench --package kipi --bench end_to_end -- {{ OPTIONS }}
     cargo bench --package kipi --bench quiet -- {{ OPTIONS }}
+    cargo bench --package kipi --bench coverage -- {{ OPTIONS }}
 
 # Measure round trips and rounds per second; a part of a name runs those that contain it
 bench-rounds *FILTER:
