@@ -191,6 +191,7 @@ fn a_silent_target_costs_its_cell_a_call_and_the_others_nothing() {
         trace: Vec::new(),
         sweep: false,
         boots: Some(1),
+        repetitions: 0,
         rounds: 10,
         warmup: 1,
         worker: Worker::Stamp,

@@ -17,7 +17,7 @@ use kipi::report::json;
 use kipi::results::disturbance::{Disturbance, Kind};
 use kipi::results::halts::Regime;
 use kipi::results::integrity::Integrity;
-use kipi::results::measurement::{self, Measurement};
+use kipi::results::measurement::{self, IntervalScope, Measurement};
 use kipi::results::metric::MetricName;
 use kipi::results::quiet::Verdict;
 use kipi::results::source::Source;
@@ -97,6 +97,7 @@ fn config() -> Config {
         trace: Vec::new(),
         sweep: false,
         boots: Some(1),
+        repetitions: 0,
         rounds: 40,
         warmup: 3,
         worker: Worker::Spin,
@@ -297,6 +298,49 @@ fn where_nothing_is_said_machines_that_boot_slowly_are_booted_less_often() {
     assert!((1..=3).contains(&boots), "{boots} boots of 0.3 s in a second");
     assert_eq!(document.config.boots, boots);
     assert_eq!(document.cells[0].rounds, 500);
+}
+
+#[test]
+fn a_calibrated_run_is_repeated_and_its_intervals_hold_the_drift_between_runs() {
+    // Each run of five boots is slower than the one before.
+    let boot = Cell::new(0_u64);
+    let drifts = |number, spec: &BlockSpec| {
+        boot.set(boot.get() + u64::from(number == 0));
+        let mut block = alike(spec);
+        block.rounds.iter_mut().for_each(|round| round.t2 += 10 * ((boot.get() - 1) / 5));
+        Ok(block)
+    };
+    let config = Config { boots: Some(5), repetitions: 2, ..config() };
+    let outcome = run(&config, &drifts);
+    assert_eq!((outcome.boots, outcome.document.intervals), (15, IntervalScope::BetweenRuns));
+    for cell in &outcome.document.cells {
+        let round_trip = &cell.metrics[&MetricName::RoundTrip];
+        assert_eq!((cell.rounds, round_trip.min, round_trip.max), (40, 900.0, 900.0), "only of the first run");
+        let between = round_trip.between_runs.expect("it was measured");
+        assert_eq!((between.runs, between.p50, between.p99), (3, Some(10.0), Some(10.0)));
+        let [low, high] = round_trip.ci95.p50.expect("five boots");
+        assert!(low < 860.0 && high > 940.0, "900 ± 4.3 × 10, not {low} to {high}");
+    }
+    assert_eq!(outcome.csv.lines().count(), 1 + 2 * 2 * 40, "samples are those of the first run");
+    assert_valid(&outcome.document);
+    let once = run(&Config { repetitions: 0, ..config }, &drifts).document;
+    assert_eq!(once.intervals, IntervalScope::WithinRun);
+    assert!(once.cells[0].metrics.values().all(|metric| metric.between_runs.is_none()));
+}
+
+#[test]
+fn a_repetition_that_fails_leaves_the_run_as_it_was() {
+    let blocks = Cell::new(0);
+    let fails = |_, spec: &BlockSpec| {
+        blocks.set(blocks.get() + 1);
+        if blocks.get() > 15 { Err(Error::Interrupted) } else { Ok(alike(spec)) }
+    };
+    let outcome = run(&Config { repetitions: 3, ..config() }, &fails);
+    assert!(matches!(outcome.error, Some(experiment::Error::Machine(Error::Interrupted))));
+    let document = &outcome.document;
+    assert_eq!((document.partial, document.intervals), (true, IntervalScope::WithinRun));
+    assert_eq!(document.cells.iter().map(|cell| cell.rounds).collect::<Vec<_>>(), [40, 40]);
+    assert_valid(document);
 }
 
 #[test]

@@ -58,6 +58,10 @@ pub struct Measure {
     /// 500 rounds, and fewer where they would take more than a second and a quarter of the time to boot]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     boots: Option<u32>,
+    /// Measure the drift from run to run, too: repeat the measurement so often, and widen the intervals by what a single run
+    /// does not show [default: 10]
+    #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "10", value_parser = clap::value_parser!(u32).range(2..=1000))]
+    calibrate: Option<u32>,
     /// Rounds before each block that are thrown away
     #[arg(long, value_name = "W", default_value_t = 3, value_parser = clap::value_parser!(u32).range(0..=1000))]
     warmup: u32,
@@ -128,6 +132,7 @@ impl Measure {
             rounds: self.rounds as usize,
             warmup: self.warmup as usize,
             boots: self.boots.map(|boots| boots as usize),
+            repetitions: self.calibrate.map_or(0, |repetitions| repetitions as usize),
             ..self.calls.to_config(&self.machine, cpus)?
         })
     }

@@ -65,6 +65,7 @@ impl Calls {
             rounds: 0,
             warmup: 0,
             boots: None,
+            repetitions: 0,
             worker: self.worker,
             argument: if self.worker == Worker::Spin { self.spin_cycles } else { 0 },
             pin: config::resolve_pin(self.pin.clone(), &cpus)?,

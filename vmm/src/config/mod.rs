@@ -58,6 +58,8 @@ pub struct Config {
     /// How many machines, booted one after the other, a cell's blocks are spread over; `None`: as many as boot in a small
     /// part of the time.
     pub boots: Option<usize>,
+    /// How often the whole measurement is repeated, to measure the drift from run to run.
+    pub repetitions: usize,
     pub worker: Worker,
     /// Its argument: TSC cycles to be busy for, of [`Worker::Spin`].
     pub argument: u64,

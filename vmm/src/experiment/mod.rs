@@ -2,6 +2,7 @@
 
 #![deny(clippy::wildcard_enum_match_arm)]
 
+mod between_runs;
 mod cell;
 mod clock_partners;
 mod described_call;
@@ -21,7 +22,7 @@ use crate::guest::blocks::BlockSpec;
 use crate::guest::session;
 use crate::host;
 use crate::results::detail::CellDetail;
-use crate::results::measurement::{self, MEASUREMENT_SCHEMA, Measurement, Skipped};
+use crate::results::measurement::{self, IntervalScope, MEASUREMENT_SCHEMA, Measurement, Skipped};
 use crate::results::quiet::Quiet;
 use crate::statistics::drift::Drift;
 use cell::Collected;
@@ -59,7 +60,32 @@ pub struct Observer<'a> {
 
 /// Measures the cells and describes the result. An error ends the measurement; what was measured until then is in the
 /// document all the same. A call that is given up is no error: its cell counts it, and goes on on a fresh machine.
+///
+/// Repetitions, if they are asked for, come afterwards; nothing of them but the drift between runs is in the document.
 pub fn run<M: Machine>(
+    config: &Config,
+    cells: &[CellId],
+    refused: &[config::Refused],
+    mut boot: impl FnMut(MachineSpec) -> Result<M, session::Error>,
+    observer: &mut Observer<'_>,
+) -> (Measurement, Option<Error>) {
+    let (mut measurement, mut error) = run_once(config, cells, refused, &mut boot, observer);
+    let mut repetitions = Vec::new();
+    while error.is_none() && repetitions.len() < config.repetitions {
+        let progress = &mut *observer.progress;
+        let mut observer = Observer { progress, samples: None, started: None, details: None };
+        let (repetition, failure) = run_once(config, cells, refused, &mut boot, &mut observer);
+        error = failure;
+        repetitions.push(repetition);
+    }
+    match &error {
+        None => between_runs::widen(&mut measurement, &repetitions),
+        Some(error) => (measurement.partial, measurement.error) = (true, Some(error.to_string())),
+    }
+    (measurement, error)
+}
+
+fn run_once<M: Machine>(
     config: &Config,
     cells: &[CellId],
     refused: &[config::Refused],
@@ -86,6 +112,7 @@ pub fn run<M: Machine>(
         schema: MEASUREMENT_SCHEMA.to_owned(),
         host: host::describe(),
         config: describe(config, boots),
+        intervals: IntervalScope::WithinRun,
         cells: assessed,
         quiet,
         warnings: warnings::all(config, &machines, &cells),

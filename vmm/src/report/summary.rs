@@ -6,7 +6,7 @@ use super::quiet;
 use super::tables;
 use super::units;
 use crate::results::integrity::Integrity;
-use crate::results::measurement::{Cell, Measurement, Skipped};
+use crate::results::measurement::{Cell, IntervalScope, Measurement, Skipped};
 use crate::results::metric::MetricName;
 use crate::results::power::{IdleState, Power};
 use guest_stub::abi::cell::{CellId, Observe};
@@ -26,6 +26,7 @@ pub(super) fn facts(measurement: &Measurement) -> Vec<Fact> {
         fact("integrity", integrity(&measurement.cells)),
         fact("clock", clock(measurement)),
         fact("quiet", quiet(measurement)),
+        fact("intervals", intervals(measurement)),
         fact("start barrier", barrier::start_barrier(&measurement.cells)),
         fact("not measured", not_measured(&measurement.skipped)),
     ];
@@ -63,6 +64,18 @@ fn clock(measurement: &Measurement) -> Option<String> {
             Some(format!("{error} for all times but round trips, obtained in {} ways (see --details)", several.len()))
         }
     }
+}
+
+/// What the intervals hold, if there are any.
+fn intervals(measurement: &Measurement) -> Option<String> {
+    let metrics = || measurement.cells.iter().flat_map(|cell| cell.metrics.values());
+    metrics().any(|metric| metric.ci95.p50.is_some()).then(|| match measurement.intervals {
+        IntervalScope::WithinRun => "of this run; --calibrate measures how runs drift, and adds it".to_owned(),
+        IntervalScope::BetweenRuns => {
+            let runs = metrics().filter_map(|metric| metric.between_runs).map(|between| between.runs).max();
+            format!("of any run: how {} runs drift is in them (--calibrate)", runs.unwrap_or(1))
+        }
+    })
 }
 
 /// The smallest to the largest of times, or the one that they all are.

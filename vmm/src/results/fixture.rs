@@ -2,8 +2,8 @@
 
 use super::integrity::Integrity;
 use super::measurement::{
-    Cell, CellClock, Clock, Exits, Host, Instruments, LocalApics, MEASUREMENT_SCHEMA, Measurement, MeasurementConfig,
-    Skipped, Spread,
+    Cell, CellClock, Clock, Exits, Host, Instruments, IntervalScope, LocalApics, MEASUREMENT_SCHEMA, Measurement,
+    MeasurementConfig, Skipped, Spread,
 };
 use super::metric::{Intervals, Metric, MetricName, Unit};
 use super::power::Power;
@@ -24,6 +24,7 @@ pub(crate) fn measurement() -> Measurement {
         host: host(),
         config: config(),
         instruments: vec![instruments()],
+        intervals: IntervalScope::WithinRun,
         cells: vec![cell("spin", 12_300.0), cell("halt", 842.0)],
         skipped: vec![skipped("vmm", "spin", "KVM_CAP_X86_USER_SPACE_MSR is 0")],
         quiet: None,
@@ -47,6 +48,7 @@ pub(crate) fn metric(p50: f64) -> Metric {
         p999: 3.0 * p50,
         max: 4.0 * p50,
         ci95: Intervals { p50: Some([0.95 * p50, 1.05 * p50]), p99: None },
+        between_runs: None,
         clock_error: Some(0.0),
     }
 }

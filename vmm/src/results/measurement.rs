@@ -32,6 +32,9 @@ pub struct Measurement {
     pub config: MeasurementConfig,
     /// What the instruments cost, one entry for each virtual machine (vCPU count).
     pub instruments: Vec<Instruments>,
+    /// What the intervals of the cells' metrics hold.
+    #[serde(default)]
+    pub intervals: IntervalScope,
     /// One entry for each combination of route, destination, target state, vCPU count and vantage.
     pub cells: Vec<Cell>,
     /// Combinations that were asked for and cannot be measured here.
@@ -45,6 +48,17 @@ pub struct Measurement {
     pub partial: bool,
     /// Why the run ended early, if it did.
     pub error: Option<String>,
+}
+
+/// What 95 % intervals hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum IntervalScope {
+    /// What varies within the run: its rounds, blocks and boots, and the host's drift as far as the run shows it.
+    #[default]
+    WithinRun,
+    /// That, and the drift from run to run, which was measured by repeating the run.
+    BetweenRuns,
 }
 
 /// Where a measurement was taken.

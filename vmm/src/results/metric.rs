@@ -159,6 +159,9 @@ pub struct Metric {
     pub max: f64,
     /// 95 % intervals, of the boots and blocks of this run.
     pub ci95: Intervals,
+    /// The drift from run to run, where it was measured; the intervals hold it, too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub between_runs: Option<BetweenRuns>,
     /// How far the clocks' error may have moved each value, in its unit: ε for a difference of two clocks' stamps, zero
     /// where one clock took all stamps. `null`: unknown.
     pub clock_error: Option<f64>,
@@ -173,6 +176,19 @@ pub struct Intervals {
     pub p50: Option<[f64; 2]>,
     /// Of the 99th percentile: low, high.
     pub p99: Option<[f64; 2]>,
+}
+
+/// By how much quantiles vary from run to run beyond what the runs' own intervals explain: standard deviations, in the
+/// metric's unit. `null`: some run had no interval.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BetweenRuns {
+    /// How many runs, this one included.
+    pub runs: u64,
+    /// Of the median.
+    pub p50: Option<f64>,
+    /// Of the 99th percentile.
+    pub p99: Option<f64>,
 }
 
 #[cfg(test)]

@@ -39,6 +39,7 @@ impl MetricName {
             p999: convert(p999),
             max: convert(max),
             ci95: Intervals { p50: p50_interval, p99: p99_interval },
+            between_runs: None,
             clock_error,
         }
     }

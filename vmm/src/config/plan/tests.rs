@@ -20,6 +20,7 @@ pub(in crate::config) fn config() -> Config {
         trace: Vec::new(),
         sweep: false,
         boots: None,
+        repetitions: 0,
         rounds: 100,
         warmup: 5,
         worker: Worker::Stamp,
