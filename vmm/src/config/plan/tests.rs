@@ -62,7 +62,7 @@ fn only_halted_targets_are_idle() {
     assert!(refused.iter().all(|refused| refused.cell.idle_before_us.is_none()));
     let halted: Vec<_> = refused.iter().filter(|refused| refused.cell.target_state == TargetState::Halt).collect();
     let said_once = |it: &&Refused| halted.iter().filter(|other| other.cell == it.cell).count() == 1;
-    assert!(!halted.is_empty() && halted.iter().all(|refused| said_once(refused)), "{halted:?}");
+    assert!(!halted.is_empty() && halted.iter().all(said_once), "{halted:?}");
 }
 
 #[test]
