@@ -151,8 +151,8 @@ impl Machine for Unlucky<'_> {
         self.machine.run_block(spec)
     }
 
-    fn calibrate(&mut self) -> Result<Calibration, Error> {
-        self.machine.calibrate()
+    fn calibrate(&mut self, count: usize) -> Result<Calibration, Error> {
+        self.machine.calibrate(count)
     }
 
     fn tsc_khz(&self) -> u64 {
@@ -192,6 +192,7 @@ fn a_silent_target_costs_its_cell_a_call_and_the_others_nothing() {
         sweep: false,
         boots: Some(1),
         repetitions: 0,
+        references: None,
         rounds: 10,
         warmup: 1,
         worker: Worker::Stamp,

@@ -57,7 +57,7 @@ impl Machine for Invented<'_> {
         (self.behaviour)(self.blocks - 1, spec)
     }
 
-    fn calibrate(&mut self) -> Result<Calibration, Error> {
+    fn calibrate(&mut self, _: usize) -> Result<Calibration, Error> {
         Ok(Calibration { stamp: vec![5, 6, 7], exit_leg: vec![100], exit_round_trip: vec![200, 300] })
     }
 
@@ -98,6 +98,7 @@ fn config() -> Config {
         sweep: false,
         boots: Some(1),
         repetitions: 0,
+        references: None,
         rounds: 40,
         warmup: 3,
         worker: Worker::Spin,
@@ -298,6 +299,29 @@ fn where_nothing_is_said_machines_that_boot_slowly_are_booted_less_often() {
     assert!((1..=3).contains(&boots), "{boots} boots of 0.3 s in a second");
     assert_eq!(document.config.boots, boots);
     assert_eq!(document.cells[0].rounds, 500);
+}
+
+#[test]
+fn references_are_measured_in_every_turn_and_are_no_cells() {
+    let memory = CellId::broadcast(Route::Memory, Destination::AllButSelf, TargetState::Spin, 2);
+    let silent = CellId::broadcast(Route::XApic, Destination::AllButSelf, TargetState::Spin, 2);
+    let config = Config { boots: Some(5), references: Some(vec![silent, memory]), ..config() };
+    let behaviour =
+        |_, spec: &BlockSpec| if spec.cell.route == Route::XApic { Err(given_up(1)) } else { Ok(alike(spec)) };
+    let outcome = run(&config, &behaviour);
+    assert!(outcome.error.is_none(), "{:?}", outcome.error);
+    let document = &outcome.document;
+    assert_eq!(document.cells.len(), 2);
+    let [first, second, exit] = &document.references[..] else { panic!("{:?}", document.references) };
+    assert_eq!((first.cell, first.blocks.len()), (Some(silent), 0), "once given up, it is left out");
+    assert_eq!(outcome.log.iter().filter(|(_, spec)| spec.cell == silent).count(), 1);
+    assert_eq!(second.cell, Some(memory));
+    let turns: Vec<(u32, u64, f64)> = second.blocks.iter().map(|block| (block.number, block.n, block.p50_ns)).collect();
+    assert_eq!(turns, [0, 1, 2, 3, 4].map(|number| (number, 3, 900.0)));
+    assert_eq!(second.blocks.iter().map(|block| block.boot).collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
+    assert_eq!((exit.cell, exit.blocks.len(), exit.blocks[0].n, exit.blocks[0].p50_ns), (None, 5, 2, 200.0));
+    assert_eq!(outcome.csv.lines().count(), 1 + 2 * 2 * 40, "they have no samples");
+    assert_valid(document);
 }
 
 #[test]

@@ -62,6 +62,10 @@ pub struct Measure {
     /// does not show [default: 10]
     #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "10", value_parser = clap::value_parser!(u32).range(2..=1000))]
     calibrate: Option<u32>,
+    /// Measure a few rounds of each target state, of the memory route, and a few exits in every turn, too, to know how the host
+    /// drifts (auto), or only what was asked for (none)
+    #[arg(long, value_name = "auto|none", value_parser = ["auto", "none"], default_value = "auto")]
+    references: String,
     /// Rounds before each block that are thrown away
     #[arg(long, value_name = "W", default_value_t = 3, value_parser = clap::value_parser!(u32).range(0..=1000))]
     warmup: u32,
@@ -160,6 +164,7 @@ pub fn run(options: &Measure, start: ProcessStart) -> Result<Status, Failure> {
     let image = machines::image(config.guest.as_deref())?;
     let hypervisor = Hypervisor::open(&config.device)?;
     let (cells, refused) = machines::cells(&config, hypervisor.offers())?;
+    config.references = (options.references == "auto").then(|| config::references(&cells, hypervisor.offers()));
     let _latency = machines::limit_latency(&config)?;
     machines::raise_open_file_limit();
     interrupts::handle()?;

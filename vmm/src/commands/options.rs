@@ -66,6 +66,7 @@ impl Calls {
             warmup: 0,
             boots: None,
             repetitions: 0,
+            references: None,
             worker: self.worker,
             argument: if self.worker == Worker::Spin { self.spin_cycles } else { 0 },
             pin: config::resolve_pin(self.pin.clone(), &cpus)?,

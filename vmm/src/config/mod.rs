@@ -16,7 +16,7 @@ pub use crate::results::measurement::LocalApics;
 pub use guest_stub::abi::cell::{Call, CellId, Observe};
 pub use host_offers::{HostOffers, Need};
 pub use pin::{Error, Pin, resolve_pin};
-pub use plan::{MachineSpec, Refused, at_once, blocks, boot_of, boots, initiators, plan, refuse, targets};
+pub use plan::{MachineSpec, Refused, at_once, blocks, boot_of, boots, initiators, plan, references, refuse, targets};
 pub use refusal::Refusal;
 pub use routes::XAPIC_VCPUS;
 
@@ -60,6 +60,8 @@ pub struct Config {
     pub boots: Option<usize>,
     /// How often the whole measurement is repeated, to measure the drift from run to run.
     pub repetitions: usize,
+    /// Cells of which a few rounds, and beside them a few exits, are measured in every turn; `None`: not even exits.
+    pub references: Option<Vec<CellId>>,
     pub worker: Worker,
     /// Its argument: TSC cycles to be busy for, of [`Worker::Spin`].
     pub argument: u64,

@@ -2,7 +2,7 @@
 
 use super::LocalApics;
 use super::refusal::Refusal;
-use super::routes::XAPIC_VCPUS;
+use super::routes::{Route, XAPIC_VCPUS};
 use super::{Call, CellId, Config, HostOffers, calls, destinations, routes, target_states};
 use guest_stub::abi::{self, Destination, TargetState};
 
@@ -76,6 +76,21 @@ pub fn plan(config: &Config, offers: HostOffers) -> (Vec<CellId>, Vec<Refused>) 
         cells.extend(can);
     }
     (cells, refused)
+}
+
+/// What is measured in every turn beside `cells`, where they do not hold it: one cell of each target state, over the first
+/// route that has them, and the memory route. Only machines are used that the cells are measured on.
+pub fn references(cells: &[CellId], offers: HostOffers) -> Vec<CellId> {
+    const STATES: [TargetState; 3] = [TargetState::Spin, TargetState::User, TargetState::Halt];
+    let Some(first) = cells.first() else { return Vec::new() };
+    let cell = |route, state| CellId::broadcast(route, Destination::AllButSelf, state, first.vcpus);
+    let can = |cell: &CellId| refuse(cell, offers).is_none();
+    let has_all = |route: Route| STATES.iter().all(|&state| can(&cell(route, state)));
+    let asked = cells.iter().map(|cell| cell.route).find(|&route| has_all(route)).unwrap_or(Route::X2Apic);
+    let states = STATES.map(|state| cell(asked, state));
+    let is_booted = |wanted: &CellId| cells.iter().any(|cell| MachineSpec::of(cell) == MachineSpec::of(wanted));
+    let wanted = states.into_iter().chain([cell(Route::Memory, TargetState::Spin)]);
+    wanted.filter(|wanted| can(wanted) && is_booted(wanted) && !cells.contains(wanted)).collect()
 }
 
 /// All combinations of a configuration, in the guest's vantage, in the order of output.

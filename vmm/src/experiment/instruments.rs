@@ -16,7 +16,8 @@ pub(super) fn measure(
     since_boot: Duration,
     since_start: Option<Duration>,
 ) -> Result<Instruments, session::Error> {
-    let calibration = machine.calibrate()?;
+    const PAIRS: usize = 200;
+    let calibration = machine.calibrate(PAIRS)?;
     let clock = clock(machine)?;
     let khz = frequency(clock.tsc_khz);
     Ok(Instruments {

@@ -21,11 +21,11 @@ pub trait Machine {
     /// As [`blocks::run`]. After an error the machine is of no more use.
     fn run_block(&mut self, spec: &BlockSpec) -> Result<Block, session::Error>;
 
-    /// Measures the instruments.
+    /// Measures the instruments, each so often.
     ///
     /// # Errors
     /// As [`calibration::calibrate`].
-    fn calibrate(&mut self) -> Result<Calibration, session::Error>;
+    fn calibrate(&mut self, count: usize) -> Result<Calibration, session::Error>;
 
     /// The frequency of the guest's TSC, kHz.
     fn tsc_khz(&self) -> u64;
@@ -79,9 +79,8 @@ impl Machine for VirtualMachine<'_> {
         blocks::run(&mut self.session, spec, self.tracer.as_deref())
     }
 
-    fn calibrate(&mut self) -> Result<Calibration, session::Error> {
-        const PAIRS: usize = 200;
-        calibration::calibrate(&mut self.session, PAIRS)
+    fn calibrate(&mut self, count: usize) -> Result<Calibration, session::Error> {
+        calibration::calibrate(&mut self.session, count)
     }
 
     fn tsc_khz(&self) -> u64 {

@@ -12,6 +12,7 @@ mod instruments;
 pub mod machine;
 mod machines;
 pub mod probe;
+mod references;
 pub mod trace;
 mod warnings;
 
@@ -29,6 +30,7 @@ use cell::Collected;
 use guest_stub::abi::Destination;
 use machine::Machine;
 use machines::Machines;
+use references::Referred;
 use std::io;
 use std::time::{Duration, Instant};
 
@@ -92,19 +94,21 @@ fn run_once<M: Machine>(
     boot: impl FnMut(MachineSpec) -> Result<M, session::Error>,
     observer: &mut Observer<'_>,
 ) -> (Measurement, Option<Error>) {
+    let references = references::all(config, cells);
     let cells = cells.iter().map(|&cell| Collected::new(cell, config)).collect();
     let boots = config.boots.unwrap_or_else(|| config::boots(config.rounds));
-    let mut run = Run { config, boots, cells, machines: Machines::new(boot), observer, done: 0 };
+    let mut run = Run { config, boots, cells, references, machines: Machines::new(boot), observer, done: 0 };
     let outcome =
         run.start().and_then(|()| run.measure()).and_then(|()| if config.sweep { run.sweep() } else { Ok(()) });
     let error = outcome.err();
-    let Run { boots, mut cells, machines, observer, .. } = run;
+    let Run { boots, mut cells, references, machines, observer, .. } = run;
     cells.iter_mut().for_each(Collected::settle);
     if let Some(details) = &mut observer.details {
         let cells = cells.iter().filter(|cell| cell.is_measured());
         details.extend(cells.filter_map(|cell| Some(detail::detail(cell, machines.last(&cell.id)?))));
     }
-    let drift = Drift::of_cells(&cells.iter().map(Collected::medians).collect::<Vec<_>>());
+    let medians = cells.iter().map(Collected::medians).chain(references.iter().map(Referred::medians));
+    let drift = Drift::of_cells(&medians.collect::<Vec<_>>());
     let assessed: Vec<_> =
         cells.iter().filter_map(|cell| cell.assess(config, machines.instruments(&cell.id)?, &drift)).collect();
     let quiet = machines.unknown_disturbances().map(|unknown| Quiet::of_cells(&assessed, unknown.clone()));
@@ -114,6 +118,7 @@ fn run_once<M: Machine>(
         config: describe(config, boots),
         intervals: IntervalScope::WithinRun,
         cells: assessed,
+        references: references.into_iter().map(Referred::into_document).collect(),
         quiet,
         warnings: warnings::all(config, &machines, &cells),
         instruments: machines.into_instruments(),
@@ -130,6 +135,7 @@ struct Run<'r, 'o, M, B> {
     /// Machines that each cell's blocks are spread over.
     boots: usize,
     cells: Vec<Collected>,
+    references: Vec<Referred>,
     machines: Machines<M, B>,
     observer: &'r mut Observer<'o>,
     /// Blocks that were run.
@@ -213,6 +219,9 @@ impl<M: Machine, B: FnMut(MachineSpec) -> Result<M, session::Error>> Run<'_, '_,
                         self.keep(planned, block, Collected::add)?;
                     }
                 }
+            }
+            for reference in &mut self.references {
+                reference.measure(&mut self.machines, u32::try_from(number).unwrap_or(u32::MAX))?;
             }
         }
         self.measure_again(disturbed, sizes.len(), total)

@@ -25,6 +25,7 @@ pub(crate) fn measurement() -> Measurement {
         config: config(),
         instruments: vec![instruments()],
         intervals: IntervalScope::WithinRun,
+        references: Vec::new(),
         cells: vec![cell("spin", 12_300.0), cell("halt", 842.0)],
         skipped: vec![skipped("vmm", "spin", "KVM_CAP_X86_USER_SPACE_MSR is 0")],
         quiet: None,

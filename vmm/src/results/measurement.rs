@@ -8,6 +8,7 @@ use super::integrity::Integrity;
 use super::metric::{Metric, MetricName};
 use super::power::Power;
 use super::quiet::Quiet;
+use super::reference::Reference;
 use super::source::Source;
 use super::stage::Breakdown;
 use guest_stub::abi::cell::CellId;
@@ -37,6 +38,9 @@ pub struct Measurement {
     pub intervals: IntervalScope,
     /// One entry for each combination of route, destination, target state, vCPU count and vantage.
     pub cells: Vec<Cell>,
+    /// What was measured in every turn beside the cells.
+    #[serde(default)]
+    pub references: Vec<Reference>,
     /// Combinations that were asked for and cannot be measured here.
     pub skipped: Vec<Skipped>,
     /// Whether something disturbed it; `null`: nobody has looked.

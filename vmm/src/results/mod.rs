@@ -14,6 +14,7 @@ pub mod measurement;
 pub mod metric;
 pub mod power;
 pub mod quiet;
+pub mod reference;
 pub mod source;
 pub mod stage;
 pub mod trace;

@@ -21,6 +21,7 @@ pub(in crate::config) fn config() -> Config {
         sweep: false,
         boots: None,
         repetitions: 0,
+        references: None,
         rounds: 100,
         warmup: 5,
         worker: Worker::Stamp,
@@ -336,6 +337,30 @@ fn a_mesh_has_a_ping_of_each_vcpu() {
     assert_eq!(at_once(&ping(Route::XApic, Destination::Mesh, TargetState::Spin, 3)), 3);
     assert_eq!(at_once(&ping(Route::XApic, Destination::Unicast, TargetState::Spin, 3)), 1);
     assert_eq!(targets(&ping(Route::XApic, Destination::Unicast, TargetState::Spin, 3)), 1);
+}
+
+#[test]
+fn references_are_what_the_cells_are_not() {
+    let of = |config: &Config, offers| {
+        let (cells, _) = plan(config, offers);
+        references(&cells, offers).iter().map(|cell| (cell.route, cell.target_state)).collect::<Vec<_>>()
+    };
+    let asked = |route, state| Config {
+        routes: vec![route],
+        destinations: vec![Destination::AllButSelf],
+        target_states: vec![state],
+        ..config()
+    };
+    let [spin, user, halt] = [TargetState::Spin, TargetState::User, TargetState::Halt];
+    let (xapic, memory) = (Route::XApic, Route::Memory);
+    let all = HostOffers::EVERYTHING;
+    assert_eq!(of(&asked(xapic, halt), all), [(xapic, spin), (xapic, user), (memory, spin)]);
+    assert_eq!(of(&asked(memory, spin), all), [spin, user, halt].map(|state| (Route::X2Apic, state)));
+    assert_eq!(of(&asked(memory, spin), HostOffers { x2apic: false, ..all }), []);
+    // The memory route's targets would need a machine of their own.
+    assert_eq!(of(&asked(Route::VmmX2Apic, halt), all), [(Route::VmmX2Apic, spin), (Route::VmmX2Apic, user)]);
+    let everything = Config { routes: vec![xapic, memory], target_states: vec![spin, user, halt], ..config() };
+    assert_eq!(of(&everything, all), []);
 }
 
 #[test]
