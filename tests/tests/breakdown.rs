@@ -216,10 +216,12 @@ fn a_silent_target_costs_its_cell_a_call_and_the_others_nothing() {
     let mut observer = Observer { progress: &mut |_, _, _| {}, samples: None, started: None, details: None };
     let (document, error) = experiment::run(&config, &cells, &refused, boot, &mut observer);
     assert!(error.is_none() && !document.partial, "{error:?}");
-    assert_eq!(boots, 2, "{document:?}");
+    // Disturbed blocks are measured again on machines of their own.
+    assert!(boots >= 2, "{document:?}");
     let [halt, user] = &document.cells[..] else { panic!("{document:?}") };
     assert_eq!((halt.integrity.timed_out, user.integrity.timed_out), (1, 0), "{document:?}");
-    assert_eq!(user.rounds + user.not_in_state, 10, "{user:?}");
+    let run: u64 = user.blocks.iter().map(|block| block.rounds).sum();
+    assert!(run + user.not_in_state >= 10, "{user:?}");
     let said = document.warnings.iter().find(|warning| warning.contains("a call was given up"));
     assert!(said.is_some_and(|said| said.contains(": vCPU 2; vCPU 2 ")), "{:?}", document.warnings);
 }

@@ -30,11 +30,18 @@ fn assert_good(ran: &Ran) {
     assert_ne!(ran.stdout, "", "no result");
 }
 
+fn count(value: &Value) -> u64 {
+    value.as_u64().expect("a count")
+}
+
+/// How many rounds were run of each cell: those that found their target in another state, those of disturbed blocks, and those
+/// that were measured again included.
 fn rounds(document: &Value) -> Vec<u64> {
     let cells = document["cells"].as_array().expect("cells");
-    // A round that found its target in another state was run, and is told apart.
-    let counts = |cell: &Value| cell["rounds"].as_u64().zip(cell["not_in_state"].as_u64());
-    cells.iter().map(|cell| counts(cell).map(|(good, bad)| good + bad).expect("counts")).collect()
+    let blocks = |cell: &Value| -> u64 {
+        cell["blocks"].as_array().expect("blocks").iter().map(|block| count(&block["rounds"])).sum()
+    };
+    cells.iter().map(|cell| blocks(cell) + count(&cell["not_in_state"])).collect()
 }
 
 #[test]
@@ -70,7 +77,9 @@ fn without_arguments_it_measures_the_default_cells() {
     assert_eq!((&document["partial"], &document["error"]), (&Value::Bool(false), &Value::Null));
     // Each interrupt in three states, memory in one, all in two vantages.
     let interrupts = if hypervisor.offers_x2apic() { 2 } else { 1 };
-    assert_eq!(rounds(&document), vec![500; (interrupts * 3 + 1) * 2]);
+    let rounds = rounds(&document);
+    assert_eq!(rounds.len(), (interrupts * 3 + 1) * 2);
+    assert!(rounds.iter().all(|&rounds| rounds >= 500), "{rounds:?}");
     for cell in document["cells"].as_array().expect("cells") {
         let clean = cell["integrity"].as_object().expect("integrity").values().all(|count| count == 0);
         assert!(clean, "{cell}");
@@ -115,9 +124,10 @@ fn a_block_larger_than_the_sample_rings_is_split() {
     }
     // Twenty blocks as usual would have 25 rounds each: with their warm-up, one more than a ring holds.
     let memory = ["--route", "memory", "--target-state", "spin", "--observe", "guest", "--vcpus", "2"];
-    let ran = kipi(memory.iter().chain(&["--rounds", "500", "--warmup", "1000", "--json", "-"]));
+    let ran = kipi(memory.iter().chain(&["--rounds", "500", "--warmup", "1000", "--boots", "1", "--json", "-"]));
     assert_good(&ran);
-    assert_eq!(rounds(&document(&ran.stdout)), [500]);
+    let rounds = rounds(&document(&ran.stdout));
+    assert!(rounds.len() == 1 && rounds[0] >= 500, "{rounds:?}");
 }
 
 #[test]
