@@ -20,7 +20,7 @@ pub(super) struct Machines<M, B> {
     instruments: BTreeMap<MachineSpec, Instruments>,
     /// What a reader should know about machines that are gone.
     warnings: Vec<String>,
-    /// Which disturbances cannot be told on one of them; `None`: nobody looks for any.
+    /// Which disturbances could not be told on one of those that are gone; `None`: nobody has looked for any.
     unknown_disturbances: Option<BTreeSet<Kind>>,
 }
 
@@ -53,6 +53,9 @@ impl<M: Machine, B: FnMut(MachineSpec) -> Result<M, session::Error>> Machines<M,
             // Its threads end before those of the next one compete with them.
             let gone = self.booted.remove(&spec);
             self.warnings.extend(gone.iter().flat_map(Machine::warnings));
+            for unknown in gone.iter().filter_map(Machine::unknown_disturbances) {
+                self.unknown_disturbances.get_or_insert_default().extend(unknown);
+            }
         }
         match self.booted.entry(spec) {
             Entry::Occupied(machine) => Ok(machine.into_mut()),
@@ -61,9 +64,6 @@ impl<M: Machine, B: FnMut(MachineSpec) -> Result<M, session::Error>> Machines<M,
                 let mut machine = (self.boot)(spec)?;
                 if let Some(instruments) = self.instruments.get_mut(&spec) {
                     instruments::widen_clock(&mut instruments.clock, &mut machine)?;
-                }
-                if let Some(unknown) = machine.unknown_disturbances() {
-                    self.unknown_disturbances.get_or_insert_default().extend(unknown);
                 }
                 let boots = self.boots.entry(spec).or_default();
                 *boots = Boots { count: boots.count + 1, last: start.elapsed() };
@@ -102,6 +102,12 @@ impl<M: Machine, B> Machines<M, B> {
         warnings.extend(self.booted.values().flat_map(Machine::warnings));
         warnings
     }
+
+    /// Which disturbances cannot be told on one of the machines, those that are gone included; `None`: nobody looks for any.
+    pub(super) fn unknown_disturbances(&self) -> Option<BTreeSet<Kind>> {
+        let booted = self.booted.values().filter_map(Machine::unknown_disturbances);
+        self.unknown_disturbances.iter().cloned().chain(booted).reduce(|all, of_one| &all | &of_one)
+    }
 }
 
 impl<M, B> Machines<M, B> {
@@ -133,11 +139,6 @@ impl<M, B> Machines<M, B> {
     /// The most vCPUs of a machine whose instruments have been measured.
     pub(super) fn most_vcpus(&self) -> Option<usize> {
         self.instruments.keys().map(|machine| machine.vcpus).max()
-    }
-
-    /// Which disturbances cannot be told on one of the machines; `None`: nobody looks for any.
-    pub(super) fn unknown_disturbances(&self) -> Option<&BTreeSet<Kind>> {
-        self.unknown_disturbances.as_ref()
     }
 
     /// What the instruments of all machines cost.

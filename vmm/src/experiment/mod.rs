@@ -111,7 +111,7 @@ fn run_once<M: Machine>(
     let drift = Drift::of_cells(&medians.collect::<Vec<_>>());
     let assessed: Vec<_> =
         cells.iter().filter_map(|cell| cell.assess(config, machines.instruments(&cell.id)?, &drift)).collect();
-    let quiet = machines.unknown_disturbances().map(|unknown| Quiet::of_cells(&assessed, unknown.clone()));
+    let quiet = machines.unknown_disturbances().map(|unknown| Quiet::of_cells(&assessed, unknown));
     let measurement = Measurement {
         schema: MEASUREMENT_SCHEMA.to_owned(),
         host: host::describe(),

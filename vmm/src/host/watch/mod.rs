@@ -5,6 +5,7 @@
 //! one for each of its idle states and up to three for cpufreq and thermal counters.
 
 mod cgroups;
+mod contention;
 mod cpus;
 mod file;
 mod reading;
@@ -42,6 +43,8 @@ pub struct Watch {
     /// The first reading: what the CPUs' frequencies were limited to, and what cannot be read.
     first: Reading,
     before: Reading,
+    /// What may have disturbed a block, unless the machine's own threads did.
+    ambiguous: BTreeSet<Kind>,
     buffer: Vec<u8>,
 }
 
@@ -59,15 +62,20 @@ impl Watch {
             cpus: Cpus::open(&sources.proc, &sources.sys, cpus),
             first: Reading::default(),
             before: Reading::default(),
+            ambiguous: BTreeSet::new(),
             buffer,
         };
         watch.first = watch.read();
         watch
     }
 
-    /// What cannot be read here.
+    /// What cannot be read here, or what the counters could not tell of blocks so far.
     pub fn unknown(&self) -> BTreeSet<Kind> {
-        self.first.unknown()
+        // A thread that is not pinned has no CPU of its own to be busy, or to be moved from.
+        const OF_PINS: [Kind; 3] = [Kind::CpuBusy, Kind::Migrated, Kind::RanElsewhere];
+        let has_unpinned = self.threads.iter().any(|(thread, _)| thread.vcpu.is_some() && thread.pin.is_none());
+        let of_pins = OF_PINS.into_iter().filter(|_| has_unpinned);
+        self.first.unknown().into_iter().chain(of_pins).chain(self.ambiguous.iter().copied()).collect()
     }
 
     /// A block begins.
@@ -77,11 +85,13 @@ impl Watch {
         self.before.clocks = Clocks::now();
     }
 
-    /// What has disturbed the block that has ended, whose calls `caller` made: a vCPU or (`None`) the host.
-    pub fn end(&mut self, caller: Option<usize>) -> Vec<Disturbance> {
+    /// What has disturbed the block that has ended, whose calls `initiator` made: a vCPU or (`None`) the host.
+    pub fn end(&mut self, initiator: Option<usize>) -> Vec<Disturbance> {
         let after = self.read();
         let threads: Vec<Thread> = self.threads.iter().map(|(thread, _)| *thread).collect();
-        reading::disturbances(&threads, caller, &self.first, &self.before, &after)
+        let found = reading::disturbances(&threads, initiator, &self.first, &self.before, &after);
+        self.ambiguous.extend(found.ambiguous);
+        found.disturbances
     }
 
     fn read(&mut self) -> Reading {

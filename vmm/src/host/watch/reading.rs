@@ -1,6 +1,7 @@
 //! Two readings of all counters, and what has happened between them.
 
 use super::Thread;
+use super::contention::{self, Runner};
 use super::cpus::Cpu;
 use super::task::{Task, Times};
 use super::thresholds::exceeds;
@@ -93,67 +94,65 @@ impl Change<'_> {
         })
     }
 
-    /// Whether another thread may use this one's CPU because it was asked for.
-    fn shares_with(&self, other: &Self) -> bool {
-        match (self.thread.pin, other.thread.pin) {
-            (Some(one), Some(other)) => one == other,
-            (None, _) | (_, None) => true,
+    /// Where it may run, and for how long it did: if that is not known, for as long as the block lasted.
+    fn runner(&self, wall_ns: u64) -> Runner<'_> {
+        let allowed = self.before.allowed_cpus.as_deref().unwrap_or_default();
+        Runner { pin: self.thread.pin, allowed, ran_ns: self.times().map_or(wall_ns, |times| times.ran_ns) }
+    }
+}
+
+/// What has happened to a block.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(super) struct Found {
+    pub(super) disturbances: Vec<Disturbance>,
+    /// What would have disturbed it, unless the machine's own threads did so to one another: that cannot be told.
+    pub(super) ambiguous: BTreeSet<Kind>,
+}
+
+impl Found {
+    /// Adds so much of a disturbance, if it is too much in a block that lasted `wall_ns`. Up to `by_request` of it may be due
+    /// to the machine's own threads.
+    fn add(&mut self, wall_ns: u64, disturbance: Disturbance, by_request: f64) {
+        let Disturbance { kind, amount, .. } = disturbance;
+        let amount_of_others = amount - by_request;
+        if exceeds(kind, amount_of_others, wall_ns as f64) {
+            self.disturbances.push(Disturbance { amount: amount_of_others, ..disturbance });
+        } else if exceeds(kind, amount, wall_ns as f64) {
+            self.ambiguous.insert(kind);
         }
     }
 }
 
-/// What disturbed a block of which these are the readings before and after, and whose calls `caller` made, a vCPU or (`None`)
-/// the host. `first` is the machine as it was found.
+/// What disturbed a block of which these are the readings before and after, and whose calls `initiator` made, a vCPU or
+/// (`None`) the host. `first` is the machine as it was found.
 pub(super) fn disturbances(
     threads: &[Thread],
-    caller: Option<usize>,
+    initiator: Option<usize>,
     first: &Reading,
     before: &Reading,
     after: &Reading,
-) -> Vec<Disturbance> {
+) -> Found {
     let tasks = threads.iter().zip(&first.tasks).zip(before.tasks.iter().zip(&after.tasks));
     let changes = tasks.map(|((&thread, first), (before, after))| Change { thread, first, before, after });
-    let (reader, vcpus): (Vec<Change<'_>>, Vec<_>) = changes.partition(|change| change.thread.vcpu.is_none());
+    let (host, vcpus): (Vec<Change<'_>>, Vec<_>) = changes.partition(|change| change.thread.vcpu.is_none());
     let wall_ns = after.clocks.monotonic_ns.saturating_sub(before.clocks.monotonic_ns);
-    // A reader that waits for a CPU reads late what the block has brought, and disturbs nothing unless it makes the calls.
-    let (changes, late_ns) = match caller {
-        Some(_) => (vcpus, reader.iter().filter_map(Change::times).map(|times| times.waited_ns).sum()),
-        None => (vcpus.into_iter().chain(reader).collect(), 0),
+    // The host's thread reads the counters late if it waits for a CPU. That disturbs nothing unless it makes the calls.
+    let (changes, late_ns) = match initiator {
+        Some(_) => (vcpus, host.iter().filter_map(Change::times).map(|times| times.waited_ns).sum()),
+        None => (vcpus.into_iter().chain(host).collect(), 0),
     };
     let wall_ns = wall_ns.saturating_sub(late_ns);
-    let mut found = Vec::new();
-    let mut add = |kind: Kind, amount: f64, vcpu, cpu| {
-        if exceeds(kind, amount, wall_ns as f64) {
-            found.push(Disturbance { kind, amount, unit: kind.unit(), vcpu, cpu });
-        }
-    };
+    let mut found = Found::default();
     for (index, change) in changes.iter().enumerate() {
-        let Thread { vcpu, pin, .. } = change.thread;
-        let others = || changes.iter().enumerate().filter(|(other, _)| *other != index).map(|(_, other)| other);
-        let sharers = || others().filter(|other| change.shares_with(other));
-        if let Some(times) = change.times() {
-            // What its CPU ran but it was either somebody else or one of those that share it by request.
-            let by_request: u64 = sharers().filter_map(Change::times).map(|times| times.ran_ns).sum();
-            add(Kind::WaitedForCpu, times.waited_ns.saturating_sub(by_request) as f64, vcpu, pin);
-            let idled = pin.and_then(|cpu| before.cpus.get(&cpu)?.idle_ns.zip(after.cpus.get(&cpu)?.idle_ns));
-            let slept = wall_ns.saturating_sub(times.ran_ns + times.waited_ns + by_request);
-            let busy = idled.map_or(0, |(before, after)| slept.saturating_sub(after.saturating_sub(before)));
-            add(Kind::CpuBusy, busy as f64, vcpu, pin);
-        }
-        if sharers().next().is_none() {
-            add(Kind::Preempted, change.counted(|task| task.involuntary_switches) as f64, vcpu, pin);
-        }
-        if pin.is_some() {
-            let ran_elsewhere = change.after.last_cpu.filter(|_| change.after.last_cpu != pin);
-            add(Kind::Migrated, change.counted(|task| task.migrations) as f64, vcpu, pin);
-            add(Kind::RanElsewhere, f64::from(u8::from(ran_elsewhere.is_some())), vcpu, ran_elsewhere);
-        }
-        let is_allowed_as_before = change.after.allowed_cpus == change.first.allowed_cpus;
-        add(Kind::AffinityChanged, f64::from(u8::from(!is_allowed_as_before)), vcpu, None);
-        add(Kind::MajorFault, change.counted(|task| task.major_faults) as f64, vcpu, None);
+        let others = changes.iter().enumerate().filter(|(other, _)| *other != index);
+        let others: Vec<Runner<'_>> = others.map(|(_, other)| other.runner(wall_ns)).collect();
+        of_thread(change, &others, before, after, wall_ns, &mut found);
     }
+    let mut add = |kind: Kind, amount: f64, vcpu, cpu| {
+        found.add(wall_ns, Disturbance { kind, amount, unit: kind.unit(), vcpu, cpu }, 0.0);
+    };
     let continues = after.continues.saturating_sub(before.continues);
-    add(Kind::Stopped, absent_ns(&changes, caller, wall_ns) as f64, caller, None);
+    add(Kind::Stopped, absent_ns(&changes, initiator, wall_ns) as f64, initiator, None);
     add(Kind::Continued, continues as f64, None, None);
     let throttled = before.throttled_ns.zip(after.throttled_ns).map(|(before, after)| after.saturating_sub(before));
     add(Kind::Throttled, throttled.unwrap_or(0) as f64, None, None);
@@ -172,10 +171,45 @@ pub(super) fn disturbances(
     found
 }
 
+/// Adds what has happened to a thread beside `others`, which count, too.
+fn of_thread(
+    change: &Change<'_>,
+    others: &[Runner<'_>],
+    before: &Reading,
+    after: &Reading,
+    wall_ns: u64,
+    found: &mut Found,
+) {
+    let Thread { vcpu, pin, .. } = change.thread;
+    let mut add = |kind: Kind, amount: f64, by_request: f64, cpu| {
+        found.add(wall_ns, Disturbance { kind, amount, unit: kind.unit(), vcpu, cpu }, by_request);
+    };
+    let waited_for_others_ns = contention::longest_wait_ns(&change.runner(wall_ns), others);
+    if let Some(times) = change.times() {
+        add(Kind::WaitedForCpu, times.waited_ns as f64, waited_for_others_ns as f64, pin);
+        let idled = |cpu| after.cpus.get(&cpu)?.idle_ns?.checked_sub(before.cpus.get(&cpu)?.idle_ns?);
+        if let Some((cpu, idled)) = pin.and_then(|cpu| Some((cpu, idled(cpu)?))) {
+            let busy = wall_ns.saturating_sub(times.ran_ns + times.waited_ns + idled);
+            let by_others = contention::ran_ns(others.iter().filter(|other| other.may_use(cpu)));
+            add(Kind::CpuBusy, busy as f64, by_others as f64, pin);
+        }
+    }
+    let preempted = change.counted(|task| task.involuntary_switches) as f64;
+    add(Kind::Preempted, preempted, if waited_for_others_ns > 0 { preempted } else { 0.0 }, pin);
+    if pin.is_some() {
+        let ran_elsewhere = change.after.last_cpu.filter(|_| change.after.last_cpu != pin);
+        add(Kind::Migrated, change.counted(|task| task.migrations) as f64, 0.0, pin);
+        add(Kind::RanElsewhere, f64::from(u8::from(ran_elsewhere.is_some())), 0.0, ran_elsewhere);
+    }
+    let is_allowed_as_before = change.after.allowed_cpus == change.first.allowed_cpus;
+    add(Kind::AffinityChanged, f64::from(u8::from(!is_allowed_as_before)), 0.0, None);
+    add(Kind::MajorFault, change.counted(|task| task.major_faults) as f64, 0.0, None);
+}
+
 /// For how long the thread that makes the calls neither ran nor waited for a CPU. It has no other reason to sleep, so that it
 /// was stopped (SIGSTOP, ptrace, the freezer of its cgroup) or waited for a disk.
-fn absent_ns(changes: &[Change<'_>], caller: Option<usize>, wall_ns: u64) -> u64 {
-    let times = changes.iter().find(|change| change.thread.vcpu == caller).and_then(Change::times);
+fn absent_ns(changes: &[Change<'_>], initiator: Option<usize>, wall_ns: u64) -> u64 {
+    let times = changes.iter().find(|change| change.thread.vcpu == initiator).and_then(Change::times);
     times.map_or(0, |times| wall_ns.saturating_sub(times.ran_ns + times.waited_ns))
 }
 

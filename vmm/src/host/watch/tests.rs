@@ -158,9 +158,16 @@ fn each_counter_has_its_disturbance() {
     assert_eq!(hot, one(Kind::ThermalThrottle, 2.0, None, Some(1)));
 }
 
-/// Of a block of 100 ms, which a test does not want to wait for.
-fn compare(threads: &[Thread], caller: Option<usize>, tasks: &[task::Times], idle_ns: u64) -> Vec<(Kind, f64)> {
-    let counters = |times: task::Times| task::Task { times: Some(times), ..task::Task::default() };
+/// Of a block of 100 ms, which a test does not want to wait for, of threads that may run on `allowed` unless they are pinned.
+fn compare_on(
+    allowed: Option<&[usize]>,
+    threads: &[Thread],
+    initiator: Option<usize>,
+    tasks: &[task::Times],
+    idle_ns: u64,
+) -> reading::Found {
+    let counters =
+        |times| task::Task { times: Some(times), allowed_cpus: allowed.map(Vec::from), ..task::Task::default() };
     let zero = task::Times::default();
     let cpu = |idle_ns| cpus::Cpu { idle_ns: Some(idle_ns), ..cpus::Cpu::default() };
     let before = Reading {
@@ -174,9 +181,17 @@ fn compare(threads: &[Thread], caller: Option<usize>, tasks: &[task::Times], idl
         cpus: [(0, cpu(idle_ns)), (1, cpu(idle_ns))].into(),
         ..before.clone()
     };
-    let found = reading::disturbances(threads, caller, &before, &before, &after);
-    assert!(found.iter().all(|disturbance| disturbance.unit == Unit::Ns));
-    found.into_iter().map(|Disturbance { kind, amount, .. }| (kind, amount)).collect()
+    let found = reading::disturbances(threads, initiator, &before, &before, &after);
+    assert!(found.disturbances.iter().all(|disturbance| disturbance.unit == Unit::Ns));
+    found
+}
+
+fn amounts(found: reading::Found) -> Vec<(Kind, f64)> {
+    found.disturbances.into_iter().map(|Disturbance { kind, amount, .. }| (kind, amount)).collect()
+}
+
+fn compare(threads: &[Thread], initiator: Option<usize>, tasks: &[task::Times], idle_ns: u64) -> Vec<(Kind, f64)> {
+    amounts(compare_on(None, threads, initiator, tasks, idle_ns))
 }
 
 fn times(ran_ms: u64, waited_ms: u64) -> task::Times {
@@ -187,10 +202,10 @@ fn vcpu(vcpu: usize, pin: usize) -> Thread {
     Thread { vcpu: Some(vcpu), id: 1, pin: Some(pin) }
 }
 
-const CALLER: Thread = Thread { vcpu: None, id: 2, pin: None };
+const HOST: Thread = Thread { vcpu: None, id: 2, pin: None };
 
 #[test]
-fn a_caller_that_neither_runs_nor_waits_was_stopped() {
+fn an_initiator_that_neither_runs_nor_waits_was_stopped() {
     let threads = [vcpu(0, 0), vcpu(1, 1)];
     assert_eq!(compare(&threads, Some(0), &[times(99, 0), times(40, 0)], 60_000_000), []);
     let stopped = compare(&threads, Some(0), &[times(60, 0), times(40, 0)], 60_000_000);
@@ -198,8 +213,8 @@ fn a_caller_that_neither_runs_nor_waits_was_stopped() {
 }
 
 #[test]
-fn a_reader_that_comes_late_is_no_stop() {
-    let threads = [vcpu(0, 0), CALLER];
+fn a_host_that_reads_late_is_no_stop() {
+    let threads = [vcpu(0, 0), HOST];
     assert_eq!(compare(&threads, Some(0), &[times(60, 0), times(0, 40)], 0), []);
 }
 
@@ -220,9 +235,86 @@ fn vcpus_that_share_a_cpu_by_request_do_not_disturb_each_other() {
 
 #[test]
 fn the_hosts_thread_counts_where_it_makes_the_calls() {
-    let threads = [vcpu(0, 0), CALLER];
+    let threads = [vcpu(0, 0), HOST];
     let found = compare(&threads, None, &[times(10, 0), times(60, 40)], 90_000_000);
     assert_eq!(found, [(Kind::WaitedForCpu, 30e6)], "less what the vCPU ran, which may have been on its CPU");
+}
+
+const BOTH: Option<&[usize]> = Some(&[0, 1]);
+
+fn unpinned(vcpu: usize) -> Thread {
+    Thread { vcpu: Some(vcpu), id: 1, pin: None }
+}
+
+#[test]
+fn unpinned_vcpus_that_have_a_cpu_each_wait_for_strangers() {
+    let threads = [unpinned(0), unpinned(1)];
+    let found = compare_on(BOTH, &threads, Some(0), &[times(100, 0), times(70, 30)], 0);
+    assert_eq!((amounts(found.clone()), found.ambiguous), (vec![(Kind::WaitedForCpu, 30e6)], BTreeSet::new()));
+}
+
+#[test]
+fn of_unpinned_vcpus_beyond_the_cpus_only_the_excess_is_a_strangers() {
+    let threads = [unpinned(0), unpinned(1), unpinned(2)];
+    let found = compare_on(BOTH, &threads, Some(0), &[times(67, 33), times(67, 33), times(66, 34)], 0);
+    assert_eq!(found, reading::Found { disturbances: Vec::new(), ambiguous: [Kind::WaitedForCpu].into() });
+    let found = compare_on(BOTH, &threads, Some(0), &[times(100, 0), times(20, 80), times(30, 70)], 0);
+    assert_eq!(amounts(found), [(Kind::WaitedForCpu, 50e6), (Kind::WaitedForCpu, 50e6)]);
+}
+
+#[test]
+fn a_pinned_vcpu_waits_for_strangers_where_the_host_calls() {
+    let threads = [vcpu(0, 0), vcpu(1, 1), HOST];
+    // The other vCPU sleeps: the host's thread has a CPU for itself.
+    let found = compare_on(BOTH, &threads, None, &[times(60, 40), times(5, 0), times(100, 0)], 0);
+    assert_eq!(amounts(found.clone()), [(Kind::WaitedForCpu, 35e6)]);
+    assert_eq!(found.ambiguous, [Kind::CpuBusy].into(), "whom CPU 1 ran, the host's thread or somebody else");
+    // All three are busy on two CPUs.
+    let found = compare_on(BOTH, &threads, None, &[times(66, 34), times(67, 33), times(67, 33)], 0);
+    assert_eq!(found, reading::Found { disturbances: Vec::new(), ambiguous: [Kind::WaitedForCpu].into() });
+}
+
+#[test]
+fn a_pinned_vcpu_is_preempted_by_strangers_unless_the_machines_threads_are_too_many() {
+    let preempted = |threads: &[Thread], initiator| {
+        let task = |involuntary| task::Task {
+            times: Some(task::Times { ran_ns: involuntary * 1_000, waited_ns: 0 }),
+            involuntary_switches: Some(involuntary),
+            allowed_cpus: BOTH.map(Vec::from),
+            ..task::Task::default()
+        };
+        let reading =
+            |involuntary| Reading { tasks: threads.iter().map(|_| task(involuntary)).collect(), ..Reading::default() };
+        let (before, after) = (reading(0), reading(100));
+        let found = reading::disturbances(threads, initiator, &before, &before, &after);
+        (found.disturbances.len(), found.ambiguous)
+    };
+    assert_eq!(preempted(&[vcpu(0, 0), HOST], None), (2, BTreeSet::new()));
+    assert_eq!(preempted(&[vcpu(0, 0), vcpu(1, 1), HOST], None), (0, [Kind::Preempted].into()));
+    assert_eq!(preempted(&[vcpu(0, 0), vcpu(1, 1), HOST], Some(0)), (2, BTreeSet::new()), "the host's thread sleeps");
+}
+
+#[test]
+fn what_is_told_by_pins_alone_is_unknown_without() {
+    let tree = machine();
+    let threads = [Thread { pin: None, ..VCPU1 }];
+    let unknown = watch(&tree, &threads).unknown();
+    assert_eq!(unknown, [Kind::CpuBusy, Kind::Migrated, Kind::RanElsewhere].into());
+}
+
+#[test]
+fn what_the_machines_own_threads_may_have_done_is_unknown_from_then_on() {
+    let tree = machine();
+    let threads = [VCPU1, Thread { vcpu: Some(2), id: 72, ..VCPU1 }];
+    let tree = Recorded { id: 72, ..THREAD }.write(tree);
+    let mut watch = watch(&tree, &threads);
+    watch.begin();
+    let waited_ns = THREAD.waited_ns + 1_000_000_000;
+    let tree = Recorded { waited_ns, ..THREAD }.write(tree);
+    let _tree = Recorded { id: 72, ran_ns: THREAD.ran_ns + 1_000_000_000, ..THREAD }.write(tree);
+    assert_eq!(watch.unknown(), BTreeSet::new());
+    assert_eq!(watch.end(Some(0)), []);
+    assert_eq!(watch.unknown(), [Kind::WaitedForCpu].into());
 }
 
 #[test]
@@ -231,6 +323,5 @@ fn a_suspended_machine_has_a_boottime_of_its_own() {
     let clocks = Clocks { monotonic_ns: 1_000, boottime_ns: 2_000_001_000 };
     let after = Reading { clocks, continues: 1, ..Reading::default() };
     let found = reading::disturbances(&[], Some(0), &before, &before, &after);
-    let kinds: Vec<(Kind, f64)> = found.iter().map(|found| (found.kind, found.amount)).collect();
-    assert_eq!(kinds, [(Kind::Continued, 1.0), (Kind::Slept, 2e9)]);
+    assert_eq!(amounts(found), [(Kind::Continued, 1.0), (Kind::Slept, 2e9)]);
 }
