@@ -6,7 +6,7 @@ use crate::events::samples::Block;
 use crate::guest::blocks::{self, BlockSpec};
 use crate::guest::calibration::{self, Calibration};
 use crate::guest::session::{self, Session};
-use crate::host::watch::Watch;
+use crate::host::watch::{Baseline, Watch};
 use crate::results::disturbance::Kind;
 use crate::statistics::clock_error::ClockError;
 use std::collections::BTreeSet;
@@ -46,6 +46,9 @@ pub trait Machine {
     fn unknown_disturbances(&self) -> Option<BTreeSet<Kind>> {
         None
     }
+
+    /// Looks for disturbances of a host that the run has found so, and adds what it has not yet looked at.
+    fn compare_with(&mut self, _baseline: &mut Baseline) {}
 
     /// The name of an exit that the kernel's events tell of, by its reason and instruction set (KVM_ISA_*).
     fn exit_name(&self, reason: u64, _isa: u64) -> String {
@@ -97,6 +100,12 @@ impl Machine for VirtualMachine<'_> {
 
     fn unknown_disturbances(&self) -> Option<BTreeSet<Kind>> {
         self.session.watch().map(Watch::unknown)
+    }
+
+    fn compare_with(&mut self, baseline: &mut Baseline) {
+        if let Some(watch) = self.session.watch_mut() {
+            watch.compare_with(baseline);
+        }
     }
 
     fn exit_name(&self, reason: u64, isa: u64) -> String {

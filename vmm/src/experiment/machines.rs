@@ -4,6 +4,7 @@ use super::instruments;
 use super::machine::Machine;
 use crate::config::{CellId, MachineSpec};
 use crate::guest::session;
+use crate::host::watch::Baseline;
 use crate::results::disturbance::Kind;
 use crate::results::measurement::Instruments;
 use std::collections::BTreeSet;
@@ -22,6 +23,8 @@ pub(super) struct Machines<M, B> {
     warnings: Vec<String>,
     /// Which disturbances could not be told on one of those that are gone; `None`: nobody has looked for any.
     unknown_disturbances: Option<BTreeSet<Kind>>,
+    /// The host as the first of them found it.
+    baseline: Baseline,
 }
 
 /// How often a machine was booted.
@@ -43,6 +46,7 @@ impl<M: Machine, B: FnMut(MachineSpec) -> Result<M, session::Error>> Machines<M,
             instruments: BTreeMap::new(),
             warnings: Vec::new(),
             unknown_disturbances: None,
+            baseline: Baseline::default(),
         }
     }
 
@@ -62,6 +66,7 @@ impl<M: Machine, B: FnMut(MachineSpec) -> Result<M, session::Error>> Machines<M,
             Entry::Vacant(place) => {
                 let start = Instant::now();
                 let mut machine = (self.boot)(spec)?;
+                machine.compare_with(&mut self.baseline);
                 if let Some(instruments) = self.instruments.get_mut(&spec) {
                     instruments::widen_clock(&mut instruments.clock, &mut machine)?;
                 }

@@ -144,8 +144,8 @@ impl<'a> Session<'a> {
         self.watch.as_ref()
     }
 
-    /// As [`Session::watch`], to be told when a block begins and ends.
-    pub(super) fn watch_mut(&mut self) -> Option<&mut Watch> {
+    /// As [`Session::watch`], to be told when a block begins and ends, and what the machine was like before.
+    pub fn watch_mut(&mut self) -> Option<&mut Watch> {
         self.watch.as_mut()
     }
 

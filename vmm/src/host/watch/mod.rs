@@ -4,6 +4,7 @@
 //! (pread) for each thread, one for each cgroup from the process's own up to the root, one for `/proc/stat`, and for each CPU
 //! one for each of its idle states and up to three for cpufreq and thermal counters.
 
+mod baseline;
 mod cgroups;
 mod contention;
 mod cpus;
@@ -13,6 +14,7 @@ mod stops;
 mod task;
 mod thresholds;
 
+pub use baseline::Baseline;
 pub use stops::count_continues;
 
 use super::Sources;
@@ -40,8 +42,9 @@ pub struct Watch {
     threads: Vec<(Thread, TaskFiles)>,
     cgroups: Cgroups,
     cpus: Cpus,
-    /// The first reading: what the CPUs' frequencies were limited to, and what cannot be read.
-    first: Reading,
+    /// What cannot be read.
+    unreadable: BTreeSet<Kind>,
+    baseline: Baseline,
     before: Reading,
     /// What may have disturbed a block, unless the machine's own threads did.
     ambiguous: BTreeSet<Kind>,
@@ -60,13 +63,22 @@ impl Watch {
             threads,
             cgroups: Cgroups::open(&sources.proc, &sources.sys),
             cpus: Cpus::open(&sources.proc, &sources.sys, cpus),
-            first: Reading::default(),
+            unreadable: BTreeSet::new(),
+            baseline: Baseline::default(),
             before: Reading::default(),
             ambiguous: BTreeSet::new(),
             buffer,
         };
-        watch.first = watch.read();
+        let first = watch.read();
+        watch.unreadable = first.unknown();
+        watch.baseline = Baseline::of(&watch.threads(), &first);
         watch
+    }
+
+    /// Compares blocks with the machine as the run found it, and adds to that what no watch has found before this one.
+    pub fn compare_with(&mut self, baseline: &mut Baseline) {
+        baseline.complete(&self.baseline);
+        self.baseline.clone_from(baseline);
     }
 
     /// What cannot be read here, or what the counters could not tell of blocks so far.
@@ -75,7 +87,7 @@ impl Watch {
         const OF_PINS: [Kind; 3] = [Kind::CpuBusy, Kind::Migrated, Kind::RanElsewhere];
         let has_unpinned = self.threads.iter().any(|(thread, _)| thread.vcpu.is_some() && thread.pin.is_none());
         let of_pins = OF_PINS.into_iter().filter(|_| has_unpinned);
-        self.first.unknown().into_iter().chain(of_pins).chain(self.ambiguous.iter().copied()).collect()
+        self.unreadable.iter().chain(&self.ambiguous).copied().chain(of_pins).collect()
     }
 
     /// A block begins.
@@ -88,10 +100,13 @@ impl Watch {
     /// What has disturbed the block that has ended, whose calls `initiator` made: a vCPU or (`None`) the host.
     pub fn end(&mut self, initiator: Option<usize>) -> Vec<Disturbance> {
         let after = self.read();
-        let threads: Vec<Thread> = self.threads.iter().map(|(thread, _)| *thread).collect();
-        let found = reading::disturbances(&threads, initiator, &self.first, &self.before, &after);
+        let found = reading::disturbances(&self.threads(), initiator, &self.baseline, &self.before, &after);
         self.ambiguous.extend(found.ambiguous);
         found.disturbances
+    }
+
+    fn threads(&self) -> Vec<Thread> {
+        self.threads.iter().map(|(thread, _)| *thread).collect()
     }
 
     fn read(&mut self) -> Reading {

@@ -1,6 +1,7 @@
 //! Two readings of all counters, and what has happened between them.
 
 use super::Thread;
+use super::baseline::Baseline;
 use super::contention::{self, Runner};
 use super::cpus::Cpu;
 use super::task::{Task, Times};
@@ -75,7 +76,6 @@ impl Reading {
 /// What has happened to one of the threads that count between two readings.
 struct Change<'a> {
     thread: Thread,
-    first: &'a Task,
     before: &'a Task,
     after: &'a Task,
 }
@@ -124,16 +124,16 @@ impl Found {
 }
 
 /// What disturbed a block of which these are the readings before and after, and whose calls `initiator` made, a vCPU or
-/// (`None`) the host. `first` is the machine as it was found.
+/// (`None`) the host. `baseline` is the machine as it was found.
 pub(super) fn disturbances(
     threads: &[Thread],
     initiator: Option<usize>,
-    first: &Reading,
+    baseline: &Baseline,
     before: &Reading,
     after: &Reading,
 ) -> Found {
-    let tasks = threads.iter().zip(&first.tasks).zip(before.tasks.iter().zip(&after.tasks));
-    let changes = tasks.map(|((&thread, first), (before, after))| Change { thread, first, before, after });
+    let tasks = threads.iter().zip(before.tasks.iter().zip(&after.tasks));
+    let changes = tasks.map(|(&thread, (before, after))| Change { thread, before, after });
     let (host, vcpus): (Vec<Change<'_>>, Vec<_>) = changes.partition(|change| change.thread.vcpu.is_none());
     let wall_ns = after.clocks.monotonic_ns.saturating_sub(before.clocks.monotonic_ns);
     // The host's thread reads the counters late if it waits for a CPU. That disturbs nothing unless it makes the calls.
@@ -151,6 +151,10 @@ pub(super) fn disturbances(
     let mut add = |kind: Kind, amount: f64, vcpu, cpu| {
         found.add(wall_ns, Disturbance { kind, amount, unit: kind.unit(), vcpu, cpu }, 0.0);
     };
+    for change in &changes {
+        let is_changed = baseline.is_affinity_changed(change.thread, change.after);
+        add(Kind::AffinityChanged, f64::from(u8::from(is_changed)), change.thread.vcpu, None);
+    }
     let continues = after.continues.saturating_sub(before.continues);
     add(Kind::Stopped, absent_ns(&changes, initiator, wall_ns) as f64, initiator, None);
     add(Kind::Continued, continues as f64, None, None);
@@ -159,14 +163,13 @@ pub(super) fn disturbances(
     let slept = after.clocks.suspended_ns().saturating_sub(before.clocks.suspended_ns());
     add(Kind::Slept, slept as f64, None, None);
     for (&number, cpu) in &after.cpus {
-        let (Some(was), Some(first)) = (before.cpus.get(&number), first.cpus.get(&number)) else { continue };
+        let Some(was) = before.cpus.get(&number) else { continue };
         let grown = |counter: fn(&Cpu) -> Option<u64>| {
             counter(cpu).zip(counter(was)).map_or(0, |(now, before)| now.saturating_sub(before))
         };
         add(Kind::Steal, grown(|cpu| cpu.steal_ticks) as f64 * tick_ns(), None, Some(number));
         add(Kind::ThermalThrottle, grown(|cpu| cpu.throttle_count) as f64, None, Some(number));
-        let less = first.most_khz.zip(cpu.most_khz).map_or(0, |(first, now)| first.saturating_sub(now));
-        add(Kind::FrequencyLimited, less as f64, None, Some(number));
+        add(Kind::FrequencyLimited, baseline.lowered_khz(number, cpu) as f64, None, Some(number));
     }
     found
 }
@@ -201,8 +204,6 @@ fn of_thread(
         add(Kind::Migrated, change.counted(|task| task.migrations) as f64, 0.0, pin);
         add(Kind::RanElsewhere, f64::from(u8::from(ran_elsewhere.is_some())), 0.0, ran_elsewhere);
     }
-    let is_allowed_as_before = change.after.allowed_cpus == change.first.allowed_cpus;
-    add(Kind::AffinityChanged, f64::from(u8::from(!is_allowed_as_before)), 0.0, None);
     add(Kind::MajorFault, change.counted(|task| task.major_faults) as f64, 0.0, None);
 }
 

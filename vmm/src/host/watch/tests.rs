@@ -181,7 +181,7 @@ fn compare_on(
         cpus: [(0, cpu(idle_ns)), (1, cpu(idle_ns))].into(),
         ..before.clone()
     };
-    let found = reading::disturbances(threads, initiator, &before, &before, &after);
+    let found = reading::disturbances(threads, initiator, &Baseline::default(), &before, &after);
     assert!(found.disturbances.iter().all(|disturbance| disturbance.unit == Unit::Ns));
     found
 }
@@ -286,7 +286,7 @@ fn a_pinned_vcpu_is_preempted_by_strangers_unless_the_machines_threads_are_too_m
         let reading =
             |involuntary| Reading { tasks: threads.iter().map(|_| task(involuntary)).collect(), ..Reading::default() };
         let (before, after) = (reading(0), reading(100));
-        let found = reading::disturbances(threads, initiator, &before, &before, &after);
+        let found = reading::disturbances(threads, initiator, &Baseline::default(), &before, &after);
         (found.disturbances.len(), found.ambiguous)
     };
     assert_eq!(preempted(&[vcpu(0, 0), HOST], None), (2, BTreeSet::new()));
@@ -322,6 +322,26 @@ fn a_suspended_machine_has_a_boottime_of_its_own() {
     let before = Reading::default();
     let clocks = Clocks { monotonic_ns: 1_000, boottime_ns: 2_000_001_000 };
     let after = Reading { clocks, continues: 1, ..Reading::default() };
-    let found = reading::disturbances(&[], Some(0), &before, &before, &after);
+    let found = reading::disturbances(&[], Some(0), &Baseline::default(), &before, &after);
     assert_eq!(amounts(found), [(Kind::Continued, 1.0), (Kind::Slept, 2e9)]);
+}
+
+#[test]
+fn a_machine_that_is_booted_later_is_compared_with_what_the_first_found() {
+    let unpinned = |id| Thread { pin: None, id, ..VCPU1 };
+    let mut baseline = Baseline::default();
+    let of_boot = |tree: &Tree, id, baseline: &mut Baseline| {
+        let mut watch = watch(tree, &[unpinned(id)]);
+        watch.compare_with(baseline);
+        watch.begin();
+        let found = watch.end(Some(0));
+        found.into_iter().map(|Disturbance { kind, amount, .. }| (kind, amount)).collect::<Vec<_>>()
+    };
+    let tree = machine();
+    assert_eq!(of_boot(&tree, 71, &mut baseline), []);
+    let tree = tree.file("sys/devices/system/cpu/cpu1/cpufreq/scaling_max_freq", "2000000\n");
+    let tree = Recorded { id: 72, allowed: "0-1", ..THREAD }.write(tree);
+    let changed = [(Kind::AffinityChanged, 1.0), (Kind::FrequencyLimited, 1.7e6)];
+    assert_eq!(of_boot(&tree, 72, &mut baseline), changed);
+    assert_eq!(of_boot(&tree, 72, &mut Baseline::default()), [], "another run finds it so");
 }
