@@ -106,9 +106,11 @@ fn quiet(measurement: &Measurement) -> Option<String> {
         (None, Some(disturbed)) => disturbed,
         (None, None) => "not checked".to_owned(),
     };
-    let (cell, ratio) = worst?;
-    let name = tables::name(cell, &cells.iter().copied());
-    Some(format!("{load}; the longest round trip took {ratio:.1} × its cell's median ({name})"))
+    let longest = worst.map_or_else(String::new, |(cell, ratio)| {
+        let name = tables::name(cell, &cells.iter().copied());
+        format!("; the longest round trip took {ratio:.1} × its cell's median ({name})")
+    });
+    (all > 0).then(|| format!("{load}{longest}"))
 }
 
 /// The largest round trip over the median; `None` where the median is no time.
@@ -215,4 +217,24 @@ pub(super) fn products(combinations: &[&Skipped]) -> Vec<String> {
 /// `1 cell`, `2 cells`.
 pub(super) fn count(number: usize, noun: &str) -> String {
     format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::results::fixture;
+    use crate::results::quiet::Quiet;
+
+    #[test]
+    fn what_disturbed_a_run_is_told_without_a_median() {
+        let mut cell = fixture::cell("halt", 1_000.0);
+        cell.never_quiet = true;
+        cell.metrics.remove(&MetricName::RoundTrip);
+        let found = Quiet::of_cells(std::slice::from_ref(&cell), BTreeSet::new());
+        let mut measurement = Measurement { cells: vec![cell], quiet: Some(found), ..fixture::measurement() };
+        let line = quiet(&measurement).unwrap();
+        assert!(line.starts_with("NEVER QUIET: 1 of 1 cell (") && !line.contains("longest"), "{line}");
+        measurement.cells.clear();
+        assert_eq!(quiet(&measurement), None, "nothing was measured");
+    }
 }

@@ -53,9 +53,10 @@ impl ByRegime {
         }
     }
 
-    /// Adds a block as a whole, by KVM's counters; one that nobody has counted is left out.
+    /// Adds a block as a whole, by KVM's counters; one that nobody has counted, or none of whose rounds count, is
+    /// left out.
     pub fn add_block(&mut self, block: &Block) {
-        let Some(wakeups) = block.wakeups else { return };
+        let Some(wakeups) = block.wakeups.filter(|_| !block.rounds.is_empty()) else { return };
         self.polled += wakeups.polled;
         self.blocked += wakeups.blocked;
         let all = self.regimes.entry(Regime::of_block(wakeups.polled, wakeups.blocked)).or_default();
@@ -184,5 +185,8 @@ mod tests {
             "what nobody has counted is left out"
         );
         assert!(ByRegime::default().to_document(Source::Stats, KHZ).is_none());
+        let mut without_rounds = ByRegime::default();
+        without_rounds.add_block(&Block { rounds: Vec::new(), ..block(2, 0) });
+        assert!(without_rounds.to_document(Source::Stats, KHZ).is_none());
     }
 }

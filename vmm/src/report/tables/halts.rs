@@ -1,6 +1,7 @@
 //! How long halted targets had been in HLT, how KVM woke them, and what difference that made.
 
 use super::cells::{Row, Shown, add_metrics, name_in, rows, shown, table as of_rows};
+use crate::report::summary::count;
 use crate::report::table::Statistic::{P50, P99};
 use crate::report::table::{Column, Table, Value};
 use crate::report::units;
@@ -94,6 +95,7 @@ pub(super) fn summary(rows: &[Row<'_>], is_told: bool) -> Option<String> {
     let mut parts = Vec::new();
     for (cell, halt) in told {
         match halt.regimes.as_slice() {
+            [] => {}
             [only] => alike.entry(only.regime).or_default().push(name_in(rows, cell)),
             several => {
                 let medians: Vec<String> = several.iter().map(|of| median(of, halt.source)).collect();
@@ -110,10 +112,11 @@ pub(super) fn summary(rows: &[Row<'_>], is_told: bool) -> Option<String> {
 }
 
 fn median(of: &OfRegime, source: Source) -> String {
-    let count = match source {
-        Source::Kernel => format!("{} rounds", of.rounds),
-        Source::Guest | Source::Stats | Source::Vmm => format!("{} blocks", of.blocks),
+    let (number, noun) = match source {
+        Source::Kernel => (of.rounds, "round"),
+        Source::Guest | Source::Stats | Source::Vmm => (of.blocks, "block"),
     };
+    let count = count(usize::try_from(number).unwrap_or(usize::MAX), noun);
     format!("{} {} ({count})", of.regime.name(), units::time(of.round_trip_p50_ns))
 }
 
@@ -166,6 +169,20 @@ mod tests {
         assert_eq!(line(&all).unwrap(), "Halted targets' wake-ups (halt polling): all blocked");
         all.cells = vec![fixture::cell("spin", 1.0)];
         assert_eq!(line(&all), None);
+    }
+
+    #[test]
+    fn a_cell_without_a_round_that_counts_has_no_line() {
+        let cells = [("x2apic", &[of(Regime::Polled, 25, 1.0)][..]), ("xapic", &[])];
+        let cells = cells.map(|(route, regimes)| cell(route, None, Source::Stats, regimes));
+        assert_eq!(line(&measurement(cells.into())).unwrap(), "Halted targets' wake-ups (halt polling): all polled");
+    }
+
+    #[test]
+    fn one_block_is_one() {
+        let (polled, blocked) = (of(Regime::Polled, 25, 12_300.0), of(Regime::Blocked, 50, 38_000.0));
+        let line = line(&measurement(vec![cell("x2apic", None, Source::Stats, &[polled, blocked])])).unwrap();
+        assert!(line.ends_with("polled 12.3 µs (1 block), blocked 38.0 µs (2 blocks)"), "{line}");
     }
 
     #[test]
