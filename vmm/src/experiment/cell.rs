@@ -87,9 +87,9 @@ impl Collected {
     }
 
     /// Nothing is measured again any more: what was disturbed counts where there is too little else.
-    pub(super) fn settle(&mut self) {
+    pub(super) fn close(&mut self) {
         let route = self.id.route;
-        self.traced.iter_mut().for_each(|traced| traced.settle(route));
+        self.traced.iter_mut().for_each(|traced| traced.close(route));
     }
 
     /// Whether so few of its blocks were quiet that the results are made of all of them.
@@ -233,7 +233,7 @@ impl Traced {
     }
 
     /// What was disturbed counts if there is too little else.
-    fn settle(&mut self, route: Route) {
+    fn close(&mut self, route: Route) {
         let disturbed = std::mem::take(&mut self.disturbed);
         if self.blocks.len() < enough(self.blocks.len() + disturbed.len()) {
             for block in disturbed.into_values() {

@@ -102,7 +102,7 @@ fn run_once<M: Machine>(
         run.start().and_then(|()| run.measure()).and_then(|()| if config.sweep { run.sweep() } else { Ok(()) });
     let error = outcome.err();
     let Run { boots, mut cells, references, machines, observer, .. } = run;
-    cells.iter_mut().for_each(Collected::settle);
+    cells.iter_mut().for_each(Collected::close);
     if let Some(details) = &mut observer.details {
         let cells = cells.iter().filter(|cell| cell.is_measured());
         details.extend(cells.filter_map(|cell| Some(detail::detail(cell, machines.last(&cell.id)?))));

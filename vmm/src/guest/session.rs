@@ -134,8 +134,8 @@ impl<'a> Session<'a> {
             let pin = (!pin.is_empty()).then(|| pin[vcpu % pin.len()]);
             Some(Thread { vcpu: Some(vcpu), id: self.vm.thread_id(vcpu)?, pin })
         };
-        let caller = Thread { vcpu: None, id: gettid().as_raw_nonzero().get().unsigned_abs(), pin: None };
-        let threads: Vec<Thread> = (0..self.vcpus()).filter_map(of_vcpu).chain([caller]).collect();
+        let host = Thread { vcpu: None, id: gettid().as_raw_nonzero().get().unsigned_abs(), pin: None };
+        let threads: Vec<Thread> = (0..self.vcpus()).filter_map(of_vcpu).chain([host]).collect();
         self.watch = Some(Watch::open(&Sources::system(), &threads));
     }
 

@@ -39,7 +39,7 @@ fn count_blocks(blocks: u64) -> String {
 
 /// `vCPU 0 waited for CPU 0 (12 blocks of x2apic user, up to 4.00 ms)`.
 fn of_cause(cause: &Cause, name: &dyn Fn(CellId) -> String) -> String {
-    let whose = cause.vcpu.map_or_else(|| "the calling thread".to_owned(), |vcpu| format!("vCPU {vcpu}"));
+    let whose = cause.vcpu.map_or_else(|| "the host's thread".to_owned(), |vcpu| format!("vCPU {vcpu}"));
     let cpu = cause.cpu.map_or_else(|| "a CPU".to_owned(), |cpu| format!("CPU {cpu}"));
     let what = match cause.kind {
         Kind::WaitedForCpu => format!("{whose} waited for {cpu}"),
@@ -55,7 +55,7 @@ fn of_cause(cause: &Cause, name: &dyn Fn(CellId) -> String) -> String {
         Kind::ThermalThrottle => format!("{cpu} was slowed down by heat"),
         Kind::Stopped => format!("{whose} was stopped"),
         Kind::Continued => "the process was stopped and continued".to_owned(),
-        Kind::Slept => "the machine was suspended".to_owned(),
+        Kind::Suspended => "the machine was suspended".to_owned(),
     };
     let of_cells = match cause.cells.as_slice() {
         [only] => name(*only),
@@ -84,7 +84,7 @@ fn noun(kind: Kind) -> &'static str {
         Kind::FrequencyLimited => "frequency limits",
         Kind::ThermalThrottle => "thermal throttling",
         Kind::Stopped | Kind::Continued => "stops of the process",
-        Kind::Slept => "suspends of the machine",
+        Kind::Suspended => "suspends of the machine",
     }
 }
 

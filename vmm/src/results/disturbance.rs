@@ -34,12 +34,12 @@ pub enum Kind {
     FrequencyLimited,
     /// A CPU or its package was slowed down because it was hot (`thermal_throttle`).
     ThermalThrottle,
-    /// The thread that makes the calls neither ran nor waited for a CPU: it was stopped, or waited for a disk.
+    /// The initiator's thread neither ran nor waited for a CPU: it was stopped, or waited for a disk.
     Stopped,
     /// Somebody continued the process after a stop (SIGCONT).
     Continued,
     /// The machine was suspended (CLOCK_BOOTTIME less CLOCK_MONOTONIC).
-    Slept,
+    Suspended,
 }
 
 impl Kind {
@@ -58,7 +58,7 @@ impl Kind {
         Self::ThermalThrottle,
         Self::Stopped,
         Self::Continued,
-        Self::Slept,
+        Self::Suspended,
     ];
 
     /// The name in documents.
@@ -69,7 +69,7 @@ impl Kind {
     /// What an amount of it counts.
     pub fn unit(self) -> Unit {
         match self {
-            Self::WaitedForCpu | Self::CpuBusy | Self::Throttled | Self::Steal | Self::Stopped | Self::Slept => {
+            Self::WaitedForCpu | Self::CpuBusy | Self::Throttled | Self::Steal | Self::Stopped | Self::Suspended => {
                 Unit::Ns
             }
             Self::FrequencyLimited => Unit::Khz,
@@ -106,7 +106,8 @@ pub struct Disturbance {
     pub amount: f64,
     /// What the amount counts.
     pub unit: Unit,
-    /// The vCPU whose thread it happened to; `null`: the thread that makes the host's calls, a CPU, or the whole machine.
+    /// The vCPU whose thread it happened to; `null`: the host's thread, where the host makes the calls, a CPU,
+    /// or the whole machine.
     pub vcpu: Option<usize>,
     /// The CPU that it happened on; `null`: it cannot be told, or was the whole machine.
     pub cpu: Option<usize>,

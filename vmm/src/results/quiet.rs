@@ -121,6 +121,6 @@ fn weight(cause: &Cause) -> u64 {
         | Kind::ThermalThrottle
         | Kind::Stopped
         | Kind::Continued
-        | Kind::Slept => 2 * cause.blocks,
+        | Kind::Suspended => 2 * cause.blocks,
     }
 }

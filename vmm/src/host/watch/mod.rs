@@ -28,7 +28,7 @@ use task::TaskFiles;
 /// A thread whose undisturbed run counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Thread {
-    /// The vCPU; `None`: it makes the host's calls.
+    /// The vCPU; `None`: it is the host's thread, which reads the counters, and makes the calls where the host does.
     pub vcpu: Option<usize>,
     /// The thread, as the kernel numbers it.
     pub id: u32,

@@ -68,7 +68,7 @@ impl Reading {
             Kind::Steal => of_cpus(|cpu| cpu.steal_ticks.is_some()),
             Kind::FrequencyLimited => of_cpus(|cpu| cpu.most_khz.is_some()),
             Kind::ThermalThrottle => of_cpus(|cpu| cpu.throttle_count.is_some()),
-            Kind::Slept | Kind::Continued => true,
+            Kind::Suspended | Kind::Continued => true,
         }
     }
 }
@@ -160,8 +160,8 @@ pub(super) fn disturbances(
     add(Kind::Continued, continues as f64, None, None);
     let throttled = before.throttled_ns.zip(after.throttled_ns).map(|(before, after)| after.saturating_sub(before));
     add(Kind::Throttled, throttled.unwrap_or(0) as f64, None, None);
-    let slept = after.clocks.suspended_ns().saturating_sub(before.clocks.suspended_ns());
-    add(Kind::Slept, slept as f64, None, None);
+    let suspended = after.clocks.suspended_ns().saturating_sub(before.clocks.suspended_ns());
+    add(Kind::Suspended, suspended as f64, None, None);
     for (&number, cpu) in &after.cpus {
         let Some(was) = before.cpus.get(&number) else { continue };
         let grown = |counter: fn(&Cpu) -> Option<u64>| {
@@ -207,7 +207,7 @@ fn of_thread(
     add(Kind::MajorFault, change.counted(|task| task.major_faults) as f64, 0.0, None);
 }
 
-/// For how long the thread that makes the calls neither ran nor waited for a CPU. It has no other reason to sleep, so that it
+/// For how long the initiator's thread neither ran nor waited for a CPU. It has no other reason to sleep, so that it
 /// was stopped (SIGSTOP, ptrace, the freezer of its cgroup) or waited for a disk.
 fn absent_ns(changes: &[Change<'_>], initiator: Option<usize>, wall_ns: u64) -> u64 {
     let times = changes.iter().find(|change| change.thread.vcpu == initiator).and_then(Change::times);

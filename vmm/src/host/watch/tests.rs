@@ -114,7 +114,7 @@ fn everything_is_read() {
 #[test]
 fn what_cannot_be_read_is_unknown_and_not_quiet() {
     let all: BTreeSet<Kind> = Kind::ALL.into_iter().collect();
-    let always = [Kind::Continued, Kind::Slept].into();
+    let always = [Kind::Continued, Kind::Suspended].into();
     assert_eq!(watch(&Tree::new(), &[VCPU1]).unknown(), &all - &always);
 
     let no_cpufreq = THREAD
@@ -324,7 +324,7 @@ fn a_suspended_machine_has_a_boottime_of_its_own() {
     let clocks = Clocks { monotonic_ns: 1_000, boottime_ns: 2_000_001_000 };
     let after = Reading { clocks, continues: 1, ..Reading::default() };
     let found = reading::disturbances(&[], Some(0), &Baseline::default(), &before, &after);
-    assert_eq!(amounts(found), [(Kind::Continued, 1.0), (Kind::Slept, 2e9)]);
+    assert_eq!(amounts(found), [(Kind::Continued, 1.0), (Kind::Suspended, 2e9)]);
 }
 
 #[test]
