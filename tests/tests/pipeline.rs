@@ -618,6 +618,37 @@ fn blocks_with_events_are_replaced_in_their_pair() {
     let effect = &cell.observer_effect[0];
     assert_eq!((effect.ratio, effect.on_ns), (Some(1.0), Some(900.0)), "{effect:?}");
     assert!(effect.ci95.is_some(), "each block has its pair");
+    let quiet = outcome.document.quiet.as_ref().expect("somebody looked");
+    assert_eq!((quiet.verdict, effect.never_quiet), (Verdict::DisturbedBlocksLeftOut, false));
+    assert!(quiet.disturbed > 0 && effect.disturbances.iter().any(|of_block| !of_block.is_empty()), "{quiet:?}");
+}
+
+#[test]
+fn disturbed_blocks_with_events_are_known_to_the_verdict() {
+    let trace = vec![(Source::Vmm, None)];
+    let config = Config { target_states: vec![TargetState::Halt], trace, ..config() };
+    let outcome = run(&config, &|_, spec| Ok(if spec.recording.has_events() { disturbed(spec) } else { alike(spec) }));
+    assert_valid(&outcome.document);
+    let cell = &outcome.document.cells[0];
+    assert!(!cell.never_quiet && cell.observer_effect[0].never_quiet && cell.uses_disturbed_blocks());
+    assert!(cell.observer_effect[0].disturbances.iter().all(|of_block| !of_block.is_empty()));
+    let quiet = outcome.document.quiet.as_ref().expect("somebody looked");
+    assert_eq!((quiet.verdict, &quiet.never_quiet), (Verdict::NeverQuiet, &vec![cell.id]));
+}
+
+#[test]
+fn a_disturbed_initiator_is_known_to_the_verdict() {
+    let config = Config { target_states: vec![TargetState::Halt], sweep: true, ..config() };
+    let outcome = run(&config, &|_, spec| Ok(if spec.initiator == 1 { disturbed(spec) } else { alike(spec) }));
+    assert_valid(&outcome.document);
+    let cell = &outcome.document.cells[0];
+    let is_disturbed = |initiator| {
+        let mut from = cell.by_initiator.iter().filter(|from| from.initiator == initiator);
+        from.next().map(|from| !from.disturbances.is_empty())
+    };
+    assert_eq!((cell.never_quiet, is_disturbed(0), is_disturbed(1)), (false, Some(false), Some(true)));
+    let quiet = outcome.document.quiet.as_ref().expect("somebody looked");
+    assert_eq!((quiet.verdict, &quiet.never_quiet), (Verdict::NeverQuiet, &vec![cell.id]));
 }
 
 #[test]

@@ -13,7 +13,7 @@ use crate::report::csv::CsvWriter;
 use crate::report::output::{self, Output};
 use crate::report::{html, json, text};
 use crate::results::integrity::Integrity;
-use crate::results::measurement::Measurement;
+use crate::results::measurement::{Cell, Measurement};
 use crate::results::source::Source;
 use crate::vm::Hypervisor;
 use clap::Args;
@@ -218,7 +218,7 @@ fn is_clean(measurement: &Measurement) -> bool {
 }
 
 fn status_of(measurement: &Measurement, error: Option<&experiment::Error>, strict: bool) -> Status {
-    let is_loud = strict && measurement.cells.iter().any(|cell| cell.never_quiet);
+    let is_loud = strict && measurement.cells.iter().any(Cell::uses_disturbed_blocks);
     match error {
         Some(experiment::Error::Machine(error)) => Status::of_session(error),
         Some(experiment::Error::Samples(error)) if output::is_broken_pipe(error) => Status::Good,

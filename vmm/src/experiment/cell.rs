@@ -6,6 +6,7 @@ use crate::config::routes::{self, Route};
 use crate::config::{self, CellId, Config, Observe};
 use crate::events::recording::Recording;
 use crate::events::samples::{Block, Round};
+use crate::results::disturbance::Disturbance;
 use crate::results::halts::CellWakeups;
 use crate::results::integrity::Integrity;
 use crate::results::measurement::{self, Cell, Instruments, ObserverEffect};
@@ -199,6 +200,10 @@ pub(super) struct Traced {
     integrity: Integrity,
     /// Blocks that were disturbed, by number, as long as they may be measured again.
     disturbed: BTreeMap<u32, Block>,
+    /// What disturbed each of its blocks, those that do not count included.
+    disturbances: Vec<Vec<Disturbance>>,
+    /// So few blocks were quiet that disturbed ones count, too.
+    never_quiet: bool,
     ways: Ways,
     of_events: BTreeMap<MetricName, Vec<Observation>>,
     /// How the targets were woken, by the kernel's events.
@@ -214,6 +219,8 @@ impl Traced {
             blocks: Vec::new(),
             integrity: Integrity::default(),
             disturbed: BTreeMap::new(),
+            disturbances: Vec::new(),
+            never_quiet: false,
             ways: Ways::default(),
             of_events: BTreeMap::new(),
             by_regime: ByRegime::default(),
@@ -224,6 +231,7 @@ impl Traced {
     /// A disturbed block waits until it is known whether there is a better one.
     fn add(&mut self, block: Block, route: Route) {
         self.integrity.add(block.integrity);
+        self.disturbances.push(block.disturbances.clone());
         if block.is_quiet() {
             self.disturbed.remove(&block.number);
             self.count(block, route);
@@ -236,6 +244,7 @@ impl Traced {
     fn close(&mut self, route: Route) {
         let disturbed = std::mem::take(&mut self.disturbed);
         if self.blocks.len() < enough(self.blocks.len() + disturbed.len()) {
+            self.never_quiet = true;
             for block in disturbed.into_values() {
                 self.count(block, route);
             }
@@ -294,6 +303,7 @@ fn by_initiator(initiator: usize, block: &Block, khz: NonZeroU64) -> measurement
         initiator,
         rounds: block.rounds.len() as u64,
         targets: deliveries(block.rounds.iter()).into_iter().map(target).collect(),
+        disturbances: block.disturbances.clone(),
     }
 }
 
@@ -353,6 +363,8 @@ fn observer_effect(config: &Config, cell: &Collected, khz: NonZeroU64) -> Vec<Ob
             ratio: ratio.map(|ratio| ratio.value),
             ci95: ratio.and_then(|ratio| ratio.interval),
             lost: traced.map_or(0, lost),
+            disturbances: traced.map_or_else(Vec::new, |traced| traced.disturbances.clone()),
+            never_quiet: traced.is_some_and(|traced| traced.never_quiet),
         }
     };
     config.trace.iter().map(effect).collect()

@@ -3,6 +3,7 @@
 //! Times are in nanoseconds, as floating-point numbers; each metric carries its unit.
 
 use super::block::Block;
+use super::disturbance::Disturbance;
 use super::halts::CellWakeups;
 use super::integrity::Integrity;
 use super::metric::{Metric, MetricName};
@@ -254,6 +255,22 @@ pub struct Cell {
     pub never_quiet: bool,
 }
 
+impl Cell {
+    /// Whether disturbed blocks are in one of its figures: its metrics, those of its recorded events, or an initiator's.
+    pub fn uses_disturbed_blocks(&self) -> bool {
+        let recorded = || self.observer_effect.iter().any(|effect| effect.never_quiet);
+        self.never_quiet || recorded() || self.by_initiator.iter().any(|from| !from.disturbances.is_empty())
+    }
+
+    /// What disturbed each of its blocks: those that the metrics are made of, those with events, and the initiators'.
+    pub fn disturbances(&self) -> impl Iterator<Item = &[Disturbance]> {
+        let blocks = self.blocks.iter().map(|block| block.disturbances.as_slice());
+        let recorded = self.observer_effect.iter().flat_map(|effect| effect.disturbances.iter().map(Vec::as_slice));
+        let by_initiator = self.by_initiator.iter().map(|from| from.disturbances.as_slice());
+        blocks.chain(recorded).chain(by_initiator)
+    }
+}
+
 /// A cell's clock.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -289,6 +306,9 @@ pub struct ByInitiator {
     pub rounds: u64,
     /// Its targets, by rising vCPU.
     pub targets: Vec<DeliveryTo>,
+    /// What disturbed its block, which was measured again once; empty: nothing did.
+    #[serde(default)]
+    pub disturbances: Vec<Disturbance>,
 }
 
 /// Delivery to one target.
@@ -320,6 +340,13 @@ pub struct ObserverEffect {
     pub ci95: Option<[f64; 2]>,
     /// Events that found no room.
     pub lost: u64,
+    /// What disturbed each of the blocks that were run with it, those included that another one replaced.
+    #[serde(default)]
+    pub disturbances: Vec<Vec<Disturbance>>,
+    /// Too few of them were undisturbed: what is made of its events (the stages, the kernel's share, how KVM woke targets) and
+    /// this comparison are made of disturbed blocks, too.
+    #[serde(default)]
+    pub never_quiet: bool,
 }
 
 /// A combination that cannot be measured here.

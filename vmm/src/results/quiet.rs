@@ -1,6 +1,5 @@
 //! Whether the machine was quiet while a result was measured, and if not, what disturbed how much of it.
 
-use super::block::Block;
 use super::disturbance::{Disturbance, Kind, Unit};
 use super::measurement::Cell;
 use guest_stub::abi::cell::CellId;
@@ -61,9 +60,9 @@ pub struct Cause {
 impl Quiet {
     /// Of these cells, where `unknown` could not be read.
     pub fn of_cells(cells: &[Cell], unknown: BTreeSet<Kind>) -> Self {
-        let never_quiet = cells.iter().filter(|cell| cell.never_quiet).map(|cell| cell.id).collect();
-        let blocks = cells.iter().flat_map(|cell| cell.blocks.iter().map(|block| (cell.id, block)));
-        Self::of(blocks.map(|(id, Block { disturbances, .. })| (id, disturbances.as_slice())), never_quiet, unknown)
+        let never_quiet = cells.iter().filter(|cell| cell.uses_disturbed_blocks()).map(|cell| cell.id).collect();
+        let blocks = cells.iter().flat_map(|cell| cell.disturbances().map(|disturbances| (cell.id, disturbances)));
+        Self::of(blocks, never_quiet, unknown)
     }
 
     /// Of blocks that are all used, disturbed or not.

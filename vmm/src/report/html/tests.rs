@@ -77,8 +77,18 @@ fn the_heat_map_has_a_row_for_each_initiator_and_its_numbers() {
     let mut measurement = fixture::measurement();
     let target = |vcpu, p50_ns| DeliveryTo { vcpu, p50_ns };
     measurement.cells[0].by_initiator = vec![
-        ByInitiator { initiator: 0, rounds: 20, targets: vec![target(1, 100.0), target(2, 300.0)] },
-        ByInitiator { initiator: 2, rounds: 20, targets: vec![target(0, 200.0), target(1, -5.0)] },
+        ByInitiator {
+            initiator: 0,
+            rounds: 20,
+            targets: vec![target(1, 100.0), target(2, 300.0)],
+            disturbances: Vec::new(),
+        },
+        ByInitiator {
+            initiator: 2,
+            rounds: 20,
+            targets: vec![target(0, 200.0), target(1, -5.0)],
+            disturbances: Vec::new(),
+        },
     ];
     let page = render(&measurement, &[detail(), detail()]);
     for text in ["from vCPU 0", "from vCPU 2", "data-from=\"2\" data-to=\"1\" data-value=\"-5\"", "70%", "10%"] {

@@ -27,5 +27,9 @@ pub(super) fn table(measurement: &Measurement) -> Option<Table> {
         Column::number(ratio, "95 %", 1, values(&|effect| effect.ci95.map(Value::RatioRange))),
         Column::number("events", "lost", 2, values(&|effect| Some(Value::Count(effect.lost)))),
     ]);
+    if effects.iter().any(|effect| effect.never_quiet) {
+        let disturbed = values(&|effect| effect.never_quiet.then(|| Value::text("NEVER QUIET")));
+        table.columns.push(Column::words("disturbed", 0, disturbed));
+    }
     Some(table)
 }
