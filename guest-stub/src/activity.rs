@@ -3,7 +3,7 @@
 use crate::cpu::tsc;
 use crate::halting;
 use crate::polling;
-use crate::processor::{self, Private, UserWords};
+use crate::processor::{self, Private, Row, UserWords};
 use core::sync::atomic::{AtomicU32, Ordering};
 use guest_stub::abi::{MASK_WORDS, MAX_VCPUS, Mask, Report, Status, VECTOR_WAKE};
 use guest_stub::icr::{self, To};
@@ -111,23 +111,45 @@ pub(crate) fn is_ready(processor: usize, round: u32) -> bool {
 }
 
 /// Waits until every processor but `me` is in its state, ready for `round`. If one is not in time, the error says so.
-#[inline]
 pub(crate) fn wait_until_ready(me: usize, processors: usize, round: u32, deadline: u64) -> Result<(), Report> {
-    if are_ready(me, processors, round) { Ok(()) } else { wait_longer_until_ready(me, processors, round, deadline) }
+    Others::new(me, processors).wait_until_ready(round, deadline)
 }
 
-fn wait_longer_until_ready(me: usize, processors: usize, round: u32, deadline: u64) -> Result<(), Report> {
-    let until = tsc::now().wrapping_add(deadline);
-    if polling::poll_until(until, || are_ready(me, processors, round)) {
-        Ok(())
-    } else {
-        Err(not_ready(me, processors, round))
+/// All processors but one, which waits for them in many rounds.
+pub(crate) struct Others {
+    me: usize,
+    processors: usize,
+    after: Row,
+    before: Row,
+}
+
+impl Others {
+    pub(crate) fn new(me: usize, processors: usize) -> Self {
+        let after = UserWords::row(me + 1..processors.max(me + 1));
+        Self { me, processors, after, before: UserWords::row(0..me) }
     }
-}
 
-#[inline]
-fn are_ready(me: usize, processors: usize, round: u32) -> bool {
-    (0..me).all(|other| is_ready(other, round)) && (me + 1..processors).all(|other| is_ready(other, round))
+    /// As [`wait_until_ready`].
+    #[inline]
+    pub(crate) fn wait_until_ready(&self, round: u32, deadline: u64) -> Result<(), Report> {
+        if self.are_ready(round) { Ok(()) } else { self.wait_longer_until_ready(round, deadline) }
+    }
+
+    fn wait_longer_until_ready(&self, round: u32, deadline: u64) -> Result<(), Report> {
+        let until = tsc::now().wrapping_add(deadline);
+        if polling::poll_until(until, || self.are_ready(round)) {
+            Ok(())
+        } else {
+            Err(not_ready(self.me, self.processors, round))
+        }
+    }
+
+    #[inline]
+    fn are_ready(&self, round: u32) -> bool {
+        // Acquire: what a processor did for the round before comes first.
+        let is_ready = |words: UserWords| words.ready().load(Ordering::Acquire) == round;
+        self.after.clone().all(is_ready) && self.before.clone().all(is_ready)
+    }
 }
 
 /// Says which of the processors but `me` are not ready for `round`.

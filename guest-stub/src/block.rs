@@ -5,7 +5,7 @@ use crate::call::everybody::Everybody;
 use crate::call::initiator::Owned;
 use crate::call::window::Participants;
 use crate::call::worker::WorkerFn;
-use crate::call::{Call, Completed, Failed};
+use crate::call::{Aborted, Call};
 use crate::cpu::{irql, port, tsc};
 use crate::participant;
 use crate::polling;
@@ -14,9 +14,7 @@ use crate::routes::with_route;
 use crate::settle::HaltSettle;
 use crate::shared;
 use core::sync::atomic::Ordering;
-use guest_stub::abi::{
-    Destination, GuestRoute, PORT_MARK, RING_SAMPLES, Report, Sample, Status, TargetState, command, sample_flags,
-};
+use guest_stub::abi::{Destination, GuestRoute, PORT_MARK, RING_SAMPLES, Report, Status, TargetState, command};
 use guest_stub::with_destination;
 
 /// A command that has been found valid.
@@ -119,8 +117,9 @@ fn rounds(
     participants: &impl Participants,
 ) -> Report {
     let command = block.command;
-    let owned = Owned::new(private, call, participants);
-    let mut resent = 0;
+    // Blocks run at IRQL 0 with interrupts on.
+    let Some(owned) = Owned::new(private, call, participants) else { panic!("broadcast at IRQL {}", irql::current()) };
+    let others = activity::Others::new(private.index, processors);
     let is_halt = block.state == TargetState::Halt;
     let mut halt = HaltSettle::new(command.settle);
     let is_marked = command.counted_from < command.rounds;
@@ -130,39 +129,19 @@ fn rounds(
             port::write(PORT_MARK, 0);
         }
         for round in rounds {
-            if let Err(report) = activity::wait_until_ready(private.index, processors, round, command.deadline) {
+            if let Err(report) = others.wait_until_ready(round, command.deadline) {
                 return report;
             }
             let now = if is_halt { halt.wait(private, processors, round) } else { tsc::wait(command.settle) };
-            match owned.broadcast(now) {
-                Ok(done) => {
-                    resent += u32::from(done.resent);
-                    private.user_page().handled().store(round + 1, Ordering::Relaxed);
-                    private.record(round, sample(&done));
-                }
-                Err(Failed::Aborted { generation, missing, resent: again }) => {
-                    return Report {
-                        rounds: round,
-                        generation: generation.get(),
-                        resent: resent + u32::from(again),
-                        missing,
-                        ..activity::report(Status::Aborted)
-                    };
-                }
-                // Blocks run at IRQL 0 with interrupts on.
-                Err(Failed::NotAllowedHere) => panic!("broadcast at IRQL {}", irql::current()),
+            if let Err(Aborted { generation, missing, .. }) = owned.broadcast(now, private.place(round)) {
+                let (generation, resent) = (generation.get(), owned.resent());
+                return Report { rounds: round, generation, resent, missing, ..activity::report(Status::Aborted) };
             }
+            private.user_page().handled().store(round + 1, Ordering::Relaxed);
         }
     }
     if is_marked {
         port::write(PORT_MARK, 0);
     }
-    Report { rounds: command.rounds, resent, ..activity::report(Status::Done) }
-}
-
-/// The initiator's sample of a call.
-fn sample(done: &Completed) -> Sample {
-    let &Completed { generation, t0, t1, a, w, x, t2, result, resent } = done;
-    let flags = sample_flags::INITIATOR | if resent { sample_flags::RESENT } else { 0 };
-    Sample { generation: generation.get(), flags, t0, t1, a, w, x, t2, result: result as u64 }
+    Report { rounds: command.rounds, resent: owned.resent(), ..activity::report(Status::Done) }
 }

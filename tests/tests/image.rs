@@ -395,7 +395,7 @@ fn the_windows_are_those_that_can_be_measured() {
 
 /// The most instructions of a whole round of two processors on its initiator, from one send's fence to the next, and on its target, from
 /// the interrupt's entry to its IRETQ, with every poll at its shortest; and of the latter those up to the EOI.
-const ROUND_OF_INITIATOR: usize = 230;
+const ROUND_OF_INITIATOR: usize = 157;
 const ROUND_OF_TARGET: usize = 110;
 const ENTRY_TO_EOI: usize = 53;
 
@@ -421,7 +421,7 @@ fn is_store_of(it: &Instruction, offset: usize) -> bool {
 }
 
 /// What a round of two processors has to pass on its initiator, in this order.
-const ROUND: [Milestone; 19] = [
+const ROUND: [Milestone; 18] = [
     ("fence", |it| it.mnemonic() == Mnemonic::Mfence),
     ("t0", |it| it.mnemonic() == Mnemonic::Rdtsc),
     ("send", |it| it.mnemonic() == Mnemonic::Wrmsr),
@@ -438,7 +438,6 @@ const ROUND: [Milestone; 19] = [
     ("ready?", |it| is_load_of(it, offset_of!(abi::UserPage, ready))),
     ("settle", |it| it.mnemonic() == Mnemonic::Rdtsc),
     ("settle", |it| it.mnemonic() == Mnemonic::Rdtsc),
-    ("IF?", |it| it.mnemonic() == Mnemonic::Pushfq),
     ("generation", |it| it.mnemonic() == Mnemonic::Xadd),
     ("request", |it| is_store_of(it, Slot::REQUEST)),
 ];

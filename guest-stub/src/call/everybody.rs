@@ -4,7 +4,7 @@ use super::Call;
 use super::sends::{Encoded, Sending};
 use super::window::{Participants, Window};
 use super::worker::WorkerFn;
-use crate::processor::{Private, SLOTS};
+use crate::processor::{Private, Record, SLOTS};
 use crate::routes::{self, Arrival, Route, with_route};
 use crate::shared;
 use core::marker::PhantomData;
@@ -15,13 +15,13 @@ use guest_stub::rendezvous::{Outcome, Slot, Targets};
 use guest_stub::with_destination;
 
 /// A call of all processors, from its opening to its end: for each route and destination a function of its own.
-type CallFn = fn(&Everybody, &Encoded, &Window, u64) -> (Outcome, bool);
+type CallFn = fn(&Everybody, &Encoded, &Window, u64, Record) -> Outcome;
 
 /// The call over a route and a destination; `None`: a broadcast call has no such destination.
 fn call_over(route: GuestRoute, destination: Destination) -> Option<CallFn> {
     with_route!(route, R => with_destination!(
         destination,
-        D => Some(|everybody, sends, window, now| everybody.call_over::<R, D>(sends, window, now)),
+        D => Some(Everybody::call_over::<R, D>),
         else None
     ))
 }
@@ -59,7 +59,7 @@ impl Everybody {
             arrival,
             includes_sender: destination.includes_sender() && arrival != Arrival::Polling && processors > 1,
             sends: sends.zip(call_over(route, destination)),
-            others: Others { before: SLOTS[..me].iter(), after: SLOTS[me + 1..processors.max(me + 1)].iter() },
+            others: Others::new(me, processors),
         }
     }
 
@@ -70,9 +70,17 @@ impl Everybody {
 
     #[expect(clippy::inline_always, reason = "each way to send has a window of its own, which a test looks into")]
     #[inline(always)]
-    fn call_over<R: Route, D: Addressing>(&self, sends: &Encoded, window: &Window, now: u64) -> (Outcome, bool) {
-        let generation = window.open(now, &self.others, R::ARRIVAL.delivery());
-        window.run(generation, &self.others, &Sending::<R, D>::new(generation, sends.clone()))
+    fn call_over<R: Route, D: Addressing>(
+        &self,
+        sends: &Encoded,
+        window: &Window,
+        now: u64,
+        record: Record,
+    ) -> Outcome {
+        // SAFETY: there is somebody to send to, or nothing would be sent.
+        let others = unsafe { AtLeastOne::of(&self.others) };
+        let generation = window.open(now, record, &others, R::ARRIVAL.delivery());
+        window.run(generation, record, others, Sending::<R, D>::new(generation, sends))
     }
 
     /// A call of them.
@@ -102,12 +110,12 @@ impl Participants for Everybody {
         self.includes_sender
     }
 
-    fn run(&self, window: &Window, now: u64) -> (Outcome, bool) {
+    fn run(&self, window: &Window, now: u64, record: Record) -> Outcome {
         if let Some((sends, call)) = &self.sends {
-            return call(self, sends, window, now);
+            return call(self, sends, window, now, record);
         }
-        let generation = window.open(now, &self.others, self.arrival.delivery());
-        window.run(generation, &self.others, &|| ())
+        let generation = window.open(now, record, &self.others, self.arrival.delivery());
+        window.run(generation, record, self.others.clone(), || ())
     }
 }
 
@@ -141,15 +149,27 @@ impl<R: Route, D: Addressing> Participants for Over<'_, R, D> {
 
     #[expect(clippy::inline_always, reason = "as above")]
     #[inline(always)]
-    fn run(&self, window: &Window, now: u64) -> (Outcome, bool) {
-        self.everybody.call_over::<R, D>(self.sends, window, now)
+    fn run(&self, window: &Window, now: u64, record: Record) -> Outcome {
+        self.everybody.call_over::<R, D>(self.sends, window, now, record)
     }
 }
 
-/// The participants but the initiator: those before it, and those after.
+/// The participants but the initiator, in two rows: those after it, and those before it. The first row is empty only if both are.
+#[derive(Clone)]
 struct Others {
-    before: slice::Iter<'static, Slot>,
-    after: slice::Iter<'static, Slot>,
+    first: slice::Iter<'static, Slot>,
+    second: slice::Iter<'static, Slot>,
+}
+
+impl Others {
+    fn new(me: usize, processors: usize) -> Self {
+        let (before, after) = (SLOTS[..me].iter(), SLOTS[me + 1..processors.max(me + 1)].iter());
+        if after.as_slice().is_empty() {
+            Self { first: before, second: after }
+        } else {
+            Self { first: after, second: before }
+        }
+    }
 }
 
 impl Targets for Others {
@@ -159,6 +179,35 @@ impl Targets for Others {
     )]
     #[inline(always)]
     fn all<'a>(&'a self, mut holds: impl FnMut(&'a Slot) -> bool) -> bool {
-        self.after.clone().all(&mut holds) && self.before.clone().all(holds)
+        self.first.clone().all(&mut holds) && self.second.clone().all(holds)
+    }
+}
+
+/// [`Others`] that are some, which spares each look at them the question.
+#[derive(Clone)]
+struct AtLeastOne<'a>(&'a Others);
+
+impl<'a> AtLeastOne<'a> {
+    /// # Safety
+    /// There is one.
+    unsafe fn of(others: &'a Others) -> Self {
+        Self(others)
+    }
+}
+
+impl Targets for AtLeastOne<'_> {
+    #[expect(clippy::inline_always, reason = "as above")]
+    #[inline(always)]
+    fn all<'a>(&'a self, mut holds: impl FnMut(&'a Slot) -> bool) -> bool {
+        let mut first = self.0.first.clone();
+        loop {
+            // SAFETY: there is a first one (the promise of `of`), and another one wherever the loop goes on.
+            if !holds(unsafe { first.next().unwrap_unchecked() }) {
+                return false;
+            }
+            if first.as_slice().is_empty() {
+                return self.0.second.clone().all(holds);
+            }
+        }
     }
 }

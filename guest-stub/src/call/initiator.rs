@@ -2,10 +2,10 @@
 
 use super::polling;
 use super::window::{Participants, Window};
-use super::{Call, Completed, Failed};
+use super::{Aborted, Call, Completed, Failed};
 use crate::bugcheck;
 use crate::cpu::{flags, irql, tsc};
-use crate::processor::{Private, SLOTS};
+use crate::processor::{Private, Record, SLOTS};
 use crate::routes::Arrival;
 use core::sync::atomic::Ordering;
 use guest_stub::abi::Rule;
@@ -21,74 +21,66 @@ pub(crate) fn broadcast(
     participants: &impl Participants,
     mut each: impl FnMut(usize, usize),
 ) -> Result<Completed, Failed> {
-    let caller_irql = enter(private)?;
-    let owned = Owned::new(private, call, participants);
-    let completed = owned.make(tsc::now());
-    if let Ok(completed) = &completed {
-        for index in participants.members() {
-            each(index, if index == private.index { completed.result } else { SLOTS[index].result() });
-        }
+    let owned = Owned::new(private, call, participants).ok_or(Failed::NotAllowedHere)?;
+    let record = private.place(0);
+    owned.broadcast(tsc::now(), record).map_err(Failed::Aborted)?;
+    let (generation, result) = (private.packet.generation(), record.get().result as usize);
+    for index in participants.members() {
+        each(index, if index == private.index { result } else { SLOTS[index].result() });
     }
-    drop(owned);
-    irql::set(caller_irql);
-    completed
+    Ok(Completed { generation, result, resent: record.is_resent() })
 }
 
-/// The participants of many calls, one after the other, which this processor owns from the first to the last.
+/// The participants of many calls, one after the other, which this processor owns from the first to the last. So long its
+/// IRQL is the one that calls are made at, and its code is in no worker: what each of the calls needs is seen to once.
 pub(crate) struct Owned<'a, P: Participants> {
     participants: &'a P,
     window: Window,
+    caller_irql: u64,
 }
 
 impl<'a, P: Participants> Owned<'a, P> {
-    /// For calls like `call`. While others own one of them, their calls are served.
-    pub(crate) fn new(private: &'static Private, call: &Call, participants: &'a P) -> Self {
+    /// For calls like `call`. While others own one of them, their calls are served. `None`: calls are not allowed here.
+    pub(crate) fn new(private: &'static Private, call: &Call, participants: &'a P) -> Option<Self> {
+        if private.in_worker() {
+            bugcheck::broken_rule(Rule::NestedCall, private);
+        }
+        let caller_irql = irql::current();
+        if caller_irql >= irql::IPI || !flags::interrupts_enabled() {
+            return None;
+        }
+        irql::set(irql::BELOW_IPI);
         rendezvous::acquire(participants.owned(), private.index as u32, || {
             if call.arrival == Arrival::Polling {
                 polling::serve_announced(private);
             }
             core::hint::spin_loop();
         });
-        Self { participants, window: Window::new(private, call, participants) }
+        Some(Self { participants, window: Window::new(private, call, participants), caller_irql })
     }
 
-    /// As [`broadcast`], at the time `now`.
-    #[inline]
-    pub(crate) fn broadcast(&self, now: u64) -> Result<Completed, Failed> {
-        let caller_irql = enter(self.window.private())?;
-        let completed = self.make(now);
-        irql::set(caller_irql);
-        completed
-    }
-
+    /// Makes a call at the time `now`, whose stamps go to `record`.
     #[expect(clippy::inline_always, reason = "what it returns would be copied")]
     #[inline(always)]
-    fn make(&self, now: u64) -> Result<Completed, Failed> {
-        let calling = &self.window.private().calling;
-        calling.store(true, Ordering::Relaxed);
-        let outcome = self.participants.run(&self.window, now);
-        let completed = self.window.finish(outcome, self.participants.targets());
-        calling.store(false, Ordering::Relaxed);
-        completed
+    pub(crate) fn broadcast(&self, now: u64, record: Record) -> Result<(), Aborted> {
+        let calling = || &self.window.private().calling;
+        calling().store(true, Ordering::Relaxed);
+        let outcome = self.participants.run(&self.window, now, record);
+        let ended = self.window.finish(outcome, record, self.participants.targets());
+        calling().store(false, Ordering::Relaxed);
+        irql::set(irql::BELOW_IPI);
+        ended
+    }
+
+    /// How many of the calls were sent twice.
+    pub(crate) fn resent(&self) -> u32 {
+        self.window.resent()
     }
 }
 
 impl<P: Participants> Drop for Owned<'_, P> {
     fn drop(&mut self) {
         rendezvous::release(self.participants.owned());
+        irql::set(self.caller_irql);
     }
-}
-
-/// To the IRQL that calls are made at, where that is allowed; returns the caller's.
-#[inline]
-fn enter(private: &'static Private) -> Result<u64, Failed> {
-    if private.in_worker() {
-        bugcheck::broken_rule(Rule::NestedCall, private);
-    }
-    let caller_irql = irql::current();
-    if caller_irql >= irql::IPI || !flags::interrupts_enabled() {
-        return Err(Failed::NotAllowedHere);
-    }
-    irql::set(irql::BELOW_IPI);
-    Ok(caller_irql)
 }

@@ -30,16 +30,9 @@ pub(crate) struct Call {
     pub(crate) deadline: u64,
 }
 
-/// A completed call, with the initiator's stamps.
+/// A completed call.
 pub(crate) struct Completed {
     pub(crate) generation: Generation,
-    pub(crate) t0: u64,
-    pub(crate) t1: u64,
-    /// The initiator's own interrupt, in destination `all`; else zero.
-    pub(crate) a: u64,
-    pub(crate) w: u64,
-    pub(crate) x: u64,
-    pub(crate) t2: u64,
     /// What the worker returned on this processor; zero if it does not take part.
     pub(crate) result: usize,
     /// The interrupt was sent a second time.
@@ -50,8 +43,16 @@ pub(crate) struct Completed {
 pub(crate) enum Failed {
     /// The caller was at IPI_LEVEL or above, or had interrupts off: the call could never end.
     NotAllowedHere,
-    /// Somebody did not arrive, before or after the second send.
-    Aborted { generation: Generation, missing: Mask, resent: bool },
+    /// It was given up.
+    Aborted(Aborted),
+}
+
+/// A call that was given up: somebody did not arrive, before or after the second send.
+pub(crate) struct Aborted {
+    pub(crate) generation: Generation,
+    pub(crate) missing: Mask,
+    /// The interrupt was sent a second time.
+    pub(crate) resent: bool,
 }
 
 /// A worker has to leave IRQL and IF as it found them. This processor has just run one.

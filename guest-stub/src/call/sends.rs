@@ -38,20 +38,36 @@ impl Encoded {
 }
 
 /// The sends, as the measured window of one call makes them.
-pub(super) struct Sending<R, D> {
+pub(super) struct Sending<'a, R, D> {
     route: R,
+    kept: &'a Encoded,
     encoded: Encoded,
     destination: PhantomData<D>,
 }
 
-impl<R: Route, D: Addressing> Sending<R, D> {
+impl<'a, R: Route, D: Addressing> Sending<'a, R, D> {
     #[inline]
-    pub(super) fn new(generation: Generation, encoded: Encoded) -> Self {
-        Self { route: R::prepare(generation, VECTOR_IPI, D::KIND), encoded, destination: PhantomData }
+    pub(super) fn new(generation: Generation, kept: &'a Encoded) -> Self {
+        Self::over(R::prepare(generation, VECTOR_IPI, D::KIND), kept)
+    }
+
+    #[inline]
+    fn over(route: R, kept: &'a Encoded) -> Self {
+        // A shorthand is a constant: it need not be loaded.
+        let encoded = if D::KIND.shorthand().is_some() { Encoded([].iter()) } else { kept.clone() };
+        Self { route, kept, encoded, destination: PhantomData }
     }
 }
 
-impl<R: Route, D: Addressing> Sends for Sending<R, D> {
+impl<R: Route, D: Addressing> Clone for Sending<'_, R, D> {
+    /// From what is kept: the window has to keep nothing for a second send.
+    #[inline]
+    fn clone(&self) -> Self {
+        Self::over(self.route, self.kept)
+    }
+}
+
+impl<R: Route, D: Addressing> Sends for Sending<'_, R, D> {
     #[inline]
     fn before(&self) {
         self.route.before();
@@ -59,7 +75,6 @@ impl<R: Route, D: Addressing> Sends for Sending<R, D> {
 
     #[inline]
     fn send(&self) {
-        // A shorthand is a constant: it need not be loaded.
         if let Some(encoded) = D::KIND.shorthand().and_then(|to| R::encode(VECTOR_IPI, to)) {
             self.route.send(encoded);
             return;

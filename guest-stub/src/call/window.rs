@@ -1,18 +1,17 @@
 //! The measured window of a call: from before the send until the initiator has seen every worker's end.
 
 use super::worker::WorkerFn;
-use super::{Call, Completed, Failed, check_restored};
+use super::{Aborted, Call, check_restored};
 use crate::bugcheck;
-use crate::cpu::tsc::{self, Stamp};
-use crate::cpu::{apic, flags, irql};
+use crate::cpu::{apic, flags, irql, tsc};
 use crate::polling;
-use crate::processor::{GENERATIONS, Private, SLOTS};
+use crate::processor::{GENERATIONS, Private, Record, SLOTS};
 use core::arch::asm;
 use core::cell::Cell;
 use core::sync::atomic::Ordering;
 use guest_stub::abi::MASK_WORDS;
 use guest_stub::mask;
-use guest_stub::rendezvous::{self, Delivery, Generation, Initiator, Outcome, Slot, Targets, Until, Work};
+use guest_stub::rendezvous::{self, Delivery, Generation, Initiator, Outcome, Packet, Slot, Targets, Until, Work};
 
 /// Who takes part in a call, and how they are interrupted.
 pub(crate) trait Participants {
@@ -31,12 +30,12 @@ pub(crate) trait Participants {
     /// Whether the initiator interrupts itself, too, and has to wait for that.
     fn wait_for_own_interrupt(&self) -> bool;
 
-    /// Opens a call at the time `now`, and sees it through: the measured window is in it.
-    fn run(&self, window: &Window, now: u64) -> (Outcome, bool);
+    /// Opens a call at the time `now`, and sees it through: the measured window is in it, whose stamps go to `record`.
+    fn run(&self, window: &Window, now: u64, record: Record) -> Outcome;
 }
 
 /// How a call's interrupts are sent, each time that they are.
-pub(crate) trait Sends {
+pub(crate) trait Sends: Clone {
     /// Before what is measured.
     #[inline]
     fn before(&self) {}
@@ -55,49 +54,24 @@ pub(crate) trait Sends {
     }
 }
 
-impl<F: Fn()> Sends for F {
+impl<F: Fn() + Clone> Sends for F {
     #[inline]
     fn send(&self) {
         self();
     }
 }
 
-/// A stamp that is taken on the way.
-struct Taken(Cell<Stamp>);
-
-impl Taken {
-    const fn not_yet() -> Self {
-        Self(Cell::new(Stamp::ZERO))
-    }
-
-    #[inline]
-    fn set(&self, stamp: Stamp) {
-        self.0.set(stamp);
-    }
-
-    #[inline]
-    fn value(&self) -> u64 {
-        self.0.get().value()
-    }
-}
-
-/// Everything that the measured window needs, prepared before it, and what it leaves. One serves all calls of the same worker on
-/// the same participants, one after the other.
+/// Everything that the measured window needs, prepared before it. One serves all calls of the same worker on the same
+/// participants, one after the other.
 pub(crate) struct Window {
     private: &'static Private,
+    packet: &'static Packet,
     waits_for_itself: bool,
     worker: WorkerFn,
     argument: usize,
     cycles: u64,
-    generation: Cell<Generation>,
-    deadline: Cell<u64>,
     resending: Cell<bool>,
-    t0: Taken,
-    t1: Taken,
-    w: Taken,
-    x: Taken,
-    t2: Taken,
-    result: Cell<usize>,
+    resent: Cell<u32>,
 }
 
 impl Window {
@@ -115,19 +89,13 @@ impl Window {
         private.expects_self.store(waits_for_itself, Ordering::Relaxed);
         Self {
             private,
+            packet,
             waits_for_itself,
             worker: if participants.include_initiator() { call.worker } else { takes_no_part },
             argument: call.argument,
             cycles: call.deadline,
-            generation: Cell::new(packet.generation()),
-            deadline: Cell::new(0),
             resending: Cell::new(false),
-            t0: Taken::not_yet(),
-            t1: Taken::not_yet(),
-            w: Taken::not_yet(),
-            x: Taken::not_yet(),
-            t2: Taken::not_yet(),
-            result: Cell::new(0),
+            resent: Cell::new(0),
         }
     }
 
@@ -138,25 +106,26 @@ impl Window {
 
     /// Publishes a call, at the time `now`, and asks the targets to take part.
     #[inline]
-    pub(crate) fn open(&self, now: u64, targets: &impl Targets, by: Delivery) -> Generation {
+    pub(crate) fn open(&self, now: u64, record: Record, targets: &impl Targets, by: Delivery) -> Generation {
         let generation = GENERATIONS.issue();
-        let deadline = now.wrapping_add(self.cycles);
-        self.private.packet.open(generation, deadline);
+        self.packet.open(generation, now.wrapping_add(self.cycles));
+        record.open(generation);
         targets.all(|slot| {
             slot.request_again(generation, by);
             one_by_one();
             true
         });
-        self.generation.set(generation);
-        self.deadline.set(deadline);
-        self.resending.set(false);
         generation
     }
 
     /// That of the call.
-    #[inline]
     pub(crate) fn generation(&self) -> Generation {
-        self.generation.get()
+        self.packet.generation()
+    }
+
+    /// How many calls were sent twice.
+    pub(super) fn resent(&self) -> u32 {
+        self.resent.get()
     }
 
     /// Whether it is being sent for the second time.
@@ -167,51 +136,47 @@ impl Window {
     /// The measured window of the call that has been opened: from its send to its last completion.
     #[expect(clippy::inline_always, reason = "each way to send has a window of its own, which a test looks into")]
     #[inline(always)]
-    pub(crate) fn run(&self, generation: Generation, targets: &impl Targets, sends: &impl Sends) -> (Outcome, bool) {
-        let in_window = InWindow { window: self, sends };
-        let outcome = rendezvous::call(&in_window, self.private.packet, generation, targets);
-        self.t2.set(tsc::stamp_after_loads());
+    pub(crate) fn run(
+        &self,
+        generation: Generation,
+        record: Record,
+        targets: impl Targets,
+        sends: impl Sends,
+    ) -> Outcome {
+        let waits_for_itself = sends.reach_initiator();
+        let in_window = InWindow { window: self, generation, record, sends };
+        // Whether it was sent twice is in the record.
+        let (outcome, _) = rendezvous::call(in_window, self.packet, generation, targets);
+        record.t2(tsc::stamp_after_loads());
+        if waits_for_itself {
+            record.own_interrupt(self.private.a.load(Ordering::Relaxed));
+        }
         outcome
     }
 
-    /// What the window has left, for the caller.
+    /// Ends the call: a worker that overstays its deadline gets some more time, IF is set again, and this processor is seen to have
+    /// kept the rules.
     #[inline]
-    pub(super) fn finish(
-        &self,
-        (outcome, resent): (Outcome, bool),
-        targets: &impl Targets,
-    ) -> Result<Completed, Failed> {
-        if outcome == Outcome::Overstayed {
-            self.wait_for_overstayers(targets);
+    pub(super) fn finish(&self, outcome: Outcome, record: Record, targets: &impl Targets) -> Result<(), Aborted> {
+        match outcome {
+            Outcome::Done => check_restored(self.private),
+            Outcome::Overstayed => {
+                self.wait_for_overstayers(targets);
+                check_restored(self.private);
+            }
+            Outcome::Aborted => {}
         }
-        let (private, generation) = (self.private, self.generation());
-        if outcome != Outcome::Aborted {
-            check_restored(private);
-        }
-        // SAFETY: IF was set, which `broadcast` has made sure of.
+        // SAFETY: IF was set, which `Owned::new` has made sure of.
         unsafe { flags::enable_interrupts() };
-        if outcome == Outcome::Aborted {
-            return Err(self.aborted(targets, resent));
-        }
-        Ok(Completed {
-            generation,
-            t0: self.t0.value(),
-            t1: self.t1.value(),
-            a: if self.waits_for_itself { private.a.load(Ordering::Relaxed) } else { 0 },
-            w: self.w.value(),
-            x: self.x.value(),
-            t2: self.t2.value(),
-            result: self.result.get(),
-            resent,
-        })
+        if outcome == Outcome::Aborted { Err(self.aborted(record, targets)) } else { Ok(()) }
     }
 
     #[cold]
     #[inline(never)]
-    fn aborted(&self, targets: &impl Targets, resent: bool) -> Failed {
-        let mut missing = [0; MASK_WORDS];
+    fn aborted(&self, record: Record, targets: &impl Targets) -> Aborted {
+        let (generation, mut missing) = (self.generation(), [0; MASK_WORDS]);
         let mut add = |slot: &Slot| {
-            if !slot.has_arrived(self.generation())
+            if !slot.has_arrived(generation)
                 && let Some(index) = SLOTS.element_offset(slot)
             {
                 mask::insert(&mut missing, index);
@@ -222,7 +187,7 @@ impl Window {
         if self.waits_for_itself {
             add(self.private.slot);
         }
-        Failed::Aborted { generation: self.generation(), missing, resent }
+        Aborted { generation, missing, resent: record.is_resent() }
     }
 
     /// The call's deadline has passed in the middle of the worker: every worker has as long again.
@@ -258,9 +223,12 @@ extern "sysv64" fn takes_no_part(_: usize) -> usize {
 }
 
 /// A window as the rendezvous's initiator, with its way to send.
+#[derive(Clone)]
 struct InWindow<'a, S> {
     window: &'a Window,
-    sends: &'a S,
+    generation: Generation,
+    record: Record,
+    sends: S,
 }
 
 impl<S: Sends> Initiator for InWindow<'_, S> {
@@ -274,16 +242,27 @@ impl<S: Sends> Initiator for InWindow<'_, S> {
         let t1 = tsc::stamp();
         // The targets are on their way: now is the time for what nobody waits for.
         self.sends.after();
-        if !self.window.resending.get() {
-            self.window.t0.set(t0);
-            self.window.t1.set(t1);
-        }
+        self.record.t0(t0);
+        self.record.t1(t1);
+    }
+
+    /// The stamps stay those of the first send.
+    fn send_again(&self) {
+        let Window { resending, resent, .. } = self.window;
+        self.record.resent();
+        resent.set(resent.get() + 1);
+        resending.set(true);
+        self.sends.before();
+        apic::publish();
+        self.sends.send();
+        self.sends.after();
+        resending.set(false);
     }
 
     #[inline]
     fn takes_own_interrupt(&self, until: Until) -> bool {
         !self.sends.reach_initiator()
-            || wait_longer(self.limit(until), || self.window.private.slot.has_arrived(self.window.generation()))
+            || wait_longer(self.limit(until), || self.window.private.slot.has_arrived(self.generation))
     }
 
     #[inline]
@@ -294,8 +273,7 @@ impl<S: Sends> Initiator for InWindow<'_, S> {
     }
 
     fn lower(&self) {
-        self.window.resending.set(true);
-        // SAFETY: IF was set, which `broadcast` has made sure of.
+        // SAFETY: IF was set, which `Owned::new` has made sure of.
         unsafe { flags::enable_interrupts() };
         irql::set(irql::BELOW_IPI);
     }
@@ -308,17 +286,19 @@ impl<S: Sends> Initiator for InWindow<'_, S> {
 
     #[inline]
     fn work(&self) {
-        self.window.w.set(tsc::stamp_after_loads());
-        self.window.result.set((self.window.worker)(self.window.argument));
-        self.window.x.set(tsc::stamp_after_loads());
+        self.record.w(tsc::stamp_after_loads());
+        let result = (self.window.worker)(self.window.argument);
+        self.record.x(tsc::stamp_after_loads());
+        self.record.result(result);
     }
 }
 
 impl<S> InWindow<'_, S> {
     fn limit(&self, until: Until) -> u64 {
+        let deadline = self.window.packet.deadline();
         match until {
-            Until::Resend => self.window.deadline.get().wrapping_sub(self.window.cycles / 2),
-            Until::Deadline => self.window.deadline.get(),
+            Until::Resend => deadline.wrapping_sub(self.window.cycles / 2),
+            Until::Deadline => deadline,
         }
     }
 }

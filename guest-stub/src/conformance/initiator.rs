@@ -8,7 +8,7 @@ use super::phases::{self, Phases};
 use super::stepped::step;
 use super::verify::{members_place, result_of, setup, teardown};
 use crate::call::everybody::Everybody;
-use crate::call::{Call, Completed, Failed, initiator};
+use crate::call::{Aborted, Call, Completed, Failed, initiator};
 use crate::cpu::{flags, irql, tsc};
 use crate::participant;
 use crate::processor::{Private, UserWords};
@@ -154,7 +154,7 @@ impl<'a> Initiator<'a> {
                     }
                 }
             }
-            Err(Failed::Aborted { missing, resent, .. }) => {
+            Err(Failed::Aborted(Aborted { missing, resent, .. })) => {
                 // SAFETY: this processor's own tally.
                 let tally = unsafe { &mut *private.tally() };
                 if tally.aborted == 0 {
@@ -173,7 +173,7 @@ impl<'a> Initiator<'a> {
         let call = self.everybody.call(self.calls.worker, 0, self.calls.command.deadline);
         let count = || match initiator::broadcast(private, &call, &self.everybody, |_, _| ()) {
             Err(Failed::NotAllowedHere) => private.count(|tally| &mut tally.refused),
-            Ok(_) | Err(Failed::Aborted { .. }) => private.count(|tally| &mut tally.not_refused),
+            Ok(_) | Err(Failed::Aborted(_)) => private.count(|tally| &mut tally.not_refused),
         };
         let before = irql::current();
         irql::set(irql::IPI);

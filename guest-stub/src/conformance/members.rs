@@ -3,7 +3,7 @@
 use super::fault;
 use super::stepped::step;
 use crate::call::window::{Participants, Window};
-use crate::processor::{Private, SLOTS};
+use crate::processor::{Private, Record, SLOTS};
 use crate::routes::{self, Arrival, Send};
 use guest_stub::abi::{CallStep, Fault, GuestRoute, Mask, VECTOR_IPI, VECTOR_IPI_STEPPED};
 use guest_stub::destinations::To;
@@ -90,17 +90,18 @@ impl Participants for Members<'_> {
         false
     }
 
-    fn run(&self, window: &Window, now: u64) -> (Outcome, bool) {
-        let generation = window.open(now, &self.others, self.manner.arrival.delivery());
+    fn run(&self, window: &Window, now: u64, record: Record) -> Outcome {
+        let generation = window.open(now, record, &self.others, self.manner.arrival.delivery());
         if self.others.indices().next().is_none() {
-            window.run(generation, &self.others, &|| ())
+            window.run(generation, record, self.others.clone(), || ())
         } else {
-            window.run(generation, &self.others, &|| self.send_one_by_one(window))
+            window.run(generation, record, self.others.clone(), || self.send_one_by_one(window))
         }
     }
 }
 
 /// The members of a set but the initiator.
+#[derive(Clone)]
 struct Others<'a> {
     members: &'a Mask,
     me: usize,

@@ -10,13 +10,24 @@ pub(crate) struct Stamp {
 }
 
 impl Stamp {
-    /// Not a time.
-    pub(crate) const ZERO: Self = Self { low: 0, high: 0 };
-
     /// The whole value.
     #[inline]
     pub(crate) fn value(self) -> u64 {
         u64::from(self.high) << 32 | u64::from(self.low)
+    }
+
+    /// Stores the value, half by half.
+    ///
+    /// # Safety
+    /// `to` may be written.
+    #[inline]
+    pub(crate) unsafe fn write(self, to: *mut u64) {
+        let halves = to.cast::<u32>();
+        // SAFETY: the caller's promise; x86 is little-endian.
+        unsafe {
+            halves.write(self.low);
+            halves.add(1).write(self.high);
+        }
     }
 }
 
@@ -41,10 +52,14 @@ pub(crate) fn stamp_after_loads() -> Stamp {
 /// [`stamp`]'s value.
 #[inline]
 pub(crate) fn now() -> u64 {
-    stamp().value()
+    let (low, high): (u64, u64);
+    // SAFETY: as in `stamp`. The upper halves of both registers are cleared.
+    unsafe { asm!("rdtsc", out("rax") low, out("rdx") high, options(nostack, preserves_flags)) };
+    high << 32 | low
 }
 
 /// Busy until the TSC has reached `time`; returns what time it is then.
+#[inline]
 pub(crate) fn wait_until(time: u64) -> u64 {
     loop {
         let now = now();
@@ -56,13 +71,7 @@ pub(crate) fn wait_until(time: u64) -> u64 {
 }
 
 /// Busy until `cycles` have passed; returns what time it is then.
+#[inline]
 pub(crate) fn wait(cycles: u64) -> u64 {
-    let start = now();
-    loop {
-        let now = now();
-        if now.wrapping_sub(start) >= cycles {
-            return now;
-        }
-        core::hint::spin_loop();
-    }
+    wait_until(now().wrapping_add(cycles))
 }

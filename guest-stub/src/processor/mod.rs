@@ -1,8 +1,10 @@
 //! A processor's private page, and how code on any of its stacks finds it.
 
+mod record;
 mod words;
 
-pub(crate) use words::UserWords;
+pub(crate) use record::Record;
+pub(crate) use words::{Row, UserWords};
 
 use crate::cpu::apic::LocalApic;
 use crate::cpu::tables::{self, Gdt, Tss};
@@ -185,20 +187,22 @@ impl Private {
         *field = field.wrapping_add(1);
     }
 
+    /// The place of the sample of round `round` of this block.
+    #[inline]
+    pub(crate) fn place(&self, round: u32) -> Record {
+        // SAFETY: the ring is mapped for the guest's life, has RING_SAMPLES entries, and is this processor's alone.
+        unsafe { Record::at(self.ring().add(round as usize % abi::RING_SAMPLES)) }
+    }
+
     /// Stores the sample of round `round` of this block.
     #[inline]
     pub(crate) fn record(&self, round: u32, sample: Sample) {
-        let slot = round as usize % abi::RING_SAMPLES;
-        // SAFETY: the ring is mapped, has RING_SAMPLES entries, and is written by this processor alone. Not volatile,
-        // which would build the sample on the stack first: the VMM reads it after the block, behind a Release store of
-        // this processor and the doorbell, across which no store moves.
-        unsafe { self.ring().add(slot).write(sample) };
+        self.place(round).set(sample);
     }
 
     /// The sample of round `round` of this block, as this processor has stored it.
     pub(crate) fn recorded(&self, round: u32) -> Sample {
-        // SAFETY: as in `record`.
-        unsafe { self.ring().add(round as usize % abi::RING_SAMPLES).read() }
+        self.place(round).get()
     }
 
     /// Stores a target's sample of the call `generation`, with its stamps `a`, `w` and `x`, and counts the round as served.
@@ -234,7 +238,7 @@ impl Private {
     pub(crate) fn touch_ring(&self) {
         const SAMPLES_A_PAGE: usize = abi::PAGE as usize / size_of::<Sample>();
         for slot in (0..abi::RING_SAMPLES).step_by(SAMPLES_A_PAGE) {
-            // SAFETY: as in `record`.
+            // SAFETY: as in `place`.
             unsafe { (&raw mut (*self.ring().add(slot)).generation).write_volatile(0) };
         }
     }

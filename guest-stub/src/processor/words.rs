@@ -1,5 +1,6 @@
 //! The words through which a processor, its state's loop and vCPU 0 talk.
 
+use core::ops::Range;
 use core::sync::atomic::{AtomicU32, AtomicU64};
 use guest_stub::abi::{self, UserPage, area};
 
@@ -12,6 +13,12 @@ impl UserWords {
     pub(crate) fn of(index: usize) -> Self {
         debug_assert!(index < abi::MAX_VCPUS);
         Self((abi::vcpu_area(index) + area::USER) as *mut UserPage)
+    }
+
+    /// Those of processors in a row.
+    pub(crate) fn row(processors: Range<usize>) -> Row {
+        let next = (abi::vcpu_area(processors.start) + area::USER) as *mut UserPage;
+        Row { next, end: next.wrapping_byte_add(processors.len() * abi::VCPU_STRIDE as usize) }
     }
 
     pub(crate) fn address(self) -> *mut UserPage {
@@ -61,5 +68,26 @@ impl UserWords {
     pub(crate) fn asked(self) -> &'static AtomicU32 {
         // SAFETY: as in `handled`.
         unsafe { AtomicU32::from_ptr(&raw mut (*self.0).asked) }
+    }
+}
+
+/// The words of processors in a row, one after the other: an address is all that a look at many of them has to keep.
+#[derive(Clone)]
+pub(crate) struct Row {
+    next: *mut UserPage,
+    end: *mut UserPage,
+}
+
+impl Iterator for Row {
+    type Item = UserWords;
+
+    #[inline]
+    fn next(&mut self) -> Option<UserWords> {
+        let words = self.next;
+        if words == self.end {
+            return None;
+        }
+        self.next = words.wrapping_byte_add(abi::VCPU_STRIDE as usize);
+        Some(UserWords(words))
     }
 }

@@ -13,11 +13,16 @@ pub enum Until {
     Deadline,
 }
 
-/// What a call needs from the processor that makes it.
-pub trait Initiator {
-    /// Interrupts every target, after everything stored before is visible to them. Called a second time if somebody
-    /// has not arrived in time.
+/// What a call needs from the processor that makes it. A copy is as good: where it is handed to the cold part of a call, the rest of
+/// the call can have it in registers.
+pub trait Initiator: Clone {
+    /// Interrupts every target, after everything stored before is visible to them.
     fn send(&self);
+
+    /// As [`Initiator::send`], once more: somebody has not arrived in time.
+    fn send_again(&self) {
+        self.send();
+    }
 
     /// Waits for this processor's own interrupt, if it has sent itself one. `false` if it did not come in time.
     fn takes_own_interrupt(&self, until: Until) -> bool;
@@ -34,10 +39,16 @@ pub trait Initiator {
     fn work(&self);
 }
 
-/// The participants other than the initiator.
-pub trait Targets {
+/// The participants other than the initiator. A copy is as good here, too.
+pub trait Targets: Clone {
     /// Whether `holds` for each; stops at the first for which it does not.
     fn all<'a>(&'a self, holds: impl FnMut(&'a Slot) -> bool) -> bool;
+}
+
+impl<T: Targets> Targets for &T {
+    fn all<'a>(&'a self, holds: impl FnMut(&'a Slot) -> bool) -> bool {
+        T::all(self, holds)
+    }
 }
 
 /// How a call ended.
@@ -57,22 +68,23 @@ pub enum Outcome {
     clippy::inline_always,
     reason = "the guest has a copy for each way to send, in which nothing is left to be chosen"
 )]
+#[expect(clippy::needless_pass_by_value, reason = "what is passed by reference lies in memory")]
 #[inline(always)]
 pub fn call(
-    initiator: &impl Initiator,
+    initiator: impl Initiator,
     packet: &Packet,
     generation: Generation,
-    targets: &impl Targets,
+    targets: impl Targets,
 ) -> (Outcome, bool) {
     initiator.send();
-    let resent = !everybody_arrives(initiator, generation, targets, Until::Resend)
-        && send_again(initiator, packet, generation, targets);
+    let resent = !everybody_arrives(&initiator, generation, &targets, Until::Resend)
+        && send_again(initiator.clone(), packet, generation, targets.clone());
     // Fails if the call was given up, here or by a target whose own clock ran out.
     if !packet.go(generation) {
         return (Outcome::Aborted, resent);
     }
     initiator.work();
-    if targets.all(|slot| initiator.wait(Until::Deadline, || slot.is_done(generation))) {
+    if targets.all(|slot| initiator.wait(Until::Deadline, move || slot.is_done(generation))) {
         (Outcome::Done, resent)
     } else {
         (Outcome::Overstayed, resent)
@@ -80,21 +92,23 @@ pub fn call(
 }
 
 /// One after the other: all have to, and the tighter the loop, the sooner it sees the last.
-#[inline]
+#[expect(clippy::inline_always, reason = "as above")]
+#[inline(always)]
 fn everybody_arrives(initiator: &impl Initiator, generation: Generation, targets: &impl Targets, until: Until) -> bool {
     // IPI_LEVEL would mask the initiator's own interrupt. Nobody else's can come: it owns its slot.
     let itself = initiator.takes_own_interrupt(until);
     initiator.raise();
-    itself && targets.all(|slot| initiator.wait(until, || slot.has_arrived(generation)))
+    itself && targets.all(|slot| initiator.wait(until, move || slot.has_arrived(generation)))
 }
 
 /// Somebody has not arrived in time: once more, and then no more. Returns that it was sent again.
 #[cold]
 #[inline(never)]
-fn send_again(initiator: &impl Initiator, packet: &Packet, generation: Generation, targets: &impl Targets) -> bool {
+#[expect(clippy::needless_pass_by_value, reason = "as above")]
+fn send_again(initiator: impl Initiator, packet: &Packet, generation: Generation, targets: impl Targets) -> bool {
     initiator.lower();
-    initiator.send();
-    if !everybody_arrives(initiator, generation, targets, Until::Deadline) {
+    initiator.send_again();
+    if !everybody_arrives(&initiator, generation, &targets, Until::Deadline) {
         packet.abort(generation);
     }
     true

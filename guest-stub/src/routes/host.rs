@@ -4,6 +4,7 @@ use super::{Mode, Route};
 use guest_stub::destinations::{Kind, To};
 use guest_stub::rendezvous::Generation;
 
+#[derive(Clone, Copy)]
 pub(crate) struct Host;
 
 impl Route for Host {

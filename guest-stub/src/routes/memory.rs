@@ -6,6 +6,7 @@ use guest_stub::abi::{Destination, MAX_VCPUS};
 use guest_stub::destinations::{Kind, To};
 use guest_stub::rendezvous::Generation;
 
+#[derive(Clone, Copy)]
 pub(crate) struct Memory(Generation);
 
 impl Route for Memory {

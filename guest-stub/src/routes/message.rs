@@ -6,7 +6,7 @@ use guest_stub::destinations::{Kind, To};
 use guest_stub::icr;
 
 /// A delivery mode (SDM Vol. 3A 12.6.1).
-pub(crate) trait Message {
+pub(crate) trait Message: Copy {
     const ARRIVAL: Arrival;
 
     /// The ICR's low word.
@@ -14,6 +14,7 @@ pub(crate) trait Message {
 }
 
 /// An interrupt on the call's vector.
+#[derive(Clone, Copy)]
 pub(crate) struct Fixed;
 
 impl Message for Fixed {
@@ -26,6 +27,7 @@ impl Message for Fixed {
 }
 
 /// An NMI, which has no vector.
+#[derive(Clone, Copy)]
 pub(crate) struct Nmi;
 
 impl Message for Nmi {

@@ -26,7 +26,7 @@ use guest_stub::rendezvous::{Delivery, Generation};
 ///
 /// A call is sent in this order: [`before`](Self::before), the stamp t0, [`send`](Self::send), then
 /// [`between`](Self::between) and [`send`](Self::send) for each further send, the stamp t1, [`after`](Self::after).
-pub(crate) trait Route: Sized {
+pub(crate) trait Route: Copy {
     /// Which mode it needs the local APICs in.
     const MODE: Mode;
 

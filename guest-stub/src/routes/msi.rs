@@ -7,6 +7,7 @@ use guest_stub::destinations::{Kind, To};
 use guest_stub::msi;
 use guest_stub::rendezvous::Generation;
 
+#[derive(Clone, Copy)]
 pub(crate) struct Msi;
 
 impl Route for Msi {

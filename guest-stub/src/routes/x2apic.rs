@@ -7,6 +7,7 @@ use core::marker::PhantomData;
 use guest_stub::destinations::{Kind, To};
 use guest_stub::rendezvous::Generation;
 
+#[derive(Clone, Copy)]
 pub(crate) struct X2Apic<M> {
     command: u32,
     message: PhantomData<M>,

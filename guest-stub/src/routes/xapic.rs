@@ -8,6 +8,7 @@ use core::marker::PhantomData;
 use guest_stub::destinations::{Kind, To};
 use guest_stub::rendezvous::Generation;
 
+#[derive(Clone, Copy)]
 pub(crate) struct XApic<M> {
     icr: xapic::Icr,
     command: u32,

@@ -108,7 +108,7 @@ impl Targets<'_> {
     }
 }
 
-impl rendezvous::Targets for Targets<'_> {
+impl rendezvous::Targets for &Targets<'_> {
     fn all<'a>(&'a self, holds: impl FnMut(&'a Slot) -> bool) -> bool {
         self.slots().all(holds)
     }
@@ -154,7 +154,7 @@ impl Sending<'_> {
     }
 }
 
-impl Initiator for Sending<'_> {
+impl Initiator for &Sending<'_> {
     fn send(&self) {
         // The requests are visible before the interrupt is: sending is a system call or an atomic read-modify-write, and
         // either orders earlier stores before what it does.

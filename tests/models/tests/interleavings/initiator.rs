@@ -128,7 +128,7 @@ impl Caller {
     }
 }
 
-impl Initiator for Caller {
+impl Initiator for &Caller {
     fn send(&self) {
         if self.machine.fault != Fault::NoFence {
             fence(Ordering::Release);
@@ -176,7 +176,7 @@ impl Initiator for Caller {
     }
 }
 
-impl Targets for Caller {
+impl Targets for &Caller {
     fn all<'a>(&'a self, mut holds: impl FnMut(&'a Slot) -> bool) -> bool {
         self.targets().all(|target| holds(&self.machine.cpus[target].slot))
     }

@@ -123,10 +123,10 @@ impl<'a> Broadcast<'a> {
     }
 }
 
-impl Initiator for Broadcast<'_> {
+impl Initiator for &Broadcast<'_> {
     fn send(&self) {
         fence(Ordering::SeqCst);
-        let Self { processor, call, .. } = *self;
+        let Broadcast { processor, call, .. } = **self;
         self.sends.set(self.sends.get() + 1);
         let lost = if self.sends.get() == 1 { call.lost } else { Set::NOBODY };
         processor.interrupt(self.targets().and_not(lost.or(call.late)), call.by);
@@ -168,7 +168,7 @@ impl Initiator for Broadcast<'_> {
     }
 }
 
-impl Targets for Broadcast<'_> {
+impl Targets for &Broadcast<'_> {
     fn all<'a>(&'a self, mut holds: impl FnMut(&'a Slot) -> bool) -> bool {
         let machine = self.processor.machine;
         self.targets().members().all(|target| holds(&machine.cpus[target].slot))
