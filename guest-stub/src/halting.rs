@@ -13,6 +13,7 @@ unsafe extern "sysv64" {
 unsafe extern "C" {
     /// From the HLT's stamp, or the look at what is waited for, to the HLT, which is the last instruction; then what follows it.
     /// Not functions.
+    fn halt_block();
     fn halt_check();
     fn halt_instruction();
     fn halt_resume();
@@ -25,12 +26,16 @@ unsafe extern "C" {
 // follows it (SDM Vol. 2B, STI), so that no interrupt comes between the decision to halt and the HLT. For what comes all
 // the same, see `skip_halt`.
 //
+// Both loops lie in one block of BLOCK bytes (.org fails if they do not): most interrupts come from elsewhere, and see that at once.
+//
 // The stamp of the HLT comes before the word that says that this processor is ready: whoever sends when it has seen the word
 // for some time has halted it for no less. Whatever ends a HLT, the next one has a stamp of its own.
 global_asm!(
     ".global halt_check",
     ".global halt_instruction",
     ".global halt_resume",
+    ".balign {block}",
+    "halt_block:",
     "halt_loop:",
     "2:",
     "cli",
@@ -65,17 +70,29 @@ global_asm!(
     "5:",
     "sti",
     "ret",
+    ".org halt_block + {block}",
+    block = const BLOCK,
     halted = const core::mem::offset_of!(guest_stub::abi::UserPage, halted),
     handled = const core::mem::offset_of!(guest_stub::abi::UserPage, handled),
     ready = const core::mem::offset_of!(guest_stub::abi::UserPage, ready),
     stop = const core::mem::offset_of!(guest_stub::abi::UserPage, stop),
 );
 
+/// The size of the block of code that the HLTs lie in, and its alignment.
+const BLOCK: u64 = 64;
+
 fn address(label: unsafe extern "C" fn()) -> u64 {
     label as *const () as u64
 }
 
+/// Whether an interrupt that returns to `rip` has come in a HLT or on the way to it. All others need not be asked more.
+#[inline]
+pub(crate) fn is_near_halt(rip: u64) -> bool {
+    rip & !(BLOCK - 1) == address(halt_block)
+}
+
 /// Whether an interrupt that returns to `rip` has ended the HLT of [`halt_until_stopped`].
+#[inline]
 pub(crate) fn is_halt(rip: u64) -> bool {
     rip == address(halt_resume)
 }
@@ -89,7 +106,7 @@ pub(crate) fn is_halt(rip: u64) -> bool {
 #[inline]
 pub(crate) fn skip_halt(frame: &mut Frame) {
     // Mostly it was interrupted elsewhere, or in HLT.
-    if (address(halt_check)..address(sleep_resume)).contains(&frame.rip) && !is_halt(frame.rip) {
+    if is_near_halt(frame.rip) && !is_halt(frame.rip) {
         skip(frame);
     }
 }

@@ -4,7 +4,8 @@ use super::TargetState;
 use core::mem::{offset_of, size_of};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// One vCPU's stamps of one round, one cache line. Time stamps are the guest's TSC; zero: not taken.
+/// One vCPU's stamps of one round, one cache line. Time stamps are the guest's TSC; zero: not taken. What a vCPU's part in the round
+/// has no use for may be left from an earlier round.
 ///
 /// A ping has no worker. Its sender and its target may be one vCPU, or a vCPU may send one ping and take another one in the same
 /// round: `generation` is then that of the ping that it has sent, and `result` that of the one that has arrived.

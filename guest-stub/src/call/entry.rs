@@ -18,8 +18,8 @@ use core::arch::global_asm;
 use core::hint::assert_unchecked;
 use core::mem::offset_of;
 use core::sync::atomic::Ordering;
-use guest_stub::abi::{IPI_LEVEL, XAPIC_BASE};
-use guest_stub::rendezvous::{Decision, Delivery, Generation, Packet, Slot};
+use guest_stub::abi::{IPI_LEVEL, Sample, XAPIC_BASE, area};
+use guest_stub::rendezvous::{Decision, Delivery, Packet, Slot};
 
 unsafe extern "C" {
     pub(crate) fn ipi_entry();
@@ -33,10 +33,11 @@ const PRIVATE_EARLY: usize = 6 * 8 + size_of::<Frame>();
 // What every other processor waits for comes first: six registers saved, then `Slot::claim`, the raise to IPI_LEVEL and
 // `Slot::arrive` of `rendezvous::serve`, in their x86 form (a MOV load acquires, a MOV store releases). The rest is saved
 // while the initiator takes notice. After the worker, `Slot::complete` goes before all else, too, and then the EOI: what only
-// keeps books comes after it. The next call on this vector cannot come before IRQL is lowered, which `completed` does last.
+// keeps books comes after it. The next call on this vector cannot come before IRQL is lowered, which `completed` does last. The
+// stamps go straight into the ring, at a fixed distance from this page, which R8 and later RSI hold the sample's place in.
 //
 // The gate is polled for GO alone; whoever does not see that soon goes to `wait_at_gate`, which knows about ABORT and the
-// deadline. Worker and argument are read before it opens: an open gate says that they were this call's.
+// deadline. The argument is read before it opens: an open gate says that it was this call's.
 //
 // No vector registers are saved: nothing in the image uses any (a test looks).
 //
@@ -61,43 +62,45 @@ global_asm!(
     "mov cr8, r8",
     "mov [rcx + {arrived}], esi",
     "mov [rcx + {served}], esi",
-    "mov [rsp + {early} + {a}], eax",
-    "mov [rsp + {early} + {a} + 4], edx",
+    "mov r8d, [rsp + {early} + {sample}]",
+    "mov [rsp + r8 + {early} + {ring} + {sample_a}], eax",
+    "mov [rsp + r8 + {early} + {ring} + {sample_a} + 4], edx",
     "mov [rsp + {early} + {irql}], rdi",
     "push r9",
     "push r10",
     "push r11",
     "mov rcx, [rcx + {packet}]",
-    "lea r8d, [rsi + {go}]",
+    "lea r9d, [rsi + {go}]",
     "mov rdi, [rcx + {argument}]",
-    "mov r9, [rcx + {worker}]",
     ".rept {polls}",
-    "cmp [rcx + {gate}], r8d",
+    "cmp [rcx + {gate}], r9d",
     "je 2f",
     ".endr",
     "lea rdi, [rsp + {private}]",
     "call {wait_at_gate}",
     "test rax, rax",
     "jz 4f",
-    "mov rdi, [rax + {argument}]",
-    "mov r9, [rax + {worker}]",
+    "mov rcx, rax",
+    "mov rdi, [rcx + {argument}]",
+    "mov r8d, [rsp + {private} + {sample}]",
     "2:",
     "lfence",
     "rdtsc",
-    "mov [rsp + {private} + {w}], eax",
-    "mov [rsp + {private} + {w} + 4], edx",
+    "mov [rsp + r8 + {private} + {ring} + {sample_w}], eax",
+    "mov [rsp + r8 + {private} + {ring} + {sample_w} + 4], edx",
     ".global ipi_worker_call",
     "ipi_worker_call:",
-    "call r9",
-    "mov rsi, rax",
+    "call [rcx + {worker}]",
+    "mov r8, rax",
     "lfence",
     "rdtsc",
     "mov rcx, [rsp + {private} + {slot}]",
     "mov edi, [rcx + {served}]",
-    "mov [rcx + {result}], rsi",
+    "mov [rcx + {result}], r8",
     "mov [rcx + {done}], edi",
-    "mov [rsp + {private} + {x}], eax",
-    "mov [rsp + {private} + {x} + 4], edx",
+    "mov esi, [rsp + {private} + {sample}]",
+    "mov [rsp + rsi + {private} + {ring} + {sample_x}], eax",
+    "mov [rsp + rsi + {private} + {ring} + {sample_x} + 4], edx",
     "cmp byte ptr [rsp + {private} + {in_x2apic_mode}], 0",
     "je 6f",
     "mov ecx, {eoi_msr}",
@@ -107,7 +110,8 @@ global_asm!(
     "ipi_eoi_x2apic:",
     "wrmsr",
     "3:",
-    "mov edx, edi",
+    "mov [rsp + rsi + {private} + {ring} + {sample_generation}], edi",
+    "mov [rsp + rsi + {private} + {ring} + {sample_result}], r8",
     "lea rdi, [rsp + {private}]",
     "call {completed}",
     "4:",
@@ -139,8 +143,13 @@ global_asm!(
     ipi_level = const IPI_LEVEL,
     a = const offset_of!(Private, a),
     irql = const offset_of!(Private, interrupted_irql),
-    w = const offset_of!(Private, w),
-    x = const offset_of!(Private, x),
+    sample = const offset_of!(Private, sample),
+    ring = const area::RING - area::PRIVATE,
+    sample_generation = const offset_of!(Sample, generation),
+    sample_a = const offset_of!(Sample, a),
+    sample_w = const offset_of!(Sample, w),
+    sample_x = const offset_of!(Sample, x),
+    sample_result = const offset_of!(Sample, result),
     result = const Slot::RESULT,
     done = const Slot::DONE,
     in_x2apic_mode = const offset_of!(Private, apic) + LocalApic::IN_X2APIC_MODE,
@@ -181,14 +190,23 @@ extern "sysv64" fn wait_at_gate(private: &'static Private) -> Option<&'static Pa
 
 /// Target, after its done bit and its EOI: what nobody waits for. A lower interrupt may be pending; it comes when IRQL is lowered
 /// and the IRETQ has set IF. An NMI may come at any time, and has a slot, stamps and a stack of its own.
-extern "sysv64" fn ipi_completed(private: &'static Private, result: usize, generation: Generation) {
+extern "sysv64" fn ipi_completed(private: &'static Private, sample: u64) {
     check_restored(private);
     let frame = interrupts::frame(private);
+    // SAFETY: the entry has taken the number from `Private::sample`.
+    let record = unsafe { private.served(sample) };
     // SAFETY: an interrupt that can be masked was not.
     unsafe { assert_unchecked(frame.rflags & RFLAGS_IF != 0) };
-    let stamps = [&private.a, &private.w, &private.x].map(|stamp| stamp.load(Ordering::Relaxed));
-    private.record_served(generation, stamps, result, states::evidence(frame));
-    halting::skip_halt(frame);
+    if halting::is_near_halt(frame.rip) {
+        let evidence = states::evidence(frame);
+        halting::skip_halt(frame);
+        record.evidence(evidence);
+        record.halted(private.user_page().halted().load(Ordering::Relaxed));
+    } else {
+        // SAFETY: the HLT is near itself.
+        unsafe { assert_unchecked(!halting::is_halt(frame.rip)) };
+        record.evidence(states::evidence(frame));
+    }
     irql::set(private.interrupted_irql.load(Ordering::Relaxed));
 }
 

@@ -20,10 +20,10 @@ use guest_stub::rendezvous::{Decision, Generation, Generations, Packet, Slot};
 /// the former, and always relaxed.
 #[repr(C)]
 pub(crate) struct Private {
-    /// Stamps of the call being served, written by the entry code.
+    /// Where the next sample of an interrupt's call lies in the ring, in bytes: the one of round `handled`.
+    pub(crate) sample: AtomicU32,
+    /// When the last interrupt came that no call of another processor had asked for.
     pub(crate) a: AtomicU64,
-    pub(crate) w: AtomicU64,
-    pub(crate) x: AtomicU64,
     /// IRQL that the interrupt found.
     pub(crate) interrupted_irql: AtomicU64,
     pub(crate) slot: &'static Slot,
@@ -217,16 +217,30 @@ impl Private {
     /// Stores a target's sample, and counts the round as served.
     #[inline]
     pub(crate) fn record_handled(&self, sample: Sample) {
-        let handled = self.handled.load(Ordering::Relaxed);
-        self.record(handled, sample);
-        self.handled.store(handled + 1, Ordering::Relaxed);
-        self.user_page().handled().store(handled + 1, Ordering::Relaxed);
+        let place = self.sample.load(Ordering::Relaxed);
+        // SAFETY: that is where it comes from.
+        unsafe { self.served(place.into()) }.set(sample);
+    }
+
+    /// Counts a round as served whose sample lies at `place`, and returns where what is missing in it goes.
+    ///
+    /// # Safety
+    /// `place` is from [`Private::sample`].
+    #[inline]
+    pub(crate) unsafe fn served(&self, place: u64) -> Record {
+        const RING: u32 = (abi::RING_SAMPLES * size_of::<Sample>()) as u32;
+        self.sample.store((place as u32 + size_of::<Sample>() as u32) % RING, Ordering::Relaxed);
+        let handled = self.handled.load(Ordering::Relaxed) + 1;
+        self.handled.store(handled, Ordering::Relaxed);
+        self.user_page().handled().store(handled, Ordering::Relaxed);
+        // SAFETY: as in `place`; the number is below RING (the caller's promise), and a multiple of a sample's size.
+        unsafe { Record::at(self.ring().byte_add(place as usize)) }
     }
 
     /// Starts this processor's counts anew, for another operation.
     pub(crate) fn reset_counts(&self) {
         let words = self.user_page();
-        let counts = [&self.handled, &self.duplicate, &self.late];
+        let counts = [&self.sample, &self.handled, &self.duplicate, &self.late];
         for count in counts.into_iter().chain([words.handled(), words.last_run(), words.last_setup()]) {
             count.store(0, Ordering::Relaxed);
         }

@@ -62,6 +62,20 @@ impl Record {
         unsafe { (*self.0).a = a };
     }
 
+    /// Target: when it was about to execute the HLT that its interrupt has ended.
+    #[inline]
+    pub(crate) fn halted(self, halted: u64) {
+        // SAFETY: the promise of `at`.
+        unsafe { (*self.0).t0 = halted };
+    }
+
+    /// Target: the states that its interrupt has found it in, as flags.
+    #[inline]
+    pub(crate) fn evidence(self, flags: u32) {
+        // SAFETY: the promise of `at`.
+        unsafe { (*self.0).flags = flags };
+    }
+
     /// What the worker returned.
     #[inline]
     pub(crate) fn result(self, result: usize) {

@@ -24,6 +24,7 @@ macro_rules! states {
         }
 
         /// The states that the interrupt found this processor in, as flags of a sample.
+        #[inline]
         pub(crate) fn evidence(frame: &Frame) -> u32 {
             let mut flags = 0;
             $(if $module::is_evident(frame) { flags |= TargetState::$state.evidence() })+

@@ -31,7 +31,7 @@ pub(super) fn stay(private: &'static Private) {
     unsafe { cpl3::run(private, user_spin, private.user_page(), null_mut(), 0) };
 }
 
-/// The interrupt came from CPL3.
+/// The interrupt came from CPL3: CS has an RPL of 0 or 3, of which one bit tells.
 pub(super) fn is_evident(frame: &Frame) -> bool {
-    frame.cs & 3 == 3
+    frame.cs & 2 != 0
 }
