@@ -23,15 +23,7 @@ const NOT_IN_STATE: u32 = u32::MAX;
 
 /// A report of an operation that ended so.
 pub(crate) fn report(status: Status) -> Report {
-    Report {
-        status: status as u32,
-        rounds: 0,
-        generation: 0,
-        resent: 0,
-        duplicate: 0,
-        late: 0,
-        missing: [0; MASK_WORDS],
-    }
+    Report { status: status as u32, ..Report::NOTHING }
 }
 
 /// This processor has finished `activity`.

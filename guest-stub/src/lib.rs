@@ -18,6 +18,7 @@ pub mod icr;
 pub mod logical_ids;
 pub mod mask;
 pub mod msi;
+pub mod outcomes;
 pub mod plan;
 pub mod random;
 pub mod rendezvous;

@@ -51,6 +51,12 @@ pub struct Report {
     pub missing: Mask,
 }
 
+impl Report {
+    /// Of no operation.
+    pub const NOTHING: Self =
+        Self { status: 0, rounds: 0, generation: 0, resent: 0, duplicate: 0, late: 0, missing: [0; MASK_WORDS] };
+}
+
 /// Longest message of a [`BugCheck`], in bytes.
 pub const MESSAGE_BYTES: usize = 120;
 

@@ -1,6 +1,7 @@
 //! A block of pings: who sends, who is pinged, and who sleeps meanwhile.
 
 use super::LINES;
+use super::outcomes;
 use super::sender::{self, Ping, Stamps, WindowFn};
 use crate::activity;
 use crate::cpu::tsc;
@@ -110,6 +111,20 @@ impl<'a> Block<'a> {
         Err(Report { rounds: round, missing, ..activity::report(Status::NotReady) })
     }
 
+    /// Whether others send, too, where this processor sends to `target`.
+    fn is_in_mesh(&self, target: usize) -> bool {
+        self.is_pinged && target != self.me
+    }
+
+    /// vCPU 0, which has sent its pings: waits until the others have, too. The report is that of all.
+    fn wait_for_others(&self, own: Report, activity: u32) -> Report {
+        // Each has begun the last round that vCPU 0 saw, and comes to the end of its own within these.
+        let until = tsc::now().wrapping_add(self.command.settle).wrapping_add(self.command.deadline);
+        // Who does not is the error when the activity ends.
+        polling::poll_until(until, || (1..self.processors).all(|other| activity::has_finished(other, activity)));
+        outcomes::explain(own, self.processors, activity)
+    }
+
     /// Waits for the round's ping of this processor by another one, if there is one.
     fn own_has_arrived(&self, private: &Private, round: u32, deadline: u64) -> bool {
         !self.is_pinged || polling::poll_until(deadline, || private.handled.load(Ordering::Relaxed) > round)
@@ -140,7 +155,8 @@ pub(crate) fn lead(private: &'static Private, processors: usize, command: &comma
     // Only now: the wake-up went out in the mode that the others were in.
     participant::enter(private, block.route);
     let report = if let Some(target) = block.target {
-        block.send_all(private, target)
+        let report = block.send_all(private, target);
+        if block.is_in_mesh(target) { block.wait_for_others(report, activity) } else { report }
     } else {
         if block.is_pinged {
             states::stay(private, block.state);
@@ -161,8 +177,8 @@ pub(crate) fn follow(private: &'static Private, processors: usize, command: &com
     let Some(block) = Block::parse(command, processors, private.index) else { return };
     participant::enter(private, block.route);
     match block.target {
-        // vCPU 0 sends, too, and sees who is behind.
-        Some(target) if block.is_pinged && target != private.index => drop(block.send_all(private, target)),
+        // vCPU 0 sends, too, and reads it.
+        Some(target) if block.is_in_mesh(target) => outcomes::store(private, block.send_all(private, target)),
         Some(target) => {
             shared::report(block.send_all(private, target));
             // Release: the report comes first. vCPU 0 leaves its state for it.

@@ -8,6 +8,7 @@
 mod block;
 mod entry;
 mod line;
+mod outcomes;
 mod sender;
 mod way;
 

@@ -10,14 +10,15 @@ use crate::cpu::apic::LocalApic;
 use crate::cpu::tables::{self, Gdt, Tss};
 use crate::ping;
 use core::arch::asm;
+use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use guest_stub::abi::{self, Sample, Tally, area};
+use guest_stub::abi::{self, Report, Sample, Tally, area};
 use guest_stub::rendezvous::{Decision, Generation, Generations, Packet, Slot};
 
 /// A processor's private page. The interrupt entry knows it as the top of its stack.
 ///
-/// Interrupt handlers of this processor and its own code both use it, no other processor does; the atomics are for
-/// the former, and always relaxed.
+/// Interrupt handlers of this processor and its own code both use it; of other processors, vCPU 0 reads counts and `outcome`. The
+/// atomics are for the handlers, and relaxed but for `handled`.
 #[repr(C)]
 pub(crate) struct Private {
     /// Where the next sample of an interrupt's call lies in the ring, in bytes: the one of round `handled`.
@@ -44,6 +45,8 @@ pub(crate) struct Private {
     /// Interrupts that nobody had asked for, and that came when their call had been given up.
     pub(crate) duplicate: AtomicU32,
     pub(crate) late: AtomicU32,
+    /// What has become of the pings that this processor has sent, where vCPU 0 sends, too: for vCPU 0.
+    pub(crate) outcome: UnsafeCell<Report>,
     /// The stack pointer of what runs CPL3 code, to come back to.
     pub(crate) kernel_rsp: AtomicU64,
     tss: Tss,
@@ -116,7 +119,7 @@ pub(crate) fn current() -> &'static Private {
 /// # Safety
 /// That processor has been initialised.
 pub(crate) unsafe fn of(index: usize) -> &'static Private {
-    // SAFETY: the caller's promise; other processors only touch the atomics.
+    // SAFETY: the caller's promise; other processors only touch the atomics, and vCPU 0 the outcome.
     unsafe { &*((abi::vcpu_area(index) + area::PRIVATE) as *const Private) }
 }
 

@@ -18,9 +18,14 @@ pub struct TestHooks {
     device_vector: AtomicU32,
     device_interrupts: AtomicU32,
     merged: AtomicU32,
+    /// How many more messages of each vCPU are sent before all others are lost; [`EVERY_MESSAGE`]: none is.
+    messages: Box<[AtomicU32]>,
     /// How long each vCPU is to stay out of the guest when it leaves it next, ms.
     stalls: Box<[AtomicU32]>,
 }
+
+/// No message is lost.
+const EVERY_MESSAGE: u32 = u32::MAX;
 
 /// What became of the orders.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -36,7 +41,8 @@ pub struct HookCounts {
 impl TestHooks {
     /// No orders, for a machine of so many vCPUs.
     pub fn for_vcpus(vcpus: usize) -> Self {
-        Self { stalls: (0..vcpus).map(|_| AtomicU32::new(0)).collect(), ..Self::default() }
+        let for_each = |order| (0..vcpus).map(|_| AtomicU32::new(order)).collect();
+        Self { messages: for_each(EVERY_MESSAGE), stalls: for_each(0), ..Self::default() }
     }
 
     /// Keeps `vcpu` out of the guest for `time` when it leaves it next. A kick has to follow.
@@ -57,8 +63,16 @@ impl TestHooks {
         self.device_vector.store(vector.into(), Ordering::Relaxed);
     }
 
+    /// Sends `sent` more of the interrupt messages that the guest asks for on `vcpu`, and loses all others.
+    pub fn lose_messages(&self, vcpu: usize, sent: u32) {
+        if let Some(messages) = self.messages.get(vcpu) {
+            messages.store(sent, Ordering::Relaxed);
+        }
+    }
+
     /// Takes all orders back.
     pub fn clear(&self) -> HookCounts {
+        self.messages.iter().for_each(|messages| messages.store(EVERY_MESSAGE, Ordering::Relaxed));
         self.stop_at.store(0, Ordering::Relaxed);
         self.device_vector.store(0, Ordering::Relaxed);
         HookCounts {
@@ -68,9 +82,12 @@ impl TestHooks {
         }
     }
 
-    /// vCPU thread: what it does in place of `next`, which follows `exit`. Nothing but a plain entry is replaced.
+    /// vCPU thread: what it does in place of `next`, which follows `exit`. Nothing but a plain entry and a message is replaced.
     #[inline]
     pub(super) fn in_place_of(&self, next: Next, vcpu: usize, exit: Exit) -> Next {
+        if matches!(next, Next::Send(..)) && self.loses_message(vcpu) {
+            return Next::Enter;
+        }
         if next != Next::Enter {
             return next;
         }
@@ -101,6 +118,19 @@ impl TestHooks {
         })
     }
 
+    fn loses_message(&self, vcpu: usize) -> bool {
+        let Some(messages) = self.messages.get(vcpu) else { return false };
+        match messages.load(Ordering::Relaxed) {
+            EVERY_MESSAGE => false,
+            0 => true,
+            // This vCPU's thread alone changes it while the guest runs.
+            left => {
+                messages.store(left - 1, Ordering::Relaxed);
+                false
+            }
+        }
+    }
+
     fn take_stall(&self, vcpu: usize) -> Option<Duration> {
         let ms = self.stalls.get(vcpu).map_or(0, |stall| stall.swap(0, Ordering::Relaxed));
         (ms != 0).then(|| Duration::from_millis(ms.into()))
@@ -110,6 +140,7 @@ impl TestHooks {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use guest_stub::msi::To;
 
     const SOME_TIME: Duration = Duration::from_millis(50);
 
@@ -149,6 +180,18 @@ mod tests {
         hooks.count_device_interrupt(true);
         assert_eq!(hooks.clear(), HookCounts { device_interrupts: 2, merged: 1, ..HookCounts::default() });
         assert_eq!(observed(), Next::Enter);
+    }
+
+    #[test]
+    fn messages_are_lost_from_the_one_that_was_asked_for() {
+        let hooks = TestHooks::for_vcpus(2);
+        let send = Next::Send(0x51, To::One(0));
+        let message = |vcpu| hooks.in_place_of(send, vcpu, ExitKind::Message.into());
+        assert_eq!(message(1), send);
+        hooks.lose_messages(1, 1);
+        assert_eq!([message(0), message(1), message(1), message(1)], [send, send, Next::Enter, Next::Enter]);
+        hooks.clear();
+        assert_eq!(message(1), send);
     }
 
     #[test]
