@@ -127,11 +127,12 @@ impl<'a> Block<'a> {
 
     /// Waits for the round's ping of this processor by another one, if there is one.
     fn own_has_arrived(&self, private: &Private, round: u32, deadline: u64) -> bool {
-        !self.is_pinged || polling::poll_until(deadline, || private.handled.load(Ordering::Relaxed) > round)
+        !self.is_pinged || polling::poll_until(deadline, || private.has_served(round))
     }
 
     /// Stores the sender's sample, which is the target's, too, where this processor is pinged.
     fn record(&self, private: &Private, round: u32, generation: Generation, stamps: &Stamps) {
+        // `own_has_arrived` has seen that it is served.
         let arrival = if self.is_pinged { private.recorded(round) } else { Sample::default() };
         let &Stamps { t0, t1, t2, resent, .. } = stamps;
         let flags = arrival.flags | sample_flags::INITIATOR | if resent { sample_flags::RESENT } else { 0 };

@@ -203,7 +203,16 @@ impl Private {
         self.place(round).set(sample);
     }
 
-    /// The sample of round `round` of this block, as this processor has stored it.
+    /// Whether a handler of this processor has served round `round` of this block, and stored its sample.
+    #[inline]
+    pub(crate) fn has_served(&self, round: u32) -> bool {
+        // A handler runs from its entry to its IRETQ between two instructions of what it interrupts, so that the count tells of a
+        // whole sample. Acquire keeps the compiler from reading the sample before the count.
+        self.handled.load(Ordering::Acquire) > round
+    }
+
+    /// The sample of round `round` of this block, as this processor has stored it: its own code, or a handler that
+    /// [`Self::has_served`] the round.
     pub(crate) fn recorded(&self, round: u32) -> Sample {
         self.place(round).get()
     }

@@ -4,7 +4,7 @@ use super::{Detail, Suite, Verdict};
 use crate::config::routes::Route;
 use crate::config::{self, Call, CellId, HostOffers};
 use crate::events::recording::Recording;
-use crate::events::samples::Block;
+use crate::events::samples::{Block, Round};
 use crate::guest::blocks::{self, BlockSpec};
 use crate::results::integrity::Integrity;
 use crate::vm::ApicIds;
@@ -77,14 +77,23 @@ fn broken(block: &Block, asked: usize) -> Option<String> {
     if block.rounds.iter().any(|round| round.targets().count() != 1) {
         return Some("a ping has another number of arrivals than one".to_owned());
     }
+    if block.rounds.iter().any(is_stale) {
+        return Some("a vCPU's ping of itself has arrived at another time than between its stamps".to_owned());
+    }
     let different: BTreeSet<u32> = block.rounds.iter().map(|round| round.generation).collect();
     (different.len() != block.rounds.len()).then(|| "two pings have the same generation".to_owned())
+}
+
+/// Whether the sender has an arrival, which is then on its own clock, that is not between its stamps.
+fn is_stale(round: &Round) -> bool {
+    let own = round.participants.iter().filter(|each| Some(each.vcpu) == round.initiator);
+    own.filter_map(|each| each.a).any(|a| !(round.t0..=round.t2).contains(&a))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::events::samples::{Participant, Round};
+    use crate::events::samples::Participant;
 
     fn round(generation: u32, arrivals: usize) -> Round {
         let target = |vcpu| Participant { vcpu, a: Some(2), halted: None, w: None, x: None, vmm: None };
@@ -99,6 +108,8 @@ mod tests {
         assert!(broken(&block(vec![round(4, 1)]), 2).is_some_and(|it| it.contains("1 of 2")));
         assert!(broken(&block(vec![round(4, 2)]), 1).is_some_and(|it| it.contains("arrivals")));
         assert!(broken(&block(vec![round(4, 1), round(4, 1)]), 2).is_some_and(|it| it.contains("same generation")));
+        let stale = Round { t0: 5, t2: 6, ..round(4, 1) };
+        assert!(broken(&block(vec![stale]), 1).is_some_and(|it| it.contains("between its stamps")));
         let lost = Integrity { lost: 1, ..Integrity::default() };
         assert_eq!(broken(&Block { integrity: lost, ..block(vec![round(4, 1)]) }, 1).as_deref(), Some("1 lost"));
         let elsewhere = Block { not_in_state: 1, ..block(vec![round(4, 1)]) };
