@@ -2,6 +2,7 @@
 
 use crate::cpu::tsc;
 use crate::processor::{Private, UserWords};
+use core::ops::Range;
 use core::sync::atomic::Ordering;
 
 /// The first rounds tell how long it takes from the end of a wait to the send. The waits of later ones are shorter by that.
@@ -22,25 +23,30 @@ impl HaltSettle {
         Self { asked, preparation: u64::MAX, waited: tsc::now() }
     }
 
-    /// Waits before the send of `round`, for which all targets are ready; returns what time it is then. Out of line: rounds of
-    /// other states have nothing to do with it.
-    #[inline(never)]
+    /// Waits before the send of `round`, for which all targets are ready: every other processor. Returns what time it is then.
     pub(crate) fn wait(&mut self, private: &Private, processors: usize, round: u32) -> u64 {
+        self.wait_for(private, 0..processors, round)
+    }
+
+    /// As [`Self::wait`], where the targets are those of `targets` but this processor. Out of line: rounds of other states have
+    /// nothing to do with it.
+    #[inline(never)]
+    pub(crate) fn wait_for(&mut self, private: &Private, targets: Range<usize>, round: u32) -> u64 {
         if (1..=MEASURED).contains(&round) {
             let sent = private.recorded(round - 1).t0;
             self.preparation = self.preparation.min(sent.wrapping_sub(self.waited));
         }
         let preparation = if round == 0 { 0 } else { self.preparation };
-        let since = self.halted_since(private.index, processors);
+        let since = self.halted_since(private.index, targets);
         self.waited = tsc::wait_until(since.wrapping_add(self.asked.saturating_sub(preparation)));
         self.waited
     }
 
     /// When the last target executed the HLT that it is ready in, by its own stamp. One from before the last send, or from the
     /// future, says that the clocks differ: then it is now that counts.
-    fn halted_since(&self, me: usize, processors: usize) -> u64 {
+    fn halted_since(&self, me: usize, targets: Range<usize>) -> u64 {
         let now = tsc::now();
-        let targets = (0..processors).filter(|&processor| processor != me);
+        let targets = targets.filter(|&processor| processor != me);
         let last = targets.map(|target| UserWords::of(target).halted().load(Ordering::Relaxed)).max();
         last.filter(|last| (self.waited..=now).contains(last)).unwrap_or(now)
     }

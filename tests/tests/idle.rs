@@ -2,7 +2,7 @@
 
 use guest_stub::abi::{Destination, TargetState, Worker};
 use kipi::config::routes::{self, Route};
-use kipi::config::{CellId, LocalApics};
+use kipi::config::{Call, CellId, LocalApics};
 use kipi::events::clock;
 use kipi::events::recording::Recording;
 use kipi::events::samples::Block;
@@ -54,6 +54,10 @@ fn halted(route: Route) -> CellId {
     }
 }
 
+fn pinged(route: Route) -> CellId {
+    CellId { call: Call::Ping, destination: Destination::Unicast, ..halted(route) }
+}
+
 #[test]
 fn targets_have_been_halted_for_as_long_as_was_asked_for() {
     let Some(hypervisor) = hypervisor() else { return };
@@ -65,20 +69,23 @@ fn targets_have_been_halted_for_as_long_as_was_asked_for() {
     }
     // What a clock may be off where offsets are estimated, and what an emulated one makes of it.
     let asked = clock::cycles(Duration::from_micros(u64::from(IDLE_US) * 9 / 10), session.tsc_khz());
-    for route in [Route::X2Apic, Route::XApic, Route::Msi, Route::Nmi, Route::Host] {
+    let by_nmi = CellId { destination: Destination::Unicast, ..halted(Route::Nmi) };
+    let broadcasts = [Route::X2Apic, Route::XApic, Route::Msi, Route::Host].map(halted);
+    let pings = [Route::X2Apic, Route::XApic, Route::Msi].map(pinged);
+    for cell in broadcasts.into_iter().chain([by_nmi]).chain(pings) {
+        let route = cell.route;
         if routes::of(route).lacks(hypervisor.offers()).is_some() {
             println!("SKIP {}: this host does not offer it", route.name());
             continue;
         }
-        let destination = if route == Route::Nmi { Destination::Unicast } else { Destination::AllButSelf };
-        let block = run(&mut session, CellId { destination, ..halted(route) });
+        let block = run(&mut session, cell);
         for round in &block.rounds {
             for each in &round.participants {
                 let is_target = Some(each.vcpu) != round.initiator;
-                assert_eq!(each.halted.is_some(), is_target, "{}, vCPU {}: {round:?}", route.name(), each.vcpu);
+                assert_eq!(each.halted.is_some(), is_target, "{cell}, vCPU {}: {round:?}", each.vcpu);
                 let Some(halted) = each.halted else { continue };
                 let time = round.t0.wrapping_sub(halted);
-                assert!(time >= asked, "{}: {time} cycles in HLT, of {asked}: {round:?}", route.name());
+                assert!(time >= asked, "{cell}: {time} cycles in HLT, of {asked}: {round:?}");
             }
         }
     }
@@ -92,17 +99,16 @@ fn targets_have_been_halted_for_as_long_as_was_asked_for() {
 fn kvms_counters_tell_how_the_targets_of_the_rounds_that_count_were_woken() {
     let Some(hypervisor) = hypervisor() else { return };
     let _turn = turn();
-    for (halt_poll_ns, route) in
-        [(None, Route::XApic), (None, Route::Host), (Some(0), Route::XApic), (Some(0), Route::Host)]
-    {
+    let cells = [halted(Route::XApic), halted(Route::Host), pinged(Route::XApic)];
+    for (halt_poll_ns, cell) in [None, Some(0)].into_iter().flat_map(|poll| cells.map(|cell| (poll, cell))) {
         let mut session = boot(&hypervisor, &VmConfig { halt_poll_ns, ..machine(VCPUS) });
-        let block = run(&mut session, halted(route));
+        let block = run(&mut session, cell);
         let Some(wakeups) = block.wakeups else {
             return println!("SKIP: this KVM does not count wake-ups (KVM_GET_STATS_FD)");
         };
-        let targets = if routes::of(route).is_host() { VCPUS } else { VCPUS - 1 };
+        let targets = if routes::of(cell.route).is_host() { VCPUS } else { VCPUS - 1 };
         let expected = (ROUNDS * targets) as u64;
-        let context = format!("{}, halt_poll_ns {halt_poll_ns:?}: {wakeups:?} of {expected}", route.name());
+        let context = format!("{cell}, halt_poll_ns {halt_poll_ns:?}: {wakeups:?} of {expected}");
         // A thread that is about to sleep when it is woken counts as both.
         let all = wakeups.polled + wakeups.blocked;
         assert!((expected..=2 * expected).contains(&all), "warm-up and the end of the block are left out: {context}");

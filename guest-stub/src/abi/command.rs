@@ -82,7 +82,8 @@ pub struct Block {
     pub counted_from: u32,
     /// The worker's argument.
     pub argument: u64,
-    /// TSC cycles between the targets' readiness and the send, at least.
+    /// TSC cycles between the targets' readiness and the send, at least; in state `halt`, between the last target's HLT and the
+    /// send.
     pub settle: u64,
     /// TSC cycles after which a call is given up; it is sent again after half of them.
     pub deadline: u64,
@@ -102,9 +103,9 @@ pub struct Pings {
     pub initiator: u32,
     /// Pings of each sender: at most [`RING_SAMPLES`].
     pub rounds: u32,
-    /// Zero.
-    pub reserved: u32,
-    /// TSC cycles between the targets' readiness and the send.
+    /// As [`Block::counted_from`], where there is one sender.
+    pub counted_from: u32,
+    /// As [`Block::settle`].
     pub settle: u64,
     /// TSC cycles after which a ping is given up; it is sent again after half of them.
     pub deadline: u64,

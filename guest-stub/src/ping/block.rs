@@ -4,16 +4,18 @@ use super::LINES;
 use super::outcomes;
 use super::sender::{self, Ping, Stamps, WindowFn};
 use crate::activity;
-use crate::cpu::tsc;
+use crate::cpu::{port, tsc};
 use crate::halting;
 use crate::participant;
 use crate::polling;
 use crate::processor::{GENERATIONS, Private, UserWords};
+use crate::settle::HaltSettle;
 use crate::shared;
 use crate::states;
 use core::sync::atomic::Ordering;
 use guest_stub::abi::{
-    Destination, GuestRoute, MASK_WORDS, Mask, RING_SAMPLES, Report, Sample, Status, TargetState, command, sample_flags,
+    Destination, GuestRoute, MASK_WORDS, Mask, PORT_MARK, RING_SAMPLES, Report, Sample, Status, TargetState, command,
+    sample_flags,
 };
 use guest_stub::mask;
 use guest_stub::rendezvous::Generation;
@@ -56,15 +58,20 @@ impl<'a> Block<'a> {
 
     /// Sends this processor's pings to `target`.
     fn send_all(&self, private: &'static Private, target: usize) -> Report {
-        let &command::Pings { rounds, settle, deadline, .. } = self.command;
+        let &command::Pings { rounds, counted_from, settle, deadline, .. } = self.command;
         let line = &LINES[target];
         let mut resent = 0;
+        let is_halt = self.state == TargetState::Halt;
+        let mut halt = HaltSettle::new(settle);
         for round in 0..rounds {
+            if round == counted_from {
+                port::write(PORT_MARK, 0);
+            }
             if let Err(report) = self.wait_until_ready(private, target, round) {
                 return report;
             }
-            tsc::wait(settle);
-            let (now, generation) = (tsc::now(), GENERATIONS.issue());
+            let now = if is_halt { halt.wait_for(private, target..target + 1, round) } else { tsc::wait(settle) };
+            let generation = GENERATIONS.issue();
             line.ask(generation);
             let (resend_at, deadline) = (now.wrapping_add(deadline / 2), now.wrapping_add(deadline));
             let stamps = (self.window)(&Ping { target, line, generation, resend_at, deadline });
@@ -82,6 +89,9 @@ impl<'a> Block<'a> {
                 missing: only(missing),
                 ..activity::report(Status::Aborted)
             };
+        }
+        if counted_from < rounds {
+            port::write(PORT_MARK, 0);
         }
         Report { rounds, resent, ..activity::report(Status::Done) }
     }

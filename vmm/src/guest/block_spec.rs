@@ -88,20 +88,17 @@ impl BlockSpec {
         }
     }
 
-    /// Time between the targets' readiness and the send: `least`, if the cell does not ask for a time in HLT.
+    /// Time between the targets' readiness, or their HLT where they are halted, and the send: `least`, if the cell does not ask for a
+    /// time in HLT.
     pub(super) fn settle(&self, least: Duration) -> Duration {
         self.cell.idle_before_us.map_or(least, |time| Duration::from_micros(time.into()))
     }
 
     /// Whether KVM's counters of wake-ups are read when the rounds that count begin, and when they have ended. Not where every exit
-    /// is recorded, among which those for it would be; nor of pings, of which each vCPU makes its own.
+    /// is recorded, among which those for it would be.
     pub(super) fn counts_wakeups(&self) -> bool {
         let Recording { stats, stays, kernel: _ } = self.recording;
-        let is_marked = match self.cell.call {
-            Call::Broadcast => true,
-            Call::Ping => false,
-        };
-        is_marked && stats && stays != Keep::Everything && self.cell.target_state == TargetState::Halt
+        stats && stays != Keep::Everything && self.cell.target_state == TargetState::Halt
     }
 
     /// Whether each worker begins with an exit.

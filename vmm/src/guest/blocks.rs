@@ -47,6 +47,7 @@ fn run_in_guest(session: &mut Session<'_>, spec: &BlockSpec) -> Result<Ended, Er
     let (destination, target_state) = (spec.cell.destination as u32, spec.cell.target_state as u32);
     let (initiator, rounds) = (word(spec.initiator), word(asked));
     let (settle, deadline) = (session.cycles(spec.settle(limits.settle)), session.cycles(limits.deadline));
+    let counted_from = if spec.counts_wakeups() { word(spec.warmup) } else { u32::MAX };
     let ended = match spec.cell.call {
         Call::Broadcast => {
             let (worker, observe, argument) = (spec.worker as u32, spec.is_observed().into(), spec.argument);
@@ -59,7 +60,7 @@ fn run_in_guest(session: &mut Session<'_>, spec: &BlockSpec) -> Result<Ended, Er
                 initiator,
                 rounds,
                 argument,
-                counted_from: if spec.counts_wakeups() { word(spec.warmup) } else { u32::MAX },
+                counted_from,
                 settle,
                 deadline,
             };
@@ -67,7 +68,7 @@ fn run_in_guest(session: &mut Session<'_>, spec: &BlockSpec) -> Result<Ended, Er
         }
         Call::Ping => {
             let command =
-                command::Pings { route, destination, target_state, initiator, rounds, settle, deadline, reserved: 0 };
+                command::Pings { route, destination, target_state, initiator, rounds, counted_from, settle, deadline };
             session.run(&command, "pinging", limits.deadline)
         }
     };

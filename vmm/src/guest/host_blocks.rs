@@ -1,12 +1,13 @@
 //! Blocks whose initiator is the host: all vCPUs stay in the target state meanwhile, vCPU 0 too.
 
 use super::block_spec::BlockSpec;
-use super::host_call::{Callees, HostCall};
+use super::host_call::{Callees, HostCall, HostResults};
+use super::host_settle::HostSettle;
 use super::rounds::Ended;
 use super::serve::{serve_command, wait_until_ready};
 use super::session::{Error, Session, word};
+use guest_stub::abi::TargetState;
 use guest_stub::abi::command::Serve;
-use std::time::Instant;
 
 /// Makes the calls of a block.
 pub(super) fn run(session: &mut Session<'_>, spec: &BlockSpec) -> Result<Ended, Error> {
@@ -25,9 +26,11 @@ pub(super) fn run(session: &mut Session<'_>, spec: &BlockSpec) -> Result<Ended, 
         observe: spec.is_observed(),
         deadline: limits.deadline,
     };
-    let settle = spec.settle(limits.settle);
+    let settle = session.cycles(spec.settle(limits.settle));
+    let is_halt = spec.cell.target_state == TargetState::Halt;
     let mut by_host = Vec::with_capacity(asked);
     let served = serve_command(session, &command, limits.deadline, |session| {
+        let mut settle = HostSettle::new(session, settle, is_halt);
         let mut caller = session.host_caller().caller()?;
         let mark = |made: usize| {
             if spec.counts_wakeups() && (made == spec.warmup || made == asked) {
@@ -37,10 +40,8 @@ pub(super) fn run(session: &mut Session<'_>, spec: &BlockSpec) -> Result<Ended, 
         while by_host.len() < asked && !session.is_interrupted() {
             mark(by_host.len());
             wait_until_ready(session, word(by_host.len()), call.deadline)?;
-            let start = Instant::now();
-            while start.elapsed() < settle {
-                std::hint::spin_loop();
-            }
+            let sent = by_host.last().map(|last: &HostResults| last.t0);
+            settle.wait(session, by_host.len(), sent)?;
             by_host.push(caller.broadcast(&call)?);
         }
         mark(by_host.len());

@@ -20,6 +20,7 @@ mod host_broadcast;
 pub mod host_call;
 pub mod host_caller;
 mod host_calls;
+mod host_settle;
 pub mod hostile;
 mod place;
 pub mod processor;

@@ -6,7 +6,7 @@ use crate::vm::wire;
 use guest_stub::abi::{self, Sample, Tally, UserPage, area};
 use std::mem::{offset_of, size_of};
 use std::sync::atomic::Ordering;
-use vm_memory::{Bytes, GuestAddress};
+use vm_memory::{Bytes, GuestAddress, GuestMemoryError};
 
 impl Session<'_> {
     /// The sample of this number in a vCPU's ring.
@@ -25,6 +25,12 @@ impl Session<'_> {
     /// A word of a vCPU's user page, by its offset in it. Acquire: the vCPU's own store of the word is a Release.
     pub(super) fn user_word(&self, vcpu: usize, offset: usize) -> Result<u32, Error> {
         Ok(self.vm().memory().load(user_address(vcpu, offset), Ordering::Acquire)?)
+    }
+
+    /// The TSC of a vCPU that is halted and ready, right before its HLT ([`UserPage::halted`]).
+    pub(super) fn halted(&self, vcpu: usize) -> Result<u64, GuestMemoryError> {
+        // Relaxed: the load of `ready` has acquired it.
+        self.vm().memory().load(user_address(vcpu, offset_of!(UserPage, halted)), Ordering::Relaxed)
     }
 
     /// Writes such a word. Release: the vCPU loads it with Acquire.
