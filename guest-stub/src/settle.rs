@@ -42,12 +42,16 @@ impl HaltSettle {
         self.waited
     }
 
-    /// When the last target executed the HLT that it is ready in, by its own stamp. One from before the last send, or from the
-    /// future, says that the clocks differ: then it is now that counts.
+    /// When the last target executed the HLT that it is ready in, by its own stamp, on this processor's clock. One from before the
+    /// last send, or from the future, is as wrong as the estimate of an offset may be: then it is now that counts.
     fn halted_since(&self, me: usize, targets: Range<usize>) -> u64 {
+        // Relaxed: the VMM writes it before the guest starts.
+        let ahead = |processor| UserWords::of(processor).subtracted().load(Ordering::Relaxed);
         let now = tsc::now();
         let targets = targets.filter(|&processor| processor != me);
-        let last = targets.map(|target| UserWords::of(target).halted().load(Ordering::Relaxed)).max();
+        // Relaxed: `ready`, which has been acquired, was stored after it.
+        let halted = |target| UserWords::of(target).halted().load(Ordering::Relaxed).wrapping_sub(ahead(target));
+        let last = targets.map(|target| halted(target).wrapping_add(ahead(me))).max();
         last.filter(|last| (self.waited..=now).contains(last)).unwrap_or(now)
     }
 }

@@ -86,8 +86,11 @@ pub struct UserPage {
     pub padding1: u32,
     /// State `halt`: the TSC before `ready` was written for the HLT that follows. Written by the state's loop.
     pub halted: u64,
+    /// TSC cycles that this vCPU is ahead of vCPU 0, in two's complement: subtracted from its stamps, they are on the common clock.
+    /// Written by the VMM before the guest starts.
+    pub subtracted: u64,
     /// Unused.
-    pub padding4: [u64; 6],
+    pub padding4: [u64; 5],
     /// Clock exchange: the number of the request. Written by vCPU 0.
     pub ping: u64,
     /// Unused.
@@ -107,6 +110,7 @@ pub struct UserPage {
 }
 
 const _: () = assert!(offset_of!(UserPage, ready) == 64 && offset_of!(UserPage, halted) == 72);
+const _: () = assert!(offset_of!(UserPage, subtracted) == 80);
 const _: () = assert!(offset_of!(UserPage, ping) == 128);
 const _: () = assert!(offset_of!(UserPage, stamp) == 192);
 const _: () = assert!(offset_of!(UserPage, pong) == 200);

@@ -45,6 +45,11 @@ impl UserWords {
         unsafe { AtomicU64::from_ptr(&raw mut (*self.0).halted) }
     }
 
+    pub(crate) fn subtracted(self) -> &'static AtomicU64 {
+        // SAFETY: as in `handled`.
+        unsafe { AtomicU64::from_ptr(&raw mut (*self.0).subtracted) }
+    }
+
     pub(crate) fn ping(self) -> &'static AtomicU64 {
         // SAFETY: as in `handled`.
         unsafe { AtomicU64::from_ptr(&raw mut (*self.0).ping) }

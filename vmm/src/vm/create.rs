@@ -7,12 +7,13 @@ use super::{image, paging, registers};
 use crate::config::LocalApics;
 use crate::events::clock::CommonClock;
 use crate::vcpu::run::Vcpu;
-use guest_stub::abi::{self, PAGE_TABLES};
+use guest_stub::abi::{self, PAGE_TABLES, UserPage, area};
 use kipi_kvm_apic::{Irqchip, Kick, Signal, cpuid, tsc};
 use kvm_bindings::{
     KVM_CAP_HALT_POLL, KVM_CAP_SPLIT_IRQCHIP, KVM_CAP_X2APIC_API, kvm_enable_cap, kvm_userspace_memory_region,
 };
 use kvm_ioctls::{Cap, VcpuFd, VmFd};
+use std::mem::offset_of;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
@@ -91,6 +92,15 @@ pub(super) fn shift_tscs(vcpus: &[(Vcpu, Arc<Kick>)], shifts: &[i64]) -> Result<
 pub(super) fn read_tsc(vcpus: &[(Vcpu, Arc<Kick>)]) -> Result<TscFacts, Error> {
     let offsets = vcpus.iter().map(|(vcpu, _)| tsc::read_offset(vcpu.fd())).collect::<Result<_, _>>()?;
     Ok(TscFacts { khz: tsc::khz(vcpus[0].0.fd()), clock: CommonClock::new(offsets) })
+}
+
+/// Tells each vCPU what is subtracted from its stamps.
+pub(super) fn tell_clock(memory: &GuestMemoryMmap, clock: &CommonClock) -> Result<(), Error> {
+    let subtracted = clock.subtracted();
+    subtracted.iter().enumerate().try_for_each(|(vcpu, cycles)| {
+        let address = abi::vcpu_area(vcpu) + area::USER + offset_of!(UserPage, subtracted) as u64;
+        memory.write_slice(&cycles.to_le_bytes(), GuestAddress(address)).map_err(memory_error(subtracted.len()))
+    })
 }
 
 /// At most [`abi::MAX_VCPUS`], which `Vm::start` has checked.

@@ -108,6 +108,7 @@ impl Vm {
         let (vcpus, irqchip) = create::create_vcpus(&fd, hypervisor, config)?;
         create::shift_tscs(&vcpus, config.tsc_shifts)?;
         let tsc = create::read_tsc(&vcpus)?;
+        create::tell_clock(&memory, &tsc.clock)?;
         let boot = Boot {
             vcpus: create::vcpu_count(config.vcpus),
             x2apic: hypervisor.offers_x2apic().into(),
