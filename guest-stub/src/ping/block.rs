@@ -111,7 +111,7 @@ impl<'a> Block<'a> {
         // Another sender may be a round ahead; one that has not begun is behind.
         let is_behind = |other: usize| {
             let ready = UserWords::of(other).ready().load(Ordering::Acquire);
-            (ready.wrapping_sub(round) as i32) < 0
+            ready.wrapping_sub(round).cast_signed() < 0
         };
         let until = tsc::now().wrapping_add(self.command.deadline);
         if polling::poll_until(until, || !awaited.clone().any(is_behind)) {
