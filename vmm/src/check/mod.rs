@@ -2,9 +2,9 @@
 //!
 //! [`contract`] has a test for each clause and route, over every destination and target state that there is;
 //! [`restrictions`] breaks each rule for workers and expects the bug check that names it; [`traps`] are the situations
-//! that broadcast calls go wrong in; [`pings`] arrive once; [`processor`] asks what vCPUs do with INIT, SIPI and NMI; [`hostile`] guests try to harm the
-//! VMM; a soak mixes disturbances at random. Each test boots a machine of its own; the clauses of one route share the calls that
-//! they look at.
+//! that broadcast calls go wrong in; every ping has to arrive once; [`processor`] asks what vCPUs do with INIT, SIPI and NMI;
+//! [`hostile`] guests try to harm the VMM; a soak mixes disturbances at random. Each test boots a machine of its own; the clauses
+//! of one route share the calls that they look at.
 
 #![deny(clippy::wildcard_enum_match_arm)]
 
