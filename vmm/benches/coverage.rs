@@ -12,11 +12,12 @@
 //! The share of so few pairs is itself uncertain: of 100 pairs, by 4 % (one standard deviation) for 83 %. Being off a goal never
 //! fails the benchmark, being unable to run does.
 
+mod measured;
+
 use anyhow::{Context, bail};
-use kipi::results::measurement::Measurement;
-use kipi::results::metric::MetricName;
+use measured::{Median, measure};
 use std::collections::BTreeMap;
-use std::process::{Command, ExitCode, Stdio};
+use std::process::ExitCode;
 use std::time::Instant;
 
 /// One more than there are pairs of neighbours.
@@ -27,9 +28,6 @@ const FEWEST_RUNS: usize = 3;
 
 const INSIDE: std::ops::RangeInclusive<f64> = 0.78..=0.90;
 const DISJOINT: std::ops::RangeInclusive<f64> = 0.0..=0.02;
-
-/// kipi's exit status where the host cannot do it.
-const HOST_CANNOT: i32 = 4;
 
 fn main() -> ExitCode {
     let mut runs = RUNS;
@@ -63,19 +61,14 @@ fn main() -> ExitCode {
     }
 }
 
-/// What one run says of a cell's round trip: its median, and the interval of that.
-#[derive(Debug, Clone, Copy)]
-struct Said {
-    median: f64,
-    interval: [f64; 2],
-}
-
 fn run(runs: usize, options: &[String]) -> anyhow::Result<()> {
     let start = Instant::now();
-    let mut cells: BTreeMap<String, Vec<Said>> = BTreeMap::new();
+    let mut cells: BTreeMap<String, Vec<Median>> = BTreeMap::new();
     let mut order = Vec::new();
+    let options: Vec<&str> = options.iter().map(String::as_str).collect();
+    let arguments = [&["measure"], options.as_slice(), &["--json", "-"]].concat();
     for number in 0..runs {
-        let Some(measurement) = measure(options)? else {
+        let Some(measurement) = measure(&arguments)? else {
             if number > 0 {
                 bail!("this host could do it a moment ago, and now cannot");
             }
@@ -84,11 +77,7 @@ fn run(runs: usize, options: &[String]) -> anyhow::Result<()> {
         };
         for cell in &measurement.cells {
             let name = cell.id.to_string();
-            let said = cell
-                .metrics
-                .get(&MetricName::RoundTrip)
-                .and_then(|metric| Some(Said { median: metric.p50, interval: metric.ci95.p50? }));
-            let said = said.with_context(|| format!("{name} has no interval in run {number}"))?;
+            let said = Median::of(cell).with_context(|| format!("{name} has no interval in run {number}"))?;
             if number == 0 {
                 order.push(name.clone());
             }
@@ -110,17 +99,17 @@ fn run(runs: usize, options: &[String]) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn print(name: &str, runs: &[Said]) {
+fn print(name: &str, runs: &[Median]) {
     let n = runs.len() as f64;
-    let mean = runs.iter().map(|run| run.median).sum::<f64>() / n;
-    let deviation = (runs.iter().map(|run| (run.median - mean).powi(2)).sum::<f64>() / (n - 1.0)).sqrt();
-    let half = runs.iter().map(|run| (run.interval[1] - run.interval[0]) / 2.0 / run.median).sum::<f64>() / n;
-    let share = |holds: fn(Said, Said) -> bool| {
+    let mean = runs.iter().map(|run| run.p50).sum::<f64>() / n;
+    let deviation = (runs.iter().map(|run| (run.p50 - mean).powi(2)).sum::<f64>() / (n - 1.0)).sqrt();
+    let half = runs.iter().map(|run| (run.interval[1] - run.interval[0]) / 2.0 / run.p50).sum::<f64>() / n;
+    let share = |holds: fn(Median, Median) -> bool| {
         let held = runs.windows(2).filter(|pair| holds(pair[0], pair[1])).count();
         held as f64 / (n - 1.0)
     };
-    let inside = share(|run, next| run.interval[0] <= next.median && next.median <= run.interval[1]);
-    let disjoint = share(|run, next| run.interval[1] < next.interval[0] || next.interval[1] < run.interval[0]);
+    let inside = share(|run, next| run.interval[0] <= next.p50 && next.p50 <= run.interval[1]);
+    let disjoint = share(|run, next| !run.overlaps(next));
     let goals = if INSIDE.contains(&inside) && DISJOINT.contains(&disjoint) { "met" } else { "NOT met" };
     println!(
         "{name:<44}{:>7.1} µs {:>4.1} % {:>4.1} % {:>10.0} % {:>7.1} %  {goals}",
@@ -130,22 +119,4 @@ fn print(name: &str, runs: &[Said]) {
         inside * 100.0,
         disjoint * 100.0
     );
-}
-
-/// Runs kipi once; `None` where the host cannot do it.
-fn measure(options: &[String]) -> anyhow::Result<Option<Measurement>> {
-    let output = Command::new(env!("CARGO_BIN_EXE_kipi"))
-        .arg("measure")
-        .args(options)
-        .args(["--json", "-"])
-        .stdin(Stdio::null())
-        .output()
-        .context("kipi measure")?;
-    if output.status.code() == Some(HOST_CANNOT) {
-        return Ok(None);
-    }
-    if !output.status.success() {
-        bail!("kipi measure: {}: {}", output.status, String::from_utf8_lossy(&output.stderr).trim());
-    }
-    serde_json::from_slice(&output.stdout).context("kipi measure --json -").map(Some)
 }

@@ -13,17 +13,17 @@
 //! The share of blocks that were disturbed on the idle machine is printed: on a machine that really is idle, it is that of false
 //! alarms.
 
-use anyhow::{Context, bail, ensure};
+mod measured;
+
+use anyhow::{Context, ensure};
 use kipi::results::disturbance::Kind;
 use kipi::results::measurement::{Cell, Measurement};
-use kipi::results::metric::MetricName;
 use kipi::results::quiet::Quiet;
+use measured::Median;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
-use std::process::{Child, Command, ExitCode, Stdio};
+use std::process::{Child, Command, ExitCode};
 use std::time::{Duration, Instant};
 
-/// kipi's exit status where the host cannot do it.
-const HOST_CANNOT: i32 = 4;
 /// Each takes some 7 s.
 const TRIPLES: usize = 60;
 const QUICK_TRIPLES: usize = 6;
@@ -131,15 +131,7 @@ fn run(triples: usize) -> anyhow::Result<()> {
 
 /// One run; `None`: this host cannot do it.
 fn measure() -> anyhow::Result<Option<Measurement>> {
-    let output =
-        Command::new(env!("CARGO_BIN_EXE_kipi")).args(RUN.split(' ')).stdin(Stdio::null()).output().context(RUN)?;
-    if output.status.code() == Some(HOST_CANNOT) {
-        return Ok(None);
-    }
-    if !output.status.success() {
-        bail!("kipi {RUN}: {}: {}", output.status, String::from_utf8_lossy(&output.stderr).trim());
-    }
-    Ok(Some(serde_json::from_slice(&output.stdout).context(RUN)?))
+    measured::measure(&RUN.split(' ').collect::<Vec<_>>())
 }
 
 fn expect() -> anyhow::Result<Measurement> {
@@ -236,7 +228,7 @@ struct Pairs {
 
 impl Pairs {
     fn add(&mut self, one: Median, other: Median) {
-        self.agree += usize::from(one.low <= other.high && other.low <= one.high);
+        self.agree += usize::from(one.overlaps(other));
         self.off.push((other.p50 / one.p50 - 1.0).abs());
     }
 
@@ -244,22 +236,6 @@ impl Pairs {
         let mut sorted = self.off.clone();
         sorted.sort_by(f64::total_cmp);
         sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
-    }
-}
-
-/// The median of a cell's round trips, with its interval.
-#[derive(Clone, Copy)]
-struct Median {
-    p50: f64,
-    low: f64,
-    high: f64,
-}
-
-impl Median {
-    fn of(cell: &Cell) -> Option<Self> {
-        let metric = cell.metrics.get(&MetricName::RoundTrip)?;
-        let [low, high] = metric.ci95.p50?;
-        Some(Self { p50: metric.p50, low, high })
     }
 }
 
