@@ -7,6 +7,7 @@ use crate::report::{tables, units};
 use crate::results::detail::{Arrival, Curve};
 use crate::results::source::Source;
 use crate::results::trace::Call;
+use plotters::coord::ranged1d::{AsRangedCoord, ValueFormatter};
 use plotters::prelude::*;
 use std::ops::Range;
 
@@ -120,12 +121,31 @@ fn steps(curve: &Curve) -> Vec<(f64, f64)> {
     steps
 }
 
-/// Delivery over the target's index: median and 99th percentile.
-pub(super) fn arrivals(title: &str, description: &str, arrivals: &[Arrival]) -> Drawn {
-    let low = arrivals.iter().map(|arrival| arrival.p50.min(0.0)).fold(0.0, f64::min);
-    let high = arrivals.iter().map(|arrival| arrival.p99.max(arrival.p50)).fold(1.0, f64::max) * 1.05;
-    let first = arrivals.first().map_or(0, |arrival| arrival.vcpu) as f64 - 0.5;
-    let last = arrivals.last().map_or(0, |arrival| arrival.vcpu) as f64 + 0.5;
+/// Labels of an axis where nothing else is said: as many as plotters makes.
+const LABELS: usize = 11;
+
+/// An axis: the range that it shows, and what it says.
+struct Axis<'a, C> {
+    range: C,
+    name: &'a str,
+    labels: usize,
+    label: &'a dyn Fn(f64) -> String,
+}
+
+/// Lines with a dot at each point.
+fn lines<X, Y>(
+    title: &str,
+    description: &str,
+    x: Axis<'_, X>,
+    y: Axis<'_, Y>,
+    lines: impl Iterator<Item = Vec<(f64, f64)>>,
+) -> Drawn
+where
+    X: AsRangedCoord<Value = f64>,
+    X::CoordDescType: ValueFormatter<f64>,
+    Y: AsRangedCoord<Value = f64>,
+    Y::CoordDescType: ValueFormatter<f64>,
+{
     let mut svg = String::new();
     {
         let area = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
@@ -133,7 +153,7 @@ pub(super) fn arrivals(title: &str, description: &str, arrivals: &[Arrival]) -> 
             .margin(12)
             .x_label_area_size(42)
             .y_label_area_size(78)
-            .build_cartesian_2d(first..last, low..high)
+            .build_cartesian_2d(x.range, y.range)
             .map_err(failed)?;
         let text = ("sans-serif", 14).into_font().color(&INK);
         chart
@@ -144,20 +164,17 @@ pub(super) fn arrivals(title: &str, description: &str, arrivals: &[Arrival]) -> 
             .max_light_lines(2)
             .label_style(text.clone())
             .axis_desc_style(text)
-            .x_labels(arrivals.len().min(16))
-            .x_desc("vCPU")
-            .y_desc("delivery")
-            .x_label_formatter(&|vcpu| {
-                if (vcpu - vcpu.round()).abs() < 0.01 { format!("{vcpu:.0}") } else { String::new() }
-            })
-            .y_label_formatter(&|ns| units::time(*ns))
+            .x_labels(x.labels)
+            .y_labels(y.labels)
+            .x_desc(x.name)
+            .y_desc(y.name)
+            .x_label_formatter(&|value| (x.label)(*value))
+            .y_label_formatter(&|value| (y.label)(*value))
             .draw()
             .map_err(failed)?;
-        let values: [fn(&Arrival) -> f64; 2] = [|arrival| arrival.p50, |arrival| arrival.p99];
-        for (index, value) in values.into_iter().enumerate() {
-            let points = || arrivals.iter().map(|arrival| (arrival.vcpu as f64, value(arrival)));
-            chart.draw_series(LineSeries::new(points(), series(index).stroke_width(2))).map_err(failed)?;
-            let dots = points().map(|point| Circle::new(point, 3, series(index).filled()));
+        for (index, points) in lines.enumerate() {
+            let dots: Vec<_> = points.iter().map(|&point| Circle::new(point, 3, series(index).filled())).collect();
+            chart.draw_series(LineSeries::new(points, series(index).stroke_width(2))).map_err(failed)?;
             chart.draw_series(dots).map_err(failed)?;
         }
         area.present().map_err(failed)?;
@@ -165,47 +182,29 @@ pub(super) fn arrivals(title: &str, description: &str, arrivals: &[Arrival]) -> 
     Ok(finish(&svg, title, description))
 }
 
-/// Delivery over the time in HLT, both logarithmic: a line for each of `lines`. `None`: none has a point.
-pub(super) fn over_idle(title: &str, description: &str, lines: &[Vec<(f64, f64)>]) -> Option<Drawn> {
-    let times = positive_range(lines.iter().flatten().map(|(time, _)| time))?;
-    let deliveries = positive_range(lines.iter().flatten().map(|(_, delivery)| delivery))?;
-    let draw = || {
-        let mut svg = String::new();
-        {
-            let area = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
-            let mut chart = ChartBuilder::on(&area)
-                .margin(12)
-                .x_label_area_size(42)
-                .y_label_area_size(78)
-                .build_cartesian_2d(times.clone().log_scale(), deliveries.clone().log_scale())
-                .map_err(failed)?;
-            let text = ("sans-serif", 14).into_font().color(&INK);
-            chart
-                .configure_mesh()
-                .axis_style(INK)
-                .bold_line_style(GRID)
-                .light_line_style(GRID.mix(0.4))
-                .max_light_lines(2)
-                .label_style(text.clone())
-                .axis_desc_style(text)
-                .x_labels(8)
-                .x_desc("time in HLT (logarithmic)")
-                .y_desc("delivery (logarithmic)")
-                .x_label_formatter(&|ns| units::time(*ns))
-                .y_label_formatter(&|ns| units::time(*ns))
-                .draw()
-                .map_err(failed)?;
-            for (index, line) in lines.iter().enumerate() {
-                let points = || line.iter().copied().filter(|&(time, delivery)| time > 0.0 && delivery > 0.0);
-                chart.draw_series(LineSeries::new(points(), series(index).stroke_width(2))).map_err(failed)?;
-                let dots = points().map(|point| Circle::new(point, 3, series(index).filled()));
-                chart.draw_series(dots).map_err(failed)?;
-            }
-            area.present().map_err(failed)?;
-        }
-        Ok(finish(&svg, title, description))
-    };
-    Some(draw())
+/// Delivery over the target's index: median and 99th percentile.
+pub(super) fn arrivals(title: &str, description: &str, arrivals: &[Arrival]) -> Drawn {
+    let low = arrivals.iter().map(|arrival| arrival.p50.min(0.0)).fold(0.0, f64::min);
+    let high = arrivals.iter().map(|arrival| arrival.p99.max(arrival.p50)).fold(1.0, f64::max) * 1.05;
+    let first = arrivals.first().map_or(0, |arrival| arrival.vcpu) as f64 - 0.5;
+    let last = arrivals.last().map_or(0, |arrival| arrival.vcpu) as f64 + 0.5;
+    let index = |vcpu: f64| if (vcpu - vcpu.round()).abs() < 0.01 { format!("{vcpu:.0}") } else { String::new() };
+    let x = Axis { range: first..last, name: "vCPU", labels: arrivals.len().min(16), label: &index };
+    let y = Axis { range: low..high, name: "delivery", labels: LABELS, label: &units::time };
+    let values: [fn(&Arrival) -> f64; 2] = [|arrival| arrival.p50, |arrival| arrival.p99];
+    let points = values.map(|value| arrivals.iter().map(|arrival| (arrival.vcpu as f64, value(arrival))).collect());
+    lines(title, description, x, y, points.into_iter())
+}
+
+/// Delivery over the time in HLT, both logarithmic: a line for each of `idle`. `None`: none has a point.
+pub(super) fn over_idle(title: &str, description: &str, idle: &[Vec<(f64, f64)>]) -> Option<Drawn> {
+    let times = positive_range(idle.iter().flatten().map(|(time, _)| time))?.log_scale();
+    let deliveries = positive_range(idle.iter().flatten().map(|(_, delivery)| delivery))?.log_scale();
+    let x = Axis { range: times, name: "time in HLT (logarithmic)", labels: 8, label: &units::time };
+    let y = Axis { range: deliveries, name: "delivery (logarithmic)", labels: LABELS, label: &units::time };
+    let is_shown = |&(time, delivery): &(f64, f64)| time > 0.0 && delivery > 0.0;
+    let points = idle.iter().map(|line| line.iter().copied().filter(is_shown).collect());
+    Some(lines(title, description, x, y, points))
 }
 
 /// Where a timeline ends: at the last event, unless that is long after the call, which would then be too small to see.
