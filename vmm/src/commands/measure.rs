@@ -5,7 +5,7 @@ use super::outputs::{any_is_stdout, nobody_reads, open_all, print, terminal_widt
 use super::status::{Failure, Status, complain};
 use super::{hints, interrupts, machines, values};
 use crate::config::routes::Route;
-use crate::config::{self, Call, CellId, Config, Observe};
+use crate::config::{self, Call, CellId, Config, Observe, without_repeats};
 use crate::events::kernel::Detail;
 use crate::events::samples::Block;
 use crate::experiment::{self, Observer, RawSink};
@@ -140,17 +140,6 @@ impl Measure {
             ..self.calls.to_config(&self.machine, cpus)?
         })
     }
-}
-
-/// A cell is measured once, however often it was asked for.
-fn without_repeats<T: Copy + PartialEq>(values: &[T]) -> Vec<T> {
-    let mut unique = Vec::new();
-    for &value in values {
-        if !unique.contains(&value) {
-            unique.push(value);
-        }
-    }
-    unique
 }
 
 /// Runs it.

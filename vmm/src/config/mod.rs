@@ -100,6 +100,17 @@ impl Config {
     }
 }
 
+/// Each of these values once: a cell is measured once, however often it was asked for.
+pub(crate) fn without_repeats<T: Copy + PartialEq>(values: &[T]) -> Vec<T> {
+    let mut unique = Vec::new();
+    for &value in values {
+        if !unique.contains(&value) {
+            unique.push(value);
+        }
+    }
+    unique
+}
+
 /// How long anything that waits for every one of `vcpus` may take on `cpus`, unless something else is asked for.
 pub fn default_deadline(vcpus: usize, cpus: usize) -> Duration {
     const BASE: Duration = Duration::from_secs(4);

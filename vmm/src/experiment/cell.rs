@@ -127,7 +127,7 @@ impl Collected {
         let is_never_quiet = self.is_never_quiet();
         let in_turn = self.blocks[..self.blocks.len() - self.again].iter();
         let median = |block: &Block| {
-            let round_trip = metrics::collect(&[&block.rounds]).remove(&MetricName::RoundTrip)?;
+            let round_trip = metrics::sample(MetricName::RoundTrip, &[&block.rounds])?;
             Some((block.number, round_trip.quantile(Quantile::P50)))
         };
         in_turn.filter(|block| is_never_quiet || block.is_quiet()).filter_map(median).collect()
@@ -344,7 +344,7 @@ fn observer_effect(config: &Config, cell: &Collected, khz: NonZeroU64) -> Vec<Ob
             rounds.resize(rounds.len().max(block.number as usize + 1), &[]);
             rounds[block.number as usize] = &block.rounds;
         }
-        metrics::collect(&rounds).remove(&MetricName::RoundTrip)
+        metrics::sample(MetricName::RoundTrip, &rounds)
     };
     let p50 = |sample: &order::Sample| metrics::nanoseconds(sample.quantile(Quantile::P50), khz);
     let off = round_trips(&cell.counted());

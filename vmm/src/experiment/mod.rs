@@ -352,13 +352,8 @@ fn skipped(refused: &config::Refused) -> Skipped {
 
 /// The destinations that were tried, each once.
 fn destinations(config: &Config) -> Vec<Destination> {
-    let mut destinations: Vec<Destination> = Vec::new();
-    for &destination in config.calls.iter().flat_map(|&call| config.destinations_of(call)) {
-        if !destinations.contains(&destination) {
-            destinations.push(destination);
-        }
-    }
-    destinations
+    let of_calls = config.calls.iter().flat_map(|&call| config.destinations_of(call)).copied();
+    config::without_repeats(&of_calls.collect::<Vec<_>>())
 }
 
 fn describe(config: &Config, boots: usize) -> measurement::MeasurementConfig {

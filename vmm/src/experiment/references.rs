@@ -101,5 +101,5 @@ fn spec(cell: CellId) -> BlockSpec {
 
 /// The median round trip, in cycles.
 fn median(block: &Block) -> Option<f64> {
-    Some(metrics::collect(&[&block.rounds]).get(&MetricName::RoundTrip)?.quantile(Quantile::P50))
+    Some(metrics::sample(MetricName::RoundTrip, &[&block.rounds])?.quantile(Quantile::P50))
 }

@@ -1,6 +1,6 @@
 //! Rounds by how KVM woke their halted targets.
 
-use super::metrics::{deliveries, nanoseconds};
+use super::metrics::{deliveries, difference, nanoseconds};
 use super::order::{Observation, Quantile, Sample};
 use crate::events::event::EventKind;
 use crate::events::kernel::Point;
@@ -30,7 +30,7 @@ struct Rounds {
 
 impl Rounds {
     fn add(&mut self, round: &Round) {
-        self.round_trips.push((i128::from(round.t2) - i128::from(round.t0)) as f64);
+        self.round_trips.push(difference(round.t2, round.t0));
         self.deliveries.extend(deliveries(round).map(|(_, delivery)| delivery));
     }
 }

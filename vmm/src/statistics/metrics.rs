@@ -58,16 +58,18 @@ pub fn of_events(rounds: &[Round], block: u32) -> Vec<(MetricName, Observation)>
 /// The values of every metric that these blocks of one cell's rounds have, in cycles, a ratio, or cycles a vCPU. A
 /// metric without a value is left out.
 pub fn collect(blocks: &[&[Round]]) -> BTreeMap<MetricName, Sample> {
-    let sample = |metric: MetricName| {
-        let mut observations = Vec::new();
-        for (block, rounds) in (0..).zip(blocks) {
-            for round in *rounds {
-                metric.measure(round, |value| observations.push(Observation { value, block }));
-            }
+    MetricName::ALL.iter().filter_map(|&metric| Some((metric, sample(metric, blocks)?))).collect()
+}
+
+/// As [`collect`], of one metric; `None`: it has no value.
+pub fn sample(metric: MetricName, blocks: &[&[Round]]) -> Option<Sample> {
+    let mut observations = Vec::new();
+    for (block, rounds) in (0..).zip(blocks) {
+        for round in *rounds {
+            metric.measure(round, |value| observations.push(Observation { value, block }));
         }
-        Some((metric, Sample::new(observations)?))
-    };
-    MetricName::ALL.iter().copied().filter_map(sample).collect()
+    }
+    Sample::new(observations)
 }
 
 /// Cycles of a clock of `tsc_khz` in ns.
@@ -76,7 +78,7 @@ pub fn nanoseconds(cycles: f64, tsc_khz: NonZeroU64) -> f64 {
 }
 
 /// later − earlier, which is negative if they are the other way round.
-fn difference(later: u64, earlier: u64) -> f64 {
+pub(super) fn difference(later: u64, earlier: u64) -> f64 {
     (i128::from(later) - i128::from(earlier)) as f64
 }
 
