@@ -219,7 +219,7 @@ fn combinations_that_cannot_be() {
     refused(&[&memory[..], &["halt"]].concat(), BAD_INPUT, &["memory", "halt", "a halted processor polls nothing"]);
     refused(&[&memory[..], &["user"]].concat(), BAD_INPUT, &["memory", "user", "poll at CPL0"]);
     let all = ["--route", "memory", "--destination", "all", "--target-state", "spin"];
-    refused(&all, BAD_INPUT, &["memory all spin", "does not poll its own line"]);
+    refused(&all, BAD_INPUT, &["memory, all, spin", "does not poll its own line", "--destination all-but-self"]);
     refused(&["--vcpus", "300", "--route", "xapic"], BAD_INPUT, &["xapic", "300 vCPUs", "254", "use x2apic"]);
 }
 

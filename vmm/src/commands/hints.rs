@@ -2,6 +2,7 @@
 //!
 //! Errors say what is wrong with a value; only here it is known where the value came from.
 
+use crate::config::{CellId, Change, Refused};
 use crate::guest::session;
 use crate::vm::image;
 use crate::{config, experiment, vm};
@@ -19,6 +20,43 @@ pub(super) fn line(error: &(dyn Error + 'static)) -> String {
     match hint(error) {
         Some(hint) => format!("{error} ({hint})"),
         None => error.to_string(),
+    }
+}
+
+/// Why nothing can be measured, and the options that change it. A reason that another choice takes away first is told only where
+/// that choice was not made as well: the refusal of the cell that it leads to is the one to tell.
+pub(super) fn refusals(refused: &[Refused]) -> String {
+    let is_refused = |cell: &CellId| refused.iter().any(|it| CellId { observe: cell.observe, ..it.cell } == *cell);
+    let leads_on = |it: &Refused, change: Change| {
+        let changed = change.apply(&it.cell);
+        changed.observe != it.cell.observe || !is_refused(&changed)
+    };
+    let is_told = |it: &&Refused| it.refusal.ways_out().first().is_none_or(|&first| leads_on(it, first));
+    let mut ways: Vec<String> = Vec::new();
+    let mut reasons = Vec::new();
+    for it in refused.iter().filter(is_told) {
+        let options =
+            it.refusal.ways_out().iter().filter(|&&change| leads_on(it, change)).map(|&change| option(change));
+        let options = options.collect::<Vec<_>>().join(" or ");
+        let way_out = if options.is_empty() { DOCTOR.to_owned() } else { format!("pass {options}") };
+        // One way out is enough.
+        if !ways.contains(&way_out) {
+            reasons.push(format!("{}: {} ({way_out})", it.cell, it.refusal.reason()));
+            ways.push(way_out);
+        }
+    }
+    reasons.join("; ")
+}
+
+/// A choice as it is typed.
+fn option(change: Change) -> String {
+    match change {
+        Change::Call(call) => format!("--call {}", call.name()),
+        Change::Route(route) => format!("--route {}", route.name()),
+        Change::Destination(destination) => format!("--destination {}", destination.name()),
+        Change::TargetState(state) => format!("--target-state {}", state.name()),
+        Change::Vcpus(vcpus) => format!("--vcpus {vcpus}"),
+        Change::Observe(observe) => format!("--observe {}", observe.name()),
     }
 }
 

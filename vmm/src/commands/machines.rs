@@ -1,5 +1,6 @@
 //! From options to virtual machines: the device, the image, the limits of this process.
 
+use super::hints;
 use super::interrupts::INTERRUPTED;
 use super::status::{Failure, Status};
 use crate::config::CellId;
@@ -35,26 +36,9 @@ pub(super) fn cells(config: &Config, offers: HostOffers) -> Result<(Vec<CellId>,
 }
 
 fn nothing_to_measure(refused: &[Refused]) -> Failure {
-    let host = refused.iter().any(|refused| refused.host);
-    let mut reasons: Vec<String> = Vec::new();
-    for Refused { cell, reason, .. } in refused {
-        if !reasons.iter().any(|known| known.ends_with(reason)) {
-            let (route, destination, state) = (cell.route.name(), cell.destination.name(), cell.target_state.name());
-            reasons.push(format!(
-                "{}{route} {destination} {state}, {} vCPUs: {reason}",
-                cell.call.prefix(),
-                cell.vcpus
-            ));
-        }
-    }
-    // What no host can do, doctor does not know of.
-    let way_out = if host {
-        "see 'kipi doctor'"
-    } else {
-        "choose other values of --call, --route, --destination, --target-state or --vcpus"
-    };
-    let error = anyhow::anyhow!("nothing can be measured: {} ({way_out})", reasons.join("; "));
-    Failure::new(if host { Status::HostCannot } else { Status::BadInput }, error)
+    let is_the_hosts = refused.iter().any(|refused| refused.refusal.is_the_hosts());
+    let error = anyhow::anyhow!("nothing can be measured: {}", hints::refusals(refused));
+    Failure::new(if is_the_hosts { Status::HostCannot } else { Status::BadInput }, error)
 }
 
 /// Each vCPU needs two descriptors; the usual soft limit is 1024, the hard one is larger.

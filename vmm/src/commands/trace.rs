@@ -5,7 +5,7 @@ use super::outputs::{any_is_stdout, nobody_reads, open_all, print, terminal_widt
 use super::status::{Failure, Status};
 use super::{interrupts, machines, values};
 use crate::config::routes::{self, Route};
-use crate::config::{self, Call, Config, HostOffers, MachineSpec};
+use crate::config::{self, Call, CellId, Config, HostOffers, MachineSpec, calls};
 use crate::events::kernel::Detail;
 use crate::events::recording::Recording;
 use crate::events::stays::Keep;
@@ -35,9 +35,9 @@ pub struct Trace {
     /// How the targets are addressed [default: all-but-self; of a ping, unicast]
     #[arg(long, value_name = "D", value_parser = values::destinations())]
     destination: Option<Destination>,
-    /// What the targets do when the interrupt arrives
-    #[arg(long, value_name = "S", value_parser = values::target_states(), default_value = "halt")]
-    target_state: TargetState,
+    /// What the targets do when the interrupt arrives [default: halt; spin where they cannot be halted]
+    #[arg(long, value_name = "S", value_parser = values::target_states())]
+    target_state: Option<TargetState>,
     /// Rounds; of several, the median and the worst are shown, by their round trips
     #[arg(long, value_name = "K", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     rounds: u32,
@@ -62,16 +62,29 @@ pub struct Trace {
 impl Trace {
     /// The configuration of the machine that the options ask for, on `cpus`, with one cell's choices.
     fn to_config(&self, cpus: Vec<usize>, offers: HostOffers) -> Result<Config, config::Error> {
+        let vcpus = self.vcpus.map_or_else(|| default_vcpus(&cpus), usize::from);
+        let route = self.route.unwrap_or_else(|| routes::usual(offers));
+        let destination = self.destination.unwrap_or(calls::of(self.call).usual_destination);
+        let cell = |state| CellId { call: self.call, ..CellId::broadcast(route, destination, state, vcpus) };
         Ok(Config {
-            vcpus: vec![self.vcpus.map_or_else(|| default_vcpus(&cpus), usize::from)],
-            routes: vec![self.route.unwrap_or_else(|| routes::usual(offers))],
+            vcpus: vec![vcpus],
+            routes: vec![route],
             calls: vec![self.call],
-            destinations: self.destination.into_iter().collect(),
-            target_states: vec![self.target_state],
+            destinations: vec![destination],
+            target_states: vec![self.target_state.unwrap_or_else(|| usual_state(cell, offers))],
             rounds: self.rounds as usize,
             warmup: self.warmup as usize,
             ..self.calls.to_config(&self.machine, cpus)?
         })
+    }
+}
+
+/// The state that targets are in where none is asked for: halted, or where such a call has no halted targets, spinning. Every call
+/// has spinning ones, so that a refusal of these is about something else.
+fn usual_state(cell: impl Fn(TargetState) -> CellId, offers: HostOffers) -> TargetState {
+    match config::refuse(&cell(TargetState::Halt), offers) {
+        None => TargetState::Halt,
+        Some(_) => TargetState::Spin,
     }
 }
 

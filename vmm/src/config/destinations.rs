@@ -1,8 +1,8 @@
 //! How the targets of a call are addressed, as far as the host decides: which routes have such a destination. The sends
 //! themselves are the guest's.
 
-use super::refusal::Refusal;
-use super::routes::{self, ApicMode, Delivery};
+use super::refusal::{Change, Refusal};
+use super::routes::{self, ApicMode, Delivery, Route};
 use super::{HostOffers, Need};
 use guest_stub::abi::Destination;
 use guest_stub::logical_ids::LogicalIds;
@@ -37,15 +37,17 @@ const ALL: Spec = Spec {
     refuses: |route, _, _| match route.delivery {
         // SDM Vol. 3A table 12-3: the shorthand "all including self" goes with delivery mode fixed.
         Delivery::Nmi => {
-            Some(Refusal::Combination("the shorthand that includes the sender is for fixed interrupts only"))
+            Some(Refusal::Combination("the shorthand that includes the sender is for fixed interrupts only", ALL_BUT))
         }
-        Delivery::Polled => Some(Refusal::Combination("a sender does not poll its own line")),
+        Delivery::Polled => Some(Refusal::Combination("a sender does not poll its own line", ALL_BUT)),
         Delivery::Fixed if route.is_host() => {
-            Some(Refusal::Combination("the host is no vCPU: all-but-self is everybody"))
+            Some(Refusal::Combination("the host is no vCPU: all-but-self is everybody", ALL_BUT))
         }
         Delivery::Fixed => None,
     },
 };
+
+const ALL_BUT: &[Change] = &[Change::Destination(Destination::AllButSelf)];
 
 // Which routes pings have is theirs to say ([`super::calls`]).
 
@@ -65,18 +67,20 @@ const LOGICAL: Spec = Spec {
     about: "one send for each cluster of local APICs, by their logical ids",
     refuses: |route, vcpus, offers| {
         if route.delivery == Delivery::Polled {
-            return Some(Refusal::Combination("lines of memory have no logical ids"));
+            return Some(Refusal::Combination("lines of memory have no logical ids", UNICAST_OR_IPI));
         }
         if !route.sends_ipis() {
-            return Some(Refusal::Combination("the VMM's interrupt messages go to APIC ids"));
+            return Some(Refusal::Combination("the VMM's interrupt messages go to APIC ids", UNICAST_OR_IPI));
         }
         let too_many = LogicalIds::of(false, vcpus).is_none();
         match route.apic_mode {
             ApicMode::XApic if too_many => {
-                Some(Refusal::Combination("xAPIC mode has logical ids for 60 local APICs: use x2apic"))
+                Some(Refusal::Combination("xAPIC mode has logical ids for 60 local APICs", UNICAST_OR_IPI))
             }
             ApicMode::AsOffered if too_many && !offers.x2apic => Some(Refusal::Host(Need::X2Apic)),
             ApicMode::XApic | ApicMode::X2Apic | ApicMode::AsOffered | ApicMode::Either => None,
         }
     },
 };
+
+const UNICAST_OR_IPI: &[Change] = &[Change::Destination(Destination::Unicast), Change::Route(Route::X2Apic)];

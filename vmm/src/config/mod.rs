@@ -17,7 +17,7 @@ pub use guest_stub::abi::cell::{Call, CellId, Observe};
 pub use host_offers::{HostOffers, Need};
 pub use pin::{Error, Pin, resolve_pin};
 pub use plan::{MachineSpec, Refused, at_once, blocks, boot_of, boots, initiators, plan, references, refuse, targets};
-pub use refusal::Refusal;
+pub use refusal::{Change, Refusal};
 pub use routes::XAPIC_VCPUS;
 
 pub(crate) use pin::list as cpu_list;

@@ -31,7 +31,7 @@ pub fn targets(cell: &CellId) -> usize {
     }
 }
 
-/// How many calls of a cell are made at once, each with stamps of its own.
+/// How many calls of a cell make a round, each with stamps of its own: one, but of a mesh, a ping of each vCPU at once.
 pub fn at_once(cell: &CellId) -> usize {
     match cell.call {
         Call::Broadcast => 1,
@@ -45,33 +45,31 @@ pub struct Refused {
     /// The combination, in its first vantage, whatever time in HLT is asked for.
     pub cell: CellId,
     /// Why not.
-    pub reason: &'static str,
-    /// Another host could.
-    pub host: bool,
-}
-
-impl Refused {
-    fn new(cell: CellId, refusal: Refusal) -> Self {
-        Self { cell, reason: refusal.reason(), host: refusal.is_the_hosts() }
-    }
+    pub refusal: Refusal,
 }
 
 /// All combinations of a configuration: those that can be measured, and those that cannot, with the reason.
 pub fn plan(config: &Config, offers: HostOffers) -> (Vec<CellId>, Vec<Refused>) {
     let (mut cells, mut refused) = (Vec::new(), Vec::new());
+    let mut refuse_once = |cell: CellId, refusal| {
+        let refusal = Refused { cell: CellId { idle_before_us: None, ..cell }, refusal };
+        if !refused.contains(&refusal) {
+            refused.push(refusal);
+        }
+    };
     for cell in combinations(config) {
         if let Some(refusal) = refuse(&cell, offers) {
-            let refusal = Refused::new(CellId { idle_before_us: None, ..cell }, refusal);
-            if !refused.contains(&refusal) {
-                refused.push(refusal);
-            }
+            refuse_once(cell, refusal);
             continue;
         }
         let vantages = config.observe.iter().map(|&observe| CellId { observe, ..cell });
         let (can, cannot): (Vec<_>, Vec<_>) = vantages.partition(|cell| refuse(cell, offers).is_none());
         // Of a cell that has one of them, the other one is not missed.
         if can.is_empty() {
-            refused.extend(cannot.iter().filter_map(|cell| Some(Refused::new(*cell, refuse(cell, offers)?))));
+            cannot
+                .into_iter()
+                .filter_map(|cell| Some((cell, refuse(&cell, offers)?)))
+                .for_each(|(cell, refusal)| refuse_once(cell, refusal));
         }
         cells.extend(can);
     }
@@ -121,7 +119,7 @@ fn combinations(config: &Config) -> Vec<CellId> {
 pub fn refuse(cell: &CellId, offers: HostOffers) -> Option<Refusal> {
     let route = routes::of(cell.route);
     let by_call = (calls::of(cell.call).refuses)(cell);
-    let state = (target_states::of(cell.target_state).refuses)(route).map(Refusal::Combination);
+    let state = (target_states::of(cell.target_state).refuses)(route);
     let destination = (destinations::of(cell.destination).refuses)(route, cell.vcpus, offers);
     let need = route.lacks(offers).map(Refusal::Host);
     let ids = route.id_limit(offers).filter(|_| cell.vcpus > XAPIC_VCPUS).map(Refusal::Ids);

@@ -1,34 +1,70 @@
-//! Why a cell cannot be measured, and whether another host could. What refuses which cell is in [`super::destinations`],
-//! [`super::target_states`] and [`super::routes`].
+//! Why a cell cannot be measured, whether another host could, and which other choice could. What refuses which cell is in
+//! [`super::calls`], [`super::destinations`], [`super::target_states`] and [`super::routes`].
 
 use super::host_offers::Need;
-use super::routes::IdLimit;
+use super::routes::{IdLimit, Route};
+use super::{Call, CellId, Observe};
+use guest_stub::abi::{Destination, TargetState};
 
 /// Why a combination cannot be measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
-    /// Destination or target state do not go with the route.
-    Combination(&'static str),
+    /// The cell's choices do not go together: the reason, and the changes of which each takes it away.
+    Combination(&'static str, &'static [Change]),
     /// More vCPUs than the route's APIC ids reach.
     Ids(IdLimit),
     /// The host lacks what the route needs.
     Host(Need),
 }
 
+/// One choice of a cell, made differently.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    Call(Call),
+    Route(Route),
+    Destination(Destination),
+    TargetState(TargetState),
+    Vcpus(usize),
+    Observe(Observe),
+}
+
+impl Change {
+    /// The cell with this choice.
+    pub fn apply(self, cell: &CellId) -> CellId {
+        match self {
+            Self::Call(call) => CellId { call, ..*cell },
+            Self::Route(route) => CellId { route, ..*cell },
+            Self::Destination(destination) => CellId { destination, ..*cell },
+            Self::TargetState(target_state) => CellId { target_state, ..*cell },
+            Self::Vcpus(vcpus) => CellId { vcpus, ..*cell },
+            Self::Observe(observe) => CellId { observe, ..*cell },
+        }
+    }
+}
+
 impl Refusal {
     /// The reason in words.
     pub const fn reason(self) -> &'static str {
         match self {
-            Self::Combination(reason) => reason,
+            Self::Combination(reason, _) => reason,
             Self::Ids(limit) => limit.reason(),
             Self::Host(need) => need.reason(),
+        }
+    }
+
+    /// Changes of which each takes the reason away, on this host.
+    pub const fn ways_out(self) -> &'static [Change] {
+        match self {
+            Self::Combination(_, changes) => changes,
+            Self::Ids(limit) => limit.ways_out(),
+            Self::Host(_) => &[],
         }
     }
 
     /// Whether another host could.
     pub const fn is_the_hosts(self) -> bool {
         match self {
-            Self::Combination(_) => false,
+            Self::Combination(..) => false,
             Self::Ids(limit) => limit.is_the_hosts(),
             Self::Host(_) => true,
         }

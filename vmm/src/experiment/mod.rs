@@ -347,7 +347,7 @@ impl<M: Machine, B: FnMut(MachineSpec) -> Result<M, session::Error>> Run<'_, '_,
 }
 
 fn skipped(refused: &config::Refused) -> Skipped {
-    Skipped { id: refused.cell, reason: refused.reason.to_owned() }
+    Skipped { id: refused.cell, reason: refused.refusal.reason().to_owned() }
 }
 
 /// The destinations that were tried, each once.

@@ -1,4 +1,7 @@
 use super::*;
+use crate::config::routes::Route;
+use crate::config::{Call, HostOffers, Observe};
+use guest_stub::abi::{Destination, TargetState};
 use std::io;
 use std::path::PathBuf;
 
@@ -68,4 +71,48 @@ fn whoever_passes_an_error_on_keeps_its_way_out() {
         assert_eq!(line(&experiment::Error::from(error)), expected);
     }
     assert_eq!(line(&session::Error::Interrupted), "interrupted");
+}
+
+/// What is said where a measurement of these cells is asked for, and nothing of it can be.
+fn refusals_of(cells: &[CellId]) -> String {
+    let offers = HostOffers { x2apic: false, ..HostOffers::EVERYTHING };
+    let refused = |&cell: &CellId| Refused { cell, refusal: config::refuse(&cell, offers).expect("a refusal") };
+    refusals(&cells.iter().map(refused).collect::<Vec<_>>())
+}
+
+#[test]
+fn a_refusal_names_the_option_at_fault_and_the_way_out() {
+    let broadcast = |route, destination, state| CellId::broadcast(route, destination, state, 2);
+    let ping = |route, destination, state| CellId { call: Call::Ping, ..broadcast(route, destination, state) };
+    let observed = CellId { observe: Observe::Exits, ..ping(Route::XApic, Destination::Unicast, TargetState::Spin) };
+    assert_eq!(
+        refusals_of(&[observed]),
+        "ping xapic, unicast, spin, 2 vCPUs, exits: a ping runs no worker that could begin with an exit (pass --observe \
+         guest or --call broadcast)"
+    );
+    let halted = ping(Route::XApic, Destination::Mesh, TargetState::Halt);
+    assert_eq!(
+        refusals_of(&[halted]),
+        "ping xapic, mesh, halt, 2 vCPUs, guest: the target sends, too, and polls at CPL0 for the answer (pass \
+         --target-state spin or --destination unicast)"
+    );
+    let alone = CellId { vcpus: 1, ..ping(Route::XApic, Destination::Unicast, TargetState::Halt) };
+    assert!(refusals_of(&[alone]).ends_with("needs two of them (pass --vcpus 2 or --destination self)"));
+    let x2apic = broadcast(Route::X2Apic, Destination::AllButSelf, TargetState::Spin);
+    let line = refusals_of(&[x2apic]);
+    assert!(line.ends_with("offers guests no x2APIC mode (run 'kipi doctor' for what this host offers)"), "{line}");
+}
+
+#[test]
+fn what_was_asked_for_as_well_is_no_way_out() {
+    let spin =
+        |route| CellId { call: Call::Ping, ..CellId::broadcast(route, Destination::Logical, TargetState::Spin, 2) };
+    let line = refusals_of(&[spin(Route::Memory), spin(Route::X2Apic), spin(Route::XApic)]);
+    assert_eq!(
+        line,
+        "ping x2apic, logical, spin, 2 vCPUs, guest: a ping has one target (pass --destination unicast or --call broadcast)"
+    );
+    let masked = |route| CellId::broadcast(route, Destination::AllButSelf, TargetState::Masked, 2);
+    let line = refusals_of(&[masked(Route::XApic), masked(Route::Memory)]);
+    assert!(line.ends_with("sets IF (pass --route nmi or --target-state spin)"), "one way out is told once: {line}");
 }

@@ -16,6 +16,7 @@ mod xapic;
 
 use super::MachineSpec;
 use super::host_offers::{HostOffers, Need};
+use super::refusal::Change;
 use crate::results::measurement::LocalApics;
 use guest_stub::abi::TargetState;
 
@@ -155,6 +156,14 @@ impl IdLimit {
             Self::XApicMode => "xAPIC ids are eight bits wide and end at 254: use x2apic",
             Self::NoX2Apic => "more than 255 vCPUs need x2APIC mode, which this KVM's CPUID does not offer",
             Self::NoWideIds => "more than 255 vCPUs need 32-bit APIC ids, and this KVM has no KVM_CAP_X2APIC_API",
+        }
+    }
+
+    /// Changes of which each takes the limit away, on this host.
+    pub const fn ways_out(self) -> &'static [Change] {
+        match self {
+            Self::XApicMode => &[Change::Route(Route::X2Apic), Change::Vcpus(XAPIC_VCPUS)],
+            Self::NoX2Apic | Self::NoWideIds => &[Change::Vcpus(XAPIC_VCPUS)],
         }
     }
 
