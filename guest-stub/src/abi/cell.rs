@@ -139,6 +139,19 @@ impl CellId {
         let (call, observe, idle_before_us) = (Call::Broadcast, Observe::Guest, None);
         Self { call, route, destination, target_state, vcpus, observe, idle_before_us }
     }
+
+    /// Whether one vCPU takes all of the guest's stamps: the only one, or one that pings itself.
+    pub const fn has_one_clock(&self) -> bool {
+        let pings_itself = match self.destination {
+            Destination::Itself | Destination::SelfIpi => matches!(self.call, Call::Ping),
+            Destination::AllButSelf
+            | Destination::All
+            | Destination::Unicast
+            | Destination::Logical
+            | Destination::Mesh => false,
+        };
+        pings_itself || self.vcpus == 1
+    }
 }
 
 impl core::fmt::Display for CellId {
@@ -149,7 +162,8 @@ impl core::fmt::Display for CellId {
         if let Some(time) = idle_before_us {
             write!(f, " for {time} µs")?;
         }
-        write!(f, ", {vcpus} vCPUs, {}", observe.name())
+        let vcpu = if *vcpus == 1 { "vCPU" } else { "vCPUs" };
+        write!(f, ", {vcpus} {vcpu}, {}", observe.name())
     }
 }
 
@@ -233,5 +247,17 @@ mod tests {
         assert_eq!(ping.to_string(), "ping x2apic, unicast, halt, 2 vCPUs, guest");
         let idle = CellId { idle_before_us: Some(50), ..cell };
         assert_eq!(idle.to_string(), "x2apic, all-but-self, halt for 50 µs, 2 vCPUs, guest");
+        assert_eq!(CellId { vcpus: 1, ..cell }.to_string(), "x2apic, all-but-self, halt, 1 vCPU, guest");
+    }
+
+    #[test]
+    fn stamps_of_one_vcpu_are_of_one_clock() {
+        let of = |call, destination, vcpus| {
+            let cell = CellId::broadcast(Route::X2Apic, destination, TargetState::Spin, vcpus);
+            CellId { call, ..cell }.has_one_clock()
+        };
+        assert!(of(Call::Ping, Destination::Itself, 2) && of(Call::Ping, Destination::SelfIpi, 4));
+        assert!(!of(Call::Ping, Destination::Mesh, 2) && !of(Call::Ping, Destination::Unicast, 2));
+        assert!(of(Call::Broadcast, Destination::All, 1) && !of(Call::Broadcast, Destination::All, 2));
     }
 }

@@ -115,10 +115,14 @@ impl Collected {
         self.silences.len() >= MOST_SILENCES
     }
 
-    /// Whether the host's stamps are among those that its results are made of.
+    /// Whether the host stamps its calls, too.
     fn has_host_stamps(&self) -> bool {
-        let traced = || self.traced.iter().any(|traced| Recording::by(traced.source).has_events());
-        routes::of(self.id.route).is_host() || self.id.observe == Observe::Exits || traced()
+        routes::of(self.id.route).is_host() || self.id.observe == Observe::Exits
+    }
+
+    /// Whether some of its calls were recorded with events, which the host stamps.
+    fn has_events(&self) -> bool {
+        self.traced.iter().any(|traced| Recording::by(traced.source).has_events())
     }
 
     /// The median round trips, in cycles, of the blocks that the results are made of, with the turns that they were measured
@@ -138,7 +142,8 @@ impl Collected {
         if !self.is_measured() {
             return None;
         }
-        let clock = instruments.clock.of_cell(self.has_host_stamps());
+        let of_stamps = instruments.clock.of_cell(&self.id, self.has_host_stamps());
+        let clock = instruments.clock.of_cell(&self.id, self.has_host_stamps() || self.has_events());
         let khz = frequency(clock.tsc_khz);
         let mut integrity = self.elsewhere;
         let traced = || self.traced.iter().flat_map(|traced| &traced.blocks);
@@ -173,11 +178,11 @@ impl Collected {
                 .collect(),
             metrics: metrics::collect(&rounds)
                 .into_iter()
-                .map(|(metric, sample)| (metric, sample, &boots))
+                .map(|(metric, sample)| (metric, sample, &boots, of_stamps))
                 .chain(of_events.filter_map(|(&metric, values)| {
-                    Some((metric, order::Sample::new(values.clone())?, &boots_of_events))
+                    Some((metric, order::Sample::new(values.clone())?, &boots_of_events, clock))
                 }))
-                .map(|(metric, sample, boots)| {
+                .map(|(metric, sample, boots, clock)| {
                     (metric, metric.to_document(&sample, boots, khz, metric.clock_error(clock.error_ns, worker)))
                 })
                 .collect(),

@@ -70,7 +70,7 @@ pub fn run(plan: &Plan, machine: &mut impl Machine) -> Result<Trace, session::Er
         rounds: rounds.len() as u64,
         not_in_state: blocks.iter().map(|block| block.not_in_state).sum(),
         integrity,
-        clock: clock.of_cell(routes::of(plan.cell.route).is_host() || plan.recording.has_events()),
+        clock: clock.of_cell(&plan.cell, routes::of(plan.cell.route).is_host() || plan.recording.has_events()),
         calls: described.collect(),
         breakdown: ways.breakdown(khz),
         exits: exits::per_call(&blocks.iter().collect::<Vec<_>>(), config::targets(&plan.cell)),

@@ -57,12 +57,17 @@ fn clock(measurement: &Measurement) -> Option<String> {
     let errors: Option<Vec<f64>> = measurement.instruments.iter().map(|machine| machine.clock.error_ns).collect();
     let error = errors.map_or_else(|| "ε unknown".to_owned(), |errors| format!("ε = {}", from_to(&errors)));
     let methods: BTreeSet<&str> = measurement.instruments.iter().map(|machine| machine.clock.method.as_str()).collect();
+    let (of_one, others): (Vec<&Cell>, Vec<&Cell>) =
+        measurement.cells.iter().partition(|cell| cell.clock.error_ns == Some(0.0));
+    if others.is_empty() && !of_one.is_empty() {
+        return Some("ε = 0: the stamps that are compared are of one clock".to_owned());
+    }
+    let but_one = if of_one.is_empty() { "" } else { " and those of one clock (self, self-ipi, 1 vCPU)" };
+    let all = format!("{error} for all times but round trips{but_one}");
     match methods.into_iter().collect::<Vec<_>>().as_slice() {
         [] => None,
-        [method] => Some(format!("{error} for all times but round trips: {method}")),
-        several => {
-            Some(format!("{error} for all times but round trips, obtained in {} ways (see --details)", several.len()))
-        }
+        [method] => Some(format!("{all}: {method}")),
+        several => Some(format!("{all}, obtained in {} ways (see --details)", several.len())),
     }
 }
 
@@ -224,6 +229,17 @@ mod tests {
     use super::*;
     use crate::results::fixture;
     use crate::results::quiet::Quiet;
+
+    #[test]
+    fn one_clock_has_no_error() {
+        let mut itself = fixture::cell("spin", 1_000.0);
+        itself.clock.error_ns = Some(0.0);
+        let mut measurement = Measurement { cells: vec![itself], ..fixture::measurement() };
+        assert_eq!(clock(&measurement).unwrap(), "ε = 0: the stamps that are compared are of one clock");
+        measurement.cells.push(fixture::cell("spin", 1_000.0));
+        let both = clock(&measurement).unwrap();
+        assert!(both.starts_with("ε = 35.0 ns for all times but round trips and those of one clock ("), "{both}");
+    }
 
     #[test]
     fn what_disturbed_a_run_is_told_without_a_median() {

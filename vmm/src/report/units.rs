@@ -34,9 +34,13 @@ pub fn below_error(differences: u8) -> String {
     if differences == 1 { "≤ ε".to_owned() } else { format!("≤ {differences}ε") }
 }
 
-/// The clocks' error ε, ns: a time, or `unknown`.
+/// The clocks' error ε, ns: a time, `0 (one clock)`, or `unknown`.
 pub fn epsilon(ns: Option<f64>) -> String {
-    ns.map_or_else(|| "unknown".to_owned(), time)
+    match ns {
+        None => "unknown".to_owned(),
+        Some(0.0) => "0 (one clock)".to_owned(),
+        Some(ns) => time(ns),
+    }
 }
 
 /// A ratio: `0.982`.

@@ -210,9 +210,15 @@ pub struct Clock {
 
 impl Clock {
     /// The clock of a cell; `with_host` says whether the host's stamps are among those that are compared.
-    pub fn of_cell(&self, with_host: bool) -> CellClock {
-        let more = if with_host { self.host_error_ns } else { 0.0 };
-        CellClock { tsc_khz: self.tsc_khz, error_ns: self.error_ns.map(|error| error + more) }
+    pub fn of_cell(&self, cell: &CellId, with_host: bool) -> CellClock {
+        let error_ns = if with_host {
+            self.error_ns.map(|error| error + self.host_error_ns)
+        } else if cell.has_one_clock() {
+            Some(0.0)
+        } else {
+            self.error_ns
+        };
+        CellClock { tsc_khz: self.tsc_khz, error_ns }
     }
 }
 
@@ -277,7 +283,7 @@ impl Cell {
 pub struct CellClock {
     /// Frequency of the guest's TSC, kHz.
     pub tsc_khz: u64,
-    /// Bound ε of the error of a difference of two clocks' stamps, ns; `null`: unknown.
+    /// Bound ε of the error of a difference of two clocks' stamps, ns: zero where one clock took all of them. `null`: unknown.
     pub error_ns: Option<f64>,
 }
 

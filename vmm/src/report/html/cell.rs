@@ -5,6 +5,7 @@ use super::{anchor, charts, name, table};
 use crate::report::{tables, units};
 use crate::results::detail::{CellDetail, Curve};
 use crate::results::measurement::Cell;
+use crate::results::metric::MetricName;
 use crate::results::trace::{Call, Which};
 use maud::{Markup, html};
 use std::collections::BTreeSet;
@@ -24,12 +25,20 @@ pub(super) fn section(index: usize, cell: &Cell, detail: Option<&CellDetail>) ->
         section.cell id=(anchor(index)) aria-labelledby={ (anchor(index)) "-title" } {
             h2 id={ (anchor(index)) "-title" } { (title) }
             (distributions(&format!("Distribution functions of {title}"), &curves, &names))
-            p.soft { "All times but round trips may be off by the clocks' error, ε = " (units::epsilon(epsilon)) "." }
-            (arrivals(&title, detail, epsilon))
+            p.soft {
+                @if epsilon == Some(0.0) { "One clock took all stamps." }
+                @else { "All times but round trips may be off by the clocks' error, ε = " (units::epsilon(epsilon)) "." }
+            }
+            (arrivals(&title, detail, of_deliveries(cell)))
             (heat_map(cell))
             @for call in &detail.calls { (timeline(&title, call, epsilon)) }
         }
     }
+}
+
+/// The clocks' error in deliveries: events may have made the cell's own larger.
+fn of_deliveries(cell: &Cell) -> Option<f64> {
+    cell.metrics.get(&MetricName::Delivery).map_or(cell.clock.error_ns, |delivery| delivery.clock_error)
 }
 
 /// Delivery over the target's index.
@@ -73,7 +82,7 @@ fn heat_map(cell: &Cell) -> Markup {
                         Some(target) => td
                             data-from=(row.initiator) data-to=(vcpu) data-value=(target.p50_ns)
                             style={ "background: color-mix(in srgb, var(--s0) " (format!("{:.0}", heat(target.p50_ns))) "%, var(--paper))" }
-                            { (units::bounded(target.p50_ns, cell.clock.error_ns)) },
+                            { (units::bounded(target.p50_ns, of_deliveries(cell))) },
                         None => td { "–" },
                     } }
                 } } }
