@@ -55,7 +55,7 @@ fn run(machine: &mut Session<'_>, spec: &BlockSpec) -> Block {
     for _ in 0..TRIES {
         let block = blocks::run(machine, spec, None).unwrap_or_else(|error| panic!("{spec:?}: {error}"));
         assert!(block.integrity.is_clean(), "{spec:?}: {:?}", block.integrity);
-        assert_eq!(block.exit_rounds, (spec.warmup + spec.rounds) as u64, "{spec:?}");
+        assert_eq!(block.exit_calls, (spec.warmup + spec.rounds) as u64, "{spec:?}");
         assert_eq!(block.rounds.len() as u64 + block.not_in_state, spec.rounds as u64, "{spec:?}");
         // Nothing takes a target out of a loop.
         assert!(
@@ -130,7 +130,7 @@ fn assert_halted(block: &Block, spec: &BlockSpec, targets: u64) {
     let halts = block.exits.get(&(Source::Stats, "halt_exits".to_owned()));
     match halts {
         Some(halts) if spec.cell.target_state == TargetState::Halt && spec.cell.route != Route::Memory => {
-            let expected = block.exit_rounds * targets;
+            let expected = block.exit_calls * targets;
             assert!(halts.targets >= expected, "{spec:?}: {} HLT exits instead of {expected}", halts.targets);
         }
         _ => {}

@@ -158,7 +158,7 @@ fn round(generation: u32, t0: u64) -> Round {
 }
 
 fn block(rounds: Vec<Round>) -> Block {
-    Block { exit_rounds: rounds.len() as u64, rounds, ..Block::default() }
+    Block { exit_calls: rounds.len() as u64, rounds, ..Block::default() }
 }
 
 /// As many rounds as were asked for, all alike.
@@ -542,7 +542,7 @@ fn exits_are_told_by_call_and_target() {
     let exits = |_, spec: &BlockSpec| {
         let mut block = alike(spec);
         let calls = (spec.rounds + spec.warmup) as u64;
-        block.exit_rounds = calls;
+        block.exit_calls = calls;
         let count = |initiator, targets| ExitCount { initiator, targets };
         block.exits.insert((Source::Stats, "halt_exits".to_owned()), count(0, calls * 6));
         block.exits.insert((Source::Vmm, "observe".to_owned()), count(calls, calls * 3));

@@ -70,7 +70,8 @@ fn broken(block: &Block, asked: usize) -> Option<String> {
     if block.integrity != Integrity::default() {
         return Some(block.integrity.faults().join(", "));
     }
-    let made = block.rounds.len() as u64 + block.not_in_state;
+    let elsewhere = block.not_in_state * block.at_once as u64;
+    let made = block.rounds.len() as u64 + elsewhere;
     if made != asked as u64 {
         return Some(format!("{made} of {asked} pings were made"));
     }

@@ -77,16 +77,18 @@ pub type Exits = BTreeMap<(Source, String), ExitCount>;
 pub struct Block {
     /// Which boot of its machine it was run on, counted from 0.
     pub boot: u32,
-    /// The rounds that count, in order.
+    /// The calls of the rounds that count, in order: one each, or where several are made at once, [`Self::at_once`] each.
     pub rounds: Vec<Round>,
+    /// How many calls make a round: one, or of a mesh, a ping of each vCPU.
+    pub at_once: usize,
     /// Rounds that were run but do not count, because a target was not in the state that was asked for.
     pub not_in_state: u64,
     /// What went wrong.
     pub integrity: Integrity,
     /// Exits during the block; empty where nothing counted them.
     pub exits: Exits,
-    /// All rounds that were run.
-    pub exit_rounds: u64,
+    /// All calls that were made meanwhile.
+    pub exit_calls: u64,
     /// How KVM woke the targets in the rounds after the warm-up, those that do not count included; `None`: nobody has counted.
     pub wakeups: Option<Wakeups>,
     /// What was recorded of them.
@@ -106,10 +108,11 @@ impl Default for Block {
         Self {
             boot: 0,
             rounds: Vec::new(),
+            at_once: 1,
             not_in_state: 0,
             integrity: Integrity::default(),
             exits: Exits::new(),
-            exit_rounds: 0,
+            exit_calls: 0,
             wakeups: None,
             recording: Recording::COUNTS,
             lost: 0,
@@ -126,12 +129,17 @@ impl Block {
         self.disturbances.is_empty()
     }
 
-    /// The rounds that `source` has counted exits of.
-    pub fn counted_rounds(&self, source: Source) -> u64 {
+    /// How many rounds count.
+    pub fn whole_rounds(&self) -> u64 {
+        (self.rounds.len() / self.at_once.max(1)) as u64
+    }
+
+    /// The calls that `source` has counted exits of.
+    pub fn counted_calls(&self, source: Source) -> u64 {
         match source {
             _ if !self.recording.counts(source) => 0,
             Source::Kernel => self.rounds.len() as u64,
-            Source::Stats | Source::Vmm => self.exit_rounds,
+            Source::Stats | Source::Vmm => self.exit_calls,
             Source::Guest => 0,
         }
     }

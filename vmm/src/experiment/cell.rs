@@ -162,8 +162,8 @@ impl Collected {
         let with_exits: Vec<&Block> = counted.iter().copied().chain(traced()).collect();
         Some(Cell {
             id: self.id,
-            rounds: rounds.iter().map(|block| block.len() as u64).sum(),
-            rounds_asked: (config.rounds * config::at_once(&self.id)) as u64,
+            rounds: counted.iter().map(|block| block.whole_rounds()).sum(),
+            rounds_asked: config.rounds as u64,
             not_in_state: counted.iter().map(|block| block.not_in_state).sum(),
             integrity,
             clock,
@@ -306,7 +306,7 @@ fn by_initiator(initiator: usize, block: &Block, khz: NonZeroU64) -> measurement
     };
     measurement::ByInitiator {
         initiator,
-        rounds: block.rounds.len() as u64,
+        rounds: block.whole_rounds(),
         targets: deliveries(block.rounds.iter()).into_iter().map(target).collect(),
         disturbances: block.disturbances.clone(),
     }

@@ -21,11 +21,12 @@ pub(super) fn choose(rounds: &[&Round]) -> Vec<(Which, usize)> {
     }
 }
 
-/// Round `number` of `rounds` as it is shown; `which` says why.
+/// Call `number` of `rounds`, each of which has `at_once`, as it is shown; `which` says why.
 pub(super) fn describe(
     which: Which,
     number: usize,
     rounds: &[&Round],
+    at_once: usize,
     khz: NonZeroU64,
     exit_names: ExitNames<'_>,
 ) -> Call {
@@ -65,7 +66,7 @@ pub(super) fn describe(
     let events = events.collect();
     Call {
         which,
-        round: number as u64,
+        round: (number / at_once) as u64,
         begin_ns: after(round.t0, rounds[0].t0),
         round_trip_ns: after(round.t2, round.t0),
         last_target: path.target,
@@ -126,7 +127,7 @@ mod tests {
     #[test]
     fn every_stage_is_marked_once_at_its_event() {
         let round = traced(1600);
-        let call = describe(Which::Only, 0, &[&round], KHZ, &|_, _| "msr".to_owned());
+        let call = describe(Which::Only, 0, &[&round], 1, KHZ, &|_, _| "msr".to_owned());
         let marked: Vec<(f64, &str, &str)> = call
             .events
             .iter()

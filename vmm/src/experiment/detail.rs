@@ -4,6 +4,7 @@ use super::cell::{Collected, deliveries};
 use super::described_call::{choose, describe};
 use super::instruments::frequency;
 use super::machine::Machine;
+use crate::config;
 use crate::events::samples::Round;
 use crate::events::timeline;
 use crate::results::detail::{Arrival, CellDetail, Curve};
@@ -48,7 +49,7 @@ pub(super) fn detail(cell: &Collected, machine: &impl Machine) -> CellDetail {
         arrivals: arrivals.collect(),
         calls: choose(&rounds)
             .into_iter()
-            .map(|(which, number)| describe(which, number, &rounds, khz, &exit_names))
+            .map(|(which, number)| describe(which, number, &rounds, config::at_once(&cell.id), khz, &exit_names))
             .collect(),
     }
 }

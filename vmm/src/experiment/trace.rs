@@ -59,15 +59,16 @@ pub fn run(plan: &Plan, machine: &mut impl Machine) -> Result<Trace, session::Er
         warnings.push(format!("no round counts: a target was not in state {state} in any of them"));
     }
     warnings.extend(given_up);
+    let at_once = config::at_once(&plan.cell);
     let exit_names = |reason, isa| machine.exit_name(reason, isa);
     let described =
-        choose(&rounds).into_iter().map(|(which, number)| describe(which, number, &rounds, khz, &exit_names));
+        choose(&rounds).into_iter().map(|(which, number)| describe(which, number, &rounds, at_once, khz, &exit_names));
     Ok(Trace {
         schema: TRACE_SCHEMA.to_owned(),
         host: crate::host::describe(),
         config: config(plan),
         sources: sources(plan, &blocks),
-        rounds: rounds.len() as u64,
+        rounds: blocks.iter().map(Block::whole_rounds).sum(),
         not_in_state: blocks.iter().map(|block| block.not_in_state).sum(),
         integrity,
         clock: clock.of_cell(&plan.cell, routes::of(plan.cell.route).is_host() || plan.recording.has_events()),
@@ -96,7 +97,7 @@ fn run_blocks(plan: &Plan, machine: &mut impl Machine) -> Result<(Vec<Block>, Op
             Err(error) => return Err(error),
         };
         idle = if block.rounds.is_empty() { idle + 1 } else { 0 };
-        missing -= block.rounds.len().min(missing);
+        missing -= usize::try_from(block.whole_rounds()).map_or(missing, |rounds| rounds.min(missing));
         blocks.push(block);
     }
     Ok((blocks, None))

@@ -7,7 +7,7 @@ use super::host_call::HostResults;
 use super::recording::observed_exits;
 use super::session::{Error, Session};
 use super::silence::Diagnosis;
-use crate::config::{Call, routes};
+use crate::config::{self, Call, routes};
 use crate::events::clock::CommonClock;
 use crate::events::event::Event;
 use crate::events::samples::{Block, Exits, Participant, Round};
@@ -16,7 +16,7 @@ use crate::events::timeline;
 use crate::results::integrity::Integrity;
 use crate::results::source::Source;
 use guest_stub::abi::{Sample, TargetState, sample_flags};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// How a block's calls ended.
 pub(super) struct Ended {
@@ -180,9 +180,9 @@ pub(super) fn assess(spec: &BlockSpec, rounds: Vec<RawRound>, ended: &Ended, exi
     let halted = spec.cell.target_state != TargetState::Halt || every_round_halted(&exits, called());
     // The exits of a call that was given up are among those of the others.
     let is_counted = ended.given_up.is_none();
-    let exit_rounds = if is_counted { rounds.len() as u64 } else { 0 };
+    let exit_calls = if is_counted { rounds.len() as u64 } else { 0 };
     let exits = if is_counted { exits } else { Exits::new() };
-    let mut block = Block { integrity, exits, exit_rounds, ..Block::default() };
+    let mut block = Block { integrity, exits, exit_calls, at_once: config::at_once(&spec.cell), ..Block::default() };
     let mut sends = BTreeMap::new();
     for round in &rounds {
         sends
@@ -190,17 +190,19 @@ pub(super) fn assess(spec: &BlockSpec, rounds: Vec<RawRound>, ended: &Ended, exi
             .and_modify(|first: &mut u64| *first = round.stamps.t0.min(*first))
             .or_insert(round.stamps.t0);
     }
-    for round in rounds.into_iter().filter(|round| round.number >= spec.warmup) {
+    let is_elsewhere = |round: &&RawRound| !halted || !round.targets().all(|target| in_state(spec, &target.sample));
+    let counts = |number: &usize| *number >= spec.warmup;
+    // A round counts as a whole.
+    let elsewhere: BTreeSet<usize> =
+        rounds.iter().filter(is_elsewhere).map(|round| round.number).filter(counts).collect();
+    block.not_in_state = elsewhere.len() as u64;
+    for round in rounds.into_iter().filter(|round| counts(&round.number) && !elsewhere.contains(&round.number)) {
         let next_send = sends.get(&(round.number + 1)).copied();
-        if halted && round.targets().all(|target| in_state(spec, &target.sample)) {
-            let mut round = assemble(round);
-            if !events.is_empty() {
-                round.trace = timeline::of_round(&round, events, next_send);
-            }
-            block.rounds.push(round);
-        } else {
-            block.not_in_state += 1;
+        let mut round = assemble(round);
+        if !events.is_empty() {
+            round.trace = timeline::of_round(&round, events, next_send);
         }
+        block.rounds.push(round);
     }
     block
 }
@@ -290,6 +292,18 @@ mod tests {
     }
 
     #[test]
+    fn a_round_of_a_mesh_counts_as_one_and_as_a_whole() {
+        let cell = CellId { call: Call::Ping, destination: Destination::Mesh, ..spec(TargetState::Spin).cell };
+        let mesh = BlockSpec { cell, ..spec(TargetState::Spin) };
+        let ping = |number: usize, flags| RawRound { number, ..round(4, flags) };
+        let elsewhere = sample_flags::FROM_HALT;
+        let pings = vec![ping(0, 0), ping(0, elsewhere), ping(1, 0), ping(1, 0), ping(2, elsewhere), ping(2, 0)];
+        let block = assess(&mesh, pings, &QUIET, Exits::new(), &[]);
+        assert_eq!((block.rounds.len(), block.whole_rounds(), block.not_in_state), (2, 1, 1));
+        assert_eq!(block.exit_calls, 6, "exits are counted by ping");
+    }
+
+    #[test]
     fn a_halt_round_needs_the_guests_word_and_kvms_count() {
         let rounds = || (1..4).map(|number| round(4 * number, sample_flags::FROM_HALT)).collect::<Vec<_>>();
         let counted = |exits| assess(&spec(TargetState::Halt), rounds(), &QUIET, exits, &[]).rounds.len();
@@ -320,7 +334,7 @@ mod tests {
         let block = assess(&spec(TargetState::Halt), rounds, &ended, halts(3), &[]);
         assert_eq!(block.integrity, Integrity { timed_out: 1, ..Integrity::default() });
         assert_eq!((block.rounds.len(), block.not_in_state), (1, 0), "without the warm-up");
-        assert_eq!((block.exits.len(), block.exit_rounds), (0, 0), "they are of the given-up call, too");
+        assert_eq!((block.exits.len(), block.exit_calls), (0, 0), "they are of the given-up call, too");
     }
 
     /// A call that took 300 cycles to arrive, began 10 apart and overlapped for 90 of 100, on a machine whose vCPU 1 is ahead.

@@ -77,15 +77,15 @@ impl<W: Write> CsvWriter<W> {
         Ok(Self { writer })
     }
 
-    /// Adds one block of a cell's rounds, `tsc_khz` being the frequency of the guest's TSC. `round` counts from 0
-    /// within the block; a round's first participant is its initiator.
+    /// Adds one block of a cell's rounds, `tsc_khz` being the frequency of the guest's TSC. `round` counts from 0 within the
+    /// block. The pings of a mesh's round have that number in common, and `generation` tells them apart.
     ///
     /// # Errors
     /// The writer's own.
     pub fn block(&mut self, key: &CellId, block: usize, samples: &Block, tsc_khz: u64) -> io::Result<()> {
         for (index, round) in samples.rounds.iter().enumerate() {
             for participant in &round.participants {
-                let mut row = target_row(key, block, index, round.generation, participant, tsc_khz);
+                let mut row = target_row(key, block, index / samples.at_once, round.generation, participant, tsc_khz);
                 row.disturbed = !samples.is_quiet();
                 // The host has no row: its stamps stand in vCPU 0's.
                 if participant.vcpu == round.initiator.unwrap_or(0) {
@@ -211,6 +211,18 @@ mod tests {
             .map(|fields| (fields[7], fields[8]))
             .collect();
         assert_eq!(places, [("0", "0"), ("0", "0"), ("0", "1"), ("0", "1"), ("1", "0"), ("1", "0")]);
+    }
+
+    #[test]
+    fn the_pings_of_a_meshs_round_have_its_number() {
+        let mut writer = CsvWriter::new(Vec::new()).expect("header");
+        let pings = (1..=4).map(|generation| Round { generation, ..round() }).collect();
+        writer.block(&KEY, 0, &Block { at_once: 2, ..block(pings) }, 1).expect("block");
+        let text = text(writer);
+        let fields = text.lines().skip(1).map(|line| line.split(',').collect::<Vec<_>>());
+        let pings: Vec<(String, String)> = fields.step_by(2).map(|it| (it[8].to_owned(), it[9].to_owned())).collect();
+        let expected = [("0", "1"), ("0", "2"), ("1", "3"), ("1", "4")];
+        assert_eq!(pings, expected.map(|(round, generation)| (round.to_owned(), generation.to_owned())));
     }
 
     #[test]

@@ -5,11 +5,12 @@ mod barrier;
 use super::quiet;
 use super::tables;
 use super::units;
+use crate::config;
 use crate::results::integrity::Integrity;
 use crate::results::measurement::{Cell, IntervalScope, Measurement, Skipped};
 use crate::results::metric::MetricName;
 use crate::results::power::{IdleState, Power};
-use guest_stub::abi::cell::{CellId, Observe};
+use guest_stub::abi::cell::{Call, CellId, Observe};
 use std::collections::BTreeSet;
 
 /// A question in a word or two, and its answer.
@@ -40,16 +41,26 @@ fn integrity(cells: &[Cell]) -> Option<String> {
         sum
     });
     let broken: Vec<&Cell> = cells.iter().filter(|cell| !cell.integrity.is_clean()).collect();
-    let rounds = cells.iter().fold(0_u64, |sum, cell| sum.saturating_add(cell.rounds));
     let all = count(cells.len(), "cell");
     Some(match broken.as_slice() {
         [] if cells.is_empty() => return None,
-        [] => format!("ok: none of {rounds} calls lost, duplicate, late or timed out"),
+        [] => format!("ok: none of {} lost, duplicate, late or timed out", calls(cells)),
         [only] => format!("WRONG: {} in 1 of {all} ({})", sum.faults().join(", "), only.id),
         [first, ..] => {
             format!("WRONG: {} in {} of {all}, first {}", sum.faults().join(", "), broken.len(), first.id)
         }
     })
+}
+
+/// How many calls and pings were made in the rounds that count.
+fn calls(cells: &[Cell]) -> String {
+    let of = |call: Call, noun: &str| {
+        let cells = || cells.iter().filter(move |cell| cell.id.call == call);
+        let made = |cell: &Cell| cell.rounds.saturating_mul(config::at_once(&cell.id) as u64);
+        let sum = cells().map(made).fold(0, u64::saturating_add);
+        cells().next().map(|_| format!("{sum} {noun}"))
+    };
+    [of(Call::Broadcast, "calls"), of(Call::Ping, "pings")].into_iter().flatten().collect::<Vec<_>>().join(" and ")
 }
 
 /// The bound of the clocks' error, what it is of, and how it was obtained.
@@ -209,12 +220,13 @@ pub(super) fn products(combinations: &[&Skipped]) -> Vec<String> {
         distinct(&|id| id.vcpus.to_string()),
     ];
     if lists.iter().map(Vec::len).product::<usize>() == combinations.len() {
-        return vec![format!("{} vCPUs", lists.map(|list| list.join(", ")).join(" × "))];
+        let vcpus = if lists[3] == ["1"] { "vCPU" } else { "vCPUs" };
+        return vec![format!("{} {vcpus}", lists.map(|list| list.join(", ")).join(" × "))];
     }
     let one = |combination: &&Skipped| {
         let CellId { call, route, destination, target_state, vcpus, .. } = combination.id;
         let (route, destination, state) = (route.name(), destination.name(), target_state.name());
-        format!("{}{route} × {destination} × {state} × {vcpus} vCPUs", call.prefix())
+        format!("{}{route} × {destination} × {state} × {}", call.prefix(), count(vcpus, "vCPU"))
     };
     combinations.iter().map(one).collect()
 }
@@ -229,6 +241,17 @@ mod tests {
     use super::*;
     use crate::results::fixture;
     use crate::results::quiet::Quiet;
+    use guest_stub::abi::Destination;
+
+    #[test]
+    fn a_meshs_pings_are_counted_by_ping() {
+        let mut mesh = fixture::cell("spin", 1_000.0);
+        (mesh.id.call, mesh.id.destination, mesh.id.vcpus) = (Call::Ping, Destination::Mesh, 3);
+        let line = |cells: &[Cell]| integrity(cells).unwrap();
+        assert_eq!(line(std::slice::from_ref(&mesh)), "ok: none of 3000 pings lost, duplicate, late or timed out");
+        let both = [fixture::cell("spin", 1_000.0), mesh];
+        assert_eq!(line(&both), "ok: none of 1000 calls and 3000 pings lost, duplicate, late or timed out");
+    }
 
     #[test]
     fn one_clock_has_no_error() {

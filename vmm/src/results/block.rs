@@ -17,7 +17,7 @@ pub struct Block {
     pub number: u32,
     /// The boot of its machine that it was measured on, counted from 0.
     pub boot: u32,
-    /// Rounds of it that count.
+    /// Rounds of it that count, as the cell's are counted.
     pub rounds: u64,
     /// By metric name, in the unit that the cell's metric of that name has; a metric without a value is left out.
     pub metrics: BTreeMap<MetricName, Spread>,

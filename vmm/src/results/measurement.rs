@@ -229,7 +229,7 @@ pub struct Cell {
     /// What was measured.
     #[serde(flatten)]
     pub id: CellId,
-    /// Rounds that count.
+    /// Rounds that count: calls, or of a mesh, as often as every vCPU has sent a ping.
     pub rounds: u64,
     /// Rounds asked for.
     pub rounds_asked: u64,

@@ -141,7 +141,7 @@ pub enum Unit {
 pub struct Metric {
     /// The unit of every value but the counts.
     pub unit: Unit,
-    /// Number of values: rounds, or rounds times targets for `delivery`.
+    /// Number of values: calls, or calls times targets for `delivery`. A round has one call, or one ping of each vCPU in a mesh.
     pub n: u64,
     /// Values below zero; they are in the quantiles like any other.
     pub negative: u64,

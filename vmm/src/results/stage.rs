@@ -61,11 +61,11 @@ impl Stage {
 pub struct Breakdown {
     /// Who recorded the events that it is made of: `guest`, and perhaps `vmm` and `kernel`.
     pub sources: Vec<Source>,
-    /// Rounds that it is made of.
+    /// Rounds that it is made of, of a mesh each with a ping of every vCPU.
     pub rounds: u64,
     /// The stages that some of them have, in their order.
     pub stages: Vec<StageCost>,
-    /// Mean time of a round that no stage accounts for, ns.
+    /// Mean time of a call that no stage accounts for, ns.
     pub remainder_ns: f64,
     /// Mean round trip, ns.
     pub round_trip_ns: f64,
@@ -79,9 +79,9 @@ pub struct Breakdown {
 pub struct StageCost {
     /// The stage, named by what it ends with.
     pub stage: Stage,
-    /// Rounds that have it. What the others spent on it is in their remainder.
+    /// Calls that have it. What the others spent on it is in their remainder.
     pub n: u64,
-    /// Its part of the mean round trip, ns: the sum over the rounds that have it, divided by all.
+    /// Its part of the mean round trip, ns: the sum over the calls that have it, divided by all.
     pub mean_ns: f64,
     /// Smallest, ns.
     pub min_ns: f64,

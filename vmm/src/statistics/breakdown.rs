@@ -17,6 +17,8 @@ use std::num::NonZeroU64;
 #[derive(Debug, Clone, Default)]
 pub struct Ways {
     paths: Vec<Path>,
+    /// The rounds that these are of.
+    rounds: u64,
     sources: BTreeSet<Source>,
     sends: u64,
     sends_without_exit: u64,
@@ -29,6 +31,7 @@ impl Ways {
     pub fn of(block: &Block, sends: bool) -> Self {
         let mut ways = Self {
             paths: block.rounds.iter().map(Path::critical).collect(),
+            rounds: block.whole_rounds(),
             sources: sources(block.recording),
             can_tell: sends && block.recording.kernel && block.lost == 0,
             ..Self::default()
@@ -45,6 +48,7 @@ impl Ways {
     pub fn add(&mut self, other: Self) {
         self.can_tell = if self.paths.is_empty() { other.can_tell } else { self.can_tell && other.can_tell };
         self.paths.extend(other.paths);
+        self.rounds += other.rounds;
         self.sources.extend(other.sources);
         self.sends += other.sends;
         self.sends_without_exit += other.sends_without_exit;
@@ -52,7 +56,7 @@ impl Ways {
 
     /// The stages of all of them; `None` if there are none.
     pub fn breakdown(&self, khz: NonZeroU64) -> Option<Breakdown> {
-        let rounds = NonZeroU64::new(self.paths.len() as u64)?;
+        let calls = NonZeroU64::new(self.paths.len() as u64)?;
         let offered = offered(self.paths.iter());
         let mut costs: [Vec<i128>; Stage::OF_ROUND_TRIP.len()] = Default::default();
         let (mut remainder, mut round_trip) = (0, 0);
@@ -62,7 +66,7 @@ impl Ways {
             remainder += left;
             round_trip += path.round_trip();
         }
-        let mean = |sum: i128| nanoseconds(sum as f64, khz) / rounds.get() as f64;
+        let mean = |sum: i128| nanoseconds(sum as f64, khz) / calls.get() as f64;
         let stages = Stage::OF_ROUND_TRIP.iter().zip(&costs).filter_map(|(stage, costs)| {
             let observations = costs.iter().map(|&cost| Observation { value: cost as f64, block: 0 }).collect();
             let summary = Sample::new(observations)?.summary();
@@ -77,7 +81,7 @@ impl Ways {
         });
         Some(Breakdown {
             sources: self.sources.iter().copied().collect(),
-            rounds: rounds.get(),
+            rounds: self.rounds,
             stages: stages.collect(),
             remainder_ns: mean(remainder),
             round_trip_ns: mean(round_trip),

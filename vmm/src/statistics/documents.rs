@@ -52,7 +52,7 @@ pub fn block(block: &samples::Block, tsc_khz: NonZeroU64) -> Block {
     Block {
         number: block.number,
         boot: block.boot,
-        rounds: block.rounds.len() as u64,
+        rounds: block.whole_rounds(),
         metrics: metrics
             .map(|(name, sample)| (name, to_spread(&sample, |value| name.convert(value, tsc_khz))))
             .collect(),

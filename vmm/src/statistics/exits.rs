@@ -14,7 +14,7 @@ pub fn per_call(blocks: &[&Block], targets: usize) -> Vec<ExitsPerCall> {
         sum.targets += count.targets;
     }
     let per_call = |((source, reason), count): ((Source, String), ExitCount)| {
-        let calls: u64 = blocks.iter().map(|block| block.counted_rounds(source)).sum();
+        let calls: u64 = blocks.iter().map(|block| block.counted_calls(source)).sum();
         (calls > 0 && count.initiator + count.targets > 0).then(|| ExitsPerCall {
             source,
             reason,

@@ -1,6 +1,7 @@
 //! Where calls' time went, stage by stage.
 
 use super::cells::{Row, rows, table as of_rows};
+use crate::report::summary::count;
 use crate::report::table::{Column, Table, Value};
 use crate::results::measurement::Measurement;
 use crate::results::stage::{Breakdown, Stage};
@@ -112,9 +113,10 @@ pub(in crate::report) fn of_rounds(breakdown: &Breakdown, epsilon_ns: Option<f64
         Column::number("", "min", 3, mins),
         Column::number("", "p50", 1, medians),
         Column::number("", "max", 2, maxima),
-        Column::number("", "rounds", 4, counts),
+        Column::number("", "calls", 4, counts),
     ];
-    let title = format!("Stages of {} rounds, each over the target that arrived last", breakdown.rounds);
+    let rounds = count(usize::try_from(breakdown.rounds).unwrap_or(usize::MAX), "round");
+    let title = format!("Stages of {rounds}, each over the target that arrived last");
     let mut table = Table::new(title, columns);
     let sends = |sends: crate::results::stage::Accelerated| {
         format!("Sends that caused no exit: {} of {}", sends.sends, sends.of)

@@ -1,6 +1,7 @@
 //! The trace on the terminal: each call as a timeline with a lane for each vCPU, then as a table of stages.
 
 use crate::report::quiet;
+use crate::report::summary::count;
 use crate::report::tables;
 use crate::report::text::{table, warnings};
 use crate::report::units;
@@ -18,8 +19,8 @@ pub fn render(trace: &Trace, width: usize) -> String {
         sections.push(table::print(&tables::timeline(call, MOST_LANES, epsilon), width));
         sections.push(table::print(&tables::stages_of_call(call, epsilon), width));
     }
-    // One round's table has said it.
-    let many = trace.breakdown.as_ref().filter(|breakdown| breakdown.rounds > 1);
+    // One call's table has said it.
+    let many = trace.breakdown.as_ref().filter(|_| trace.calls.len() > 1);
     sections.extend(many.map(|breakdown| table::print(&tables::stages_of_rounds(breakdown, epsilon), width)));
     sections.extend(tables::exits_of_trace(&trace.exits).map(|exits| table::print(&exits, width)));
     sections.extend(warnings(&trace.warnings, width));
@@ -30,14 +31,14 @@ fn head(trace: &Trace, width: usize) -> String {
     let Trace { host, config, .. } = trace;
     let first = format!("kipi {} · Linux {} · KVM: {} · {}", host.kipi, host.kernel, host.kvm.join(", "), host.cpu);
     let second = format!(
-        "{}{} · {} · targets in {} · {} vCPUs · {} of {} rounds · {} · clock error ε = {}",
+        "{}{} · {} · targets in {} · {} · {} of {} · {} · clock error ε = {}",
         config.id.call.prefix(),
         config.id.route.name(),
         config.id.destination.name(),
         config.id.target_state.name(),
-        config.id.vcpus,
+        count(config.id.vcpus, "vCPU"),
         trace.rounds,
-        config.rounds,
+        count(usize::try_from(config.rounds).unwrap_or(usize::MAX), "round"),
         if trace.integrity.is_clean() { "integrity ok" } else { "integrity BROKEN (see --json)" },
         units::epsilon(trace.clock.error_ns),
     );
