@@ -221,6 +221,9 @@ fn combinations_that_cannot_be() {
     let all = ["--route", "memory", "--destination", "all", "--target-state", "spin"];
     refused(&all, BAD_INPUT, &["memory, all, spin", "does not poll its own line", "--destination all-but-self"]);
     refused(&["--vcpus", "300", "--route", "xapic"], BAD_INPUT, &["xapic", "300 vCPUs", "254", "use x2apic"]);
+    let observed = ["--call", "ping", "--observe", "exits"];
+    refused(&observed, BAD_INPUT, &["ping", "no worker", "(pass --observe guest or --call broadcast)"]);
+    refused(&["--idle-before", "20", "--settle", "30"], BAD_INPUT, &["--idle-before", "--settle"]);
 }
 
 #[test]

@@ -41,9 +41,9 @@ pub struct Measure {
     /// What the targets do when the interrupt arrives
     #[arg(long, value_name = "S[,S..]", value_delimiter = ',', value_parser = values::target_states(), default_value = "spin,user,halt")]
     target_state: Vec<TargetState>,
-    /// How long halted targets have been in HLT before the send, in µs: a cell for each [default: as short as --settle allows].
-    /// Other states have one cell
-    #[arg(long, value_name = "US[,US..]", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
+    /// How long halted targets have been in HLT before the send, in µs: a cell for each [default: --settle, and longer where
+    /// the work between two rounds takes longer]. Other states have one cell. Not together with --settle
+    #[arg(long, value_name = "US[,US..]", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(0..=1_000_000), conflicts_with = "settle")]
     idle_before: Vec<u32>,
     /// Where time stamps are taken: in the guest only, or at an exit of each worker too
     #[arg(long, value_name = "O[,O..]", value_delimiter = ',', value_parser = values::observes(), default_value = "guest,exits")]

@@ -94,9 +94,23 @@ pub struct OfRegime {
     pub delivery_p50_ns: Option<f64>,
 }
 
+/// Whether two times in HLT, in ns, are as good as one for what follows from them: they differ by 10 µs at most, or by a fifth of
+/// the shorter one.
+pub fn are_alike(one: f64, other: f64) -> bool {
+    const SHARE: f64 = 0.2;
+    const LEAST_NS: f64 = 10_000.0;
+    (one - other).abs() <= (SHARE * one.min(other)).max(LEAST_NS)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times_in_hlt_are_alike_within_a_fifth_or_ten_microseconds() {
+        assert!(are_alike(20_000.0, 30_000.0) && !are_alike(20_000.0, 30_001.0));
+        assert!(are_alike(480_000.0, 400_000.0) && !are_alike(400_000.0, 481_000.0));
+    }
 
     #[test]
     fn a_block_is_called_by_what_woke_nineteen_in_twenty() {

@@ -1,7 +1,8 @@
 //! What it costs that workers start together: from the last arrival to the last start, and where pings were measured beside the
 //! calls, what is left of a round trip without that and without the workers.
 
-use crate::report::units;
+use crate::report::{tables, units};
+use crate::results::halts::are_alike;
 use crate::results::measurement::Cell;
 use crate::results::metric::MetricName;
 use guest_stub::abi::cell::{Call, CellId, Observe};
@@ -27,9 +28,12 @@ pub(super) fn start_barrier(cells: &[Cell]) -> Option<String> {
     Some(format!("{barrier} from the last arrival to the last worker's start{pings}"))
 }
 
-/// The pings' round trips in those of the calls, by target state; empty without pings.
+/// The pings' round trips in those of the calls, by target state; empty without pings. Halted targets are compared where they had
+/// been in HLT for like times, which a wake-up depends on.
 fn pings(cells: &[&Cell]) -> String {
-    let ratios: Vec<(TargetState, f64)> = cells.iter().filter_map(|ping| ratio(ping, cells)).collect();
+    let pairs: Vec<(&Cell, &Cell)> = cells.iter().filter_map(|ping| Some((*ping, call_of(ping, cells)?))).collect();
+    let ratios: Vec<(TargetState, f64)> =
+        pairs.iter().filter(|pair| idle_times(pair).is_none()).filter_map(|(ping, call)| ratio(ping, call)).collect();
     let of_state = |&state: &TargetState| {
         let ratios = || ratios.iter().filter(|(of, _)| *of == state).map(|&(_, ratio)| ratio);
         let (least, most) = (ratios().fold(f64::INFINITY, f64::min), ratios().fold(f64::NEG_INFINITY, f64::max));
@@ -41,20 +45,40 @@ fn pings(cells: &[&Cell]) -> String {
             format!("{one}–{other} ({})", state.name())
         })
     };
-    match TargetState::ALL.iter().filter_map(of_state).collect::<Vec<_>>().as_slice() {
+    let compared = match TargetState::ALL.iter().filter_map(of_state).collect::<Vec<_>>().as_slice() {
         [] => String::new(),
         states => format!("; a ping's round trip is {} of the call's", states.join(", ")),
+    };
+    let told = |[ping, call]: [f64; 2]| format!("{} and {}", units::time(ping), units::time(call));
+    match pairs.iter().filter_map(idle_times).map(told).collect::<Vec<_>>().as_slice() {
+        [] => compared,
+        [first, others @ ..] => {
+            let others = if others.is_empty() { String::new() } else { format!(", and {} more", others.len()) };
+            let why =
+                "not compared where halted targets had been in HLT for unlike times (--idle-before asks for them)";
+            format!("{compared}; {why}: {first}{others}")
+        }
     }
 }
 
-/// A ping's median round trip in that of the call that interrupts the same targets in the same way.
-fn ratio(ping: &Cell, cells: &[&Cell]) -> Option<(TargetState, f64)> {
+/// The median times in HLT before a ping and before a call, ns, if they are too different to compare the two.
+fn idle_times((ping, call): &(&Cell, &Cell)) -> Option<[f64; 2]> {
+    let times = [tables::median_in_hlt(ping)?, tables::median_in_hlt(call)?];
+    (!are_alike(times[0], times[1])).then_some(times)
+}
+
+/// The call that interrupts a ping's target in the same way, and nobody else.
+fn call_of<'a>(ping: &Cell, cells: &[&'a Cell]) -> Option<&'a Cell> {
     let CellId { call: Call::Ping, destination: Destination::Unicast, .. } = ping.id else { return None };
     let same = |destination| CellId { call: Call::Broadcast, destination, ..ping.id };
-    let find = |id: CellId| cells.iter().find(|cell| cell.id == id);
+    let find = |id: CellId| cells.iter().copied().find(|cell| cell.id == id);
     // With two vCPUs, all but the sender are one.
     let or_everybody = || find(same(Destination::AllButSelf)).filter(|cell| cell.id.vcpus == 2);
-    let call = find(same(Destination::Unicast)).or_else(or_everybody)?;
+    find(same(Destination::Unicast)).or_else(or_everybody)
+}
+
+/// A ping's median round trip in that of a call.
+fn ratio(ping: &Cell, call: &Cell) -> Option<(TargetState, f64)> {
     let (ping_ns, call_ns) = (median(ping, MetricName::RoundTrip)?, median(call, MetricName::RoundTrip)?);
     (call_ns > 0.0).then_some((ping.id.target_state, ping_ns / call_ns))
 }
@@ -90,5 +114,24 @@ mod tests {
             "2.00–30.0 µs from the last arrival to the last worker's start; a ping's round trip is 0.42 (halt) of the call's"
         );
         assert_eq!(start_barrier(&[ping]), None, "a ping has no start barrier");
+    }
+
+    #[test]
+    fn pings_and_calls_of_targets_that_were_halted_for_unlike_times_are_not_compared() {
+        let id = fixture::id("x2apic", "halt");
+        let ping = CellId { call: Call::Ping, destination: Destination::Unicast, ..id };
+        let text = |ping_ns, call_ns| {
+            let call = cell(id, MetricName::StartBarrier, 30_000.0);
+            let halted = |id, ns| {
+                let mut cell = Cell { metrics: call.metrics.clone(), ..cell(id, MetricName::RoundTrip, 100_000.0) };
+                cell.metrics.insert(MetricName::Halted, fixture::metric(ns));
+                cell
+            };
+            start_barrier(&[halted(id, call_ns), halted(ping, ping_ns)]).expect("there is a call")
+        };
+        assert!(text(66_000.0, 70_000.0).ends_with("a ping's round trip is 1.00 (halt) of the call's"));
+        let unlike = text(30_000.0, 66_000.0);
+        assert!(unlike.ends_with("(--idle-before asks for them): 30.0 µs and 66.0 µs"), "{unlike}");
+        assert!(!unlike.contains("of the call's"), "{unlike}");
     }
 }

@@ -29,13 +29,14 @@ pub(super) fn table(measurement: &Measurement) -> Option<Table> {
     let title = match (has(Call::Broadcast), has(Call::Ping)) {
         (true, true) => "Broadcast calls and pings, by the guest's time stamps",
         (false, true) => "Pings, by the guest's time stamps",
-        (_, false) => "Broadcast calls, by the guest's time stamps",
+        (true | false, false) => "Broadcast calls, by the guest's time stamps",
     };
     let is_idle_asked = is_idle_asked(&rows);
     let columns: Vec<Shown> = is_idle_asked.then_some(halts::MEASURED).into_iter().chain(COLUMNS).collect();
     let mut table = measured(title, &rows, &columns)?;
     if is_idle_asked {
         table.columns.push(halts::polled(&rows, 2));
+        table.notes.extend(halts::not_as_asked(&rows));
     }
     table.notes.extend(halts::summary(&rows, is_idle_asked));
     Some(table)

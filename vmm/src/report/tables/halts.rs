@@ -5,7 +5,7 @@ use crate::report::summary::count;
 use crate::report::table::Statistic::{P50, P99};
 use crate::report::table::{Column, Table, Value};
 use crate::report::units;
-use crate::results::halts::{OfRegime, Regime};
+use crate::results::halts::{OfRegime, Regime, are_alike};
 use crate::results::measurement::{Cell, Measurement};
 use crate::results::metric::MetricName;
 use crate::results::source::Source;
@@ -15,8 +15,25 @@ const TITLE: &str = "Halted targets: time in HLT at the send, and how KVM woke t
 
 const IN_HLT: [Shown; 2] = [shown(MetricName::Halted, P50, "in HLT", 0), shown(MetricName::Halted, P99, "in HLT", 3)];
 
-/// The median time in HLT, for tables in which it is asked for.
-pub(super) const MEASURED: Shown = shown(MetricName::Halted, P50, "in HLT", 1);
+/// The median time in HLT, for tables in which it is asked for: never left out, since it is what the other figures depend on.
+pub(super) const MEASURED: Shown = shown(MetricName::Halted, P50, "in HLT", 0);
+
+/// The median time in HLT of a cell's targets, ns.
+pub(in crate::report) fn median_in_hlt(cell: &Cell) -> Option<f64> {
+    cell.metrics.get(&MetricName::Halted).map(|metric| metric.p50)
+}
+
+/// The cells whose targets had been in HLT for another time than was asked for.
+pub(super) fn not_as_asked(rows: &[Row<'_>]) -> Option<String> {
+    let of = |(_, cell): &Row<'_>| {
+        let (asked, reached) = (cell.id.idle_before_us?, median_in_hlt(cell)?);
+        let told = || format!("{} instead of {asked} µs ({})", units::time(reached), name_in(rows, cell));
+        (!are_alike(f64::from(asked) * 1e3, reached)).then(told)
+    };
+    let cells: Vec<String> = rows.iter().filter_map(of).collect();
+    let text = "Not in HLT for the time that was asked for; where longer, what lies between two rounds takes that long";
+    (!cells.is_empty()).then(|| format!("{text}: {}", cells.join(", ")))
+}
 
 /// A row for each cell of halted targets.
 pub(super) fn table(measurement: &Measurement) -> Option<Table> {
@@ -191,6 +208,32 @@ mod tests {
         let table = table(&measurement(vec![cell("x2apic", None, Source::Kernel, &regimes)])).unwrap();
         assert_eq!(table.notes[0], "Rounds of neither kind: x2apic: 75 mixed, 25 unknown");
         assert!(table.notes[1].contains("kvm_vcpu_wakeup"), "{:?}", table.notes);
+    }
+
+    #[test]
+    fn a_time_in_hlt_other_than_asked_is_told() {
+        let reached = |idle, ns| {
+            let mut cell = cell("x2apic", Some(idle), Source::Stats, &[]);
+            cell.metrics.insert(MetricName::Halted, fixture::metric(ns));
+            cell
+        };
+        let told = |cells: Vec<Cell>| not_as_asked(&rows(&measurement(cells), |_| true));
+        assert_eq!(told(vec![reached(20, 29_900.0), reached(400, 479_000.0), reached(400, 334_000.0)]), None);
+        let text = told(vec![reached(0, 31_000.0), reached(400, 407_000.0), reached(1000, 790_000.0)]).unwrap();
+        assert!(
+            text.ends_with("31.0 µs instead of 0 µs (x2apic 0 µs), 790 µs instead of 1000 µs (x2apic 1000 µs)"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn the_measured_time_in_hlt_stays_on_a_narrow_screen() {
+        let cells = [20, 400].map(|time| cell("x2apic", Some(time), Source::Stats, &[of(Regime::Polled, 500, 1.0)]));
+        let table = crate::report::tables::result(&measurement(cells.into())).unwrap();
+        let text = crate::report::text::table::print(&table, 60);
+        let heading = text.lines().find(|line| line.contains("asked")).unwrap();
+        assert!(heading.split_whitespace().take(2).eq(["asked", "p50"]), "{text}");
+        assert!(text.contains("Not shown"), "{text}");
     }
 
     #[test]

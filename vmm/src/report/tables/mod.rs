@@ -15,6 +15,7 @@ mod vantages;
 
 pub(super) use cells::name;
 pub(super) use exits::of_trace as exits_of_trace;
+pub(super) use halts::median_in_hlt;
 pub(super) use stages::{of_call as stages_of_call, of_rounds as stages_of_rounds};
 pub(super) use timeline::{lane_name, lanes, timeline};
 
