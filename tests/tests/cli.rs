@@ -278,7 +278,7 @@ fn more_vcpus_than_cpus_is_a_warning() {
     let ran = quick(&["--pin", &allowed[0].to_string(), "--rounds", "2", "--json", "-"]);
     let document = document(&ran.stdout);
     let warnings = document["warnings"].as_array().expect("warnings");
-    let overcommit = warnings.iter().filter_map(Value::as_str).any(|it| it.contains("2 vCPUs share 1 CPUs"));
+    let overcommit = warnings.iter().filter_map(Value::as_str).any(|it| it.contains("2 vCPUs share 1 CPU:"));
     assert!(ran.status == Some(0) && overcommit, "{warnings:?}");
 }
 

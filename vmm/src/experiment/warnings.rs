@@ -37,9 +37,8 @@ fn cpus(config: &Config) -> usize {
 fn shared_cpus(config: &Config, most_vcpus: Option<usize>) -> Option<String> {
     let cpus = cpus(config);
     let most = most_vcpus.filter(|&vcpus| vcpus > cpus)?;
-    Some(format!(
-        "{most} vCPUs share {cpus} CPUs: a call waits for the host's scheduler, and the numbers tell about that"
-    ))
+    let cpus = if cpus == 1 { "1 CPU".to_owned() } else { format!("{cpus} CPUs") };
+    Some(format!("{most} vCPUs share {cpus}: a call waits for the host's scheduler, and the numbers tell about that"))
 }
 
 fn host_shares_a_cpu(config: &Config, cells: &[Collected]) -> Option<String> {

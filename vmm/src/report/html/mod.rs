@@ -10,6 +10,7 @@ mod idle;
 mod pictures;
 mod table;
 
+use super::summary::count;
 use super::{tables, units};
 use crate::results::detail::CellDetail;
 use crate::results::measurement::{Cell, Measurement};
@@ -70,7 +71,7 @@ fn heading(measurement: &Measurement) -> &'static str {
     match (has(Call::Broadcast), has(Call::Ping)) {
         (true, true) => "Broadcast calls on every processor, and pings",
         (false, true) => "Pings from processor to processor",
-        (_, false) => "Broadcast calls on every processor",
+        (true | false, false) => "Broadcast calls on every processor",
     }
 }
 
@@ -84,7 +85,7 @@ fn name(cell: &Cell) -> String {
         Observe::Guest => "",
         Observe::Exits => ", observed",
     };
-    format!("{what}{route} · {destination} · {state}{idle} · {vcpus} vCPUs{observed}")
+    format!("{what}{route} · {destination} · {state}{idle} · {}{observed}", count(vcpus, "vCPU"))
 }
 
 fn anchor(index: usize) -> String {

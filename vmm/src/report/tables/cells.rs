@@ -1,5 +1,6 @@
 //! What the tables of cells share: what tells the rows apart, columns of metrics, and what limits their trust.
 
+use crate::report::summary::count;
 use crate::report::table::{Column, Statistic, Table, Value};
 use crate::report::units;
 use crate::results::integrity::Integrity;
@@ -99,7 +100,7 @@ pub(super) fn table(title: &str, rows: &[Row<'_>]) -> Option<Table> {
     key("destination", |cell| cell.id.destination.name());
     key("state", |cell| cell.id.target_state.name());
     let vcpus = rows.iter().map(|(_, cell)| Value::Count(cell.id.vcpus as u64)).collect();
-    separate(&mut table, Column::number("", "vCPUs", 0, vcpus), |value| format!("{value} vCPUs"));
+    separate(&mut table, Column::number("", "vCPUs", 0, vcpus), |value| counted(value, "vCPU"));
     if rows.iter().any(|(_, cell)| cell.id.observe != first.id.observe) {
         let values = rows.iter().map(|(_, cell)| Value::text(cell.id.observe.name())).collect();
         table.columns.push(Column::key("observe", values));
@@ -130,7 +131,7 @@ pub(super) fn measured(title: &str, rows: &[Row<'_>], metrics: &[Shown]) -> Opti
     let rank =
         if rows.iter().all(|(_, cell)| cell.rounds >= cell.rounds_asked) { ROUNDS_RANK } else { PARTIAL_ROUNDS_RANK };
     let rounds = rows.iter().map(|(_, cell)| rounds(cell)).collect();
-    separate(&mut table, Column::number("", "rounds", rank, rounds), |value| format!("{value} rounds"));
+    separate(&mut table, Column::number("", "rounds", rank, rounds), |value| counted(value, "round"));
     add_metrics(&mut table, rows, metrics);
     if rows.iter().any(|(_, cell)| !cell.integrity.is_clean()) {
         let values = rows.iter().map(|(_, cell)| integrity(cell.integrity)).collect();
@@ -157,6 +158,12 @@ fn separate(table: &mut Table, column: Column, common: impl Fn(&Value) -> String
         Some((first, rest)) if rest.iter().all(|value| value == first) => table.common.push(common(first)),
         _ => table.columns.push(column),
     }
+}
+
+/// A value with the noun that it counts.
+fn counted(value: &Value, noun: &str) -> String {
+    let plural = if *value == Value::Count(1) { "" } else { "s" };
+    format!("{value} {noun}{plural}")
 }
 
 fn rounds(cell: &Cell) -> Value {
@@ -201,7 +208,7 @@ pub(in crate::report) fn name<'a>(cell: &Cell, others: &(impl Iterator<Item = &'
         parts.push(format!("{time} µs"));
     }
     if varies(&|other| other.id.vcpus != cell.id.vcpus) {
-        parts.push(format!("{} vCPUs", cell.id.vcpus));
+        parts.push(count(cell.id.vcpus, "vCPU"));
     }
     if varies(&|other| other.id.observe != cell.id.observe) {
         parts.push(cell.id.observe.name().to_owned());

@@ -49,7 +49,8 @@ fn methods(machines: &[Instruments]) -> Vec<String> {
     }
     let several = methods.len() > 1;
     let sentence = |(method, vcpus): (&str, Vec<String>)| {
-        if several { format!("ε ({} vCPUs): {method}", vcpus.join(", ")) } else { format!("ε: {method}") }
+        let noun = if vcpus == ["1"] { "vCPU" } else { "vCPUs" };
+        if several { format!("ε ({} {noun}): {method}", vcpus.join(", ")) } else { format!("ε: {method}") }
     };
     methods.into_iter().map(sentence).collect()
 }
