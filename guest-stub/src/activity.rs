@@ -3,7 +3,7 @@
 use crate::cpu::tsc;
 use crate::halting;
 use crate::polling;
-use crate::processor::{self, Private, Row, UserWords};
+use crate::processor::{self, Private, UserWords};
 use core::sync::atomic::{AtomicU32, Ordering};
 use guest_stub::abi::{MASK_WORDS, MAX_VCPUS, Mask, Report, Status, VECTOR_WAKE};
 use guest_stub::icr::{self, To};
@@ -98,37 +98,49 @@ pub(crate) fn end(private: &Private, processors: usize, activity: u32, deadline:
 }
 
 /// Whether a processor is in its state, ready for `round`.
-pub(crate) fn is_ready(processor: usize, round: u32) -> bool {
-    UserWords::of(processor).ready().load(Ordering::Acquire) == round
+pub(crate) fn is_in_state(processor: usize, round: u32) -> bool {
+    is_ready(UserWords::of(processor), round)
+}
+
+/// Whether the processor whose words these are is.
+#[inline]
+fn is_ready(words: UserWords, round: u32) -> bool {
+    // Acquire: what a processor did for the round before comes first.
+    words.ready().load(Ordering::Acquire) == round
 }
 
 /// Waits until every processor but `me` is in its state, ready for `round`. If one is not in time, the error says so.
 pub(crate) fn wait_until_ready(me: usize, processors: usize, round: u32, deadline: u64) -> Result<(), Report> {
-    Others::new(me, processors).wait_until_ready(round, deadline)
+    Others::new(me, processors, deadline).wait_until_ready(round)
 }
 
 /// All processors but one, which waits for them in many rounds.
 pub(crate) struct Others {
     me: usize,
     processors: usize,
-    after: Row,
-    before: Row,
+    deadline: u64,
+    /// The words of one of them; `None`: there is none.
+    one: Option<UserWords>,
+    are_more: bool,
 }
 
 impl Others {
-    pub(crate) fn new(me: usize, processors: usize) -> Self {
-        let after = UserWords::row(me + 1..processors.max(me + 1));
-        Self { me, processors, after, before: UserWords::row(0..me) }
+    /// `deadline` is for each round.
+    pub(crate) fn new(me: usize, processors: usize, deadline: u64) -> Self {
+        let one = (0..processors).find(|&other| other != me).map(UserWords::of);
+        Self { me, processors, deadline, one, are_more: processors > 2 }
     }
 
     /// As [`wait_until_ready`].
     #[inline]
-    pub(crate) fn wait_until_ready(&self, round: u32, deadline: u64) -> Result<(), Report> {
-        if self.are_ready(round) { Ok(()) } else { self.wait_longer_until_ready(round, deadline) }
+    pub(crate) fn wait_until_ready(&self, round: u32) -> Result<(), Report> {
+        let is_one_ready = self.one.is_none_or(|words| is_ready(words, round));
+        if is_one_ready && !self.are_more { Ok(()) } else { self.wait_longer_until_ready(round) }
     }
 
-    fn wait_longer_until_ready(&self, round: u32, deadline: u64) -> Result<(), Report> {
-        let until = tsc::now().wrapping_add(deadline);
+    #[inline(never)]
+    fn wait_longer_until_ready(&self, round: u32) -> Result<(), Report> {
+        let until = tsc::now().wrapping_add(self.deadline);
         if polling::poll_until(until, || self.are_ready(round)) {
             Ok(())
         } else {
@@ -138,15 +150,15 @@ impl Others {
 
     #[inline]
     fn are_ready(&self, round: u32) -> bool {
-        // Acquire: what a processor did for the round before comes first.
-        let is_ready = |words: UserWords| words.ready().load(Ordering::Acquire) == round;
-        self.after.clone().all(is_ready) && self.before.clone().all(is_ready)
+        let Self { me, processors, .. } = *self;
+        let is_ready = |words| is_ready(words, round);
+        UserWords::row(0..me).all(is_ready) && UserWords::row(me + 1..processors.max(me + 1)).all(is_ready)
     }
 }
 
 /// Says which of the processors but `me` are not ready for `round`.
 pub(crate) fn not_ready(me: usize, processors: usize, round: u32) -> Report {
-    let missing = others(me, processors, |other| !is_ready(other, round));
+    let missing = others(me, processors, |other| !is_in_state(other, round));
     Report { rounds: round, missing, ..report(Status::NotReady) }
 }
 

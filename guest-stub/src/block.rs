@@ -9,7 +9,7 @@ use crate::call::{Aborted, Call};
 use crate::cpu::{irql, port, tsc};
 use crate::participant;
 use crate::polling;
-use crate::processor::{Private, UserWords};
+use crate::processor::{GENERATIONS, Private, UserWords};
 use crate::routes::with_route;
 use crate::settle::HaltSettle;
 use crate::shared;
@@ -53,7 +53,7 @@ pub(crate) fn lead(
 ) -> Option<Report> {
     let block = Block::parse(command, processors)?;
     let activity = activity::begin(private, processors);
-    let is_idle = |other| other != block.initiator && other != private.index && !activity::is_ready(other, 0);
+    let is_idle = |other| other != block.initiator && other != private.index && !activity::is_in_state(other, 0);
     let until = tsc::now().wrapping_add(command.deadline);
     let all_are_ready = polling::poll_until(until, || !(0..processors).any(is_idle));
     // Only now: the wake-up went out in the mode that the others were in.
@@ -119,25 +119,32 @@ fn rounds(
     let command = block.command;
     // Blocks run at IRQL 0 with interrupts on.
     let Some(owned) = Owned::new(private, call, participants) else { panic!("broadcast at IRQL {}", irql::current()) };
-    let others = activity::Others::new(private.index, processors);
+    let others = activity::Others::new(private.index, processors, command.deadline);
     let is_halt = block.state == TargetState::Halt;
     let mut halt = HaltSettle::new(command.settle);
     let is_marked = command.counted_from < command.rounds;
     let counted_from = command.counted_from.min(command.rounds);
-    for (rounds, is_counted) in [(0..counted_from, false), (counted_from..command.rounds, true)] {
+    let handled = private.user_page().handled();
+    let mut generation = GENERATIONS.issue_row(command.rounds);
+    let (mut round, mut record) = (0, private.place(0));
+    for (end, is_counted) in [(counted_from, false), (command.rounds, true)] {
         if is_marked && is_counted {
             port::write(PORT_MARK, 0);
         }
-        for round in rounds {
-            if let Err(report) = others.wait_until_ready(round, command.deadline) {
+        while round != end {
+            if let Err(report) = others.wait_until_ready(round) {
                 return report;
             }
             let now = if is_halt { halt.wait(private, processors, round) } else { tsc::wait(command.settle) };
-            if let Err(Aborted { generation, missing, .. }) = owned.broadcast(now, private.place(round)) {
+            if let Err(Aborted { generation, missing, .. }) = owned.broadcast(now, generation, record) {
                 let (generation, resent) = (generation.get(), owned.resent());
                 return Report { rounds: round, generation, resent, missing, ..activity::report(Status::Aborted) };
             }
-            private.user_page().handled().store(round + 1, Ordering::Relaxed);
+            round += 1;
+            handled.store(round, Ordering::Relaxed);
+            generation = generation.next();
+            // SAFETY: there are no more rounds than samples in the ring, which `Block::parse` has seen to.
+            record = unsafe { record.next() };
         }
     }
     if is_marked {

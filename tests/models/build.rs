@@ -63,7 +63,7 @@ const MUTATIONS: &[(&str, &[Edit])] = &[
         "gate_without_acquire",
         &[("let gate = self.gate.load(Ordering::Acquire);", "let gate = self.gate.load(Ordering::Relaxed);")],
     ),
-    ("gate_of_any_call", &[("gate == generation.0 | GO", "gate & GO != 0")]),
+    ("gate_of_any_call", &[("gate == generation.0 + GO", "gate & (PENDING | ABORT) == GO")]),
     (
         "go_without_release",
         &[("Ordering::AcqRel, Ordering::Acquire).is_ok()", "Ordering::Acquire, Ordering::Acquire).is_ok()")],
@@ -75,10 +75,10 @@ const MUTATIONS: &[(&str, &[Edit])] = &[
     (
         "decision_not_atomic",
         &[(
-            "self.gate.compare_exchange(generation.0, decided, Ordering::AcqRel, Ordering::Acquire).is_ok()",
-            "let pending = self.gate.load(Ordering::Acquire) == generation.0; \
-             if pending { self.gate.store(decided, Ordering::Release); } \
-             pending",
+            "self.gate.compare_exchange(pending, decided, Ordering::AcqRel, Ordering::Acquire).is_ok()",
+            "let is_pending = self.gate.load(Ordering::Acquire) == pending; \
+             if is_pending { self.gate.store(decided, Ordering::Release); } \
+             is_pending",
         )],
     ),
     (

@@ -20,7 +20,7 @@ pub struct Sample {
     pub t0: u64,
     /// Initiator: after the send.
     pub t1: u64,
-    /// Target: first instructions of the interrupt entry.
+    /// Target: first instructions of the interrupt entry; initiator, if it interrupts itself, too: the same of its own interrupt.
     pub a: u64,
     /// Participant: worker start.
     pub w: u64,
@@ -41,18 +41,18 @@ impl Sample {
     }
 }
 
-/// Bits of [`Sample::flags`].
+/// Bits of [`Sample::flags`]. The low 16 may be those of the CS that the interrupt has saved, as it did.
 pub mod sample_flags {
-    /// The interrupt found the vCPU in HLT.
-    pub const FROM_HALT: u32 = 1 << 0;
-    /// The interrupt found the vCPU at CPL3.
+    /// The interrupt found the vCPU at CPL3: CS has an RPL of 0 or 3, of which one bit tells.
     pub const FROM_USER: u32 = 1 << 1;
-    /// This vCPU was the call's initiator.
-    pub const INITIATOR: u32 = 1 << 2;
-    /// The call was sent again: somebody had not arrived after half the deadline.
-    pub const RESENT: u32 = 1 << 3;
+    /// The interrupt found the vCPU in HLT.
+    pub const FROM_HALT: u32 = 1 << 16;
     /// The NMI found the vCPU with IF clear.
-    pub const FROM_MASKED: u32 = 1 << 4;
+    pub const FROM_MASKED: u32 = 1 << 17;
+    /// This vCPU was the call's initiator.
+    pub const INITIATOR: u32 = 1 << 18;
+    /// The call was sent again: somebody had not arrived after half the deadline.
+    pub const RESENT: u32 = 1 << 19;
 }
 
 impl TargetState {
@@ -74,7 +74,8 @@ const _: () = assert!(offset_of!(Sample, result) == 56);
 #[repr(C)]
 #[derive(Debug)]
 pub struct UserPage {
-    /// Rounds served, written by the interrupt handler; on vCPU 0, calls completed: the VMM's watchdog looks here.
+    /// Rounds served, counted by the interrupt handler; where this vCPU is the initiator, rounds completed. The VMM's watchdog looks
+    /// at vCPU 0's.
     pub handled: u32,
     /// Not zero: leave the state. Written by vCPU 0.
     pub stop: u32,

@@ -7,18 +7,14 @@
 use super::check_restored;
 use crate::cpu::apic::{EOI, LocalApic, x2apic};
 use crate::cpu::flags::RFLAGS_IF;
-use crate::cpu::frame::{Frame, pop_caller_saved};
-use crate::cpu::irql;
-use crate::halting;
+use crate::cpu::frame::{Frame, SAVED, pop_caller_saved};
 use crate::interrupts;
 use crate::polling;
 use crate::processor::Private;
-use crate::states;
 use core::arch::global_asm;
-use core::hint::assert_unchecked;
 use core::mem::offset_of;
 use core::sync::atomic::Ordering;
-use guest_stub::abi::{IPI_LEVEL, Sample, XAPIC_BASE, area};
+use guest_stub::abi::{IPI_LEVEL, RING_SAMPLES, Sample, UserPage, XAPIC_BASE, area, sample_flags};
 use guest_stub::rendezvous::{Decision, Delivery, Packet, Slot};
 
 unsafe extern "C" {
@@ -30,11 +26,15 @@ const PRIVATE: usize = interrupts::PRIVATE;
 /// As `PRIVATE`, while only the first six are saved.
 const PRIVATE_EARLY: usize = 6 * 8 + size_of::<Frame>();
 
-// What every other processor waits for comes first: six registers saved, then `Slot::claim`, the raise to IPI_LEVEL and
-// `Slot::arrive` of `rendezvous::serve`, in their x86 form (a MOV load acquires, a MOV store releases). The rest is saved
-// while the initiator takes notice. After the worker, `Slot::complete` goes before all else, too, and then the EOI: what only
-// keeps books comes after it. The next call on this vector cannot come before IRQL is lowered, which `completed` does last. The
-// stamps go straight into the ring, at a fixed distance from this page, which R8 and later RSI hold the sample's place in.
+// These are the steps of `rendezvous::serve` in their x86 form (a MOV load acquires, a MOV store releases): `Slot::claim`, the
+// raise to IPI_LEVEL, `Slot::arrive`, the gate, the worker, `Slot::complete`. What nobody waits for comes after the EOI: whether the
+// worker has kept the rules, the evidence of the target's state, the count of rounds. The next call on this vector cannot come
+// before IRQL is lowered, which is the last of it. Stamps go straight into the ring, which lies at a fixed distance from the
+// private page; R8, and RSI after the worker, hold the sample's place in it.
+//
+// From its arrival to its first look at the gate, a target executes fewer instructions than the initiator needs to see the arrival
+// and to open the gate. So it waits at the gate when that opens, and starts when it sees that. Were it late, by the rest of the
+// registers or by its stamp, the initiator's worker would start before the target's. A test counts both ways.
 //
 // The gate is polled for GO alone; whoever does not see that soon goes to `wait_at_gate`, which knows about ABORT and the
 // deadline. The argument is read before it opens: an open gate says that it was this call's.
@@ -60,20 +60,19 @@ global_asm!(
     "mov rdi, cr8",
     "mov r8d, {ipi_level}",
     "mov cr8, r8",
-    "mov [rcx + {arrived}], esi",
     "mov [rcx + {served}], esi",
+    "mov [rsp + {early} + {irql}], rdi",
     "mov r8d, [rsp + {early} + {sample}]",
     "mov [rsp + r8 + {early} + {ring} + {sample_a}], eax",
     "mov [rsp + r8 + {early} + {ring} + {sample_a} + 4], edx",
-    "mov [rsp + {early} + {irql}], rdi",
+    "mov [rcx + {arrived}], esi",
     "push r9",
     "push r10",
     "push r11",
     "mov rcx, [rcx + {packet}]",
-    "lea r9d, [rsi + {go}]",
     "mov rdi, [rcx + {argument}]",
     ".rept {polls}",
-    "cmp [rcx + {gate}], r9d",
+    "cmp [rcx + {gate}], esi",
     "je 2f",
     ".endr",
     "lea rdi, [rsp + {private}]",
@@ -112,8 +111,25 @@ global_asm!(
     "3:",
     "mov [rsp + rsi + {private} + {ring} + {sample_generation}], edi",
     "mov [rsp + rsi + {private} + {ring} + {sample_result}], r8",
-    "lea rdi, [rsp + {private}]",
-    "call {completed}",
+    "pushfq",
+    "pop rax",
+    "test eax, {interrupt_flag}",
+    "jnz 7f",
+    "mov rax, cr8",
+    "cmp eax, {ipi_level}",
+    "jne 7f",
+    "8:",
+    "mov eax, [rsp + {cs}]",
+    "mov [rsp + rsi + {private} + {ring} + {sample_flags}], eax",
+    "cmp qword ptr [rsp + {rip}], offset halt_resume",
+    "je 9f",
+    "cmp qword ptr [rsp + {rip}], offset halt_instruction",
+    "je 10f",
+    "11:",
+    "add word ptr [rsp + {private} + {sample}], {sample_size}",
+    "inc dword ptr [rsp + {private} + {user} + {handled}]",
+    "mov rax, [rsp + {private} + {irql}]",
+    "mov cr8, rax",
     "4:",
     pop_caller_saved!(),
     "iretq",
@@ -124,6 +140,20 @@ global_asm!(
     "ipi_eoi_xapic:",
     "mov [rcx], eax",
     "jmp 3b",
+    "7:",
+    "call {not_restored}",
+    "mov esi, [rsp + {private} + {sample}]",
+    "jmp 8b",
+    // It has ended a HLT.
+    "9:",
+    "or dword ptr [rsp + rsi + {private} + {ring} + {sample_flags}], {from_halt}",
+    "mov rax, [rsp + {private} + {user} + {halted}]",
+    "mov [rsp + rsi + {private} + {ring} + {sample_t0}], rax",
+    "jmp 11b",
+    // It came right before one: see `halting::skip_halt`.
+    "10:",
+    "mov qword ptr [rsp + {rip}], offset halt_resume",
+    "jmp 11b",
     // Nobody has asked: the initiator's own interrupt, or a duplicate.
     "5:",
     "mov [rsp + {early} + {a}], eax",
@@ -145,6 +175,9 @@ global_asm!(
     irql = const offset_of!(Private, interrupted_irql),
     sample = const offset_of!(Private, sample),
     ring = const area::RING - area::PRIVATE,
+    sample_size = const size_of::<Sample>(),
+    sample_flags = const offset_of!(Sample, flags),
+    sample_t0 = const offset_of!(Sample, t0),
     sample_generation = const offset_of!(Sample, generation),
     sample_a = const offset_of!(Sample, a),
     sample_w = const offset_of!(Sample, w),
@@ -159,12 +192,21 @@ global_asm!(
     worker = const Packet::WORKER,
     argument = const Packet::ARGUMENT,
     gate = const Packet::GATE,
-    go = const Packet::GO_MINUS_GENERATION,
     polls = const POLLS_BEFORE_CLOCK,
+    user = const area::USER - area::PRIVATE,
+    handled = const offset_of!(UserPage, handled),
+    halted = const offset_of!(UserPage, halted),
+    interrupt_flag = const RFLAGS_IF,
+    cs = const SAVED + offset_of!(Frame, cs),
+    rip = const SAVED + offset_of!(Frame, rip),
+    from_halt = const sample_flags::FROM_HALT,
     wait_at_gate = sym wait_at_gate,
-    completed = sym ipi_completed,
+    not_restored = sym not_restored,
     nothing_to_do = sym nothing_to_do,
 );
+
+// The place of a sample wraps with the ring, as a 16-bit number does.
+const _: () = assert!(RING_SAMPLES * size_of::<Sample>() == 1 << 16);
 
 /// Polls of the gate before a target looks at the clock.
 const POLLS_BEFORE_CLOCK: usize = 64;
@@ -188,26 +230,10 @@ extern "sysv64" fn wait_at_gate(private: &'static Private) -> Option<&'static Pa
     None
 }
 
-/// Target, after its done bit and its EOI: what nobody waits for. A lower interrupt may be pending; it comes when IRQL is lowered
-/// and the IRETQ has set IF. An NMI may come at any time, and has a slot, stamps and a stack of its own.
-extern "sysv64" fn ipi_completed(private: &'static Private, sample: u64) {
-    check_restored(private);
-    let frame = interrupts::frame(private);
-    // SAFETY: the entry has taken the number from `Private::sample`.
-    let record = unsafe { private.served(sample) };
-    // SAFETY: an interrupt that can be masked was not.
-    unsafe { assert_unchecked(frame.rflags & RFLAGS_IF != 0) };
-    if halting::is_near_halt(frame.rip) {
-        let evidence = states::evidence(frame);
-        halting::skip_halt(frame);
-        record.evidence(evidence);
-        record.halted(private.user_page().halted().load(Ordering::Relaxed));
-    } else {
-        // SAFETY: the HLT is near itself.
-        unsafe { assert_unchecked(!halting::is_halt(frame.rip)) };
-        record.evidence(states::evidence(frame));
-    }
-    irql::set(private.interrupted_irql.load(Ordering::Relaxed));
+/// The worker has left IRQL or IF otherwise than it found them.
+#[cold]
+extern "sysv64" fn not_restored() {
+    check_restored();
 }
 
 /// An interrupt without a request: the initiator's own in destination `all`, or a duplicate.

@@ -8,22 +8,35 @@ use crate::processor::{Private, Record, SLOTS};
 use crate::routes::{self, Arrival, Route, with_route};
 use crate::shared;
 use core::marker::PhantomData;
-use core::slice;
 use guest_stub::abi::{Destination, GuestRoute};
 use guest_stub::destinations::{Addressing, Sender};
-use guest_stub::rendezvous::{Outcome, Slot, Targets};
+use guest_stub::rendezvous::{Generation, Outcome, Slot, Targets};
 use guest_stub::with_destination;
 
 /// A call of all processors, from its opening to its end: for each route and destination a function of its own.
-type CallFn = fn(&Everybody, &Encoded, &Window, u64, Record) -> Outcome;
+type CallFn = fn(&Encoded, Linked, &Window, u64, Generation, Record) -> Outcome;
 
 /// The call over a route and a destination; `None`: a broadcast call has no such destination.
 fn call_over(route: GuestRoute, destination: Destination) -> Option<CallFn> {
     with_route!(route, R => with_destination!(
         destination,
-        D => Some(Everybody::call_over::<R, D>),
+        D => Some(call::<R, D>),
         else None
     ))
+}
+
+#[expect(clippy::inline_always, reason = "each way to send has a window of its own, which a test looks into")]
+#[inline(always)]
+fn call<R: Route, D: Addressing>(
+    sends: &Encoded,
+    targets: Linked,
+    window: &Window,
+    now: u64,
+    generation: Generation,
+    record: Record,
+) -> Outcome {
+    window.open(now, generation, record, &targets, R::ARRIVAL.delivery());
+    window.run(generation, record, targets, Sending::<R, D>::new(generation, sends))
 }
 
 /// All processors, as one of them calls them.
@@ -31,9 +44,16 @@ pub(crate) struct Everybody {
     processors: usize,
     arrival: Arrival,
     includes_sender: bool,
-    /// What is sent, and how; `None`: nothing is, since there is nobody else, or no such send.
-    sends: Option<(Encoded, CallFn)>,
     others: Others,
+    /// `None`: nothing is sent, since there is nobody else, or no such send.
+    sends: Option<Sent>,
+}
+
+/// What is sent, how, and to whom.
+struct Sent {
+    sends: Encoded,
+    call: CallFn,
+    targets: Linked,
 }
 
 impl Everybody {
@@ -53,34 +73,29 @@ impl Everybody {
             in_x2apic_mode: private.apic.is_in_x2apic_mode(),
             apic_id: shared::apic_id,
         };
-        let sends = if processors > 1 { Encoded::new(private, sender, route, destination) } else { None };
+        let others = Others { me, processors };
+        let sent = |targets| {
+            let sends = Encoded::new(private, sender, route, destination)?;
+            Some(Sent { sends, call: call_over(route, destination)?, targets })
+        };
+        let sends = others.slots().next().and_then(|first| sent(Linked(first)));
         Self {
             processors,
             arrival,
             includes_sender: destination.includes_sender() && arrival != Arrival::Polling && processors > 1,
-            sends: sends.zip(call_over(route, destination)),
-            others: Others::new(me, processors),
+            others,
+            sends,
         }
     }
 
     /// The same over `R` and `D`, which are the route and the destination; `None`: nothing is sent.
     pub(crate) fn over<R: Route, D: Addressing>(&self) -> Option<Over<'_, R, D>> {
-        self.sends.as_ref().map(|(sends, _)| Over { everybody: self, sends, types: PhantomData })
-    }
-
-    #[expect(clippy::inline_always, reason = "each way to send has a window of its own, which a test looks into")]
-    #[inline(always)]
-    fn call_over<R: Route, D: Addressing>(
-        &self,
-        sends: &Encoded,
-        window: &Window,
-        now: u64,
-        record: Record,
-    ) -> Outcome {
-        // SAFETY: there is somebody to send to, or nothing would be sent.
-        let others = unsafe { AtLeastOne::of(&self.others) };
-        let generation = window.open(now, record, &others, R::ARRIVAL.delivery());
-        window.run(generation, record, others, Sending::<R, D>::new(generation, sends))
+        self.sends.as_ref().map(|&Sent { ref sends, targets, .. }| Over {
+            everybody: self,
+            sends,
+            targets,
+            types: PhantomData,
+        })
     }
 
     /// A call of them.
@@ -110,12 +125,16 @@ impl Participants for Everybody {
         self.includes_sender
     }
 
-    fn run(&self, window: &Window, now: u64, record: Record) -> Outcome {
-        if let Some((sends, call)) = &self.sends {
-            return call(self, sends, window, now, record);
+    fn prepare(&self) {
+        self.others.link();
+    }
+
+    fn run(&self, window: &Window, now: u64, generation: Generation, record: Record) -> Outcome {
+        if let Some(Sent { sends, call, targets }) = &self.sends {
+            return call(sends, *targets, window, now, generation, record);
         }
-        let generation = window.open(now, record, &self.others, self.arrival.delivery());
-        window.run(generation, record, self.others.clone(), || ())
+        window.open(now, generation, record, &self.others, self.arrival.delivery());
+        window.run(generation, record, &self.others, || ())
     }
 }
 
@@ -123,6 +142,7 @@ impl Participants for Everybody {
 pub(crate) struct Over<'a, R, D> {
     everybody: &'a Everybody,
     sends: &'a Encoded,
+    targets: Linked,
     types: PhantomData<(R, D)>,
 }
 
@@ -147,67 +167,61 @@ impl<R: Route, D: Addressing> Participants for Over<'_, R, D> {
         self.everybody.wait_for_own_interrupt()
     }
 
+    fn prepare(&self) {
+        self.everybody.prepare();
+    }
+
     #[expect(clippy::inline_always, reason = "as above")]
     #[inline(always)]
-    fn run(&self, window: &Window, now: u64, record: Record) -> Outcome {
-        self.everybody.call_over::<R, D>(self.sends, window, now, record)
+    fn run(&self, window: &Window, now: u64, generation: Generation, record: Record) -> Outcome {
+        call::<R, D>(self.sends, self.targets, window, now, generation, record)
     }
 }
 
-/// The participants but the initiator, in two rows: those after it, and those before it. The first row is empty only if both are.
+/// The participants but the initiator, by rising number.
 #[derive(Clone)]
 struct Others {
-    first: slice::Iter<'static, Slot>,
-    second: slice::Iter<'static, Slot>,
+    me: usize,
+    processors: usize,
 }
 
 impl Others {
-    fn new(me: usize, processors: usize) -> Self {
-        let (before, after) = (SLOTS[..me].iter(), SLOTS[me + 1..processors.max(me + 1)].iter());
-        if after.as_slice().is_empty() {
-            Self { first: before, second: after }
-        } else {
-            Self { first: after, second: before }
-        }
+    fn slots<'a>(&self) -> impl Iterator<Item = &'a Slot> + use<'a> {
+        let me = self.me;
+        (0..self.processors).filter(move |&index| index != me).map(|index| &SLOTS[index])
+    }
+
+    /// Has each slot know the next one, for [`Linked`]. The initiator owns them.
+    fn link(&self) {
+        let next = self.slots().skip(1).map(Some).chain([None]);
+        self.slots().zip(next).for_each(|(slot, next)| slot.set_next(next));
     }
 }
 
 impl Targets for Others {
+    fn all<'a>(&'a self, holds: impl FnMut(&'a Slot) -> bool) -> bool {
+        self.slots().all(holds)
+    }
+}
+
+/// [`Others`] that are some and linked, from the first one on: all that a look at them has to keep is an address.
+#[derive(Clone, Copy)]
+struct Linked(&'static Slot);
+
+impl Targets for Linked {
     #[expect(
         clippy::inline_always,
         reason = "out of line, with its closure in memory, every poll was three loads more"
     )]
     #[inline(always)]
     fn all<'a>(&'a self, mut holds: impl FnMut(&'a Slot) -> bool) -> bool {
-        self.first.clone().all(&mut holds) && self.second.clone().all(holds)
-    }
-}
-
-/// [`Others`] that are some, which spares each look at them the question.
-#[derive(Clone)]
-struct AtLeastOne<'a>(&'a Others);
-
-impl<'a> AtLeastOne<'a> {
-    /// # Safety
-    /// There is one.
-    unsafe fn of(others: &'a Others) -> Self {
-        Self(others)
-    }
-}
-
-impl Targets for AtLeastOne<'_> {
-    #[expect(clippy::inline_always, reason = "as above")]
-    #[inline(always)]
-    fn all<'a>(&'a self, mut holds: impl FnMut(&'a Slot) -> bool) -> bool {
-        let mut first = self.0.first.clone();
+        let mut slot = self.0;
         loop {
-            // SAFETY: there is a first one (the promise of `of`), and another one wherever the loop goes on.
-            if !holds(unsafe { first.next().unwrap_unchecked() }) {
+            if !holds(slot) {
                 return false;
             }
-            if first.as_slice().is_empty() {
-                return self.0.second.clone().all(holds);
-            }
+            let Some(next) = slot.next() else { return true };
+            slot = next;
         }
     }
 }

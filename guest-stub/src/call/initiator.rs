@@ -5,11 +5,11 @@ use super::window::{Participants, Window};
 use super::{Aborted, Call, Completed, Failed};
 use crate::bugcheck;
 use crate::cpu::{flags, irql, tsc};
-use crate::processor::{Private, Record, SLOTS};
+use crate::processor::{GENERATIONS, Private, Record, SLOTS};
 use crate::routes::Arrival;
 use core::sync::atomic::Ordering;
 use guest_stub::abi::Rule;
-use guest_stub::rendezvous;
+use guest_stub::rendezvous::{self, Generation};
 
 /// Runs `call.worker` with `call.argument` on every participant, all starting when all have arrived, and returns
 /// when all have ended. While it waits, other initiators' calls are served.
@@ -23,8 +23,9 @@ pub(crate) fn broadcast(
 ) -> Result<Completed, Failed> {
     let owned = Owned::new(private, call, participants).ok_or(Failed::NotAllowedHere)?;
     let record = private.place(0);
-    owned.broadcast(tsc::now(), record).map_err(Failed::Aborted)?;
-    let (generation, result) = (private.packet.generation(), record.get().result as usize);
+    let generation = GENERATIONS.issue();
+    owned.broadcast(tsc::now(), generation, record).map_err(Failed::Aborted)?;
+    let result = record.get().result as usize;
     for index in participants.members() {
         each(index, if index == private.index { result } else { SLOTS[index].result() });
     }
@@ -56,18 +57,17 @@ impl<'a, P: Participants> Owned<'a, P> {
             }
             core::hint::spin_loop();
         });
-        Some(Self { participants, window: Window::new(private, call, participants), caller_irql })
+        let window = Window::new(private, call, participants);
+        private.calling.store(true, Ordering::Relaxed);
+        Some(Self { participants, window, caller_irql })
     }
 
-    /// Makes a call at the time `now`, whose stamps go to `record`.
+    /// Makes the call `generation` at the time `now`, whose stamps go to `record`.
     #[expect(clippy::inline_always, reason = "what it returns would be copied")]
     #[inline(always)]
-    pub(crate) fn broadcast(&self, now: u64, record: Record) -> Result<(), Aborted> {
-        let calling = || &self.window.private().calling;
-        calling().store(true, Ordering::Relaxed);
-        let outcome = self.participants.run(&self.window, now, record);
-        let ended = self.window.finish(outcome, record, self.participants.targets());
-        calling().store(false, Ordering::Relaxed);
+    pub(crate) fn broadcast(&self, now: u64, generation: Generation, record: Record) -> Result<(), Aborted> {
+        let outcome = self.participants.run(&self.window, now, generation, record);
+        let ended = self.window.finish(outcome, generation, record, self.participants.targets());
         irql::set(irql::BELOW_IPI);
         ended
     }
@@ -80,6 +80,7 @@ impl<'a, P: Participants> Owned<'a, P> {
 
 impl<P: Participants> Drop for Owned<'_, P> {
     fn drop(&mut self) {
+        self.window.private().calling.store(false, Ordering::Relaxed);
         rendezvous::release(self.participants.owned());
         irql::set(self.caller_irql);
     }

@@ -15,7 +15,7 @@ pub(crate) mod worker;
 
 use crate::bugcheck;
 use crate::cpu::{flags, irql};
-use crate::processor::Private;
+use crate::processor;
 use crate::routes::Arrival;
 use guest_stub::abi::{Mask, Rule};
 use guest_stub::rendezvous::Generation;
@@ -57,11 +57,16 @@ pub(crate) struct Aborted {
 
 /// A worker has to leave IRQL and IF as it found them. This processor has just run one.
 #[inline]
-fn check_restored(private: &'static Private) {
+fn check_restored() {
     if flags::interrupts_enabled() {
-        bugcheck::broken_rule(Rule::InterruptsEnabled, private);
+        broke(Rule::InterruptsEnabled);
     }
     if irql::current() != irql::IPI {
-        bugcheck::broken_rule(Rule::IrqlLowered, private);
+        broke(Rule::IrqlLowered);
     }
+}
+
+#[cold]
+fn broke(rule: Rule) -> ! {
+    bugcheck::broken_rule(rule, processor::current())
 }

@@ -13,13 +13,13 @@ pub(crate) fn stay(private: &'static Private, destination: Destination) {
     let line = Line::polled_by(private.index, destination);
     let words = private.user_page();
     let mut seen = line.announced();
-    words.ready().store(private.handled.load(Ordering::Relaxed), Ordering::Release);
+    words.ready().store(words.handled().load(Ordering::Relaxed), Ordering::Release);
     loop {
         let announced = line.announced();
         if announced != seen {
             seen = announced;
             serve_announced(private);
-            words.ready().store(private.handled.load(Ordering::Relaxed), Ordering::Release);
+            words.ready().store(words.handled().load(Ordering::Relaxed), Ordering::Release);
         } else if words.stop().load(Ordering::Relaxed) != 0 {
             return;
         }

@@ -19,7 +19,7 @@ pub(crate) fn serve_in_steps(private: &'static Private, by: Delivery, reached: i
     let serving = Serving { private, reached, w: Cell::new(0), x: Cell::new(0) };
     let served = rendezvous::serve(&serving, private.slot, by);
     match served {
-        Served::Ran(..) => check_restored(private),
+        Served::Ran(..) => check_restored(),
         Served::Late => private.count_late(),
         Served::Nothing => {}
     }

@@ -1,17 +1,19 @@
 //! The measured window of a call: from before the send until the initiator has seen every worker's end.
 
+mod steps;
+
 use super::worker::WorkerFn;
 use super::{Aborted, Call, check_restored};
 use crate::bugcheck;
-use crate::cpu::{apic, flags, irql, tsc};
+use crate::cpu::{flags, tsc};
 use crate::polling;
-use crate::processor::{GENERATIONS, Private, Record, SLOTS};
-use core::arch::asm;
+use crate::processor::{Private, Record, SLOTS};
 use core::cell::Cell;
 use core::sync::atomic::Ordering;
 use guest_stub::abi::MASK_WORDS;
 use guest_stub::mask;
-use guest_stub::rendezvous::{self, Delivery, Generation, Initiator, Outcome, Packet, Slot, Targets, Until, Work};
+use guest_stub::rendezvous::{self, Delivery, Generation, Outcome, Packet, Slot, Targets, Work};
+use steps::InWindow;
 
 /// Who takes part in a call, and how they are interrupted.
 pub(crate) trait Participants {
@@ -30,8 +32,12 @@ pub(crate) trait Participants {
     /// Whether the initiator interrupts itself, too, and has to wait for that.
     fn wait_for_own_interrupt(&self) -> bool;
 
-    /// Opens a call at the time `now`, and sees it through: the measured window is in it, whose stamps go to `record`.
-    fn run(&self, window: &Window, now: u64, record: Record) -> Outcome;
+    /// The initiator owns them now: what its calls need of their slots besides.
+    fn prepare(&self) {}
+
+    /// Opens the call `generation` at the time `now`, and sees it through: the measured window is in it, whose stamps go to
+    /// `record`.
+    fn run(&self, window: &Window, now: u64, generation: Generation, record: Record) -> Outcome;
 }
 
 /// How a call's interrupts are sent, each time that they are.
@@ -85,6 +91,7 @@ impl Window {
             deadline: call.deadline,
         });
         participants.owned().for_each(|slot| slot.set_packet(packet));
+        participants.prepare();
         let waits_for_itself = participants.wait_for_own_interrupt();
         private.expects_self.store(waits_for_itself, Ordering::Relaxed);
         Self {
@@ -106,16 +113,13 @@ impl Window {
 
     /// Publishes a call, at the time `now`, and asks the targets to take part.
     #[inline]
-    pub(crate) fn open(&self, now: u64, record: Record, targets: &impl Targets, by: Delivery) -> Generation {
-        let generation = GENERATIONS.issue();
+    pub(crate) fn open(&self, now: u64, generation: Generation, record: Record, targets: &impl Targets, by: Delivery) {
         self.packet.open(generation, now.wrapping_add(self.cycles));
         record.open(generation);
         targets.all(|slot| {
             slot.request_again(generation, by);
-            one_by_one();
             true
         });
-        generation
     }
 
     /// That of the call.
@@ -157,24 +161,31 @@ impl Window {
     /// Ends the call: a worker that overstays its deadline gets some more time, IF is set again, and this processor is seen to have
     /// kept the rules.
     #[inline]
-    pub(super) fn finish(&self, outcome: Outcome, record: Record, targets: &impl Targets) -> Result<(), Aborted> {
+    pub(super) fn finish(
+        &self,
+        outcome: Outcome,
+        generation: Generation,
+        record: Record,
+        targets: &impl Targets,
+    ) -> Result<(), Aborted> {
         match outcome {
-            Outcome::Done => check_restored(self.private),
-            Outcome::Overstayed => {
-                self.wait_for_overstayers(targets);
-                check_restored(self.private);
-            }
-            Outcome::Aborted => {}
+            Outcome::Done => {}
+            Outcome::Overstayed => self.wait_for_overstayers(generation, targets),
+            Outcome::Aborted => return Err(self.aborted(generation, record, targets)),
         }
+        check_restored();
+        self.packet.close(generation);
         // SAFETY: IF was set, which `Owned::new` has made sure of.
         unsafe { flags::enable_interrupts() };
-        if outcome == Outcome::Aborted { Err(self.aborted(record, targets)) } else { Ok(()) }
+        Ok(())
     }
 
     #[cold]
     #[inline(never)]
-    fn aborted(&self, record: Record, targets: &impl Targets) -> Aborted {
-        let (generation, mut missing) = (self.generation(), [0; MASK_WORDS]);
+    fn aborted(&self, generation: Generation, record: Record, targets: &impl Targets) -> Aborted {
+        // SAFETY: as in `finish`.
+        unsafe { flags::enable_interrupts() };
+        let mut missing = [0; MASK_WORDS];
         let mut add = |slot: &Slot| {
             if !slot.has_arrived(generation)
                 && let Some(index) = SLOTS.element_offset(slot)
@@ -193,8 +204,7 @@ impl Window {
     /// The call's deadline has passed in the middle of the worker: every worker has as long again.
     #[cold]
     #[inline(never)]
-    fn wait_for_overstayers(&self, targets: &impl Targets) {
-        let generation = self.generation();
+    fn wait_for_overstayers(&self, generation: Generation, targets: &impl Targets) {
         let until = tsc::now().wrapping_add(self.cycles);
         let mut late = None;
         targets.all(|slot| {
@@ -210,101 +220,7 @@ impl Window {
     }
 }
 
-/// Keeps the compiler from unrolling a loop: most calls have few targets, and what is executed once before it counts more.
-#[inline]
-fn one_by_one() {
-    // SAFETY: no instruction.
-    unsafe { asm!("", options(nomem, nostack, preserves_flags)) };
-}
-
 /// The worker of an initiator that is no participant: all others are spared the question.
 extern "sysv64" fn takes_no_part(_: usize) -> usize {
     0
-}
-
-/// A window as the rendezvous's initiator, with its way to send.
-#[derive(Clone)]
-struct InWindow<'a, S> {
-    window: &'a Window,
-    generation: Generation,
-    record: Record,
-    sends: S,
-}
-
-impl<S: Sends> Initiator for InWindow<'_, S> {
-    #[expect(clippy::inline_always, reason = "out of line, what it sends would lie in memory")]
-    #[inline(always)]
-    fn send(&self) {
-        self.sends.before();
-        apic::publish();
-        let t0 = tsc::stamp();
-        self.sends.send();
-        let t1 = tsc::stamp();
-        // The targets are on their way: now is the time for what nobody waits for.
-        self.sends.after();
-        self.record.t0(t0);
-        self.record.t1(t1);
-    }
-
-    /// The stamps stay those of the first send.
-    fn send_again(&self) {
-        let Window { resending, resent, .. } = self.window;
-        self.record.resent();
-        resent.set(resent.get() + 1);
-        resending.set(true);
-        self.sends.before();
-        apic::publish();
-        self.sends.send();
-        self.sends.after();
-        resending.set(false);
-    }
-
-    #[inline]
-    fn takes_own_interrupt(&self, until: Until) -> bool {
-        !self.sends.reach_initiator()
-            || wait_longer(self.limit(until), || self.window.private.slot.has_arrived(self.generation))
-    }
-
-    #[inline]
-    fn raise(&self) {
-        irql::set(irql::IPI);
-        // Workers run with interrupts off, on whichever processor. `Window::finish` and `lower` set IF again.
-        flags::disable_interrupts();
-    }
-
-    fn lower(&self) {
-        // SAFETY: IF was set, which `Owned::new` has made sure of.
-        unsafe { flags::enable_interrupts() };
-        irql::set(irql::BELOW_IPI);
-    }
-
-    #[inline]
-    fn wait(&self, until: Until, holds: impl Fn() -> bool) -> bool {
-        let eight_polls = || polling::eight_polls(&holds);
-        eight_polls() || eight_polls() || wait_longer(self.limit(until), holds)
-    }
-
-    #[inline]
-    fn work(&self) {
-        self.record.w(tsc::stamp_after_loads());
-        let result = (self.window.worker)(self.window.argument);
-        self.record.x(tsc::stamp_after_loads());
-        self.record.result(result);
-    }
-}
-
-impl<S> InWindow<'_, S> {
-    fn limit(&self, until: Until) -> u64 {
-        let deadline = self.window.packet.deadline();
-        match until {
-            Until::Resend => deadline.wrapping_sub(self.window.cycles / 2),
-            Until::Deadline => deadline,
-        }
-    }
-}
-
-/// Kept apart, so that what it needs is not at hand where nobody has to wait for long.
-#[inline(never)]
-fn wait_longer(until: u64, holds: impl Fn() -> bool) -> bool {
-    polling::poll_until(until, holds)
 }

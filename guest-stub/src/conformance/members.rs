@@ -8,7 +8,7 @@ use crate::routes::{self, Arrival, Send};
 use guest_stub::abi::{CallStep, Fault, GuestRoute, Mask, VECTOR_IPI, VECTOR_IPI_STEPPED};
 use guest_stub::destinations::To;
 use guest_stub::mask;
-use guest_stub::rendezvous::{Outcome, Slot, Targets};
+use guest_stub::rendezvous::{Generation, Outcome, Slot, Targets};
 
 /// How the calls of an operation are made.
 #[derive(Clone, Copy)]
@@ -90,8 +90,8 @@ impl Participants for Members<'_> {
         false
     }
 
-    fn run(&self, window: &Window, now: u64, record: Record) -> Outcome {
-        let generation = window.open(now, record, &self.others, self.manner.arrival.delivery());
+    fn run(&self, window: &Window, now: u64, generation: Generation, record: Record) -> Outcome {
+        window.open(now, generation, record, &self.others, self.manner.arrival.delivery());
         if self.others.indices().next().is_none() {
             window.run(generation, record, self.others.clone(), || ())
         } else {

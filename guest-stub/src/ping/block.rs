@@ -148,7 +148,10 @@ impl<'a> Block<'a> {
         let flags = arrival.flags | sample_flags::INITIATOR | if resent { sample_flags::RESENT } else { 0 };
         let (t0, t1, t2) = (t0.value(), t1.value(), t2.value());
         private.record(round, Sample { generation: generation.get(), flags, t0, t1, t2, ..arrival });
-        private.user_page().handled().store(round + 1, Ordering::Relaxed);
+        if !self.is_pinged {
+            // Or else the handler has counted it.
+            private.user_page().handled().store(round + 1, Ordering::Relaxed);
+        }
     }
 }
 

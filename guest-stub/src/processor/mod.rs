@@ -4,7 +4,7 @@ mod record;
 mod words;
 
 pub(crate) use record::Record;
-pub(crate) use words::{Row, UserWords};
+pub(crate) use words::UserWords;
 
 use crate::cpu::apic::LocalApic;
 use crate::cpu::tables::{self, Gdt, Tss};
@@ -18,10 +18,10 @@ use guest_stub::rendezvous::{Decision, Generation, Generations, Packet, Slot};
 /// A processor's private page. The interrupt entry knows it as the top of its stack.
 ///
 /// Interrupt handlers of this processor and its own code both use it; of other processors, vCPU 0 reads counts and `outcome`. The
-/// atomics are for the handlers, and relaxed but for `handled`.
+/// atomics are for the handlers, and relaxed.
 #[repr(C)]
 pub(crate) struct Private {
-    /// Where the next sample of an interrupt's call lies in the ring, in bytes: the one of round `handled`.
+    /// Where the next sample of an interrupt's call lies in the ring, in bytes. The ring has as many as 16 bits can count.
     pub(crate) sample: AtomicU32,
     /// When the last interrupt came that no call of another processor had asked for.
     pub(crate) a: AtomicU64,
@@ -38,10 +38,8 @@ pub(crate) struct Private {
     pub(crate) pinged: AtomicU32,
     /// This processor sends an IPI to itself, too, in the calls that it makes.
     pub(crate) expects_self: AtomicBool,
-    /// This processor owns its participants, and makes a call.
+    /// This processor owns its participants, and makes calls.
     pub(crate) calling: AtomicBool,
-    /// Rounds of the block that this processor has served.
-    pub(crate) handled: AtomicU32,
     /// Interrupts that nobody had asked for, and that came when their call had been given up.
     pub(crate) duplicate: AtomicU32,
     pub(crate) late: AtomicU32,
@@ -208,7 +206,7 @@ impl Private {
     pub(crate) fn has_served(&self, round: u32) -> bool {
         // A handler runs from its entry to its IRETQ between two instructions of what it interrupts, so that the count tells of a
         // whole sample. Acquire keeps the compiler from reading the sample before the count.
-        self.handled.load(Ordering::Acquire) > round
+        self.user_page().handled().load(Ordering::Acquire) > round
     }
 
     /// The sample of round `round` of this block, as this processor has stored it: its own code, or a handler that
@@ -229,30 +227,18 @@ impl Private {
     /// Stores a target's sample, and counts the round as served.
     #[inline]
     pub(crate) fn record_handled(&self, sample: Sample) {
-        let place = self.sample.load(Ordering::Relaxed);
-        // SAFETY: that is where it comes from.
-        unsafe { self.served(place.into()) }.set(sample);
-    }
-
-    /// Counts a round as served whose sample lies at `place`, and returns where what is missing in it goes.
-    ///
-    /// # Safety
-    /// `place` is from [`Private::sample`].
-    #[inline]
-    pub(crate) unsafe fn served(&self, place: u64) -> Record {
         const RING: u32 = (abi::RING_SAMPLES * size_of::<Sample>()) as u32;
-        self.sample.store((place as u32 + size_of::<Sample>() as u32) % RING, Ordering::Relaxed);
-        let handled = self.handled.load(Ordering::Relaxed) + 1;
-        self.handled.store(handled, Ordering::Relaxed);
-        self.user_page().handled().store(handled, Ordering::Relaxed);
-        // SAFETY: as in `place`; the number is below RING (the caller's promise), and a multiple of a sample's size.
-        unsafe { Record::at(self.ring().byte_add(place as usize)) }
+        let (place, handled) = (self.sample.load(Ordering::Relaxed), self.user_page().handled());
+        // SAFETY: as in `place`; the number is below RING, and a multiple of a sample's size.
+        unsafe { Record::at(self.ring().byte_add(place as usize)) }.set(sample);
+        self.sample.store((place + size_of::<Sample>() as u32) % RING, Ordering::Relaxed);
+        handled.store(handled.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
     }
 
     /// Starts this processor's counts anew, for another operation.
     pub(crate) fn reset_counts(&self) {
         let words = self.user_page();
-        let counts = [&self.sample, &self.handled, &self.duplicate, &self.late];
+        let counts = [&self.sample, &self.duplicate, &self.late];
         for count in counts.into_iter().chain([words.handled(), words.last_run(), words.last_setup()]) {
             count.store(0, Ordering::Relaxed);
         }

@@ -31,10 +31,6 @@ impl Record {
         t0,
         /// Initiator: after the send.
         t1,
-        /// Participant: worker start.
-        w,
-        /// Participant: worker end.
-        x,
         /// Initiator: every completion seen.
         t2,
     }
@@ -45,6 +41,15 @@ impl Record {
         Self(sample)
     }
 
+    /// The place after this one.
+    ///
+    /// # Safety
+    /// It is used only if it is in the ring, too.
+    #[inline]
+    pub(crate) unsafe fn next(self) -> Self {
+        Self(self.0.wrapping_add(1))
+    }
+
     /// The initiator's sample of a call, with what is known before its send. Each of its stamps follows.
     #[inline]
     pub(crate) fn open(self, generation: Generation) {
@@ -52,7 +57,6 @@ impl Record {
         let sample = unsafe { &mut *self.0 };
         sample.generation = generation.get();
         sample.flags = sample_flags::INITIATOR;
-        sample.a = 0;
     }
 
     /// The initiator's own interrupt came at the time `a`.
@@ -62,25 +66,10 @@ impl Record {
         unsafe { (*self.0).a = a };
     }
 
-    /// Target: when it was about to execute the HLT that its interrupt has ended.
+    /// Where it is, for code in assembly.
     #[inline]
-    pub(crate) fn halted(self, halted: u64) {
-        // SAFETY: the promise of `at`.
-        unsafe { (*self.0).t0 = halted };
-    }
-
-    /// Target: the states that its interrupt has found it in, as flags.
-    #[inline]
-    pub(crate) fn evidence(self, flags: u32) {
-        // SAFETY: the promise of `at`.
-        unsafe { (*self.0).flags = flags };
-    }
-
-    /// What the worker returned.
-    #[inline]
-    pub(crate) fn result(self, result: usize) {
-        // SAFETY: the promise of `at`.
-        unsafe { (*self.0).result = result as u64 };
+    pub(crate) fn address(self) -> *mut Sample {
+        self.0
     }
 
     /// The call is sent again.

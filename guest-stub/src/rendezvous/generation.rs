@@ -22,6 +22,17 @@ impl Generation {
 
 /// The bits that a generation leaves to a decision.
 pub(super) const DECISION_MASK: u32 = 3;
+/// From one generation to the next.
+const STEP: u32 = DECISION_MASK + 1;
+
+impl Generation {
+    /// The next one of those that [`Generations::issue_row`] has issued together.
+    #[inline]
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self(self.0.wrapping_add(STEP))
+    }
+}
 
 /// Where generations come from. One source for all initiators: two calls never have the same number, until it wraps
 /// after 2^30. A processor that nobody calls for exactly as many calls would take the next one for one that it has served.
@@ -36,12 +47,18 @@ impl Generations {
 
     /// The next generation. Wraps past zero.
     pub fn issue(&self) -> Generation {
-        const STEP: u32 = DECISION_MASK + 1;
+        self.issue_row(1)
+    }
+
+    /// The first of the next `count` generations, which go to one initiator together: of the second and the later ones each is the
+    /// [`next`](Generation::next) of the one before.
+    pub fn issue_row(&self, count: u32) -> Generation {
         loop {
             // Relaxed: only that no two get the same number counts.
-            let generation = self.0.fetch_add(STEP, Ordering::Relaxed).wrapping_add(STEP);
-            if generation != 0 {
-                return Generation(generation);
+            let last = self.0.fetch_add(count * STEP, Ordering::Relaxed);
+            // Zero is not among them, or others are taken.
+            if count * STEP < last.wrapping_neg() || last == 0 {
+                return Generation(last.wrapping_add(STEP));
             }
         }
     }

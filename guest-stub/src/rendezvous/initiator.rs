@@ -35,8 +35,9 @@ pub trait Initiator: Clone {
     /// Polls until `holds`; `false` if it did not in time.
     fn wait(&self, until: Until, holds: impl Fn() -> bool) -> bool;
 
-    /// Runs the worker on this processor, if it takes part.
-    fn work(&self);
+    /// Opens the gate by [`Packet::go`], or as it does, and runs the worker on this processor at once, if it takes part.
+    /// `false`: the call was given up before, and no worker runs.
+    fn start(&self, packet: &Packet, generation: Generation) -> bool;
 }
 
 /// The participants other than the initiator. A copy is as good here, too.
@@ -80,10 +81,9 @@ pub fn call(
     let resent = !everybody_arrives(&initiator, generation, &targets, Until::Resend)
         && send_again(initiator.clone(), packet, generation, targets.clone());
     // Fails if the call was given up, here or by a target whose own clock ran out.
-    if !packet.go(generation) {
+    if !initiator.start(packet, generation) {
         return (Outcome::Aborted, resent);
     }
-    initiator.work();
     if targets.all(|slot| initiator.wait(Until::Deadline, move || slot.is_done(generation))) {
         (Outcome::Done, resent)
     } else {

@@ -4,7 +4,9 @@ use super::generation::Generation;
 use crate::atomics::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use core::mem::offset_of;
 
-const GO: u32 = 1;
+/// What the gate holds besides the generation. GO is nothing, so that who waits compares with the generation that it has at hand.
+const GO: u32 = 0;
+const PENDING: u32 = 1;
 const ABORT: u32 = 2;
 
 /// What became of a call after its targets were asked to arrive.
@@ -43,8 +45,8 @@ impl Packet {
     pub const WORKER: usize = offset_of!(Self, worker);
     /// Of the argument, a word.
     pub const ARGUMENT: usize = offset_of!(Self, argument);
-    /// What an open gate holds, less the generation.
-    pub const GO_MINUS_GENERATION: u32 = GO;
+    /// What the gate of a call that is not decided holds, less the generation. An open gate holds the generation.
+    pub const PENDING_MINUS_GENERATION: u32 = PENDING - GO;
 }
 
 /// One call's content.
@@ -79,9 +81,11 @@ impl Packet {
         self.open(generation, work.deadline);
     }
 
-    /// What the next generations have in common: everything but the deadline. The packet's initiator only, between two calls.
+    /// What the next generations have in common: everything but the deadline. Workers that [`Self::meet`] need it before each. The
+    /// packet's initiator only, between two calls.
     pub fn prepare(&self, work: Work) {
         // Relaxed, as in `open`.
+        self.barrier.0.store(0, Ordering::Relaxed);
         self.worker.store(work.worker, Ordering::Relaxed);
         self.argument.store(work.argument, Ordering::Relaxed);
         self.participants.store(work.participants, Ordering::Relaxed);
@@ -93,8 +97,7 @@ impl Packet {
         // Relaxed: [`Slot::request`] makes all of it visible. A target that still waits for the last call may read a mixture
         // of both calls here, and does nothing with it: the gate no longer has its generation, which it takes for an abort.
         self.deadline.store(deadline, Ordering::Relaxed);
-        self.barrier.0.store(0, Ordering::Relaxed);
-        self.gate.store(generation.0, Ordering::Relaxed);
+        self.gate.store(generation.0 + PENDING, Ordering::Relaxed);
     }
 
     /// The generation of the packet's last call.
@@ -123,10 +126,10 @@ impl Packet {
     pub fn decision(&self, generation: Generation) -> Decision {
         // Acquire pairs with `go`: what the initiator saw before it opened the gate, the worker sees.
         let gate = self.gate.load(Ordering::Acquire);
-        if gate == generation.0 {
-            Decision::Pending
-        } else if gate == generation.0 | GO {
+        if gate == generation.0 + GO {
             Decision::Go
+        } else if gate == generation.0 + PENDING {
+            Decision::Pending
         } else {
             Decision::Abort
         }
@@ -142,10 +145,16 @@ impl Packet {
         self.decide(generation, ABORT)
     }
 
+    /// The call is over: every participant is done. No processor is in its worker any more.
+    pub fn close(&self, generation: Generation) {
+        // Relaxed: who has completed the call does not look at its gate again.
+        self.gate.store(generation.0 + ABORT, Ordering::Relaxed);
+    }
+
     fn decide(&self, generation: Generation, decision: u32) -> bool {
-        let decided = generation.0 | decision;
+        let (pending, decided) = (generation.0 + PENDING, generation.0 + decision);
         // Release publishes to `decision`; Acquire lets an aborted initiator see what the aborting target wrote.
-        self.gate.compare_exchange(generation.0, decided, Ordering::AcqRel, Ordering::Acquire).is_ok()
+        self.gate.compare_exchange(pending, decided, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
     /// A participant's worker has come to the barrier after phase `phase`, counted from one. `wait` polls until the

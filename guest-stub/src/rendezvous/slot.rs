@@ -28,6 +28,7 @@ pub struct Slot {
     request: AtomicU32,
     nmi_request: AtomicU32,
     packet: AtomicPtr<Packet>,
+    next: AtomicPtr<Slot>,
     next_line: NextLine,
     arrived: AtomicU32,
     done: AtomicU32,
@@ -60,6 +61,7 @@ impl Slot {
             request: AtomicU32::new(0),
             nmi_request: AtomicU32::new(0),
             packet: AtomicPtr::new(null_mut()),
+            next: AtomicPtr::new(null_mut()),
             next_line: NextLine,
             arrived: AtomicU32::new(0),
             done: AtomicU32::new(0),
@@ -84,6 +86,19 @@ impl Slot {
     pub fn set_packet(&self, packet: &'static Packet) {
         // Relaxed: `request` makes it visible.
         self.packet.store((&raw const *packet).cast_mut(), Ordering::Relaxed);
+    }
+
+    /// The owner: says which of its targets comes after this one. `None`: it is the last.
+    pub fn set_next(&self, next: Option<&'static Self>) {
+        // Relaxed: for the owner itself.
+        self.next.store(next.map_or(null_mut(), |next| (&raw const *next).cast_mut()), Ordering::Relaxed);
+    }
+
+    /// The owner: which of its targets comes after this one.
+    #[inline]
+    pub fn next(&self) -> Option<&'static Self> {
+        // SAFETY: null, or what `set_next` took from a reference to a static.
+        unsafe { self.next.load(Ordering::Relaxed).as_ref() }
     }
 
     /// The packet of the last call that this processor had to do with. `None`: none yet.

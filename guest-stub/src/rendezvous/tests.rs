@@ -10,6 +10,9 @@ fn generations_are_never_zero_never_twice_and_leave_room_for_a_decision() {
     let issued = [generations.issue().get(), generations.issue().get(), generations.issue().get()];
     assert_eq!(issued, [u32::MAX - 3, 4, 8]);
     assert!(issued.iter().all(|it| it & DECISION_MASK == 0));
+    let rows = [2, 1].map(|count| generations.issue_row(count));
+    assert_eq!(rows.map(Generation::get), [12, 20]);
+    assert_eq!(rows[0].next(), Generation(16));
 }
 
 #[test]
@@ -24,6 +27,13 @@ fn a_request_is_claimed_once_and_by_its_own_delivery() {
     assert_eq!(slot.claim(Delivery::Interrupt), None, "an interrupt serves no NMI's call");
     assert_eq!(slot.claim(Delivery::Nmi), Some(Generation(8)));
     assert_eq!(slot.served(Delivery::Interrupt), Generation(4));
+}
+
+#[test]
+fn a_row_of_generations_does_not_wrap() {
+    for (last, first) in [(u32::MAX - 15, u32::MAX - 11), (u32::MAX - 11, 4), (u32::MAX - 7, 8), (u32::MAX - 3, 12)] {
+        assert_eq!(Generations::new(Generation(last)).issue_row(3), Generation(first), "after {last:#x}");
+    }
 }
 
 #[test]
@@ -58,6 +68,8 @@ fn a_processor_is_in_a_worker_from_go_to_done() {
         assert!(SLOT.is_working());
         SLOT.complete(generation, 0);
         assert!(!SLOT.is_working(), "done");
+        CALL.close(generation);
+        assert_eq!((CALL.decision(generation), CALL.generation()), (Decision::Abort, generation), "over");
     }
 }
 

@@ -195,5 +195,7 @@ impl Initiator for &Sending<'_> {
         }
     }
 
-    fn work(&self) {}
+    fn start(&self, packet: &Packet, generation: Generation) -> bool {
+        packet.go(generation)
+    }
 }

@@ -76,9 +76,13 @@ impl RawRound {
         let stamps = sample(session, initiator.unwrap_or(0), number)?;
         let mut participants = Vec::with_capacity(exits.len());
         for (vcpu, exits) in exits.iter().enumerate() {
-            let sample = sample(session, vcpu, number)?;
+            let mut sample = sample(session, vcpu, number)?;
             check(spec, vcpu, &sample, stamps.generation)?;
             let (vmm, is_target) = (exits.get(&stamps.generation).copied(), Some(vcpu) != initiator);
+            if !is_target && !spec.cell.destination.includes_sender() {
+                // It has not interrupted itself: that is of an earlier block.
+                sample.a = 0;
+            }
             participants.push(RawParticipant { vcpu, sample, vmm, is_target });
         }
         Ok(Self::new(number, initiator, stamps, participants))

@@ -1,5 +1,5 @@
 use super::machine::{Fault, Machine, Order, Patience, Waiting, poll, read, result, write};
-use super::rendezvous::{self, Delivery, Generation, Initiator, Outcome, Slot, Targets, Until, Work};
+use super::rendezvous::{self, Delivery, Generation, Initiator, Outcome, Packet, Slot, Targets, Until, Work};
 use loom::sync::atomic::{Ordering, fence};
 use std::cell::Cell;
 
@@ -94,6 +94,9 @@ impl Machine {
             let done = |target: usize| self.cpus[target].slot.is_done(generation);
             caller.targets().for_each(|target| assert!(poll(None, || done(target)), "it ends some day"));
         }
+        if outcome != Outcome::Aborted {
+            cpu.packet.close(generation);
+        }
         rendezvous::release(slots());
         Report { initiator, generation, participants, outcome, resent, sent: caller.sent.get(), results }
     }
@@ -167,12 +170,13 @@ impl Initiator for &Caller {
         poll(patience, holds)
     }
 
-    fn work(&self) {
+    fn start(&self, packet: &Packet, generation: Generation) -> bool {
         let Plan { initiator, participants, .. } = self.plan;
-        if participants.contains(&initiator) {
-            let packet = &self.machine.cpus[initiator].packet;
+        let is_open = packet.go(generation);
+        if is_open && participants.contains(&initiator) {
             self.result.set(self.machine.work(initiator, packet.work()));
         }
+        is_open
     }
 }
 

@@ -18,9 +18,9 @@ const RACE: &str = "Causality violation";
 const HANG: &str = "Model exceeded maximum number of branches";
 /// runs a worker before all have arrived,
 const EARLY: &str = "had not arrived";
-/// runs one that it should not, or once too often,
+/// runs one that it should not, or serves a call twice,
 const UNASKED: &str = "does not take part";
-const TWICE: &str = "what was left over: Some(Ran";
+const TWICE: &str = "what was left over: Some(";
 /// gets an old result,
 const STALE: &str = "a result of this call";
 /// or finds nothing to do in an interrupt.

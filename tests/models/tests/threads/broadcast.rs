@@ -3,7 +3,7 @@
 use crate::machine::{LIMIT, TALLY, assert_ran_as_ordered, count, result};
 use crate::processor::Processor;
 use crate::scenario::{Call, Set};
-use guest_stub::rendezvous::{self, Delivery, Generation, Initiator, Outcome, Slot, Targets, Until, Work};
+use guest_stub::rendezvous::{self, Delivery, Generation, Initiator, Outcome, Packet, Slot, Targets, Until, Work};
 use std::cell::Cell;
 use std::sync::atomic::{Ordering, fence};
 use std::time::Duration;
@@ -160,11 +160,13 @@ impl Initiator for &Broadcast<'_> {
         self.processor.wait(until.get(), holds)
     }
 
-    fn work(&self) {
+    fn start(&self, packet: &Packet, generation: Generation) -> bool {
         let processor = self.processor;
-        if self.participants.contains(processor.number) {
-            self.result.set(processor.work(processor.cpu().packet.work()));
+        let is_open = packet.go(generation);
+        if is_open && self.participants.contains(processor.number) {
+            self.result.set(processor.work(packet.work()));
         }
+        is_open
     }
 }
 
