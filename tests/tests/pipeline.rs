@@ -23,7 +23,7 @@ use kipi::results::quiet::Verdict;
 use kipi::results::source::Source;
 use kipi::statistics::clock_error::ClockError;
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -128,7 +128,7 @@ fn run(config: &Config, behaviour: Behaviour<'_>) -> Outcome {
     let mut report = |done: usize, total: usize, cell: &CellId| progress.push((done, total, *cell));
     let mut csv = CsvWriter::new(Vec::new()).expect("a vector takes everything");
     let started = || Duration::from_millis(8);
-    let mut samples = |cell: &CellId, number: usize, block: &Block, khz: u64| csv.block(cell, number, block, khz);
+    let mut samples = |cell: &CellId, block: &Block, khz: u64| csv.block(cell, block, khz);
     let mut observer =
         Observer { progress: &mut report, samples: Some(&mut samples), started: Some(&started), details: None };
     let (cells, refused) = config::plan(config, HostOffers::EVERYTHING);
@@ -775,7 +775,7 @@ fn raw_samples_are_those_of_the_rounds_that_count() {
     let outcome = run(&Config { rounds: 2, ..config() }, WELL);
     let lines: Vec<&str> = outcome.csv.lines().skip(1).collect();
     let expected = |state: &str, block: u32| {
-        let cell = format!("broadcast,x2apic,all-but-self,{state},2,guest,,{block},0,4");
+        let cell = format!("broadcast,x2apic,all-but-self,{state},2,guest,,{block},0,0,4");
         [
             format!("{cell},0,initiator,0,50,900,,,500,600,700,1000000,false"),
             format!("{cell},1,target,,,,400,,530,650,790,1000000,false"),
@@ -783,6 +783,35 @@ fn raw_samples_are_those_of_the_rounds_that_count() {
     };
     let blocks = [("spin", 0), ("halt", 0), ("spin", 1), ("halt", 1)];
     assert_eq!(lines, blocks.map(|(state, block)| expected(state, block)).concat());
+}
+
+#[test]
+fn raw_samples_and_the_document_name_a_block_alike() {
+    let blocks = Cell::new(0);
+    let config = Config { boots: Some(2), ..config() };
+    // Some of each cell's blocks are disturbed, one of them again; no two have the same round trip.
+    let outcome = run(&config, &|_, spec| {
+        blocks.set(blocks.get() + 1);
+        let mut block = if [4, 7, 12].contains(&blocks.get()) { disturbed(spec) } else { alike(spec) };
+        block.rounds.iter_mut().for_each(|round| round.t2 += blocks.get());
+        Ok(block)
+    });
+    let mut of_samples = BTreeMap::new();
+    for line in outcome.csv.lines().skip(1).filter(|line| line.contains(",initiator,")) {
+        let fields: Vec<&str> = line.split(',').collect();
+        let field = |name: &str| fields[outcome.csv.split(',').position(|column| column == name).expect(name)];
+        let number = |name: &str| field(name).parse::<u32>().expect("a number");
+        let name = (field("target_state").to_owned(), number("block"), number("boot"));
+        of_samples.insert(name, f64::from(number("t2") - number("t0")));
+    }
+    let cells = outcome.document.cells.iter();
+    let of_document: BTreeMap<_, _> = cells
+        .flat_map(|cell| cell.blocks.iter().map(|block| (cell.id.target_state.name().to_owned(), block)))
+        .map(|(state, block)| ((state, block.number, block.boot), block.metrics[&MetricName::RoundTrip].p50))
+        .collect();
+    let measured: usize = outcome.document.cells.iter().map(|cell| cell.blocks.len()).sum();
+    assert_eq!((of_document.len(), measured), (13, 13), "a name belongs to one block");
+    assert_eq!(of_samples, of_document);
 }
 
 /// Takes the header, and then nothing more.
@@ -805,7 +834,7 @@ fn samples_that_cannot_be_written_end_the_run_with_what_was_measured() {
     let (cells, refused) = config::plan(&config, HostOffers::EVERYTHING);
     let log = Log::default();
     let mut csv = CsvWriter::new(Full(0)).expect("room for the header");
-    let mut samples = |cell: &CellId, number: usize, block: &Block, khz: u64| csv.block(cell, number, block, khz);
+    let mut samples = |cell: &CellId, block: &Block, khz: u64| csv.block(cell, block, khz);
     let mut observer =
         Observer { progress: &mut |_, _, _| {}, samples: Some(&mut samples), started: None, details: None };
     let boot = |MachineSpec { vcpus, .. }| Ok(Invented { vcpus, khz: KHZ, blocks: 0, log: &log, behaviour: WELL });

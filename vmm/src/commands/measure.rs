@@ -168,9 +168,8 @@ pub fn run(options: &Measure, start: ProcessStart) -> Result<Status, Failure> {
         bar.set_message(format!("{} {} {}", cell.route.name(), cell.destination.name(), cell.target_state.name()));
     };
     let started = || start.elapsed();
-    let mut samples = csv
-        .as_mut()
-        .map(|csv| |cell: &CellId, number: usize, block: &Block, tsc_khz: u64| csv.block(cell, number, block, tsc_khz));
+    let mut samples =
+        csv.as_mut().map(|csv| |cell: &CellId, block: &Block, tsc_khz: u64| csv.block(cell, block, tsc_khz));
     let mut details = Vec::new();
     let mut observer = Observer {
         progress: &mut progress,

@@ -44,9 +44,8 @@ pub enum Error {
     Samples(#[from] io::Error),
 }
 
-/// Takes a block's raw samples: the cell, how many of its blocks came before, the block, and the frequency of the guest's TSC
-/// in kHz.
-pub type RawSink<'a> = &'a mut dyn FnMut(&CellId, usize, &Block, u64) -> io::Result<()>;
+/// Takes a block's raw samples: the cell, the block, and the frequency of the guest's TSC in kHz.
+pub type RawSink<'a> = &'a mut dyn FnMut(&CellId, &Block, u64) -> io::Result<()>;
 
 /// What follows a measurement while it runs.
 pub struct Observer<'a> {
@@ -282,7 +281,7 @@ impl<M: Machine, B: FnMut(MachineSpec) -> Result<M, session::Error>> Run<'_, '_,
             && let Some(samples) = &mut self.observer.samples
         {
             let khz = self.machines.last(&collected.id).map_or(0, Machine::tsc_khz);
-            samples(&collected.id, collected.blocks.len(), &block, khz)?;
+            samples(&collected.id, &block, khz)?;
         }
         add(collected, planned.kind, block);
         Ok(())

@@ -6,7 +6,7 @@ use serde::Serialize;
 use std::io::{self, Write};
 
 /// The header row.
-const COLUMNS: [&str; 22] = [
+const COLUMNS: [&str; 23] = [
     "call",
     "route",
     "destination",
@@ -15,6 +15,7 @@ const COLUMNS: [&str; 22] = [
     "observe",
     "idle_before_us",
     "block",
+    "boot",
     "round",
     "generation",
     "vcpu",
@@ -41,7 +42,8 @@ struct Row {
     vcpus: usize,
     observe: &'static str,
     idle_before_us: Option<u32>,
-    block: usize,
+    block: u32,
+    boot: u32,
     round: usize,
     generation: u32,
     vcpu: usize,
@@ -77,16 +79,16 @@ impl<W: Write> CsvWriter<W> {
         Ok(Self { writer })
     }
 
-    /// Adds one block of a cell's rounds, `tsc_khz` being the frequency of the guest's TSC. `round` counts from 0 within the
-    /// block. The pings of a mesh's round have that number in common, and `generation` tells them apart.
+    /// Adds one block of a cell's rounds, `tsc_khz` being the frequency of the guest's TSC. `block` and `boot` are the `number`
+    /// and the `boot` that the measurement document has of it, which together tell it from the cell's other blocks; `round`
+    /// counts from 0 within the block. The pings of a mesh's round have that number in common, and `generation` tells them apart.
     ///
     /// # Errors
     /// The writer's own.
-    pub fn block(&mut self, key: &CellId, block: usize, samples: &Block, tsc_khz: u64) -> io::Result<()> {
+    pub fn block(&mut self, key: &CellId, samples: &Block, tsc_khz: u64) -> io::Result<()> {
         for (index, round) in samples.rounds.iter().enumerate() {
             for participant in &round.participants {
-                let mut row = target_row(key, block, index / samples.at_once, round.generation, participant, tsc_khz);
-                row.disturbed = !samples.is_quiet();
+                let mut row = target_row(key, samples, index, participant, tsc_khz);
                 // The host has no row: its stamps stand in vCPU 0's.
                 if participant.vcpu == round.initiator.unwrap_or(0) {
                     row.role = "initiator";
@@ -107,14 +109,7 @@ impl<W: Write> CsvWriter<W> {
     }
 }
 
-fn target_row(
-    key: &CellId,
-    block: usize,
-    round: usize,
-    generation: u32,
-    participant: &Participant,
-    tsc_khz: u64,
-) -> Row {
+fn target_row(key: &CellId, samples: &Block, index: usize, participant: &Participant, tsc_khz: u64) -> Row {
     Row {
         call: key.call.name(),
         route: key.route.name(),
@@ -123,9 +118,10 @@ fn target_row(
         vcpus: key.vcpus,
         observe: key.observe.name(),
         idle_before_us: key.idle_before_us,
-        block,
-        round,
-        generation,
+        block: samples.number,
+        boot: samples.boot,
+        round: index / samples.at_once,
+        generation: samples.rounds[index].generation,
         vcpu: participant.vcpu,
         role: "target",
         t0: None,
@@ -137,7 +133,7 @@ fn target_row(
         x: participant.x,
         vmm: participant.vmm,
         tsc_khz,
-        disturbed: false,
+        disturbed: !samples.is_quiet(),
     }
 }
 
@@ -177,8 +173,8 @@ mod tests {
         }
     }
 
-    fn block(rounds: Vec<Round>) -> Block {
-        Block { rounds, ..Block::default() }
+    fn block(number: u32, rounds: Vec<Round>) -> Block {
+        Block { number, boot: 9, rounds, ..Block::default() }
     }
 
     fn text(writer: CsvWriter<Vec<u8>>) -> String {
@@ -188,27 +184,27 @@ mod tests {
     #[test]
     fn one_row_for_each_participant_with_empty_fields_where_nothing_was_taken() {
         let mut writer = CsvWriter::new(Vec::new()).expect("header");
-        writer.block(&KEY, 3, &block(vec![round()]), 2_600_000).expect("block");
+        writer.block(&KEY, &block(3, vec![round()]), 2_600_000).expect("block");
         assert_eq!(
             text(writer),
-            "call,route,destination,target_state,vcpus,observe,idle_before_us,block,round,generation,vcpu,role,\
+            "call,route,destination,target_state,vcpus,observe,idle_before_us,block,boot,round,generation,vcpu,role,\
              t0,t1,t2,a,halted,w,x,vmm,tsc_khz,disturbed\n\
-             broadcast,x2apic,all-but-self,halt,2,exits,,3,0,7,0,initiator,100,150,900,,,500,600,550,2600000,false\n\
-             broadcast,x2apic,all-but-self,halt,2,exits,,3,0,7,1,target,,,,300,20,501,610,,2600000,false\n"
+             broadcast,x2apic,all-but-self,halt,2,exits,,3,9,0,7,0,initiator,100,150,900,,,500,600,550,2600000,false\n\
+             broadcast,x2apic,all-but-self,halt,2,exits,,3,9,0,7,1,target,,,,300,20,501,610,,2600000,false\n"
         );
     }
 
     #[test]
     fn rounds_count_within_their_block() {
         let mut writer = CsvWriter::new(Vec::new()).expect("header");
-        writer.block(&KEY, 0, &block(vec![round(), round()]), 1).expect("block 0");
-        writer.block(&KEY, 1, &block(vec![round()]), 1).expect("block 1");
+        writer.block(&KEY, &block(0, vec![round(), round()]), 1).expect("block 0");
+        writer.block(&KEY, &block(1, vec![round()]), 1).expect("block 1");
         let text = text(writer);
         let places: Vec<(&str, &str)> = text
             .lines()
             .skip(1)
             .map(|line| line.split(',').collect::<Vec<_>>())
-            .map(|fields| (fields[7], fields[8]))
+            .map(|fields| (fields[7], fields[9]))
             .collect();
         assert_eq!(places, [("0", "0"), ("0", "0"), ("0", "1"), ("0", "1"), ("1", "0"), ("1", "0")]);
     }
@@ -234,7 +230,7 @@ mod tests {
     #[test]
     fn full_stamps_survive() {
         let mut writer = CsvWriter::new(Vec::new()).expect("header");
-        writer.block(&KEY, 0, &block(vec![Round { t2: u64::MAX, ..round() }]), 1).expect("block");
+        writer.block(&KEY, &block(0, vec![Round { t2: u64::MAX, ..round() }]), 1).expect("block");
         assert!(text(writer).contains("18446744073709551615"));
     }
 
@@ -257,8 +253,8 @@ mod tests {
         assert_eq!(finished.err().map(|error| error.kind()), Some(io::ErrorKind::BrokenPipe));
 
         let mut writer = CsvWriter::new(Closed).expect("the header is buffered");
-        let many = block(vec![round(); 1_000]);
-        let error = writer.block(&KEY, 0, &many, 1).expect_err("the buffer overflows into the closed writer");
+        let many = block(0, vec![round(); 1_000]);
+        let error = writer.block(&KEY, &many, 1).expect_err("the buffer overflows into the closed writer");
         assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
     }
 }

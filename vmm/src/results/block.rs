@@ -13,9 +13,10 @@ use std::collections::BTreeMap;
 #[serde(deny_unknown_fields)]
 pub struct Block {
     /// Its turn, counted from 0: blocks of the same number, of all cells, were measured one after the other. One that was
-    /// measured again, after all others, has the number of the one that it replaces.
+    /// measured again, after all others, has the number of the one that it replaces, and another boot. The raw samples
+    /// (`--csv`) have it as `block`.
     pub number: u32,
-    /// The boot of its machine that it was measured on, counted from 0.
+    /// The boot of its machine that it was measured on, counted from 0; `boot` in the raw samples.
     pub boot: u32,
     /// Rounds of it that count, as the cell's are counted.
     pub rounds: u64,
