@@ -1,12 +1,15 @@
 //! The command line as a user meets it: what goes where, what is left when something happens in the middle.
 
 use kipi_tests::{Ran, Running, assert_valid, binary, document, hypervisor, kipi, turn, wait_until};
+use rustix::io::ioctl_fionread;
+use rustix::pipe::fcntl_setpipe_size;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::fs;
 use std::io::Read;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 use tempfile::TempDir;
 
 /// The quickest cell: one route, one state, one vantage.
@@ -203,19 +206,67 @@ fn ctrl_c_writes_what_was_measured() {
     let directory = temporary();
     let running = endless(directory.path());
     signal(&running, Signal::INT);
-    let ran = running.finish();
+    assert_written(&running.finish(), directory.path());
+}
+
+/// `timeout` signals its command, and a moment later the command's process group.
+#[test]
+fn signals_that_follow_one_another_closely_are_one_request() {
+    let _turn = turn();
+    if hypervisor().is_none() {
+        return;
+    }
+    let directory = temporary();
+    let running = endless(directory.path());
+    for each in [Signal::TERM, Signal::TERM, Signal::INT] {
+        signal(&running, each);
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    assert_written(&running.finish(), directory.path());
+}
+
+/// An [`endless`] run that was interrupted has written everything that it has measured.
+fn assert_written(ran: &Ran, directory: &Path) {
     assert_eq!((ran.status, ran.complaint()), (Some(130), "kipi: interrupted"));
-    let document = document(&fs::read_to_string(directory.path().join("out.json")).expect("the document"));
+    let document = document(&fs::read_to_string(directory.join("out.json")).expect("the document"));
     assert_eq!((&document["partial"], &document["error"]), (&Value::Bool(true), &Value::from("interrupted")));
     let measured = rounds(&document);
     assert!(measured.len() == 1 && (1..1_000_000).contains(&measured[0]), "{measured:?}");
     assert!(ran.stdout.contains("xapic") && ran.stdout.contains("PARTIAL"), "{}", ran.stdout);
     // The raw samples are those of the document, each round with two participants.
-    let csv = fs::read_to_string(directory.path().join("out.csv")).expect("the samples");
+    let csv = fs::read_to_string(directory.join("out.csv")).expect("the samples");
     let blocks = document["cells"][0]["blocks"].as_array().expect("blocks");
     let good: u64 = blocks.iter().map(|block| block["rounds"].as_u64().expect("a count")).sum();
     assert_eq!(csv.lines().count() as u64, 1 + 2 * good, "those of disturbed blocks are among them");
     assert!(csv.ends_with('\n'), "half a row");
+    assert_eq!(fs::read_dir(directory).expect("the directory").count(), 2, "temporary files are left");
+}
+
+/// The reader of its document reads nothing, so that it cannot end in good order.
+#[test]
+fn a_later_signal_ends_a_run_that_is_stuck_and_leaves_nothing() {
+    const ROOM: usize = 4096;
+    let _turn = turn();
+    if hypervisor().is_none() {
+        return;
+    }
+    let directory = temporary();
+    let html = directory.path().join("out.html");
+    let mut command = Command::new(binary());
+    command.args(QUICK).args(["--rounds", "20", "--json", "-", "--html", text(&html)]);
+    let mut stuck = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("kipi starts");
+    let stdout = stuck.stdout.take().expect("piped");
+    let room = fcntl_setpipe_size(&stdout, ROOM).expect("a smaller pipe");
+    wait_until("a full pipe", || ioctl_fionread(&stdout).expect("a count") == room as u64);
+    let signal = |signal| {
+        let id = i32::try_from(stuck.id()).expect("process ids are positive");
+        kill_process(Pid::from_raw(id).expect("process ids are positive"), signal).expect("one's own child");
+    };
+    signal(Signal::TERM);
+    std::thread::sleep(Duration::from_millis(1_100));
+    signal(Signal::TERM);
+    assert_eq!(stuck.wait().expect("it ends").code(), Some(130));
+    assert_eq!(fs::read_dir(directory.path()).expect("the directory").count(), 0, "temporary files are left");
 }
 
 #[test]

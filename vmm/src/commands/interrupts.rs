@@ -1,22 +1,60 @@
-//! Signals: Ctrl-C, and what tells of a stop.
+//! Signals: requests to stop (Ctrl-C, SIGTERM, SIGHUP), and what tells that the process was stopped (SIGCONT).
 
 use super::status::{Failure, Status};
 use crate::events::kernel::tracefs;
 use crate::host::watch::count_continues;
+use crate::report::output;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 /// The user wants to stop.
 pub(super) static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
-/// Lets Ctrl-C end the run in good order, and notices that the process was stopped. A second one ends the process at once, should the first not get through.
+/// Signals that arrive within this time of the first one repeat it. `timeout` sends its signal to the command and then to the
+/// command's process group, and a shell forwards what the terminal has sent to the group already: two signals, milliseconds
+/// apart, for one request. Somebody who has seen that the first one did not help needs longer.
+const ONE_REQUEST: Duration = Duration::from_secs(1);
+
+/// Lets a signal end the run in good order: what was measured is written. A later one, should the first not get through, ends
+/// the process at once. Counts SIGCONT, too.
 pub(super) fn handle() -> Result<(), Failure> {
     count_continues()
         .map_err(|error| Failure::failed(anyhow::anyhow!("cannot install the handler of SIGCONT: {error}")))?;
-    ctrlc::set_handler(|| {
-        if INTERRUPTED.swap(true, Ordering::Relaxed) {
+    let mut requests = Requests::default();
+    ctrlc::set_handler(move || {
+        // Relaxed: a flag, and nothing is published with it.
+        INTERRUPTED.store(true, Ordering::Relaxed);
+        if requests.is_repeated(Instant::now()) {
             tracefs::remove_at_exit();
+            output::remove_unfinished();
             std::process::exit(Status::Interrupted as i32);
         }
     })
     .map_err(|error| Failure::failed(anyhow::anyhow!("cannot install the handler of Ctrl-C: {error}")))
+}
+
+/// The requests to stop so far.
+#[derive(Default)]
+struct Requests {
+    first: Option<Instant>,
+}
+
+impl Requests {
+    /// Whether a signal that arrives now is a request of its own after the first.
+    fn is_repeated(&mut self, now: Instant) -> bool {
+        now.duration_since(*self.first.get_or_insert(now)) >= ONE_REQUEST
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signals_of_one_moment_are_one_request() {
+        let (mut requests, first) = (Requests::default(), Instant::now());
+        let after = |ms| first + Duration::from_millis(ms);
+        let is_repeated = [0, 3, 999, 1_000].map(|ms| requests.is_repeated(after(ms)));
+        assert_eq!(is_repeated, [false, false, false, true]);
+    }
 }

@@ -7,11 +7,23 @@ use std::io::{self, BufWriter, Stdout, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::{fmt, process};
 use tempfile::NamedTempFile;
 
 /// As many symbolic links as Linux follows in one path.
 const MAX_LINKS: usize = 40;
+
+/// The files that are to become outputs, under the names that they have until then.
+static UNFINISHED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+
+/// Removes the files of outputs that were not committed: for a way out on which nothing is dropped.
+pub fn remove_unfinished() {
+    for path in UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+        // What was committed or dropped is not there any more.
+        let _ = fs::remove_file(path);
+    }
+}
 
 /// Why results cannot be written to where they were asked for.
 #[derive(Debug, thiserror::Error)]
@@ -219,6 +231,7 @@ fn whole_file(directory: &Path, place: PathBuf, existing: Option<&fs::Metadata>)
         .suffix(".tmp")
         .permissions(Permissions::from_mode(0o666))
         .tempfile_in(directory)?;
+    UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner).push(file.path().to_owned());
     if let Some(existing) = existing {
         file.as_file().set_permissions(existing.permissions())?;
     }
