@@ -36,7 +36,8 @@ pub enum Kind {
     ThermalThrottle,
     /// The initiator's thread neither ran nor waited for a CPU: it was stopped, or waited for a disk.
     Stopped,
-    /// Somebody continued the process after a stop (SIGCONT).
+    /// Somebody stopped the process and continued it (SIGCONT). How long the initiator's thread neither ran nor waited for a CPU
+    /// is the amount.
     Continued,
     /// The machine was suspended (CLOCK_BOOTTIME less CLOCK_MONOTONIC).
     Suspended,
@@ -69,16 +70,19 @@ impl Kind {
     /// What an amount of it counts.
     pub fn unit(self) -> Unit {
         match self {
-            Self::WaitedForCpu | Self::CpuBusy | Self::Throttled | Self::Steal | Self::Stopped | Self::Suspended => {
-                Unit::Ns
-            }
+            Self::WaitedForCpu
+            | Self::CpuBusy
+            | Self::Throttled
+            | Self::Steal
+            | Self::Stopped
+            | Self::Continued
+            | Self::Suspended => Unit::Ns,
             Self::FrequencyLimited => Unit::Khz,
             Self::Preempted
             | Self::Migrated
             | Self::RanElsewhere
             | Self::AffinityChanged
             | Self::MajorFault
-            | Self::Continued
             | Self::ThermalThrottle => Unit::Times,
         }
     }

@@ -121,6 +121,37 @@ impl Found {
             self.ambiguous.insert(kind);
         }
     }
+
+    /// Names a stop once: of several, the one that explains the others, and none of the waits that are no longer than it.
+    /// Meanwhile, the machine's CPUs run others, and no vCPU's thread can.
+    fn name_stop_once(&mut self) {
+        const STOPS: [Kind; 3] = [Kind::Suspended, Kind::Continued, Kind::Stopped];
+        let find = |stop| self.disturbances.iter().find(|disturbance| disturbance.kind == stop).copied();
+        if let Some(stop) = STOPS.into_iter().find_map(find) {
+            let is_explained = |it: &Disturbance| is_of_stops(it.kind) && it.amount <= stop.amount;
+            self.disturbances.retain(|it| it.kind == stop.kind || !is_explained(it));
+        }
+    }
+}
+
+/// Whether a stop of the process or of the machine looks like this, too.
+fn is_of_stops(kind: Kind) -> bool {
+    match kind {
+        Kind::WaitedForCpu | Kind::CpuBusy | Kind::Stopped | Kind::Continued | Kind::Suspended => true,
+        Kind::Preempted
+        | Kind::Migrated
+        | Kind::RanElsewhere
+        | Kind::AffinityChanged
+        | Kind::MajorFault
+        | Kind::Throttled
+        | Kind::Steal
+        | Kind::FrequencyLimited
+        | Kind::ThermalThrottle => false,
+    }
+}
+
+fn disturbance(kind: Kind, amount: f64, vcpu: Option<usize>, cpu: Option<usize>) -> Disturbance {
+    Disturbance { kind, amount, unit: kind.unit(), vcpu, cpu }
 }
 
 /// What disturbed a block of which these are the readings before and after, and whose calls `initiator` made, a vCPU or
@@ -149,15 +180,18 @@ pub(super) fn disturbances(
         of_thread(change, &others, before, after, wall_ns, &mut found);
     }
     let mut add = |kind: Kind, amount: f64, vcpu, cpu| {
-        found.add(wall_ns, Disturbance { kind, amount, unit: kind.unit(), vcpu, cpu }, 0.0);
+        found.add(wall_ns, disturbance(kind, amount, vcpu, cpu), 0.0);
     };
     for change in &changes {
         let is_changed = baseline.is_affinity_changed(change.thread, change.after);
         add(Kind::AffinityChanged, f64::from(u8::from(is_changed)), change.thread.vcpu, None);
     }
-    let continues = after.continues.saturating_sub(before.continues);
-    add(Kind::Stopped, absent_ns(&changes, initiator, wall_ns) as f64, initiator, None);
-    add(Kind::Continued, continues as f64, None, None);
+    let absent_ns = absent_ns(&changes, initiator, wall_ns) as f64;
+    if after.continues > before.continues {
+        add(Kind::Continued, absent_ns, None, None);
+    } else {
+        add(Kind::Stopped, absent_ns, initiator, None);
+    }
     let throttled = before.throttled_ns.zip(after.throttled_ns).map(|(before, after)| after.saturating_sub(before));
     add(Kind::Throttled, throttled.unwrap_or(0) as f64, None, None);
     let suspended = after.clocks.suspended_ns().saturating_sub(before.clocks.suspended_ns());
@@ -171,6 +205,7 @@ pub(super) fn disturbances(
         add(Kind::ThermalThrottle, grown(|cpu| cpu.throttle_count) as f64, None, Some(number));
         add(Kind::FrequencyLimited, baseline.lowered_khz(number, cpu) as f64, None, Some(number));
     }
+    found.name_stop_once();
     found
 }
 
@@ -185,7 +220,7 @@ fn of_thread(
 ) {
     let Thread { vcpu, pin, .. } = change.thread;
     let mut add = |kind: Kind, amount: f64, by_request: f64, cpu| {
-        found.add(wall_ns, Disturbance { kind, amount, unit: kind.unit(), vcpu, cpu }, by_request);
+        found.add(wall_ns, disturbance(kind, amount, vcpu, cpu), by_request);
     };
     let waited_for_others_ns = contention::longest_wait_ns(&change.runner(wall_ns), others);
     if let Some(times) = change.times() {

@@ -167,6 +167,14 @@ fn compare_on(
     tasks: &[task::Times],
     idle_ns: u64,
 ) -> reading::Found {
+    let (before, after) = readings(allowed, tasks, idle_ns);
+    let found = reading::disturbances(threads, initiator, &Baseline::default(), &before, &after);
+    assert!(found.disturbances.iter().all(|disturbance| disturbance.unit == Unit::Ns));
+    found
+}
+
+/// The readings before and after such a block, in which two CPUs idled for `idle_ns` each.
+fn readings(allowed: Option<&[usize]>, tasks: &[task::Times], idle_ns: u64) -> (Reading, Reading) {
     let counters =
         |times| task::Task { times: Some(times), allowed_cpus: allowed.map(Vec::from), ..task::Task::default() };
     let zero = task::Times::default();
@@ -182,9 +190,7 @@ fn compare_on(
         cpus: [(0, cpu(idle_ns)), (1, cpu(idle_ns))].into(),
         ..before.clone()
     };
-    let found = reading::disturbances(threads, initiator, &Baseline::default(), &before, &after);
-    assert!(found.disturbances.iter().all(|disturbance| disturbance.unit == Unit::Ns));
-    found
+    (before, after)
 }
 
 fn amounts(found: reading::Found) -> Vec<(Kind, f64)> {
@@ -324,7 +330,29 @@ fn a_suspended_machine_has_a_boottime_of_its_own() {
     let clocks = Clocks { monotonic_ns: 1_000, boottime_ns: 2_000_001_000 };
     let after = Reading { clocks, continues: 1, ..Reading::default() };
     let found = reading::disturbances(&[], Some(0), &Baseline::default(), &before, &after);
-    assert_eq!(amounts(found), [(Kind::Continued, 1.0), (Kind::Suspended, 2e9)]);
+    assert_eq!(amounts(found), [(Kind::Suspended, 2e9)], "whatever continued the process: it is named once");
+}
+
+#[test]
+fn a_stop_of_the_process_is_named_once_and_hides_no_longer_wait() {
+    let compare = |tasks: &[task::Times], idle_ns, continues| {
+        let threads = [vcpu(0, 0), vcpu(1, 1)];
+        let (before, mut after) = readings(None, tasks, idle_ns);
+        after.continues = continues;
+        amounts(reading::disturbances(&threads, Some(0), &Baseline::default(), &before, &after))
+    };
+    // Stopped for 60 of 100 ms, in which CPU 1 ran something else for 20.
+    let stopped = [times(40, 0), times(30, 0)];
+    assert_eq!(compare(&stopped, 50_000_000, 1), [(Kind::Continued, 60e6)]);
+    assert_eq!(compare(&stopped, 50_000_000, 0), [(Kind::Stopped, 60e6)], "by a debugger, for example");
+    assert_eq!(
+        compare(&[times(100, 0), times(50, 0)], 50_000_000, 1),
+        [(Kind::Continued, 0.0)],
+        "too short to be seen"
+    );
+    let beside_a_neighbour = [times(40, 50), times(50, 0)];
+    let found = compare(&beside_a_neighbour, 50_000_000, 1);
+    assert_eq!(found, [(Kind::WaitedForCpu, 50e6), (Kind::Continued, 10e6)]);
 }
 
 #[test]

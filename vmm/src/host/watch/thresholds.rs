@@ -24,7 +24,8 @@ fn threshold(kind: Kind, wall_ns: f64) -> f64 {
         | Kind::Throttled
         | Kind::Steal
         | Kind::FrequencyLimited
-        | Kind::ThermalThrottle
-        | Kind::Continued => 0.0,
+        | Kind::ThermalThrottle => 0.0,
+        // The signal is the evidence, however short the stop was.
+        Kind::Continued => f64::NEG_INFINITY,
     }
 }
