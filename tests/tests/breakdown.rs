@@ -10,7 +10,7 @@ use kipi::experiment::{self, Observer};
 use kipi::guest::blocks::{self, BlockSpec};
 use kipi::guest::calibration::Calibration;
 use kipi::guest::session::{Error, Limits, Session};
-use kipi::statistics::clock_error::ClockError;
+use kipi::statistics::clock_error::{ClockError, Comparisons};
 use kipi::vcpu::stop::StopReason;
 use kipi::vm::Hypervisor;
 use kipi_tests::{HANG, hypervisor, machine, turn, wait_until};
@@ -159,8 +159,8 @@ impl Machine for Unlucky<'_> {
         self.machine.tsc_khz()
     }
 
-    fn clock_error(&mut self) -> Result<ClockError, Error> {
-        self.machine.clock_error()
+    fn clock_error(&mut self, earlier: &Comparisons) -> Result<ClockError, Error> {
+        self.machine.clock_error(earlier)
     }
 
     fn boot_time(&self) -> Duration {

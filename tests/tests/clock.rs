@@ -9,7 +9,7 @@ use kipi::experiment::machine::{Machine, VirtualMachine};
 use kipi::guest::blocks::BlockSpec;
 use kipi::guest::session::{Error, Limits, Session};
 use kipi::results::metric::MetricName;
-use kipi::statistics::clock_error::ClockError;
+use kipi::statistics::clock_error::{ClockError, Comparisons};
 use kipi::statistics::metrics;
 use kipi::statistics::stages::{Path, offered};
 use kipi::vm::{Hypervisor, VmConfig};
@@ -50,7 +50,8 @@ fn shifted(pin: &'static [usize]) -> Option<(VirtualMachine<'static>, u64)> {
         }
         Err(error) => panic!("{error}"),
     };
-    let ClockError { vcpus, host, subtracted, method } = machine.clock_error().expect("the clocks are compared");
+    let ClockError { vcpus, host, subtracted, method, .. } =
+        machine.clock_error(&Comparisons::default()).expect("the clocks are compared");
     if subtracted == [0; SHIFTS.len()] {
         eprintln!("SKIP: this KVM takes a TSC offset, and the guest goes on to read the host's TSC");
         return None;

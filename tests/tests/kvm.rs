@@ -9,7 +9,7 @@ use kipi::guest::blocks::{self, BlockSpec};
 use kipi::guest::session::{Error, Limits, Session};
 use kipi::guest::{calibration, clock_exchange};
 use kipi::results::source::Source;
-use kipi::statistics::clock_error;
+use kipi::statistics::clock_error::{self, Ahead};
 use kipi::vm::{Hypervisor, VmConfig};
 use kipi_tests::{HANG, hypervisor, machine, turn};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -78,7 +78,7 @@ fn clock_error(machine: &mut Session<'_>) -> u64 {
     let exchange = |partner| {
         let made =
             clock_exchange::exchange(machine, partner, Duration::from_millis(200)).expect("an exchange of stamps");
-        clock_error::bound(&made).unwrap_or_else(|| panic!("no exchange of stamps with vCPU {partner}"))
+        Ahead::of(&made).unwrap_or_else(|| panic!("no exchange of stamps with vCPU {partner}")).bound()
     };
     clock_error::skew_error(partners.map(exchange).collect())
 }

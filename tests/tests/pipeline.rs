@@ -21,7 +21,7 @@ use kipi::results::measurement::{self, IntervalScope, Measurement};
 use kipi::results::metric::MetricName;
 use kipi::results::quiet::Verdict;
 use kipi::results::source::Source;
-use kipi::statistics::clock_error::ClockError;
+use kipi::statistics::clock_error::{ClockError, Comparisons};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
@@ -65,9 +65,9 @@ impl Machine for Invented<'_> {
         self.khz
     }
 
-    fn clock_error(&mut self) -> Result<ClockError, Error> {
+    fn clock_error(&mut self, earlier: &Comparisons) -> Result<ClockError, Error> {
         let (subtracted, method) = (vec![0; self.vcpus], "made up".to_owned());
-        Ok(ClockError { vcpus: Some(CLOCK_ERROR), host: HOST_ERROR, subtracted, method })
+        Ok(ClockError { vcpus: Some(CLOCK_ERROR), host: HOST_ERROR, subtracted, comparisons: earlier.clone(), method })
     }
 
     fn boot_time(&self) -> Duration {

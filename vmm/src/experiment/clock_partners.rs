@@ -6,7 +6,7 @@
 use crate::events::clock::{CommonClock, Exchange};
 use crate::guest::clock_exchange;
 use crate::guest::session::{self, Session};
-use crate::statistics::clock_error::{self, ClockError};
+use crate::statistics::clock_error::{self, Ahead, ClockError, Comparisons};
 use rustix::thread::{CpuSet, Pid, sched_getaffinity, sched_setaffinity};
 use std::time::Duration;
 
@@ -40,41 +40,48 @@ impl ClockPartners {
         Self { comparisons: partners.map(|partner| Comparison { partner, keep_on: None }).collect(), references }
     }
 
-    /// Compares the clocks, and bounds their error.
-    pub(super) fn clock_error(&self, session: &mut Session<'_>) -> Result<ClockError, session::Error> {
+    /// Compares the clocks, and bounds their error by that and by what is known of them already.
+    pub(super) fn clock_error(
+        &self,
+        session: &mut Session<'_>,
+        earlier: &Comparisons,
+    ) -> Result<ClockError, session::Error> {
         let clock = session.vm().tsc().clock.clone();
-        self.compare(&clock, |comparison| exchange(session, comparison))
+        self.compare(&clock, earlier, |comparison| exchange(session, comparison))
     }
 
     fn compare<E>(
         &self,
         clock: &CommonClock,
+        earlier: &Comparisons,
         mut exchange: impl FnMut(Comparison) -> Result<Vec<Exchange>, E>,
     ) -> Result<ClockError, E> {
         // vCPU 0's CPU is compared with nothing; its own TSC there is the common clock.
         let mut of_cpus = vec![Some(clock.apart(0, self.references[0]))];
         let mut silent = Vec::new();
-        let mut exchanges = 0;
-        for &comparison in &self.comparisons {
+        let mut comparisons =
+            Comparisons { ahead: Vec::new(), exchanges: earlier.exchanges, is_of_every_boot: clock.is_exact() };
+        for (index, &comparison) in self.comparisons.iter().enumerate() {
             let made = exchange(comparison)?;
-            let bound = clock_error::bound(&made);
-            exchanges += made.len();
-            of_cpus.push(bound);
-            silent.extend(bound.is_none().then_some(comparison.partner));
+            let looks = [earlier.ahead.get(index).copied().flatten(), Ahead::of(&made)];
+            let ahead = looks.into_iter().flatten().reduce(Ahead::and);
+            comparisons.exchanges += made.len();
+            comparisons.ahead.push(ahead);
+            of_cpus.push(ahead.map(Ahead::bound));
+            silent.extend(ahead.is_none().then_some(comparison.partner));
         }
         let unknown = self.references.iter().filter(|reference| silent.contains(reference)).count();
         let of_offsets = self.references.iter().enumerate().map(|(vcpu, &reference)| clock.apart(reference, vcpu));
         let of_offsets = clock_error::skew_error(of_offsets.collect());
         let of_cpus: Option<Vec<u64>> = of_cpus.into_iter().collect();
+        let method =
+            [self.without_bound(unknown), Some(of_offsets_text(clock)), Some(self.text(comparisons.exchanges))];
         Ok(ClockError {
             vcpus: of_cpus.map(|bounds| clock_error::skew_error(bounds).saturating_add(of_offsets)),
             host: clock.host_error(),
             subtracted: clock.subtracted().to_vec(),
-            method: [self.without_bound(unknown), Some(of_offsets_text(clock)), Some(self.text(exchanges))]
-                .into_iter()
-                .flatten()
-                .collect::<Vec<_>>()
-                .join("; "),
+            comparisons,
+            method: method.into_iter().flatten().collect::<Vec<_>>().join("; "),
         })
     }
 
@@ -84,14 +91,15 @@ impl ClockPartners {
     }
 
     fn text(&self, exchanges: usize) -> String {
+        let made = format!("{exchanges} exchange{} of stamps", if exchanges == 1 { "" } else { "s" });
         match self.comparisons.as_slice() {
             [] if self.references.len() == 1 => "one vCPU".to_owned(),
             [] => "all vCPUs run on one CPU".to_owned(),
             [Comparison { keep_on: Some(_), .. }, ..] => {
-                format!("{exchanges} exchanges of stamps between {} CPUs", self.comparisons.len() + 1)
+                format!("{made} between {} CPUs", self.comparisons.len() + 1)
             }
-            [_] => format!("{exchanges} exchanges of stamps with a vCPU on another CPU"),
-            several => format!("{exchanges} exchanges of stamps with {} vCPUs on other CPUs", several.len()),
+            [_] => format!("{made} with a vCPU on another CPU"),
+            several => format!("{made} with {} vCPUs on other CPUs", several.len()),
         }
     }
 }

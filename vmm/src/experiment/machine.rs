@@ -8,7 +8,7 @@ use crate::guest::calibration::{self, Calibration};
 use crate::guest::session::{self, Session};
 use crate::host::watch::{Baseline, Watch};
 use crate::results::disturbance::Kind;
-use crate::statistics::clock_error::ClockError;
+use crate::statistics::clock_error::{ClockError, Comparisons};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,11 +30,11 @@ pub trait Machine {
     /// The frequency of the guest's TSC, kHz.
     fn tsc_khz(&self) -> u64;
 
-    /// Compares the clocks.
+    /// Compares the clocks, of which earlier comparisons have told so much.
     ///
     /// # Errors
     /// As [`crate::guest::clock_exchange::exchange`].
-    fn clock_error(&mut self) -> Result<ClockError, session::Error>;
+    fn clock_error(&mut self, earlier: &Comparisons) -> Result<ClockError, session::Error>;
 
     /// From KVM_CREATE_VM until the guest was up.
     fn boot_time(&self) -> Duration;
@@ -90,8 +90,8 @@ impl Machine for VirtualMachine<'_> {
         self.session.tsc_khz()
     }
 
-    fn clock_error(&mut self) -> Result<ClockError, session::Error> {
-        self.partners.clock_error(&mut self.session)
+    fn clock_error(&mut self, earlier: &Comparisons) -> Result<ClockError, session::Error> {
+        self.partners.clock_error(&mut self.session, earlier)
     }
 
     fn boot_time(&self) -> Duration {

@@ -1,5 +1,6 @@
 //! The machines of a measurement: each is booted when a cell needs it, and booted anew when it is of no more use.
 
+use super::clock::Clocks;
 use super::instruments;
 use super::machine::Machine;
 use crate::config::{CellId, MachineSpec};
@@ -19,6 +20,7 @@ pub(super) struct Machines<M, B> {
     discarded: BTreeSet<MachineSpec>,
     boots: BTreeMap<MachineSpec, Boots>,
     instruments: BTreeMap<MachineSpec, Instruments>,
+    clocks: BTreeMap<MachineSpec, Clocks>,
     /// What a reader should know about machines that are gone.
     warnings: Vec<String>,
     /// Which disturbances could not be told on one of those that are gone; `None`: nobody has looked for any.
@@ -44,6 +46,7 @@ impl<M: Machine, B: FnMut(MachineSpec) -> Result<M, session::Error>> Machines<M,
             discarded: BTreeSet::new(),
             boots: BTreeMap::new(),
             instruments: BTreeMap::new(),
+            clocks: BTreeMap::new(),
             warnings: Vec::new(),
             unknown_disturbances: None,
             baseline: Baseline::default(),
@@ -67,8 +70,9 @@ impl<M: Machine, B: FnMut(MachineSpec) -> Result<M, session::Error>> Machines<M,
                 let start = Instant::now();
                 let mut machine = (self.boot)(spec)?;
                 machine.compare_with(&mut self.baseline);
-                if let Some(instruments) = self.instruments.get_mut(&spec) {
-                    instruments::widen_clock(&mut instruments.clock, &mut machine)?;
+                if let Some((instruments, clocks)) = self.instruments.get_mut(&spec).zip(self.clocks.get_mut(&spec)) {
+                    clocks.hold_for(&mut machine)?;
+                    instruments.clock.clone_from(&clocks.clock);
                 }
                 let boots = self.boots.entry(spec).or_default();
                 *boots = Boots { count: boots.count + 1, last: start.elapsed() };
@@ -94,8 +98,12 @@ impl<M: Machine, B: FnMut(MachineSpec) -> Result<M, session::Error>> Machines<M,
         since_boot: Duration,
         since_start: Option<Duration>,
     ) -> Result<(), session::Error> {
-        let instruments = instruments::measure(MachineSpec::of(cell), self.get(cell)?, since_boot, since_start)?;
-        self.instruments.insert(MachineSpec::of(cell), instruments);
+        let spec = MachineSpec::of(cell);
+        let machine = self.get(cell)?;
+        let clocks = Clocks::of(machine)?;
+        let instruments = instruments::measure(spec, machine, clocks.clock.clone(), since_boot, since_start)?;
+        self.instruments.insert(spec, instruments);
+        self.clocks.insert(spec, clocks);
         Ok(())
     }
 }

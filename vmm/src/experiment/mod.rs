@@ -4,6 +4,7 @@
 
 mod between_runs;
 mod cell;
+mod clock;
 mod clock_partners;
 mod described_call;
 mod described_event;

@@ -1,7 +1,8 @@
 //! `kipi trace`: a few broadcast calls on a fresh machine, with every event of every source.
 
+use super::clock::Clocks;
 use super::described_call::{choose, describe};
-use super::instruments::{self, frequency};
+use super::instruments::frequency;
 use super::machine::Machine;
 use crate::config::{self, CellId, routes};
 use crate::events::recording::Recording;
@@ -44,7 +45,7 @@ const PATIENCE: usize = 5;
 /// As [`Machine::run_block`].
 pub fn run(plan: &Plan, machine: &mut impl Machine) -> Result<Trace, session::Error> {
     let khz = frequency(machine.tsc_khz());
-    let clock = instruments::clock(machine)?;
+    let Clocks { clock, .. } = Clocks::of(machine)?;
     let (blocks, given_up) = run_blocks(plan, machine)?;
     let mut integrity = Integrity::default();
     let mut ways = Ways::default();

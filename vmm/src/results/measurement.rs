@@ -201,7 +201,8 @@ pub struct Clock {
     #[serde(default)]
     pub host_error_ns: f64,
     /// TSC cycles that were subtracted from each vCPU's stamps, by its index: how far its TSC offset is from vCPU 0's.
-    /// Where several virtual machines were booted, those of the one whose ε is largest.
+    /// Where several virtual machines were booted, those of the last one, or where the offsets are estimated, of the one whose ε
+    /// is largest.
     #[serde(default)]
     pub subtracted: Vec<i64>,
     /// How all of it was obtained.

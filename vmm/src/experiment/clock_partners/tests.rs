@@ -22,7 +22,7 @@ fn silent(_: Comparison) -> Result<Vec<Exchange>, Infallible> {
 }
 
 fn compare(partners: &ClockPartners, clock: &CommonClock, ahead: &[i64]) -> ClockError {
-    partners.compare(clock, agreeing(clock, ahead)).unwrap_or_else(|never| match never {})
+    partners.compare(clock, &Comparisons::default(), agreeing(clock, ahead)).unwrap_or_else(|never| match never {})
 }
 
 #[test]
@@ -72,6 +72,36 @@ fn an_offset_that_kvm_tells_wrongly_is_an_error() {
 }
 
 #[test]
+fn a_boot_in_which_a_neighbour_delays_the_answers_leaves_the_bound_alone() {
+    const LATE: u64 = 35_000_000;
+    let partners = ClockPartners::choose(3, &[0, 1, 2], &[0, 1, 2]);
+    let clock = exact(&[0; 3]);
+    // In each boot, the answers of another vCPU are late.
+    let boot = |earlier: &Comparisons, late: usize| {
+        let exchanges = |comparison: Comparison| {
+            let mut made = agreeing(&clock, &[0; 3])(comparison)?;
+            made[0].received += if comparison.partner == late { LATE } else { 0 };
+            Ok::<_, Infallible>(made)
+        };
+        partners.compare(&clock, earlier, exchanges).unwrap_or_else(|never| match never {})
+    };
+    let first = boot(&Comparisons::default(), 1);
+    assert_eq!(first.vcpus, Some(HALF + LATE + HALF));
+    let second = boot(&first.comparisons, 2);
+    assert_eq!(second.vcpus, Some(2 * HALF), "each CPU was compared undisturbed once");
+    assert!(second.method.ends_with("4 exchanges of stamps with 2 vCPUs on other CPUs"), "{}", second.method);
+}
+
+#[test]
+fn a_vcpu_that_is_silent_in_one_boot_is_known_from_another() {
+    let partners = ClockPartners::choose(2, &[0, 1], &[0, 1]);
+    let clock = exact(&[0; 2]);
+    let first = compare(&partners, &clock, &[0; 2]);
+    let second = partners.compare(&clock, &first.comparisons, silent).unwrap_or_else(|never| match never {});
+    assert_eq!(second.vcpus, Some(HALF));
+}
+
+#[test]
 fn where_kvm_tells_no_offset_a_vcpu_of_a_shared_cpu_is_compared_by_its_estimate() {
     let partners = ClockPartners::choose(3, &[0, 0, 1], &[0, 1]);
     // 100 and 300 cycles off, each within its error.
@@ -92,7 +122,8 @@ fn where_kvm_tells_no_offset_a_vcpu_of_a_shared_cpu_is_compared_by_its_estimate(
 #[test]
 fn a_vcpu_that_nothing_bounds_leaves_the_error_unknown() {
     let partners = ClockPartners::choose(5, &[0, 1], &[0, 1]);
-    let error = partners.compare(&exact(&[0; 5]), silent).unwrap_or_else(|never| match never {});
+    let error =
+        partners.compare(&exact(&[0; 5]), &Comparisons::default(), silent).unwrap_or_else(|never| match never {});
     assert_eq!(error.vcpus, None);
     assert!(
         error.method.starts_with("2 of 5 vCPUs exchanged no stamps with vCPU 0; all vCPUs have"),
