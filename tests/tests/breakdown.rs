@@ -203,6 +203,7 @@ fn a_silent_target_costs_its_cell_a_call_and_the_others_nothing() {
         settle: Duration::ZERO,
         halt_poll_ns: None,
         latency_us: None,
+        limit_time: false,
     };
     let mut boots = 0;
     let boot = |_: MachineSpec| {
@@ -213,7 +214,8 @@ fn a_silent_target_costs_its_cell_a_call_and_the_others_nothing() {
         Ok(Unlucky { machine: VirtualMachine::new(session, None, &[], &[0]), vcpus, blocks })
     };
     let (cells, refused) = config::plan(&config, HostOffers::EVERYTHING);
-    let mut observer = Observer { progress: &mut |_, _, _| {}, samples: None, started: None, details: None };
+    let mut observer =
+        Observer { progress: &mut |_, _, _| {}, samples: None, started: None, details: None, repeats: None };
     let (document, error) = experiment::run(&config, &cells, &refused, boot, &mut observer);
     assert!(error.is_none() && !document.partial, "{error:?}");
     // Disturbed blocks are measured again on machines of their own.

@@ -109,6 +109,7 @@ fn config() -> Config {
         settle: Duration::ZERO,
         halt_poll_ns: None,
         latency_us: None,
+        limit_time: false,
     }
 }
 
@@ -129,8 +130,13 @@ fn run(config: &Config, behaviour: Behaviour<'_>) -> Outcome {
     let mut csv = CsvWriter::new(Vec::new()).expect("a vector takes everything");
     let started = || Duration::from_millis(8);
     let mut samples = |cell: &CellId, block: &Block, khz: u64| csv.block(cell, block, khz);
-    let mut observer =
-        Observer { progress: &mut report, samples: Some(&mut samples), started: Some(&started), details: None };
+    let mut observer = Observer {
+        progress: &mut report,
+        samples: Some(&mut samples),
+        started: Some(&started),
+        details: None,
+        repeats: None,
+    };
     let (cells, refused) = config::plan(config, HostOffers::EVERYTHING);
     let mut boots = 0;
     let boot = |MachineSpec { vcpus, .. }| {
@@ -220,7 +226,8 @@ fn the_clocks_frequency_turns_cycles_into_time() {
     let (config, log) = (config(), Log::default());
     let (cells, refused) = config::plan(&config, HostOffers::EVERYTHING);
     let boot = |MachineSpec { vcpus, .. }| Ok(Invented { vcpus, khz: 4 * KHZ, blocks: 0, log: &log, behaviour: WELL });
-    let mut observer = Observer { progress: &mut |_, _, _| {}, samples: None, started: None, details: None };
+    let mut observer =
+        Observer { progress: &mut |_, _, _| {}, samples: None, started: None, details: None, repeats: None };
     let (document, _) = experiment::run(&config, &cells, &refused, boot, &mut observer);
     let cell = &document.cells[0];
     assert_constant(cell, MetricName::RoundTrip, 40, 225.0);
@@ -294,7 +301,8 @@ fn where_nothing_is_said_machines_that_boot_slowly_are_booted_less_often() {
         std::thread::sleep(Duration::from_millis(300));
         Ok(Invented { vcpus, khz: KHZ, blocks: 0, log: &log, behaviour: WELL })
     };
-    let mut observer = Observer { progress: &mut |_, _, _| {}, samples: None, started: None, details: None };
+    let mut observer =
+        Observer { progress: &mut |_, _, _| {}, samples: None, started: None, details: None, repeats: None };
     let (document, _) = experiment::run(&config, &cells, &refused, boot, &mut observer);
     assert!((1..=3).contains(&boots), "{boots} boots of 0.3 s in a second");
     assert_eq!(document.config.boots, boots);
@@ -604,6 +612,29 @@ fn a_cell_that_is_never_quiet_has_all_its_blocks_marked() {
     assert_eq!((quiet.verdict, &quiet.never_quiet), (Verdict::NeverQuiet, &vec![cell.id]));
 }
 
+/// A machine that others use all the time: its blocks take 30 ms, and their rounds are 10 µs apart.
+fn busy(spec: &BlockSpec) -> Block {
+    std::thread::sleep(Duration::from_millis(30));
+    disturbed(spec)
+}
+
+#[test]
+fn a_run_that_others_disturb_takes_no_longer_than_it_may() {
+    let config =
+        Config { rounds: 1_000, boots: Some(25), limit_time: true, target_states: vec![TargetState::Halt], ..config() };
+    let start = std::time::Instant::now();
+    let outcome = run(&config, &|_, spec| Ok(busy(spec)));
+    // Of 50 blocks, and as many that are measured again, each for a second at most, and as long as one block takes.
+    assert!(start.elapsed() >= Duration::from_secs(2), "{:?}", start.elapsed());
+    let cell = &outcome.document.cells[0];
+    let numbers: BTreeSet<u32> = cell.blocks.iter().map(|block| block.number).collect();
+    assert!(numbers.len() < 40 && cell.blocks.len() > numbers.len() && cell.never_quiet, "{}", cell.blocks.len());
+    assert!(cell.rounds_asked == 1_000 && !outcome.document.partial);
+    let warning = format!("{} of 50 blocks of each cell", numbers.len());
+    assert!(outcome.document.warnings[0].contains(&warning), "{:?}", outcome.document.warnings);
+    assert_valid(&outcome.document);
+}
+
 #[test]
 fn blocks_with_events_are_replaced_in_their_pair() {
     let trace = vec![(Source::Vmm, None)];
@@ -835,8 +866,13 @@ fn samples_that_cannot_be_written_end_the_run_with_what_was_measured() {
     let log = Log::default();
     let mut csv = CsvWriter::new(Full(0)).expect("room for the header");
     let mut samples = |cell: &CellId, block: &Block, khz: u64| csv.block(cell, block, khz);
-    let mut observer =
-        Observer { progress: &mut |_, _, _| {}, samples: Some(&mut samples), started: None, details: None };
+    let mut observer = Observer {
+        progress: &mut |_, _, _| {},
+        samples: Some(&mut samples),
+        started: None,
+        details: None,
+        repeats: None,
+    };
     let boot = |MachineSpec { vcpus, .. }| Ok(Invented { vcpus, khz: KHZ, blocks: 0, log: &log, behaviour: WELL });
     let (document, error) = experiment::run(&config, &cells, &refused, boot, &mut observer);
     let Some(experiment::Error::Samples(error)) = error else { panic!("{error:?}") };

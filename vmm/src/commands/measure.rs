@@ -8,7 +8,7 @@ use crate::config::routes::Route;
 use crate::config::{self, Call, CellId, Config, Observe, without_repeats};
 use crate::events::kernel::Detail;
 use crate::events::samples::Block;
-use crate::experiment::{self, Observer, RawSink};
+use crate::experiment::{self, Observer, RawSink, Repeats};
 use crate::report::csv::CsvWriter;
 use crate::report::output::{self, Output};
 use crate::report::{html, json, text};
@@ -22,6 +22,12 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
+
+/// Rounds of each cell where nothing is said.
+const ROUNDS: usize = 500;
+
+/// Repeating blocks for less than this goes without saying.
+const WORTH_SAYING: Duration = Duration::from_secs(1);
 
 /// Options of `kipi measure`.
 #[derive(Debug, Args)]
@@ -51,9 +57,10 @@ pub struct Measure {
     /// Record events by these sources too: where the time goes, and what recording costs. Each source doubles the work
     #[arg(long, value_name = "S[,S..]", value_delimiter = ',', value_parser = values::sources())]
     trace: Vec<Source>,
-    /// Measured rounds of each cell, in some 50 blocks that alternate with the other cells' blocks
-    #[arg(long, value_name = "K", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
-    rounds: u32,
+    /// Measured rounds of each cell, in some 50 blocks that alternate with the other cells' blocks [default: 500, fewer where
+    /// others use the machine so much that they would take twice as long as on a quiet one]
+    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    rounds: Option<u32>,
     /// Spread each cell's blocks over this many machines, booted one after the other [default: 25, fewer for fewer than
     /// 500 rounds, and fewer where they would take more than a second and a quarter of the time to boot]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
@@ -133,7 +140,8 @@ impl Measure {
             observe: without_repeats(&self.observe),
             trace: without_repeats(&self.trace).into_iter().map(|source| (source, None)).collect(),
             sweep: self.html.is_some(),
-            rounds: self.rounds as usize,
+            rounds: self.rounds.map_or(ROUNDS, |rounds| rounds as usize),
+            limit_time: self.rounds.is_none(),
             warmup: self.warmup as usize,
             boots: self.boots.map(|boots| boots as usize),
             repetitions: self.calibrate.map_or(0, |repetitions| repetitions as usize),
@@ -171,11 +179,17 @@ pub fn run(options: &Measure, start: ProcessStart) -> Result<Status, Failure> {
     let mut samples =
         csv.as_mut().map(|csv| |cell: &CellId, block: &Block, tsc_khz: u64| csv.block(cell, block, tsc_khz));
     let mut details = Vec::new();
+    let mut announce = |repeats: &Repeats| {
+        if repeats.expected.min(repeats.limit) >= WORTH_SAYING {
+            bar.suspend(|| complain(&told(repeats)));
+        }
+    };
     let mut observer = Observer {
         progress: &mut progress,
         samples: samples.as_mut().map(|samples| samples as RawSink<'_>),
         started: Some(&started),
         details: html.is_some().then_some(&mut details),
+        repeats: Some(&mut announce),
     };
     let boot = |machine| machines::boot(&hypervisor, &config, &image, machine, tracer.clone());
     let (measurement, error) = experiment::run(&config, &cells, &refused, boot, &mut observer);
@@ -199,6 +213,18 @@ pub fn run(options: &Measure, start: ProcessStart) -> Result<Status, Failure> {
     }
     written.map_err(|error| Failure::new(if status == Status::Good { Status::Failed } else { status }, error))?;
     Ok(status)
+}
+
+/// What takes longer than a user expects, and why.
+fn told(repeats: &Repeats) -> String {
+    let Repeats { disturbed, blocks, expected, limit } = repeats;
+    let seconds = |time: &Duration| format!("{:.0} s", time.as_secs_f64());
+    let time = if expected < limit {
+        format!("which takes some {}, at most {}", seconds(expected), seconds(limit))
+    } else {
+        format!("for at most {}", seconds(limit))
+    };
+    format!("{disturbed} of {blocks} blocks were disturbed, and are measured again, {time}")
 }
 
 fn is_clean(measurement: &Measurement) -> bool {
@@ -259,6 +285,7 @@ mod tests {
         assert_eq!(config.target_states, [TargetState::Spin, TargetState::User, TargetState::Halt]);
         assert_eq!(config.observe, Observe::ALL);
         assert_eq!(config.idle_before, [None]);
+        assert_eq!((config.rounds, config.limit_time), (500, true));
         assert_eq!((config.worker, config.argument), (Worker::Stamp, 0));
     }
 
@@ -270,5 +297,20 @@ mod tests {
         assert_eq!(config.routes, [Route::Memory, Route::X2Apic]);
         assert_eq!(config.pin, [1, 0]);
         assert_eq!(config.idle_before, [Some(50), Some(0)]);
+    }
+
+    #[test]
+    fn rounds_that_were_asked_for_are_made_however_long_they_take() {
+        let config = config(&["--rounds", "500"]);
+        assert_eq!((config.rounds, config.limit_time), (500, false));
+    }
+
+    #[test]
+    fn repeats_are_told_with_the_time_that_they_take() {
+        let [expected, limit] = [3, 5].map(Duration::from_secs);
+        let repeats = Repeats { disturbed: 312, blocks: 700, expected, limit };
+        let what = "312 of 700 blocks were disturbed, and are measured again";
+        assert_eq!(told(&repeats), format!("{what}, which takes some 3 s, at most 5 s"));
+        assert_eq!(told(&Repeats { expected: limit, ..repeats }), format!("{what}, for at most 5 s"));
     }
 }

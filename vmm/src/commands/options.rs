@@ -75,6 +75,7 @@ impl Calls {
             settle: Duration::from_micros(self.settle.into()),
             halt_poll_ns: self.halt_poll,
             latency_us: self.latency,
+            limit_time: false,
         })
     }
 }

@@ -69,6 +69,8 @@ pub struct Config {
     pub pin: Vec<usize>,
     /// The longest time that CPUs may take to leave an idle state, µs; `None`: not limited.
     pub latency_us: Option<u32>,
+    /// Whether a run that others disturb ends when it has taken twice as long as on a quiet machine, with fewer rounds.
+    pub limit_time: bool,
     /// CPUs that this process may use.
     pub cpus: Vec<usize>,
     /// After which time a call is given up; `None`: by the number of vCPUs a CPU.

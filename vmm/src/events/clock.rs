@@ -8,6 +8,12 @@ pub fn cycles(time: Duration, tsc_khz: u64) -> u64 {
     u64::try_from(time.as_nanos() * u128::from(tsc_khz) / 1_000_000).unwrap_or(u64::MAX)
 }
 
+/// How long so many TSC cycles take.
+pub fn time(cycles: u64, tsc_khz: u64) -> Duration {
+    let ns = u128::from(cycles) * 1_000_000 / u128::from(tsc_khz.max(1));
+    Duration::from_nanos(u64::try_from(ns).unwrap_or(u64::MAX))
+}
+
 /// The common clock of a machine's stamps: vCPU 0's TSC. All that compares stamps of two clocks compares them on it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CommonClock {
@@ -88,6 +94,13 @@ pub(crate) mod tests {
     pub(crate) fn estimated(offsets: &[i64], error: u64) -> CommonClock {
         let offset = |&cycles| Offset { cycles, error, method: Method::Bracket };
         CommonClock::new(offsets.iter().map(offset).collect())
+    }
+
+    #[test]
+    fn cycles_are_times_of_a_frequency() {
+        let hour = Duration::from_hours(1);
+        assert_eq!(time(cycles(hour, 2_600_000), 2_600_000), hour);
+        assert_eq!(time(u64::MAX, 0), Duration::from_nanos(u64::MAX), "no frequency is no panic");
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod detail;
 mod instruments;
 pub mod machine;
 mod machines;
+mod pace;
 pub mod probe;
 mod references;
 pub mod trace;
@@ -31,6 +32,7 @@ use cell::Collected;
 use guest_stub::abi::Destination;
 use machine::Machine;
 use machines::Machines;
+use pace::Pace;
 use references::Referred;
 use std::io;
 use std::time::{Duration, Instant};
@@ -58,6 +60,21 @@ pub struct Observer<'a> {
     pub started: Option<&'a dyn Fn() -> Duration>,
     /// Where the details of the document's cells go, in their order.
     pub details: Option<&'a mut Vec<CellDetail>>,
+    /// Called before disturbed blocks are measured again.
+    pub repeats: Option<&'a mut dyn FnMut(&Repeats)>,
+}
+
+/// Disturbed blocks that are to be measured again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Repeats {
+    /// How many they are.
+    pub disturbed: usize,
+    /// How many blocks there are.
+    pub blocks: usize,
+    /// How long it takes if they are quiet then.
+    pub expected: Duration,
+    /// How long it takes at most.
+    pub limit: Duration,
 }
 
 /// Measures the cells and describes the result. An error ends the measurement; what was measured until then is in the
@@ -75,7 +92,7 @@ pub fn run<M: Machine>(
     let mut repetitions = Vec::new();
     while error.is_none() && repetitions.len() < config.repetitions {
         let progress = &mut *observer.progress;
-        let mut observer = Observer { progress, samples: None, started: None, details: None };
+        let mut observer = Observer { progress, samples: None, started: None, details: None, repeats: None };
         let (repetition, failure) = run_once(config, cells, refused, &mut boot, &mut observer);
         error = failure;
         repetitions.push(repetition);
@@ -97,11 +114,21 @@ fn run_once<M: Machine>(
     let references = references::all(config, cells);
     let cells = cells.iter().map(|&cell| Collected::new(cell, config)).collect();
     let boots = config.boots.unwrap_or_else(|| config::boots(config.rounds));
-    let mut run = Run { config, boots, cells, references, machines: Machines::new(boot), observer, done: 0 };
+    let mut run = Run {
+        config,
+        boots,
+        cells,
+        references,
+        machines: Machines::new(boot),
+        observer,
+        done: 0,
+        pace: Pace::start(),
+        ended: None,
+    };
     let outcome =
         run.start().and_then(|()| run.measure()).and_then(|()| if config.sweep { run.sweep() } else { Ok(()) });
     let error = outcome.err();
-    let Run { boots, mut cells, references, machines, observer, .. } = run;
+    let Run { boots, mut cells, references, machines, observer, ended, .. } = run;
     cells.iter_mut().for_each(Collected::close);
     if let Some(details) = &mut observer.details {
         let cells = cells.iter().filter(|cell| cell.is_measured());
@@ -120,7 +147,7 @@ fn run_once<M: Machine>(
         cells: assessed,
         references: references.into_iter().map(Referred::into_document).collect(),
         quiet,
-        warnings: warnings::all(config, &machines, &cells),
+        warnings: ended.into_iter().chain(warnings::all(config, &machines, &cells)).collect(),
         instruments: machines.into_instruments(),
         skipped: refused.iter().map(skipped).collect(),
         partial: error.is_some(),
@@ -140,6 +167,9 @@ struct Run<'r, 'o, M, B> {
     observer: &'r mut Observer<'o>,
     /// Blocks that were run.
     done: usize,
+    pace: Pace,
+    /// Why there are fewer rounds than were to be.
+    ended: Option<String>,
 }
 
 /// A block that is to be run.
@@ -223,13 +253,29 @@ impl<M: Machine, B: FnMut(MachineSpec) -> Result<M, session::Error>> Run<'_, '_,
             for reference in &mut self.references {
                 reference.measure(&mut self.machines, u32::try_from(number).unwrap_or(u32::MAX))?;
             }
+            if self.config.limit_time && number + 1 < sizes.len() && self.pace.is_over(total) {
+                self.ended = Some(format!(
+                    "others used the machine most of the time: after twice the time of a quiet run, {} of {} blocks of each cell \
+                     were measured (--rounds {} waits for all)",
+                    number + 1,
+                    sizes.len(),
+                    self.config.rounds
+                ));
+                break;
+            }
         }
         self.measure_again(disturbed, sizes.len(), total)
     }
 
-    /// Runs disturbed blocks once more, and those that are disturbed again, until all are quiet, or as many have been run
-    /// again as there are blocks. Each boot's blocks are run on fresh machines, as they were at first.
+    /// Runs disturbed blocks once more, and those that are disturbed again, until all are quiet, as many have been run again as
+    /// there are blocks, or the time is up. Each boot's blocks are run on fresh machines, as they were at first.
     fn measure_again(&mut self, mut disturbed: Vec<Planned>, numbers: usize, total: usize) -> Result<(), Error> {
+        let limit = self.pace.repeats(total, self.config.limit_time);
+        if let Some(announce) = self.observer.repeats.as_mut().filter(|_| !disturbed.is_empty()) {
+            let expected = self.pace.quiet_time(disturbed.len());
+            announce(&Repeats { disturbed: disturbed.len(), blocks: self.done, expected, limit });
+        }
+        let start = Instant::now();
         let mut left = total;
         while !disturbed.is_empty() && left > 0 {
             disturbed.truncate(left);
@@ -242,6 +288,9 @@ impl<M: Machine, B: FnMut(MachineSpec) -> Result<M, session::Error>> Run<'_, '_,
             for planned in by_boot {
                 self.machines.discard_all();
                 for planned in planned {
+                    if start.elapsed() > limit {
+                        return Ok(());
+                    }
                     let Some(block) = self.run_planned(planned, of_wave)? else { continue };
                     if !block.is_quiet() {
                         disturbed.push(planned);
@@ -260,8 +309,11 @@ impl<M: Machine, B: FnMut(MachineSpec) -> Result<M, session::Error>> Run<'_, '_,
         (self.observer.progress)(self.done, total, &collected.id);
         self.done += 1;
         let spec = self.config_block(cell, collected.recording(kind), self.config.warmup, rounds);
+        let start = Instant::now();
         Ok(match self.run_block(cell, &spec)? {
             Ran::Whole(block) | Ran::Cut(block) => {
+                let khz = self.machines.last(&self.cells[cell].id).map_or(0, Machine::tsc_khz);
+                self.pace.add(&block, spec.warmup, start.elapsed(), khz);
                 Some(Block { number: u32::try_from(number).unwrap_or(u32::MAX), ..block })
             }
             Ran::NotRun => None,

@@ -38,6 +38,7 @@ pub(in crate::config) fn config() -> Config {
         settle: Duration::ZERO,
         halt_poll_ns: None,
         latency_us: None,
+        limit_time: false,
     }
 }
 
