@@ -209,7 +209,7 @@ pub fn run(options: &Measure, start: ProcessStart) -> Result<Status, Failure> {
     } else if !is_clean(&measurement) {
         complain("calls went wrong: see the integrity column");
     } else if status != Status::Good {
-        complain("the machine was never quiet for some cells (--strict): see the line 'quiet'");
+        complain("the machine was never quiet for some cells (--strict): see the result's head");
     }
     written.map_err(|error| Failure::new(if status == Status::Good { Status::Failed } else { status }, error))?;
     Ok(status)

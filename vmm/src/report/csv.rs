@@ -213,10 +213,10 @@ mod tests {
     fn the_pings_of_a_meshs_round_have_its_number() {
         let mut writer = CsvWriter::new(Vec::new()).expect("header");
         let pings = (1..=4).map(|generation| Round { generation, ..round() }).collect();
-        writer.block(&KEY, 0, &Block { at_once: 2, ..block(pings) }, 1).expect("block");
+        writer.block(&KEY, &Block { at_once: 2, ..block(0, pings) }, 1).expect("block");
         let text = text(writer);
         let fields = text.lines().skip(1).map(|line| line.split(',').collect::<Vec<_>>());
-        let pings: Vec<(String, String)> = fields.step_by(2).map(|it| (it[8].to_owned(), it[9].to_owned())).collect();
+        let pings: Vec<(String, String)> = fields.step_by(2).map(|it| (it[9].to_owned(), it[10].to_owned())).collect();
         let expected = [("0", "1"), ("0", "2"), ("1", "3"), ("1", "4")];
         assert_eq!(pings, expected.map(|(round, generation)| (round.to_owned(), generation.to_owned())));
     }

@@ -7,7 +7,7 @@ use super::tables;
 use super::units;
 use crate::config;
 use crate::results::integrity::Integrity;
-use crate::results::measurement::{Cell, IntervalScope, Measurement, Skipped};
+use crate::results::measurement::{Cell, Instruments, IntervalScope, Measurement, Skipped};
 use crate::results::metric::MetricName;
 use crate::results::power::{IdleState, Power};
 use guest_stub::abi::cell::{Call, CellId, Observe};
@@ -26,7 +26,8 @@ pub(super) fn facts(measurement: &Measurement) -> Vec<Fact> {
     let facts = [
         fact("integrity", integrity(&measurement.cells)),
         fact("clock", clock(measurement)),
-        fact("quiet", quiet(measurement)),
+        fact("disturbances", disturbances(measurement)),
+        fact("longest call", longest_call(&measurement.cells)),
         fact("intervals", intervals(measurement)),
         fact("start barrier", barrier::start_barrier(&measurement.cells)),
         fact("not measured", not_measured(&measurement.skipped)),
@@ -65,21 +66,32 @@ fn calls(cells: &[Cell]) -> String {
 
 /// The bound of the clocks' error, what it is of, and how it was obtained.
 fn clock(measurement: &Measurement) -> Option<String> {
-    let errors: Option<Vec<f64>> = measurement.instruments.iter().map(|machine| machine.clock.error_ns).collect();
-    let error = errors.map_or_else(|| "ε unknown".to_owned(), |errors| format!("ε = {}", from_to(&errors)));
-    let methods: BTreeSet<&str> = measurement.instruments.iter().map(|machine| machine.clock.method.as_str()).collect();
     let (of_one, others): (Vec<&Cell>, Vec<&Cell>) =
         measurement.cells.iter().partition(|cell| cell.clock.error_ns == Some(0.0));
     if others.is_empty() && !of_one.is_empty() {
         return Some("ε = 0: the stamps that are compared are of one clock".to_owned());
     }
     let but_one = if of_one.is_empty() { "" } else { " and those of one clock (self, self-ipi, 1 vCPU)" };
-    let all = format!("{error} for all times but round trips{but_one}");
-    match methods.into_iter().collect::<Vec<_>>().as_slice() {
-        [] => None,
-        [method] => Some(format!("{all}: {method}")),
-        several => Some(format!("{all}, obtained in {} ways (see --details)", several.len())),
-    }
+    // One vCPU has nobody to differ from.
+    let has_others = |machine: &&Instruments| machine.vcpus > 1;
+    let several: Vec<&Instruments> = measurement.instruments.iter().filter(has_others).collect();
+    let machines = if several.is_empty() { measurement.instruments.iter().collect() } else { several };
+    let bound = |machine: &Instruments| machine.clock.error_ns.unwrap_or(f64::INFINITY);
+    let least = machines.iter().min_by(|one, other| bound(one).total_cmp(&bound(other)))?;
+    let most = machines.iter().max_by(|one, other| bound(one).total_cmp(&bound(other)))?;
+    let told = |machine: &Instruments| machine.clock.error_ns.map_or_else(|| "unknown".to_owned(), units::time);
+    let methods: BTreeSet<&str> = machines.iter().map(|machine| machine.clock.method.as_str()).collect();
+    let how = match methods.into_iter().collect::<Vec<_>>().as_slice() {
+        [method] => (*method).to_owned(),
+        _ => "--details says how each was bounded".to_owned(),
+    };
+    let with_vcpus = |machine: &Instruments| format!("{} with {}", told(machine), count(machine.vcpus, "vCPU"));
+    let error = match (told(least), told(most)) {
+        (one, other) if one == other && one == "unknown" => "ε unknown".to_owned(),
+        (one, other) if one == other => format!("ε = {one}"),
+        _ => format!("ε = {}, {}", with_vcpus(least), with_vcpus(most)),
+    };
+    Some(format!("{error} for all times but round trips{but_one}: {how}"))
 }
 
 /// What the intervals hold, if there are any.
@@ -94,39 +106,46 @@ fn intervals(measurement: &Measurement) -> Option<String> {
     })
 }
 
-/// The smallest to the largest of times, or the one that they all are.
-fn from_to(times: &[f64]) -> String {
-    let least = times.iter().copied().fold(f64::INFINITY, f64::min);
-    let most = times.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    let (one, other) = (units::time(least), units::time(most));
-    if one == other { one } else { units::range(least, most) }
+/// What is wrong with the calls, if anything is: the first thing to know.
+pub(super) fn wrong(measurement: &Measurement) -> Option<String> {
+    let broken = measurement.cells.iter().filter(|cell| !cell.integrity.is_clean()).count();
+    (broken > 0).then(|| format!("Calls went WRONG in {broken} of {}", count(measurement.cells.len(), "cell")))
 }
 
-/// Whether something disturbed the run, and how long its longest calls took.
-fn quiet(measurement: &Measurement) -> Option<String> {
-    let guest: Vec<&Cell> = measurement.cells.iter().filter(|cell| cell.id.observe == Observe::Guest).collect();
-    let cells = if guest.is_empty() { measurement.cells.iter().collect() } else { guest };
-    let worst =
-        cells.iter().filter_map(|cell| Some((*cell, tail(cell)?))).max_by(|one, other| one.1.total_cmp(&other.1));
-    let shared =
-        shared_cpus(measurement).map(|(vcpus, cpus)| format!("NO: {vcpus} vCPUs take turns on {}", count(cpus, "CPU")));
-    let name = |id: CellId| {
-        let cell = measurement.cells.iter().find(|cell| cell.id == id);
-        cell.map_or_else(String::new, |cell| tables::name(cell, &measurement.cells.iter()))
-    };
+/// Whether the machine was quiet, if anything was measured: in one line of `width` columns where it fits.
+pub(super) fn quiet(measurement: &Measurement, width: usize) -> Option<String> {
     let all = measurement.cells.len();
-    let disturbed = measurement.quiet.as_ref().map(|found| quiet::line(found, all, &name));
-    let load = match (shared, disturbed) {
-        (Some(shared), Some(disturbed)) => format!("{shared}; apart from that, {disturbed}"),
-        (Some(shared), None) => shared,
-        (None, Some(disturbed)) => disturbed,
-        (None, None) => "not checked".to_owned(),
-    };
-    let longest = worst.map_or_else(String::new, |(cell, ratio)| {
-        let name = tables::name(cell, &cells.iter().copied());
-        format!("; the longest round trip took {ratio:.1} × its cell's median ({name})")
-    });
-    (all > 0).then(|| format!("{load}{longest}"))
+    let name = |id| name(measurement, id);
+    let verdict = measurement.quiet.as_ref().map(|found| quiet::verdict(found, all, &name, width));
+    let shared =
+        shared_cpus(measurement).map(|(vcpus, cpus)| format!("{vcpus} vCPUs take turns on {}", count(cpus, "CPU")));
+    (all > 0).then(|| match (shared, verdict) {
+        (Some(shared), Some(verdict)) => format!("NOT QUIET: {shared}. Apart from that: {verdict}"),
+        (Some(shared), None) => format!("NOT QUIET: {shared}"),
+        (None, Some(verdict)) => verdict,
+        (None, None) => "Quiet: not checked".to_owned(),
+    })
+}
+
+/// What disturbed the run.
+fn disturbances(measurement: &Measurement) -> Option<String> {
+    quiet::causes(measurement.quiet.as_ref()?, &|id| name(measurement, id))
+}
+
+/// A cell's name among the others.
+fn name(measurement: &Measurement, id: CellId) -> String {
+    let cell = measurement.cells.iter().find(|cell| cell.id == id);
+    cell.map_or_else(String::new, |cell| tables::name(cell, &measurement.cells.iter()))
+}
+
+/// How much longer than usual the longest calls took.
+fn longest_call(cells: &[Cell]) -> Option<String> {
+    let guest: Vec<&Cell> = cells.iter().filter(|cell| cell.id.observe == Observe::Guest).collect();
+    let cells = if guest.is_empty() { cells.iter().collect() } else { guest };
+    let tails = cells.iter().filter_map(|cell| Some((*cell, tail(cell)?)));
+    let (cell, ratio) = tails.max_by(|one, other| one.1.total_cmp(&other.1))?;
+    let name = tables::name(cell, &cells.iter().copied());
+    Some(format!("its round trip took {ratio:.1} × its cell's median ({name})"))
 }
 
 /// The largest round trip over the median; `None` where the median is no time.
@@ -265,15 +284,41 @@ mod tests {
     }
 
     #[test]
+    fn machines_whose_clocks_have_other_bounds_are_told_apart() {
+        let mut measurement = fixture::measurement();
+        let machine = |vcpus, error_ns, method: &str| {
+            let mut machine = fixture::measurement().instruments.remove(0);
+            machine.vcpus = vcpus;
+            (machine.clock.error_ns, machine.clock.method) = (error_ns, method.to_owned());
+            machine
+        };
+        let mut text = |machines: Vec<Instruments>| {
+            measurement.instruments = machines;
+            clock(&measurement)
+        };
+        let two = machine(2, Some(70.0), "16 exchanges");
+        let of_all = "for all times but round trips";
+        assert_eq!(text(vec![]), None);
+        assert_eq!(text(vec![machine(1, Some(0.0), "one vCPU")]), Some(format!("ε = 0 ns {of_all}: one vCPU")));
+        let with_one = text(vec![machine(1, Some(0.0), "one vCPU"), two.clone()]);
+        assert_eq!(with_one, Some(format!("ε = 70.0 ns {of_all}: 16 exchanges")), "one vCPU has no ε");
+        let four = text(vec![two.clone(), machine(4, Some(13e6), "32 exchanges")]);
+        let both = "ε = 70.0 ns with 2 vCPUs, 13.0 ms with 4 vCPUs";
+        assert_eq!(four, Some(format!("{both} {of_all}: --details says how each was bounded")));
+        let unknown = text(vec![two, machine(4, None, "32 exchanges")]).unwrap();
+        assert!(unknown.starts_with("ε = 70.0 ns with 2 vCPUs, unknown with 4 vCPUs for"), "{unknown}");
+    }
+
+    #[test]
     fn what_disturbed_a_run_is_told_without_a_median() {
         let mut cell = fixture::cell("halt", 1_000.0);
         cell.never_quiet = true;
         cell.metrics.remove(&MetricName::RoundTrip);
         let found = Quiet::of_cells(std::slice::from_ref(&cell), BTreeSet::new());
         let mut measurement = Measurement { cells: vec![cell], quiet: Some(found), ..fixture::measurement() };
-        let line = quiet(&measurement).unwrap();
-        assert!(line.starts_with("NEVER QUIET: 1 of 1 cell (") && !line.contains("longest"), "{line}");
+        assert!(quiet(&measurement, 80).unwrap().starts_with("NEVER QUIET: x2apic, 0 of 0 blocks"));
+        assert_eq!(longest_call(&measurement.cells), None);
         measurement.cells.clear();
-        assert_eq!(quiet(&measurement), None, "nothing was measured");
+        assert_eq!(quiet(&measurement, 80), None, "nothing was measured");
     }
 }

@@ -10,7 +10,7 @@ mod idle;
 mod pictures;
 mod table;
 
-use super::summary::count;
+use super::summary::{self, count};
 use super::{tables, units};
 use crate::results::detail::CellDetail;
 use crate::results::measurement::{Cell, Measurement};
@@ -94,7 +94,7 @@ fn anchor(index: usize) -> String {
 
 /// One sentence for those who read no further.
 fn verdict(measurement: &Measurement) -> Markup {
-    let broken = measurement.cells.iter().filter(|cell| !cell.integrity.is_clean()).count();
+    let wrong = summary::wrong(measurement);
     let of = |cell: &Cell| cell.metrics.get(&MetricName::RoundTrip).map(|metric| metric.p50);
     let mut guest: Vec<&Cell> = measurement.cells.iter().filter(|cell| cell.id.observe == Observe::Guest).collect();
     guest.retain(|cell| of(cell).is_some());
@@ -104,11 +104,12 @@ fn verdict(measurement: &Measurement) -> Markup {
         let skew = skew.map_or_else(String::new, |skew| format!(", start skew {skew}"));
         format!("{} ({}{skew})", name(cell), of(cell).map_or_else(String::new, units::time))
     };
-    let bad = broken > 0 || measurement.partial;
+    let bad = wrong.is_some() || measurement.partial;
+    let loud = measurement.cells.iter().any(Cell::uses_disturbed_blocks);
     html! {
         p.verdict.bad[bad] {
             @if measurement.cells.is_empty() { "Nothing was measured. " }
-            @else if broken > 0 { "Calls went WRONG in " (broken) " of " (measurement.cells.len()) " cells. " }
+            @else if let Some(wrong) = &wrong { (wrong) ". " }
             @else { "Every call went right. " }
             @if measurement.partial {
                 "The run ended early: " (measurement.error.as_deref().unwrap_or("it was interrupted")) ". "
@@ -119,6 +120,7 @@ fn verdict(measurement: &Measurement) -> Markup {
                 [quickest, .., slowest] => { "Median round trips from " (told(quickest)) " to " (told(slowest)) "." }
             }
         }
+        @if let Some(quiet) = summary::quiet(measurement, usize::MAX) { p.verdict.bad[loud] { (quiet) "." } }
     }
 }
 

@@ -46,6 +46,7 @@ fn the_numbers_are_the_documents() {
     }
     assert!(compared >= 18, "{compared} numbers");
     assert!(page.find("Every call went right") < page.find("<table"), "the verdict comes first");
+    assert!(page.find("Quiet: not checked") < page.find("<table"), "so does whether the machine was quiet");
 }
 
 #[test]

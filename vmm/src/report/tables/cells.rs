@@ -18,6 +18,8 @@ const PARTIAL_ROUNDS_RANK: u8 = 2;
 
 /// How many blocks were disturbed is told for all cells together below the table.
 const DISTURBED_RANK: u8 = 6;
+/// Where it is much, a user needs to know of which cells, and would rather do without an interval.
+const MUCH_DISTURBED_RANK: u8 = 3;
 /// Which cells were never quiet is told there for one only, and their figures are to be marked wherever they are read.
 const NEVER_QUIET_RANK: u8 = 0;
 
@@ -139,7 +141,13 @@ pub(super) fn measured(title: &str, rows: &[Row<'_>], metrics: &[Shown]) -> Opti
     }
     if rows.iter().any(|(_, cell)| cell.blocks.iter().any(|block| !block.disturbances.is_empty())) {
         let values = rows.iter().map(|(_, cell)| disturbed(cell)).collect();
-        let rank = if rows.iter().any(|(_, cell)| cell.never_quiet) { NEVER_QUIET_RANK } else { DISTURBED_RANK };
+        let rank = if rows.iter().any(|(_, cell)| cell.never_quiet) {
+            NEVER_QUIET_RANK
+        } else if rows.iter().any(|(_, cell)| is_much_disturbed(cell)) {
+            MUCH_DISTURBED_RANK
+        } else {
+            DISTURBED_RANK
+        };
         table.columns.push(Column::words("disturbed", rank, values));
     }
     let errors: Vec<String> = rows.iter().map(|(_, cell)| units::epsilon(cell.clock.error_ns)).collect();
@@ -175,9 +183,18 @@ fn rounds(cell: &Cell) -> Value {
     }
 }
 
+fn count_disturbed(cell: &Cell) -> usize {
+    cell.blocks.iter().filter(|block| !block.disturbances.is_empty()).count()
+}
+
+/// A quarter of its blocks.
+fn is_much_disturbed(cell: &Cell) -> bool {
+    count_disturbed(cell) * 4 >= cell.blocks.len().max(1)
+}
+
 /// How many blocks were disturbed, and whether they count.
 fn disturbed(cell: &Cell) -> Value {
-    let disturbed = cell.blocks.iter().filter(|block| !block.disturbances.is_empty()).count();
+    let disturbed = count_disturbed(cell);
     let counts = if cell.never_quiet { ", NEVER QUIET" } else { "" };
     Value::Text(format!("{disturbed} of {}{counts}", cell.blocks.len()))
 }

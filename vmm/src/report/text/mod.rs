@@ -43,7 +43,9 @@ fn head(measurement: &Measurement, width: usize) -> String {
     let clock =
         if frequencies.is_empty() { String::new() } else { format!(" · guest TSC {}", frequencies.join(", ")) };
     let second = format!("{} · CPUs {} ({}){clock}", host.cpu, ranges(&host.cpus), host.cpus.len());
-    [first, second].map(|line| wrap(&line, width, 2)).join("\n")
+    let verdicts = [summary::wrong(measurement), summary::quiet(measurement, width)];
+    let lines = [first, second].into_iter().chain(verdicts.into_iter().flatten());
+    lines.map(|line| wrap(&line, width, 2)).collect::<Vec<_>>().join("\n")
 }
 
 fn megahertz(khz: u64) -> String {

@@ -9,6 +9,7 @@ use guest_stub::abi::Destination;
 use guest_stub::abi::cell::{CellId, Observe};
 
 mod clock;
+mod quiet;
 mod screen;
 
 /// Wide enough for everything.
@@ -53,12 +54,13 @@ fn everything() -> Measurement {
 #[test]
 fn head_says_where_it_was_measured() {
     let report = render(&measurement(), WIDE, true);
-    let head: Vec<&str> = report.lines().take(3).collect();
+    let head: Vec<&str> = report.lines().take(4).collect();
     assert_eq!(
         head,
         [
             "kipi 0.1.0 · Linux 6.18.0 · KVM: kvm_amd · nested (this machine is virtual)",
             "AMD EPYC 9B14 · CPUs 0-2,5 (4) · guest TSC 2600.000 MHz",
+            "Quiet: not checked",
             ""
         ]
     );
@@ -270,12 +272,13 @@ fn calls_that_went_wrong_are_counted_over_all_cells_and_named() {
     assert!(line(&report, "integrity ").ends_with(wrong), "{report}");
     measurement.cells[4].integrity = Integrity { lost: 1, timed_out: 1, ..Integrity::default() };
     let report = render(&measurement, 200, false);
-    assert!(line(&report, "WRONG").contains("3 lost, 1 timed out in 2 of 14 cells, first xapic"), "{report}");
+    assert_eq!(report.lines().find(|line| line.starts_with("Calls")), Some("Calls went WRONG in 2 of 14 cells"));
+    assert!(line(&report, "integrity ").contains("3 lost, 1 timed out in 2 of 14 cells, first xapic"), "{report}");
 }
 
 #[test]
 fn vcpus_that_share_cpus_are_said() {
     let mut measurement = default_run();
     measurement.config.pin = vec![1, 1];
-    assert!(line(&render(&measurement, 200, false), "quiet ").contains("NO: 2 vCPUs take turns on 1 CPU;"));
+    assert!(render(&measurement, 200, false).contains("\nNOT QUIET: 2 vCPUs take turns on 1 CPU\n"));
 }

@@ -43,7 +43,9 @@ fn head(trace: &Trace, width: usize) -> String {
         units::epsilon(trace.clock.error_ns),
     );
     let name = |_| "the trace".to_owned();
-    let quiet = trace.quiet.as_ref().map(|found| format!("quiet: {}", quiet::line(found, 1, &name)));
+    let verdict = trace.quiet.as_ref().map(|found| quiet::verdict(found, 1, &name, width));
+    let causes = trace.quiet.as_ref().and_then(|found| quiet::causes(found, &name));
+    let quiet = verdict.into_iter().chain(causes.map(|causes| format!("disturbances: {causes}")));
     let sources = trace.sources.iter().map(state);
     [first, second]
         .into_iter()
