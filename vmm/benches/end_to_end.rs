@@ -12,6 +12,7 @@
 //! | peak resident set | `ru_maxrss` of `wait4` for exactly that process | the kernel counts pages by CPU, in batches: up to some 100 KiB a CPU. Linux starts the figure at the spawning process's own peak, so one that is not above it is printed as a bound |
 
 use anyhow::{Context, bail};
+use kipi::commands::status::Status;
 use kipi::results::measurement::{Host, Measurement};
 use std::io::Read;
 use std::os::unix::process::ExitStatusExt;
@@ -20,9 +21,6 @@ use std::time::{Duration, Instant};
 
 const GOAL_FIRST_BROADCAST_MS: f64 = 15.0;
 const GOAL_PEAK_RSS_MIB: f64 = 8.0;
-
-/// kipi's exit status where the host cannot do it.
-const HOST_CANNOT: i32 = 4;
 
 /// How often the process is started.
 const STARTS: usize = 15;
@@ -108,7 +106,7 @@ fn start() -> anyhow::Result<Run> {
     child.stderr.take().context("standard error is a pipe")?.read_to_string(&mut complaint).context(START)?;
     let (status, usage) = wait(&child).context(START)?;
     let wall = before.elapsed();
-    if status.code() == Some(HOST_CANNOT) {
+    if status.code() == Some(Status::HostCannot as i32) {
         return Ok(Run::HostCannot(complaint.trim().to_owned()));
     }
     if !status.success() {

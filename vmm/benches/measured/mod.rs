@@ -1,19 +1,17 @@
 //! One run of the release binary, and what it says of a cell: for benchmarks that compare runs.
 
 use anyhow::{Context, bail};
+use kipi::commands::status::Status;
 use kipi::results::measurement::{Cell, Measurement};
 use kipi::results::metric::MetricName;
 use std::process::{Command, Stdio};
-
-/// kipi's exit status where the host cannot do it.
-const HOST_CANNOT: i32 = 4;
 
 /// Runs kipi once with these arguments, which let it write its document to standard output; `None` where the host cannot do it.
 pub(crate) fn measure(arguments: &[&str]) -> anyhow::Result<Option<Measurement>> {
     let what = || format!("kipi {}", arguments.join(" "));
     let output =
         Command::new(env!("CARGO_BIN_EXE_kipi")).args(arguments).stdin(Stdio::null()).output().with_context(what)?;
-    if output.status.code() == Some(HOST_CANNOT) {
+    if output.status.code() == Some(Status::HostCannot as i32) {
         return Ok(None);
     }
     if !output.status.success() {
