@@ -25,7 +25,7 @@ use std::time::Duration;
 /// The most that a ping's round trip may be of the broadcast call's, with a halted target.
 const GOAL: f64 = 0.45;
 
-/// About as long as the targets of kvm-unit-tests' `ipi_halt` have been halted, and longer than what lies between two rounds.
+/// About as long as the targets of kvm-unit-tests' `ipi_halt` have been halted; longer where what lies between two rounds is.
 const IDLE_US: u32 = 60;
 
 const VCPUS: usize = 2;
