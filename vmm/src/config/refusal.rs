@@ -30,14 +30,14 @@ pub enum Change {
 
 impl Change {
     /// The cell with this choice.
-    pub fn apply(self, cell: &CellId) -> CellId {
+    pub fn apply(self, to: &CellId) -> CellId {
         match self {
-            Self::Call(call) => CellId { call, ..*cell },
-            Self::Route(route) => CellId { route, ..*cell },
-            Self::Destination(destination) => CellId { destination, ..*cell },
-            Self::TargetState(target_state) => CellId { target_state, ..*cell },
-            Self::Vcpus(vcpus) => CellId { vcpus, ..*cell },
-            Self::Observe(observe) => CellId { observe, ..*cell },
+            Self::Call(call) => CellId { call, ..*to },
+            Self::Route(route) => CellId { route, ..*to },
+            Self::Destination(destination) => CellId { destination, ..*to },
+            Self::TargetState(target_state) => CellId { target_state, ..*to },
+            Self::Vcpus(vcpus) => CellId { vcpus, ..*to },
+            Self::Observe(observe) => CellId { observe, ..*to },
         }
     }
 }

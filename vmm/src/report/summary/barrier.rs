@@ -123,9 +123,9 @@ mod tests {
         let text = |ping_ns, call_ns| {
             let call = cell(id, MetricName::StartBarrier, 30_000.0);
             let halted = |id, ns| {
-                let mut cell = Cell { metrics: call.metrics.clone(), ..cell(id, MetricName::RoundTrip, 100_000.0) };
-                cell.metrics.insert(MetricName::Halted, fixture::metric(ns));
-                cell
+                let mut of_id = Cell { metrics: call.metrics.clone(), ..cell(id, MetricName::RoundTrip, 100_000.0) };
+                of_id.metrics.insert(MetricName::Halted, fixture::metric(ns));
+                of_id
             };
             start_barrier(&[halted(id, call_ns), halted(ping, ping_ns)]).expect("there is a call")
         };
