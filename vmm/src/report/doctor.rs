@@ -1,5 +1,6 @@
 //! The doctor's findings as text and as JSON.
 
+use crate::report::summary::count;
 use crate::report::text::ranges;
 use crate::report::wrap::{hang, wrap};
 use crate::results::doctor::{Check, Doctor, Group, RouteVerdict, Verdict};
@@ -52,12 +53,12 @@ fn summary(doctor: &Doctor) -> String {
         .filter(|route| route.verdict == Verdict::Ready)
         .map(|route| route.route.as_str())
         .collect();
-    let vcpus = doctor.vcpus;
+    let vcpus = count(doctor.vcpus, "vCPU");
     match (doctor.exit_status, ready.is_empty()) {
-        (0, _) => format!("kipi can measure {vcpus} vCPUs on this host, over {}.", ready.join(", ")),
-        (_, true) => format!("kipi cannot measure {vcpus} vCPUs on this host: no route is ready."),
+        (0, _) => format!("kipi can measure {vcpus} on this host, over {}.", ready.join(", ")),
+        (_, true) => format!("kipi cannot measure {vcpus} on this host: no route is ready."),
         (_, false) => {
-            format!("kipi cannot measure interrupts of {vcpus} vCPUs on this host: only {} is ready.", ready.join(", "))
+            format!("kipi cannot measure interrupts of {vcpus} on this host: only {} is ready.", ready.join(", "))
         }
     }
 }
