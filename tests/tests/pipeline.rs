@@ -777,7 +777,7 @@ fn more_vcpus_than_cpus_are_warned_of() {
     let enough = warnings(&config());
     assert!(!shares(&enough, "share"), "{enough:?}");
     let pinned = warnings(&Config { pin: vec![1, 1], ..config() });
-    assert!(shares(&pinned, "2 vCPUs share 1 CPUs"), "{pinned:?}");
+    assert!(shares(&pinned, "2 vCPUs share 1 CPU:"), "{pinned:?}");
     let free = warnings(&Config { pin: vec![], vcpus: vec![2, 8], ..config() });
     assert!(shares(&free, "8 vCPUs share 2 CPUs"), "{free:?}");
     let by_host = |vcpus| warnings(&Config { routes: vec![Route::Host], vcpus: vec![vcpus], ..config() });
