@@ -101,7 +101,7 @@ fn what_happened(cause: &Cause) -> String {
         Kind::Steal => format!("the hypervisor below took {cpu} away"),
         Kind::FrequencyLimited => format!("{cpu}'s frequency was limited"),
         Kind::ThermalThrottle => format!("{cpu} was slowed down by heat"),
-        Kind::Stopped => format!("{whose} was stopped"),
+        Kind::Stopped => format!("{whose} neither ran nor waited for {cpu}"),
         Kind::Continued => "the process was stopped and continued".to_owned(),
         Kind::Suspended => "the machine was suspended".to_owned(),
     }

@@ -186,7 +186,7 @@ pub(super) fn disturbances(
         let is_changed = baseline.is_affinity_changed(change.thread, change.after);
         add(Kind::AffinityChanged, f64::from(u8::from(is_changed)), change.thread.vcpu, None);
     }
-    let absent_ns = absent_ns(&changes, initiator, wall_ns) as f64;
+    let absent_ns = absent_ns(&changes, initiator, before, after, wall_ns) as f64;
     if after.continues > before.continues {
         add(Kind::Continued, absent_ns, None, None);
     } else {
@@ -201,7 +201,7 @@ pub(super) fn disturbances(
         let grown = |counter: fn(&Cpu) -> Option<u64>| {
             counter(cpu).zip(counter(was)).map_or(0, |(now, before)| now.saturating_sub(before))
         };
-        add(Kind::Steal, grown(|cpu| cpu.steal_ticks) as f64 * tick_ns(), None, Some(number));
+        add(Kind::Steal, grown(|cpu| cpu.steal_ticks) as f64 * tick_ns() as f64, None, Some(number));
         add(Kind::ThermalThrottle, grown(|cpu| cpu.throttle_count) as f64, None, Some(number));
         add(Kind::FrequencyLimited, baseline.lowered_khz(number, cpu) as f64, None, Some(number));
     }
@@ -227,7 +227,8 @@ fn of_thread(
         add(Kind::WaitedForCpu, times.waited_ns as f64, waited_for_others_ns as f64, pin);
         let idled = |cpu| after.cpus.get(&cpu)?.idle_ns?.checked_sub(before.cpus.get(&cpu)?.idle_ns?);
         if let Some((cpu, idled)) = pin.and_then(|cpu| Some((cpu, idled(cpu)?))) {
-            let busy = wall_ns.saturating_sub(times.ran_ns + times.waited_ns + idled);
+            let stolen_ns = stolen_ns(pin, before, after);
+            let busy = wall_ns.saturating_sub(times.ran_ns + times.waited_ns + idled + stolen_ns);
             let by_others = contention::ran_ns(others.iter().filter(|other| other.may_use(cpu)));
             add(Kind::CpuBusy, busy as f64, by_others as f64, pin);
         }
@@ -244,12 +245,30 @@ fn of_thread(
 
 /// For how long the initiator's thread neither ran nor waited for a CPU. It has no other reason to sleep, so that it
 /// was stopped (SIGSTOP, ptrace, the freezer of its cgroup) or waited for a disk.
-fn absent_ns(changes: &[Change<'_>], initiator: Option<usize>, wall_ns: u64) -> u64 {
-    let times = changes.iter().find(|change| change.thread.vcpu == initiator).and_then(Change::times);
-    times.map_or(0, |times| wall_ns.saturating_sub(times.ran_ns + times.waited_ns))
+fn absent_ns(changes: &[Change<'_>], initiator: Option<usize>, before: &Reading, after: &Reading, wall_ns: u64) -> u64 {
+    let change = changes.iter().find(|change| change.thread.vcpu == initiator);
+    let absent_ns = |change: &Change<'_>| {
+        let times = change.times()?;
+        let stolen_ns = stolen_ns(change.thread.pin, before, after);
+        Some(wall_ns.saturating_sub(times.ran_ns + times.waited_ns + stolen_ns))
+    };
+    change.and_then(absent_ns).unwrap_or(0)
+}
+
+/// What the hypervisor below has taken of a CPU, or (`None`) of all, at most: a thread's run time does not count it
+/// (kernel/sched/core.c, update_rq_clock_task), and a tick shows only once it is full.
+fn stolen_ns(pin: Option<usize>, before: &Reading, after: &Reading) -> u64 {
+    let grown = |(number, cpu): (&usize, &Cpu)| {
+        let is_of_thread = pin.is_none_or(|pin| pin == *number);
+        cpu.steal_ticks.filter(|_| is_of_thread)?.checked_sub(before.cpus.get(number)?.steal_ticks?)
+    };
+    match after.cpus.iter().filter_map(grown).sum::<u64>() {
+        0 => 0,
+        ticks => (ticks + 1).saturating_mul(tick_ns()),
+    }
 }
 
 /// A tick of `/proc/stat`, ns.
-fn tick_ns() -> f64 {
-    1e9 / clock_ticks_per_second() as f64
+fn tick_ns() -> u64 {
+    1_000_000_000 / clock_ticks_per_second().max(1)
 }

@@ -334,6 +334,20 @@ fn a_suspended_machine_has_a_boottime_of_its_own() {
 }
 
 #[test]
+fn what_the_hypervisor_below_takes_is_no_stop() {
+    let compare = |ran_ms, ticks: u64| {
+        let (mut before, mut after) = readings(None, &[times(ran_ms, 0)], 0);
+        before.cpus.values_mut().for_each(|cpu| cpu.steal_ticks = Some(7));
+        after.cpus.values_mut().for_each(|cpu| cpu.steal_ticks = Some(7));
+        after.cpus.get_mut(&0).unwrap().steal_ticks = Some(7 + ticks);
+        amounts(reading::disturbances(&[vcpu(0, 0)], Some(0), &Baseline::default(), &before, &after))
+    };
+    assert_eq!(compare(75, 2), [(Kind::Steal, 20e6)], "and a part of a tick");
+    assert_eq!(compare(40, 1), [(Kind::Stopped, 40e6), (Kind::Steal, 10e6)]);
+    assert_eq!(compare(75, 0), [(Kind::Stopped, 25e6)]);
+}
+
+#[test]
 fn a_stop_of_the_process_is_named_once_and_hides_no_longer_wait() {
     let compare = |tasks: &[task::Times], idle_ns, continues| {
         let threads = [vcpu(0, 0), vcpu(1, 1)];
