@@ -134,7 +134,10 @@ impl Others {
     /// As [`wait_until_ready`].
     #[inline]
     pub(crate) fn wait_until_ready(&self, round: u32) -> Result<(), Report> {
-        let is_one_ready = self.one.is_none_or(|words| is_ready(words, round));
+        let is_one_ready = self.one.is_none_or(|words| {
+            let eight_polls = || polling::eight_polls(|| is_ready(words, round));
+            eight_polls() || eight_polls()
+        });
         if is_one_ready && !self.are_more { Ok(()) } else { self.wait_longer_until_ready(round) }
     }
 
@@ -150,9 +153,11 @@ impl Others {
 
     #[inline]
     fn are_ready(&self, round: u32) -> bool {
-        let Self { me, processors, .. } = *self;
+        let Self { me, processors, one, .. } = *self;
         let is_ready = |words| is_ready(words, round);
-        UserWords::row(0..me).all(is_ready) && UserWords::row(me + 1..processors.max(me + 1)).all(is_ready)
+        one.is_none_or(is_ready)
+            && UserWords::row(0..me).all(is_ready)
+            && UserWords::row(me + 1..processors.max(me + 1)).all(is_ready)
     }
 }
 

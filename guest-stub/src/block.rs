@@ -11,7 +11,7 @@ use crate::participant;
 use crate::polling;
 use crate::processor::{GENERATIONS, Private, UserWords};
 use crate::routes::with_route;
-use crate::settle::HaltSettle;
+use crate::settle::Settle;
 use crate::shared;
 use core::sync::atomic::Ordering;
 use guest_stub::abi::{Destination, GuestRoute, PORT_MARK, RING_SAMPLES, Report, Status, TargetState, command};
@@ -120,8 +120,7 @@ fn rounds(
     // Blocks run at IRQL 0 with interrupts on.
     let Some(owned) = Owned::new(private, call, participants) else { panic!("broadcast at IRQL {}", irql::current()) };
     let others = activity::Others::new(private.index, processors, command.deadline);
-    let is_halt = block.state == TargetState::Halt;
-    let mut halt = HaltSettle::new(command.settle);
+    let mut settle = Settle::new(command.settle, block.state == TargetState::Halt);
     let is_marked = command.counted_from < command.rounds;
     let counted_from = command.counted_from.min(command.rounds);
     let handled = private.user_page().handled();
@@ -135,7 +134,7 @@ fn rounds(
             if let Err(report) = others.wait_until_ready(round) {
                 return report;
             }
-            let now = if is_halt { halt.wait(private, processors, round) } else { tsc::wait(command.settle) };
+            let now = settle.wait(private, 0..processors, round);
             if let Err(Aborted { generation, missing, .. }) = owned.broadcast(now, generation, record) {
                 let (generation, resent) = (generation.get(), owned.resent());
                 return Report { rounds: round, generation, resent, missing, ..activity::report(Status::Aborted) };

@@ -9,7 +9,7 @@ use crate::halting;
 use crate::participant;
 use crate::polling;
 use crate::processor::{GENERATIONS, Private, UserWords};
-use crate::settle::HaltSettle;
+use crate::settle::Settle;
 use crate::shared;
 use crate::states;
 use core::sync::atomic::Ordering;
@@ -61,8 +61,7 @@ impl<'a> Block<'a> {
         let &command::Pings { rounds, counted_from, settle, deadline, .. } = self.command;
         let line = &LINES[target];
         let mut resent = 0;
-        let is_halt = self.state == TargetState::Halt;
-        let mut halt = HaltSettle::new(settle);
+        let mut settle = Settle::new(settle, self.state == TargetState::Halt);
         for round in 0..rounds {
             if round == counted_from {
                 port::write(PORT_MARK, 0);
@@ -70,7 +69,7 @@ impl<'a> Block<'a> {
             if let Err(report) = self.wait_until_ready(private, target, round) {
                 return report;
             }
-            let now = if is_halt { halt.wait_for(private, target..target + 1, round) } else { tsc::wait(settle) };
+            let now = settle.wait(private, target..target + 1, round);
             let generation = GENERATIONS.issue();
             line.ask(generation);
             let (resend_at, deadline) = (now.wrapping_add(deadline / 2), now.wrapping_add(deadline));
