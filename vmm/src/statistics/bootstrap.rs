@@ -4,15 +4,20 @@
 //! Benchmarking in Reasonable Time", 2013): the rounds of a block share what the host's scheduler did at that time, and the
 //! blocks of a boot share a machine. To draw rounds one by one would promise a precision that the next run does not keep.
 //!
-//! Two things are added. Where the host drifts, fewer boots are drawn than there are: as many as independent ones would tell
-//! as much ([`Drift`]). And a percentile interval of few draws is too narrow; its percentiles are moved out as far as
-//! Student's t lies outside of the normal distribution (Hesterberg, "What Teachers Should Know About the Bootstrap", 2015:
-//! the expanded percentile interval). Own code, because the crates that offer a bootstrap draw single values.
+//! The percentile interval of the resamples is then stretched, each end away from the estimate. A percentile interval of few
+//! boots is too narrow: by as much as the normal distribution's 97.5 % lie inside of Student's t, and a sample's standard
+//! deviation below the estimate of the true one (Hesterberg, "What Teachers Should Know About the Bootstrap", 2015). And where
+//! the host drifts, the next run differs by more than independent boots would ([`Drift`]). To draw fewer boots, or to take
+//! percentiles further out, would serve neither: one slow boot in six leaves the median of 25 alone, but is the median of every
+//! twentieth draw of three.
+//!
+//! Own code, because the crates that offer a bootstrap draw single values.
 
 use super::drift::Drift;
 use super::order::{Observation, Quantile, Sample};
 use guest_stub::random::SplitMix64;
 use statrs::distribution::{ContinuousCDF, Normal, StudentsT};
+use std::array;
 use std::collections::BTreeMap;
 
 /// Fewest boots that an interval is given for: the resamples of fewer are so few and so alike that it would be a guess.
@@ -21,6 +26,9 @@ pub const MIN_BOOTS: usize = 5;
 /// Resamples of a bootstrap. One less than a round number, so that the 2.5 % and 97.5 % ranks lie equally far from the
 /// ends.
 pub const RESAMPLES: usize = 1999;
+
+/// Which of the sorted results of all resamples are 2.5 % from either end, counted from 0.
+const ENDS: [usize; 2] = [(RESAMPLES + 1) / 40 - 1, RESAMPLES - (RESAMPLES + 1) / 40];
 
 /// The bootstrap always draws the same blocks: the same values give the same report.
 const SEED: u64 = 0x6b69_7069;
@@ -35,8 +43,8 @@ pub struct Boots {
 }
 
 impl Sample {
-    /// 95 % intervals (low, high) of `quantiles`, each end a value of the sample; `None` if the values come from fewer than
-    /// [`MIN_BOOTS`] boots. Blocks without a value are not drawn.
+    /// 95 % intervals (low, high) of `quantiles`, each end a value of the sample, and so in the domain of its values; `None`
+    /// if the values come from fewer than [`MIN_BOOTS`] boots. Blocks without a value are not drawn.
     pub fn intervals<const N: usize>(&self, quantiles: [Quantile; N], boots: &Boots) -> Option<[[f64; 2]; N]> {
         let blocks = Blocks::of(&self.0);
         let draws = Draws::of(&blocks.numbers, boots)?;
@@ -47,9 +55,12 @@ impl Sample {
                 positions.push(blocks.position(start, &weights));
             }
         }
-        Some(positions.map(|mut positions| {
+        let values: Vec<f64> = self.values().collect();
+        let stretch = draws.stretch(&boots.drift);
+        Some(array::from_fn(|which| {
+            let positions = &mut positions[which];
             positions.sort_unstable();
-            draws.ends().map(|end| self.0[positions[end]].value)
+            stretched(&values, values[starts[which].position], ENDS.map(|end| values[positions[end]]), stretch)
         }))
     }
 }
@@ -91,16 +102,15 @@ pub fn ratio_of_medians(numerator: &Sample, denominator: &Sample, boots: &Boots)
     };
     let mut ratios: Vec<f64> = draws.resamples().map(|weights| median(0, &weights) / median(1, &weights)).collect();
     ratios.sort_unstable_by(f64::total_cmp);
-    Some(Ratio { value, interval: Some(draws.ends().map(|end| ratios[end])) })
+    let interval = stretched(&ratios, value, ENDS.map(|end| ratios[end]), draws.stretch(&boots.drift));
+    Some(Ratio { value, interval: Some(interval) })
 }
 
-/// What a resample is drawn from.
+/// What resamples are drawn from.
 struct Draws {
     /// The blocks of each boot, by their place among the blocks that have a value.
     boots: Vec<Vec<usize>>,
     blocks: usize,
-    /// How many boots are drawn.
-    drawn: usize,
 }
 
 impl Draws {
@@ -110,11 +120,7 @@ impl Draws {
         for (place, &number) in numbers.iter().enumerate() {
             of_boots.entry(*boots.of_block.get(number as usize)?).or_default().push(place);
         }
-        let count = of_boots.len();
-        // Of fewer than two there would be no spread.
-        let independent = (count as f64 / boots.drift.inflation(count)).round().max(2.0);
-        let drawn = (2..=count).rev().find(|&drawn| drawn as f64 <= independent)?;
-        (count >= MIN_BOOTS).then(|| Self { boots: of_boots.into_values().collect(), blocks: numbers.len(), drawn })
+        (of_boots.len() >= MIN_BOOTS).then(|| Self { boots: of_boots.into_values().collect(), blocks: numbers.len() })
     }
 
     /// How often each block occurs in each resample.
@@ -122,7 +128,7 @@ impl Draws {
         let mut random = SplitMix64(SEED);
         (0..RESAMPLES).map(move |_| {
             let mut weights = vec![0; self.blocks];
-            for _ in 0..self.drawn {
+            for _ in &self.boots {
                 let boot = &self.boots[random.below(self.boots.len())];
                 for _ in boot {
                     weights[boot[random.below(boot.len())]] += 1;
@@ -132,24 +138,31 @@ impl Draws {
         })
     }
 
-    /// Which of the sorted results of all resamples are the ends of a 95 % interval, counted from 0.
-    fn ends(&self) -> [usize; 2] {
-        let last = RESAMPLES - 1;
-        let rank = (tail(self.drawn) * RESAMPLES as f64).ceil();
-        let low = (0..last / 2).find(|&low| low as f64 + 1.0 >= rank).unwrap_or(last / 2);
-        [low, last - low]
+    /// How much further from the estimate the ends of an interval belong than the percentiles of the resamples lie.
+    fn stretch(&self, drift: &Drift) -> f64 {
+        let count = self.boots.len();
+        drift.inflation(count).sqrt() * of_few(drift.degrees_of_freedom(count))
     }
 }
 
-/// The share of resamples that lies below the interval of `drawn` boots: 2.5 % of very many, and less of few.
-fn tail(drawn: usize) -> f64 {
+/// How much wider than that of very many values an interval is that knows their variance with so many degrees of freedom.
+fn of_few(degrees: f64) -> f64 {
     const UPPER: f64 = 0.975;
-    // Of fewer, Student's t reaches beyond all resamples.
-    let n = drawn.max(MIN_BOOTS) as f64;
-    let normal = Normal::standard();
-    // Its parameters are in range, so that there is one.
-    StudentsT::new(0.0, 1.0, n - 1.0)
-        .map_or(1.0 - UPPER, |student| normal.cdf(-student.inverse_cdf(UPPER) * (n / (n - 1.0)).sqrt()))
+    // One degree or more is in Student's range, so that there is one.
+    let student = StudentsT::new(0.0, 1.0, degrees.max(1.0)).map_or(1.0, |student| student.inverse_cdf(UPPER));
+    student / Normal::standard().inverse_cdf(UPPER) * ((degrees + 1.0) / degrees).sqrt()
+}
+
+/// `interval`, its ends moved away from `estimate` by this factor: to the outermost of the sorted `values` that are not
+/// further.
+fn stretched(values: &[f64], estimate: f64, [low, high]: [f64; 2], factor: f64) -> [f64; 2] {
+    // An estimate beyond an end, as skewed values have it, is that end.
+    let low = estimate - (estimate - low).max(0.0) * factor;
+    let high = estimate + (high - estimate).max(0.0) * factor;
+    let last = values.len().saturating_sub(1);
+    let lowest = values.partition_point(|&value| value < low).min(last);
+    let highest = values.partition_point(|&value| value <= high).saturating_sub(1);
+    [values[lowest], values[highest.max(lowest)]]
 }
 
 /// Which block each value of a sample is from, the blocks counted without gaps.
@@ -220,5 +233,7 @@ fn dot(one: &[usize], other: &[usize]) -> usize {
     one.iter().zip(other).map(|(one, other)| one * other).sum()
 }
 
+#[cfg(test)]
+mod coverage_tests;
 #[cfg(test)]
 mod tests;

@@ -6,8 +6,11 @@
 //! is fractional Gaussian noise (Mandelbrot and Van Ness 1968; Beran, "Statistics for Long-Memory Processes", 1994), whose
 //! one parameter H says how long: 1/2 is no memory, and with H near 1 a longer run is hardly better than a short one.
 //!
-//! A run has too few turns to tell H well. Therefore no single value is taken, but all of them, each by its likelihood.
+//! A run has too few turns to tell H well. Therefore no single value is taken, but all of them, each by its likelihood. Nor are
+//! the turns Gaussian: a host that is slow for a while is slower by a quarter, not by a little. So H is that of their normal
+//! scores (van der Waerden): each turn counts by its rank, and a slow while by how long it lasts.
 
+use statrs::distribution::{ContinuousCDF, Normal};
 use std::iter;
 
 /// The values of H that are considered: from no memory, in steps, to the longest.
@@ -64,7 +67,8 @@ impl Drift {
         }
         let memories = (0..=STEPS).map(|step| NONE + STEP * f64::from(step));
         let prior = |step: u32| if step == 0 { PRIOR_OF_NONE } else { (1.0 - PRIOR_OF_NONE) / f64::from(STEPS) };
-        let likelihoods: Vec<(f64, f64)> = memories.map(|memory| (memory, log_likelihood(&means, memory))).collect();
+        let scores = normal_scores(&means);
+        let likelihoods: Vec<(f64, f64)> = memories.map(|memory| (memory, log_likelihood(&scores, memory))).collect();
         let most = likelihoods.iter().map(|&(_, likelihood)| likelihood).fold(f64::NEG_INFINITY, f64::max);
         let weights: Vec<(f64, f64)> = (0..)
             .zip(likelihoods)
@@ -85,8 +89,56 @@ impl Drift {
         // of the variance of the difference of two successive runs, to which whatever drifts more slowly than a run adds little.
         let of =
             |memory: f64| (2.0 - (2.0 * memory - 1.0).exp2()) * (boots - 1.0) / (boots.powf(2.0 - 2.0 * memory) - 1.0);
-        self.memories.iter().map(|&(memory, probability)| probability * of(memory)).sum::<f64>().max(1.0)
+        self.mean(of).max(1.0)
     }
+
+    /// How many independent boots, less one, tell as much of their variance as `boots` of this run do (Satterthwaite 1946).
+    pub fn degrees_of_freedom(&self, boots: usize) -> f64 {
+        // For more, what comes of it hardly changes.
+        let count = boots.clamp(2, MOST_TURNS);
+        let n = count as f64;
+        let of = |memory: f64| {
+            let covariances: Vec<f64> = (0..count).map(|lag| covariance(memory, lag)).collect();
+            let between = |one: usize, other: usize| covariances[one.abs_diff(other)];
+            let of_mean: Vec<f64> =
+                (0..count).map(|one| (0..count).map(|other| between(one, other)).sum::<f64>() / n).collect();
+            let of_means = of_mean.iter().sum::<f64>() / n;
+            // Of the deviations from the run's mean, whose squares add up to the variance.
+            let centred = |one: usize, other: usize| between(one, other) - of_mean[one] - of_mean[other] + of_means;
+            let trace: f64 = (0..count).map(|one| centred(one, one)).sum();
+            let squares: f64 = (0..count)
+                .flat_map(|one| (0..count).map(move |other| (one, other)))
+                .map(|(one, other)| centred(one, other).powi(2))
+                .sum();
+            trace * trace / squares
+        };
+        self.mean(of)
+    }
+
+    /// The mean of something that depends on H.
+    fn mean(&self, of: impl Fn(f64) -> f64) -> f64 {
+        self.memories.iter().map(|&(memory, probability)| probability * of(memory)).sum()
+    }
+}
+
+/// Of fractional Gaussian noise of this H, whose variance is 1.
+fn covariance(memory: f64, lag: usize) -> f64 {
+    let lag = lag as f64;
+    let power = |lag: f64| lag.abs().powf(2.0 * memory);
+    0.5 * (power(lag + 1.0) - 2.0 * power(lag) + power(lag - 1.0))
+}
+
+/// For each value, where as many normally distributed ones would have the one of its rank; equal values share the mean rank.
+fn normal_scores(values: &[f64]) -> Vec<f64> {
+    let mut sorted = values.to_vec();
+    sorted.sort_unstable_by(f64::total_cmp);
+    let (n, normal) = (values.len() as f64, Normal::standard());
+    let score = |&value: &f64| {
+        let (below, up_to) =
+            (sorted.partition_point(|&other| other < value), sorted.partition_point(|&other| other <= value));
+        normal.inverse_cdf(f64::midpoint(below as f64, up_to as f64) / n)
+    };
+    values.iter().map(score).collect()
 }
 
 /// The median; the mean of the middle two of an even number. `None` of nothing.
@@ -100,12 +152,7 @@ fn median(mut values: Vec<f64>) -> Option<f64> {
 /// known: restricted maximum likelihood. Each value is predicted from those before it (Durbin and Levinson); the errors of the
 /// predictions are independent.
 fn log_likelihood(values: &[f64], memory: f64) -> f64 {
-    let power = |lag: f64| lag.abs().powf(2.0 * memory);
-    let covariance = |lag: usize| {
-        let lag = lag as f64;
-        0.5 * (power(lag + 1.0) - 2.0 * power(lag) + power(lag - 1.0))
-    };
-    let covariances: Vec<f64> = (0..values.len()).map(covariance).collect();
+    let covariances: Vec<f64> = (0..values.len()).map(|lag| covariance(memory, lag)).collect();
     let mut coefficients: Vec<f64> = Vec::with_capacity(values.len());
     let mut variance = covariances[0];
     let [mut of_mean, mut of_both, mut of_values, mut logarithms] = [0.0; 4];

@@ -35,8 +35,13 @@ fn spelt_out(blocks: &[&[f64]], quantile: Quantile) -> [f64; 2] {
         })
         .collect();
     estimates.sort_unstable_by(f64::total_cmp);
-    let low = (0..RESAMPLES).filter(|&below| (below as f64 + 1.0) / (RESAMPLES as f64) < tail(boots)).count();
-    [estimates[low], estimates[RESAMPLES - 1 - low]]
+    let mut all = blocks.concat();
+    all.sort_unstable_by(f64::total_cmp);
+    let estimate = sample(&all).quantile(quantile);
+    let factor = of_few(boots as f64 - 1.0);
+    let [low, high] = ENDS.map(|end| estimate + (estimates[end] - estimate) * factor);
+    let inside = || all.iter().copied().filter(|value| low.min(estimate) <= *value && *value <= high.max(estimate));
+    [inside().next().unwrap(), inside().next_back().unwrap()]
 }
 
 /// Uniform in −1 to 1.
@@ -46,11 +51,38 @@ fn uniform(random: &mut SplitMix64) -> f64 {
 
 #[test]
 fn an_interval_of_few_boots_reaches_further_out() {
-    let ends = |drawn| Draws { boots: Vec::new(), blocks: 0, drawn }.ends();
-    assert_eq!(ends(1_000_000), [49, 1949], "2.5 % of each side");
-    // Student's t is 2.262 for 10, and the normal distribution's share below −2.262·√(10/9) is 0.0086; it is 2.093 for 20.
-    assert!((tail(10) - 0.0086).abs() < 0.0001 && (tail(20) - 0.0159).abs() < 0.0001, "{} {}", tail(10), tail(20));
-    assert_eq!(tail(2), tail(MIN_BOOTS), "of fewer, the ends would lie beyond all resamples");
+    assert_eq!(ENDS, [49, 1949], "2.5 % of each side");
+    // Student's t is 2.776 of 4 degrees of freedom, and 2.262 of 9; the normal distribution has 1.960.
+    assert!((of_few(4.0) - 2.776 / 1.960 * 1.25_f64.sqrt()).abs() < 1e-3, "{}", of_few(4.0));
+    assert!((of_few(9.0) - 2.262 / 1.960 * (10.0 / 9.0_f64).sqrt()).abs() < 1e-3, "{}", of_few(9.0));
+    assert!((of_few(1e6) - 1.0).abs() < 1e-3, "{}", of_few(1e6));
+}
+
+#[test]
+fn an_end_is_the_outermost_value_that_is_not_too_far() {
+    let values = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 20.0];
+    assert_eq!(stretched(&values, 4.0, [3.0, 5.0], 1.9), [3.0, 5.0]);
+    assert_eq!(stretched(&values, 4.0, [3.0, 5.0], 2.5), [2.0, 6.0]);
+    assert_eq!(stretched(&values, 4.0, [3.0, 5.0], 100.0), [1.0, 20.0], "no interval leaves the sample");
+    assert_eq!(stretched(&values, 4.0, [5.0, 6.0], 1.0), [4.0, 6.0], "the estimate is in its interval");
+    assert_eq!(stretched(&values, 4.4, [4.4, 4.4], 1.0), [5.0, 5.0], "none is in it: the next one");
+}
+
+#[test]
+fn an_interval_is_as_much_wider_as_the_drift_is_larger() {
+    let mut random = SplitMix64(1);
+    let values: Vec<Vec<f64>> = (0..25).map(|_| (0..200).map(|_| uniform(&mut random)).collect()).collect();
+    let sample = blocked(&values.iter().map(Vec::as_slice).collect::<Vec<_>>());
+    let width = |drift: Drift| {
+        let of_block = (0..25).collect();
+        let [[low, high]] = sample.intervals([Quantile::P50], &Boots { of_block, drift }).unwrap();
+        high - low
+    };
+    let series: Vec<(u32, f64)> = (0..50).map(|turn| (turn, 1.0 + f64::from(turn))).collect();
+    let drift = Drift::of_cells(&[series]);
+    let expected = drift.inflation(25).sqrt() * of_few(drift.degrees_of_freedom(25)) / of_few(24.0);
+    let ratio = width(drift) / width(Drift::none());
+    assert!(expected > 2.0 && (ratio / expected - 1.0).abs() < 0.1, "{ratio}, {expected}");
 }
 
 #[test]

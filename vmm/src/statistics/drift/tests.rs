@@ -46,6 +46,36 @@ fn inflation_is_that_of_the_model() {
 }
 
 #[test]
+fn a_memory_leaves_fewer_degrees_of_freedom() {
+    let of = |memory, boots| Drift { memories: vec![(memory, 1.0)] }.degrees_of_freedom(boots);
+    assert!((of(0.5, 25) - 24.0).abs() < 1e-9 && (of(0.5, 2) - 1.0).abs() < 1e-9);
+    // Two turns have one difference, whatever they remember.
+    assert!((of(0.9, 2) - 1.0).abs() < 1e-9, "{}", of(0.9, 2));
+    assert!((of(0.9, 25) - 12.8).abs() < 0.1, "{}", of(0.9, 25));
+}
+
+#[test]
+fn a_slow_while_counts_by_how_long_it_lasts_and_not_by_how_slow_it_is() {
+    let inflation = |slow: f64, lasts: usize| {
+        let mut random = SplitMix64(9);
+        let mut series: Vec<f64> = (0..50).map(|_| 0.01 * normal(&mut random)).collect();
+        series[20..20 + lasts].iter_mut().for_each(|value| *value += slow);
+        Drift::of_series(&series).inflation(25)
+    };
+    assert!((inflation(0.3, 6) - inflation(30.0, 6)).abs() < 1e-9);
+    let [none, one, twelve] = [0, 1, 12].map(|lasts| inflation(0.3, lasts));
+    assert!(one < none + 1.0 && twelve > none + 2.0, "{none} {one} {twelve}");
+}
+
+#[test]
+fn normal_scores_are_by_rank_and_equal_values_share_theirs() {
+    let scores = normal_scores(&[5.0, -1.0, 5.0, 700.0]);
+    // The normal distribution has an eighth below −1.150, and a half below 0.
+    let expected = [0.0, -1.150, 0.0, 1.150];
+    assert!(iter::zip(&scores, expected).all(|(score, expected)| (score - expected).abs() < 1e-3), "{scores:?}");
+}
+
+#[test]
 fn likelihood_is_that_of_independent_values_without_a_memory() {
     let values = [1.0, 4.0, 2.0, 7.0];
     let squares: f64 = values.iter().map(|value| (value - 3.5) * (value - 3.5)).sum();
