@@ -134,8 +134,8 @@ pub fn initiators(vcpus: usize) -> Vec<usize> {
     (0..count).map(|number| if count < 2 { 0 } else { number * (vcpus - 1) / (count - 1) }).collect()
 }
 
-/// Fewest boots that an interval can be told of.
-const FEWEST: usize = 5;
+/// Fewest boots that an interval is given for: the resamples of fewer are so few and so alike that it would be a guess.
+pub const MIN_BOOTS: usize = 5;
 /// Rounds below which a block is not made smaller just to have more of them: the warm-up comes on top of each.
 const SMALLEST: usize = 10;
 
@@ -143,7 +143,7 @@ const SMALLEST: usize = 10;
 /// two blocks each. More turns than 50 would hardly tell more of how a host drifts, and all but warm up.
 pub fn boots(rounds: usize) -> usize {
     const MOST: usize = 25;
-    (rounds / (2 * SMALLEST)).clamp(FEWEST, MOST).min(rounds)
+    (rounds / (2 * SMALLEST)).clamp(MIN_BOOTS, MOST).min(rounds)
 }
 
 /// How many rounds each block of a cell has: twenty blocks, and two for each boot; fewer where they would be smaller than ten
@@ -151,7 +151,7 @@ pub fn boots(rounds: usize) -> usize {
 pub fn blocks(rounds: usize, warmup: usize, boots: usize) -> Vec<usize> {
     const MOST: usize = 20;
     let largest = abi::RING_SAMPLES.saturating_sub(warmup).max(1);
-    let wanted = (rounds / SMALLEST).clamp(FEWEST, MOST.max(2 * boots)).max(boots);
+    let wanted = (rounds / SMALLEST).clamp(MIN_BOOTS, MOST.max(2 * boots)).max(boots);
     let count = wanted.min(rounds).max(rounds.div_ceil(largest));
     (0..count).map(|block| rounds * (block + 1) / count - rounds * block / count).collect()
 }

@@ -194,7 +194,7 @@ impl Collected {
 
 /// How many quiet blocks are enough for results, where so many were asked for: what an interval needs.
 fn enough(asked: usize) -> usize {
-    asked.min(bootstrap::MIN_BOOTS)
+    asked.min(config::MIN_BOOTS)
 }
 
 /// What one source has recorded of a cell. The events themselves are not kept.

@@ -8,20 +8,18 @@
 //! boots is too narrow: by as much as the normal distribution's 97.5 % lie inside of Student's t, and a sample's standard
 //! deviation below the estimate of the true one (Hesterberg, "What Teachers Should Know About the Bootstrap", 2015). And where
 //! the host drifts, the next run differs by more than independent boots would ([`Drift`]). To draw fewer boots, or to take
-//! percentiles further out, would serve neither: one slow boot in six leaves the median of 25 alone, but is the median of every
-//! twentieth draw of three.
+//! percentiles further out, would serve neither: one slow boot in six hardly moves the median of 25, but is the median of one
+//! in fourteen draws of three.
 //!
 //! Own code, because the crates that offer a bootstrap draw single values.
 
 use super::drift::Drift;
 use super::order::{Observation, Quantile, Sample};
+use crate::config::MIN_BOOTS;
 use guest_stub::random::SplitMix64;
 use statrs::distribution::{ContinuousCDF, Normal, StudentsT};
 use std::array;
 use std::collections::BTreeMap;
-
-/// Fewest boots that an interval is given for: the resamples of fewer are so few and so alike that it would be a guess.
-pub const MIN_BOOTS: usize = 5;
 
 /// Resamples of a bootstrap. One less than a round number, so that the 2.5 % and 97.5 % ranks lie equally far from the
 /// ends.

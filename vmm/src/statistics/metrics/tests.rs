@@ -1,7 +1,8 @@
 use super::*;
+use crate::config::MIN_BOOTS;
 use crate::results::measurement::Spread;
 use crate::results::metric::{Intervals, Unit};
-use crate::statistics::bootstrap::{Boots, MIN_BOOTS};
+use crate::statistics::bootstrap::Boots;
 use crate::statistics::documents::spread;
 use crate::statistics::drift::Drift;
 use proptest::prelude::*;
