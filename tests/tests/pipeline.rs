@@ -18,7 +18,7 @@ use kipi::results::disturbance::{Disturbance, Kind};
 use kipi::results::halts::Regime;
 use kipi::results::integrity::Integrity;
 use kipi::results::measurement::{self, IntervalScope, Measurement};
-use kipi::results::metric::MetricName;
+use kipi::results::metric::{MetricName, Scale};
 use kipi::results::quiet::Verdict;
 use kipi::results::source::Source;
 use kipi::statistics::clock_error::{ClockError, Comparisons};
@@ -348,8 +348,11 @@ fn a_calibrated_run_is_repeated_and_its_intervals_hold_the_drift_between_runs() 
     for cell in &outcome.document.cells {
         let round_trip = &cell.metrics[&MetricName::RoundTrip];
         assert_eq!((cell.rounds, round_trip.min, round_trip.max), (40, 900.0, 900.0), "only of the first run");
-        let between = round_trip.between_runs.expect("it was measured");
-        assert_eq!((between.runs, between.p50, between.p99), (3, Some(10.0), Some(10.0)));
+        let between = round_trip.between_runs.as_ref().expect("it was measured");
+        assert_eq!((between.runs, between.p50, between.scale), (3, between.p99, Scale::Logarithm));
+        assert!((between.p50.unwrap() - 9.9).abs() < 0.05, "10, on a logarithmic scale: {between:?}");
+        assert_eq!(between.of_runs.iter().map(|run| run.p50).collect::<Vec<_>>(), [900.0, 910.0, 920.0]);
+        assert_eq!(between.of_runs[0].ci95.p50, Some([900.0; 2]), "before it was widened");
         let [low, high] = round_trip.ci95.p50.expect("five boots");
         assert!(low < 860.0 && high > 940.0, "900 ± 4.3 × 10, not {low} to {high}");
     }

@@ -61,12 +61,13 @@ pub struct Measure {
     /// others use the machine so much that they would take twice as long as on a quiet one]
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     rounds: Option<u32>,
-    /// Spread each cell's blocks over this many machines, booted one after the other [default: 25, fewer for fewer than
-    /// 500 rounds, and fewer where they would take more than a second and a quarter of the time to boot]
+    /// Spread each cell's blocks over this many machines, booted one after the other; fewer than 5 give no intervals
+    /// [default: 25, fewer for fewer than 500 rounds, and fewer where they would take more than a second and a quarter of the
+    /// time to boot]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     boots: Option<u32>,
     /// Measure the drift from run to run, too: repeat the measurement so often, and widen the intervals by what a single run
-    /// does not show [default: 10]
+    /// does not show [default: 10; few repetitions know the drift roughly, and widen intervals by more]
     #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "10", value_parser = clap::value_parser!(u32).range(2..=1000))]
     calibrate: Option<u32>,
     /// Measure a few rounds of each target state, of the memory route, and a few exits in every turn, too, to know how the host
@@ -232,7 +233,9 @@ fn is_clean(measurement: &Measurement) -> bool {
 }
 
 fn status_of(measurement: &Measurement, error: Option<&experiment::Error>, strict: bool) -> Status {
-    let is_loud = strict && measurement.cells.iter().any(Cell::uses_disturbed_blocks);
+    // Those of repetitions included.
+    let never_quiet = measurement.quiet.as_ref().is_some_and(|quiet| !quiet.never_quiet.is_empty());
+    let is_loud = strict && (never_quiet || measurement.cells.iter().any(Cell::uses_disturbed_blocks));
     match error {
         Some(experiment::Error::Machine(error)) => Status::of_session(error),
         Some(experiment::Error::Samples(error)) if output::is_broken_pipe(error) => Status::Good,

@@ -1,13 +1,35 @@
-//! The drift from run to run, which the boots of one run do not show, measured by repeating the run.
+//! What repetitions of a run tell: the drift from run to run, which the boots of one run do not show, and what went wrong or was
+//! disturbed in them.
 
 use crate::results::measurement::{Cell, IntervalScope, Measurement};
-use crate::results::metric::{BetweenRuns, Metric};
+use crate::results::metric::{BetweenRuns, Metric, MetricName, OfRun, Scale, Unit};
 use statrs::distribution::{ContinuousCDF, StudentsT};
 
 /// Half of a 95 % interval of a normal distribution, in standard deviations.
 const HALF: f64 = 1.96;
 
-/// Widens the intervals of a measurement by what the medians of its repetitions vary more than their own intervals explain, and
+/// Adds the calls of the repetitions that went wrong, what disturbed their blocks, and the warnings that the run does not have.
+pub(super) fn add_faults(measurement: &mut Measurement, repetitions: &[Measurement]) {
+    for (number, repetition) in (2..).zip(repetitions) {
+        for cell in &mut measurement.cells {
+            for other in repetition.cells.iter().filter(|other| other.id == cell.id) {
+                cell.integrity.add(other.integrity);
+            }
+        }
+        if let (Some(quiet), Some(other)) = (&mut measurement.quiet, &repetition.quiet) {
+            quiet.add(other);
+        }
+        for warning in &repetition.warnings {
+            // Later repetitions say the same.
+            let is_known = measurement.warnings.iter().any(|known| known.ends_with(warning.as_str()));
+            if !is_known {
+                measurement.warnings.push(format!("run {number} of {}: {warning}", repetitions.len() + 1));
+            }
+        }
+    }
+}
+
+/// Widens the intervals of a measurement by what the quantiles of its repetitions vary more than their own intervals explain, and
 /// notes how much that is. A metric that some run has no interval of keeps its own.
 pub(super) fn widen(measurement: &mut Measurement, repetitions: &[Measurement]) {
     if repetitions.is_empty() {
@@ -18,39 +40,99 @@ pub(super) fn widen(measurement: &mut Measurement, repetitions: &[Measurement]) 
             .iter()
             .filter_map(|repetition| repetition.cells.iter().find(|other| other.id == cell.id))
             .collect();
-        for (name, metric) in &mut cell.metrics {
-            let runs: Option<Vec<&Metric>> = repeated.iter().map(|cell| cell.metrics.get(name)).collect();
-            if let Some(runs) = runs.filter(|runs| runs.len() == repetitions.len()) {
-                widen_metric(metric, &runs);
+        for (&name, metric) in &mut cell.metrics {
+            let runs: Option<Vec<&Metric>> = repeated.iter().map(|cell| cell.metrics.get(&name)).collect();
+            if let Some(runs) = runs.filter(|runs| runs.len() == repetitions.len())
+                && widen_metric(name, metric, &runs)
+            {
+                measurement.intervals = IntervalScope::BetweenRuns;
             }
         }
     }
-    measurement.intervals = IntervalScope::BetweenRuns;
 }
 
-fn widen_metric(metric: &mut Metric, repetitions: &[&Metric]) {
-    let of = |value: fn(&Metric) -> f64, interval: fn(&Metric) -> Option<[f64; 2]>| {
-        let all = || repetitions.iter().copied().chain([&*metric]);
-        let values: Vec<f64> = all().map(value).collect();
-        let intervals: Option<Vec<[f64; 2]>> = all().map(interval).collect();
-        Some((value(metric), interval(metric)?, unexplained(&values, &intervals?)))
+/// Whether every run had an interval of one of the metric's quantiles, so that there was something to widen.
+fn widen_metric(name: MetricName, metric: &mut Metric, repetitions: &[&Metric]) -> bool {
+    let own = &*metric;
+    let runs: Vec<&Metric> = [own].into_iter().chain(repetitions.iter().copied()).collect();
+    let scale = scale_of(name, &runs);
+    let [least, most] = domain(name, &runs);
+    let widened = |value: fn(&Metric) -> f64, interval: fn(&Metric) -> Option<[f64; 2]>| {
+        let intervals: Vec<[f64; 2]> = runs.iter().map(|run| interval(run)).collect::<Option<_>>()?;
+        let values: Vec<f64> = runs.iter().map(|run| forth(scale, value(run))).collect();
+        let intervals: Vec<[f64; 2]> = intervals.into_iter().map(|ends| ends.map(|end| forth(scale, end))).collect();
+        let drift = unexplained(&values, &intervals);
+        let (value_there, [low, high], more) = (values[0], intervals[0], student(runs.len()) * drift);
+        let ends = [value_there - (value_there - low).hypot(more), value_there + (high - value_there).hypot(more)];
+        Some((ends.map(|end| back(scale, end).clamp(least, most)), drift * slope(scale, value(own))))
     };
-    let p50 = of(|metric| metric.p50, |metric| metric.ci95.p50);
-    let p99 = of(|metric| metric.p99, |metric| metric.ci95.p99);
-    let runs = repetitions.len() + 1;
-    let t = student(runs);
-    let widened = |found: Option<(f64, [f64; 2], f64)>| {
-        found.map(|(value, [low, high], drift)| {
-            [value - (value - low).hypot(t * drift), value + (high - value).hypot(t * drift)]
+    let p50 = widened(|run| run.p50, |run| run.ci95.p50);
+    let p99 = widened(|run| run.p99, |run| run.ci95.p99);
+    if p50.is_none() && p99.is_none() {
+        return false;
+    }
+    let between = BetweenRuns {
+        runs: runs.len() as u64,
+        p50: p50.map(|(_, drift)| drift),
+        p99: p99.map(|(_, drift)| drift),
+        scale,
+        of_runs: runs.iter().map(|run| OfRun { p50: run.p50, p99: run.p99, ci95: run.ci95 }).collect(),
+    };
+    metric.ci95.p50 = p50.map(|(ends, _)| ends).or(metric.ci95.p50);
+    metric.ci95.p99 = p99.map(|(ends, _)| ends).or(metric.ci95.p99);
+    metric.between_runs = Some(between);
+    true
+}
+
+/// The scale on which a metric's quantiles and intervals all have a place.
+fn scale_of(name: MetricName, runs: &[&Metric]) -> Scale {
+    let all = |holds: fn(f64) -> bool| {
+        runs.iter().all(|run| {
+            let ends = [run.ci95.p50, run.ci95.p99].into_iter().flatten().flatten();
+            [run.p50, run.p99].into_iter().chain(ends).all(holds)
         })
     };
-    metric.ci95.p50 = widened(p50).or(metric.ci95.p50);
-    metric.ci95.p99 = widened(p99).or(metric.ci95.p99);
-    metric.between_runs = Some(BetweenRuns {
-        runs: runs as u64,
-        p50: p50.map(|(_, _, drift)| drift),
-        p99: p99.map(|(_, _, drift)| drift),
-    });
+    match name.unit() {
+        Unit::Ratio if all(|value| 0.0 < value && value < 1.0) => Scale::Logit,
+        Unit::Ns if !name.is_signed() && all(|value| value > 0.0) => Scale::Logarithm,
+        Unit::Ratio | Unit::Ns | Unit::NsPerVcpu => Scale::Linear,
+    }
+}
+
+/// The least and the largest value that the metric can have. A time below zero, which only clocks that are off give, shows that
+/// there are such.
+fn domain(name: MetricName, runs: &[&Metric]) -> [f64; 2] {
+    let is_signed = name.is_signed() || runs.iter().any(|run| run.negative > 0);
+    match name.unit() {
+        Unit::Ratio => [0.0, 1.0],
+        Unit::Ns if !is_signed => [0.0, f64::INFINITY],
+        Unit::Ns | Unit::NsPerVcpu => [f64::NEG_INFINITY, f64::INFINITY],
+    }
+}
+
+fn forth(scale: Scale, value: f64) -> f64 {
+    match scale {
+        Scale::Linear => value,
+        Scale::Logarithm => value.ln(),
+        Scale::Logit => (value / (1.0 - value)).ln(),
+    }
+}
+
+fn back(scale: Scale, value: f64) -> f64 {
+    match scale {
+        Scale::Linear => value,
+        Scale::Logarithm => value.exp(),
+        Scale::Logit => 1.0 / (1.0 + (-value).exp()),
+    }
+}
+
+/// What a small step on the scale is in the metric's unit, at a value.
+fn slope(scale: Scale, value: f64) -> f64 {
+    match scale {
+        Scale::Linear => 1.0,
+        Scale::Logarithm => value,
+        Scale::Logit => value * (1.0 - value),
+    }
 }
 
 /// The standard deviation of runs' values beyond what their own intervals explain.
@@ -68,53 +150,4 @@ fn student(runs: usize) -> f64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::results::fixture;
-    use crate::results::metric::MetricName;
-
-    fn with_median(p50: f64) -> Measurement {
-        let mut measurement = fixture::measurement();
-        for cell in &mut measurement.cells {
-            let metric = cell.metrics.get_mut(&MetricName::RoundTrip).expect("a round trip");
-            *metric = fixture::metric(p50);
-            metric.ci95.p50 = Some([p50 - 1.96, p50 + 1.96]);
-        }
-        measurement
-    }
-
-    fn widened(medians: &[f64]) -> Metric {
-        let mut runs: Vec<Measurement> = medians.iter().copied().map(with_median).collect();
-        let mut measurement = runs.remove(0);
-        widen(&mut measurement, &runs);
-        assert_eq!(measurement.intervals, IntervalScope::BetweenRuns);
-        measurement.cells[0].metrics[&MetricName::RoundTrip].clone()
-    }
-
-    #[test]
-    fn what_the_runs_own_intervals_explain_adds_nothing() {
-        let metric = widened(&[100.0, 100.5, 99.5]);
-        assert_eq!(metric.between_runs, Some(BetweenRuns { runs: 3, p50: Some(0.0), p99: None }));
-        let [low, high] = metric.ci95.p50.unwrap();
-        assert!((low - 98.04).abs() < 1e-9 && (high - 101.96).abs() < 1e-9, "{low} {high}");
-    }
-
-    #[test]
-    fn what_they_do_not_explain_widens_them() {
-        // The variance of the five is 100, of which 1 is explained; Student's t is 2.776.
-        let metric = widened(&[100.0, 110.0, 90.0, 110.0, 90.0]);
-        let drift = metric.between_runs.unwrap().p50.unwrap();
-        assert!((drift - 99.0_f64.sqrt()).abs() < 1e-9, "{drift}");
-        let [low, high] = metric.ci95.p50.unwrap();
-        let half = (1.96_f64 * 1.96 + (2.776_445 * drift).powi(2)).sqrt();
-        assert!((low - (100.0 - half)).abs() < 1e-3 && (high - (100.0 + half)).abs() < 1e-3, "{low} {high}");
-        assert_eq!(metric.ci95.p99, None, "a run without an interval has none afterwards");
-    }
-
-    #[test]
-    fn no_repetition_leaves_the_intervals_as_they_are() {
-        let mut measurement = fixture::measurement();
-        widen(&mut measurement, &[]);
-        assert_eq!(measurement, fixture::measurement());
-    }
-}
+mod tests;

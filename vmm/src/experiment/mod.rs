@@ -80,7 +80,8 @@ pub struct Repeats {
 /// Measures the cells and describes the result. An error ends the measurement; what was measured until then is in the
 /// document all the same. A call that is given up is no error: its cell counts it, and goes on on a fresh machine.
 ///
-/// Repetitions, if they are asked for, come afterwards; nothing of them but the drift between runs is in the document.
+/// Repetitions, if they are asked for, come afterwards. Of them, the document has the drift between runs, each run's quantiles,
+/// and what went wrong or disturbed them.
 pub fn run<M: Machine>(
     config: &Config,
     cells: &[CellId],
@@ -97,6 +98,7 @@ pub fn run<M: Machine>(
         error = failure;
         repetitions.push(repetition);
     }
+    between_runs::add_faults(&mut measurement, &repetitions);
     match &error {
         None => between_runs::widen(&mut measurement, &repetitions),
         Some(error) => (measurement.partial, measurement.error) = (true, Some(error.to_string())),
@@ -421,6 +423,7 @@ fn describe(config: &Config, boots: usize) -> measurement::MeasurementConfig {
         rounds: config.rounds as u64,
         warmup: config.warmup as u64,
         boots: boots as u64,
+        repetitions: config.repetitions as u64,
         worker: config.worker.name().to_owned(),
         argument: config.argument,
         pin: config.pin.clone(),

@@ -1,13 +1,14 @@
 //! What a reader asks before trusting a measurement's numbers, answered in a line each from what the document holds.
 
 mod barrier;
+mod intervals;
 
 use super::quiet;
 use super::tables;
 use super::units;
 use crate::config;
 use crate::results::integrity::Integrity;
-use crate::results::measurement::{Cell, Instruments, IntervalScope, Measurement, Skipped};
+use crate::results::measurement::{Cell, Instruments, Measurement, Skipped};
 use crate::results::metric::MetricName;
 use crate::results::power::{IdleState, Power};
 use guest_stub::abi::cell::{Call, CellId, Observe};
@@ -24,11 +25,11 @@ pub(super) struct Fact {
 pub(super) fn facts(measurement: &Measurement) -> Vec<Fact> {
     let fact = |label, text: Option<String>| Some(Fact { label, text: text? });
     let facts = [
-        fact("integrity", integrity(&measurement.cells)),
+        fact("integrity", integrity(&measurement.cells, measurement.config.repetitions)),
         fact("clock", clock(measurement)),
         fact("disturbances", disturbances(measurement)),
         fact("longest call", longest_call(&measurement.cells)),
-        fact("intervals", intervals(measurement)),
+        fact("intervals", intervals::answer(measurement)),
         fact("start barrier", barrier::start_barrier(&measurement.cells)),
         fact("not measured", not_measured(&measurement.skipped)),
     ];
@@ -36,16 +37,20 @@ pub(super) fn facts(measurement: &Measurement) -> Vec<Fact> {
 }
 
 /// Whether every call went right.
-fn integrity(cells: &[Cell]) -> Option<String> {
+fn integrity(cells: &[Cell], repetitions: u64) -> Option<String> {
     let sum = cells.iter().fold(Integrity::default(), |mut sum, cell| {
         sum.add(cell.integrity);
         sum
     });
     let broken: Vec<&Cell> = cells.iter().filter(|cell| !cell.integrity.is_clean()).collect();
+    let repeated = match repetitions {
+        0 => String::new(),
+        _ => format!(" and of those of {}", count(repetitions, "repetition")),
+    };
     let all = count(cells.len(), "cell");
     Some(match broken.as_slice() {
         [] if cells.is_empty() => return None,
-        [] => format!("ok: none of {} lost, duplicate, late or timed out", calls(cells)),
+        [] => format!("ok: none of {}{repeated} lost, duplicate, late or timed out", calls(cells)),
         [only] => format!("WRONG: {} in 1 of {all} ({})", sum.faults().join(", "), only.id),
         [first, ..] => {
             format!("WRONG: {} in {} of {all}, first {}", sum.faults().join(", "), broken.len(), first.id)
@@ -92,18 +97,6 @@ fn clock(measurement: &Measurement) -> Option<String> {
         _ => format!("ε = {}, {}", with_vcpus(least), with_vcpus(most)),
     };
     Some(format!("{error} for all times but round trips{but_one}: {how}"))
-}
-
-/// What the intervals hold, if there are any.
-fn intervals(measurement: &Measurement) -> Option<String> {
-    let metrics = || measurement.cells.iter().flat_map(|cell| cell.metrics.values());
-    metrics().any(|metric| metric.ci95.p50.is_some()).then(|| match measurement.intervals {
-        IntervalScope::WithinRun => "of this run; --calibrate measures how runs drift, and adds it".to_owned(),
-        IntervalScope::BetweenRuns => {
-            let runs = metrics().filter_map(|metric| metric.between_runs).map(|between| between.runs).max();
-            format!("of any run: how {} runs drift is in them (--calibrate)", runs.unwrap_or(1))
-        }
-    })
 }
 
 /// What is wrong with the calls, if anything is: the first thing to know.
@@ -251,7 +244,8 @@ pub(super) fn products(combinations: &[&Skipped]) -> Vec<String> {
 }
 
 /// `1 cell`, `2 cells`.
-pub(super) fn count(number: usize, noun: &str) -> String {
+pub(super) fn count(number: impl TryInto<u64>, noun: &str) -> String {
+    let number = number.try_into().unwrap_or(u64::MAX);
     format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
@@ -266,10 +260,12 @@ mod tests {
     fn a_meshs_pings_are_counted_by_ping() {
         let mut mesh = fixture::cell("spin", 1_000.0);
         (mesh.id.call, mesh.id.destination, mesh.id.vcpus) = (Call::Ping, Destination::Mesh, 3);
-        let line = |cells: &[Cell]| integrity(cells).unwrap();
+        let line = |cells: &[Cell]| integrity(cells, 0).unwrap();
         assert_eq!(line(std::slice::from_ref(&mesh)), "ok: none of 3000 pings lost, duplicate, late or timed out");
         let both = [fixture::cell("spin", 1_000.0), mesh];
         assert_eq!(line(&both), "ok: none of 1000 calls and 3000 pings lost, duplicate, late or timed out");
+        let repeated = integrity(&both[..1], 2).unwrap();
+        assert_eq!(repeated, "ok: none of 1000 calls and of those of 2 repetitions lost, duplicate, late or timed out");
     }
 
     #[test]

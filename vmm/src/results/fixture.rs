@@ -135,6 +135,7 @@ fn config() -> MeasurementConfig {
         rounds: 1_000,
         warmup: 10,
         boots: 10,
+        repetitions: 0,
         worker: "empty".to_owned(),
         argument: 0,
         pin: Vec::new(),

@@ -62,7 +62,7 @@ pub enum IntervalScope {
     /// What varies within the run: its rounds, blocks and boots, and the host's drift as far as the run shows it.
     #[default]
     WithinRun,
-    /// That, and the drift from run to run, which was measured by repeating the run.
+    /// That, and the drift from run to run, which was measured by repeating the run: of the metrics that have `between_runs`.
     BetweenRuns,
 }
 
@@ -115,6 +115,10 @@ pub struct MeasurementConfig {
     /// Machines, booted one after the other, that each cell's blocks are spread over; one, where a document does not say.
     #[serde(default = "one_boot")]
     pub boots: u64,
+    /// How often the measurement was to be repeated, to measure the drift from run to run. Counts of calls that went wrong,
+    /// `quiet` and `warnings` are of the repetitions, too; all else is of the first run.
+    #[serde(default)]
+    pub repetitions: u64,
     /// The worker.
     pub worker: String,
     /// The worker's argument.
@@ -236,7 +240,7 @@ pub struct Cell {
     pub rounds_asked: u64,
     /// Rounds that were run but do not count, because a target was not in the state that was asked for.
     pub not_in_state: u64,
-    /// What went wrong; all zero in a good run.
+    /// What went wrong, in repetitions of the run, too; all zero in a good run.
     pub integrity: Integrity,
     /// The clocks.
     pub clock: CellClock,

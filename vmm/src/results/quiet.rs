@@ -95,14 +95,44 @@ impl Quiet {
                 }
             }
         }
-        let mut causes: Vec<Cause> = causes.into_values().collect();
-        causes.sort_by_key(|cause| std::cmp::Reverse(weight(cause)));
-        let verdict = match (never_quiet.as_slice(), disturbed) {
+        let causes = causes.into_values().collect();
+        let mut found = Self { verdict: Verdict::Quiet, blocks: all, disturbed, never_quiet, causes, unknown };
+        found.judge();
+        found
+    }
+
+    /// Adds that of another run of the same cells.
+    pub fn add(&mut self, other: &Self) {
+        self.blocks += other.blocks;
+        self.disturbed += other.disturbed;
+        let new = |known: &[CellId], cells: &[CellId]| -> Vec<CellId> {
+            cells.iter().copied().filter(|cell| !known.contains(cell)).collect()
+        };
+        self.never_quiet.extend(new(&self.never_quiet, &other.never_quiet));
+        for cause in &other.causes {
+            let is_same =
+                |known: &&mut Cause| (known.kind, known.vcpu, known.cpu) == (cause.kind, cause.vcpu, cause.cpu);
+            match self.causes.iter_mut().find(is_same) {
+                Some(known) => {
+                    known.blocks += cause.blocks;
+                    known.most = known.most.max(cause.most);
+                    known.cells.extend(new(&known.cells, &cause.cells));
+                }
+                None => self.causes.push(cause.clone()),
+            }
+        }
+        self.unknown = &self.unknown | &other.unknown;
+        self.judge();
+    }
+
+    /// What explains most blocks comes first, and the verdict follows from the counts.
+    fn judge(&mut self) {
+        self.causes.sort_by_key(|cause| std::cmp::Reverse(weight(cause)));
+        self.verdict = match (self.never_quiet.as_slice(), self.disturbed) {
             ([_, ..], _) => Verdict::NeverQuiet,
             ([], 0) => Verdict::Quiet,
             ([], _) => Verdict::DisturbedBlocksLeftOut,
         };
-        Self { verdict, blocks: all, disturbed, never_quiet, causes, unknown }
     }
 }
 

@@ -75,11 +75,6 @@ impl Shown {
     }
 }
 
-/// Whether a value below zero is as good as one above.
-fn is_signed(metric: MetricName) -> bool {
-    matches!(metric, MetricName::SkewGap | MetricName::SkewSlope | MetricName::DeliveryGap)
-}
-
 /// The cells that `keep` is true of.
 pub(super) fn rows(measurement: &Measurement, keep: impl Fn(&Cell) -> bool) -> Vec<Row<'_>> {
     measurement.cells.iter().enumerate().filter(|(_, cell)| keep(cell)).collect()
@@ -252,7 +247,7 @@ fn negative(rows: &[Row<'_>], metrics: &[Shown]) -> Option<String> {
     let mut counts = Vec::new();
     for (_, cell) in rows {
         for (&metric, values) in &cell.metrics {
-            let printed = metrics.iter().any(|shown| shown.metric == metric) && !is_signed(metric);
+            let printed = metrics.iter().any(|shown| shown.metric == metric) && !metric.is_signed();
             if printed && values.negative > 0 {
                 let (metric, cell) = (metric.name(), name_in(rows, cell));
                 counts.push(format!("{} of {} {metric} ({cell})", values.negative, values.n));

@@ -1,0 +1,134 @@
+//! What the printed intervals hold, and where there is none, why.
+
+use super::count;
+use crate::config::MIN_BOOTS;
+use crate::report::tables;
+use crate::results::measurement::{Cell, IntervalScope, Measurement};
+use crate::results::metric::MetricName;
+use std::collections::BTreeSet;
+
+/// The answer in a line; `None`: no cell has a round trip.
+pub(super) fn answer(measurement: &Measurement) -> Option<String> {
+    let trips = || measurement.cells.iter().filter_map(|cell| Some((cell, cell.metrics.get(&MetricName::RoundTrip)?)));
+    let without: Vec<&Cell> = trips().filter(|(_, trip)| trip.ci95.p50.is_none()).map(|(cell, _)| cell).collect();
+    let all = trips().count();
+    if all == 0 {
+        return None;
+    }
+    if without.len() == all {
+        return Some(format!("none: {}", too_few(measurement, &without)));
+    }
+    let scope = match measurement.intervals {
+        IntervalScope::WithinRun if measurement.config.repetitions > 0 && !measurement.partial => {
+            "of this run: no cell has one in every repetition (--calibrate)".to_owned()
+        }
+        IntervalScope::WithinRun => "of this run; --calibrate measures how runs drift, and adds it".to_owned(),
+        IntervalScope::BetweenRuns => between(measurement),
+    };
+    let missing = without.first().map(|first| {
+        let name = tables::name(first, &measurement.cells.iter());
+        let whose = match without.len() {
+            1 => format!("{name} has"),
+            several => format!("{several} cells, first {name}, have"),
+        };
+        format!("; {whose} none: {}", too_few(measurement, &without))
+    });
+    Some(scope + &missing.unwrap_or_default())
+}
+
+/// Of how many runs, how well so few know the drift, and where they do not.
+fn between(measurement: &Measurement) -> String {
+    /// Fewer runs than this make the intervals half as wide again as many would, by Student's t, and more.
+    const SEVERAL: u64 = 5;
+    let metrics = || measurement.cells.iter().flat_map(|cell| cell.metrics.values());
+    let runs = metrics().filter_map(|metric| metric.between_runs.as_ref()).map(|between| between.runs).max();
+    let runs = runs.unwrap_or(1);
+    let few = if runs < SEVERAL { "; so few tell it only roughly, and the intervals are the wider for it" } else { "" };
+    let left = metrics().filter(|metric| metric.ci95.p50.is_some() && metric.between_runs.is_none()).count();
+    let left = if left > 0 { format!("; not in those of {}", count(left, "metric")) } else { String::new() };
+    format!("of any run: how {} drift is in them (--calibrate){few}{left}", count(runs, "run"))
+}
+
+/// Why these cells have no interval.
+fn too_few(measurement: &Measurement, cells: &[&Cell]) -> String {
+    let needed = u64::try_from(MIN_BOOTS).unwrap_or(u64::MAX);
+    let boots = |cell: &&Cell| {
+        let counted = cell.blocks.iter().filter(|block| cell.never_quiet || block.disturbances.is_empty());
+        counted.map(|block| block.boot).collect::<BTreeSet<_>>().len()
+    };
+    let most = cells.iter().map(boots).max().unwrap_or(0);
+    let config = &measurement.config;
+    let ended_early = measurement.partial || cells.iter().any(|cell| cell.rounds < cell.rounds_asked);
+    let remedy = match (ended_early, config.boots < needed, config.rounds < needed) {
+        (true, ..) | (_, false, _) => String::new(),
+        (false, true, true) => format!(" (--rounds {MIN_BOOTS} or more)"),
+        (false, true, false) => format!(" (--boots {MIN_BOOTS} or more)"),
+    };
+    format!("an interval needs blocks of {MIN_BOOTS} boots, and there were {most}{remedy}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::results::block::Block;
+    use crate::results::fixture;
+    use crate::results::metric::{BetweenRuns, Intervals, Scale};
+    use std::collections::BTreeMap;
+
+    fn block(boot: u32) -> Block {
+        Block { number: boot, boot, rounds: 10, metrics: BTreeMap::new(), halt: None, disturbances: Vec::new() }
+    }
+
+    /// A measurement whose first `without` cells have no interval, in so many boots.
+    fn measured(without: usize, boots: u64) -> Measurement {
+        let mut measurement = fixture::measurement();
+        measurement.config.boots = boots;
+        for cell in measurement.cells.iter_mut().take(without) {
+            cell.blocks = (0..boots).map(|boot| block(u32::try_from(boot).unwrap())).collect();
+            cell.metrics.values_mut().for_each(|metric| metric.ci95 = Intervals { p50: None, p99: None });
+        }
+        measurement
+    }
+
+    #[test]
+    fn intervals_are_of_a_run_unless_runs_were_compared() {
+        let mut measurement = measured(0, 10);
+        assert_eq!(answer(&measurement).unwrap(), "of this run; --calibrate measures how runs drift, and adds it");
+        measurement.config.repetitions = 10;
+        assert_eq!(answer(&measurement).unwrap(), "of this run: no cell has one in every repetition (--calibrate)");
+        for runs in [3, 11] {
+            measurement.intervals = IntervalScope::BetweenRuns;
+            let between = BetweenRuns { runs, p50: Some(1.0), p99: None, scale: Scale::Logarithm, of_runs: Vec::new() };
+            let metrics = measurement.cells.iter_mut().flat_map(|cell| cell.metrics.values_mut());
+            metrics.for_each(|metric| metric.between_runs = Some(between.clone()));
+            let line = answer(&measurement).unwrap();
+            assert!(line.starts_with(&format!("of any run: how {runs} runs drift is in them (--calibrate)")), "{line}");
+            assert_eq!(line.contains("roughly"), runs == 3, "{line}");
+        }
+        measurement.cells[0].metrics.get_mut(&MetricName::RoundTrip).unwrap().between_runs = None;
+        assert!(answer(&measurement).unwrap().ends_with("; not in those of 1 metric"));
+        measurement.cells.clear();
+        assert_eq!(answer(&measurement), None);
+    }
+
+    #[test]
+    fn it_is_said_why_there_is_none() {
+        let all = |boots| measured(usize::MAX, boots);
+        let needs = "none: an interval needs blocks of 5 boots, and there were";
+        assert_eq!(answer(&all(1)).unwrap(), format!("{needs} 1 (--boots 5 or more)"));
+        let mut few_rounds = all(3);
+        few_rounds.config.rounds = 3;
+        assert_eq!(answer(&few_rounds).unwrap(), format!("{needs} 3 (--rounds 5 or more)"));
+        let partial = Measurement { partial: true, ..all(2) };
+        assert_eq!(answer(&partial).unwrap(), format!("{needs} 2"), "nothing helps but to let it end");
+    }
+
+    #[test]
+    fn the_cells_without_one_are_named() {
+        let mut measurement = measured(1, 4);
+        measurement.config.boots = 10;
+        let line = answer(&measurement).unwrap();
+        let expected = "; x2apic spin has none: an interval needs blocks of 5 boots, and there were 4";
+        assert!(line.ends_with(expected), "{line}");
+    }
+}
