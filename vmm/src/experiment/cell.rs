@@ -3,7 +3,7 @@
 use super::described_call::choose;
 use super::instruments::frequency;
 use crate::config::routes::{self, Route};
-use crate::config::{self, CellId, Config, Observe};
+use crate::config::{self, CellId, Config, MIN_BOOTS, Observe};
 use crate::events::recording::Recording;
 use crate::events::samples::{Block, Round};
 use crate::results::disturbance::Disturbance;
@@ -21,7 +21,7 @@ use crate::statistics::exits;
 use crate::statistics::halts::ByRegime;
 use crate::statistics::metrics;
 use crate::statistics::order::{self, Observation, Quantile};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU64;
 
 /// Blocks of a cell with a call that was given up, after which the cell is.
@@ -95,8 +95,17 @@ impl Collected {
 
     /// Whether so few of its blocks were quiet that the results are made of all of them.
     pub(super) fn is_never_quiet(&self) -> bool {
-        let quiet = self.blocks.iter().filter(|block| block.is_quiet()).count();
-        quiet < enough(self.blocks.len() - self.again)
+        !are_enough(self.blocks.iter().filter(|block| block.is_quiet()), self.in_turn().iter())
+    }
+
+    /// The blocks that were not measured in place of another one.
+    fn in_turn(&self) -> &[Block] {
+        &self.blocks[..self.blocks.len() - self.again]
+    }
+
+    /// The number of the last turn that it was measured in; `None`: in none.
+    pub(super) fn last_turn(&self) -> Option<usize> {
+        self.in_turn().last().map(|block| block.number as usize)
     }
 
     /// The blocks that the results are made of: those that nothing disturbed, where there are enough.
@@ -129,12 +138,11 @@ impl Collected {
     /// in; those that were measured again have none.
     pub(super) fn medians(&self) -> Vec<(u32, f64)> {
         let is_never_quiet = self.is_never_quiet();
-        let in_turn = self.blocks[..self.blocks.len() - self.again].iter();
         let median = |block: &Block| {
             let round_trip = metrics::sample(MetricName::RoundTrip, &[&block.rounds])?;
             Some((block.number, round_trip.quantile(Quantile::P50)))
         };
-        in_turn.filter(|block| is_never_quiet || block.is_quiet()).filter_map(median).collect()
+        self.in_turn().iter().filter(|block| is_never_quiet || block.is_quiet()).filter_map(median).collect()
     }
 
     /// Its results, on a machine with these instruments, while the host drifted so; `None` if none of its blocks was run.
@@ -153,10 +161,15 @@ impl Collected {
         // What two sources have seen is the kernel's: the last one of a name counts.
         let mut by_source: Vec<&Traced> = self.traced.iter().collect();
         by_source.sort_by_key(|traced| traced.source);
-        let of_events = by_source.into_iter().flat_map(|traced| &traced.of_events);
+        let of_events = by_source.into_iter().flat_map(|traced| {
+            let boots = boots(traced.blocks.iter(), drift);
+            traced
+                .of_events
+                .iter()
+                .map(move |(&metric, values)| (metric, order::Sample::new(values.clone()), boots.clone()))
+        });
         let counted = self.counted();
-        let boots = boots(&counted, drift);
-        let boots_of_events = boots_by_number(&counted, drift);
+        let boots = boots(counted.iter().copied(), drift);
         let rounds: Vec<&[Round]> = counted.iter().map(|block| block.rounds.as_slice()).collect();
         let worker = metrics::shortest_worker(&rounds).map(|cycles| metrics::nanoseconds(cycles, khz));
         let with_exits: Vec<&Block> = counted.iter().copied().chain(traced()).collect();
@@ -178,12 +191,10 @@ impl Collected {
                 .collect(),
             metrics: metrics::collect(&rounds)
                 .into_iter()
-                .map(|(metric, sample)| (metric, sample, &boots, of_stamps))
-                .chain(of_events.filter_map(|(&metric, values)| {
-                    Some((metric, order::Sample::new(values.clone())?, &boots_of_events, clock))
-                }))
+                .map(|(metric, sample)| (metric, sample, boots.clone(), of_stamps))
+                .chain(of_events.filter_map(|(metric, sample, boots)| Some((metric, sample?, boots, clock))))
                 .map(|(metric, sample, boots, clock)| {
-                    (metric, metric.to_document(&sample, boots, khz, metric.clock_error(clock.error_ns, worker)))
+                    (metric, metric.to_document(&sample, &boots, khz, metric.clock_error(clock.error_ns, worker)))
                 })
                 .collect(),
             blocks: self.blocks.iter().map(|block| documents::block(block, khz)).collect(),
@@ -192,9 +203,12 @@ impl Collected {
     }
 }
 
-/// How many quiet blocks are enough for results, where so many were asked for: what an interval needs.
-fn enough(asked: usize) -> usize {
-    asked.min(config::MIN_BOOTS)
+/// Whether these quiet blocks are enough for results, of those that were asked for: for an interval, if those would be.
+fn are_enough<'b>(quiet: impl Iterator<Item = &'b Block>, asked: impl Iterator<Item = &'b Block>) -> bool {
+    let quiet: Vec<u32> = quiet.map(|block| block.boot).collect();
+    let asked: Vec<u32> = asked.map(|block| block.boot).collect();
+    let distinct = |boots: &[u32]| boots.iter().collect::<BTreeSet<_>>().len();
+    quiet.len() >= asked.len().min(MIN_BOOTS) && distinct(&quiet) >= distinct(&asked).min(MIN_BOOTS)
 }
 
 /// What one source has recorded of a cell. The events themselves are not kept.
@@ -248,7 +262,7 @@ impl Traced {
     /// What was disturbed counts if there is too little else.
     fn close(&mut self, route: Route) {
         let disturbed = std::mem::take(&mut self.disturbed);
-        if self.blocks.len() < enough(self.blocks.len() + disturbed.len()) {
+        if !are_enough(self.blocks.iter(), self.blocks.iter().chain(disturbed.values())) {
             self.never_quiet = true;
             for block in disturbed.into_values() {
                 self.count(block, route);
@@ -258,7 +272,8 @@ impl Traced {
 
     fn count(&mut self, mut block: Block, route: Route) {
         self.ways.add(Ways::of(&block, routes::of(route).sends_from_guest()));
-        for (metric, observation) in metrics::of_events(&block.rounds, block.number) {
+        let place = u32::try_from(self.blocks.len()).unwrap_or(u32::MAX);
+        for (metric, observation) in metrics::of_events(&block.rounds, place) {
             self.of_events.entry(metric).or_default().push(observation);
         }
         if block.recording.kernel {
@@ -274,20 +289,23 @@ impl Traced {
 }
 
 /// Where samples come from that count these blocks by their place.
-fn boots(blocks: &[&Block], drift: &Drift) -> Boots {
-    Boots { of_block: blocks.iter().map(|block| block.boot).collect(), drift: drift.clone() }
+fn boots<'b>(blocks: impl Iterator<Item = &'b Block>, drift: &Drift) -> Boots {
+    Boots { of_block: blocks.map(|block| block.boot).collect(), drift: drift.clone() }
 }
 
-/// Where samples come from that count blocks by their number, as these and blocks of other kinds do.
-fn boots_by_number(blocks: &[&Block], drift: &Drift) -> Boots {
-    let mut of_block = Vec::new();
+/// Where pairs of blocks come from, by their turn: the boot of the first of these blocks. What the host's drift does to both
+/// blocks of a pair leaves their ratio alone.
+fn boots_of_turns(blocks: &[&Block]) -> Boots {
+    let mut of_turn = BTreeMap::new();
     for block in blocks {
-        let number = block.number as usize;
-        // A number without a block is none of a sample either.
-        of_block.resize(of_block.len().max(number + 1), block.boot);
-        of_block[number] = block.boot;
+        of_turn.entry(block.number).or_insert(block.boot);
     }
-    Boots { of_block, drift: drift.clone() }
+    // A turn without one of these blocks has no pair.
+    let turns = of_turn.last_key_value().map_or(0, |(&last, _)| last + 1);
+    Boots {
+        of_block: (0..turns).map(|turn| of_turn.get(&turn).copied().unwrap_or_default()).collect(),
+        drift: Drift::none(),
+    }
 }
 
 /// Delivery to each target, in cycles.
@@ -342,19 +360,16 @@ fn observer_effect(config: &Config, cell: &Collected, khz: NonZeroU64) -> Vec<Ob
     if cell.id.observe != Observe::Guest {
         return Vec::new();
     }
-    // By the block's number, so that those of one turn are a pair; a number without a block that counts has no rounds.
+    // The blocks of one turn are a pair, and so is what was measured in place of them; where disturbed blocks count, a turn has
+    // all of its blocks.
     let round_trips = |blocks: &[&Block]| {
-        let mut rounds: Vec<&[Round]> = Vec::new();
-        for block in blocks {
-            rounds.resize(rounds.len().max(block.number as usize + 1), &[]);
-            rounds[block.number as usize] = &block.rounds;
-        }
-        metrics::sample(MetricName::RoundTrip, &rounds)
+        let by_turn = blocks.iter().map(|block| (block.number, block.rounds.as_slice()));
+        metrics::numbered_sample(MetricName::RoundTrip, by_turn)
     };
     let p50 = |sample: &order::Sample| metrics::nanoseconds(sample.quantile(Quantile::P50), khz);
-    let off = round_trips(&cell.counted());
-    // What the host's drift does to both blocks of a pair leaves their ratio alone.
-    let boots = boots_by_number(&cell.counted(), &Drift::none());
+    let counted = cell.counted();
+    let off = round_trips(&counted);
+    let boots = boots_of_turns(&counted);
     let effect = |(source, unavailable): &(Source, Option<String>)| {
         let traced = cell.traced.iter().find(|traced| traced.source == *source);
         let on = traced.and_then(|traced| round_trips(&traced.blocks.iter().collect::<Vec<_>>()));

@@ -116,6 +116,7 @@ fn run_once<M: Machine>(
     let references = references::all(config, cells);
     let cells = cells.iter().map(|&cell| Collected::new(cell, config)).collect();
     let boots = config.boots.unwrap_or_else(|| config::boots(config.rounds));
+    let blocks = config::blocks(config.rounds, config.warmup, boots).len();
     let mut run = Run {
         config,
         boots,
@@ -144,7 +145,7 @@ fn run_once<M: Machine>(
     let measurement = Measurement {
         schema: MEASUREMENT_SCHEMA.to_owned(),
         host: host::describe(),
-        config: describe(config, boots),
+        config: describe(config, boots_of(blocks, boots, &cells)),
         intervals: IntervalScope::WithinRun,
         cells: assessed,
         references: references.into_iter().map(Referred::into_document).collect(),
@@ -322,11 +323,12 @@ impl<M: Machine, B: FnMut(MachineSpec) -> Result<M, session::Error>> Run<'_, '_,
         })
     }
 
-    /// Takes fewer boots where they would lengthen a measurement that takes `time` by more than a quarter, and a second.
+    /// Takes fewer boots where they would lengthen a measurement that takes `time` by more than a quarter, and a second; but as
+    /// many as an interval needs.
     fn limit_boots(&mut self, time: Duration) {
         const AT_LEAST: Duration = Duration::from_secs(1);
         let most = AT_LEAST.max(time / 4).as_nanos() / self.machines.boot_time().as_nanos().max(1);
-        self.boots = self.boots.min(usize::try_from(most).unwrap_or(usize::MAX).max(1));
+        self.boots = self.boots.min(usize::try_from(most).unwrap_or(usize::MAX).max(config::MIN_BOOTS));
     }
 
     /// Adds a block to its cell, and hands its samples on if the metrics are made of them.
@@ -402,6 +404,13 @@ impl<M: Machine, B: FnMut(MachineSpec) -> Result<M, session::Error>> Run<'_, '_,
 
 fn skipped(refused: &config::Refused) -> Skipped {
     Skipped { id: refused.cell, reason: refused.refusal.reason().to_owned() }
+}
+
+/// How many of `boots` machines the cells' blocks, of which there were to be so many each, were spread over: fewer where there are
+/// fewer blocks, or the run ended early.
+fn boots_of(blocks: usize, boots: usize, cells: &[Collected]) -> usize {
+    let last = cells.iter().filter_map(Collected::last_turn).max();
+    last.map_or(0, |last| config::boot_of(last, blocks, boots) + 1)
 }
 
 /// The destinations that were tried, each once.

@@ -112,7 +112,8 @@ pub struct MeasurementConfig {
     pub rounds: u64,
     /// Rounds of each block that are run before it and thrown away.
     pub warmup: u64,
-    /// Machines, booted one after the other, that each cell's blocks are spread over; one, where a document does not say.
+    /// Machines, booted one after the other, that each cell's blocks were spread over, those of blocks that were measured again
+    /// not counted; one, where a document does not say.
     #[serde(default = "one_boot")]
     pub boots: u64,
     /// How often the measurement was to be repeated, to measure the drift from run to run. Counts of calls that went wrong,
@@ -261,7 +262,8 @@ pub struct Cell {
     /// where `never_quiet` is true.
     #[serde(default)]
     pub blocks: Vec<Block>,
-    /// Too few of its blocks were undisturbed, although disturbed ones were measured again.
+    /// Too few of its blocks were undisturbed, although disturbed ones were measured again: fewer than five, or than five boots'
+    /// where there were as many.
     #[serde(default)]
     pub never_quiet: bool,
 }
@@ -346,8 +348,8 @@ pub struct ObserverEffect {
     pub off_ns: Option<f64>,
     /// The one divided by the other.
     pub ratio: Option<f64>,
-    /// 95 % interval of the ratio, a bootstrap of boots and of the pairs of blocks within them: low, high; `null`: too few
-    /// boots to tell.
+    /// 95 % interval of the ratio, a bootstrap of boots and of the pairs of blocks within them, each pair measured one block
+    /// after the other: low, high; `null`: the pairs are of fewer than five boots.
     pub ci95: Option<[f64; 2]>,
     /// Events that found no room.
     pub lost: u64,

@@ -63,9 +63,14 @@ pub fn collect(blocks: &[&[Round]]) -> BTreeMap<MetricName, Sample> {
 
 /// As [`collect`], of one metric; `None`: it has no value.
 pub fn sample(metric: MetricName, blocks: &[&[Round]]) -> Option<Sample> {
+    numbered_sample(metric, (0..).zip(blocks.iter().copied()))
+}
+
+/// As [`sample`], of blocks that have these numbers; those of one number count as one.
+pub fn numbered_sample<'r>(metric: MetricName, blocks: impl Iterator<Item = (u32, &'r [Round])>) -> Option<Sample> {
     let mut observations = Vec::new();
-    for (block, rounds) in (0..).zip(blocks) {
-        for round in *rounds {
+    for (block, rounds) in blocks {
+        for round in rounds {
             metric.measure(round, |value| observations.push(Observation { value, block }));
         }
     }
