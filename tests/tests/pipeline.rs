@@ -582,6 +582,51 @@ fn exits_are_told_by_call_and_target() {
     assert_eq!(found, [("stats", "halt_exits", 0.0, 2.0), ("vmm", "observe", 1.0, 1.0)]);
 }
 
+#[test]
+fn a_call_that_goes_wrong_in_a_repetition_is_known() {
+    // The first call and the blocks of the first run come before.
+    let blocks = Cell::new(0);
+    let config = Config { boots: Some(5), repetitions: 2, ..config() };
+    let first = 1 + 2 * config::blocks(config.rounds, config.warmup, 5).len();
+    let outcome = run(&config, &|_, spec| {
+        blocks.set(blocks.get() + 1);
+        let mut block = alike(spec);
+        block.integrity.lost = u64::from(blocks.get() == first + 5);
+        Ok(block)
+    });
+    let lost: u64 = outcome.document.cells.iter().map(|cell| cell.integrity.lost).sum();
+    assert_eq!((lost, outcome.document.config.repetitions), (1, 2));
+    let quiet = outcome.document.quiet.as_ref().expect("somebody looked");
+    assert_eq!(quiet.blocks, 3 * (first as u64 - 1), "of all runs");
+    assert_valid(&outcome.document);
+}
+
+#[test]
+fn quiet_blocks_of_few_boots_are_too_few() {
+    // Two blocks a boot; those of all boots but the first are disturbed, whenever they are measured.
+    let config = Config { target_states: vec![TargetState::Halt], boots: Some(5), rounds: 100, ..config() };
+    let boot = Cell::new(0);
+    let outcome = run(&config, &|number, spec| {
+        boot.set(boot.get() + u32::from(number == 0));
+        Ok(if boot.get() > 4 { disturbed(spec) } else { alike(spec) })
+    });
+    let cell = &outcome.document.cells[0];
+    let quiet = cell.blocks.iter().filter(|block| block.disturbances.is_empty()).count();
+    assert!(quiet >= 5 && cell.never_quiet, "{quiet} of four boots, and an interval needs five");
+    assert!(cell.metrics[&MetricName::RoundTrip].ci95.p50.is_some(), "of all of its blocks");
+}
+
+#[test]
+fn a_disturbed_reference_is_marked() {
+    let memory = CellId::broadcast(Route::Memory, Destination::AllButSelf, TargetState::Spin, 2);
+    let config = Config { boots: Some(5), references: Some(vec![memory]), ..config() };
+    let outcome = run(&config, &|_, spec| Ok(if spec.cell == memory { disturbed(spec) } else { alike(spec) }));
+    let [reference, exits] = &outcome.document.references[..] else { panic!("{:?}", outcome.document.references) };
+    assert!(reference.blocks.iter().all(|block| block.disturbances.len() == 1));
+    assert!(exits.blocks.iter().all(|block| block.disturbances.is_empty()), "nobody watches them");
+    assert_valid(&outcome.document);
+}
+
 /// A block whose calls take ten times as long, because vCPU 1 waited.
 fn disturbed(spec: &BlockSpec) -> Block {
     let mut block = alike(spec);

@@ -54,18 +54,24 @@ impl Referred {
         let khz = frequency(machine.tsc_khz());
         let measured = match self.cell {
             Some(cell) => machine.run_block(&spec(cell)).map(|block| {
-                let median = median(&block)?;
-                Some((block.rounds.len() as u64, metrics::nanoseconds(median, khz)))
+                let p50_ns = metrics::nanoseconds(median(&block)?, khz);
+                Some((block.rounds.len() as u64, p50_ns, block.disturbances))
             }),
             None => machine.calibrate(EXITS).map(|calibration| {
                 let spread = documents::spread(&calibration.exit_round_trip, khz)?;
-                Some((spread.n, spread.p50))
+                Some((spread.n, spread.p50, Vec::new()))
             }),
         };
         match measured {
             Ok(values) => {
                 let boot = machines.boot_number(&self.machine);
-                self.blocks.extend(values.map(|(n, p50_ns)| ReferenceBlock { number, boot, n, p50_ns }));
+                self.blocks.extend(values.map(|(n, p50_ns, disturbances)| ReferenceBlock {
+                    number,
+                    boot,
+                    n,
+                    p50_ns,
+                    disturbances,
+                }));
                 Ok(())
             }
             Err(session::Error::GivenUp(_)) => {
@@ -77,9 +83,10 @@ impl Referred {
         }
     }
 
-    /// The medians with their turns.
+    /// The medians of what nothing disturbed, with their turns.
     pub(super) fn medians(&self) -> Vec<(u32, f64)> {
-        self.blocks.iter().map(|block| (block.number, block.p50_ns)).collect()
+        let quiet = self.blocks.iter().filter(|block| block.disturbances.is_empty());
+        quiet.map(|block| (block.number, block.p50_ns)).collect()
     }
 
     pub(super) fn into_document(self) -> Reference {

@@ -1,5 +1,6 @@
 //! What was measured in every turn beside the cells, in the measurement document.
 
+use super::disturbance::Disturbance;
 use guest_stub::abi::cell::CellId;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -16,7 +17,7 @@ pub struct Reference {
 }
 
 /// A turn's few values of a reference.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ReferenceBlock {
     /// The turn: the cells' blocks of this number were measured right before it.
@@ -27,4 +28,7 @@ pub struct ReferenceBlock {
     pub n: u64,
     /// Their median, ns.
     pub p50_ns: f64,
+    /// What disturbed them; empty: nothing did, or they are exits, which nobody watches.
+    #[serde(default)]
+    pub disturbances: Vec<Disturbance>,
 }
