@@ -2,6 +2,7 @@
 
 use super::pictures::{distributions, key, picture};
 use super::{anchor, charts, name, table};
+use crate::report::summary::count;
 use crate::report::{tables, units};
 use crate::results::detail::{CellDetail, Curve};
 use crate::results::measurement::Cell;
@@ -74,10 +75,16 @@ fn heat_map(cell: &Cell) -> Markup {
     html! {
         div.scroll tabindex="0" role="region" aria-label=(title) {
             table.heat {
-                caption { (title) ", " (rows[0].rounds) " rounds each" @if rows.len() < cell.id.vcpus { ", of " (rows.len()) " initiators" } }
+                caption {
+                    (title) ", " (count(rows[0].rounds, "round")) " each"
+                    @if rows.len() < cell.id.vcpus { ", of " (count(rows.len(), "initiator")) }
+                    @if rows.iter().any(|row| !row.disturbances.is_empty()) {
+                        ". Something disturbed the blocks of those that are marked as disturbed, measured again once"
+                    }
+                }
                 thead { tr { th scope="col" {} @for vcpu in &columns { th.n scope="col" { "to vCPU " (vcpu) } } } }
                 tbody { @for row in rows { tr {
-                    th scope="row" { "from vCPU " (row.initiator) }
+                    th scope="row" { "from vCPU " (row.initiator) @if !row.disturbances.is_empty() { " (disturbed)" } }
                     @for vcpu in &columns { @match row.targets.iter().find(|target| target.vcpu == *vcpu) {
                         Some(target) => td
                             data-from=(row.initiator) data-to=(vcpu) data-value=(target.p50_ns)

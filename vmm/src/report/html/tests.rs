@@ -1,6 +1,7 @@
 use super::*;
 use crate::report::table::{Statistic, Value};
 use crate::results::detail::{Arrival, Curve};
+use crate::results::disturbance::{Disturbance, Kind};
 use crate::results::fixture;
 use crate::results::measurement::{ByInitiator, DeliveryTo};
 
@@ -92,10 +93,16 @@ fn the_heat_map_has_a_row_for_each_initiator_and_its_numbers() {
         },
     ];
     let page = render(&measurement, &[detail(), detail()]);
+    assert!(!page.contains("disturbed"), "{page}");
     for text in ["from vCPU 0", "from vCPU 2", "data-from=\"2\" data-to=\"1\" data-value=\"-5\"", "70%", "10%"] {
         assert!(page.contains(text), "no {text}: {page}");
     }
     assert_eq!(page.matches("data-from=").count(), 4, "nobody calls itself");
+    let kind = Kind::Preempted;
+    measurement.cells[0].by_initiator[1].disturbances =
+        vec![Disturbance { kind, amount: 20.0, unit: kind.unit(), vcpu: Some(1), cpu: Some(1) }];
+    let page = render(&measurement, &[detail(), detail()]);
+    assert!(page.contains("from vCPU 2 (disturbed)") && !page.contains("from vCPU 0 (disturbed)"), "{page}");
 }
 
 #[test]
