@@ -90,11 +90,13 @@ fn not_in_state(cell: &Collected) -> Option<String> {
     let rounds: u64 = cell.blocks.iter().map(|block| block.not_in_state).sum();
     let CellId { call, route, destination, target_state, vcpus, .. } = cell.id;
     let (route, destination, state) = (route.name(), destination.name(), target_state.name());
-    (rounds > 0).then(|| {
-        format!(
-            "{rounds} rounds of {}{route} {destination} {state}, {vcpus} vCPUs, do not count: a target was not in state \
-             {state}",
-            call.prefix()
-        )
-    })
+    let (rounds, verb) = match rounds {
+        0 => return None,
+        1 => ("1 round".to_owned(), "does"),
+        _ => (format!("{rounds} rounds"), "do"),
+    };
+    Some(format!(
+        "{rounds} of {}{route} {destination} {state}, {vcpus} vCPUs, {verb} not count: a target was not in state {state}",
+        call.prefix()
+    ))
 }
