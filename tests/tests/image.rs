@@ -476,7 +476,9 @@ fn round_of_initiator() -> Vec<(&'static str, usize)> {
     let end = demangled().values().copied().filter(|&at| at > rounds).min().expect("a symbol after it");
     let mut numbers = numbers(rounds, &ROUND, |at| (rounds..end).contains(&at).then(worker));
     let fence = numbers[0].1;
-    numbers.iter_mut().for_each(|(_, number)| *number -= fence);
+    for (_, number) in &mut numbers {
+        *number -= fence;
+    }
     numbers
 }
 
