@@ -1,0 +1,9 @@
+//! The way from samples to the document, on machines that are made up: known stamps have known metrics.
+
+mod disturbances;
+mod failures;
+mod invented;
+mod metrics;
+mod outputs;
+mod repetitions;
+mod turns;
