@@ -1,6 +1,7 @@
 //! What pictures of a cell need.
 
-use super::cell::{Collected, deliveries};
+use super::assess::deliveries;
+use super::collected::Collected;
 use super::described_call::{choose, describe};
 use super::instruments::frequency;
 use super::machine::Machine;

@@ -1,6 +1,6 @@
 //! What a reader must know before trusting the numbers of a measurement.
 
-use super::cell::Collected;
+use super::collected::Collected;
 use super::machine::Machine;
 use super::machines::Machines;
 use crate::config::{CellId, Config, routes};

@@ -1,14 +1,13 @@
-//! What is collected of a cell while it is measured, and what that comes to.
+//! What comes of the blocks that were collected of a cell: its part of the document.
 
-use super::described_call::choose;
+use super::collected::Collected;
 use super::instruments::frequency;
-use crate::config::routes::{self, Route};
-use crate::config::{self, CellId, Config, MIN_BOOTS, Observe};
+use super::traced::Traced;
+use crate::config::routes;
+use crate::config::{self, Config, Observe};
 use crate::events::recording::Recording;
 use crate::events::samples::{Block, Round};
-use crate::results::disturbance::Disturbance;
 use crate::results::halts::CellWakeups;
-use crate::results::integrity::Integrity;
 use crate::results::measurement::{self, Cell, Instruments, ObserverEffect};
 use crate::results::metric::MetricName;
 use crate::results::source::Source;
@@ -21,130 +20,10 @@ use crate::statistics::exits;
 use crate::statistics::halts::ByRegime;
 use crate::statistics::metrics;
 use crate::statistics::order::{self, Observation, Quantile};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::num::NonZeroU64;
 
-/// Blocks of a cell with a call that was given up, after which the cell is.
-const MOST_SILENCES: usize = 3;
-
-/// What is collected of a cell.
-pub(super) struct Collected {
-    pub(super) id: CellId,
-    /// All blocks that the metrics are of, disturbed or not.
-    pub(super) blocks: Vec<Block>,
-    /// How many of them were measured in place of a disturbed one.
-    again: usize,
-    /// The blocks whose events each source has recorded.
-    pub(super) traced: Vec<Traced>,
-    /// What each of several initiators has brought.
-    pub(super) by_initiator: Vec<(usize, Block)>,
-    /// What went wrong in calls that are in none of the blocks.
-    pub(super) elsewhere: Integrity,
-    /// Who was silent, for each call that was given up.
-    pub(super) silences: Vec<String>,
-}
-
 impl Collected {
-    pub(super) fn new(id: CellId, config: &Config) -> Self {
-        let sources = if id.observe == Observe::Guest { config.trace.as_slice() } else { &[] };
-        let traced = sources.iter().filter(|(_, refused)| refused.is_none()).map(|&(source, _)| Traced::new(source));
-        Self {
-            id,
-            blocks: Vec::new(),
-            again: 0,
-            traced: traced.collect(),
-            by_initiator: Vec::new(),
-            elsewhere: Integrity::default(),
-            silences: Vec::new(),
-        }
-    }
-
-    /// Kinds of blocks: kind 0 is what the metrics are made of, and each source of events has one.
-    pub(super) fn kinds(&self) -> usize {
-        1 + self.traced.len()
-    }
-
-    /// What is recorded of a kind of block.
-    pub(super) fn recording(&self, kind: usize) -> Recording {
-        match kind.checked_sub(1) {
-            Some(index) => Recording::by(self.traced[index].source),
-            None if self.traced.is_empty() => Recording::COUNTS,
-            None => Recording::NOTHING,
-        }
-    }
-
-    /// Adds a block of a kind.
-    pub(super) fn add(&mut self, kind: usize, block: Block) {
-        match kind.checked_sub(1) {
-            Some(index) => self.traced[index].add(block, self.id.route),
-            None => self.blocks.push(block),
-        }
-    }
-
-    /// Adds what was measured in place of a disturbed block.
-    pub(super) fn add_again(&mut self, kind: usize, block: Block) {
-        self.again += usize::from(kind == 0);
-        self.add(kind, block);
-    }
-
-    /// Nothing is measured again any more: what was disturbed counts where there is too little else.
-    pub(super) fn close(&mut self) {
-        let route = self.id.route;
-        self.traced.iter_mut().for_each(|traced| traced.close(route));
-    }
-
-    /// Whether so few of its blocks were quiet that the results are made of all of them.
-    pub(super) fn is_never_quiet(&self) -> bool {
-        !are_enough(self.blocks.iter().filter(|block| block.is_quiet()), self.in_turn().iter())
-    }
-
-    /// The blocks that were not measured in place of another one.
-    fn in_turn(&self) -> &[Block] {
-        &self.blocks[..self.blocks.len() - self.again]
-    }
-
-    /// The number of the last turn that it was measured in; `None`: in none.
-    pub(super) fn last_turn(&self) -> Option<usize> {
-        self.in_turn().last().map(|block| block.number as usize)
-    }
-
-    /// The blocks that the results are made of: those that nothing disturbed, where there are enough.
-    pub(super) fn counted(&self) -> Vec<&Block> {
-        let is_never_quiet = self.is_never_quiet();
-        self.blocks.iter().filter(|block| is_never_quiet || block.is_quiet()).collect()
-    }
-
-    /// Whether there is anything to say about it.
-    pub(super) fn is_measured(&self) -> bool {
-        !self.blocks.is_empty() || !self.elsewhere.is_clean()
-    }
-
-    /// Whether so many of its calls were given up that no more are made: each takes its deadline, and a fresh machine.
-    pub(super) fn is_given_up(&self) -> bool {
-        self.silences.len() >= MOST_SILENCES
-    }
-
-    /// Whether the host stamps its calls, too.
-    fn has_host_stamps(&self) -> bool {
-        routes::of(self.id.route).is_host() || self.id.observe == Observe::Exits
-    }
-
-    /// Whether some of its calls were recorded with events, which the host stamps.
-    fn has_events(&self) -> bool {
-        self.traced.iter().any(|traced| Recording::by(traced.source).has_events())
-    }
-
-    /// The median round trips, in cycles, of the blocks that the results are made of, with the turns that they were measured
-    /// in; those that were measured again have none.
-    pub(super) fn medians(&self) -> Vec<(u32, f64)> {
-        let is_never_quiet = self.is_never_quiet();
-        let median = |block: &Block| {
-            let round_trip = metrics::sample(MetricName::RoundTrip, &[&block.rounds])?;
-            Some((block.number, round_trip.quantile(Quantile::P50)))
-        };
-        self.in_turn().iter().filter(|block| is_never_quiet || block.is_quiet()).filter_map(median).collect()
-    }
-
     /// Its results, on a machine with these instruments, while the host drifted so; `None` if none of its blocks was run.
     pub(super) fn assess(&self, config: &Config, instruments: &Instruments, drift: &Drift) -> Option<Cell> {
         if !self.is_measured() {
@@ -200,91 +79,6 @@ impl Collected {
             blocks: self.blocks.iter().map(|block| documents::block(block, khz)).collect(),
             never_quiet: self.is_never_quiet(),
         })
-    }
-}
-
-/// Whether these quiet blocks are enough for results, of those that were asked for: for an interval, if those would be.
-fn are_enough<'b>(quiet: impl Iterator<Item = &'b Block>, asked: impl Iterator<Item = &'b Block>) -> bool {
-    let quiet: Vec<u32> = quiet.map(|block| block.boot).collect();
-    let asked: Vec<u32> = asked.map(|block| block.boot).collect();
-    let distinct = |boots: &[u32]| boots.iter().collect::<BTreeSet<_>>().len();
-    quiet.len() >= asked.len().min(MIN_BOOTS) && distinct(&quiet) >= distinct(&asked).min(MIN_BOOTS)
-}
-
-/// What one source has recorded of a cell. The events themselves are not kept.
-pub(super) struct Traced {
-    pub(super) source: Source,
-    pub(super) blocks: Vec<Block>,
-    /// What went wrong in all blocks, those included that do not count.
-    integrity: Integrity,
-    /// Blocks that were disturbed, by number, as long as they may be measured again.
-    disturbed: BTreeMap<u32, Block>,
-    /// What disturbed each of its blocks, those that do not count included.
-    disturbances: Vec<Vec<Disturbance>>,
-    /// So few blocks were quiet that disturbed ones count, too.
-    never_quiet: bool,
-    ways: Ways,
-    of_events: BTreeMap<MetricName, Vec<Observation>>,
-    /// How the targets were woken, by the kernel's events.
-    by_regime: ByRegime,
-    /// Of each block, the rounds of the median and of the largest round trip, with their events.
-    pub(super) shown: Vec<Round>,
-}
-
-impl Traced {
-    fn new(source: Source) -> Self {
-        Self {
-            source,
-            blocks: Vec::new(),
-            integrity: Integrity::default(),
-            disturbed: BTreeMap::new(),
-            disturbances: Vec::new(),
-            never_quiet: false,
-            ways: Ways::default(),
-            of_events: BTreeMap::new(),
-            by_regime: ByRegime::default(),
-            shown: Vec::new(),
-        }
-    }
-
-    /// A disturbed block waits until it is known whether there is a better one.
-    fn add(&mut self, block: Block, route: Route) {
-        self.integrity.add(block.integrity);
-        self.disturbances.push(block.disturbances.clone());
-        if block.is_quiet() {
-            self.disturbed.remove(&block.number);
-            self.count(block, route);
-        } else {
-            self.disturbed.insert(block.number, block);
-        }
-    }
-
-    /// What was disturbed counts if there is too little else.
-    fn close(&mut self, route: Route) {
-        let disturbed = std::mem::take(&mut self.disturbed);
-        if !are_enough(self.blocks.iter(), self.blocks.iter().chain(disturbed.values())) {
-            self.never_quiet = true;
-            for block in disturbed.into_values() {
-                self.count(block, route);
-            }
-        }
-    }
-
-    fn count(&mut self, mut block: Block, route: Route) {
-        self.ways.add(Ways::of(&block, routes::of(route).sends_from_guest()));
-        let place = u32::try_from(self.blocks.len()).unwrap_or(u32::MAX);
-        for (metric, observation) in metrics::of_events(&block.rounds, place) {
-            self.of_events.entry(metric).or_default().push(observation);
-        }
-        if block.recording.kernel {
-            self.by_regime.add_rounds(&block.rounds);
-        }
-        let rounds: Vec<&Round> = block.rounds.iter().collect();
-        self.shown.extend(choose(&rounds).into_iter().map(|(_, number)| rounds[number].clone()));
-        for round in &mut block.rounds {
-            round.trace = Vec::new();
-        }
-        self.blocks.push(block);
     }
 }
 

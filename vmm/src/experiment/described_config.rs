@@ -1,0 +1,44 @@
+//! What was asked for, as the document says it.
+
+use super::collected::Collected;
+use crate::config::{self, Config};
+use crate::results::measurement::{MeasurementConfig, Skipped};
+use guest_stub::abi::Destination;
+
+pub(super) fn skipped(refused: &config::Refused) -> Skipped {
+    Skipped { id: refused.cell, reason: refused.refusal.reason().to_owned() }
+}
+
+/// How many of `boots` machines the cells' blocks, of which there were to be so many each, were spread over: fewer where there are
+/// fewer blocks, or the run ended early.
+pub(super) fn boots_of(blocks: usize, boots: usize, cells: &[Collected]) -> usize {
+    let last = cells.iter().filter_map(Collected::last_turn).max();
+    last.map_or(0, |last| config::boot_of(last, blocks, boots) + 1)
+}
+
+/// The destinations that were tried, each once.
+fn destinations(config: &Config) -> Vec<Destination> {
+    let of_calls = config.calls.iter().flat_map(|&call| config.destinations_of(call)).copied();
+    config::without_repeats(&of_calls.collect::<Vec<_>>())
+}
+
+pub(super) fn describe(config: &Config, boots: usize) -> MeasurementConfig {
+    let names = |names: &mut dyn Iterator<Item = &'static str>| names.map(str::to_owned).collect();
+    MeasurementConfig {
+        vcpus: config.vcpus.clone(),
+        routes: names(&mut config.routes.iter().map(|route| route.name())),
+        destinations: names(&mut destinations(config).iter().map(|destination| destination.name())),
+        target_states: names(&mut config.target_states.iter().map(|state| state.name())),
+        idle_before_us: config.idle_before.iter().copied().flatten().collect(),
+        observe: names(&mut config.observe.iter().map(|observe| observe.name())),
+        trace: names(&mut config.trace.iter().map(|(source, _)| source.name())),
+        rounds: config.rounds as u64,
+        warmup: config.warmup as u64,
+        boots: boots as u64,
+        repetitions: config.repetitions as u64,
+        worker: config.worker.name().to_owned(),
+        argument: config.argument,
+        pin: config.pin.clone(),
+        latency_us: config.latency_us,
+    }
+}

@@ -1,0 +1,248 @@
+//! A measurement while it runs: the cells' blocks in turn, and disturbed ones once more.
+
+use super::collected::Collected;
+use super::machine::Machine;
+use super::machines::Machines;
+use super::pace::Pace;
+use super::references::{self, Referred};
+use super::{Error, Observer, Repeats};
+use crate::config::{self, Config, MachineSpec};
+use crate::events::recording::Recording;
+use crate::events::samples::Block;
+use crate::guest::blocks::BlockSpec;
+use crate::guest::session;
+use std::time::{Duration, Instant};
+
+/// A measurement that is going on.
+pub(super) struct Run<'r, 'o, M, B> {
+    pub(super) config: &'r Config,
+    /// Machines that each cell's blocks are spread over.
+    pub(super) boots: usize,
+    pub(super) cells: Vec<Collected>,
+    pub(super) references: Vec<Referred>,
+    pub(super) machines: Machines<M, B>,
+    pub(super) observer: &'r mut Observer<'o>,
+    /// Blocks that were run.
+    done: usize,
+    pace: Pace,
+    /// Why there are fewer rounds than were to be.
+    pub(super) ended: Option<String>,
+}
+
+/// A block that is to be run.
+#[derive(Debug, Clone, Copy)]
+struct Planned {
+    cell: usize,
+    kind: usize,
+    number: usize,
+    rounds: usize,
+}
+
+/// What became of a block.
+pub(super) enum Ran {
+    /// All of its calls were made.
+    Whole(Block),
+    /// One of its calls was given up: the rounds before it.
+    Cut(Block),
+    /// Too many of its cell's calls were given up.
+    NotRun,
+}
+
+impl<'r, 'o, M, B> Run<'r, 'o, M, B> {
+    /// Nothing has been run yet. `boots` is how many machines each cell's blocks are to be spread over.
+    pub(super) fn new(
+        config: &'r Config,
+        boots: usize,
+        cells: Vec<Collected>,
+        machines: Machines<M, B>,
+        observer: &'r mut Observer<'o>,
+    ) -> Self {
+        let ids: Vec<_> = cells.iter().map(|cell| cell.id).collect();
+        Self {
+            config,
+            boots,
+            references: references::all(config, &ids),
+            cells,
+            machines,
+            observer,
+            done: 0,
+            pace: Pace::start(),
+            ended: None,
+        }
+    }
+}
+
+impl<M: Machine, B: FnMut(MachineSpec) -> Result<M, session::Error>> Run<'_, '_, M, B> {
+    /// Boots each machine that a cell needs, makes one call on it, and measures its instruments.
+    pub(super) fn start(&mut self) -> Result<(), Error> {
+        for cell in 0..self.cells.len() {
+            let id = self.cells[cell].id;
+            if self.machines.instruments(&id).is_some() {
+                continue;
+            }
+            let boot_time = self.machines.get(&id)?.boot_time();
+            let start = Instant::now();
+            let first = self.config_block(cell, Recording::COUNTS, 0, 1);
+            let since_boot = match self.run_block(cell, &first)? {
+                Ran::Whole(_) => boot_time + start.elapsed(),
+                Ran::Cut(block) => {
+                    self.cells[cell].elsewhere.add(block.integrity);
+                    // Another of the machine's cells may do better.
+                    let is_of_same = |other: &Collected| MachineSpec::of(&other.id) == MachineSpec::of(&id);
+                    if self.cells[cell + 1..].iter().any(is_of_same) {
+                        continue;
+                    }
+                    self.machines.get(&id)?.boot_time()
+                }
+                Ran::NotRun => continue,
+            };
+            let since_start = self.observer.started.filter(|_| self.machines.is_first(&id)).map(|started| started());
+            self.machines.measure_instruments(&id, since_boot, since_start)?;
+        }
+        Ok(())
+    }
+
+    /// Runs the cells' blocks in turn, so that a host that drifts does it to all alike, each boot's on fresh machines.
+    pub(super) fn measure(&mut self) -> Result<(), Error> {
+        let sizes = config::blocks(self.config.rounds, self.config.warmup, self.boots);
+        let total = sizes.len() * self.cells.iter().map(Collected::kinds).sum::<usize>();
+        let mut disturbed = Vec::new();
+        let start = Instant::now();
+        for (number, &rounds) in sizes.iter().enumerate() {
+            if number == 1 && self.config.boots.is_none() {
+                self.limit_boots(start.elapsed().saturating_mul(u32::try_from(sizes.len()).unwrap_or(u32::MAX)));
+            }
+            let boot_of = |number| config::boot_of(number, sizes.len(), self.boots);
+            if number > 0 && boot_of(number) != boot_of(number - 1) {
+                self.machines.discard_all();
+            }
+            for cell in 0..self.cells.len() {
+                // Each kind of block comes first in its turn: what the one before leaves behind, in caches or in the host's
+                // halt polling, is shared out.
+                let kinds = self.cells[cell].kinds();
+                for kind in (0..kinds).map(|turn| (turn + number) % kinds) {
+                    let planned = Planned { cell, kind, number, rounds };
+                    let block = self.run_planned(planned, total)?;
+                    if block.as_ref().is_some_and(|block| !block.is_quiet()) {
+                        disturbed.push(planned);
+                    }
+                    if let Some(block) = block {
+                        self.keep(planned, block, Collected::add)?;
+                    }
+                }
+            }
+            for reference in &mut self.references {
+                reference.measure(&mut self.machines, u32::try_from(number).unwrap_or(u32::MAX))?;
+            }
+            if self.config.limit_time && number + 1 < sizes.len() && self.pace.is_over(total) {
+                self.ended = Some(format!(
+                    "others used the machine most of the time: after twice the time of a quiet run, {} of {} blocks of each cell \
+                     were measured (--rounds {} waits for all)",
+                    number + 1,
+                    sizes.len(),
+                    self.config.rounds
+                ));
+                break;
+            }
+        }
+        self.measure_again(disturbed, sizes.len(), total)
+    }
+
+    /// Runs disturbed blocks once more, and those that are disturbed again, until all are quiet, as many have been run again as
+    /// there are blocks, or the time is up. Each boot's blocks are run on fresh machines, as they were at first.
+    fn measure_again(&mut self, mut disturbed: Vec<Planned>, numbers: usize, total: usize) -> Result<(), Error> {
+        let limit = self.pace.repeats(total, self.config.limit_time);
+        if let Some(announce) = self.observer.repeats.as_mut().filter(|_| !disturbed.is_empty()) {
+            let expected = self.pace.quiet_time(disturbed.len());
+            announce(&Repeats { disturbed: disturbed.len(), blocks: self.done, expected, limit });
+        }
+        let start = Instant::now();
+        let mut left = total;
+        while !disturbed.is_empty() && left > 0 {
+            disturbed.truncate(left);
+            left -= disturbed.len();
+            let boot_of = |planned: &Planned| config::boot_of(planned.number, numbers, self.boots);
+            let by_boot: Vec<Vec<Planned>> =
+                disturbed.chunk_by(|one, next| boot_of(one) == boot_of(next)).map(<[Planned]>::to_vec).collect();
+            let of_wave = self.done + disturbed.len();
+            disturbed.clear();
+            for planned in by_boot {
+                self.machines.discard_all();
+                for planned in planned {
+                    if start.elapsed() > limit {
+                        return Ok(());
+                    }
+                    let Some(block) = self.run_planned(planned, of_wave)? else { continue };
+                    if !block.is_quiet() {
+                        disturbed.push(planned);
+                    }
+                    self.keep(planned, block, Collected::add_again)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs a block of those that, with all before it, are `total`.
+    fn run_planned(&mut self, planned: Planned, total: usize) -> Result<Option<Block>, Error> {
+        let Planned { cell, kind, number, rounds } = planned;
+        let collected = &self.cells[cell];
+        (self.observer.progress)(self.done, total, &collected.id);
+        self.done += 1;
+        let spec = self.config_block(cell, collected.recording(kind), self.config.warmup, rounds);
+        let start = Instant::now();
+        Ok(match self.run_block(cell, &spec)? {
+            Ran::Whole(block) | Ran::Cut(block) => {
+                let khz = self.machines.last(&self.cells[cell].id).map_or(0, Machine::tsc_khz);
+                self.pace.add(&block, spec.warmup, start.elapsed(), khz);
+                Some(Block { number: u32::try_from(number).unwrap_or(u32::MAX), ..block })
+            }
+            Ran::NotRun => None,
+        })
+    }
+
+    /// Takes fewer boots where they would lengthen a measurement that takes `time` by more than a quarter, and a second; but as
+    /// many as an interval needs.
+    fn limit_boots(&mut self, time: Duration) {
+        const AT_LEAST: Duration = Duration::from_secs(1);
+        let most = AT_LEAST.max(time / 4).as_nanos() / self.machines.boot_time().as_nanos().max(1);
+        self.boots = self.boots.min(usize::try_from(most).unwrap_or(usize::MAX).max(config::MIN_BOOTS));
+    }
+
+    /// Adds a block to its cell, and hands its samples on if the metrics are made of them.
+    fn keep(&mut self, planned: Planned, block: Block, add: fn(&mut Collected, usize, Block)) -> Result<(), Error> {
+        let collected = &mut self.cells[planned.cell];
+        if planned.kind == 0
+            && let Some(samples) = &mut self.observer.samples
+        {
+            let khz = self.machines.last(&collected.id).map_or(0, Machine::tsc_khz);
+            samples(&collected.id, &block, khz)?;
+        }
+        add(collected, planned.kind, block);
+        Ok(())
+    }
+
+    /// Runs one block of a cell, on a fresh machine if a call was given up on the last one.
+    pub(super) fn run_block(&mut self, cell: usize, spec: &BlockSpec) -> Result<Ran, Error> {
+        let collected = &mut self.cells[cell];
+        if collected.is_given_up() {
+            return Ok(Ran::NotRun);
+        }
+        let result = self.machines.get(&collected.id)?.run_block(spec);
+        let boot = self.machines.boot_number(&collected.id);
+        match result {
+            Ok(block) => Ok(Ran::Whole(Block { boot, ..block })),
+            Err(session::Error::GivenUp(given_up)) => {
+                self.machines.discard(&collected.id);
+                collected.silences.push(given_up.diagnosis.to_string());
+                Ok(Ran::Cut(Block { boot, ..given_up.block }))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    pub(super) fn config_block(&self, cell: usize, recording: Recording, warmup: usize, rounds: usize) -> BlockSpec {
+        let Config { worker, argument, .. } = *self.config;
+        BlockSpec { cell: self.cells[cell].id, initiator: 0, worker, argument, recording, warmup, rounds }
+    }
+}
