@@ -180,9 +180,10 @@ pub fn run(options: &Measure, start: ProcessStart) -> Result<Status, Failure> {
     let mut samples =
         csv.as_mut().map(|csv| |cell: &CellId, block: &Block, tsc_khz: u64| csv.block(cell, block, tsc_khz));
     let mut details = Vec::new();
+    // With the progress bar, on a terminal only: for others, standard error is for what kipi cannot do.
     let mut announce = |repeats: &Repeats| {
         if repeats.expected.min(repeats.limit) >= WORTH_SAYING {
-            bar.suspend(|| complain(&told(repeats)));
+            bar.println(format!("kipi: {}", told(repeats)));
         }
     };
     let mut observer = Observer {
