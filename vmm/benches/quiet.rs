@@ -194,8 +194,9 @@ impl Beside {
                 })
             };
             let (one, other, noisy) = (cell(one)?, cell(other)?, cell(noisy)?);
+            // Either pair follows one another: a host drifts, and runs that are further apart agree less.
             agreement.idle.add(one, other);
-            agreement.noisy.add(one, noisy);
+            agreement.noisy.add(other, noisy);
         }
         Ok(())
     }
