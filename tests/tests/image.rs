@@ -302,7 +302,7 @@ fn windows(route: GuestRoute, destination: Destination) -> Result<Vec<Sends>, &'
             | GuestRoute::Msi
             | GuestRoute::Host,
             Destination::Itself | Destination::SelfIpi,
-        ) => return Err("a broadcast call is for every processor: use --call ping"),
+        ) => return Err("a broadcast call is for every processor"),
         (
             GuestRoute::XApic
             | GuestRoute::X2Apic
@@ -311,7 +311,7 @@ fn windows(route: GuestRoute, destination: Destination) -> Result<Vec<Sends>, &'
             | GuestRoute::Msi
             | GuestRoute::Host,
             Destination::Mesh,
-        ) => return Err("a broadcast call has one initiator: use --call ping"),
+        ) => return Err("a broadcast call has one initiator"),
     })
 }
 
