@@ -2,7 +2,7 @@
 
 use guest_stub::abi::{Destination, RING_SAMPLES, TargetState, Worker};
 use kipi::config::routes::{self, Route};
-use kipi::config::{self, CellId, HostOffers, LocalApics, Observe};
+use kipi::config::{self, Call, CellId, HostOffers, LocalApics, Observe};
 use kipi::events::recording::Recording;
 use kipi::events::samples::{Block, Participant, Round};
 use kipi::guest::blocks::{self, BlockSpec};
@@ -312,12 +312,18 @@ fn a_lonely_vcpu_works_and_sends_nothing() {
     let _turn = turn();
     let Some(hypervisor) = hypervisor() else { return };
     let mut machine = boot(&hypervisor, 1);
+    // Its stamp of that interrupt stays in the ring.
+    let destination = Destination::Itself;
+    let itself =
+        CellId { call: Call::Ping, route: Route::XApic, destination, target_state: TargetState::Spin, ..HALTED };
+    run(&mut machine, &BlockSpec { cell: CellId { vcpus: 1, ..itself }, ..CALL });
     for route in [Route::XApic, Route::Memory] {
         for &destination in Destination::ALL.iter().filter(|&&it| can_be(route, it, TargetState::Spin)) {
             let cell = CellId { route, destination, target_state: TargetState::Spin, ..HALTED };
             let spec = BlockSpec { cell, ..CALL };
             let block = run(&mut machine, &spec);
             block.rounds.iter().for_each(|round| assert_causal(round, &spec, 1, 0));
+            assert_eq!(block.rounds.iter().flat_map(Round::targets).next(), None, "{spec:?}: it was interrupted");
             let injected = block.exits.get(&(Source::Stats, "irq_injections".to_owned()));
             assert_eq!(injected.map_or(0, |count| count.initiator), 0, "{spec:?}: it interrupted itself");
         }

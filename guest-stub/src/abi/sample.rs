@@ -41,7 +41,8 @@ impl Sample {
     }
 }
 
-/// Bits of [`Sample::flags`]. The low 16 may be those of the CS that the interrupt has saved, as it did.
+/// Bits of [`Sample::flags`]. The low 16 are the CS selector that the interrupt has saved, or zero but for
+/// [`sample_flags::FROM_USER`].
 pub mod sample_flags {
     /// The interrupt found the vCPU at CPL3: CS has an RPL of 0 or 3, of which one bit tells.
     pub const FROM_USER: u32 = 1 << 1;

@@ -119,7 +119,7 @@ global_asm!(
     "cmp eax, {ipi_level}",
     "jne 7f",
     "8:",
-    "mov eax, [rsp + {cs}]",
+    "movzx eax, word ptr [rsp + {cs}]",
     "mov [rsp + rsi + {private} + {ring} + {sample_flags}], eax",
     "cmp qword ptr [rsp + {rip}], offset halt_resume",
     "je 9f",
@@ -240,9 +240,10 @@ extern "sysv64" fn not_restored() {
 #[cold]
 extern "sysv64" fn nothing_to_do(private: &'static Private) {
     let generation = private.packet.generation();
-    // While this processor calls, nobody else's call moves its arrival.
+    // While this processor owns its participants, nobody else's call moves its arrival. Between two of its calls the gate is closed.
     let is_expected = private.calling.load(Ordering::Relaxed) && private.expects_self.load(Ordering::Relaxed);
-    if is_expected && !private.slot.has_arrived(generation) {
+    let is_open = private.packet.decision(generation) == Decision::Pending;
+    if is_expected && is_open && !private.slot.has_arrived(generation) {
         private.slot.arrive(generation);
     } else {
         private.count_duplicate();

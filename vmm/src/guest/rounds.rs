@@ -64,7 +64,8 @@ struct RawParticipant {
 }
 
 impl RawRound {
-    /// Reads round `number` from every vCPU's ring, onto the common clock. `exits` has the stamps of each vCPU's observed exits, by generation.
+    /// Reads round `number` from every vCPU's ring, onto the common clock. `exits` has the stamps of each vCPU's observed exits,
+    /// by generation.
     fn read(
         session: &Session<'_>,
         spec: &BlockSpec,
@@ -74,13 +75,15 @@ impl RawRound {
         let initiator = spec.initiator().vcpu();
         // Where the host calls, its stamps come into vCPU 0's sample.
         let stamps = sample(session, initiator.unwrap_or(0), number)?;
+        // Alone, an initiator sends nothing, whatever the destination.
+        let interrupts_itself = spec.cell.destination.includes_sender() && exits.len() > 1;
         let mut participants = Vec::with_capacity(exits.len());
         for (vcpu, exits) in exits.iter().enumerate() {
             let mut sample = sample(session, vcpu, number)?;
             check(spec, vcpu, &sample, stamps.generation)?;
             let (vmm, is_target) = (exits.get(&stamps.generation).copied(), Some(vcpu) != initiator);
-            if !is_target && !spec.cell.destination.includes_sender() {
-                // It has not interrupted itself: that is of an earlier block.
+            if !is_target && !interrupts_itself {
+                // That is of an earlier block.
                 sample.a = 0;
             }
             participants.push(RawParticipant { vcpu, sample, vmm, is_target });
