@@ -9,6 +9,8 @@ use std::time::Duration;
 struct Boot {
     is_exact: bool,
     bounds: Vec<u64>,
+    /// The error of vCPU 0's offset, in the same unit.
+    host: u64,
 }
 
 impl Machine for Boot {
@@ -30,7 +32,7 @@ impl Machine for Boot {
         let ahead = earlier.ahead.first().copied().flatten().map_or(look, |known| known.and(look));
         Ok(ClockError {
             vcpus: Some(ahead.bound()),
-            host: 0,
+            host: self.host,
             subtracted: vec![0, 0],
             comparisons: Comparisons { ahead: vec![Some(ahead)], exchanges: 1, is_of_every_boot: self.is_exact },
             method: String::new(),
@@ -48,7 +50,7 @@ impl Machine for Boot {
 
 /// Boots with these bounds leave ε at so many ns.
 fn assert_error(is_exact: bool, boots: &[&[u64]], error_ns: f64) {
-    let mut machines = boots.iter().map(|bounds| Boot { is_exact, bounds: bounds.to_vec() });
+    let mut machines = boots.iter().map(|bounds| Boot { is_exact, bounds: bounds.to_vec(), host: 0 });
     let mut clocks = Clocks::of(&mut machines.next().unwrap()).unwrap();
     machines.for_each(|mut boot| clocks.hold_for(&mut boot).unwrap());
     let found = clocks.clock.error_ns.unwrap();
@@ -64,4 +66,14 @@ fn a_neighbour_at_the_first_boot_spoils_no_bound_where_kvm_tells_the_offsets() {
 fn estimated_offsets_have_the_error_of_their_worst_boot_and_of_its_closest_look() {
     assert_error(false, &[&[900, 70, 80], &[60]], 70.0);
     assert_error(false, &[&[70, 70, 70], &[900, 300, 400], &[60]], 300.0);
+}
+
+#[test]
+fn the_hosts_error_is_that_of_the_boot_with_the_largest_whatever_the_vcpus_is() {
+    let boot = |bound, host| Boot { is_exact: false, bounds: vec![bound; LOOKS], host };
+    let mut clocks = Clocks::of(&mut boot(100, 5)).unwrap();
+    for (bound, host, expected) in [(70, 30, (100.0, 30.0)), (200, 10, (200.0, 30.0)), (50, 40, (200.0, 40.0))] {
+        clocks.hold_for(&mut boot(bound, host)).unwrap();
+        assert_eq!((clocks.clock.error_ns, clocks.clock.host_error_ns), (Some(expected.0), expected.1));
+    }
 }
