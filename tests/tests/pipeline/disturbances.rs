@@ -89,13 +89,14 @@ fn a_run_that_others_disturb_takes_no_longer_than_it_may() {
         Config { rounds: 1_000, boots: Some(25), limit_time: true, target_states: vec![TargetState::Halt], ..config() };
     let start = std::time::Instant::now();
     let outcome = run(&config, &|_, spec| Ok(busy(spec)));
-    // Of 50 blocks, and as many that are measured again, each for a second at most, and as long as one block takes.
+    // The blocks, and as many that are measured again, each for a second, and as long as one block takes.
     assert!(start.elapsed() >= Duration::from_secs(2), "{:?}", start.elapsed());
     let cell = &outcome.document.cells[0];
     let numbers: BTreeSet<u32> = cell.blocks.iter().map(|block| block.number).collect();
-    assert!(numbers.len() < 40 && cell.blocks.len() > numbers.len() && cell.never_quiet, "{}", cell.blocks.len());
+    let again = cell.blocks.len() - numbers.len();
+    assert!(numbers.len() < 40 && (1..40).contains(&again) && cell.never_quiet, "{numbers:?}, {again} again");
     assert!(cell.rounds_asked == 1_000 && !outcome.document.partial);
-    let warning = format!("{} of 50 blocks of each cell", numbers.len());
+    let warning = format!("after {} of 50 blocks of each cell", numbers.len());
     assert!(outcome.document.warnings[0].contains(&warning), "{:?}", outcome.document.warnings);
     assert_valid(&outcome.document);
 }

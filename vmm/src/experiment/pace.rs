@@ -1,11 +1,12 @@
 //! How long a run may take where others use the machine, too.
 //!
 //! Beside processes that never rest, calls wait for time slices, and a run takes several times as long as alone. How long it
-//! would take alone, its own blocks tell: of a disturbed one, the shortest time from one round to the next does.
+//! would take alone, its own blocks tell: of a disturbed one, most times from one round to the next do, since a slice is taken
+//! from a few. Blocks are compared with blocks: booting is in neither.
 
 use crate::events::clock;
 use crate::events::samples::{Block, Round};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// A run that is disturbed may take so many times as long as on a quiet machine.
 const MOST: u32 = 2;
@@ -14,17 +15,18 @@ const LEAST: Duration = Duration::from_secs(1);
 
 /// The blocks of a run so far.
 pub(super) struct Pace {
-    start: Instant,
     blocks: u32,
     disturbed: u32,
+    /// What they have taken.
+    spent: Duration,
     /// What they would have taken on a quiet machine.
     quiet: Duration,
 }
 
 impl Pace {
-    /// Of a run that starts now.
-    pub(super) fn start() -> Self {
-        Self { start: Instant::now(), blocks: 0, disturbed: 0, quiet: Duration::ZERO }
+    /// Of a run without blocks.
+    pub(super) fn new() -> Self {
+        Self { blocks: 0, disturbed: 0, spent: Duration::ZERO, quiet: Duration::ZERO }
     }
 
     /// Adds a block that took `time`, its rounds that count being behind `warmup` others.
@@ -32,6 +34,7 @@ impl Pace {
         let is_quiet = block.is_quiet();
         self.blocks += 1;
         self.disturbed += u32::from(!is_quiet);
+        self.spent += time;
         let undisturbed = || quiet_time(&block.rounds, warmup, tsc_khz).unwrap_or(time).min(time);
         self.quiet += if is_quiet { time } else { undisturbed() };
     }
@@ -42,31 +45,38 @@ impl Pace {
         each.saturating_mul(u32::try_from(blocks).unwrap_or(u32::MAX))
     }
 
+    /// What the blocks have taken so far.
+    pub(super) fn spent(&self) -> Duration {
+        self.spent
+    }
+
     /// Whether a run of so many blocks that others disturb, most of the time, has taken as long as it may.
     pub(super) fn is_over(&self, blocks: usize) -> bool {
-        self.disturbed * 2 > self.blocks && self.left(blocks, self.start.elapsed()).is_zero()
+        self.disturbed * 2 > self.blocks && self.left(blocks).is_zero()
     }
 
     /// How long disturbed blocks of a run of so many may be measured again for; `is_limited`: the run as a whole may take as long
-    /// as it may, else that alone may take as long as the run.
+    /// as it may, else that alone may take as long as a quiet run.
     pub(super) fn repeats(&self, blocks: usize, is_limited: bool) -> Duration {
-        let limit = if is_limited { self.left(blocks, self.start.elapsed()) } else { self.quiet_time(blocks) };
+        let limit = if is_limited { self.left(blocks) } else { self.quiet_time(blocks) };
         limit.max(LEAST)
     }
 
-    fn left(&self, blocks: usize, elapsed: Duration) -> Duration {
-        self.quiet_time(blocks).saturating_mul(MOST).max(LEAST).saturating_sub(elapsed)
+    fn left(&self, blocks: usize) -> Duration {
+        self.quiet_time(blocks).saturating_mul(MOST).max(LEAST).saturating_sub(self.spent)
     }
 }
 
-/// What a block takes in which every round is like the shortest, with what lies between it and the next.
+/// What a block takes in which every round is like those of the lower quartile, with what lies between it and the next. The
+/// shortest alone may be an accident.
 fn quiet_time(rounds: &[Round], warmup: usize, tsc_khz: u64) -> Option<Duration> {
     let first = rounds.first()?;
     // Where several call at once, each makes as many.
     let of_one: Vec<u64> =
         rounds.iter().filter(|round| round.initiator == first.initiator).map(|round| round.t0).collect();
-    let shortest = of_one.windows(2).filter_map(|pair| pair[1].checked_sub(pair[0])).min()?;
-    let cycles = shortest.saturating_mul((of_one.len() + warmup) as u64);
+    let mut apart: Vec<u64> = of_one.windows(2).filter_map(|pair| pair[1].checked_sub(pair[0])).collect();
+    apart.sort_unstable();
+    let cycles = apart.get(apart.len() / 4)?.saturating_mul((of_one.len() + warmup) as u64);
     Some(clock::time(cycles, tsc_khz))
 }
 
@@ -89,8 +99,8 @@ mod tests {
     }
 
     #[test]
-    fn a_disturbed_block_is_as_long_as_its_shortest_rounds() {
-        let mut pace = Pace::start();
+    fn a_disturbed_block_is_as_long_as_its_short_rounds() {
+        let mut pace = Pace::new();
         let ms = Duration::from_millis;
         pace.add(&block(true, &[0, 1_000_000]), 3, ms(9), GHZ);
         assert_eq!(pace.quiet_time(10), ms(90));
@@ -99,6 +109,14 @@ mod tests {
         assert_eq!(pace.quiet_time(2), ms(9 + 5));
         pace.add(&block(false, &[0]), 1, ms(16), GHZ);
         assert_eq!(pace.quiet_time(3), ms(9 + 5 + 16), "one round has no next");
+        assert_eq!(pace.spent(), ms(9 + 15 + 16));
+    }
+
+    #[test]
+    fn one_short_round_is_no_measure() {
+        let t0 = [0, 10, 1_000_010, 2_000_010, 9_000_010, 10_000_010, 11_000_010];
+        let rounds: Vec<Round> = t0.iter().map(|&t0| round(0, t0)).collect();
+        assert_eq!(quiet_time(&rounds, 0, GHZ), Some(Duration::from_millis(7)));
     }
 
     #[test]
@@ -109,12 +127,17 @@ mod tests {
 
     #[test]
     fn a_run_may_take_twice_its_quiet_time_and_a_second_in_any_case() {
-        let mut pace = Pace::start();
+        let mut pace = Pace::new();
         let secs = Duration::from_secs;
         pace.add(&block(true, &[]), 0, secs(1), GHZ);
-        assert_eq!((pace.left(10, secs(15)), pace.left(10, secs(21))), (secs(5), Duration::ZERO));
-        assert_eq!(pace.repeats(10, false), secs(10));
-        assert_eq!(pace.repeats(0, true), secs(1));
+        assert_eq!((pace.left(10), pace.repeats(10, false), pace.repeats(0, true)), (secs(19), secs(10), secs(1)));
         assert!(!pace.is_over(0), "nothing disturbed it");
+        // Each would have taken a second.
+        let disturbed = block(false, &[0, 500_000_000]);
+        pace.add(&disturbed, 0, secs(9), GHZ);
+        assert_eq!(pace.left(10), secs(10));
+        assert!(!pace.is_over(4), "half of the blocks are not most");
+        pace.add(&disturbed, 0, secs(9), GHZ);
+        assert_eq!((pace.is_over(10), pace.is_over(9)), (false, true), "after 19 s");
     }
 }

@@ -66,7 +66,7 @@ impl<'r, 'o, M, B> Run<'r, 'o, M, B> {
             machines,
             observer,
             done: 0,
-            pace: Pace::start(),
+            pace: Pace::new(),
             ended: None,
         }
     }
@@ -112,7 +112,8 @@ impl<M: Machine, B: FnMut(MachineSpec) -> Result<M, session::Error>> Run<'_, '_,
             if number == 1 && self.config.boots.is_none() {
                 self.limit_boots(start.elapsed().saturating_mul(u32::try_from(sizes.len()).unwrap_or(u32::MAX)));
             }
-            let boot_of = |number| config::boot_of(number, sizes.len(), self.boots);
+            let boots = self.boots;
+            let boot_of = |number| config::boot_of(number, sizes.len(), boots);
             if number > 0 && boot_of(number) != boot_of(number - 1) {
                 self.machines.discard_all();
             }
@@ -134,10 +135,12 @@ impl<M: Machine, B: FnMut(MachineSpec) -> Result<M, session::Error>> Run<'_, '_,
             for reference in &mut self.references {
                 reference.measure(&mut self.machines, u32::try_from(number).unwrap_or(u32::MAX))?;
             }
-            if self.config.limit_time && number + 1 < sizes.len() && self.pace.is_over(total) {
+            // An interval needs so many boots.
+            let has_boots = number + 1 < sizes.len() && boot_of(number + 1) >= config::MIN_BOOTS;
+            if self.config.limit_time && has_boots && self.pace.is_over(total) {
                 self.ended = Some(format!(
-                    "others used the machine most of the time: after twice the time of a quiet run, {} of {} blocks of each cell \
-                     were measured (--rounds {} waits for all)",
+                    "most blocks were disturbed, and would have taken less than half of the time on a quiet machine: the run ended \
+                     after {} of {} blocks of each cell (--rounds {} makes all of them)",
                     number + 1,
                     sizes.len(),
                     self.config.rounds
@@ -156,7 +159,7 @@ impl<M: Machine, B: FnMut(MachineSpec) -> Result<M, session::Error>> Run<'_, '_,
             let expected = self.pace.quiet_time(disturbed.len());
             announce(&Repeats { disturbed: disturbed.len(), blocks: self.done, expected, limit });
         }
-        let start = Instant::now();
+        let end = self.pace.spent().saturating_add(limit);
         let mut left = total;
         while !disturbed.is_empty() && left > 0 {
             disturbed.truncate(left);
@@ -169,7 +172,7 @@ impl<M: Machine, B: FnMut(MachineSpec) -> Result<M, session::Error>> Run<'_, '_,
             for planned in by_boot {
                 self.machines.discard_all();
                 for planned in planned {
-                    if start.elapsed() > limit {
+                    if self.pace.spent() > end {
                         return Ok(());
                     }
                     let Some(block) = self.run_planned(planned, of_wave)? else { continue };
@@ -190,6 +193,10 @@ impl<M: Machine, B: FnMut(MachineSpec) -> Result<M, session::Error>> Run<'_, '_,
         (self.observer.progress)(self.done, total, &collected.id);
         self.done += 1;
         let spec = self.config_block(cell, collected.recording(kind), self.config.warmup, rounds);
+        if !self.cells[cell].is_given_up() {
+            // Booting is no part of the block.
+            self.machines.get(&spec.cell)?;
+        }
         let start = Instant::now();
         Ok(match self.run_block(cell, &spec)? {
             Ran::Whole(block) | Ran::Cut(block) => {
