@@ -79,13 +79,10 @@ impl Trace {
     }
 }
 
-/// The state that targets are in where none is asked for: halted, or where such a call has no halted targets, spinning. Every call
-/// has spinning ones, so that a refusal of these is about something else.
+/// The state that targets are in where none is asked for: halted, or where such a call has spinning targets only, spinning.
 fn usual_state(cell: impl Fn(TargetState) -> CellId, offers: HostOffers) -> TargetState {
-    match config::refuse(&cell(TargetState::Halt), offers) {
-        None => TargetState::Halt,
-        Some(_) => TargetState::Spin,
-    }
+    let can_be = |state| config::refuse(&cell(state), offers).is_none();
+    if !can_be(TargetState::Halt) && can_be(TargetState::Spin) { TargetState::Spin } else { TargetState::Halt }
 }
 
 /// Runs it.

@@ -21,7 +21,11 @@ pub(super) fn add_faults(measurement: &mut Measurement, repetitions: &[Measureme
         }
         for warning in &repetition.warnings {
             // Later repetitions say the same.
-            let is_known = measurement.warnings.iter().any(|known| known.ends_with(warning.as_str()));
+            let is_same = |known: &String| {
+                let of_repetition = known.strip_prefix("run ").and_then(|rest| rest.split_once(": "));
+                of_repetition.map_or(known.as_str(), |(_, text)| text) == warning
+            };
+            let is_known = measurement.warnings.iter().any(is_same);
             if !is_known {
                 measurement.warnings.push(format!("run {number} of {}: {warning}", repetitions.len() + 1));
             }

@@ -120,7 +120,7 @@ fn target_row(key: &CellId, samples: &Block, index: usize, participant: &Partici
         idle_before_us: key.idle_before_us,
         block: samples.number,
         boot: samples.boot,
-        round: index / samples.at_once,
+        round: index / samples.at_once.max(1),
         generation: samples.rounds[index].generation,
         vcpu: participant.vcpu,
         role: "target",
