@@ -62,12 +62,12 @@ pub struct Measure {
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     rounds: Option<u32>,
     /// Spread each cell's blocks over this many machines, booted one after the other; fewer than 5 give no intervals
-    /// [default: 25, fewer for fewer than 500 rounds, and fewer where they would take more than a second and a quarter of the
-    /// time to boot]
+    /// [default: 25, fewer for fewer than 500 rounds, and at least 5 where booting them would take more than a second, and more than
+    /// a quarter of the time]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     boots: Option<u32>,
     /// Measure the drift from run to run, too: repeat the measurement so often, and widen the intervals by what a single run
-    /// does not show [default: 10; few repetitions know the drift roughly, and widen intervals by more]
+    /// does not show [default: 10; few repetitions estimate the drift roughly, which makes intervals wider]
     #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "10", value_parser = clap::value_parser!(u32).range(2..=1000))]
     calibrate: Option<u32>,
     /// Measure a few rounds of each target state, of the memory route, and a few exits in every turn, too, to know how the host

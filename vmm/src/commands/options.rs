@@ -19,7 +19,7 @@ pub(super) struct Calls {
     /// Where vCPU threads run: each on the next CPU (auto), anywhere (none), or each on the next of a list such as 0,2-3
     #[arg(long, value_name = "auto|none|LIST", value_parser = values::pin, default_value = "auto")]
     pub(super) pin: Pin,
-    /// Least time between the targets' readiness, of halted ones their HLT, and the send, in µs
+    /// Time between the targets' readiness, of halted ones their HLT, and the send, in µs; where preparing a send takes longer, that
     #[arg(long, value_name = "US", default_value_t = 10, value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
     pub(super) settle: u32,
     /// Give a call up after this many ms [default: 4000, and 200 more for each vCPU that shares a CPU]

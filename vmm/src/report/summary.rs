@@ -45,7 +45,7 @@ fn integrity(cells: &[Cell], repetitions: u64) -> Option<String> {
     let broken: Vec<&Cell> = cells.iter().filter(|cell| !cell.integrity.is_clean()).collect();
     let repeated = match repetitions {
         0 => String::new(),
-        _ => format!(" and of those of {}", count(repetitions, "repetition")),
+        _ => format!(", nor of {},", count(repetitions, "repetition")),
     };
     let all = count(cells.len(), "cell");
     Some(match broken.as_slice() {
@@ -76,7 +76,7 @@ fn clock(measurement: &Measurement) -> Option<String> {
     if others.is_empty() && !of_one.is_empty() {
         return Some("ε = 0: the stamps that are compared are of one clock".to_owned());
     }
-    let but_one = if of_one.is_empty() { "" } else { " and those of one clock (self, self-ipi, 1 vCPU)" };
+    let but_one = if of_one.is_empty() { "" } else { " and those of one clock (one vCPU's, or one CPU's)" };
     // One vCPU has nobody to differ from.
     let has_others = |machine: &&Instruments| machine.vcpus > 1;
     let several: Vec<&Instruments> = measurement.instruments.iter().filter(has_others).collect();
@@ -265,7 +265,7 @@ mod tests {
         let both = [fixture::cell("spin", 1_000.0), mesh];
         assert_eq!(line(&both), "ok: none of 1000 calls and 3000 pings lost, duplicate, late or timed out");
         let repeated = integrity(&both[..1], 2).unwrap();
-        assert_eq!(repeated, "ok: none of 1000 calls and of those of 2 repetitions lost, duplicate, late or timed out");
+        assert_eq!(repeated, "ok: none of 1000 calls, nor of 2 repetitions, lost, duplicate, late or timed out");
     }
 
     #[test]

@@ -47,7 +47,7 @@ fn pings(cells: &[&Cell]) -> String {
     };
     let compared = match TargetState::ALL.iter().filter_map(of_state).collect::<Vec<_>>().as_slice() {
         [] => String::new(),
-        states => format!("; a ping's round trip is {} of the call's", states.join(", ")),
+        states => format!("; a ping's round trip over the call's: {}", states.join(", ")),
     };
     let told = |[ping, call]: [f64; 2]| format!("{} and {}", units::time(ping), units::time(call));
     match pairs.iter().filter_map(idle_times).map(told).collect::<Vec<_>>().as_slice() {
@@ -55,7 +55,7 @@ fn pings(cells: &[&Cell]) -> String {
         [first, others @ ..] => {
             let others = if others.is_empty() { String::new() } else { format!(", and {} more", others.len()) };
             let why =
-                "not compared where halted targets had been in HLT for unlike times (--idle-before asks for them)";
+                "not compared where halted targets had been in HLT for different times (--idle-before asks for them)";
             format!("{compared}; {why}: {first}{others}")
         }
     }
@@ -111,7 +111,7 @@ mod tests {
         let ping = cell(ping, MetricName::RoundTrip, 42_000.0);
         assert_eq!(
             text(&[call, user, ping.clone(), ping_of_three]),
-            "2.00–30.0 µs from the last arrival to the last worker's start; a ping's round trip is 0.42 (halt) of the call's"
+            "2.00–30.0 µs from the last arrival to the last worker's start; a ping's round trip over the call's: 0.42 (halt)"
         );
         assert_eq!(start_barrier(&[ping]), None, "a ping has no start barrier");
     }
@@ -129,9 +129,9 @@ mod tests {
             };
             start_barrier(&[halted(id, call_ns), halted(ping, ping_ns)]).expect("there is a call")
         };
-        assert!(text(66_000.0, 70_000.0).ends_with("a ping's round trip is 1.00 (halt) of the call's"));
+        assert!(text(66_000.0, 70_000.0).ends_with("a ping's round trip over the call's: 1.00 (halt)"));
         let unlike = text(30_000.0, 66_000.0);
         assert!(unlike.ends_with("(--idle-before asks for them): 30.0 µs and 66.0 µs"), "{unlike}");
-        assert!(!unlike.contains("of the call's"), "{unlike}");
+        assert!(!unlike.contains("over the call's"), "{unlike}");
     }
 }

@@ -20,9 +20,9 @@ pub(super) fn answer(measurement: &Measurement) -> Option<String> {
     }
     let scope = match measurement.intervals {
         IntervalScope::WithinRun if measurement.config.repetitions > 0 && !measurement.partial => {
-            "of this run: no cell has one in every repetition (--calibrate)".to_owned()
+            "of this run only: no cell had an interval in every repetition".to_owned()
         }
-        IntervalScope::WithinRun => "of this run; --calibrate measures how runs drift, and adds it".to_owned(),
+        IntervalScope::WithinRun => "of this run only; --calibrate adds how much runs differ".to_owned(),
         IntervalScope::BetweenRuns => between(measurement),
     };
     let missing = without.first().map(|first| {
@@ -43,10 +43,17 @@ fn between(measurement: &Measurement) -> String {
     let metrics = || measurement.cells.iter().flat_map(|cell| cell.metrics.values());
     let runs = metrics().filter_map(|metric| metric.between_runs.as_ref()).map(|between| between.runs).max();
     let runs = runs.unwrap_or(1);
-    let few = if runs < SEVERAL { "; so few tell it only roughly, and the intervals are the wider for it" } else { "" };
+    let few = if runs < SEVERAL { "; so few runs make them wide" } else { "" };
     let left = metrics().filter(|metric| metric.ci95.p50.is_some() && metric.between_runs.is_none()).count();
-    let left = if left > 0 { format!("; not in those of {}", count(left, "metric")) } else { String::new() };
-    format!("of any run: how {} drift is in them (--calibrate){few}{left}", count(runs, "run"))
+    let left = if left > 0 {
+        format!(
+            "; {} this run only",
+            if left == 1 { "1 metric has that of".to_owned() } else { format!("{left} metrics have those of") }
+        )
+    } else {
+        String::new()
+    };
+    format!("between runs: widened by how much {} differed (--calibrate){few}{left}", count(runs, "run"))
 }
 
 /// Why these cells have no interval.
@@ -93,20 +100,23 @@ mod tests {
     #[test]
     fn intervals_are_of_a_run_unless_runs_were_compared() {
         let mut measurement = measured(0, 10);
-        assert_eq!(answer(&measurement).unwrap(), "of this run; --calibrate measures how runs drift, and adds it");
+        assert_eq!(answer(&measurement).unwrap(), "of this run only; --calibrate adds how much runs differ");
         measurement.config.repetitions = 10;
-        assert_eq!(answer(&measurement).unwrap(), "of this run: no cell has one in every repetition (--calibrate)");
+        assert_eq!(answer(&measurement).unwrap(), "of this run only: no cell had an interval in every repetition");
         for runs in [3, 11] {
             measurement.intervals = IntervalScope::BetweenRuns;
             let between = BetweenRuns { runs, p50: Some(1.0), p99: None, scale: Scale::Logarithm, of_runs: Vec::new() };
             let metrics = measurement.cells.iter_mut().flat_map(|cell| cell.metrics.values_mut());
             metrics.for_each(|metric| metric.between_runs = Some(between.clone()));
             let line = answer(&measurement).unwrap();
-            assert!(line.starts_with(&format!("of any run: how {runs} runs drift is in them (--calibrate)")), "{line}");
-            assert_eq!(line.contains("roughly"), runs == 3, "{line}");
+            assert!(
+                line.starts_with(&format!("between runs: widened by how much {runs} runs differed (--calibrate)")),
+                "{line}"
+            );
+            assert_eq!(line.ends_with("so few runs make them wide"), runs == 3, "{line}");
         }
         measurement.cells[0].metrics.get_mut(&MetricName::RoundTrip).unwrap().between_runs = None;
-        assert!(answer(&measurement).unwrap().ends_with("; not in those of 1 metric"));
+        assert!(answer(&measurement).unwrap().ends_with("; 1 metric has that of this run only"));
         measurement.cells.clear();
         assert_eq!(answer(&measurement), None);
     }

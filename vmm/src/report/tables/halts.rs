@@ -31,7 +31,7 @@ pub(super) fn not_as_asked(rows: &[Row<'_>]) -> Option<String> {
         (!are_alike(f64::from(asked) * 1e3, reached)).then(told)
     };
     let cells: Vec<String> = rows.iter().filter_map(of).collect();
-    let text = "Not in HLT for the time that was asked for; where longer, what lies between two rounds takes that long";
+    let text = "Time in HLT differs from --idle-before (it is longer where the work between two rounds takes longer)";
     (!cells.is_empty()).then(|| format!("{text}: {}", cells.join(", ")))
 }
 
