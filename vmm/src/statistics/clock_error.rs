@@ -25,7 +25,8 @@ pub struct Comparisons {
     /// How many exchanges there were.
     pub exchanges: usize,
     /// Whether all of it holds for every other boot as well. Where KVM tells the vCPUs' TSC offsets, stamps differ by no more
-    /// than the TSCs of the CPUs do that the vCPUs run on, which booting a guest does not change.
+    /// than the TSCs of the CPUs do that the vCPUs run on, which booting a guest does not change, as long as those TSCs run at
+    /// one rate.
     pub is_of_every_boot: bool,
 }
 
@@ -57,7 +58,8 @@ impl Ahead {
     }
 
     /// What is known of the clocks when `later` has been found of them, too: the difference lies in both ranges, however loose
-    /// a busy host made one of them. Ranges that have nothing in common show that it has changed, and the bound covers both.
+    /// a busy host made one of them. Ranges that have nothing in common show that it has changed, and the bound covers both. A
+    /// change that is smaller than the ranges are wide is not noticed: the bound is then too small by it at most.
     #[must_use]
     pub fn and(self, later: Self) -> Self {
         let (least, most) = (self.least.max(later.least), self.most.min(later.most));
