@@ -86,11 +86,15 @@ fn a_table_that_is_too_wide_without_anything_to_leave_out_becomes_lists() {
     );
 }
 
+/// Characters whose width does not depend on their neighbours: ASCII, Latin, what tables print besides, and wide ones. Of other
+/// scripts, a line's width is not the sum of its parts', and terminals disagree about it.
+const TEXT: &str = "[ -~À-ſµ·×≤–一-龥]{0,40}";
+
 /// Values of every sort, senseless ones included.
 fn any_value() -> impl Strategy<Value = Value> {
     let number = prop_oneof![any::<f64>(), Just(f64::NAN), Just(f64::INFINITY), Just(-0.0), -1e7..1e7_f64];
-    (number, any::<u64>(), prop::collection::vec("\\PC{0,40}", 0..9), 0..12_u8).prop_map(
-        |(number, count, texts, which)| match which {
+    (number, any::<u64>(), prop::collection::vec(TEXT, 0..9), 0..12_u8).prop_map(|(number, count, texts, which)| {
+        match which {
             0 => Value::Nothing,
             1 => Value::Missing,
             2 => Value::Text(texts.concat()),
@@ -103,8 +107,8 @@ fn any_value() -> impl Strategy<Value = Value> {
             9 => Value::RatioRange([number, number]),
             10 => Value::PerCall(number),
             _ => Value::Share(number),
-        },
-    )
+        }
+    })
 }
 
 fn any_column() -> impl Strategy<Value = Column> {
