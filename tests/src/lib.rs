@@ -5,7 +5,9 @@
 
 pub mod code;
 
-use kipi::config::LocalApics;
+use guest_stub::abi::{Destination, TargetState, Worker};
+use kipi::config::routes::Route;
+use kipi::config::{Call, Config, LocalApics, Observe};
 use kipi::vm::{ApicIds, Hypervisor, VmConfig};
 use object::{Object, ObjectSegment};
 use serde_json::Value;
@@ -204,6 +206,37 @@ pub fn machine(vcpus: usize) -> VmConfig<'static> {
         image: kipi::vm::image::EMBEDDED,
         halt_poll_ns: None,
         tsc_shifts: &[],
+    }
+}
+
+/// Of a measurement of one cell: broadcast calls of halted targets by two vCPUs on one machine, and nothing besides.
+pub fn measurement() -> Config {
+    Config {
+        device: PathBuf::from(DEVICE),
+        guest: None,
+        vcpus: vec![2],
+        calls: vec![Call::Broadcast],
+        routes: vec![Route::X2Apic],
+        destinations: vec![Destination::AllButSelf],
+        target_states: vec![TargetState::Halt],
+        idle_before: vec![None],
+        observe: vec![Observe::Guest],
+        trace: Vec::new(),
+        sweep: false,
+        boots: Some(1),
+        repetitions: 0,
+        references: None,
+        rounds: 10,
+        warmup: 1,
+        worker: Worker::Stamp,
+        argument: 0,
+        pin: Vec::new(),
+        cpus: vec![0],
+        deadline: None,
+        settle: Duration::ZERO,
+        halt_poll_ns: None,
+        latency_us: None,
+        limit_time: false,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use guest_stub::abi::{Destination, TargetState, Worker};
 use kipi::config::routes::Route;
-use kipi::config::{self, Call, CellId, Config, HostOffers, MachineSpec, Observe};
+use kipi::config::{self, CellId, Config, HostOffers, MachineSpec};
 use kipi::events::recording::Recording;
 use kipi::events::samples::Block;
 use kipi::experiment::machine::{Machine, VirtualMachine};
@@ -15,7 +15,6 @@ use kipi::vcpu::stop::StopReason;
 use kipi::vm::Hypervisor;
 use kipi_tests::{HANG, hypervisor, machine, turn, wait_until};
 use std::fs;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -179,31 +178,11 @@ fn a_silent_target_costs_its_cell_a_call_and_the_others_nothing() {
     let Some(hypervisor) = hypervisor() else { return };
     let vcpus = 3;
     let config = Config {
-        device: PathBuf::new(),
-        guest: None,
         vcpus: vec![vcpus],
-        calls: vec![Call::Broadcast],
         routes: vec![Route::XApic],
-        destinations: vec![Destination::AllButSelf],
         target_states: vec![TargetState::Halt, TargetState::User],
-        idle_before: vec![None],
-        observe: vec![Observe::Guest],
-        trace: Vec::new(),
-        sweep: false,
-        boots: Some(1),
-        repetitions: 0,
-        references: None,
-        rounds: 10,
-        warmup: 1,
-        worker: Worker::Stamp,
-        argument: 0,
-        pin: Vec::new(),
-        cpus: vec![0],
         deadline: Some(SHORT),
-        settle: Duration::ZERO,
-        halt_poll_ns: None,
-        latency_us: None,
-        limit_time: false,
+        ..kipi_tests::measurement()
     };
     let mut boots = 0;
     let boot = |_: MachineSpec| {

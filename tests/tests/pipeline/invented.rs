@@ -1,8 +1,7 @@
 //! Machines that are made up, whose stamps are known, and runs on them.
 
-use guest_stub::abi::{Destination, TargetState, Worker};
-use kipi::config::routes::Route;
-use kipi::config::{self, Call, CellId, Config, HostOffers, MachineSpec, Observe};
+use guest_stub::abi::{TargetState, Worker};
+use kipi::config::{self, CellId, Config, HostOffers, MachineSpec};
 use kipi::events::samples::{Block, Participant, Round};
 use kipi::experiment::machine::Machine;
 use kipi::experiment::{self, Observer};
@@ -17,9 +16,9 @@ use kipi::results::integrity::Integrity;
 use kipi::results::measurement::{self, Measurement};
 use kipi::results::metric::MetricName;
 use kipi::statistics::clock_error::{ClockError, Comparisons};
+use kipi_tests::measurement;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 use std::time::Duration;
 
 /// One cycle of this clock is one nanosecond.
@@ -79,31 +78,14 @@ impl Machine for Invented<'_> {
 
 pub(crate) fn config() -> Config {
     Config {
-        device: PathBuf::new(),
-        guest: None,
-        vcpus: vec![2],
-        calls: vec![Call::Broadcast],
-        routes: vec![Route::X2Apic],
-        destinations: vec![Destination::AllButSelf],
         target_states: vec![TargetState::Spin, TargetState::Halt],
-        idle_before: vec![None],
-        observe: vec![Observe::Guest],
-        trace: Vec::new(),
-        sweep: false,
-        boots: Some(1),
-        repetitions: 0,
-        references: None,
         rounds: 40,
         warmup: 3,
         worker: Worker::Spin,
         argument: 100,
         pin: vec![0, 1],
         cpus: vec![0, 1],
-        deadline: None,
-        settle: Duration::ZERO,
-        halt_poll_ns: None,
-        latency_us: None,
-        limit_time: false,
+        ..measurement()
     }
 }
 

@@ -4,6 +4,8 @@
 
 pub mod bootstrap;
 pub mod breakdown;
+#[cfg(test)]
+mod chance;
 pub mod clock_error;
 pub mod documents;
 pub mod drift;

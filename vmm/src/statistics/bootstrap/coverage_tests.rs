@@ -1,6 +1,7 @@
 //! Whether intervals keep their word, and are no wider than that takes, on hosts that are made up.
 
 use super::*;
+use crate::statistics::chance::{normal, uniform};
 use std::iter;
 
 const BOOTS: u32 = 25;
@@ -19,16 +20,6 @@ enum Host {
     HasSlowBlocks,
     /// The same, and two of five are.
     HasTwoRegimes,
-}
-
-/// Uniform in 0 to 1.
-fn uniform(random: &mut SplitMix64) -> f64 {
-    (random.next() >> 11) as f64 / (1_u64 << 53) as f64
-}
-
-/// About normal, mean 0, variance 1.
-fn normal(random: &mut SplitMix64) -> f64 {
-    (0..12).map(|_| uniform(random)).sum::<f64>() - 6.0
 }
 
 /// The median, and its interval.

@@ -1,6 +1,7 @@
 #![expect(clippy::float_cmp, reason = "every expected value is one of the input, bit for bit")]
 
 use super::*;
+use crate::statistics::chance;
 use proptest::prelude::*;
 
 fn sample(values: &[f64]) -> Sample {
@@ -46,7 +47,7 @@ fn spelt_out(blocks: &[&[f64]], quantile: Quantile) -> [f64; 2] {
 
 /// Uniform in −1 to 1.
 fn uniform(random: &mut SplitMix64) -> f64 {
-    (random.next() >> 11) as f64 / (1_u64 << 52) as f64 - 1.0
+    2.0 * chance::uniform(random) - 1.0
 }
 
 #[test]

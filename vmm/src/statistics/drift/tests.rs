@@ -1,10 +1,6 @@
 use super::*;
+use crate::statistics::chance::normal;
 use guest_stub::random::SplitMix64;
-
-/// About normal, mean 0, variance 1: the sum of twelve uniform ones less its mean.
-fn normal(random: &mut SplitMix64) -> f64 {
-    (0..12).map(|_| (random.next() >> 11) as f64 / (1_u64 << 53) as f64).sum::<f64>() - 6.0
-}
 
 /// Turns of a host with a memory: a sum of processes that forget half within 1, 4, 16, … turns.
 fn remembered(random: &mut SplitMix64, turns: usize) -> Vec<f64> {
