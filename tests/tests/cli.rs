@@ -98,7 +98,9 @@ fn json_to_standard_output_is_all_that_is_there() {
     let ran = quick(&["--rounds", "20", "--json", "-"]);
     assert_good(&ran);
     let measurement = document(&ran.stdout);
-    assert_eq!(rounds(&measurement), [20]);
+    // On a machine that was never quiet: those of the blocks that were measured again, too.
+    let rounds = rounds(&measurement);
+    assert!(rounds.len() == 1 && rounds[0] >= 20, "{rounds:?}");
     // The validator is one: a document without its cells is none.
     let mut damaged = measurement;
     damaged.as_object_mut().expect("an object").remove("cells");
