@@ -12,7 +12,7 @@ use syn::{Attribute, File, ImplItemFn, Item, ItemUse, Macro, UseTree};
 
 /// The rooms, from the one that everything is put together in down to those that import nothing of ours. An arrow may lead
 /// from a room to one that stands after it.
-const ROOMS: [&str; 13] = [
+const ROOMS: [&str; 14] = [
     "commands",
     "check",
     "doctor",
@@ -21,6 +21,7 @@ const ROOMS: [&str; 13] = [
     "guest",
     "vm",
     "vcpu",
+    "native",
     "statistics",
     "events",
     "config",

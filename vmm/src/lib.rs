@@ -14,6 +14,7 @@ pub mod events;
 pub mod experiment;
 pub mod guest;
 pub mod host;
+pub mod native;
 pub mod report;
 pub mod results;
 pub mod statistics;

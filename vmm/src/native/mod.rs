@@ -1,0 +1,26 @@
+//! The host's own processors: threads that interrupt each other by the kernel's IPI, with no virtual machine. What a call costs
+//! there is what the same call in a virtual machine is to be divided by.
+//!
+//! One thread calls, others are called. [`membarrier`] sends the interrupt; `rseq` lets a target see that it came; `caller` and
+//! `target` are the two sides of a call, which is the guest's [rendezvous](guest_stub::rendezvous).
+
+mod block;
+mod caller;
+mod clock;
+mod error;
+mod exchange;
+mod frequency;
+pub mod membarrier;
+mod rseq;
+mod shared;
+mod switches;
+mod target;
+mod threads;
+
+pub use block::{Block, Call, Rounds, Sent, Silent, Taken};
+pub use error::Error;
+pub use frequency::{Frequency, frequency};
+pub use threads::Threads;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,215 @@
+use super::membarrier::{Barrier, interrupt_one};
+use super::*;
+use crate::host;
+use rustix::thread::{CpuSet, Pid, sched_getaffinity, sched_setaffinity};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+const ROUNDS: u32 = 100;
+const CALLS: [Call; 3] = [Call::Bare, Call::Ping, Call::Broadcast { busy: 2_000 }];
+
+fn block(call: Call) -> Block {
+    let deadline = Duration::from_secs(20);
+    Block { call, caller: 0, targets: vec![1], one_by_one: false, rounds: ROUNDS, settle: 20_000, deadline }
+}
+
+/// Two CPUs that this process may use; `None`: it has only one, and no two threads can be busy at once.
+fn two_cpus() -> Option<[usize; 2]> {
+    let cpus = host::Machine::read().allowed_cpus?;
+    cpus.first_chunk().copied()
+}
+
+fn run(threads: &Threads, block: Block) -> Rounds {
+    threads.run(block, &AtomicBool::new(false)).expect("a block")
+}
+
+/// Each call with what its target has made of it.
+fn rounds(found: &Rounds) -> Vec<(Sent, Taken)> {
+    let [(1, taken)] = found.taken.as_slice() else { panic!("one target: {found:?}") };
+    found.sent.iter().copied().zip(taken.iter().copied()).collect()
+}
+
+#[test]
+fn every_call_is_completed_and_stamped_in_order() {
+    let Some(cpus) = two_cpus() else { return };
+    let threads = Threads::start(2, &cpus).expect("two threads");
+    for call in CALLS {
+        let found = run(&threads, block(call));
+        assert_eq!(found.silent, None, "{call:?}");
+        let rounds = rounds(&found);
+        assert_eq!(rounds.len(), ROUNDS as usize, "{call:?}");
+        for (sent, taken) in rounds {
+            assert!(sent.t0 < sent.t1 && sent.t1 <= sent.t2, "{call:?}: {sent:?}");
+            assert!(!sent.resent, "{call:?}");
+            // Two CPUs' TSCs may be some cycles apart, an interrupt takes thousands.
+            let has_come = taken.a.is_none_or(|a| (sent.t0..sent.t2).contains(&a));
+            assert!(has_come || taken.was_switched, "{call:?}: {sent:?}, {taken:?}");
+            let Some((own, other)) = sent.worker.zip(taken.worker) else {
+                assert!(!matches!(call, Call::Broadcast { .. }), "who runs no worker was not called: {taken:?}");
+                continue;
+            };
+            for [start, end] in [own, other] {
+                assert!(
+                    end - start >= 2_000 && end <= sent.t2,
+                    "a worker is as busy as it was to be: {sent:?}, {taken:?}"
+                );
+            }
+            assert!(taken.a.is_none_or(|a| a < own[0] && a < other[0]), "nobody starts before all are there");
+        }
+    }
+}
+
+#[test]
+fn an_interrupt_restarts_its_target() {
+    let Some(cpus) = two_cpus() else { return };
+    let threads = Threads::start(2, &cpus).expect("two threads");
+    for (call, one_by_one) in [(Call::Ping, false), (Call::Ping, true), (CALLS[2], false), (CALLS[2], true)] {
+        let found = run(&threads, Block { one_by_one, ..block(call) });
+        let rounds = rounds(&found);
+        assert_eq!(rounds.len(), ROUNDS as usize);
+        let seen = |(_, taken): &(Sent, Taken)| taken.a.is_some() || taken.was_switched;
+        assert!(rounds.iter().all(seen), "{call:?}, one by one: {one_by_one}: {rounds:?}");
+    }
+}
+
+fn stay_on(cpu: usize) {
+    let mut only = CpuSet::new();
+    only.set(cpu);
+    sched_setaffinity(None, &only).expect("a CPU that this process may use");
+}
+
+/// What a thread in a sequence on CPU `here` sees when `interrupt` is called on CPU `there`: whether it was restarted before it was
+/// told to stop. Tried again where it was switched meanwhile, which restarts it, too.
+fn is_restarted(here: usize, there: usize, interrupt: impl Fn() -> Result<(), Error> + Sync) -> bool {
+    loop {
+        let [ready, stop] = [const { AtomicU32::new(0) }; 2];
+        let (was_switched, stamp) = std::thread::scope(|scope| {
+            let target = scope.spawn(|| {
+                stay_on(here);
+                let sequences = rseq::Registered::of_this_thread().expect("an area");
+                let before = switches::of_this_thread();
+                let request = AtomicU32::new(0);
+                let stamp = sequences.wait((&ready, 1), (request.as_ptr(), 0), &stop);
+                (switches::of_this_thread() != before, stamp)
+            });
+            let caller = scope.spawn(|| {
+                stay_on(there);
+                while ready.load(Ordering::Acquire) == 0 {
+                    std::hint::spin_loop();
+                }
+                interrupt().expect("an interrupt");
+                stop.store(1, Ordering::Relaxed);
+            });
+            caller.join().expect("no panic");
+            target.join().expect("no panic")
+        });
+        if !was_switched {
+            return stamp.is_some();
+        }
+    }
+}
+
+#[test]
+fn one_cpu_is_interrupted_and_the_others_are_not() {
+    let Some([here, there]) = two_cpus() else { return };
+    let number = |cpu: usize| u32::try_from(cpu).expect("a CPU's number");
+    Barrier::Plain.register().expect("the kernel has it");
+    Barrier::Rseq.register().expect("the kernel has it");
+    assert!(is_restarted(here, there, || interrupt_one(number(here))));
+    assert!(!is_restarted(here, there, || interrupt_one(number(there))), "it was not its CPU");
+    assert!(is_restarted(here, there, || Barrier::Rseq.interrupt_all()));
+    assert!(!is_restarted(here, there, || Barrier::Plain.interrupt_all()), "the plain one restarts nobody");
+}
+
+#[test]
+fn anybody_can_call() {
+    let Some(cpus) = two_cpus() else { return };
+    let threads = Threads::start(2, &cpus).expect("two threads");
+    let found = run(&threads, Block { caller: 1, targets: vec![0], ..block(Call::Ping) });
+    assert_eq!((found.sent.len(), found.taken.len(), found.taken[0].0), (ROUNDS as usize, 1, 0));
+}
+
+/// Caller and target share a CPU, so that the target runs only when the caller does not.
+#[test]
+fn a_target_that_has_left_its_cpu_says_so() {
+    let Some([cpu, _]) = two_cpus() else { return };
+    let threads = Threads::start(2, &[cpu]).expect("two threads");
+    for call in CALLS {
+        let found = run(&threads, Block { rounds: 3, settle: 0, ..block(call) });
+        assert_eq!(found.silent, None, "{call:?}");
+        assert!(rounds(&found).iter().all(|(_, taken)| taken.was_switched), "{call:?}: {found:?}");
+    }
+}
+
+#[test]
+fn a_call_that_nobody_answers_is_given_up_and_its_targets_are_released() {
+    let Some([first, _]) = two_cpus() else { return };
+    // Both on one CPU, and less time than the scheduler takes to run the other one.
+    let threads = Threads::start(2, &[first]).expect("two threads");
+    let start = Instant::now();
+    let deadline = Duration::from_nanos(1);
+    let found = run(&threads, Block { deadline, ..block(CALLS[2]) });
+    let silent = found.silent.expect("it was given up");
+    assert_eq!(silent.thread, 1);
+    assert!(silent.to_string().starts_with("thread 1 did not "), "{silent}");
+    assert!(found.sent.len() < ROUNDS as usize);
+    drop(threads);
+    assert!(start.elapsed() < Duration::from_secs(10), "nobody waits any more");
+}
+
+#[test]
+fn an_interruption_ends_the_block() {
+    let Some(cpus) = two_cpus() else { return };
+    let threads = Threads::start(2, &cpus).expect("two threads");
+    let interrupted = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        // Calls without end, as far as this test goes.
+        let running = scope.spawn(|| threads.run(Block { rounds: 10_000_000, ..block(Call::Bare) }, &interrupted));
+        interrupted.store(true, Ordering::Relaxed);
+        let ended = running.join().expect("no panic");
+        assert!(matches!(ended, Err(Error::Interrupted)), "{ended:?}");
+    });
+}
+
+#[test]
+fn a_thread_that_has_panicked_is_an_error() {
+    let Some(cpus) = two_cpus() else { return };
+    for gone in [0, 1] {
+        let threads = Threads::start(2, &cpus).expect("two threads");
+        threads.panic_in(gone);
+        let found = threads.run(block(Call::Ping), &AtomicBool::new(false));
+        assert!(matches!(found, Err(Error::Gone(thread)) if thread == gone), "{found:?}");
+    }
+}
+
+#[test]
+fn who_cannot_be_started_is_told_why() {
+    assert!(matches!(Threads::start(1, &[]), Err(Error::Alone)));
+    for cpu in [CpuSet::MAX_CPU - 1, CpuSet::MAX_CPU + 7] {
+        let error = Threads::start(2, &[cpu]).expect_err("there is no such CPU");
+        let line = error.to_string();
+        assert!(line.starts_with(&format!("thread 0 cannot be pinned to CPU {cpu}: ")), "{line}");
+    }
+}
+
+#[test]
+fn stamps_are_exchanged_and_cost_little() {
+    let Some(cpus) = two_cpus() else { return };
+    let threads = Threads::start(2, &cpus).expect("two threads");
+    let exchanges = threads.exchange(1, 50, Duration::from_secs(20)).expect("an exchange");
+    assert_eq!(exchanges.len(), 50);
+    assert!(exchanges.iter().all(|it| it.sent < it.received));
+    let best = exchanges.iter().min_by_key(|it| it.received - it.sent).expect("some");
+    assert!(best.answered.abs_diff(best.sent) < 1_000_000, "{best:?}: the TSCs of one machine run together");
+    let stamps = threads.stamps(50).expect("stamps");
+    assert!(stamps.len() == 50 && stamps.iter().all(|&difference| difference > 0), "{stamps:?}");
+}
+
+#[test]
+fn threads_have_numbers_that_the_kernel_knows() {
+    let threads = Threads::start(2, &[]).expect("two threads");
+    for id in threads.ids() {
+        let pid = Pid::from_raw(id.cast_signed());
+        assert!(sched_getaffinity(pid).is_ok(), "{id}");
+    }
+}

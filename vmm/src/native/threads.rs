@@ -1,0 +1,239 @@
+//! The threads: started once, and asleep but for the jobs that they get.
+
+use super::block::{Block, Rounds, Sent, Silent};
+use super::clock::{differences, stamp};
+use super::exchange::Letters;
+use super::frequency::{Frequency, frequency};
+use super::membarrier::Barrier;
+use super::rseq::Registered;
+use super::shared::Shared;
+use super::{Error, caller, target};
+use crate::events::clock::{Exchange, cycles};
+use rustix::thread::{CpuSet, gettid, sched_setaffinity};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
+
+/// Threads that call each other. Dropping them ends them.
+#[derive(Debug)]
+pub struct Threads {
+    shared: Arc<Shared>,
+    started: Vec<Thread>,
+    frequency: Frequency,
+}
+
+impl Threads {
+    /// Starts `count` of them, pinned to the CPUs of `pin` in turn, if there are any.
+    ///
+    /// # Errors
+    /// Every variant of [`enum@Error`] but [`Error::Interrupted`].
+    pub fn start(count: usize, pin: &[usize]) -> Result<Self, Error> {
+        if count < 2 {
+            return Err(Error::Alone);
+        }
+        for barrier in [Barrier::Plain, Barrier::Rseq] {
+            barrier.register()?;
+        }
+        let mut threads = Self { shared: Arc::new(Shared::new(count)), started: Vec::new(), frequency: frequency() };
+        for number in 0..count {
+            let cpu = (!pin.is_empty()).then(|| pin[number % pin.len()]);
+            threads.started.push(Thread::start(number, cpu)?);
+        }
+        Ok(threads)
+    }
+
+    /// The threads' numbers for the kernel.
+    pub fn ids(&self) -> impl Iterator<Item = u32> {
+        self.started.iter().map(|thread| thread.id)
+    }
+
+    /// The frequency of the TSC that they stamp with.
+    pub fn frequency(&self) -> Frequency {
+        self.frequency
+    }
+
+    /// Runs a block of calls. It ends at the first call that is given up, and, with an error, soon after `interrupted` is set.
+    ///
+    /// # Errors
+    /// [`Error::Membarrier`], [`Error::Gone`], [`Error::Interrupted`].
+    pub fn run(&self, block: Block, interrupted: &AtomicBool) -> Result<Rounds, Error> {
+        let Shared { stop, ended, .. } = &*self.shared;
+        // Relaxed: who waits for them gets its job afterwards, through a channel.
+        stop.store(0, Ordering::Relaxed);
+        ended.store(0, Ordering::Relaxed);
+        let block = Arc::new(block);
+        let mut serving = Vec::with_capacity(block.targets.len());
+        for &target in &block.targets {
+            self.shared.seats[target].ready.store(0, Ordering::Relaxed);
+            let (shared, block) = (self.shared.clone(), block.clone());
+            let serve = move |sequences: &Registered| target::serve(&shared, &shared.seats[target], &block, sequences);
+            serving.push((target, self.started[target].give(serve)?));
+        }
+        let called = self.call(&block, interrupted);
+        // Whoever still waits to be called is not going to be. Release pairs with the acquire of a target of bare interrupts.
+        stop.store(1, Ordering::Release);
+        let (sent, silent) = called?;
+        let taken = serving.into_iter().map(|(target, rounds)| Ok((target, rounds.wait()?)));
+        Ok(Rounds { sent, taken: taken.collect::<Result<_, Error>>()?, silent })
+    }
+
+    fn call(&self, block: &Arc<Block>, interrupted: &AtomicBool) -> Result<(Vec<Sent>, Option<Silent>), Error> {
+        const LOOK: Duration = Duration::from_millis(100);
+        let (shared, block, khz) = (self.shared.clone(), block.clone(), self.frequency.khz);
+        let caller = block.caller;
+        let deadline = cycles(block.deadline, khz);
+        // Relaxed: nothing else is published by either.
+        let look = || self.shared.interrupted.store(interrupted.load(Ordering::Relaxed), Ordering::Relaxed);
+        look();
+        let calling = self.started[caller].give(move |_: &Registered| caller::call(&shared, &block, deadline))?;
+        loop {
+            if let Some(answer) = calling.wait_for(LOOK)? {
+                return answer;
+            }
+            look();
+        }
+    }
+
+    /// Lets thread 0 and thread `partner` send each other stamps, `count` times, for at most `time`.
+    ///
+    /// # Errors
+    /// [`Error::Gone`].
+    pub fn exchange(&self, partner: usize, count: u32, time: Duration) -> Result<Vec<Exchange>, Error> {
+        let limit = stamp().wrapping_add(cycles(time, self.frequency.khz));
+        let letters = Arc::new(Letters::default());
+        let answered = letters.clone();
+        let answering = self.started[partner].give(move |_: &Registered| answered.answer(count, limit))?;
+        let exchanges = self.started[0].give(move |_: &Registered| letters.ask(count, limit))?.wait()?;
+        answering.wait()?;
+        Ok(exchanges)
+    }
+
+    /// What a time stamp costs on thread 0, `count` times, in TSC cycles: the difference of two in a row.
+    ///
+    /// # Errors
+    /// [`Error::Gone`].
+    pub fn stamps(&self, count: usize) -> Result<Vec<i64>, Error> {
+        self.started[0].give(move |_: &Registered| differences(count))?.wait()
+    }
+
+    #[cfg(test)]
+    pub(super) fn panic_in(&self, thread: usize) {
+        let job = self.started[thread].give(|_: &Registered| -> () { panic!("asked for by a test") });
+        assert!(matches!(job.and_then(Answer::wait), Err(Error::Gone(gone)) if gone == thread));
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        // Relaxed: as in `run`. A block that failed may have left targets in their sequences, and the caller in a call, which ends
+        // by its deadline.
+        self.shared.stop.store(1, Ordering::Relaxed);
+        self.shared.interrupted.store(true, Ordering::Relaxed);
+        for thread in &mut self.started {
+            drop(thread.jobs.take());
+        }
+        for handle in self.started.iter_mut().filter_map(|thread| thread.handle.take()) {
+            // The panic hook has reported a panic.
+            let _ = handle.join();
+        }
+    }
+}
+
+/// What a thread is woken for.
+type Job = Box<dyn FnOnce(&Registered) + Send>;
+
+#[derive(Debug)]
+struct Thread {
+    number: usize,
+    /// Its number for the kernel.
+    id: u32,
+    /// Dropped, it ends the thread.
+    jobs: Option<Sender<Job>>,
+    handle: Option<JoinHandle<()>>,
+}
+
+impl Thread {
+    fn start(number: usize, cpu: Option<usize>) -> Result<Self, Error> {
+        let (jobs, to_do) = channel();
+        let (report, started) = channel();
+        let handle = Builder::new()
+            .name(format!("native-{number}"))
+            .spawn(move || live(number, cpu, &to_do, &report))
+            .map_err(|source| Error::NotStarted { thread: number, source })?;
+        let id = Answer { thread: number, channel: started }.wait()??;
+        Ok(Self { number, id, jobs: Some(jobs), handle: Some(handle) })
+    }
+
+    /// Gives it a job, which begins when the one before has ended.
+    fn give<T: Send + 'static>(&self, job: impl FnOnce(&Registered) -> T + Send + 'static) -> Result<Answer<T>, Error> {
+        let (answer, answered) = channel();
+        let job: Job = Box::new(move |sequences| {
+            // Nobody waits any more where an error has ended the block.
+            let _ = answer.send(job(sequences));
+        });
+        let given = self.jobs.as_ref().and_then(|jobs| jobs.send(job).ok());
+        given.map(|()| Answer { thread: self.number, channel: answered }).ok_or(Error::Gone(self.number))
+    }
+}
+
+/// What a job is going to bring.
+struct Answer<T> {
+    thread: usize,
+    channel: Receiver<T>,
+}
+
+impl<T> Answer<T> {
+    fn wait(self) -> Result<T, Error> {
+        self.channel.recv().map_err(|_| Error::Gone(self.thread))
+    }
+
+    /// `None`: not yet.
+    fn wait_for(&self, time: Duration) -> Result<Option<T>, Error> {
+        match self.channel.recv_timeout(time) {
+            Ok(answer) => Ok(Some(answer)),
+            Err(RecvTimeoutError::Timeout) => Ok(None),
+            Err(RecvTimeoutError::Disconnected) => Err(Error::Gone(self.thread)),
+        }
+    }
+}
+
+/// A thread's whole life.
+fn live(number: usize, cpu: Option<usize>, jobs: &Receiver<Job>, started: &Sender<Result<u32, Error>>) {
+    block_signals();
+    let pinned = cpu.map_or(Ok(()), |cpu| pin(number, cpu));
+    let sequences = pinned.and_then(|()| Registered::of_this_thread());
+    let id = gettid().as_raw_nonzero().get().unsigned_abs();
+    let (sequences, report) = match sequences {
+        Ok(sequences) => (Some(sequences), Ok(id)),
+        Err(error) => (None, Err(error)),
+    };
+    if started.send(report).is_ok()
+        && let Some(sequences) = sequences
+    {
+        for job in jobs {
+            job(&sequences);
+        }
+    }
+}
+
+/// A signal would end a sequence as an interrupt does. The process's other threads take them.
+fn block_signals() {
+    // SAFETY: `sigfillset` fills in the set, which is this function's; `pthread_sigmask` reads it and changes the mask of this
+    // thread alone. Neither fails with these arguments.
+    unsafe {
+        let mut all = std::mem::MaybeUninit::uninit();
+        libc::sigfillset(all.as_mut_ptr());
+        libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), std::ptr::null_mut());
+    }
+}
+
+fn pin(thread: usize, cpu: usize) -> Result<(), Error> {
+    let mut only = CpuSet::new();
+    // An empty set is refused as a CPU that does not exist is.
+    if cpu < CpuSet::MAX_CPU {
+        only.set(cpu);
+    }
+    sched_setaffinity(None, &only).map_err(|errno| Error::NotPinned { thread, cpu, errno })
+}
