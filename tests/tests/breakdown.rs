@@ -5,7 +5,7 @@ use kipi::config::routes::Route;
 use kipi::config::{self, CellId, Config, HostOffers, MachineSpec};
 use kipi::events::recording::Recording;
 use kipi::events::samples::Block;
-use kipi::experiment::machine::{Machine, VirtualMachine};
+use kipi::experiment::machine::{self, Machine, VirtualMachine};
 use kipi::experiment::{self, Observer};
 use kipi::guest::blocks::{self, BlockSpec};
 use kipi::guest::calibration::Calibration;
@@ -142,7 +142,7 @@ struct Unlucky<'a> {
 }
 
 impl Machine for Unlucky<'_> {
-    fn run_block(&mut self, spec: &BlockSpec) -> Result<Block, Error> {
+    fn run_block(&mut self, spec: &BlockSpec) -> Result<Block, machine::Error> {
         if self.blocks == Some(0) {
             self.machine.session().vm().pause(self.vcpus - 1);
         }
@@ -150,7 +150,7 @@ impl Machine for Unlucky<'_> {
         self.machine.run_block(spec)
     }
 
-    fn calibrate(&mut self, count: usize) -> Result<Calibration, Error> {
+    fn calibrate(&mut self, count: usize) -> Result<Calibration, machine::Error> {
         self.machine.calibrate(count)
     }
 
@@ -158,7 +158,7 @@ impl Machine for Unlucky<'_> {
         self.machine.tsc_khz()
     }
 
-    fn clock_error(&mut self, earlier: &Comparisons) -> Result<ClockError, Error> {
+    fn clock_error(&mut self, earlier: &Comparisons) -> Result<ClockError, machine::Error> {
         self.machine.clock_error(earlier)
     }
 

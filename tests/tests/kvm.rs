@@ -149,8 +149,10 @@ fn can_be(route: Route, destination: Destination, target_state: TargetState) -> 
 fn every_cell(vcpus: usize, over: &[Route], expected: usize, without_x2apic: usize) {
     let _turn = turn();
     let Some(hypervisor) = hypervisor() else { return };
-    let mut machine =
-        boot_config(&hypervisor, &VmConfig { local_apics: routes::of(over[0]).local_apics, ..machine(vcpus) });
+    let mut machine = boot_config(
+        &hypervisor,
+        &VmConfig { local_apics: routes::of(over[0]).local_apics().unwrap_or_default(), ..machine(vcpus) },
+    );
     let error = clock_error(&mut machine) + machine.vm().tsc().clock.host_error();
     let mut cells = 0;
     for &route in over.iter().filter(|&&route| !routes::of(route).is_x2apic() || hypervisor.offers_x2apic()) {
@@ -249,7 +251,7 @@ fn any_vcpu_can_call() {
         let mut machine = boot_config(&hypervisor, &VmConfig { local_apics, ..machine(VCPUS) });
         let offers = hypervisor.offers();
         let usable = |route: &routes::Spec| {
-            route.local_apics == local_apics && !route.is_host() && route.lacks(offers).is_none()
+            route.local_apics() == Some(local_apics) && !route.is_host() && route.lacks(offers).is_none()
         };
         for route in routes::those(usable) {
             for &destination in Destination::ALL {

@@ -137,7 +137,7 @@ fn measure(hypervisor: &Hypervisor, cells: &[CellId], blocks: usize) -> anyhow::
     let config = VmConfig {
         vcpus: VCPUS,
         ids: ApicIds::Consecutive,
-        local_apics: routes::of(ROUTES[0]).local_apics,
+        local_apics: routes::of(ROUTES[0]).local_apics().unwrap_or_default(),
         pin: &[0, 1],
         cpus: VCPUS,
         image: kipi::vm::image::EMBEDDED,

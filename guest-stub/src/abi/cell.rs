@@ -23,6 +23,10 @@ pub enum Route {
     VmmX2Apic,
     /// As [`Route::Host`], but the local APIC is the VMM's: a message sets a bit in each target's IRR.
     VmmHost,
+    /// No virtual machine: the host kernel's own IPI to CPUs that run threads, which nobody but the kernel sees.
+    Native,
+    /// As [`Route::Native`], and the interrupt restarts the restartable sequence (rseq) that each target's thread is in.
+    NativeRseq,
 }
 
 impl Route {
@@ -37,6 +41,8 @@ impl Route {
         Self::VmmXApic,
         Self::VmmX2Apic,
         Self::VmmHost,
+        Self::Native,
+        Self::NativeRseq,
     ];
 
     /// The name in output and on the command line.
@@ -51,6 +57,8 @@ impl Route {
             Self::VmmXApic => "vmm-xapic",
             Self::VmmX2Apic => "vmm",
             Self::VmmHost => "vmm-host",
+            Self::Native => "native",
+            Self::NativeRseq => "native-rseq",
         }
     }
 }

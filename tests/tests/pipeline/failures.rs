@@ -3,7 +3,7 @@
 use crate::invented::{alike, assert_valid, cell_of, config, given_up, run};
 use guest_stub::abi::TargetState;
 use kipi::config::{self, Config};
-use kipi::experiment;
+use kipi::experiment::{self, machine};
 use kipi::guest::blocks::BlockSpec;
 use kipi::guest::session::Error;
 use kipi::results::integrity::Integrity;
@@ -16,7 +16,7 @@ fn an_error_in_the_middle_leaves_what_was_measured() {
         if number == 3 { Err(Error::BadReport("made up".to_owned())) } else { Ok(alike(spec)) }
     };
     let outcome = run(&config(), &fails);
-    assert!(matches!(outcome.error, Some(experiment::Error::Machine(Error::BadReport(_)))));
+    assert!(matches!(outcome.error, Some(experiment::Error::Machine(machine::Error::Virtual(Error::BadReport(_))))));
     let document = &outcome.document;
     assert!(document.partial && document.error.as_deref().is_some_and(|error| error.contains("made up")));
     let rounds: Vec<(u64, u64)> = document.cells.iter().map(|cell| (cell.rounds, cell.rounds_asked)).collect();
@@ -30,7 +30,7 @@ fn an_error_in_the_middle_leaves_what_was_measured() {
 fn an_error_in_the_first_block_leaves_the_other_cells_out() {
     let fails = |number, spec: &BlockSpec| if number == 2 { Err(Error::Interrupted) } else { Ok(alike(spec)) };
     let outcome = run(&config(), &fails);
-    assert!(matches!(outcome.error, Some(experiment::Error::Machine(Error::Interrupted))));
+    assert!(matches!(outcome.error, Some(experiment::Error::Machine(machine::Error::Virtual(Error::Interrupted)))));
     assert_eq!(outcome.document.cells.len(), 1, "the halted targets have no block");
     assert_eq!((outcome.document.partial, outcome.document.error.as_deref()), (true, Some("interrupted")));
     assert_valid(&outcome.document);

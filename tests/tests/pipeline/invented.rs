@@ -3,7 +3,7 @@
 use guest_stub::abi::{TargetState, Worker};
 use kipi::config::{self, CellId, Config, HostOffers, MachineSpec};
 use kipi::events::samples::{Block, Participant, Round};
-use kipi::experiment::machine::Machine;
+use kipi::experiment::machine::{self, Machine};
 use kipi::experiment::{self, Observer};
 use kipi::guest::blocks::BlockSpec;
 use kipi::guest::calibration::Calibration;
@@ -44,13 +44,13 @@ pub(crate) struct Invented<'a> {
 }
 
 impl Machine for Invented<'_> {
-    fn run_block(&mut self, spec: &BlockSpec) -> Result<Block, Error> {
+    fn run_block(&mut self, spec: &BlockSpec) -> Result<Block, machine::Error> {
         self.log.borrow_mut().push((self.vcpus, *spec));
         self.blocks += 1;
-        (self.behaviour)(self.blocks - 1, spec)
+        Ok((self.behaviour)(self.blocks - 1, spec)?)
     }
 
-    fn calibrate(&mut self, _: usize) -> Result<Calibration, Error> {
+    fn calibrate(&mut self, _: usize) -> Result<Calibration, machine::Error> {
         Ok(Calibration { stamp: vec![5, 6, 7], exit_leg: vec![100], exit_round_trip: vec![200, 300] })
     }
 
@@ -58,7 +58,7 @@ impl Machine for Invented<'_> {
         self.khz
     }
 
-    fn clock_error(&mut self, earlier: &Comparisons) -> Result<ClockError, Error> {
+    fn clock_error(&mut self, earlier: &Comparisons) -> Result<ClockError, machine::Error> {
         let (subtracted, method) = (vec![0; self.vcpus], "made up".to_owned());
         Ok(ClockError { vcpus: Some(CLOCK_ERROR), host: HOST_ERROR, subtracted, comparisons: earlier.clone(), method })
     }

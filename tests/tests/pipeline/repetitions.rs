@@ -2,7 +2,7 @@
 
 use crate::invented::{alike, assert_valid, config, run};
 use kipi::config::{self, Config};
-use kipi::experiment;
+use kipi::experiment::{self, machine};
 use kipi::guest::blocks::BlockSpec;
 use kipi::guest::session::Error;
 use kipi::results::measurement::IntervalScope;
@@ -48,7 +48,7 @@ fn a_repetition_that_fails_leaves_the_run_as_it_was() {
         if blocks.get() > 15 { Err(Error::Interrupted) } else { Ok(alike(spec)) }
     };
     let outcome = run(&Config { repetitions: 3, ..config() }, &fails);
-    assert!(matches!(outcome.error, Some(experiment::Error::Machine(Error::Interrupted))));
+    assert!(matches!(outcome.error, Some(experiment::Error::Machine(machine::Error::Virtual(Error::Interrupted)))));
     let document = &outcome.document;
     assert_eq!((document.partial, document.intervals), (true, IntervalScope::WithinRun));
     assert_eq!(document.cells.iter().map(|cell| cell.rounds).collect::<Vec<_>>(), [40, 40]);

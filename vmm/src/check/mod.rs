@@ -2,7 +2,8 @@
 //!
 //! [`contract`] has a test for each clause and route, over every destination and target state that there is;
 //! [`restrictions`] breaks each rule for workers and expects the bug check that names it; [`traps`] are the situations
-//! that broadcast calls go wrong in; every ping has to arrive once; [`processor`] asks what vCPUs do with INIT, SIPI and NMI;
+//! that broadcast calls go wrong in; every ping has to arrive once; [`native`] looks at what threads of the
+//! host do without a virtual machine; [`processor`] asks what vCPUs do with INIT, SIPI and NMI;
 //! [`hostile`] guests try to harm the VMM; a soak mixes disturbances at random. Each test boots a machine of its own; the clauses
 //! of one route share the calls that they look at.
 
@@ -10,6 +11,7 @@
 
 pub mod contract;
 pub mod hostile;
+pub mod native;
 mod pings;
 pub mod processor;
 pub mod restrictions;
@@ -37,6 +39,8 @@ pub enum Subject {
     Trap(&'static traps::Trap),
     /// Pings of this destination.
     Ping(Destination),
+    /// What of the contract can be seen on threads of the host.
+    Native(native::Clause),
     /// What a vCPU does with INIT, SIPI, NMI and the like.
     Processor(&'static processor::Case),
     /// A guest that does random things. Takes its time, and is run only when it is asked for.
@@ -63,6 +67,7 @@ impl Test {
             Subject::Restriction(broken) => format!("restriction/{}/{route}", broken.name()),
             Subject::Trap(trap) => format!("trap/{}/{route}", trap.name),
             Subject::Ping(destination) => format!("pings/{}/{route}", destination.name()),
+            Subject::Native(clause) => format!("native/{}/{route}", clause.name()),
             Subject::Processor(case) => format!("processor/{}/{route}", case.name),
             Subject::Hostile => format!("hostile/{route}"),
             Subject::Soak(minute) => format!("soak/{}/{route}", minute + 1),
@@ -73,7 +78,7 @@ impl Test {
 /// Every test, in the order in which they run.
 pub fn all() -> Vec<Test> {
     let mut tests = Vec::new();
-    for &route in Route::ALL {
+    for route in in_guest() {
         let clauses = contract::Clause::ALL.iter().filter(|clause| clause.is_about(routes::of(route)));
         tests.extend(clauses.map(|&clause| Test { subject: Subject::Contract(clause), route }));
     }
@@ -86,12 +91,21 @@ pub fn all() -> Vec<Test> {
     }
     let pinged = pings::all().into_iter();
     tests.extend(pinged.map(|(destination, route)| Test { subject: Subject::Ping(destination), route }));
+    for route in routes::those(routes::Spec::is_native) {
+        let clauses = native::Clause::ALL.iter().filter(|clause| clause.is_about(routes::of(route)));
+        tests.extend(clauses.map(|&clause| Test { subject: Subject::Native(clause), route }));
+    }
     for case in processor::ALL {
         let tried = routes::those(case.happens_on);
         tests.extend(tried.map(|route| Test { subject: Subject::Processor(case), route }));
     }
-    tests.extend(Route::ALL.iter().map(|&route| Test { subject: Subject::Hostile, route }));
+    tests.extend(in_guest().map(|route| Test { subject: Subject::Hostile, route }));
     tests
+}
+
+/// The routes that guests have.
+fn in_guest() -> impl Iterator<Item = Route> {
+    routes::those(|route| !route.is_native())
 }
 
 /// The tests whose name contains one of `filters`, or all but the hostile guests if there is none; but for those that contain
@@ -220,6 +234,7 @@ impl<'a> Suite<'a> {
             Subject::Restriction(broken) => restrictions::check(self, broken, test.route),
             Subject::Trap(trap) => traps::check(self, trap, test.route),
             Subject::Ping(destination) => pings::check(self, destination, test.route),
+            Subject::Native(clause) => native::check(self, clause, test.route),
             Subject::Processor(case) => processor::check(self, case, test.route),
             Subject::Hostile => hostile::check(self, test.route),
             Subject::Soak(minute) => soak::check(self, minute),
@@ -248,7 +263,8 @@ impl<'a> Suite<'a> {
         let config = VmConfig {
             vcpus,
             ids,
-            local_apics: routes::of(route).local_apics,
+            // Tests of native routes boot no machine.
+            local_apics: routes::of(route).local_apics().unwrap_or_default(),
             pin: self.pin,
             cpus: self.cpus.min(vcpus),
             image: self.image,
@@ -301,12 +317,12 @@ mod tests {
         };
         let hostile = matching(&["hostile"], &[]).len();
         assert_eq!(matching(&[], &[]).len(), all().len() - hostile, "hostile guests have to be asked for");
-        assert_eq!(hostile, Route::ALL.len());
+        assert_eq!(hostile, in_guest().count());
         let restrictions = matching(&["restriction/"], &[]);
         assert!(restrictions.iter().all(|test| matches!(test.subject, Subject::Restriction(_))));
         let traps = matching(&["trap/"], &[]).len();
         assert_eq!(matching(&["restriction/", "trap/"], &[]).len(), restrictions.len() + traps, "more than one filter");
-        let left = matching(&[], &["trap/", "contract/", "pings/", "processor/"]);
+        let left = matching(&[], &["trap/", "contract/", "pings/", "native/", "processor/"]);
         assert_eq!(left.len(), restrictions.len(), "more than one to leave out");
         assert_eq!(matching(&["restriction/", "trap/"], &["trap/"]).len(), restrictions.len(), "skip beats filter");
         assert!(matching(&["nobody is called that"], &[]).is_empty());

@@ -83,7 +83,7 @@ pub const ALL: &[Case] = &[
 ];
 
 fn is_user(route: &Spec) -> bool {
-    route.decides_mode() && route.local_apics == LocalApics::User
+    route.decides_mode() && route.local_apics() == Some(LocalApics::User)
 }
 
 fn is_xapic(route: &Spec) -> bool {

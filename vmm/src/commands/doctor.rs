@@ -42,8 +42,9 @@ pub fn run(options: &Doctor) -> Result<Status, Failure> {
     Ok(if found.is_fit() { Status::Good } else { Status::HostCannot })
 }
 
-/// Makes one broadcast call over a route, or says why that failed.
+/// Makes one call over a route, or says why that failed.
 fn probe(options: &Doctor, route: Route) -> Result<(), String> {
     let hypervisor = Hypervisor::open(&options.device).map_err(|error| hints::line(&error))?;
-    experiment::probe::probe(&hypervisor, route, &INTERRUPTED).map_err(|error| hints::line(&error))
+    experiment::probe::probe(&hypervisor, route, &machines::allowed_cpus(), &INTERRUPTED)
+        .map_err(|error| hints::line(&error))
 }

@@ -3,12 +3,14 @@
 //! Errors say what is wrong with a value; only here it is known where the value came from.
 
 use crate::config::{CellId, Change, Refused};
+use crate::experiment::machine;
 use crate::guest::session;
 use crate::vm::image;
-use crate::{config, experiment, vm};
+use crate::{config, experiment, native, vm};
 use std::error::Error;
 
 const DOCTOR: &str = "run 'kipi doctor' for what this host offers";
+const OTHER_CPUS: &str = "name CPUs that are online and allowed by --pin, or none by --pin none";
 const FEWER_VCPUS: &str = "pass a smaller --vcpus";
 
 /// The whole line.
@@ -67,11 +69,30 @@ fn hint(error: &(dyn Error + 'static)) -> Option<&'static str> {
     if let Some(error) = error.downcast_ref() {
         return of_image(error);
     }
+    if let Some(session::Error::Vm(error)) = error.downcast_ref() {
+        return of_vm(error);
+    }
     match (error.downcast_ref(), error.downcast_ref()) {
-        (Some(session::Error::Vm(error)), _) | (_, Some(experiment::Error::Machine(session::Error::Vm(error)))) => {
-            of_vm(error)
-        }
-        _ => None,
+        (Some(experiment::Error::Machine(error)), _) | (_, Some(error)) => of_machine(error),
+        (Some(experiment::Error::Samples(_)) | None, None) => None,
+    }
+}
+
+fn of_machine(error: &machine::Error) -> Option<&'static str> {
+    match error {
+        machine::Error::Virtual(session::Error::Vm(error)) => of_vm(error),
+        machine::Error::Native(error) => of_native(error),
+        machine::Error::Virtual(_) | machine::Error::GivenUp(_) => None,
+    }
+}
+
+fn of_native(error: &native::Error) -> Option<&'static str> {
+    match error {
+        native::Error::NotPinned { .. } => Some(OTHER_CPUS),
+        native::Error::Membarrier { .. } | native::Error::Rseq(_) => Some(DOCTOR),
+        native::Error::NotStarted { .. } => Some(FEWER_VCPUS),
+        native::Error::Alone => Some("pass --vcpus 2 or more"),
+        native::Error::Gone(_) | native::Error::Interrupted => None,
     }
 }
 
@@ -85,7 +106,7 @@ fn of_vm(error: &vm::Error) -> Option<&'static str> {
         vm::Error::NotKvm { .. } => Some("pass --device /dev/kvm"),
         vm::Error::NoIrqchip => Some("use --route vmm, or another host"),
         vm::Error::TooManyVcpus { .. } | vm::Error::Memory { .. } => Some(FEWER_VCPUS),
-        vm::Error::NotPinned { .. } => Some("name CPUs that are online and allowed by --pin, or none by --pin none"),
+        vm::Error::NotPinned { .. } => Some(OTHER_CPUS),
         vm::Error::NoWideApicIds(_) => Some("pass --vcpus 254 or less"),
         vm::Error::Guest(error) => of_image(error),
         vm::Error::System { .. } | vm::Error::Paging(_) => None,

@@ -6,8 +6,9 @@ use super::status::{Failure, Status};
 use crate::config::CellId;
 use crate::config::{Config, HostOffers, MachineSpec, Refused, plan};
 use crate::events::kernel::{Detail, Tracer};
-use crate::experiment::machine::VirtualMachine;
-use crate::guest::session::{self, Limits, Session};
+use crate::experiment::machine::{self, Machine, VirtualMachine};
+use crate::experiment::native::NativeMachine;
+use crate::guest::session::{Limits, Session};
 use crate::host;
 use crate::host::latency::LatencyLimit;
 use crate::results::source::Source;
@@ -83,7 +84,11 @@ pub(super) fn boot<'a>(
     image: &'a [u8],
     MachineSpec { vcpus, local_apics }: MachineSpec,
     tracer: Option<Arc<Tracer>>,
-) -> Result<VirtualMachine<'a>, session::Error> {
+) -> Result<Box<dyn Machine + 'a>, machine::Error> {
+    let limits = Limits { deadline: config.deadline(vcpus), settle: config.settle };
+    let Some(local_apics) = local_apics else {
+        return Ok(Box::new(NativeMachine::start(vcpus, &config.pin, limits, &INTERRUPTED)?));
+    };
     let vm = VmConfig {
         vcpus,
         ids: ApicIds::Consecutive,
@@ -94,7 +99,6 @@ pub(super) fn boot<'a>(
         halt_poll_ns: config.halt_poll_ns,
         tsc_shifts: &[],
     };
-    let limits = Limits { deadline: config.deadline(vcpus), settle: config.settle };
     let session = Session::boot(hypervisor, &vm, limits, &INTERRUPTED)?;
-    Ok(VirtualMachine::new(session, tracer, &config.pin, &config.cpus))
+    Ok(Box::new(VirtualMachine::new(session, tracer, &config.pin, &config.cpus)))
 }

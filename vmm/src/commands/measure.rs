@@ -238,7 +238,7 @@ fn status_of(measurement: &Measurement, error: Option<&experiment::Error>, stric
     let never_quiet = measurement.quiet.as_ref().is_some_and(|quiet| !quiet.never_quiet.is_empty());
     let is_loud = strict && (never_quiet || measurement.cells.iter().any(Cell::uses_disturbed_blocks));
     match error {
-        Some(experiment::Error::Machine(error)) => Status::of_session(error),
+        Some(experiment::Error::Machine(error)) => Status::of_machine(error),
         Some(experiment::Error::Samples(error)) if output::is_broken_pipe(error) => Status::Good,
         None if is_clean(measurement) && !is_loud => Status::Good,
         Some(experiment::Error::Samples(_)) | None => Status::Failed,

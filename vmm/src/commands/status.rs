@@ -1,8 +1,9 @@
 //! Exit statuses, and which one an error has.
 
 use super::hints;
+use crate::experiment::machine;
 use crate::guest::session;
-use crate::vm;
+use crate::{native, vm};
 use std::io::Write as _;
 use std::process::ExitCode;
 
@@ -33,7 +34,27 @@ impl Status {
         if error.is_host_limit() { Self::HostCannot } else { Self::BadInput }
     }
 
-    /// An error's status, where the machine could not be had, or did not do what it was told.
+    /// An error's status, where a machine could not be had, or did not do what it was told.
+    pub(super) fn of_machine(error: &machine::Error) -> Self {
+        match error {
+            machine::Error::GivenUp(_) => Self::Failed,
+            machine::Error::Virtual(error) => Self::of_session(error),
+            machine::Error::Native(error) => Self::of_native(error),
+        }
+    }
+
+    fn of_native(error: &native::Error) -> Self {
+        match error {
+            native::Error::Interrupted => Self::Interrupted,
+            native::Error::NotPinned { .. } | native::Error::Alone => Self::BadInput,
+            native::Error::Membarrier { .. } | native::Error::Rseq(_) | native::Error::NotStarted { .. } => {
+                Self::HostCannot
+            }
+            native::Error::Gone(_) => Self::Failed,
+        }
+    }
+
+    /// As [`Status::of_machine`], of a virtual one.
     pub(super) fn of_session(error: &session::Error) -> Self {
         match error {
             session::Error::Interrupted => Self::Interrupted,
@@ -88,6 +109,12 @@ impl From<vm::Error> for Failure {
 impl From<session::Error> for Failure {
     fn from(error: session::Error) -> Self {
         Self::new(Status::of_session(&error), error)
+    }
+}
+
+impl From<machine::Error> for Failure {
+    fn from(error: machine::Error) -> Self {
+        Self::new(Status::of_machine(&error), error)
     }
 }
 

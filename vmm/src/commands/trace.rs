@@ -90,6 +90,12 @@ fn usual_state(cell: impl Fn(TargetState) -> CellId, offers: HostOffers) -> Targ
 /// # Errors
 /// Whatever keeps it from tracing, or the trace from being written.
 pub fn run(options: &Trace) -> Result<Status, Failure> {
+    if let Some(route) = options.route.filter(|&route| routes::of(route).is_native()) {
+        let name = route.name();
+        return Err(Failure::bad_input(anyhow::anyhow!(
+            "--route {name}: without a virtual machine there is nothing to trace (kipi measure --route {name} measures it)"
+        )));
+    }
     let [json, perfetto] = open_all([("--json", &options.json), ("--perfetto", &options.perfetto)])?;
     let image = machines::image(options.machine.guest.as_deref())?;
     let hypervisor = Hypervisor::open(&options.machine.device)?;

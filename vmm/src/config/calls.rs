@@ -54,13 +54,15 @@ fn by_route(route: &routes::Spec) -> Option<Refusal> {
         Delivery::Polled => "a ping is an interrupt, and the memory route sends none",
         Delivery::Nmi => "a ping is known by its vector, and an NMI has none",
         Delivery::Fixed if route.is_host() => "a vCPU sends the ping, and sees it arrive",
-        Delivery::Fixed => return None,
+        Delivery::Fixed | Delivery::HostIpi | Delivery::Restart => return None,
     };
     Some(Refusal::Combination(reason, IPI_OR_BROADCAST))
 }
 
 fn by_destination(cell: &CellId, route: &routes::Spec) -> Option<Refusal> {
     let (can_be, reason, ways_out): (bool, _, &[Change]) = match cell.destination {
+        // Nobody answers a bare interrupt: the kernel says when all have taken it.
+        Destination::AllButSelf if route.delivery == Delivery::HostIpi => return None,
         Destination::AllButSelf | Destination::All | Destination::Logical => (
             false,
             "a ping has one target",

@@ -1,8 +1,8 @@
 //! What a host offers, and what a route can lack there.
 
-/// What a host offers to virtual machines, as far as a route depends on it. [`crate::vm::offers`] has it from
-/// what KVM answers.
-#[expect(clippy::struct_excessive_bools, reason = "KVM answers each by itself")]
+/// What a host offers, as far as a route depends on it. [`crate::vm::offers`] has it from what KVM, and of membarrier(2) the
+/// kernel, answers.
+#[expect(clippy::struct_excessive_bools, reason = "KVM and the kernel answer each by itself")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HostOffers {
     /// KVM emulates local APICs (KVM_CAP_IRQCHIP).
@@ -15,12 +15,23 @@ pub struct HostOffers {
     pub signal_msi: bool,
     /// The guest's accesses to MSRs can exit to the VMM (KVM_CAP_X86_USER_SPACE_MSR).
     pub user_space_msrs: bool,
+    /// The kernel interrupts the CPUs that run a process's threads (MEMBARRIER_CMD_PRIVATE_EXPEDITED).
+    pub membarrier: bool,
+    /// That interrupt can restart their restartable sequences (MEMBARRIER_CMD_PRIVATE_EXPEDITED_RSEQ).
+    pub membarrier_rseq: bool,
 }
 
 impl HostOffers {
     /// A host on which no route lacks anything.
-    pub const EVERYTHING: Self =
-        Self { kernel_local_apics: true, x2apic: true, wide_apic_ids: true, signal_msi: true, user_space_msrs: true };
+    pub const EVERYTHING: Self = Self {
+        kernel_local_apics: true,
+        x2apic: true,
+        wide_apic_ids: true,
+        signal_msi: true,
+        user_space_msrs: true,
+        membarrier: true,
+        membarrier_rseq: true,
+    };
 }
 
 /// What a route needs of the host, whatever the cell.
@@ -34,6 +45,10 @@ pub enum Need {
     SignalMsi,
     /// [`HostOffers::user_space_msrs`].
     UserSpaceMsrs,
+    /// [`HostOffers::membarrier`].
+    Membarrier,
+    /// [`HostOffers::membarrier_rseq`].
+    MembarrierRseq,
 }
 
 impl Need {
@@ -44,6 +59,8 @@ impl Need {
             Self::X2Apic => offers.x2apic,
             Self::SignalMsi => offers.signal_msi,
             Self::UserSpaceMsrs => offers.user_space_msrs,
+            Self::Membarrier => offers.membarrier,
+            Self::MembarrierRseq => offers.membarrier_rseq,
         }
     }
 
@@ -54,6 +71,12 @@ impl Need {
             Self::X2Apic => "this KVM's CPUID offers guests no x2APIC mode",
             Self::SignalMsi => "it needs interrupt messages of the VMM, and KVM_CAP_SIGNAL_MSI is 0",
             Self::UserSpaceMsrs => "it needs MSR accesses that exit to the VMM, and KVM_CAP_X86_USER_SPACE_MSR is 0",
+            Self::Membarrier => {
+                "it needs the IPI of membarrier(2), and this kernel has no MEMBARRIER_CMD_PRIVATE_EXPEDITED (Linux 4.14)"
+            }
+            Self::MembarrierRseq => {
+                "it needs an IPI that restarts sequences, and this kernel has no MEMBARRIER_CMD_PRIVATE_EXPEDITED_RSEQ (Linux 5.10, CONFIG_RSEQ)"
+            }
         }
     }
 }

@@ -5,6 +5,7 @@
 pub mod calls;
 pub mod destinations;
 mod host_offers;
+mod natively;
 mod pin;
 mod plan;
 mod refusal;

@@ -3,16 +3,16 @@
 use super::LocalApics;
 use super::refusal::Refusal;
 use super::routes::{Route, XAPIC_VCPUS};
-use super::{Call, CellId, Config, HostOffers, calls, destinations, routes, target_states};
+use super::{Call, CellId, Config, HostOffers, calls, destinations, natively, routes, target_states};
 use guest_stub::abi::{self, Destination, TargetState};
 
 /// What tells the machines of a measurement apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct MachineSpec {
-    /// How many vCPUs.
+    /// How many vCPUs, or threads in their place.
     pub vcpus: usize,
-    /// Where their local APICs are.
-    pub local_apics: LocalApics,
+    /// Where the vCPUs' local APICs are; `None`: there is no virtual machine.
+    pub local_apics: Option<LocalApics>,
 }
 
 impl MachineSpec {
@@ -27,6 +27,7 @@ pub fn targets(cell: &CellId) -> usize {
     match cell.call {
         Call::Broadcast if routes::of(cell.route).is_host() => cell.vcpus,
         Call::Broadcast => cell.vcpus.saturating_sub(1),
+        Call::Ping if cell.destination == Destination::AllButSelf => cell.vcpus.saturating_sub(1),
         Call::Ping => 1,
     }
 }
@@ -57,18 +58,19 @@ pub fn plan(config: &Config, offers: HostOffers) -> (Vec<CellId>, Vec<Refused>) 
             refused.push(refusal);
         }
     };
+    let refuse = |cell: &CellId| refuse(cell, offers).or_else(|| natively::refuse_here(config, cell));
     for cell in combinations(config) {
-        if let Some(refusal) = refuse(&cell, offers) {
+        if let Some(refusal) = refuse(&cell) {
             refuse_once(cell, refusal);
             continue;
         }
         let vantages = config.observe.iter().map(|&observe| CellId { observe, ..cell });
-        let (can, cannot): (Vec<_>, Vec<_>) = vantages.partition(|cell| refuse(cell, offers).is_none());
+        let (can, cannot): (Vec<_>, Vec<_>) = vantages.partition(|cell| refuse(cell).is_none());
         // Of a cell that has one of them, the other one is not missed.
         if can.is_empty() {
             cannot
                 .into_iter()
-                .filter_map(|cell| Some((cell, refuse(&cell, offers)?)))
+                .filter_map(|cell| Some((cell, refuse(&cell)?)))
                 .for_each(|(cell, refusal)| refuse_once(cell, refusal));
         }
         cells.extend(can);
@@ -123,7 +125,7 @@ pub fn refuse(cell: &CellId, offers: HostOffers) -> Option<Refusal> {
     let destination = (destinations::of(cell.destination).refuses)(route, cell.vcpus, offers);
     let need = route.lacks(offers).map(Refusal::Host);
     let ids = route.id_limit(offers).filter(|_| cell.vcpus > XAPIC_VCPUS).map(Refusal::Ids);
-    let refusals = || [by_call, state, destination, need, ids].into_iter().flatten();
+    let refusals = || [natively::refuse(cell), by_call, state, destination, need, ids].into_iter().flatten();
     refusals().find(|refusal| !refusal.is_the_hosts()).or_else(|| refusals().next())
 }
 

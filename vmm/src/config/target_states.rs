@@ -28,7 +28,7 @@ const SPIN: Spec = Spec { about: "a busy loop at CPL0", refuses: |_| None };
 const USER: Spec = Spec {
     about: "a busy loop at CPL3",
     refuses: |route| match route.delivery {
-        Delivery::Fixed | Delivery::Nmi => None,
+        Delivery::Fixed | Delivery::Nmi | Delivery::HostIpi | Delivery::Restart => None,
         Delivery::Polled => Some(Refusal::Combination("the memory route's targets poll at CPL0", SPIN_OR_IPI)),
     },
 };
@@ -36,7 +36,8 @@ const USER: Spec = Spec {
 const HALT: Spec = Spec {
     about: "halted (HLT at CPL0)",
     refuses: |route| match route.delivery {
-        Delivery::Fixed | Delivery::Nmi => None,
+        // What threads cannot be is in `natively`.
+        Delivery::Fixed | Delivery::Nmi | Delivery::HostIpi | Delivery::Restart => None,
         Delivery::Polled => Some(Refusal::Combination("a halted processor polls nothing", SPIN_OR_IPI)),
     },
 };
@@ -44,7 +45,7 @@ const HALT: Spec = Spec {
 const MASKED: Spec = Spec {
     about: "a busy loop at CPL0 with IF clear: only an NMI gets through",
     refuses: |route| match route.delivery {
-        Delivery::Nmi => None,
+        Delivery::Nmi | Delivery::HostIpi | Delivery::Restart => None,
         Delivery::Fixed => Some(Refusal::Combination("an interrupt waits until the target sets IF", NMI_OR_SPIN)),
         Delivery::Polled => Some(Refusal::Combination("the memory route interrupts nobody", NMI_OR_SPIN)),
     },

@@ -15,7 +15,7 @@ use std::path::Path;
 
 /// Examines this host for a virtual machine of `vcpus_wanted` vCPUs on the KVM device `device`.
 ///
-/// `probe` makes one broadcast call over a route and says why it failed. No route is believed to work without it, and
+/// `probe` makes one call over a route and says why it failed. No route is believed to work without it, and
 /// it is not called for a route that cannot work.
 pub fn examine(
     device: &Path,
@@ -36,7 +36,7 @@ fn diagnose(
     offer: Result<Offer, Error>,
     probe: impl Fn(Route) -> Result<(), String>,
 ) -> Doctor {
-    let routes = verdicts::judge_all(&offer, vcpus, probe);
+    let routes = verdicts::judge_all(&offer, vcpus, host.allowed_cpus.len(), probe);
     let ready =
         |route: Route| routes.iter().any(|verdict| verdict.verdict == Verdict::Ready && verdict.route == route.name());
     let fit = routes::those(routes::Spec::interrupts).any(ready);

@@ -1,20 +1,21 @@
 //! Whether each route can be used, judged by using it.
 
 use crate::config::routes::{self, Route};
-use crate::config::{HostOffers, XAPIC_VCPUS};
+use crate::config::{Call, HostOffers, XAPIC_VCPUS};
 use crate::results::doctor::{Offer, RouteVerdict, Verdict};
 use crate::vm::device::Error;
 use crate::vm::offers;
 
-/// A verdict for every route.
+/// A verdict for every route, on `cpus` CPUs (0: nobody knows).
 pub(super) fn judge_all(
     offer: &Result<Offer, Error>,
     vcpus: usize,
+    cpus: usize,
     probe: impl Fn(Route) -> Result<(), String>,
 ) -> Vec<RouteVerdict> {
     let judge_one = |&route| {
         let (verdict, reason) = match offer {
-            Ok(offer) => judge(route, offer, vcpus, &probe),
+            Ok(offer) => judge(route, offer, [vcpus, cpus], &probe),
             Err(error) => (Verdict::Missing, error.to_string()),
         };
         RouteVerdict { route: route.name().to_owned(), verdict, reason }
@@ -22,17 +23,41 @@ pub(super) fn judge_all(
     Route::ALL.iter().map(judge_one).collect()
 }
 
-fn judge(route: Route, offer: &Offer, vcpus: usize, probe: impl Fn(Route) -> Result<(), String>) -> (Verdict, String) {
+fn judge(
+    route: Route,
+    offer: &Offer,
+    [vcpus, cpus]: [usize; 2],
+    probe: impl Fn(Route) -> Result<(), String>,
+) -> (Verdict, String) {
     let offers = offers::to_routes(offer);
     if let Some(need) = routes::of(route).lacks(offers) {
         return (Verdict::Missing, need.reason().to_owned());
     }
+    let call = match routes::of(route).probe_call() {
+        Call::Broadcast => "a broadcast call",
+        Call::Ping => "a ping",
+    };
     if let Err(reason) = probe(route) {
-        return (Verdict::Missing, format!("a broadcast call over it failed: {reason}"));
+        return (Verdict::Missing, format!("{call} over it failed: {reason}"));
     }
-    match shortfall(route, offer, offers, vcpus) {
-        Some(reason) => (Verdict::Limited, format!("a broadcast call over it completed, but {reason}")),
-        None => (Verdict::Ready, "a broadcast call over it completed".to_owned()),
+    let shortfall = if routes::of(route).is_native() {
+        shortfall_of_threads(vcpus, cpus)
+    } else {
+        shortfall(route, offer, offers, vcpus)
+    };
+    match shortfall {
+        Some(reason) => (Verdict::Limited, format!("{call} over it completed, but {reason}")),
+        None => (Verdict::Ready, format!("{call} over it completed")),
+    }
+}
+
+/// What keeps a native route that works from reaching as many threads as there are to be vCPUs.
+fn shortfall_of_threads(threads: usize, cpus: usize) -> Option<String> {
+    match threads {
+        0 | 1 => Some("a thread alone interrupts nobody".to_owned()),
+        _ => {
+            (cpus > 0 && threads > cpus).then(|| format!("each of {threads} threads needs a CPU, and there are {cpus}"))
+        }
     }
 }
 

@@ -1,10 +1,10 @@
 //! What comes of the blocks that were collected of a cell: its part of the document.
 
-use super::collected::Collected;
+use super::collected::{Collected, sources};
 use super::instruments::frequency;
 use super::traced::Traced;
 use crate::config::routes;
-use crate::config::{self, Config, Observe};
+use crate::config::{self, Config};
 use crate::events::recording::Recording;
 use crate::events::samples::{Block, Round};
 use crate::results::halts::CellWakeups;
@@ -151,9 +151,6 @@ fn halt(cell: &Collected, khz: NonZeroU64) -> Option<CellWakeups> {
 
 /// What each source that was asked for costs.
 fn observer_effect(config: &Config, cell: &Collected, khz: NonZeroU64) -> Vec<ObserverEffect> {
-    if cell.id.observe != Observe::Guest {
-        return Vec::new();
-    }
     // The blocks of one turn are a pair, and so is what was measured in place of them; where disturbed blocks count, a turn has
     // all of its blocks.
     let round_trips = |blocks: &[&Block]| {
@@ -181,5 +178,5 @@ fn observer_effect(config: &Config, cell: &Collected, khz: NonZeroU64) -> Vec<Ob
             never_quiet: traced.is_some_and(|traced| traced.never_quiet),
         }
     };
-    config.trace.iter().map(effect).collect()
+    sources(config, &cell.id).iter().map(effect).collect()
 }

@@ -1,8 +1,7 @@
 //! The clocks of a machine that is booted again and again.
 
 use super::instruments::frequency;
-use super::machine::Machine;
-use crate::guest::session;
+use super::machine::{self, Machine};
 use crate::results::measurement::Clock;
 use crate::statistics::clock_error::{ClockError, Comparisons};
 use crate::statistics::metrics;
@@ -19,7 +18,7 @@ pub(super) struct Clocks {
 
 impl Clocks {
     /// Of a machine's first boot.
-    pub(super) fn of(machine: &mut impl Machine) -> Result<Self, session::Error> {
+    pub(super) fn of(machine: &mut impl Machine) -> Result<Self, machine::Error> {
         let mut known = Self::compare(machine, &Comparisons::default())?;
         for _ in 1..LOOKS {
             known = Self::compare(machine, &known.comparisons)?;
@@ -30,7 +29,7 @@ impl Clocks {
     /// Lets what is known hold for another boot, too. Where KVM tells the TSC offsets, each boot bounds one difference, that of
     /// the CPUs' TSCs, and its bound is valid for all. Where they are estimated, each boot has an error of its own, and the
     /// largest counts.
-    pub(super) fn hold_for(&mut self, machine: &mut impl Machine) -> Result<(), session::Error> {
+    pub(super) fn hold_for(&mut self, machine: &mut impl Machine) -> Result<(), machine::Error> {
         // An unknown error is the largest.
         let error = |clocks: &Self| clocks.clock.error_ns.unwrap_or(f64::INFINITY);
         if self.comparisons.is_of_every_boot {
@@ -53,7 +52,7 @@ impl Clocks {
         Ok(())
     }
 
-    fn compare(machine: &mut impl Machine, earlier: &Comparisons) -> Result<Self, session::Error> {
+    fn compare(machine: &mut impl Machine, earlier: &Comparisons) -> Result<Self, machine::Error> {
         let ClockError { vcpus, host, subtracted, comparisons, method } = machine.clock_error(earlier)?;
         let khz = frequency(machine.tsc_khz());
         let ns = |cycles: u64| metrics::nanoseconds(cycles as f64, khz);

@@ -7,6 +7,7 @@ use crate::events::recording::Recording;
 use crate::events::samples::Block;
 use crate::results::integrity::Integrity;
 use crate::results::metric::MetricName;
+use crate::results::source::Source;
 use crate::statistics::metrics;
 use crate::statistics::order::Quantile;
 use std::collections::BTreeSet;
@@ -33,8 +34,10 @@ pub(super) struct Collected {
 
 impl Collected {
     pub(super) fn new(id: CellId, config: &Config) -> Self {
-        let sources = if id.observe == Observe::Guest { config.trace.as_slice() } else { &[] };
-        let traced = sources.iter().filter(|(_, refused)| refused.is_none()).map(|&(source, _)| Traced::new(source));
+        let traced = sources(config, &id)
+            .iter()
+            .filter(|(_, refused)| refused.is_none())
+            .map(|&(source, _)| Traced::new(source));
         Self {
             id,
             blocks: Vec::new(),
@@ -131,6 +134,12 @@ impl Collected {
         };
         self.in_turn().iter().filter(|block| is_never_quiet || block.is_quiet()).filter_map(median).collect()
     }
+}
+
+/// The sources of events that are tried on a cell.
+pub(super) fn sources<'c>(config: &'c Config, cell: &CellId) -> &'c [(Source, Option<String>)] {
+    let is_traced = cell.observe == Observe::Guest && !routes::of(cell.route).is_native();
+    if is_traced { &config.trace } else { &[] }
 }
 
 /// Whether these quiet blocks are enough for results, of those that were asked for: for an interval, if those would be.

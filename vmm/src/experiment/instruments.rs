@@ -1,8 +1,7 @@
 //! What the instruments of a machine cost.
 
-use super::machine::Machine;
+use super::machine::{self, Machine};
 use crate::config::MachineSpec;
-use crate::guest::session;
 use crate::results::measurement::{Clock, Instruments, Spread};
 use crate::statistics::documents;
 use std::num::NonZeroU64;
@@ -15,7 +14,7 @@ pub(super) fn measure(
     clock: Clock,
     since_boot: Duration,
     since_start: Option<Duration>,
-) -> Result<Instruments, session::Error> {
+) -> Result<Instruments, machine::Error> {
     const PAIRS: usize = 200;
     let calibration = machine.calibrate(PAIRS)?;
     let khz = frequency(clock.tsc_khz);

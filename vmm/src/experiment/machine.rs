@@ -1,4 +1,4 @@
-//! A machine that blocks are run on: a virtual one, or a test's invention.
+//! A machine that blocks are run on: a virtual one, the host's own processors, or a test's invention.
 
 use super::clock_partners::ClockPartners;
 use crate::events::kernel::Tracer;
@@ -7,36 +7,71 @@ use crate::guest::blocks::{self, BlockSpec};
 use crate::guest::calibration::{self, Calibration};
 use crate::guest::session::{self, Session};
 use crate::host::watch::{Baseline, Watch};
+use crate::native;
 use crate::results::disturbance::Kind;
 use crate::statistics::clock_error::{ClockError, Comparisons};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Why a machine did not do what it was asked for. After an error it is of no more use.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A call of a block was given up.
+    #[error("{}", .0.silence)]
+    GivenUp(Box<GivenUp>),
+    /// Something else went wrong with a virtual machine.
+    #[error(transparent)]
+    Virtual(session::Error),
+    /// The host's own processors could not be used.
+    #[error(transparent)]
+    Native(#[from] native::Error),
+}
+
+/// A block that ended with a call that was given up.
+#[derive(Debug)]
+pub struct GivenUp {
+    /// Who was silent, in words.
+    pub silence: String,
+    /// The rounds before that call; its integrity counts the call.
+    pub block: Block,
+}
+
+impl From<session::Error> for Error {
+    fn from(error: session::Error) -> Self {
+        if let session::Error::GivenUp(given_up) = error {
+            let session::GivenUp { diagnosis, block } = *given_up;
+            Self::GivenUp(Box::new(GivenUp { silence: diagnosis.to_string(), block }))
+        } else {
+            Self::Virtual(error)
+        }
+    }
+}
+
 /// What a measurement needs of a machine.
 pub trait Machine {
     /// Runs one block.
     ///
     /// # Errors
-    /// As [`blocks::run`]. After an error the machine is of no more use.
-    fn run_block(&mut self, spec: &BlockSpec) -> Result<Block, session::Error>;
+    /// Every variant of [`enum@Error`].
+    fn run_block(&mut self, spec: &BlockSpec) -> Result<Block, Error>;
 
     /// Measures the instruments, each so often.
     ///
     /// # Errors
-    /// As [`calibration::calibrate`].
-    fn calibrate(&mut self, count: usize) -> Result<Calibration, session::Error>;
+    /// Every variant of [`enum@Error`] but [`Error::GivenUp`].
+    fn calibrate(&mut self, count: usize) -> Result<Calibration, Error>;
 
-    /// The frequency of the guest's TSC, kHz.
+    /// The frequency of the TSC that calls are stamped with, kHz.
     fn tsc_khz(&self) -> u64;
 
     /// Compares the clocks, of which earlier comparisons have told so much.
     ///
     /// # Errors
-    /// As [`crate::guest::clock_exchange::exchange`].
-    fn clock_error(&mut self, earlier: &Comparisons) -> Result<ClockError, session::Error>;
+    /// Every variant of [`enum@Error`] but [`Error::GivenUp`].
+    fn clock_error(&mut self, earlier: &Comparisons) -> Result<ClockError, Error>;
 
-    /// From KVM_CREATE_VM until the guest was up.
+    /// How long it took to be up: a guest from KVM_CREATE_VM on.
     fn boot_time(&self) -> Duration;
 
     /// What a reader should know about this machine.
@@ -53,6 +88,44 @@ pub trait Machine {
     /// The name of an exit that the kernel's events tell of, by its reason and instruction set (KVM_ISA_*).
     fn exit_name(&self, reason: u64, _isa: u64) -> String {
         format!("exit {reason:#x}")
+    }
+}
+
+impl<M: Machine + ?Sized> Machine for Box<M> {
+    fn run_block(&mut self, spec: &BlockSpec) -> Result<Block, Error> {
+        M::run_block(self, spec)
+    }
+
+    fn calibrate(&mut self, count: usize) -> Result<Calibration, Error> {
+        M::calibrate(self, count)
+    }
+
+    fn tsc_khz(&self) -> u64 {
+        M::tsc_khz(self)
+    }
+
+    fn clock_error(&mut self, earlier: &Comparisons) -> Result<ClockError, Error> {
+        M::clock_error(self, earlier)
+    }
+
+    fn boot_time(&self) -> Duration {
+        M::boot_time(self)
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        M::warnings(self)
+    }
+
+    fn unknown_disturbances(&self) -> Option<BTreeSet<Kind>> {
+        M::unknown_disturbances(self)
+    }
+
+    fn compare_with(&mut self, baseline: &mut Baseline) {
+        M::compare_with(self, baseline);
+    }
+
+    fn exit_name(&self, reason: u64, isa: u64) -> String {
+        M::exit_name(self, reason, isa)
     }
 }
 
@@ -78,20 +151,20 @@ impl<'a> VirtualMachine<'a> {
 }
 
 impl Machine for VirtualMachine<'_> {
-    fn run_block(&mut self, spec: &BlockSpec) -> Result<Block, session::Error> {
-        blocks::run(&mut self.session, spec, self.tracer.as_deref())
+    fn run_block(&mut self, spec: &BlockSpec) -> Result<Block, Error> {
+        Ok(blocks::run(&mut self.session, spec, self.tracer.as_deref())?)
     }
 
-    fn calibrate(&mut self, count: usize) -> Result<Calibration, session::Error> {
-        calibration::calibrate(&mut self.session, count)
+    fn calibrate(&mut self, count: usize) -> Result<Calibration, Error> {
+        Ok(calibration::calibrate(&mut self.session, count)?)
     }
 
     fn tsc_khz(&self) -> u64 {
         self.session.tsc_khz()
     }
 
-    fn clock_error(&mut self, earlier: &Comparisons) -> Result<ClockError, session::Error> {
-        self.partners.clock_error(&mut self.session, earlier)
+    fn clock_error(&mut self, earlier: &Comparisons) -> Result<ClockError, Error> {
+        Ok(self.partners.clock_error(&mut self.session, earlier)?)
     }
 
     fn boot_time(&self) -> Duration {

@@ -2,9 +2,8 @@
 
 use super::clock::Clocks;
 use super::instruments;
-use super::machine::Machine;
+use super::machine::{self, Machine};
 use crate::config::{CellId, MachineSpec};
-use crate::guest::session;
 use crate::host::watch::Baseline;
 use crate::results::disturbance::Kind;
 use crate::results::measurement::Instruments;
@@ -37,7 +36,7 @@ struct Boots {
     last: Duration,
 }
 
-impl<M: Machine, B: FnMut(MachineSpec) -> Result<M, session::Error>> Machines<M, B> {
+impl<M: Machine, B: FnMut(MachineSpec) -> Result<M, machine::Error>> Machines<M, B> {
     /// None yet.
     pub(super) fn new(boot: B) -> Self {
         Self {
@@ -54,7 +53,7 @@ impl<M: Machine, B: FnMut(MachineSpec) -> Result<M, session::Error>> Machines<M,
     }
 
     /// The machine that a cell is measured on, booted if there is none that can be used.
-    pub(super) fn get(&mut self, cell: &CellId) -> Result<&mut M, session::Error> {
+    pub(super) fn get(&mut self, cell: &CellId) -> Result<&mut M, machine::Error> {
         let spec = MachineSpec::of(cell);
         if self.discarded.remove(&spec) {
             // Its threads end before those of the next one compete with them.
@@ -97,7 +96,7 @@ impl<M: Machine, B: FnMut(MachineSpec) -> Result<M, session::Error>> Machines<M,
         cell: &CellId,
         since_boot: Duration,
         since_start: Option<Duration>,
-    ) -> Result<(), session::Error> {
+    ) -> Result<(), machine::Error> {
         let spec = MachineSpec::of(cell);
         let machine = self.get(cell)?;
         let clocks = Clocks::of(machine)?;

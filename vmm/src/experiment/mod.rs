@@ -14,6 +14,7 @@ mod detail;
 mod instruments;
 pub mod machine;
 mod machines;
+pub mod native;
 mod pace;
 pub mod probe;
 mod references;
@@ -25,7 +26,6 @@ mod warnings;
 
 use crate::config::{self, CellId, Config, MachineSpec};
 use crate::events::samples::Block;
-use crate::guest::session;
 use crate::host;
 use crate::results::detail::CellDetail;
 use crate::results::measurement::{IntervalScope, MEASUREMENT_SCHEMA, Measurement};
@@ -44,7 +44,7 @@ use std::time::Duration;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error(transparent)]
-    Machine(#[from] session::Error),
+    Machine(#[from] machine::Error),
     /// Raw samples cannot be written.
     #[error(transparent)]
     Samples(#[from] io::Error),
@@ -89,7 +89,7 @@ pub fn run<M: Machine>(
     config: &Config,
     cells: &[CellId],
     refused: &[config::Refused],
-    mut boot: impl FnMut(MachineSpec) -> Result<M, session::Error>,
+    mut boot: impl FnMut(MachineSpec) -> Result<M, machine::Error>,
     observer: &mut Observer<'_>,
 ) -> (Measurement, Option<Error>) {
     let (mut measurement, mut error) = run_once(config, cells, refused, &mut boot, observer);
@@ -113,7 +113,7 @@ fn run_once<M: Machine>(
     config: &Config,
     cells: &[CellId],
     refused: &[config::Refused],
-    boot: impl FnMut(MachineSpec) -> Result<M, session::Error>,
+    boot: impl FnMut(MachineSpec) -> Result<M, machine::Error>,
     observer: &mut Observer<'_>,
 ) -> (Measurement, Option<Error>) {
     let cells = cells.iter().map(|&cell| Collected::new(cell, config)).collect();

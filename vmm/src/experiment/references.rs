@@ -2,13 +2,12 @@
 //! are, and can be divided out.
 
 use super::instruments::frequency;
-use super::machine::Machine;
+use super::machine::{self, Machine};
 use super::machines::Machines;
-use crate::config::{CellId, Config, MachineSpec};
+use crate::config::{CellId, Config, MachineSpec, routes};
 use crate::events::recording::Recording;
 use crate::events::samples::Block;
 use crate::guest::blocks::BlockSpec;
-use crate::guest::session;
 use crate::results::metric::MetricName;
 use crate::results::reference::{Reference, ReferenceBlock};
 use crate::statistics::documents;
@@ -24,7 +23,7 @@ const EXITS: usize = 20;
 
 /// A reference, and what its turns have brought.
 pub(super) struct Referred {
-    /// The cell; `None`: an exit of vCPU 0, of a machine of the first cell.
+    /// The cell; `None`: an exit of vCPU 0, of the machine of the first cell that has a virtual one.
     cell: Option<CellId>,
     /// Whose machine it is measured on.
     machine: CellId,
@@ -34,19 +33,19 @@ pub(super) struct Referred {
 
 /// The references that a configuration asks for beside `cells`.
 pub(super) fn all(config: &Config, cells: &[CellId]) -> Vec<Referred> {
-    let (Some(references), Some(&first)) = (&config.references, cells.first()) else { return Vec::new() };
+    let Some(references) = &config.references else { return Vec::new() };
     let new = |cell, machine| Referred { cell, machine, blocks: Vec::new(), is_given_up: false };
-    let cells = references.iter().map(|&cell| new(Some(cell), cell));
-    cells.chain([new(None, first)]).collect()
+    let exits = cells.iter().find(|cell| !routes::of(cell.route).is_native()).map(|&first| new(None, first));
+    references.iter().map(|&cell| new(Some(cell), cell)).chain(exits).collect()
 }
 
 impl Referred {
     /// Measures it in turn `number`. A call that is given up ends it, and its machine.
-    pub(super) fn measure<M: Machine, B: FnMut(MachineSpec) -> Result<M, session::Error>>(
+    pub(super) fn measure<M: Machine, B: FnMut(MachineSpec) -> Result<M, machine::Error>>(
         &mut self,
         machines: &mut Machines<M, B>,
         number: u32,
-    ) -> Result<(), session::Error> {
+    ) -> Result<(), machine::Error> {
         if self.is_given_up {
             return Ok(());
         }
@@ -74,7 +73,7 @@ impl Referred {
                 }));
                 Ok(())
             }
-            Err(session::Error::GivenUp(_)) => {
+            Err(machine::Error::GivenUp(_)) => {
                 machines.discard(&self.machine);
                 self.is_given_up = true;
                 Ok(())

@@ -1,7 +1,7 @@
 //! A measurement while it runs: the cells' blocks in turn, and disturbed ones once more.
 
 use super::collected::Collected;
-use super::machine::Machine;
+use super::machine::{self, Machine};
 use super::machines::Machines;
 use super::pace::Pace;
 use super::references::{self, Referred};
@@ -10,7 +10,6 @@ use crate::config::{self, Config, MachineSpec};
 use crate::events::recording::Recording;
 use crate::events::samples::Block;
 use crate::guest::blocks::BlockSpec;
-use crate::guest::session;
 use std::time::{Duration, Instant};
 
 /// A measurement that is going on.
@@ -72,7 +71,7 @@ impl<'r, 'o, M, B> Run<'r, 'o, M, B> {
     }
 }
 
-impl<M: Machine, B: FnMut(MachineSpec) -> Result<M, session::Error>> Run<'_, '_, M, B> {
+impl<M: Machine, B: FnMut(MachineSpec) -> Result<M, machine::Error>> Run<'_, '_, M, B> {
     /// Boots each machine that a cell needs, makes one call on it, and measures its instruments.
     pub(super) fn start(&mut self) -> Result<(), Error> {
         for cell in 0..self.cells.len() {
@@ -239,10 +238,11 @@ impl<M: Machine, B: FnMut(MachineSpec) -> Result<M, session::Error>> Run<'_, '_,
         let boot = self.machines.boot_number(&collected.id);
         match result {
             Ok(block) => Ok(Ran::Whole(Block { boot, ..block })),
-            Err(session::Error::GivenUp(given_up)) => {
+            Err(machine::Error::GivenUp(given_up)) => {
                 self.machines.discard(&collected.id);
-                collected.silences.push(given_up.diagnosis.to_string());
-                Ok(Ran::Cut(Block { boot, ..given_up.block }))
+                let machine::GivenUp { silence, block } = *given_up;
+                collected.silences.push(silence);
+                Ok(Ran::Cut(Block { boot, ..block }))
             }
             Err(error) => Err(error.into()),
         }

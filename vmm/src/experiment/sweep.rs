@@ -1,14 +1,13 @@
 //! Delivery from several initiators.
 
 use super::Error;
-use super::machine::Machine;
+use super::machine::{self, Machine};
 use super::run::{Ran, Run};
 use crate::config::{self, CellId, MachineSpec, Observe, routes};
 use crate::events::recording::Recording;
 use crate::guest::blocks::BlockSpec;
-use crate::guest::session;
 
-impl<M: Machine, B: FnMut(MachineSpec) -> Result<M, session::Error>> Run<'_, '_, M, B> {
+impl<M: Machine, B: FnMut(MachineSpec) -> Result<M, machine::Error>> Run<'_, '_, M, B> {
     /// Runs a few rounds of each cell of the guest's vantage from several initiators, the cells in turn.
     pub(super) fn sweep(&mut self) -> Result<(), Error> {
         const ROUNDS: usize = 20;

@@ -3,13 +3,12 @@
 use super::clock::Clocks;
 use super::described_call::{choose, describe};
 use super::instruments::frequency;
-use super::machine::Machine;
+use super::machine::{self, Machine};
 use crate::config::{self, CellId, routes};
 use crate::events::recording::Recording;
 use crate::events::samples::{Block, Round};
 use crate::events::stays::Keep;
 use crate::guest::blocks::BlockSpec;
-use crate::guest::session;
 use crate::results::integrity::Integrity;
 use crate::results::quiet::Quiet;
 use crate::results::source;
@@ -43,7 +42,7 @@ const PATIENCE: usize = 5;
 ///
 /// # Errors
 /// As [`Machine::run_block`].
-pub fn run(plan: &Plan, machine: &mut impl Machine) -> Result<Trace, session::Error> {
+pub fn run(plan: &Plan, machine: &mut impl Machine) -> Result<Trace, machine::Error> {
     let khz = frequency(machine.tsc_khz());
     let Clocks { clock, .. } = Clocks::of(machine)?;
     let (blocks, given_up) = run_blocks(plan, machine)?;
@@ -84,16 +83,16 @@ pub fn run(plan: &Plan, machine: &mut impl Machine) -> Result<Trace, session::Er
 }
 
 /// Runs blocks until there are enough rounds, or a call is given up: then with the reason.
-fn run_blocks(plan: &Plan, machine: &mut impl Machine) -> Result<(Vec<Block>, Option<String>), session::Error> {
+fn run_blocks(plan: &Plan, machine: &mut impl Machine) -> Result<(Vec<Block>, Option<String>), machine::Error> {
     let mut blocks: Vec<Block> = Vec::new();
     let mut missing = plan.rounds;
     let mut idle = 0;
     while missing > 0 && idle < PATIENCE {
         let block = match machine.run_block(&spec(plan, missing.min(BLOCK))) {
             Ok(block) => block,
-            Err(session::Error::GivenUp(given_up)) => {
+            Err(machine::Error::GivenUp(given_up)) => {
                 blocks.push(given_up.block);
-                return Ok((blocks, Some(format!("a call was given up: {}", given_up.diagnosis))));
+                return Ok((blocks, Some(format!("a call was given up: {}", given_up.silence))));
             }
             Err(error) => return Err(error),
         };

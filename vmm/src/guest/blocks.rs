@@ -43,7 +43,7 @@ pub fn run(session: &mut Session<'_>, spec: &BlockSpec, tracer: Option<&Tracer>)
 fn run_in_guest(session: &mut Session<'_>, spec: &BlockSpec) -> Result<Ended, Error> {
     let limits = session.limits();
     let asked = spec.all_rounds();
-    let route = routes::of(spec.cell.route).in_guest as u32;
+    let route = routes::of(spec.cell.route).number_in_guest();
     let (destination, target_state) = (spec.cell.destination as u32, spec.cell.target_state as u32);
     let (initiator, rounds) = (word(spec.initiator), word(asked));
     let (settle, deadline) = (session.cycles(spec.settle(limits.settle)), session.cycles(limits.deadline));

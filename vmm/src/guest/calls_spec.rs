@@ -88,7 +88,7 @@ impl CallsSpec {
     /// For the guest's own initiators, whose TSC runs at `tsc_khz`.
     pub(super) fn calls_command(&self, tsc_khz: u64) -> command::Calls {
         command::Calls {
-            route: routes::of(self.route).in_guest as u32,
+            route: routes::of(self.route).number_in_guest(),
             destination: self.destination as u32,
             target_state: self.target_state as u32,
             worker: self.worker as u32,

@@ -28,7 +28,7 @@ pub fn spray(
 ) -> Result<Ended, Error> {
     const GRACE: Duration = Duration::from_millis(100);
     let duration = session.cycles(time);
-    session.send(&Spray { route: routes::of(route).in_guest as u32, seed, duration })?;
+    session.send(&Spray { route: routes::of(route).number_in_guest(), seed, duration })?;
     let start = Instant::now();
     loop {
         if session.hear(DISTURB)?.is_some() {

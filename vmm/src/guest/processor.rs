@@ -39,7 +39,7 @@ pub fn ask(session: &mut Session<'_>, spec: &ProcessorSpec) -> Result<Findings, 
     let command = command::Processor {
         question: spec.question as u32,
         job: spec.job as u32,
-        route: routes::of(spec.route).in_guest as u32,
+        route: routes::of(spec.route).number_in_guest(),
         rounds: spec.rounds,
         seed: spec.seed,
         fault: spec.fault as u32,

@@ -177,7 +177,7 @@ mod tests {
         assert_eq!(
             summary(&doctor),
             "kipi can measure 4 vCPUs on this host, over xapic, x2apic, memory, nmi, msi, host, vmm-xapic, vmm, \
-             vmm-host."
+             vmm-host, native, native-rseq."
         );
         doctor.exit_status = 4;
         doctor.routes[0].verdict = Verdict::Missing;

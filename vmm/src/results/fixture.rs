@@ -147,7 +147,7 @@ fn instruments() -> Instruments {
     let spread = |p50: f64| Spread { n: 1_000, min: 0.5 * p50, p50, p99: 2.0 * p50, max: 4.0 * p50 };
     Instruments {
         vcpus: 2,
-        local_apic: LocalApics::Kernel,
+        local_apic: Some(LocalApics::Kernel),
         stamp_ns: spread(8.0),
         exit_leg_ns: spread(1_500.0),
         exit_round_trip_ns: spread(2_500.0),

@@ -32,7 +32,7 @@ pub struct Measurement {
     pub host: Host,
     /// What was asked for.
     pub config: MeasurementConfig,
-    /// What the instruments cost, one entry for each virtual machine (vCPU count).
+    /// What the instruments cost, one entry for each machine (vCPU count, place of the local APICs).
     pub instruments: Vec<Instruments>,
     /// What the intervals of the cells' metrics hold.
     #[serde(default)]
@@ -141,17 +141,19 @@ fn one_boot() -> u64 {
 pub struct Instruments {
     /// The virtual machine's vCPU count.
     pub vcpus: usize,
-    /// Where its local APICs are. With the vCPU count, this identifies the machine.
-    pub local_apic: LocalApics,
-    /// One time-stamp read in the guest, ns: the difference of two in a row.
+    /// Where its local APICs are; `null`: it is no virtual machine, but threads on the host's own processors, each in a vCPU's
+    /// place. With the vCPU count, this identifies the machine.
+    pub local_apic: Option<LocalApics>,
+    /// One time-stamp read in the guest, or in a thread, ns: the difference of two in a row.
     pub stamp_ns: Spread,
-    /// From the guest's stamp to the VMM's, for one observed exit on an otherwise idle vCPU, ns.
+    /// From the guest's stamp to the VMM's, for one observed exit on an otherwise idle vCPU, ns; none (`n` is 0) without a virtual
+    /// machine.
     pub exit_leg_ns: Spread,
-    /// One observed exit and the way back, ns.
+    /// One observed exit and the way back, ns; as above.
     pub exit_round_trip_ns: Spread,
     /// From process start (exec) to the first completed broadcast call, ns; of the first virtual machine only.
     pub first_broadcast_ns: Option<f64>,
-    /// From KVM_CREATE_VM to the first completed broadcast call of this virtual machine, ns.
+    /// From KVM_CREATE_VM, or from the start of the first thread, to the first completed call of this machine, ns.
     pub boot_ns: f64,
     /// The clocks of this machine's vCPUs.
     pub clock: Clock,
@@ -198,7 +200,7 @@ pub struct Spread {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Clock {
-    /// Frequency of the guest's TSC, kHz.
+    /// Frequency of the guest's TSC, or of the host's, kHz.
     pub tsc_khz: u64,
     /// Bound ε of the error of a difference of two vCPUs' stamps, ns; `null`: unknown, since nothing bounds some vCPU's.
     pub error_ns: Option<f64>,

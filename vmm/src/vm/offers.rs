@@ -1,8 +1,9 @@
-//! What KVM offers, asked at its device: for the doctor's document, and as routes need it.
+//! What KVM offers, asked at its device: for the doctor's document, and, with what the kernel offers without it, as routes need it.
 
 use super::Hypervisor;
 use super::device::{self, Error};
 use crate::config::HostOffers;
+use crate::native::membarrier::Barrier;
 use crate::results::doctor::{GuestCpuid, Offer};
 use kipi_kvm_apic::cpuid;
 use kvm_bindings::{
@@ -103,7 +104,8 @@ impl Hypervisor {
     }
 }
 
-/// An offer as routes need it. Where KVM did not say what its CPUID has, x2APIC mode may be there.
+/// An offer as routes need it, and what the running kernel offers to native ones. Where KVM did not say what its CPUID has, x2APIC
+/// mode may be there.
 pub fn to_routes(offer: &Offer) -> HostOffers {
     let flags = u32::try_from(offer.value(Capability::X2APIC_API.name)).unwrap_or(0);
     HostOffers {
@@ -112,6 +114,8 @@ pub fn to_routes(offer: &Offer) -> HostOffers {
         wide_apic_ids: flags & WIDE_APIC_IDS == WIDE_APIC_IDS,
         signal_msi: offer.has(Capability::SIGNAL_MSI.name),
         user_space_msrs: offer.has(Capability::X86_USER_SPACE_MSR.name),
+        membarrier: Barrier::Plain.is_offered(),
+        membarrier_rseq: Barrier::Rseq.is_offered(),
     }
 }
 

@@ -89,7 +89,7 @@ fn is_xapic(route: &Spec) -> bool {
 
 /// KVM's own local APIC has a capability and a CPUID bit for TSC deadlines, which kipi's guest has no other use for.
 fn has_own_timer(route: &Spec) -> bool {
-    route.decides_mode() && route.local_apics == LocalApics::User
+    route.decides_mode() && route.local_apics() == Some(LocalApics::User)
 }
 
 /// An initiator and two targets, so that one can wait for the other.

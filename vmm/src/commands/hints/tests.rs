@@ -68,6 +68,8 @@ fn whoever_passes_an_error_on_keeps_its_way_out() {
     for (error, expected) in vm_errors() {
         let error = session::Error::from(error);
         assert_eq!(line(&error), expected);
+        let error = machine::Error::from(error);
+        assert_eq!(line(&error), expected);
         assert_eq!(line(&experiment::Error::from(error)), expected);
     }
     assert_eq!(line(&session::Error::Interrupted), "interrupted");
@@ -115,4 +117,17 @@ fn what_was_asked_for_as_well_is_no_way_out() {
     let masked = |route| CellId::broadcast(route, Destination::AllButSelf, TargetState::Masked, 2);
     let line = refusals_of(&[masked(Route::XApic), masked(Route::Memory)]);
     assert!(line.ends_with("sets IF (pass --route nmi or --target-state spin)"), "one way out is told once: {line}");
+}
+
+#[test]
+fn what_threads_lack_comes_with_its_way_out() {
+    let errno = rustix::io::Errno::INVAL;
+    let of = |error| line(&experiment::Error::from(machine::Error::from(error)));
+    assert_eq!(
+        of(native::Error::NotPinned { thread: 1, cpu: 99, errno }),
+        "thread 1 cannot be pinned to CPU 99: Invalid argument (os error 22) (name CPUs that are online and allowed by --pin, \
+         or none by --pin none)"
+    );
+    assert_eq!(of(native::Error::Alone), "a thread alone interrupts nobody (pass --vcpus 2 or more)");
+    assert_eq!(of(native::Error::Interrupted), "interrupted");
 }

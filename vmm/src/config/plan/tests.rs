@@ -1,4 +1,5 @@
 mod division;
+mod natively;
 mod pings;
 mod refusals;
 
@@ -45,7 +46,9 @@ pub(in crate::config) fn config() -> Config {
 #[test]
 fn every_combination_is_either_measured_or_refused() {
     let (cells, refused) = plan(&config(), HostOffers::EVERYTHING);
-    assert_eq!(cells.len() / 2 + refused.len(), 144, "each cell in two vantages");
+    let native = cells.iter().filter(|cell| routes::of(cell.route).is_native()).count();
+    assert_eq!(native, 2, "where nothing exits there is one vantage");
+    assert_eq!(native + (cells.len() - native) / 2 + refused.len(), 176, "each other cell in two vantages");
     let of = |route| refused.iter().filter(|refused| refused.cell.route == route).count();
     assert_eq!(of(Route::Memory), 14, "memory has spin with all-but-self and unicast");
     for route in [Route::XApic, Route::X2Apic, Route::VmmXApic, Route::VmmX2Apic] {
@@ -54,6 +57,11 @@ fn every_combination_is_either_measured_or_refused() {
     assert_eq!(of(Route::Msi), 7, "nor does a message, which has no logical destination");
     assert_eq!((of(Route::Host), of(Route::VmmHost)), (10, 10), "nor does the host's, which calls everybody or each");
     assert_eq!(of(Route::Nmi), 4, "the shorthand that includes the sender sends no NMI");
+    assert_eq!(
+        [Route::Native, Route::NativeRseq].map(of),
+        [16, 14],
+        "threads are in state user, and one of them calls"
+    );
     assert!(refused.iter().all(|refused| !refused.refusal.is_the_hosts()));
 }
 

@@ -7,6 +7,8 @@
 mod host;
 mod memory;
 mod msi;
+mod native;
+mod native_rseq;
 mod nmi;
 mod vmm_host;
 mod vmm_x2apic;
@@ -14,9 +16,9 @@ mod vmm_xapic;
 mod x2apic;
 mod xapic;
 
-use super::MachineSpec;
 use super::host_offers::{HostOffers, Need};
 use super::refusal::Change;
+use super::{Call, MachineSpec};
 use crate::results::measurement::LocalApics;
 use guest_stub::abi::TargetState;
 
@@ -35,6 +37,8 @@ pub const fn of(route: Route) -> &'static Spec {
         Route::VmmXApic => &vmm_xapic::VMM_XAPIC,
         Route::VmmX2Apic => &vmm_x2apic::VMM_X2APIC,
         Route::VmmHost => &vmm_host::VMM_HOST,
+        Route::Native => &native::NATIVE,
+        Route::NativeRseq => &native_rseq::NATIVE_RSEQ,
     }
 }
 
@@ -45,8 +49,9 @@ pub fn those(wanted: impl Fn(&Spec) -> bool) -> impl Iterator<Item = Route> {
 
 /// The IPI of KVM's local APIC in the mode that an operating system would choose on such a host: x2APIC if it is offered.
 pub fn usual(offers: HostOffers) -> Route {
-    let ipi =
-        |route: &Spec| route.decides_mode() && route.local_apics == LocalApics::Kernel && route.lacks(offers).is_none();
+    let ipi = |route: &Spec| {
+        route.decides_mode() && route.local_apics() == Some(LocalApics::Kernel) && route.lacks(offers).is_none()
+    };
     those(ipi).max_by_key(|&route| of(route).is_x2apic()).unwrap_or(Route::XApic)
 }
 
@@ -60,12 +65,10 @@ pub struct Spec {
     pub id: Route,
     /// What it is, in one line for help texts.
     pub about: &'static str,
-    /// Where the local APICs of its machine are.
-    pub local_apics: LocalApics,
+    /// What the calls run on.
+    pub runs: Runs,
     /// Who makes the call.
     pub initiator: Initiator,
-    /// What the guest does.
-    pub in_guest: GuestRoute,
     /// The mode of the guest's local APICs, and with it the width of the ids that address targets.
     pub apic_mode: ApicMode,
     /// How a target is told.
@@ -78,10 +81,24 @@ pub struct Spec {
     pub probe_state: TargetState,
 }
 
+/// What calls run on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Runs {
+    /// The vCPUs of a virtual machine.
+    InGuest {
+        /// Where its local APICs are.
+        local_apics: LocalApics,
+        /// What the guest does.
+        route: GuestRoute,
+    },
+    /// Threads of this process on the host's own processors, each in a vCPU's place; there is no virtual machine.
+    Natively,
+}
+
 /// Who makes a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Initiator {
-    /// A vCPU, which takes part in its own call.
+    /// A vCPU, or the thread in its place, which takes part in its own call.
     Vcpu,
     /// A thread of the VMM: every vCPU is a target.
     Host,
@@ -109,6 +126,10 @@ pub enum Delivery {
     Nmi,
     /// It reads a cache line in a loop; nothing interrupts it.
     Polled,
+    /// The host's kernel interrupts its thread's CPU; neither the thread nor anything else of ours sees it.
+    HostIpi,
+    /// As [`Delivery::HostIpi`], and the thread goes on where its restartable sequence says.
+    Restart,
 }
 
 /// How a send shows outside of the guest; `None`: not at all, to whoever looks there.
@@ -182,9 +203,38 @@ impl Spec {
         self.initiator == Initiator::Host
     }
 
-    /// Whether a target is interrupted.
+    /// Whether it needs no virtual machine.
+    pub fn is_native(&self) -> bool {
+        self.runs == Runs::Natively
+    }
+
+    /// Where the local APICs of its virtual machine are, if it has one.
+    pub fn local_apics(&self) -> Option<LocalApics> {
+        match self.runs {
+            Runs::InGuest { local_apics, .. } => Some(local_apics),
+            Runs::Natively => None,
+        }
+    }
+
+    /// What the guest does, if there is one.
+    pub fn in_guest(&self) -> Option<GuestRoute> {
+        match self.runs {
+            Runs::InGuest { route, .. } => Some(route),
+            Runs::Natively => None,
+        }
+    }
+
+    /// The number that the guest knows it by; zero, which the guest refuses, where there is none.
+    pub fn number_in_guest(&self) -> u32 {
+        self.in_guest().map_or(0, |route| route as u32)
+    }
+
+    /// Whether a target that is a vCPU is interrupted.
     pub fn interrupts(&self) -> bool {
-        self.delivery != Delivery::Polled
+        match self.delivery {
+            Delivery::Fixed | Delivery::Nmi => true,
+            Delivery::Polled | Delivery::HostIpi | Delivery::Restart => false,
+        }
     }
 
     /// Whether a vCPU sends an interrupt, or asks for one.
@@ -195,6 +245,14 @@ impl Spec {
     /// Whether a vCPU writes an ICR, and the VMM sends no message for it.
     pub fn sends_ipis(&self) -> bool {
         self.sends_from_guest() && self.send.exit != Some(SendExit::Message)
+    }
+
+    /// What the call is that proves that the route works: a broadcast call where there is one.
+    pub fn probe_call(&self) -> Call {
+        match self.delivery {
+            Delivery::Fixed | Delivery::Nmi | Delivery::Polled | Delivery::Restart => Call::Broadcast,
+            Delivery::HostIpi => Call::Ping,
+        }
     }
 
     /// Whether the local APICs have to be in x2APIC mode.
@@ -221,7 +279,7 @@ impl Spec {
             ApicMode::XApic => Some(IdLimit::XApicMode),
             ApicMode::AsOffered if !offers.x2apic => Some(IdLimit::NoX2Apic),
             ApicMode::X2Apic | ApicMode::AsOffered => {
-                let narrow = self.local_apics == LocalApics::Kernel && !offers.wide_apic_ids;
+                let narrow = self.local_apics() == Some(LocalApics::Kernel) && !offers.wide_apic_ids;
                 narrow.then_some(IdLimit::NoWideIds)
             }
             ApicMode::Either => None,
@@ -230,7 +288,7 @@ impl Spec {
 
     /// The machine of `vcpus` vCPUs that it is measured on.
     pub fn machine(&self, vcpus: usize) -> MachineSpec {
-        MachineSpec { vcpus, local_apics: self.local_apics }
+        MachineSpec { vcpus, local_apics: self.local_apics() }
     }
 }
 

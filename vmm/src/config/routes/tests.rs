@@ -14,8 +14,9 @@ fn local_apics_in_the_vmm_change_nothing_for_the_guest() {
         [(Route::VmmXApic, Route::XApic), (Route::VmmX2Apic, Route::X2Apic), (Route::VmmHost, Route::Host)]
     {
         let (vmm, kernel) = (of(vmm), of(kernel));
-        assert_eq!((vmm.in_guest, vmm.apic_mode, vmm.delivery), (kernel.in_guest, kernel.apic_mode, kernel.delivery));
-        assert_eq!((vmm.local_apics, kernel.local_apics), (LocalApics::User, LocalApics::Kernel));
+        let in_guest = |spec: &Spec| (spec.in_guest(), spec.apic_mode, spec.delivery);
+        assert_eq!(in_guest(vmm), in_guest(kernel));
+        assert_eq!([vmm, kernel].map(Spec::local_apics), [LocalApics::User, LocalApics::Kernel].map(Some));
     }
 }
 
@@ -24,7 +25,7 @@ fn a_send_shows_where_the_local_apics_are() {
     for &route in Route::ALL {
         let spec = of(route);
         let kernel = spec.send.tracepoint.is_some();
-        assert_eq!(kernel, spec.interrupts() && spec.local_apics == LocalApics::Kernel, "{}", route.name());
+        assert_eq!(kernel, spec.interrupts() && spec.local_apics() == Some(LocalApics::Kernel), "{}", route.name());
         // The exits are those of a vCPU's thread.
         assert!(spec.send.exit.is_none() || spec.sends_from_guest(), "{}", route.name());
     }
@@ -36,4 +37,16 @@ fn the_usual_route_is_what_the_host_offers() {
     assert_eq!(usual(offers(true, true)), Route::X2Apic);
     assert_eq!(usual(offers(false, true)), Route::XApic);
     assert_eq!(usual(offers(true, false)), Route::XApic, "whose refusal names what is missing");
+}
+
+#[test]
+fn nothing_of_a_guest_is_asked_of_a_native_route() {
+    let natives: Vec<Route> = those(Spec::is_native).collect();
+    assert_eq!(natives, [Route::Native, Route::NativeRseq]);
+    for spec in natives.into_iter().map(of) {
+        assert_eq!((spec.in_guest(), spec.local_apics(), spec.number_in_guest()), (None, None, 0));
+        assert!(!spec.interrupts() && !spec.sends_from_guest() && !spec.sends_ipis() && !spec.decides_mode());
+        assert_eq!(spec.send, Send { exit: None, tracepoint: None });
+    }
+    assert!(GuestRoute::ALL.iter().all(|&route| route as u32 != 0), "zero is no route to the guest");
 }

@@ -1,13 +1,12 @@
-use super::{ApicMode, Delivery, GuestRoute, Initiator, LocalApics, Need, Route, Send, SendExit, Spec};
+use super::{ApicMode, Delivery, GuestRoute, Initiator, LocalApics, Need, Route, Runs, Send, SendExit, Spec};
 use guest_stub::abi::TargetState;
 
 /// As `x2apic`, to local APICs in this VMM: the write to the MSR exits, and the broadcast service delivers.
 pub(super) const VMM_X2APIC: Spec = Spec {
     id: Route::VmmX2Apic,
     about: "as x2apic, to local APICs in this VMM: the write exits",
-    local_apics: LocalApics::User,
     initiator: Initiator::Vcpu,
-    in_guest: GuestRoute::X2Apic,
+    runs: Runs::InGuest { local_apics: LocalApics::User, route: GuestRoute::X2Apic },
     apic_mode: ApicMode::X2Apic,
     delivery: Delivery::Fixed,
     send: Send { exit: Some(SendExit::IcrWrite), tracepoint: None },

@@ -14,11 +14,11 @@ struct Boot {
 }
 
 impl Machine for Boot {
-    fn run_block(&mut self, _: &BlockSpec) -> Result<Block, session::Error> {
+    fn run_block(&mut self, _: &BlockSpec) -> Result<Block, machine::Error> {
         unreachable!("clocks need no block")
     }
 
-    fn calibrate(&mut self, _: usize) -> Result<Calibration, session::Error> {
+    fn calibrate(&mut self, _: usize) -> Result<Calibration, machine::Error> {
         unreachable!("clocks need no calibration")
     }
 
@@ -26,7 +26,7 @@ impl Machine for Boot {
         1_000_000
     }
 
-    fn clock_error(&mut self, earlier: &Comparisons) -> Result<ClockError, session::Error> {
+    fn clock_error(&mut self, earlier: &Comparisons) -> Result<ClockError, machine::Error> {
         let [sent, answered] = [1 << 40, (1 << 40) + self.bounds.remove(0)];
         let look = Ahead::of(&[crate::events::clock::Exchange { sent, answered, received: answered }]).unwrap();
         let ahead = earlier.ahead.first().copied().flatten().map_or(look, |known| known.and(look));

@@ -2,10 +2,10 @@
 
 use crate::report::table::{Column, Table, Value};
 use crate::report::units;
-use crate::results::measurement::{Instruments, Measurement};
+use crate::results::measurement::{Instruments, LocalApics, Measurement, Spread};
 use std::collections::BTreeMap;
 
-/// A row for each virtual machine.
+/// A row for each machine.
 pub(super) fn table(measurement: &Measurement) -> Option<Table> {
     let machines = &measurement.instruments;
     let first = machines.first()?;
@@ -14,20 +14,28 @@ pub(super) fn table(measurement: &Measurement) -> Option<Table> {
         columns.push(Column::number("", "vCPUs", 0, values(machines, |machine| Value::Count(machine.vcpus as u64))));
     }
     if machines.iter().any(|machine| machine.local_apic != first.local_apic) {
-        columns.push(Column::key("local APIC", values(machines, |machine| Value::text(machine.local_apic.name()))));
+        columns.push(Column::key(
+            "local APIC",
+            values(machines, |machine| Value::text(machine.local_apic.map_or("no VM", LocalApics::name))),
+        ));
     }
     let time = |group, name, rank, ns: fn(&Instruments) -> f64| {
         Column::number(group, name, rank, values(machines, |machine| Value::Time(ns(machine))))
+    };
+    // Without a virtual machine there are no exits.
+    let exits = |group, name, rank, of: fn(&Instruments) -> (Spread, f64)| {
+        let value = |(spread, ns): (Spread, f64)| Value::or_missing((spread.n > 0).then_some(Value::Time(ns)));
+        Column::number(group, name, rank, values(machines, |machine| value(of(machine))))
     };
     let since_exec = values(machines, |machine| Value::or_missing(machine.first_broadcast_ns.map(Value::Time)));
     let errors = values(machines, |machine| Value::Text(units::epsilon(machine.clock.error_ns)));
     columns.extend([
         time("time stamp", "p50", 0, |machine| machine.stamp_ns.p50),
         time("time stamp", "p99", 1, |machine| machine.stamp_ns.p99),
-        time("exit leg", "p50", 0, |machine| machine.exit_leg_ns.p50),
-        time("exit leg", "p99", 1, |machine| machine.exit_leg_ns.p99),
-        time("exit round trip", "p50", 0, |machine| machine.exit_round_trip_ns.p50),
-        time("exit round trip", "p99", 1, |machine| machine.exit_round_trip_ns.p99),
+        exits("exit leg", "p50", 0, |machine| (machine.exit_leg_ns, machine.exit_leg_ns.p50)),
+        exits("exit leg", "p99", 1, |machine| (machine.exit_leg_ns, machine.exit_leg_ns.p99)),
+        exits("exit round trip", "p50", 0, |machine| (machine.exit_round_trip_ns, machine.exit_round_trip_ns.p50)),
+        exits("exit round trip", "p99", 1, |machine| (machine.exit_round_trip_ns, machine.exit_round_trip_ns.p99)),
         Column::number("first call since", "exec", 2, since_exec),
         time("first call since", "VM creation", 2, |machine| machine.boot_ns),
         Column::number("clock error", "ε", 0, errors),
@@ -43,14 +51,15 @@ fn values(machines: &[Instruments], value: impl Fn(&Instruments) -> Value) -> Ve
 
 /// How the bounds of the clocks' errors were obtained: a sentence for each way.
 fn methods(machines: &[Instruments]) -> Vec<String> {
-    let mut methods: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    let mut methods: BTreeMap<(&str, &str), Vec<String>> = BTreeMap::new();
     for machine in machines {
-        methods.entry(&machine.clock.method).or_default().push(machine.vcpus.to_string());
+        let of_what = if machine.local_apic.is_some() { "vCPUs" } else { "threads" };
+        methods.entry((&machine.clock.method, of_what)).or_default().push(machine.vcpus.to_string());
     }
     let several = methods.len() > 1;
-    let sentence = |(method, vcpus): (&str, Vec<String>)| {
-        let noun = if vcpus == ["1"] { "vCPU" } else { "vCPUs" };
-        if several { format!("ε ({} {noun}): {method}", vcpus.join(", ")) } else { format!("ε: {method}") }
+    let sentence = |((method, of_what), counts): ((&str, &str), Vec<String>)| {
+        let noun = if counts == ["1"] { of_what.trim_end_matches('s') } else { of_what };
+        if several { format!("ε ({} {noun}): {method}", counts.join(", ")) } else { format!("ε: {method}") }
     };
     methods.into_iter().map(sentence).collect()
 }

@@ -36,12 +36,16 @@ fn head(measurement: &Measurement, width: usize) -> String {
     let host = &measurement.host;
     let nested = if host.nested { "nested (this machine is virtual)" } else { "not nested" };
     let first = format!("kipi {} · Linux {} · KVM: {} · {nested}", host.kipi, host.kernel, host.kvm.join(", "));
-    let frequencies: BTreeSet<u64> = (measurement.instruments.iter().map(|machine| machine.clock.tsc_khz))
-        .chain(measurement.cells.iter().map(|cell| cell.clock.tsc_khz))
-        .collect();
-    let frequencies: Vec<String> = frequencies.into_iter().map(megahertz).collect();
-    let clock =
-        if frequencies.is_empty() { String::new() } else { format!(" · guest TSC {}", frequencies.join(", ")) };
+    let of_machines = |is_virtual: bool| {
+        let machines = measurement.instruments.iter().filter(|machine| machine.local_apic.is_some() == is_virtual);
+        let frequencies: BTreeSet<u64> = machines.map(|machine| machine.clock.tsc_khz).collect();
+        frequencies.into_iter().map(megahertz).collect::<Vec<_>>()
+    };
+    let clock = match (of_machines(true), of_machines(false)) {
+        (guest, _) if !guest.is_empty() => format!(" · guest TSC {}", guest.join(", ")),
+        (_, host) if !host.is_empty() => format!(" · TSC {}", host.join(", ")),
+        _ => String::new(),
+    };
     let second = format!("{} · CPUs {} ({}){clock}", host.cpu, ranges(&host.cpus), host.cpus.len());
     let verdicts = [summary::wrong(measurement), summary::quiet(measurement, width)];
     let lines = [first, second].into_iter().chain(verdicts.into_iter().flatten());

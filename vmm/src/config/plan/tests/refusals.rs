@@ -95,11 +95,19 @@ const EXPECTED: &[Expected] = &[
         most_vcpus: [255, MANY, MANY],
         needs: |offers| offers.user_space_msrs,
     },
+    Expected { route: Route::Native, destinations: &[], states: &[], most_vcpus: [MANY, MANY, MANY], needs: |_| true },
+    Expected {
+        route: Route::NativeRseq,
+        destinations: WITHOUT_SENDER,
+        states: &[TargetState::User],
+        most_vcpus: [MANY, MANY, MANY],
+        needs: |offers| offers.membarrier && offers.membarrier_rseq,
+    },
 ];
 
 /// Every answer that a host can give.
 fn hosts() -> impl Iterator<Item = HostOffers> {
-    (0..1 << 5).map(|bits| {
+    (0..1 << 7).map(|bits| {
         let has = |bit| bits & (1 << bit) != 0;
         HostOffers {
             kernel_local_apics: has(0),
@@ -107,6 +115,8 @@ fn hosts() -> impl Iterator<Item = HostOffers> {
             wide_apic_ids: has(2),
             signal_msi: has(3),
             user_space_msrs: has(4),
+            membarrier: has(5),
+            membarrier_rseq: has(6),
         }
     })
 }
@@ -128,8 +138,10 @@ fn cells() -> impl Iterator<Item = CellId> {
 fn each_cell_is_refused_where_it_cannot_be_and_nowhere_else() {
     for cell in cells() {
         let expected = EXPECTED.iter().find(|expected| expected.route == cell.route).expect("each route is expected");
-        let combines =
-            expected.destinations.contains(&cell.destination) && expected.states.contains(&cell.target_state);
+        let is_alone = cell.vcpus < 2 && routes::of(cell.route).is_native();
+        let combines = expected.destinations.contains(&cell.destination)
+            && expected.states.contains(&cell.target_state)
+            && !is_alone;
         for offers in hosts() {
             let most = expected.most_vcpus[if offers.x2apic { 1 + usize::from(offers.wide_apic_ids) } else { 0 }];
             let refusal = refuse(&cell, offers);

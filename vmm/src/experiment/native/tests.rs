@@ -1,0 +1,83 @@
+use super::*;
+use crate::config::routes::Route;
+use guest_stub::abi::TargetState;
+
+fn spec(call: Call, route: Route, destination: Destination, vcpus: usize) -> BlockSpec {
+    BlockSpec {
+        cell: CellId { call, ..CellId::broadcast(route, destination, TargetState::User, vcpus) },
+        initiator: 0,
+        worker: Worker::Stamp,
+        argument: 7,
+        recording: Recording::COUNTS,
+        warmup: 1,
+        rounds: 4,
+    }
+}
+
+#[test]
+fn each_cell_has_its_call_and_its_targets() {
+    let of = |kind, route, destination| {
+        let spec = BlockSpec { initiator: 1, ..spec(kind, route, destination, 3) };
+        (call(&spec), targets(&spec))
+    };
+    let (all, one) = (Destination::AllButSelf, Destination::Unicast);
+    let broadcast = native::Call::Broadcast { busy: 0 };
+    assert_eq!(of(Call::Broadcast, Route::NativeRseq, all), (broadcast, vec![0, 2]));
+    assert_eq!(of(Call::Broadcast, Route::NativeRseq, one), (broadcast, vec![0, 2]), "one send for each");
+    assert_eq!(of(Call::Ping, Route::NativeRseq, one), (native::Call::Ping, vec![2]));
+    assert_eq!(of(Call::Ping, Route::Native, one), (native::Call::Bare, vec![2]));
+    assert_eq!(of(Call::Ping, Route::Native, all), (native::Call::Bare, vec![0, 2]));
+    let busy = BlockSpec { worker: Worker::Spin, ..spec(Call::Broadcast, Route::NativeRseq, all, 2) };
+    assert_eq!(call(&busy), native::Call::Broadcast { busy: 7 });
+}
+
+fn sent(number: u32) -> Sent {
+    let t0 = u64::from(number) * 1000;
+    Sent { generation: 4 * number, t0, t1: t0 + 10, t2: t0 + 90, worker: Some([t0 + 40, t0 + 50]), resent: false }
+}
+
+fn taken(number: u32) -> Taken {
+    let t0 = u64::from(number) * 1000;
+    Taken { a: Some(t0 + 20), worker: Some([t0 + 45, t0 + 60]), was_switched: false }
+}
+
+fn five_rounds() -> Rounds {
+    let (sent, taken) = ((0..5).map(sent).collect(), (0..5).map(taken).collect());
+    Rounds { sent, taken: vec![(1, taken)], silent: None }
+}
+
+#[test]
+fn the_stamps_of_a_round_are_those_of_its_threads() {
+    let spec = spec(Call::Broadcast, Route::NativeRseq, Destination::AllButSelf, 2);
+    let block = assess(&spec, &five_rounds());
+    assert_eq!((block.rounds.len(), block.not_in_state), (4, 0), "the first one warms up");
+    let Round { generation, initiator, t0, t1, t2, participants, .. } = &block.rounds[0];
+    assert_eq!((*generation, *initiator, *t0, *t1, *t2), (4, Some(0), 1000, 1010, 1090));
+    let stamps: Vec<_> = participants.iter().map(|it| (it.vcpu, it.a, it.w, it.x)).collect();
+    assert_eq!(stamps, [(0, None, Some(1040), Some(1050)), (1, Some(1020), Some(1045), Some(1060))]);
+    assert!(block.integrity.is_clean() && block.exits.is_empty());
+}
+
+#[test]
+fn a_round_counts_only_with_every_target_on_its_cpu_and_restarted() {
+    let mut rounds = five_rounds();
+    rounds.taken[0].1[1].was_switched = true;
+    rounds.taken[0].1[2].a = None;
+    let of = |route, rounds: &Rounds| {
+        let block = assess(&spec(Call::Ping, route, Destination::Unicast, 2), rounds);
+        (block.rounds.len(), block.not_in_state)
+    };
+    assert_eq!(of(Route::NativeRseq, &rounds), (2, 2));
+    assert_eq!(of(Route::Native, &rounds), (3, 1), "which restarts nobody");
+    rounds.taken[0].1.truncate(4);
+    assert_eq!(of(Route::NativeRseq, &rounds), (1, 3), "a target that says nothing of the last round");
+}
+
+#[test]
+fn a_call_that_was_sent_twice_or_given_up_is_counted() {
+    let mut rounds = five_rounds();
+    rounds.sent[3].resent = true;
+    rounds.silent = Some(native::Silent { thread: 1, what: "arrive", deadline: Duration::from_secs(1) });
+    let block = assess(&spec(Call::Broadcast, Route::NativeRseq, Destination::AllButSelf, 2), &rounds);
+    assert_eq!(block.integrity, Integrity { lost: 1, timed_out: 1, ..Integrity::default() });
+}
