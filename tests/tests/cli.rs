@@ -82,7 +82,10 @@ fn without_arguments_it_measures_the_default_cells() {
     let interrupts = if hypervisor.offers_x2apic() { 2 } else { 1 };
     let rounds = rounds(&document);
     assert_eq!(rounds.len(), (interrupts * 3 + 1) * 2);
-    assert!(rounds.iter().all(|&rounds| rounds >= 500), "{rounds:?}");
+    // A machine on which most blocks are disturbed makes fewer, and the document says so.
+    let warnings = document["warnings"].as_array().expect("warnings");
+    let is_cut = warnings.iter().any(|warning| warning.as_str().expect("text").contains("--rounds 500 makes all"));
+    assert!(is_cut || rounds.iter().all(|&rounds| rounds >= 500), "{rounds:?}, {warnings:?}");
     for cell in document["cells"].as_array().expect("cells") {
         let clean = cell["integrity"].as_object().expect("integrity").values().all(|count| count == 0);
         assert!(clean, "{cell}");
@@ -141,8 +144,9 @@ fn a_device_that_is_full_costs_the_document_but_not_the_table() {
     if hypervisor().is_none() {
         return;
     }
-    for option in ["--json", "--csv"] {
-        let ran = quick(&["--rounds", "20", option, "/dev/full"]);
+    // Samples of many rounds meet the full device while they are measured, others when all is over.
+    for (option, rounds) in [("--json", "20"), ("--csv", "20"), ("--csv", "500")] {
+        let ran = quick(&["--rounds", rounds, option, "/dev/full"]);
         let line = ran.complaint();
         for needle in [option, "/dev/full", "No space left on device", "free some space"] {
             assert!(line.contains(needle), "no {needle:?} in: {line}");

@@ -202,6 +202,8 @@ pub fn run(options: &Measure, start: ProcessStart) -> Result<Status, Failure> {
         Status::BadInput | Status::HostCannot => false,
         Status::Good | Status::Failed | Status::Interrupted => true,
     };
+    // Samples that could not be written once are told once.
+    let csv = csv.filter(|_| !matches!(error, Some(experiment::Error::Samples(_))));
     // A run that never began leaves alone what an earlier one has written.
     let written = if began { write_results(&measurement, json, csv, to_stdout, options.details) } else { Ok(()) };
     let html = html.filter(|_| began);
