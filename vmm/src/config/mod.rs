@@ -16,7 +16,7 @@ pub mod target_states;
 pub use crate::results::measurement::LocalApics;
 pub use guest_stub::abi::cell::{Call, CellId, Observe};
 pub use host_offers::{HostOffers, Need};
-pub use pin::{Error, Pin, resolve_pin};
+pub use pin::{Error, Pin, cpu_of, resolve_pin};
 pub use plan::{
     MIN_BOOTS, MachineSpec, Refused, at_once, blocks, boot_of, boots, initiators, plan, references, refuse, targets,
 };

@@ -45,6 +45,11 @@ pub fn resolve_pin(pin: Pin, allowed: &[usize]) -> Result<Vec<usize>, Error> {
     }
 }
 
+/// The CPU that the thread of this vCPU is pinned to by `pin`, which [`resolve_pin`] gave; `None`: it is not pinned.
+pub fn cpu_of(pin: &[usize], vcpu: usize) -> Option<usize> {
+    pin.get(vcpu.checked_rem(pin.len())?).copied()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -54,6 +59,8 @@ mod tests {
         assert_eq!(resolve_pin(Pin::Auto, &[2, 3]), Ok(vec![2, 3]));
         assert_eq!(resolve_pin(Pin::None, &[2, 3]), Ok(vec![]));
         assert_eq!(resolve_pin(Pin::List(vec![3, 3, 2]), &[2, 3]), Ok(vec![3, 3, 2]));
+        assert_eq!([0, 1, 2].map(|vcpu| cpu_of(&[5, 7], vcpu)), [Some(5), Some(7), Some(5)]);
+        assert_eq!(cpu_of(&[], 3), None);
         let error = resolve_pin(Pin::List(vec![2, 99]), &[2, 3]).unwrap_err();
         assert_eq!(error.to_string(), "this process may not use CPU 99 (it may use 2,3)");
     }

@@ -12,8 +12,10 @@ use crate::results::measurement::{self, Cell, Instruments, ObserverEffect};
 use crate::results::metric::MetricName;
 use crate::results::source::Source;
 use crate::results::stage::Breakdown;
+use crate::results::topology::Topology;
 use crate::statistics::bootstrap::{self, Boots};
 use crate::statistics::breakdown::Ways;
+use crate::statistics::distances;
 use crate::statistics::documents;
 use crate::statistics::drift::Drift;
 use crate::statistics::exits;
@@ -24,8 +26,15 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU64;
 
 impl Collected {
-    /// Its results, on a machine with these instruments, while the host drifted so; `None` if none of its blocks was run.
-    pub(super) fn assess(&self, config: &Config, instruments: &Instruments, drift: &Drift) -> Option<Cell> {
+    /// Its results, on a machine with these instruments, of a host with this topology, which drifted so; `None` if none of its blocks
+    /// was run.
+    pub(super) fn assess(
+        &self,
+        config: &Config,
+        topology: &Topology,
+        instruments: &Instruments,
+        drift: &Drift,
+    ) -> Option<Cell> {
         if !self.is_measured() {
             return None;
         }
@@ -68,6 +77,10 @@ impl Collected {
                 .iter()
                 .map(|(initiator, block)| by_initiator(*initiator, block, khz))
                 .collect(),
+            by_distance: distances::by_distance(&rounds, &boots, khz, |initiator, target| {
+                let [initiator, target] = [initiator, target].map(|vcpu| config::cpu_of(&config.pin, vcpu));
+                Some(topology.label(initiator?, target?))
+            }),
             metrics: metrics::collect(&rounds)
                 .into_iter()
                 .map(|(metric, sample)| (metric, sample, boots.clone(), of_stamps))

@@ -131,12 +131,13 @@ fn run_once<M: Machine>(
     }
     let medians = cells.iter().map(Collected::medians).chain(references.iter().map(Referred::medians));
     let drift = Drift::of_cells(&medians.collect::<Vec<_>>());
-    let assessed: Vec<_> =
-        cells.iter().filter_map(|cell| cell.assess(config, machines.instruments(&cell.id)?, &drift)).collect();
+    let host = host::describe();
+    let assess = |cell: &Collected| cell.assess(config, &host.topology, machines.instruments(&cell.id)?, &drift);
+    let assessed: Vec<_> = cells.iter().filter_map(assess).collect();
     let quiet = machines.unknown_disturbances().map(|unknown| Quiet::of_cells(&assessed, unknown));
     let measurement = Measurement {
         schema: MEASUREMENT_SCHEMA.to_owned(),
-        host: host::describe(),
+        host,
         config: describe(config, boots_of(blocks, boots, &cells)),
         intervals: IntervalScope::WithinRun,
         cells: assessed,

@@ -5,9 +5,11 @@
 pub mod latency;
 mod machine;
 mod power;
+mod topology;
 pub mod tracing;
 pub mod watch;
 
+pub use crate::results::cpu_list::parse as parse_cpu_list;
 pub use machine::Machine;
 
 use crate::results::host::{Facts, Tsc, VENDOR_MODULES, Virtualization};
@@ -117,6 +119,7 @@ pub fn read_facts(sources: &Sources) -> Facts {
         cpu_quota: cpu_quota(sources),
         smt: sources.sys("devices/system/cpu/smt/active").map(|active| active == "1"),
         governors: governors(sources, &allowed_cpus),
+        topology: topology::read_topology(sources, &allowed_cpus),
         allowed_cpus,
         open_files: sources.machine.open_files,
     }
@@ -132,6 +135,7 @@ fn describe_facts(facts: &Facts, power: Power) -> Host {
         kernel: facts.kernel.clone(),
         cpu: facts.cpu.clone().unwrap_or_else(|| "unknown".to_owned()),
         cpus: facts.allowed_cpus.clone(),
+        topology: facts.topology.clone(),
         kvm,
         settings: facts.settings.clone(),
         power,
@@ -146,19 +150,6 @@ pub fn describe() -> Host {
     let facts = read_facts(&sources);
     let power = power::read_power(&sources, &facts.allowed_cpus, &facts.governors);
     describe_facts(&facts, power)
-}
-
-/// The CPUs of a kernel list such as `0-3,8`; `None` if it is not one, or names CPUs that no machine has.
-pub fn parse_cpu_list(text: &str) -> Option<Vec<usize>> {
-    /// Eight times what Linux is built for (CONFIG_NR_CPUS).
-    const MOST_CPUS: usize = 1 << 16;
-    let mut cpus = Vec::new();
-    for range in text.trim().split(',').filter(|range| !range.is_empty()) {
-        let (first, last) = range.split_once('-').unwrap_or((range, range));
-        let last = last.parse().ok().filter(|&last: &usize| last < MOST_CPUS)?;
-        cpus.extend(first.parse::<usize>().ok()?..=last);
-    }
-    Some(cpus)
 }
 
 /// A file's text without the white space around it.

@@ -170,14 +170,6 @@ fn quota_is_the_tightest_on_the_way_up() {
 }
 
 #[test]
-fn cpu_lists() {
-    assert_eq!(parse_cpu_list("0-2,8,10-11\n"), Some(vec![0, 1, 2, 8, 10, 11]));
-    assert_eq!(parse_cpu_list(""), Some(vec![]));
-    assert_eq!(parse_cpu_list("0-"), None);
-    assert_eq!(parse_cpu_list("all"), None);
-}
-
-#[test]
 fn this_process_is_in_memory() {
     assert!(resident_kib().is_some_and(|kib| kib > 100));
 }

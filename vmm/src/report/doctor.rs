@@ -1,8 +1,8 @@
 //! The doctor's findings as text and as JSON.
 
 use crate::report::summary::count;
-use crate::report::text::ranges;
 use crate::report::wrap::{hang, wrap};
+use crate::results::cpu_list::ranges;
 use crate::results::doctor::{Check, Doctor, Group, RouteVerdict, Verdict};
 use crate::results::host::Facts;
 use std::iter::once;
@@ -203,12 +203,5 @@ mod tests {
             let text = render_text(&doctor, width);
             assert!(text.lines().all(|line| width_of(line) <= width), "{width}:\n{text}");
         }
-    }
-
-    #[test]
-    fn cpu_lists_are_written_as_the_kernel_does() {
-        assert_eq!(ranges(&[0, 1, 2, 3, 8, 10, 11]), "0-3,8,10-11");
-        assert_eq!(ranges(&[5]), "5");
-        assert_eq!(ranges(&[]), "");
     }
 }

@@ -9,6 +9,7 @@ use super::metric::{Intervals, Metric, MetricName, Unit};
 use super::power::Power;
 use super::source::Source;
 use super::stage::Stage;
+use super::topology::Topology;
 use super::trace::{self, Call, Event, TRACE_SCHEMA, Trace, Which};
 use guest_stub::abi::cell::{CellId, Observe, Route};
 use guest_stub::abi::{Destination, TargetState};
@@ -77,6 +78,7 @@ pub(crate) fn cell(target_state: &str, round_trip: f64) -> Cell {
         halt: None,
         observer_effect: Vec::new(),
         by_initiator: Vec::new(),
+        by_distance: Vec::new(),
         exits: vec![exits(Source::Stats, "exits", 2.0, 1.0), exits(Source::Vmm, "io", 0.01, 0.0)],
         metrics,
         blocks: Vec::new(),
@@ -115,6 +117,7 @@ fn host() -> Host {
         kernel: "6.18.0".to_owned(),
         cpu: "AMD EPYC 9B14".to_owned(),
         cpus: vec![0, 1, 2, 5],
+        topology: Topology::default(),
         kvm: vec!["kvm_amd".to_owned()],
         settings: BTreeMap::from([("kvm.halt_poll_ns".to_owned(), "200000".to_owned())]),
         power: Power::default(),

@@ -1,5 +1,6 @@
 //! What is known about a machine, as the doctor's document has it. A fact that could not be found out is `null`.
 
+use super::topology::Topology;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -43,6 +44,9 @@ pub struct Facts {
     pub allowed_cpus: Vec<usize>,
     /// CPUs that are online, by number.
     pub online_cpus: Option<Vec<usize>>,
+    /// What the CPUs that this process may run on share.
+    #[serde(default, skip_serializing_if = "Topology::is_not_known")]
+    pub topology: Topology,
     /// Hardware virtualisation that the CPU flags show.
     pub virtualization: Option<Virtualization>,
     /// KVM's vendor modules that are there; `kvm` if only the common part is; empty without KVM.

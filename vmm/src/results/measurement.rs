@@ -3,6 +3,7 @@
 //! Times are in nanoseconds, as floating-point numbers; each metric carries its unit.
 
 use super::block::Block;
+use super::distance::ByDistance;
 use super::disturbance::Disturbance;
 use super::halts::CellWakeups;
 use super::integrity::Integrity;
@@ -12,6 +13,7 @@ use super::quiet::Quiet;
 use super::reference::Reference;
 use super::source::Source;
 use super::stage::Breakdown;
+use super::topology::Topology;
 use guest_stub::abi::cell::CellId;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -76,6 +78,9 @@ pub struct Host {
     pub cpu: String,
     /// Processors that this process may run on.
     pub cpus: Vec<usize>,
+    /// What they share.
+    #[serde(default, skip_serializing_if = "Topology::is_not_known")]
+    pub topology: Topology,
     /// KVM's vendor modules that are loaded (`kvm_intel`, `kvm_amd`, `kvm_pvm`), or `built-in or unknown`.
     pub kvm: Vec<String>,
     /// Settings of KVM that change results, by `module.parameter`; those that can be read.
@@ -258,6 +263,10 @@ pub struct Cell {
     pub observer_effect: Vec<ObserverEffect>,
     /// Delivery from several initiators, if that was asked for: a few rounds of each.
     pub by_initiator: Vec<ByInitiator>,
+    /// Delivery by how far apart initiator and target are, of the rounds that the metrics are made of, nearest first; empty where
+    /// it is not known which CPU each of them runs on: they are not pinned, or the host calls.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub by_distance: Vec<ByDistance>,
     /// By metric name; a metric that cannot exist here (a skew of one target) is left out.
     pub metrics: BTreeMap<MetricName, Metric>,
     /// All blocks, in the order in which they were measured. The metrics are made of those that nothing disturbed, and of all

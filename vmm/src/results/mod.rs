@@ -2,7 +2,9 @@
 
 pub mod block;
 pub mod check;
+pub mod cpu_list;
 pub mod detail;
+pub mod distance;
 pub mod disturbance;
 pub mod doctor;
 #[cfg(test)]
@@ -17,6 +19,7 @@ pub mod quiet;
 pub mod reference;
 pub mod source;
 pub mod stage;
+pub mod topology;
 pub mod trace;
 
 #[cfg(test)]

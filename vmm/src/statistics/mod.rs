@@ -1,12 +1,14 @@
 //! From samples and events to numbers: order statistics ([`order`]) and their intervals ([`bootstrap`]), the metrics
 //! ([`metrics`]) and their form in documents ([`documents`]), where a call's time went ([`stages`], [`breakdown`]), its
-//! [`exits`], how its targets were woken ([`halts`]), and how far the clocks may be apart ([`clock_error`]).
+//! [`exits`], how its targets were woken ([`halts`]), how far its deliveries went ([`distances`]), and how far the clocks may be
+//! apart ([`clock_error`]).
 
 pub mod bootstrap;
 pub mod breakdown;
 #[cfg(test)]
 mod chance;
 pub mod clock_error;
+pub mod distances;
 pub mod documents;
 pub mod drift;
 pub mod exits;

@@ -7,6 +7,7 @@ pub(super) mod table;
 use super::summary::{self, Fact, by_reason, count, products};
 use super::tables;
 use super::wrap::{hang, list, wrap};
+use crate::results::cpu_list::ranges;
 use crate::results::measurement::Measurement;
 use crate::results::power::Power;
 use std::collections::BTreeSet;
@@ -54,19 +55,6 @@ fn head(measurement: &Measurement, width: usize) -> String {
 
 fn megahertz(khz: u64) -> String {
     format!("{}.{:03} MHz", khz / 1_000, khz % 1_000)
-}
-
-/// Ascending numbers as the kernel writes them: `0-2,5`.
-pub(super) fn ranges(numbers: &[usize]) -> String {
-    let runs = numbers.chunk_by(|previous, next| previous.checked_add(1) == Some(*next));
-    let texts: Vec<String> = runs
-        .filter_map(|run| match run {
-            [] => None,
-            [one] => Some(one.to_string()),
-            [first, .., last] => Some(format!("{first}-{last}")),
-        })
-        .collect();
-    texts.join(",")
 }
 
 /// The facts, the warnings, and without details, what to type for them.
