@@ -11,6 +11,7 @@ pub(super) use curves::curves;
 pub(super) use deliveries::{arrivals, over_idle};
 pub(super) use timeline::{SPANS, timeline, timeline_end};
 
+use plotters::chart::MeshStyle;
 use plotters::prelude::*;
 use std::ops::Range;
 
@@ -39,6 +40,22 @@ pub(super) fn line_attributes(index: usize) -> String {
 
 fn hexadecimal(color: RGBColor) -> String {
     format!("#{:02X}{:02X}{:02X}", color.0, color.1, color.2)
+}
+
+/// The texts within a picture.
+fn text() -> TextStyle<'static> {
+    ("sans-serif", 14).into_font().color(&INK)
+}
+
+/// Axes, grid and their texts, as all pictures have them.
+fn styled<'m, 'a, 'c, X: Ranged, Y: Ranged, B: DrawingBackend>(
+    mesh: &'m mut MeshStyle<'a, 'c, X, Y, B>,
+) -> &'m mut MeshStyle<'a, 'c, X, Y, B> {
+    mesh.axis_style(INK)
+        .bold_line_style(GRID)
+        .light_line_style(GRID.mix(0.4))
+        .label_style(text())
+        .axis_desc_style(text())
 }
 
 /// The page's own picture of what plotters has drawn.

@@ -1,6 +1,6 @@
 //! Distribution functions.
 
-use super::{Drawn, GRID, INK, SIZE, failed, finish, positive_range, series};
+use super::{Drawn, SIZE, failed, finish, positive_range, series, styled};
 use crate::report::units;
 use crate::results::detail::Curve;
 use plotters::prelude::*;
@@ -19,15 +19,8 @@ pub(in crate::report::html) fn curves(title: &str, description: &str, curves: &[
                 .y_label_area_size(52)
                 .build_cartesian_2d(range.clone().log_scale(), 0.0..1.0)
                 .map_err(failed)?;
-            let text = ("sans-serif", 14).into_font().color(&INK);
-            chart
-                .configure_mesh()
-                .axis_style(INK)
-                .bold_line_style(GRID)
-                .light_line_style(GRID.mix(0.4))
+            styled(&mut chart.configure_mesh())
                 .y_max_light_lines(1)
-                .label_style(text.clone())
-                .axis_desc_style(text)
                 .x_labels(8)
                 .x_desc("time (logarithmic)")
                 .y_desc("fraction of values")

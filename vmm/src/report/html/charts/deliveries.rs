@@ -1,6 +1,6 @@
 //! Delivery over the vCPU's index, and over the time in HLT.
 
-use super::{Drawn, GRID, INK, SIZE, failed, finish, positive_range, series};
+use super::{Drawn, SIZE, failed, finish, positive_range, series, styled};
 use crate::report::units;
 use crate::results::detail::Arrival;
 use plotters::coord::ranged1d::{AsRangedCoord, ValueFormatter};
@@ -40,15 +40,8 @@ where
             .y_label_area_size(78)
             .build_cartesian_2d(x.range, y.range)
             .map_err(failed)?;
-        let text = ("sans-serif", 14).into_font().color(&INK);
-        chart
-            .configure_mesh()
-            .axis_style(INK)
-            .bold_line_style(GRID)
-            .light_line_style(GRID.mix(0.4))
+        styled(&mut chart.configure_mesh())
             .max_light_lines(2)
-            .label_style(text.clone())
-            .axis_desc_style(text)
             .x_labels(x.labels)
             .y_labels(y.labels)
             .x_desc(x.name)

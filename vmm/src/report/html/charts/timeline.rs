@@ -1,6 +1,6 @@
 //! A call as a timeline, a lane for each vCPU.
 
-use super::{Drawn, GRID, INK, SIZE, failed, finish, series};
+use super::{Drawn, GRID, INK, SIZE, failed, finish, series, styled, text};
 use crate::report::{tables, units};
 use crate::results::source::Source;
 use crate::results::trace::Call;
@@ -33,16 +33,9 @@ pub(in crate::report::html) fn timeline(title: &str, description: &str, call: &C
             .y_label_area_size(70)
             .build_cartesian_2d(0.0..end * 1.02, 0.0..rows)
             .map_err(failed)?;
-        let text = ("sans-serif", 14).into_font().color(&INK);
-        chart
-            .configure_mesh()
-            .axis_style(INK)
-            .bold_line_style(GRID)
-            .light_line_style(GRID.mix(0.4))
+        styled(&mut chart.configure_mesh())
             .max_light_lines(2)
             .disable_y_mesh()
-            .label_style(text.clone())
-            .axis_desc_style(text.clone())
             .x_labels(8)
             .y_labels(0)
             .x_desc("after the send")
@@ -74,7 +67,7 @@ pub(in crate::report::html) fn timeline(title: &str, description: &str, call: &C
             chart.draw_series([base]).map_err(failed)?;
             let (x, y) = chart.backend_coord(&(0.0, middle));
             let name = tables::lane_name(lane);
-            area.draw_text(&name, &text, (x - 62, y - 8)).map_err(failed)?;
+            area.draw_text(&name, &text(), (x - 62, y - 8)).map_err(failed)?;
         }
         area.present().map_err(failed)?;
     }
