@@ -1,6 +1,6 @@
 //! The doctor's findings as text and as JSON.
 
-use crate::report::summary::count;
+use crate::report::summary::{count, topology};
 use crate::report::wrap::{hang, wrap};
 use crate::results::cpu_list::ranges;
 use crate::results::doctor::{Check, Doctor, Group, RouteVerdict, Verdict};
@@ -71,6 +71,7 @@ fn facts(host: &Facts) -> Vec<Line<'static>> {
         ("cpu", host.cpu.clone()),
         ("allowed cpus", (!host.allowed_cpus.is_empty()).then(|| ranges(&host.allowed_cpus))),
         ("online cpus", host.online_cpus.as_deref().map(ranges)),
+        ("topology", topology(&host.topology)),
         ("smt", smt),
         ("huge pages", host.transparent_hugepages.clone()),
     ];

@@ -2,13 +2,16 @@
 
 mod barrier;
 mod intervals;
+mod topology;
+
+pub(super) use topology::topology;
 
 use super::quiet;
 use super::tables;
 use super::units;
 use crate::config;
 use crate::results::integrity::Integrity;
-use crate::results::measurement::{Cell, Instruments, Measurement, Skipped};
+use crate::results::measurement::{Cell, Host, Instruments, Measurement, Skipped};
 use crate::results::metric::MetricName;
 use crate::results::power::{IdleState, Power};
 use guest_stub::abi::cell::{Call, CellId, Observe};
@@ -29,6 +32,7 @@ pub(super) fn facts(measurement: &Measurement) -> Vec<Fact> {
         fact("clock", clock(measurement)),
         fact("disturbances", disturbances(measurement)),
         fact("longest call", longest_call(&measurement.cells)),
+        fact("distances", topology::distances(measurement)),
         fact("intervals", intervals::answer(measurement)),
         fact("start barrier", barrier::start_barrier(&measurement.cells)),
         fact("not measured", not_measured(&measurement.skipped)),
@@ -155,8 +159,13 @@ fn shared_cpus(measurement: &Measurement) -> Option<(usize, usize)> {
     (most > cpus).then_some((most, cpus))
 }
 
-/// What decides how quickly CPUs wake up and how fast they run.
-pub(super) fn power(power: &Power) -> Vec<Fact> {
+/// What the machine's CPUs share, how quickly they wake up, and how fast they run.
+pub(super) fn machine(host: &Host) -> Vec<Fact> {
+    let topology = topology(&host.topology).unwrap_or_else(|| "not known".to_owned());
+    [Fact { label: "Topology", text: topology }].into_iter().chain(power(&host.power)).collect()
+}
+
+fn power(power: &Power) -> Vec<Fact> {
     let known = |text: &Option<String>| text.clone().unwrap_or_else(|| "not known".to_owned());
     let state = |state: &IdleState| {
         let latency = state.latency_us.map_or_else(String::new, |us| format!(" {us} µs"));

@@ -1,5 +1,6 @@
 //! A measurement and a trace made up for tests, small enough to know by heart.
 
+use super::cpu_list::CpuList;
 use super::integrity::Integrity;
 use super::measurement::{
     Cell, CellClock, Clock, Exits, Host, Instruments, IntervalScope, LocalApics, MEASUREMENT_SCHEMA, Measurement,
@@ -110,6 +111,11 @@ pub(crate) fn skipped(route: &str, target_state: &str, reason: &str) -> Skipped 
 
 fn ratio(p50: f64) -> Metric {
     Metric { unit: Unit::Ratio, ..metric(p50) }
+}
+
+/// Groups of CPUs, as a level of a topology has them.
+pub(crate) fn groups<const N: usize>(groups: [&[usize]; N]) -> Vec<CpuList> {
+    groups.into_iter().map(|cpus| cpus.iter().copied().collect()).collect()
 }
 
 fn host() -> Host {

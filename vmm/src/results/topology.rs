@@ -57,8 +57,8 @@ impl Level {
         match self {
             Self::Package => "package",
             Self::Node => "node",
-            Self::L3 => "L3",
-            Self::L2 => "L2",
+            Self::L3 => "L3 cache",
+            Self::L2 => "L2 cache",
             Self::Core => "core",
         }
     }

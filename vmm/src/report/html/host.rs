@@ -1,6 +1,6 @@
 //! Where the measurement was taken, and what a reader must know about it.
 
-use crate::report::summary::{by_reason, facts, power, products};
+use crate::report::summary::{by_reason, facts, machine, products};
 use crate::results::measurement::Measurement;
 use maud::{Markup, html};
 
@@ -20,7 +20,7 @@ pub(super) fn host(measurement: &Measurement) -> Markup {
                 dt { "Kernel" } dd { "Linux " (host.kernel) }
                 dt { "KVM" } dd { (host.kvm.join(", ")) @if host.nested { ", nested: this machine is virtual" } }
                 dt { "Processor" } dd { (host.cpu) ", CPUs " (cpus.join(", ")) }
-                @for fact in power(&host.power) { dt { (fact.label) } dd { (fact.text) } }
+                @for fact in machine(host) { dt { (fact.label) } dd { (fact.text) } }
                 @for (name, value) in &host.settings { dt { (name) } dd { (value) } }
                 dt { "Rounds" } dd {
                     (measurement.config.rounds) " of each cell, " (measurement.config.warmup) " before each block thrown away"

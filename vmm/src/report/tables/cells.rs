@@ -156,7 +156,7 @@ pub(super) fn measured(title: &str, rows: &[Row<'_>], metrics: &[Shown]) -> Opti
 }
 
 /// Adds a column, or where its values are all the same, the one value to what the rows have in common.
-fn separate(table: &mut Table, column: Column, common: impl Fn(&Value) -> String) {
+pub(super) fn separate(table: &mut Table, column: Column, common: impl Fn(&Value) -> String) {
     match column.values.split_first() {
         Some((first, rest)) if rest.iter().all(|value| value == first) => table.common.push(common(first)),
         _ => table.columns.push(column),

@@ -4,6 +4,7 @@
 mod calls;
 mod cells;
 mod deliveries;
+mod distances;
 mod exits;
 mod halts;
 mod instruments;
@@ -33,6 +34,7 @@ pub(super) fn details(measurement: &Measurement) -> Vec<Table> {
     let tables = [
         vantages,
         slopes::table(measurement),
+        distances::table(measurement),
         stages::of_cells(measurement),
         halts::table(measurement),
         deliveries::table(measurement),

@@ -8,8 +8,7 @@ use super::summary::{self, Fact, by_reason, count, products};
 use super::tables;
 use super::wrap::{hang, list, wrap};
 use crate::results::cpu_list::ranges;
-use crate::results::measurement::Measurement;
-use crate::results::power::Power;
+use crate::results::measurement::{Host, Measurement};
 use std::collections::BTreeSet;
 
 /// Warnings that are printed without details, the first ones.
@@ -25,7 +24,7 @@ pub fn render(measurement: &Measurement, width: usize, details: bool) -> String 
     if details {
         sections.extend(tables::details(measurement).iter().map(|table| table::print(table, width)));
         sections.extend(settings(measurement, width));
-        sections.push(power(&measurement.host.power, width));
+        sections.push(machine(&measurement.host, width));
         sections.extend(skipped(measurement, width));
     }
     sections.push(facts(measurement, width, details));
@@ -79,9 +78,9 @@ fn settings(measurement: &Measurement, width: usize) -> Option<String> {
     (!settings.is_empty()).then(|| list("KVM settings:", &settings, "", width, 2))
 }
 
-/// Idle states, frequencies and mitigations, a line each.
-fn power(power: &Power, width: usize) -> String {
-    let lines = summary::power(power);
+/// Topology, idle states, frequencies and mitigations, a line each.
+fn machine(host: &Host, width: usize) -> String {
+    let lines = summary::machine(host);
     lines.iter().map(|Fact { label, text }| hang(&format!("{label}: "), text, width, 2)).collect::<Vec<_>>().join("\n")
 }
 
