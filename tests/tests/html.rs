@@ -2,6 +2,7 @@
 
 use kipi_tests::{hypervisor, kipi, turn};
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -87,17 +88,20 @@ fn a_browser_shows_the_documents_numbers_and_has_nothing_to_complain_about() {
     }
     assert!(compared >= 6 * cells.len(), "{compared} numbers of {} cells", cells.len());
     for (index, section) in shown.dom.split("<section class=\"cell\"").skip(1).enumerate() {
-        let deliveries: Vec<f64> = cells[index]["by_initiator"]
-            .as_array()
-            .expect("rows")
-            .iter()
-            .flat_map(|row| row["targets"].as_array().expect("targets"))
-            .map(|target| target["p50_ns"].as_f64().expect("a number"))
-            .collect();
+        let rows = cells[index]["by_initiator"].as_array().expect("rows");
+        let of_row = |row: &Value| {
+            let (from, targets) = (row["initiator"].as_u64(), row["targets"].as_array().expect("targets").clone());
+            targets.into_iter().map(move |to| ([from, to["vcpu"].as_u64()], to["p50_ns"].as_f64().expect("a number")))
+        };
+        let deliveries: BTreeMap<[Option<u64>; 2], f64> = rows.iter().flat_map(of_row).collect();
         let shown = section.split("<td").skip(1).filter_map(|rest| rest.split('>').next());
-        let shown: Vec<f64> = shown
+        // It is in the order of the topology.
+        let shown: BTreeMap<[Option<u64>; 2], f64> = shown
             .filter(|tag| attribute(tag, "data-from").is_some())
-            .map(|tag| attribute(tag, "data-value").and_then(|it| it.parse().ok()).expect("a number"))
+            .map(|tag| {
+                let pair = ["data-from", "data-to"].map(|name| attribute(tag, name)?.parse().ok());
+                (pair, attribute(tag, "data-value").and_then(|it| it.parse().ok()).expect("a number"))
+            })
             .collect();
         assert_eq!(shown, deliveries, "the heat map of cell {index}");
         if cells[index]["observe"] == "guest" {

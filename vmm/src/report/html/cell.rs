@@ -1,21 +1,20 @@
 //! One cell's pictures: distributions, arrivals, initiators, and two of its calls.
 
+use super::heat_map::heat_map;
 use super::pictures::{distributions, key, picture};
 use super::{anchor, charts, name, table};
-use crate::report::summary::count;
 use crate::report::{tables, units};
 use crate::results::detail::{CellDetail, Curve};
-use crate::results::measurement::Cell;
+use crate::results::measurement::{Cell, Measurement};
 use crate::results::metric::MetricName;
 use crate::results::trace::{Call, Which};
 use maud::{Markup, html};
-use std::collections::BTreeSet;
 
 /// Most lanes of a timeline that is drawn.
 const MOST_LANES: usize = 8;
 
 /// The cell's section; nothing without details.
-pub(super) fn section(index: usize, cell: &Cell, detail: Option<&CellDetail>) -> Markup {
+pub(super) fn section(measurement: &Measurement, index: usize, cell: &Cell, detail: Option<&CellDetail>) -> Markup {
     let Some(detail) = detail else { return html! {} };
     let title = name(cell);
     let epsilon = cell.clock.error_ns;
@@ -31,14 +30,14 @@ pub(super) fn section(index: usize, cell: &Cell, detail: Option<&CellDetail>) ->
                 @else { "All times but round trips may be off by the clocks' error, ε = " (units::epsilon(epsilon)) "." }
             }
             (arrivals(&title, detail, of_deliveries(cell)))
-            (heat_map(cell))
+            (heat_map(measurement, cell))
             @for call in &detail.calls { (timeline(&title, call, epsilon)) }
         }
     }
 }
 
 /// The clocks' error in deliveries: events may have made the cell's own larger.
-fn of_deliveries(cell: &Cell) -> Option<f64> {
+pub(super) fn of_deliveries(cell: &Cell) -> Option<f64> {
     cell.metrics.get(&MetricName::Delivery).map_or(cell.clock.error_ns, |delivery| delivery.clock_error)
 }
 
@@ -56,43 +55,6 @@ fn arrivals(title: &str, detail: &CellDetail, epsilon: Option<f64>) -> Markup {
                 figcaption { b { "Delivery over the vCPU's index" } }
                 (picture(charts::arrivals(&heading, &words, arrivals)))
                 (key(&[(0, "median".to_owned()), (1, "99th percentile".to_owned())]))
-            }
-        }
-    }
-}
-
-/// Median delivery by initiator and target: the deeper, the longer.
-fn heat_map(cell: &Cell) -> Markup {
-    let rows = &cell.by_initiator;
-    let all = || rows.iter().flat_map(|row| row.targets.iter().map(|target| target.p50_ns));
-    let (low, high) = (all().fold(f64::INFINITY, f64::min), all().fold(f64::NEG_INFINITY, f64::max));
-    let heat = |p50: f64| if high > low { 10.0 + 60.0 * (p50 - low) / (high - low) } else { 10.0 };
-    let columns: BTreeSet<usize> = rows.iter().flat_map(|row| row.targets.iter().map(|target| target.vcpu)).collect();
-    if columns.is_empty() {
-        return html! {};
-    }
-    let title = "Median delivery by initiator and target";
-    html! {
-        div.scroll tabindex="0" role="region" aria-label=(title) {
-            table.heat {
-                caption {
-                    (title) ", " (count(rows[0].rounds, "round")) " each"
-                    @if rows.len() < cell.id.vcpus { ", of " (count(rows.len(), "initiator")) }
-                    @if rows.iter().any(|row| !row.disturbances.is_empty()) {
-                        ". Something disturbed the blocks of those that are marked as disturbed, measured again once"
-                    }
-                }
-                thead { tr { th scope="col" {} @for vcpu in &columns { th.n scope="col" { "to vCPU " (vcpu) } } } }
-                tbody { @for row in rows { tr {
-                    th scope="row" { "from vCPU " (row.initiator) @if !row.disturbances.is_empty() { " (disturbed)" } }
-                    @for vcpu in &columns { @match row.targets.iter().find(|target| target.vcpu == *vcpu) {
-                        Some(target) => td
-                            data-from=(row.initiator) data-to=(vcpu) data-value=(target.p50_ns)
-                            style={ "background: color-mix(in srgb, var(--s0) " (format!("{:.0}", heat(target.p50_ns))) "%, var(--paper))" }
-                            { (units::bounded(target.p50_ns, of_deliveries(cell))) },
-                        None => td { "–" },
-                    } }
-                } } }
             }
         }
     }

@@ -5,6 +5,7 @@
 
 mod cell;
 mod charts;
+mod heat_map;
 mod host;
 mod idle;
 mod pictures;
@@ -54,7 +55,7 @@ pub fn render(measurement: &Measurement, details: &[CellDetail]) -> String {
                         @for more in tables::details(measurement) { (table::print(&more)) }
                     }
                     @for (index, cell) in &cells {
-                        (cell::section(*index, cell, details.get(*index)))
+                        (cell::section(measurement, *index, cell, details.get(*index)))
                     }
                     (host::host(measurement))
                     (host::warnings(measurement))
