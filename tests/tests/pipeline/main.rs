@@ -1,5 +1,6 @@
 //! The way from samples to the document, on machines that are made up: known stamps have known metrics.
 
+mod distances;
 mod disturbances;
 mod failures;
 mod invented;

@@ -9,6 +9,7 @@ use guest_stub::abi::Destination;
 use guest_stub::abi::cell::{CellId, Observe};
 
 mod clock;
+mod distances;
 mod quiet;
 mod screen;
 
