@@ -3,6 +3,7 @@
 use crate::events::event::Event;
 use crate::events::recording::Recording;
 use crate::events::wakeups::Wakeups;
+use crate::host::watch::Modes;
 use crate::results::disturbance::Disturbance;
 use crate::results::integrity::Integrity;
 use crate::results::source::Source;
@@ -72,6 +73,36 @@ impl ExitCount {
 /// rounds that count.
 pub type Exits = BTreeMap<(Source, String), ExitCount>;
 
+/// What rounds had of the host's CPUs, those that do not count for their targets' state included: the time of the threads, from
+/// before the first of them to after the last, and so with what lies between them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CpuTime {
+    /// How many rounds.
+    pub rounds: u64,
+    /// Time that passed, ns.
+    pub wall_ns: u64,
+    /// Time of the thread that made the calls, ns.
+    pub initiator_ns: u64,
+    /// Time of all targets' threads together, ns.
+    pub targets_ns: u64,
+    /// Time of the threads of vCPUs that took no part, ns.
+    pub others_ns: u64,
+    /// What all of these threads spent their time in, in the whole block; `None`: the kernel does not say.
+    pub modes: Option<Modes>,
+}
+
+impl CpuTime {
+    /// Of threads that had none.
+    pub fn of_rounds(rounds: u64, wall_ns: u64) -> Self {
+        Self { rounds, wall_ns, initiator_ns: 0, targets_ns: 0, others_ns: 0, modes: None }
+    }
+
+    /// Time of all threads, ns.
+    pub fn total_ns(&self) -> u64 {
+        self.initiator_ns + self.targets_ns + self.others_ns
+    }
+}
+
 /// What a block brought.
 #[derive(Debug, Clone)]
 pub struct Block {
@@ -91,6 +122,8 @@ pub struct Block {
     pub exit_calls: u64,
     /// How KVM woke the targets in the rounds after the warm-up, those that do not count included; `None`: nobody has counted.
     pub wakeups: Option<Wakeups>,
+    /// What they had of the host's CPUs; `None`: nobody has read the clocks.
+    pub cpu: Option<CpuTime>,
     /// What was recorded of them.
     pub recording: Recording,
     /// Events of the kernel that found no room.
@@ -114,6 +147,7 @@ impl Default for Block {
             exits: Exits::new(),
             exit_calls: 0,
             wakeups: None,
+            cpu: None,
             recording: Recording::COUNTS,
             lost: 0,
             dropped: 0,

@@ -4,7 +4,8 @@
 //! sleep (Documentation/virt/kvm/halt-polling.rst).
 
 use super::counters::StatsFile;
-use std::sync::{Mutex, PoisonError};
+use super::cpu_time::{CpuClocks, CpuTimes, Opened};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// KVM's counters of wake-ups from HLT, or what they have risen by (KVM_GET_STATS_FD).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -51,21 +52,50 @@ impl Wakeups {
     }
 }
 
-/// The counters of a machine's vCPUs, and what those of wake-ups were when a block's rounds that count began, and when they had
-/// ended: the VMM's thread that hears it from the guest reads them, while the guest waits.
+/// The counters of a machine's vCPUs and the CPU clocks of their threads, and what wake-ups and clocks were when a block's rounds
+/// that count began, and when they had ended: the VMM's thread that hears it from the guest, or that makes the calls itself, reads
+/// them, while the guest waits.
 #[derive(Debug)]
 pub struct Counters {
     files: Vec<Option<StatsFile>>,
-    marks: Mutex<Vec<Vec<Option<Wakeups>>>>,
+    clocks: CpuClocks,
+    marks: Mutex<Marks>,
+}
+
+/// What was read so far in a block. A guest that makes a third mark gains nothing by it.
+#[derive(Debug)]
+struct Marks {
+    /// Wake-ups are to be read, too.
+    wakeups: bool,
+    so_far: SoFar,
+}
+
+#[derive(Debug)]
+enum SoFar {
+    Nothing,
+    Began { wakeups: Vec<Option<Wakeups>>, clocks: Opened },
+    Ended(Between),
+}
+
+/// What has happened between the two marks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Between {
+    /// Each vCPU's wake-ups; empty: they were not asked for. `None`: they are not known.
+    pub wakeups: Vec<Option<Wakeups>>,
+    /// What the vCPUs' threads have had of the CPUs; the reader is the thread that made the calls.
+    pub cpu: CpuTimes,
 }
 
 impl Counters {
-    /// Marks that are kept: a guest that makes more gains nothing by it.
-    const MARKS: usize = 2;
-
     /// Of vCPUs with these files, where KVM has them.
     pub fn new(files: Vec<Option<StatsFile>>) -> Self {
-        Self { files, marks: Mutex::default() }
+        let clocks = CpuClocks::new(files.len());
+        Self { files, clocks, marks: Mutex::new(Marks { wakeups: false, so_far: SoFar::Nothing }) }
+    }
+
+    /// The CPU clocks of the vCPUs' threads.
+    pub fn clocks(&self) -> &CpuClocks {
+        &self.clocks
     }
 
     /// A vCPU's file.
@@ -73,26 +103,85 @@ impl Counters {
         self.files.get(vcpu)?.as_ref()
     }
 
-    /// Reads every vCPU's wake-ups. From any thread.
+    /// A block begins, which is going to be marked; `wakeups` says whether those are to be read, too.
+    pub fn begin(&self, wakeups: bool) {
+        *self.lock() = Marks { wakeups, so_far: SoFar::Nothing };
+    }
+
+    /// Reads CPU clocks and wake-ups. The first mark and the second are made by one thread, that of the initiator. The clocks are
+    /// read next to the rounds, so that the other readings are not in them.
     pub fn mark(&self) {
-        let read = || self.files.iter().map(|file| file.as_ref()?.wakeups()).collect();
-        let mut marks = self.marks.lock().unwrap_or_else(PoisonError::into_inner);
-        if marks.len() < Self::MARKS {
-            marks.push(read());
+        let mut marks = self.lock();
+        let read = |is_asked: bool| -> Vec<Option<Wakeups>> {
+            let asked = self.files.iter().filter(|_| is_asked);
+            asked.map(|file| file.as_ref()?.wakeups()).collect()
+        };
+        marks.so_far = match &marks.so_far {
+            SoFar::Nothing => {
+                let wakeups = read(marks.wakeups);
+                SoFar::Began { wakeups, clocks: self.clocks.open() }
+            }
+            SoFar::Began { wakeups, clocks } => {
+                let cpu = self.clocks.close(clocks);
+                let since = |(before, after): (&Option<Wakeups>, Option<Wakeups>)| Some(after?.since((*before)?));
+                SoFar::Ended(Between { wakeups: wakeups.iter().zip(read(marks.wakeups)).map(since).collect(), cpu })
+            }
+            SoFar::Ended(_) => return,
+        };
+    }
+
+    /// What has happened between the two marks; `None`: they were not both made. They are gone then.
+    pub fn take_between_marks(&self) -> Option<Between> {
+        match std::mem::replace(&mut self.lock().so_far, SoFar::Nothing) {
+            SoFar::Ended(between) => Some(between),
+            SoFar::Nothing | SoFar::Began { .. } => None,
         }
     }
 
-    /// What the wake-ups of the vCPUs that `is_asked` holds for have risen by from the first mark to the second; `None` if one of
-    /// these, or of the marks, is not known. The marks are gone then.
-    pub fn take_between_marks(&self, is_asked: impl Fn(usize) -> bool) -> Option<Wakeups> {
-        let marks = std::mem::take(&mut *self.marks.lock().unwrap_or_else(PoisonError::into_inner));
-        let [first, second] = marks.as_slice() else { return None };
-        let mut sum = Wakeups::default();
-        for (vcpu, (before, after)) in first.iter().zip(second).enumerate() {
-            if is_asked(vcpu) {
-                sum = sum.plus((*after)?.since((*before)?));
-            }
-        }
-        Some(sum)
+    fn lock(&self) -> MutexGuard<'_, Marks> {
+        self.marks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Between {
+    /// The wake-ups of the vCPUs that `is_asked` holds for; `None`: one of theirs is not known, or nobody has asked.
+    pub fn wakeups_of(&self, is_asked: impl Fn(usize) -> bool) -> Option<Wakeups> {
+        let mut asked = self.wakeups.iter().enumerate().filter(|(vcpu, _)| is_asked(*vcpu));
+        let sum = asked.try_fold(Wakeups::default(), |sum, (_, wakeups)| Some(sum.plus((*wakeups)?)))?;
+        (!self.wakeups.is_empty()).then_some(sum)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_marks_make_a_difference_and_a_third_changes_nothing() {
+        let counters = Counters::new(vec![None, None]);
+        counters.clocks().is_this_thread(0);
+        counters.begin(true);
+        counters.mark();
+        assert_eq!(counters.take_between_marks(), None, "the block has not ended");
+        counters.begin(true);
+        counters.mark();
+        counters.mark();
+        counters.mark();
+        let between = counters.take_between_marks().expect("two marks");
+        assert_eq!(between.wakeups, [None, None], "no vCPU has a file");
+        assert!(between.cpu.threads[0].is_some() && between.cpu.threads[1].is_none(), "{between:?}");
+        assert!(between.cpu.reader_ns <= between.cpu.threads[0].unwrap_or(0), "{between:?}");
+        assert_eq!(counters.take_between_marks(), None, "they are gone");
+    }
+
+    #[test]
+    fn wakeups_are_those_of_the_vcpus_that_are_asked_for() {
+        let cpu = CpuTimes { wall_ns: 1, threads: Vec::new(), reader_ns: 0 };
+        let polled = |polled| Some(Wakeups { polled, ..Wakeups::default() });
+        let between = Between { wakeups: vec![None, polled(3), polled(4)], cpu: cpu.clone() };
+        assert_eq!(between.wakeups_of(|vcpu| vcpu != 0), polled(7));
+        assert_eq!(between.wakeups_of(|_| true), None, "one is not known");
+        let not_asked = Between { wakeups: Vec::new(), cpu };
+        assert_eq!(not_asked.wakeups_of(|_| true), None);
     }
 }

@@ -20,6 +20,7 @@ use crate::statistics::documents;
 use crate::statistics::drift::Drift;
 use crate::statistics::exits;
 use crate::statistics::halts::ByRegime;
+use crate::statistics::host_cpu;
 use crate::statistics::metrics;
 use crate::statistics::order::{self, Observation, Quantile};
 use std::collections::BTreeMap;
@@ -60,6 +61,7 @@ impl Collected {
         let boots = boots(counted.iter().copied(), drift);
         let rounds: Vec<&[Round]> = counted.iter().map(|block| block.rounds.as_slice()).collect();
         let worker = metrics::shortest_worker(&rounds).map(|cycles| metrics::nanoseconds(cycles, khz));
+        let targets = config::targets(&self.id);
         let with_exits: Vec<&Block> = counted.iter().copied().chain(traced()).collect();
         Some(Cell {
             id: self.id,
@@ -68,9 +70,10 @@ impl Collected {
             not_in_state: counted.iter().map(|block| block.not_in_state).sum(),
             integrity,
             clock,
-            exits: exits::per_call(&with_exits, config::targets(&self.id)),
+            exits: exits::per_call(&with_exits, targets),
             breakdown: breakdown(self, khz),
             halt: halt(self, khz),
+            host_cpu: host_cpu::of_cell(&counted, targets, &boots),
             observer_effect: observer_effect(config, self, khz),
             by_initiator: self
                 .by_initiator
@@ -89,7 +92,7 @@ impl Collected {
                     (metric, metric.to_document(&sample, &boots, khz, metric.clock_error(clock.error_ns, worker)))
                 })
                 .collect(),
-            blocks: self.blocks.iter().map(|block| documents::block(block, khz)).collect(),
+            blocks: self.blocks.iter().map(|block| documents::block(block, targets, khz)).collect(),
             never_quiet: self.is_never_quiet(),
         })
     }

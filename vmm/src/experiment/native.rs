@@ -4,8 +4,9 @@ use super::machine::{Error, GivenUp, Machine};
 use crate::config::routes::{self, Delivery};
 use crate::config::{Call, CellId};
 use crate::events::clock::cycles;
+use crate::events::cpu_time::CpuTimes;
 use crate::events::recording::Recording;
-use crate::events::samples::{Block, Participant, Round};
+use crate::events::samples::{Block, CpuTime, Participant, Round};
 use crate::guest::blocks::BlockSpec;
 use crate::guest::calibration::Calibration;
 use crate::guest::session::Limits;
@@ -67,6 +68,7 @@ impl<'a> NativeMachine<'a> {
             targets: targets(spec),
             one_by_one: spec.cell.destination == Destination::Unicast,
             rounds: u32::try_from(spec.warmup + spec.rounds).unwrap_or(u32::MAX),
+            counted_from: u32::try_from(spec.warmup).unwrap_or(u32::MAX),
             settle: self.cycles(self.limits.settle),
             deadline: self.limits.deadline,
         }
@@ -80,7 +82,9 @@ impl Machine for NativeMachine<'_> {
         self.watch.begin();
         let rounds = self.threads.run(block, self.interrupted)?;
         let disturbances = self.watch.end(Some(spec.initiator));
-        let block = Block { disturbances, ..assess(spec, &rounds) };
+        let cpu = rounds.cpu.as_ref().and_then(|times| cpu_time(spec, times));
+        let cpu = cpu.map(|cpu| CpuTime { modes: self.watch.modes(), ..cpu });
+        let block = Block { cpu, disturbances, ..assess(spec, &rounds) };
         match rounds.silent {
             None => Ok(block),
             Some(silent) => Err(Error::GivenUp(Box::new(GivenUp { silence: silent.to_string(), block }))),
@@ -163,6 +167,16 @@ fn targets(spec: &BlockSpec) -> Vec<usize> {
         (Call::Ping, Some(target)) => vec![target],
         (Call::Ping, None) | (Call::Broadcast, _) => destination.targets(Some(spec.initiator), vcpus).collect(),
     }
+}
+
+/// What the rounds that count had of the CPUs.
+fn cpu_time(spec: &BlockSpec, times: &CpuTimes) -> Option<CpuTime> {
+    let mut cpu = CpuTime { initiator_ns: times.reader_ns, ..CpuTime::of_rounds(spec.rounds as u64, times.wall_ns) };
+    let targets = targets(spec);
+    for (thread, &ns) in times.threads.iter().enumerate().filter(|(thread, _)| *thread != spec.initiator) {
+        *if targets.contains(&thread) { &mut cpu.targets_ns } else { &mut cpu.others_ns } += ns?;
+    }
+    Some(cpu)
 }
 
 /// The rounds that count: without the warm-up, and without those of which it is not shown that every target was on its CPU,

@@ -1,9 +1,8 @@
 //! What a block of rounds is of.
 
 use crate::config::routes;
-use crate::config::{Call, CellId};
+use crate::config::{self, Call, CellId};
 use crate::events::recording::Recording;
-use crate::events::stays::Keep;
 use guest_stub::abi::{RING_SAMPLES, TargetState, Worker};
 use std::time::Duration;
 
@@ -94,15 +93,20 @@ impl BlockSpec {
         self.cell.idle_before_us.map_or(least, |time| Duration::from_micros(time.into()))
     }
 
-    /// Whether KVM's counters of wake-ups are read when the rounds that count begin, and when they have ended. Not where every exit
-    /// is recorded, among which those for it would be.
+    /// Whether it is marked when the rounds that count begin, and when they have ended, to read what the vCPUs' threads had of the
+    /// CPUs meanwhile. Not where events are recorded, among which the exits for it would be; nor where several call at once, and
+    /// begin and end at different times.
+    pub(super) fn is_marked(&self) -> bool {
+        !self.recording.has_events() && config::at_once(&self.cell) == 1
+    }
+
+    /// Whether KVM's counters of wake-ups are read at the marks, too.
     pub(super) fn counts_wakeups(&self) -> bool {
-        let Recording { stats, stays, kernel: _ } = self.recording;
-        stats && stays != Keep::Everything && self.cell.target_state == TargetState::Halt
+        self.is_marked() && self.recording.stats && self.cell.target_state == TargetState::Halt
     }
 
     /// Whether each worker begins with an exit.
     pub(super) fn is_observed(&self) -> bool {
-        self.cell.observe == crate::config::Observe::Exits
+        self.cell.observe == config::Observe::Exits
     }
 }

@@ -12,6 +12,7 @@ use super::silence::Silence;
 use crate::config::{Call, routes};
 use crate::events::kernel::Tracer;
 use crate::events::samples::Block;
+use crate::host::watch::Watch;
 use guest_stub::abi::{Report, command};
 
 /// Runs one block, on a machine of `spec.cell.vcpus`. `tracer` records the kernel's events, where they are asked for.
@@ -34,6 +35,9 @@ pub fn run(session: &mut Session<'_>, spec: &BlockSpec, tracer: Option<&Tracer>)
     let mut block = rounds::assess(spec, rounds, &ended, std::mem::take(&mut found.exits), &found.events);
     found.complete(&mut block);
     block.disturbances = disturbances.unwrap_or_default();
+    if let Some(cpu) = &mut block.cpu {
+        cpu.modes = session.watch().and_then(Watch::modes);
+    }
     match ended.given_up {
         None => Ok(block),
         Some(diagnosis) => Err(Error::GivenUp(Box::new(GivenUp { diagnosis, block }))),
@@ -47,7 +51,7 @@ fn run_in_guest(session: &mut Session<'_>, spec: &BlockSpec) -> Result<Ended, Er
     let (destination, target_state) = (spec.cell.destination as u32, spec.cell.target_state as u32);
     let (initiator, rounds) = (word(spec.initiator), word(asked));
     let (settle, deadline) = (session.cycles(spec.settle(limits.settle)), session.cycles(limits.deadline));
-    let counted_from = if spec.counts_wakeups() { word(spec.warmup) } else { u32::MAX };
+    let counted_from = if spec.is_marked() { word(spec.warmup) } else { u32::MAX };
     let ended = match spec.cell.call {
         Call::Broadcast => {
             let (worker, observe, argument) = (spec.worker as u32, spec.is_observed().into(), spec.argument);

@@ -33,7 +33,7 @@ pub(super) fn run(session: &mut Session<'_>, spec: &BlockSpec) -> Result<Ended, 
         let mut settle = HostSettle::new(session, settle, is_halt);
         let mut caller = session.host_caller().caller()?;
         let mark = |made: usize| {
-            if spec.counts_wakeups() && (made == spec.warmup || made == asked) {
+            if spec.is_marked() && (made == spec.warmup || made == asked) {
                 session.vm().counters().mark();
             }
         };

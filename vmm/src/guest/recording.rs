@@ -3,11 +3,12 @@
 use super::block_spec::{BlockSpec, Initiator, Part};
 use super::session::{Error, Session};
 use crate::events::counters::StatsFile;
+use crate::events::cpu_time::CpuTimes;
 use crate::events::event::{Event, EventKind};
 use crate::events::exit::ExitKind;
 use crate::events::kernel::{Point, Tracer};
 use crate::events::recording::Recording;
-use crate::events::samples::{Block, ExitCount, Exits};
+use crate::events::samples::{Block, CpuTime, ExitCount, Exits};
 use crate::events::stays::{Keep, Stay};
 use crate::events::timeline::Recorded;
 use crate::events::wakeups::Wakeups;
@@ -32,6 +33,7 @@ pub(super) struct BlockRecord<'t> {
     /// All events by time, on the common clock.
     pub(super) events: Vec<Event>,
     wakeups: Option<Wakeups>,
+    cpu: Option<CpuTime>,
     recording: Recording,
     tracer: Option<&'t Tracer>,
     lost: u64,
@@ -49,7 +51,7 @@ impl<'t> BlockRecorder<'t> {
             if spec.is_observed() && recording.stays == Keep::Nothing { Keep::Observed } else { recording.stays };
         (0..vm.vcpus()).for_each(|vcpu| vm.ring(vcpu).keep(keep));
         session.take_stays();
-        vm.counters().take_between_marks(|_| false);
+        vm.counters().begin(spec.counts_wakeups());
         let tracer = tracer.filter(|_| recording.kernel);
         if let Some(tracer) = tracer {
             let mut recorded: Vec<u32> = threads(vm).into_keys().collect();
@@ -68,7 +70,10 @@ impl<'t> BlockRecorder<'t> {
         let vm = session.vm();
         let kernel = tracer.map(Tracer::stop).transpose()?.unwrap_or_default();
         let exits = difference(&self.before, &counters(vm, &spec));
-        let wakeups = vm.counters().take_between_marks(|vcpu| spec.part_of(vcpu) == Some(Part::IsCalled));
+        let between = vm.counters().take_between_marks();
+        let is_called = |vcpu| spec.part_of(vcpu) == Some(Part::IsCalled);
+        let wakeups = between.as_ref().and_then(|between| between.wakeups_of(is_called));
+        let cpu = between.and_then(|between| cpu_time(&between.cpu, &spec));
         let stays = session.take_stays();
         (0..vm.vcpus()).for_each(|vcpu| vm.ring(vcpu).keep(Keep::Observed));
         let events = if recording.has_events() {
@@ -77,7 +82,7 @@ impl<'t> BlockRecorder<'t> {
             Vec::new()
         };
         let dropped = dropped(vm) - self.dropped;
-        Ok(BlockRecord { exits, stays, events, wakeups, recording, tracer, lost: kernel.lost, dropped })
+        Ok(BlockRecord { exits, stays, events, wakeups, cpu, recording, tracer, lost: kernel.lost, dropped })
     }
 }
 
@@ -86,11 +91,26 @@ impl BlockRecord<'_> {
     pub(super) fn complete(&self, block: &mut Block) {
         block.recording = self.recording;
         block.wakeups = self.wakeups;
+        block.cpu = self.cpu;
         (block.lost, block.dropped) = (self.lost, self.dropped);
         if let Some(tracer) = self.tracer {
             block.exits.extend(kernel_exits(block, tracer));
         }
     }
+}
+
+/// What the rounds that count had of the CPUs. The clocks were read by the thread that made the calls.
+fn cpu_time(times: &CpuTimes, spec: &BlockSpec) -> Option<CpuTime> {
+    let rounds = (spec.all_rounds() - spec.warmup) as u64;
+    let mut cpu = CpuTime { initiator_ns: times.reader_ns, ..CpuTime::of_rounds(rounds, times.wall_ns) };
+    for (vcpu, &ns) in times.threads.iter().enumerate() {
+        match spec.part_of(vcpu) {
+            Some(Part::Calls) => {}
+            Some(Part::IsCalled) => cpu.targets_ns += ns?,
+            None => cpu.others_ns += ns?,
+        }
+    }
+    (rounds > 0).then_some(cpu)
 }
 
 /// When KVM_RUN returned for a vCPU's observed exits, by generation, on the common clock.

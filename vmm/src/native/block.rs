@@ -1,6 +1,7 @@
 //! One block of rounds, as the threads are told of it, and what each brings back.
 
 use super::membarrier::Barrier;
+use crate::events::cpu_time::CpuTimes;
 use std::time::Duration;
 
 /// What a call consists of.
@@ -41,6 +42,8 @@ pub struct Block {
     pub one_by_one: bool,
     /// How many rounds.
     pub rounds: u32,
+    /// The first of them that counts, from 0: what the threads had of the CPUs is read before it, and after the last one.
+    pub counted_from: u32,
     /// TSC cycles between the targets' readiness and the send.
     pub settle: u64,
     /// After which time a call is given up.
@@ -54,6 +57,8 @@ pub struct Rounds {
     pub sent: Vec<Sent>,
     /// Each target's stamps of the calls that it has served, by rising number of the target.
     pub taken: Vec<(usize, Vec<Taken>)>,
+    /// What the threads had of the CPUs in the rounds that count; `None`: not all of these were made.
+    pub cpu: Option<CpuTimes>,
     /// Why the next call was given up, and the block with it.
     pub silent: Option<Silent>,
 }

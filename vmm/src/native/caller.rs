@@ -6,14 +6,27 @@ use super::clock::{pause_for, poll_until, stamp, stamp_after_loads};
 use super::membarrier::{Barrier, interrupt_one};
 use super::shared::{Seat, Shared};
 use super::target::work;
+use crate::events::cpu_time::CpuTimes;
 use guest_stub::rendezvous::{self, Delivery, Generation, Initiator, Outcome, Packet, Slot, Targets, Until, Work};
 use std::cell::{Cell, OnceCell};
 use std::sync::atomic::Ordering;
 
+/// The calls of a block.
+pub(super) struct Calls {
+    /// Those that were completed.
+    pub(super) sent: Vec<Sent>,
+    /// As [`Rounds::cpu`](super::Rounds::cpu).
+    pub(super) cpu: Option<CpuTimes>,
+    /// Why there is no further one.
+    pub(super) silent: Option<Silent>,
+}
+
 /// Makes the calls of a block whose deadline is so many TSC cycles, up to the first one that has to be given up.
-pub(super) fn call(shared: &Shared, block: &Block, deadline: u64) -> Result<(Vec<Sent>, Option<Silent>), Error> {
+pub(super) fn call(shared: &Shared, block: &Block, deadline: u64) -> Result<Calls, Error> {
     let called = Called { seats: block.targets.iter().map(|&target| &shared.seats[target]).collect() };
     let mut rounds = Vec::with_capacity(block.rounds as usize);
+    let mut opened = None;
+    let given_up = |sent, silent| Ok(Calls { sent, cpu: None, silent: Some(silent) });
     let participants = u32::try_from(block.targets.len()).map_or(u32::MAX, |targets| targets + 1);
     shared.packet.prepare(Work { worker: 0, argument: 0, participants, deadline: 0 });
     for seat in &called.seats {
@@ -25,19 +38,22 @@ pub(super) fn call(shared: &Shared, block: &Block, deadline: u64) -> Result<(Vec
         if shared.interrupted.load(Ordering::Relaxed) {
             return Err(Error::Interrupted);
         }
+        if number > block.counted_from && opened.is_none() {
+            opened = Some(shared.clocks.open());
+        }
         if let Some(thread) = called.not_ready(block, number, deadline) {
-            return Ok((rounds, Some(silent(block, thread, "become ready"))));
+            return given_up(rounds, silent(block, thread, "become ready"));
         }
         pause_for(block.settle);
         match block.call {
             Call::Broadcast { .. } | Call::Ping => match round(shared, block, &called, deadline)? {
                 Ok(sent) => rounds.push(sent),
-                Err(silent) => return Ok((rounds, Some(silent))),
+                Err(silent) => return given_up(rounds, silent),
             },
             Call::Bare => rounds.push(bare_round(shared, number)?),
         }
     }
-    Ok((rounds, None))
+    Ok(Calls { sent: rounds, cpu: opened.map(|opened| shared.clocks.close(&opened)), silent: None })
 }
 
 /// One call that its targets see.

@@ -1,5 +1,6 @@
 //! What the threads of one machine share.
 
+use crate::events::cpu_time::CpuClocks;
 use guest_stub::rendezvous::{Generation, Generations, Packet, Slot};
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicU32};
@@ -23,6 +24,8 @@ pub(super) struct Shared {
     pub(super) packet: Packet,
     pub(super) generations: Generations,
     pub(super) seats: Box<[Seat]>,
+    /// The threads' CPU clocks.
+    pub(super) clocks: CpuClocks,
     /// Other than zero: nothing is called any more, and targets stop waiting.
     pub(super) stop: Line<AtomicU32>,
     /// The user wants to stop: the caller makes no further call.
@@ -47,6 +50,7 @@ impl Shared {
             packet: Packet::new(),
             generations: Generations::new(Generation::from_stored(0)),
             seats: (0..threads).map(|_| Seat::default()).collect(),
+            clocks: CpuClocks::new(threads),
             stop: Line::default(),
             interrupted: Line::default(),
             ended: Line::default(),

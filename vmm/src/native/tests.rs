@@ -10,7 +10,16 @@ const CALLS: [Call; 3] = [Call::Bare, Call::Ping, Call::Broadcast { busy: 2_000 
 
 fn block(call: Call) -> Block {
     let deadline = Duration::from_secs(20);
-    Block { call, caller: 0, targets: vec![1], one_by_one: false, rounds: ROUNDS, settle: 20_000, deadline }
+    Block {
+        call,
+        caller: 0,
+        targets: vec![1],
+        one_by_one: false,
+        rounds: ROUNDS,
+        counted_from: 0,
+        settle: 20_000,
+        deadline,
+    }
 }
 
 /// Two CPUs that this process may use; `None`: it has only one, and no two threads can be busy at once.

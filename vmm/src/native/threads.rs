@@ -1,6 +1,7 @@
 //! The threads: started once, and asleep but for the jobs that they get.
 
-use super::block::{Block, Rounds, Sent, Silent};
+use super::block::{Block, Rounds};
+use super::caller::Calls;
 use super::clock::{differences, stamp};
 use super::exchange::Letters;
 use super::frequency::{Frequency, frequency};
@@ -39,7 +40,10 @@ impl Threads {
         let mut threads = Self { shared: Arc::new(Shared::new(count)), started: Vec::new(), frequency: frequency() };
         for number in 0..count {
             let cpu = (!pin.is_empty()).then(|| pin[number % pin.len()]);
-            threads.started.push(Thread::start(number, cpu)?);
+            let thread = Thread::start(number, cpu)?;
+            let shared = threads.shared.clone();
+            thread.give(move |_: &Registered| shared.clocks.is_this_thread(number))?.wait()?;
+            threads.started.push(thread);
         }
         Ok(threads)
     }
@@ -74,12 +78,12 @@ impl Threads {
         let called = self.call(&block, interrupted);
         // Whoever still waits to be called is not going to be. Release pairs with the acquire of a target of bare interrupts.
         stop.store(1, Ordering::Release);
-        let (sent, silent) = called?;
+        let Calls { sent, cpu, silent } = called?;
         let taken = serving.into_iter().map(|(target, rounds)| Ok((target, rounds.wait()?)));
-        Ok(Rounds { sent, taken: taken.collect::<Result<_, Error>>()?, silent })
+        Ok(Rounds { sent, taken: taken.collect::<Result<_, Error>>()?, cpu, silent })
     }
 
-    fn call(&self, block: &Arc<Block>, interrupted: &AtomicBool) -> Result<(Vec<Sent>, Option<Silent>), Error> {
+    fn call(&self, block: &Arc<Block>, interrupted: &AtomicBool) -> Result<Calls, Error> {
         const LOOK: Duration = Duration::from_millis(100);
         let (shared, block, khz) = (self.shared.clone(), block.clone(), self.frequency.khz);
         let caller = block.caller;

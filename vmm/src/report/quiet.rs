@@ -145,6 +145,7 @@ mod tests {
             rounds: 25,
             metrics: BTreeMap::new(),
             halt: None,
+            host_cpu: None,
             disturbances: disturbances.to_vec(),
         };
         Cell { blocks: blocks.iter().map(block).collect(), never_quiet, ..cell(state, 1.0) }

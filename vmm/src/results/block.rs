@@ -2,6 +2,7 @@
 
 use super::disturbance::Disturbance;
 use super::halts::BlockWakeups;
+use super::host_cpu::BlockHostCpu;
 use super::measurement::Spread;
 use super::metric::MetricName;
 use schemars::JsonSchema;
@@ -25,6 +26,9 @@ pub struct Block {
     /// How KVM woke the targets, in state `halt`; `null`: nobody has counted.
     #[serde(default)]
     pub halt: Option<BlockWakeups>,
+    /// What its rounds took of the host's CPUs; left out where nobody has read the clocks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host_cpu: Option<BlockHostCpu>,
     /// What disturbed it; empty: nothing did.
     #[serde(default)]
     pub disturbances: Vec<Disturbance>,

@@ -77,6 +77,7 @@ pub(crate) fn cell(target_state: &str, round_trip: f64) -> Cell {
         clock: CellClock { tsc_khz: 2_600_000, error_ns: Some(EPSILON_NS) },
         breakdown: None,
         halt: None,
+        host_cpu: None,
         observer_effect: Vec::new(),
         by_initiator: Vec::new(),
         by_distance: Vec::new(),

@@ -6,6 +6,7 @@ use super::block::Block;
 use super::distance::ByDistance;
 use super::disturbance::Disturbance;
 use super::halts::CellWakeups;
+use super::host_cpu::HostCpu;
 use super::integrity::Integrity;
 use super::metric::{Metric, MetricName};
 use super::power::Power;
@@ -259,6 +260,9 @@ pub struct Cell {
     /// How KVM woke the targets, in state `halt`; `null`: nobody could tell.
     #[serde(default)]
     pub halt: Option<CellWakeups>,
+    /// What its calls take of the host's CPUs; left out where nobody has read the clocks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host_cpu: Option<HostCpu>,
     /// What recording costs: one entry for each source that was asked for.
     pub observer_effect: Vec<ObserverEffect>,
     /// Delivery from several initiators, if that was asked for: a few rounds of each.

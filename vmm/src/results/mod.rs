@@ -11,6 +11,7 @@ pub mod doctor;
 pub(crate) mod fixture;
 pub mod halts;
 pub mod host;
+pub mod host_cpu;
 pub mod integrity;
 pub mod measurement;
 pub mod metric;

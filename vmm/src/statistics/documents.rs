@@ -2,6 +2,7 @@
 
 use super::bootstrap::Boots;
 use super::halts;
+use super::host_cpu;
 use super::metrics::{self, nanoseconds};
 use super::order::{Observation, Quantile, Sample, Summary};
 use crate::events::samples;
@@ -45,8 +46,8 @@ impl MetricName {
     }
 }
 
-/// One block of a cell as the measurement document has it.
-pub fn block(block: &samples::Block, tsc_khz: NonZeroU64) -> Block {
+/// One block of a cell whose calls have so many targets, as the measurement document has it.
+pub fn block(block: &samples::Block, targets: usize, tsc_khz: NonZeroU64) -> Block {
     let rounds = block.rounds.as_slice();
     let metrics = metrics::collect(&[rounds]).into_iter();
     Block {
@@ -57,6 +58,7 @@ pub fn block(block: &samples::Block, tsc_khz: NonZeroU64) -> Block {
             .map(|(name, sample)| (name, to_spread(&sample, |value| name.convert(value, tsc_khz))))
             .collect(),
         halt: block.wakeups.map(halts::block),
+        host_cpu: host_cpu::of_block(block, targets),
         disturbances: block.disturbances.clone(),
     }
 }

@@ -1,7 +1,7 @@
 //! From samples and events to numbers: order statistics ([`order`]) and their intervals ([`bootstrap`]), the metrics
 //! ([`metrics`]) and their form in documents ([`documents`]), where a call's time went ([`stages`], [`breakdown`]), its
-//! [`exits`], how its targets were woken ([`halts`]), how far its deliveries went ([`distances`]), and how far the clocks may be
-//! apart ([`clock_error`]).
+//! [`exits`], how its targets were woken ([`halts`]), how far its deliveries went ([`distances`]), what it took of the host's CPUs
+//! ([`host_cpu`]), and how far the clocks may be apart ([`clock_error`]).
 
 pub mod bootstrap;
 pub mod breakdown;
@@ -13,6 +13,7 @@ pub mod documents;
 pub mod drift;
 pub mod exits;
 pub mod halts;
+pub mod host_cpu;
 pub mod metrics;
 pub mod order;
 pub mod stages;

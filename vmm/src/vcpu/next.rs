@@ -21,8 +21,8 @@ pub(super) enum Next {
     InterruptItself(u8),
     /// Sends the guest's interrupt message: a fixed interrupt on this vector.
     Send(u8, To),
-    /// Reads KVM's counters of wake-ups from HLT.
-    CountWakeups,
+    /// Reads the CPU clocks, and KVM's counters of wake-ups from HLT.
+    Mark,
     /// Tells the machine's owner why it has stopped, and waits for leave to go on.
     Stop(StopReason),
     End,
@@ -34,7 +34,7 @@ pub(super) fn next(exit: Exit, request: Request, local_apics: LocalApics, vcpus:
     match exit.kind {
         ExitKind::Observe | ExitKind::Step => Next::Enter,
         ExitKind::Yield => Next::YieldCpu,
-        ExitKind::Mark => Next::CountWakeups,
+        ExitKind::Mark => Next::Mark,
         ExitKind::Doorbell => Next::Stop(StopReason::Doorbell),
         ExitKind::Message => message(exit.payload, vcpus).map_or(unhandled, |(vector, to)| Next::Send(vector, to)),
         ExitKind::Interrupted | ExitKind::Again => match request {

@@ -32,7 +32,7 @@ pub struct VcpuThread<B> {
     pub kick: Arc<Kick>,
     /// The record of stays in the guest.
     pub ring: Arc<Ring>,
-    /// KVM's counters of all vCPUs.
+    /// KVM's counters of all vCPUs, and their threads' CPU clocks.
     pub counters: Arc<Counters>,
     /// Where this thread says that it has stopped.
     pub stopped: Sender<Stopped>,
@@ -44,6 +44,7 @@ impl<B: InterruptBus> VcpuThread<B> {
     /// The thread's whole life.
     pub fn run(mut self) {
         self.kick.thread_started();
+        self.counters.clocks().is_this_thread(self.index);
         if let Err(reason) = self.pin() {
             // The machine's owner does not let it go on: its numbers would be those of another placement.
             let _ = self.stop(reason);
@@ -93,7 +94,7 @@ impl<B: InterruptBus> VcpuThread<B> {
                     return self.stop(StopReason::NotSent { errno });
                 }
             }
-            Next::CountWakeups => self.counters.mark(),
+            Next::Mark => self.counters.mark(),
             Next::Stop(reason) => return self.stop(reason),
             Next::End => return ControlFlow::Break(()),
         }

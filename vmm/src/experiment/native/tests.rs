@@ -43,7 +43,7 @@ fn taken(number: u32) -> Taken {
 
 fn five_rounds() -> Rounds {
     let (sent, taken) = ((0..5).map(sent).collect(), (0..5).map(taken).collect());
-    Rounds { sent, taken: vec![(1, taken)], silent: None }
+    Rounds { sent, taken: vec![(1, taken)], cpu: None, silent: None }
 }
 
 #[test]
@@ -80,4 +80,18 @@ fn a_call_that_was_sent_twice_or_given_up_is_counted() {
     rounds.silent = Some(native::Silent { thread: 1, what: "arrive", deadline: Duration::from_secs(1) });
     let block = assess(&spec(Call::Broadcast, Route::NativeRseq, Destination::AllButSelf, 2), &rounds);
     assert_eq!(block.integrity, Integrity { lost: 1, timed_out: 1, ..Integrity::default() });
+}
+
+#[test]
+fn the_time_of_a_thread_that_is_not_called_is_not_a_targets() {
+    let times = CpuTimes { wall_ns: 100, threads: vec![Some(95), Some(60), Some(3)], reader_ns: 90 };
+    let of = |destination| {
+        let spec = spec(Call::Ping, Route::Native, destination, 3);
+        let cpu = cpu_time(&spec, &times).expect("all are known");
+        (cpu.rounds, cpu.wall_ns, cpu.initiator_ns, cpu.targets_ns, cpu.others_ns)
+    };
+    assert_eq!(of(Destination::Unicast), (4, 100, 90, 60, 3));
+    assert_eq!(of(Destination::AllButSelf), (4, 100, 90, 63, 0));
+    let unknown = CpuTimes { threads: vec![Some(95), None, Some(3)], ..times };
+    assert_eq!(cpu_time(&spec(Call::Ping, Route::Native, Destination::Unicast, 3), &unknown), None);
 }

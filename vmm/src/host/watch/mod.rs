@@ -1,4 +1,4 @@
-//! What disturbs a block, from the counters that the kernel keeps anyhow: read before and after it, and subtracted.
+//! What disturbs a block, and what its time is spent in, from the counters that the kernel keeps anyhow: read before and after it, and subtracted.
 //!
 //! No privilege is needed, no thread ticks, and nothing is read between the two readings. A reading costs four system calls
 //! (pread) for each thread, one for each cgroup from the process's own up to the root, one for `/proc/stat`, and for each CPU
@@ -9,12 +9,14 @@ mod cgroups;
 mod contention;
 mod cpus;
 mod file;
+mod modes;
 mod reading;
 mod stops;
 mod task;
 mod thresholds;
 
 pub use baseline::Baseline;
+pub use modes::Modes;
 pub use stops::count_continues;
 
 use super::Sources;
@@ -46,6 +48,8 @@ pub struct Watch {
     unreadable: BTreeSet<Kind>,
     baseline: Baseline,
     before: Reading,
+    /// What the last block's time was spent in.
+    modes: Option<Modes>,
     /// What may have disturbed a block, unless the machine's own threads did.
     ambiguous: BTreeSet<Kind>,
     buffer: Vec<u8>,
@@ -66,6 +70,7 @@ impl Watch {
             unreadable: BTreeSet::new(),
             baseline: Baseline::default(),
             before: Reading::default(),
+            modes: None,
             ambiguous: BTreeSet::new(),
             buffer,
         };
@@ -102,7 +107,14 @@ impl Watch {
         let after = self.read();
         let found = reading::disturbances(&self.threads(), initiator, &self.baseline, &self.before, &after);
         self.ambiguous.extend(found.ambiguous);
+        self.modes = modes::of_block(&self.threads(), initiator, &self.before.tasks, &after.tasks);
         found.disturbances
+    }
+
+    /// What the threads spent the block in that has ended, the host's included where it made the calls; `None`: the kernel does not
+    /// say.
+    pub fn modes(&self) -> Option<Modes> {
+        self.modes
     }
 
     fn threads(&self) -> Vec<Thread> {

@@ -1,6 +1,7 @@
 //! What the scheduler says about a thread (proc(5), Documentation/scheduler/sched-stats.rst).
 
 use super::file::Reread;
+use super::modes::Ticks;
 use crate::host::parse_cpu_list;
 use std::path::Path;
 
@@ -17,6 +18,8 @@ pub(super) struct Task {
     pub(super) major_faults: Option<u64>,
     /// The CPU that it ran on last: `processor` of `stat`.
     pub(super) last_cpu: Option<usize>,
+    /// `utime`, `stime` and `guest_time` of `stat`.
+    pub(super) ticks: Option<Ticks>,
     /// `se.nr_migrations` of `sched`.
     pub(super) migrations: Option<u64>,
 }
@@ -53,8 +56,10 @@ impl TaskFiles {
         // Fields are numbered from 1 in proc(5). The second, a name in parentheses, may hold spaces and parentheses.
         let field = |number: usize| stat?.rsplit_once(')')?.1.split_whitespace().nth(number - 3)?.parse().ok();
         let (major_faults, last_cpu) = (field(12), field(39).and_then(|cpu: u64| cpu.try_into().ok()));
+        let ticks = || Some(Ticks { user: field(14)?, kernel: field(15)?, guest: field(43)? });
+        let ticks = ticks();
         let migrations = self.sched.read(buffer).and_then(migrations);
-        Task { times, involuntary_switches, allowed_cpus, major_faults, last_cpu, migrations }
+        Task { times, involuntary_switches, allowed_cpus, major_faults, last_cpu, ticks, migrations }
     }
 }
 

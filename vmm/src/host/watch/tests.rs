@@ -12,6 +12,8 @@ struct Recorded {
     involuntary: u64,
     migrations: u64,
     major_faults: u64,
+    /// `utime`, `stime` and `guest_time`.
+    ticks: [u64; 3],
     allowed: &'static str,
 }
 
@@ -23,16 +25,18 @@ const THREAD: Recorded = Recorded {
     involuntary: 4,
     migrations: 1,
     major_faults: 0,
+    ticks: [0; 3],
     allowed: "1",
 };
 
 impl Recorded {
     fn write(&self, tree: Tree) -> Tree {
-        let Self { id, cpu, ran_ns, waited_ns, involuntary, migrations, major_faults, allowed } = self;
-        // Fields 3 to 11, then majflt (12), and processor as the 39th.
+        let Self { id, cpu, ran_ns, waited_ns, involuntary, migrations, major_faults, ticks, allowed } = self;
+        // Fields 3 to 11, then majflt (12), cmajflt, utime (14), stime, and processor as the 39th, guest_time as the 43rd.
+        let [user, kernel, guest] = ticks;
         let stat = format!(
-            "{id} (vcpu 1) (odd)) S 1 {id} 1 0 -1 4210688 155 0 {major_faults}{} 17 {cpu} 0 0 0 0 0\n",
-            " 0".repeat(25)
+            "{id} (vcpu 1) (odd)) S 1 {id} 1 0 -1 4210688 155 0 {major_faults} 0 {user} {kernel}{} 17 {cpu} 0 0 0 {guest} 0\n",
+            " 0".repeat(22)
         );
         let sched = format!(
             "vcpu1 ({id}, #threads: 3)\n---------\nse.exec_start          :      24175108.469708\n\
@@ -387,4 +391,29 @@ fn a_machine_that_is_booted_later_is_compared_with_what_the_first_found() {
     let changed = [(Kind::AffinityChanged, 1.0), (Kind::FrequencyLimited, 1.7e6)];
     assert_eq!(of_boot(&tree, 72, &mut baseline), changed);
     assert_eq!(of_boot(&tree, 72, &mut Baseline::default()), [], "another run finds it so");
+}
+
+#[test]
+fn the_time_of_a_block_is_divided_by_what_the_ticks_found() {
+    let modes = |ticks: [[u64; 3]; 2], initiator| {
+        let tree = Recorded { ticks: [7, 5, 6], ..THREAD }.write(machine());
+        let tree = Recorded { id: 72, ticks: [1, 1, 0], ..THREAD }.write(tree);
+        let mut watch = watch(&tree, &[VCPU1, Thread { id: 72, ..HOST }]);
+        watch.begin();
+        assert_eq!(watch.modes(), None, "no block has ended");
+        let tree = Recorded { ticks: ticks[0], ..THREAD }.write(tree);
+        let _tree = Recorded { id: 72, ticks: ticks[1], ..THREAD }.write(tree);
+        watch.end(initiator);
+        let Modes { guest_ns, user_ns, kernel_ns } = watch.modes().expect("the kernel says");
+        let tick = 1_000_000_000 / rustix::param::clock_ticks_per_second();
+        [guest_ns / tick, user_ns / tick, kernel_ns / tick]
+    };
+    let ticks = [[17, 8, 14], [5, 2, 0]];
+    assert_eq!(modes(ticks, Some(1)), [8, 2, 3], "the host's thread waits");
+    assert_eq!(modes(ticks, None), [8, 6, 4], "the host's thread calls");
+    assert_eq!(modes([[9, 5, 9], [1, 1, 0]], Some(1)), [2, 0, 0], "the guest's ticks are not scaled");
+    let mut unknown = watch(&Tree::new(), &[VCPU1]);
+    unknown.begin();
+    unknown.end(Some(1));
+    assert_eq!(unknown.modes(), None);
 }

@@ -83,7 +83,15 @@ mod tests {
     use std::collections::BTreeMap;
 
     fn block(boot: u32) -> Block {
-        Block { number: boot, boot, rounds: 10, metrics: BTreeMap::new(), halt: None, disturbances: Vec::new() }
+        Block {
+            number: boot,
+            boot,
+            rounds: 10,
+            metrics: BTreeMap::new(),
+            halt: None,
+            host_cpu: None,
+            disturbances: Vec::new(),
+        }
     }
 
     /// A measurement whose first `without` cells have no interval, in so many boots.

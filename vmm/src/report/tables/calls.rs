@@ -1,7 +1,7 @@
 //! The main table: broadcast calls by the guest's time stamps.
 
 use super::cells::{Shown, is_idle_asked, measured, rows, shown};
-use super::halts;
+use super::{halts, host_cpu};
 use crate::report::table::Statistic::{Interval, Max, P50, P99};
 use crate::report::table::Table;
 use crate::results::measurement::Measurement;
@@ -22,6 +22,9 @@ const COLUMNS: [Shown; 11] = [
     shown(MetricName::Overlap, P50, "overlap", 6),
 ];
 
+/// A latency is what people come for first.
+const HOST_CPU_RANK: u8 = 5;
+
 /// Every cell of the guest's vantage.
 pub(super) fn table(measurement: &Measurement) -> Option<Table> {
     let rows = rows(measurement, |cell| cell.id.observe == Observe::Guest);
@@ -34,6 +37,7 @@ pub(super) fn table(measurement: &Measurement) -> Option<Table> {
     let is_idle_asked = is_idle_asked(&rows);
     let columns: Vec<Shown> = is_idle_asked.then_some(halts::MEASURED).into_iter().chain(COLUMNS).collect();
     let mut table = measured(title, &rows, &columns)?;
+    table.columns.extend(host_cpu::column(&rows, HOST_CPU_RANK));
     if is_idle_asked {
         table.columns.push(halts::polled(&rows, 2));
         table.notes.extend(halts::not_as_asked(&rows));

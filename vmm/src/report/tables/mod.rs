@@ -7,6 +7,7 @@ mod deliveries;
 mod distances;
 mod exits;
 mod halts;
+mod host_cpu;
 mod instruments;
 mod recording;
 mod slopes;
@@ -37,6 +38,7 @@ pub(super) fn details(measurement: &Measurement) -> Vec<Table> {
         distances::table(measurement),
         stages::of_cells(measurement),
         halts::table(measurement),
+        host_cpu::table(measurement),
         deliveries::table(measurement),
         recording::table(measurement),
         exits::of_cells(measurement),

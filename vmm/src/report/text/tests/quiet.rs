@@ -18,6 +18,7 @@ fn disturb(cell: &mut Cell, disturbed: usize) {
         rounds: 50,
         metrics: BTreeMap::new(),
         halt: None,
+        host_cpu: None,
         disturbances: if number < disturbed { vec![waited] } else { Vec::new() },
     };
     cell.blocks = (0..10).map(block).collect();
