@@ -10,6 +10,7 @@ mod contention;
 mod cpus;
 mod file;
 mod modes;
+mod planned;
 mod reading;
 mod stops;
 mod task;
@@ -17,7 +18,9 @@ mod thresholds;
 
 pub use baseline::Baseline;
 pub use modes::Modes;
+pub use planned::Planned;
 pub use stops::count_continues;
+pub use task::waited_ns;
 
 use super::Sources;
 use crate::results::disturbance::{Disturbance, Kind};
@@ -104,7 +107,12 @@ impl Watch {
 
     /// What has disturbed the block that has ended, whose calls `initiator` made: a vCPU or (`None`) the host.
     pub fn end(&mut self, initiator: Option<usize>) -> Vec<Disturbance> {
-        let after = self.read();
+        self.end_beside(Vec::new(), initiator)
+    }
+
+    /// As [`Watch::end`], of a block whose plan was that these compete with vCPUs.
+    pub fn end_beside(&mut self, planned: Vec<Planned>, initiator: Option<usize>) -> Vec<Disturbance> {
+        let after = Reading { planned, ..self.read() };
         let found = reading::disturbances(&self.threads(), initiator, &self.baseline, &self.before, &after);
         self.ambiguous.extend(found.ambiguous);
         self.modes = modes::of_block(&self.threads(), initiator, &self.before.tasks, &after.tasks);
@@ -129,6 +137,7 @@ impl Watch {
             tasks: self.threads.iter().map(|(_, files)| files.read(buffer)).collect(),
             throttled_ns: self.cgroups.read(buffer),
             cpus: self.cpus.read(buffer),
+            planned: Vec::new(),
         }
     }
 }

@@ -4,6 +4,7 @@ use super::Thread;
 use super::baseline::Baseline;
 use super::contention::{self, Runner};
 use super::cpus::Cpu;
+use super::planned::Planned;
 use super::task::{Task, Times};
 use super::thresholds::exceeds;
 use crate::results::disturbance::{Disturbance, Kind};
@@ -22,6 +23,8 @@ pub(super) struct Reading {
     /// For how long the process's cgroups were throttled, ns.
     pub(super) throttled_ns: Option<u64>,
     pub(super) cpus: BTreeMap<usize, Cpu>,
+    /// What was to run beside the threads since the block began.
+    pub(super) planned: Vec<Planned>,
 }
 
 /// The system's clocks.
@@ -223,17 +226,21 @@ fn of_thread(
         found.add(wall_ns, disturbance(kind, amount, vcpu, cpu), by_request);
     };
     let waited_for_others_ns = contention::longest_wait_ns(&change.runner(wall_ns), others);
+    let (planned_ns, planned_slices) = Planned::on(&after.planned, pin);
     if let Some(times) = change.times() {
-        add(Kind::WaitedForCpu, times.waited_ns as f64, waited_for_others_ns as f64, pin);
+        // While the block's own competitor ran, the thread waited: what is left is due to others.
+        let waited_ns = times.waited_ns.saturating_sub(planned_ns);
+        add(Kind::WaitedForCpu, waited_ns as f64, waited_for_others_ns as f64, pin);
         let idled = |cpu| after.cpus.get(&cpu)?.idle_ns?.checked_sub(before.cpus.get(&cpu)?.idle_ns?);
         if let Some((cpu, idled)) = pin.and_then(|cpu| Some((cpu, idled(cpu)?))) {
             let stolen_ns = stolen_ns(pin, before, after);
-            let busy = wall_ns.saturating_sub(times.ran_ns + times.waited_ns + idled + stolen_ns);
+            let waited_ns = times.waited_ns.max(planned_ns);
+            let busy = wall_ns.saturating_sub(times.ran_ns + waited_ns + idled + stolen_ns);
             let by_others = contention::ran_ns(others.iter().filter(|other| other.may_use(cpu)));
             add(Kind::CpuBusy, busy as f64, by_others as f64, pin);
         }
     }
-    let preempted = change.counted(|task| task.involuntary_switches) as f64;
+    let preempted = change.counted(|task| task.involuntary_switches).saturating_sub(planned_slices) as f64;
     add(Kind::Preempted, preempted, if waited_for_others_ns > 0 { preempted } else { 0.0 }, pin);
     if pin.is_some() {
         let ran_elsewhere = change.after.last_cpu.filter(|_| change.after.last_cpu != pin);

@@ -2,7 +2,7 @@
 
 use super::file::Reread;
 use super::modes::Ticks;
-use crate::host::parse_cpu_list;
+use crate::host::{Sources, parse_cpu_list};
 use std::path::Path;
 
 /// A thread's counters since it began.
@@ -61,6 +61,12 @@ impl TaskFiles {
         let migrations = self.sched.read(buffer).and_then(migrations);
         Task { times, involuntary_switches, allowed_cpus, major_faults, last_cpu, ticks, migrations }
     }
+}
+
+/// For how long a thread of this process has been ready to run and waited for a CPU, since it began; `None`: the kernel does not say.
+pub fn waited_ns(sources: &Sources, id: u32) -> Option<u64> {
+    let schedstat = std::fs::read_to_string(sources.proc.join(format!("self/task/{id}/schedstat"))).ok()?;
+    times(&schedstat).map(|times| times.waited_ns)
 }
 
 /// A kernel that does not keep the times says "0 0 0", which no thread that reads it has.

@@ -245,6 +245,30 @@ fn vcpus_that_share_a_cpu_by_request_do_not_disturb_each_other() {
 }
 
 #[test]
+fn a_planned_competitor_disturbs_nothing_and_hides_nobody() {
+    let threads = [vcpu(0, 0), vcpu(1, 1)];
+    let competitor = Planned { cpu: 1, ran_ns: 50_000_000, slices: 400 };
+    let found = |waited_ms| {
+        let (before, mut after) = readings(None, &[times(99, 0), times(100 - waited_ms, waited_ms)], 0);
+        after.planned.push(competitor);
+        let (before_switches, after_switches) = (0, competitor.slices);
+        let count = |mut reading: Reading, switches| {
+            reading.tasks[1].involuntary_switches = Some(switches);
+            reading
+        };
+        let (before, after) = (count(before, before_switches), count(after, after_switches));
+        reading::disturbances(&threads, Some(0), &Baseline::default(), &before, &after)
+    };
+    assert_eq!((amounts(found(50)), found(50).ambiguous), (vec![], BTreeSet::new()));
+    assert_eq!(amounts(found(80)), [(Kind::WaitedForCpu, 30e6)], "somebody else ran there, too");
+    let elsewhere = Planned { cpu: 0, ..competitor };
+    assert_eq!(
+        (Planned::on(&[competitor, elsewhere], Some(1)), Planned::on(&[competitor], None)),
+        ((50_000_000, 400), (0, 0))
+    );
+}
+
+#[test]
 fn the_hosts_thread_counts_where_it_makes_the_calls() {
     let threads = [vcpu(0, 0), HOST];
     let found = compare(&threads, None, &[times(10, 0), times(60, 40)], 90_000_000);
