@@ -24,7 +24,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 pub const MAGIC: u64 = u64::from_le_bytes(*b"KIPIGEST");
 
 /// Raised with every change to this file that an older image or an older VMM would misread.
-pub const ABI_VERSION: u32 = 11;
+pub const ABI_VERSION: u32 = 12;
 
 /// The page size that everything here is laid out in, in bytes.
 pub const PAGE: u64 = 0x1000;
@@ -141,6 +141,8 @@ pub const PORT_STEP: u16 = 0x6B10;
 pub const PORT_MSI: u16 = 0x6B14;
 /// The rounds of a block that count begin, or have ended: the VMM reads KVM's counters of halted vCPUs.
 pub const PORT_MARK: u16 = 0x6B18;
+/// A vCPU in state `out` writes here: the VMM keeps it out of the guest for as many TSC cycles as the word says.
+pub const PORT_OUT: u16 = 0x6B1C;
 /// A vCPU that found a broken rule writes here once, after it has filled in [`CommandPage::bug_check`].
 pub const PORT_BUG_CHECK: u16 = 0x6B08;
 

@@ -120,7 +120,7 @@ fn rounds(
     // Blocks run at IRQL 0 with interrupts on.
     let Some(owned) = Owned::new(private, call, participants) else { panic!("broadcast at IRQL {}", irql::current()) };
     let others = activity::Others::new(private.index, processors, command.deadline);
-    let mut settle = Settle::new(command.settle, block.state == TargetState::Halt);
+    let mut settle = Settle::new(command.settle, block.state, command.deadline);
     let is_marked = command.counted_from < command.rounds;
     let counted_from = command.counted_from.min(command.rounds);
     let handled = private.user_page().handled();

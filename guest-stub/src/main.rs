@@ -6,6 +6,7 @@
 #![allow(clippy::result_large_err, reason = "there is no heap to box a processor mask in")]
 
 mod activity;
+mod away;
 mod block;
 mod bugcheck;
 mod builtins;

@@ -1,19 +1,20 @@
 //! Waiting until targets have been in their state for long enough.
 
+use crate::away::Away;
 use crate::cpu::tsc;
 use crate::processor::{Private, UserWords};
 use core::ops::Range;
 use core::sync::atomic::Ordering;
+use guest_stub::abi::TargetState;
 
 /// The first rounds tell how long it takes from the end of a wait to the send. The waits of later ones are shorter by that.
 const MEASURED: u32 = 3;
 
-/// What a block's initiator has to know to send when its targets have been in their state for a time: halted ones since their HLT,
-/// others since it has seen that they are ready.
+/// What a block's initiator has to know to send when its targets have been in their state for a time.
 pub(crate) struct Settle {
     /// The time, in TSC cycles, at the send.
     asked: u64,
-    is_halt: bool,
+    since: Since,
     /// The shortest time so far from the end of a wait to the send.
     preparation: u64,
     /// What is left of the time for a wait.
@@ -22,9 +23,27 @@ pub(crate) struct Settle {
     waited: u64,
 }
 
+/// What the time counts from.
+enum Since {
+    /// The initiator has seen that the targets are ready.
+    Ready,
+    /// The last target's HLT.
+    Halted,
+    /// The last target's thread was kept from the guest.
+    Away(Away),
+}
+
 impl Settle {
-    pub(crate) fn new(asked: u64, is_halt: bool) -> Self {
-        Self { asked, is_halt, preparation: u64::MAX, left: asked, waited: tsc::now() }
+    /// `deadline` is that of a call.
+    pub(crate) fn new(asked: u64, state: TargetState, deadline: u64) -> Self {
+        let since = match state {
+            TargetState::Spin | TargetState::User | TargetState::Masked => Since::Ready,
+            TargetState::Halt => Since::Halted,
+            TargetState::Preempted | TargetState::Out => Since::Away(Away::new(deadline)),
+        };
+        let mut settle = Self { asked, since, preparation: u64::MAX, left: 0, waited: tsc::now() };
+        settle.leave(asked);
+        settle
     }
 
     /// Waits before the send of `round`, for which all targets are ready: those of `targets` but this processor. Returns what time it
@@ -44,13 +63,25 @@ impl Settle {
         if round > 0 {
             let sent = private.recorded(round - 1).t0;
             self.preparation = self.preparation.min(sent.wrapping_sub(self.waited));
-            self.left = self.asked.saturating_sub(self.preparation);
+            self.leave(self.asked.saturating_sub(self.preparation));
         }
     }
 
+    /// Leaves so much of the time for a wait, without which nobody would look whether targets are away.
+    fn leave(&mut self, time: u64) {
+        self.left = match self.since {
+            Since::Ready | Since::Halted => time,
+            Since::Away(_) => time.max(1),
+        };
+    }
+
     #[inline(never)]
-    fn wait_for_rest(&self, private: &Private, targets: Range<usize>) -> u64 {
-        let since = if self.is_halt { self.halted_since(private.index, targets) } else { tsc::now() };
+    fn wait_for_rest(&mut self, private: &Private, targets: Range<usize>) -> u64 {
+        let since = match &mut self.since {
+            Since::Ready => tsc::now(),
+            Since::Halted => self.halted_since(private.index, targets),
+            Since::Away(away) => return away.wait(private.index, targets, self.waited, self.left),
+        };
         tsc::wait_until(since.wrapping_add(self.left))
     }
 

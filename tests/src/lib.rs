@@ -235,6 +235,7 @@ pub fn measurement() -> Config {
         deadline: None,
         settle: Duration::ZERO,
         halt_poll_ns: None,
+        out: kipi::config::OUT,
         latency_us: None,
         limit_time: false,
     }

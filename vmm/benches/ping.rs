@@ -73,7 +73,7 @@ fn main() -> ExitCode {
 fn run(hypervisor: &Hypervisor, blocks: usize) -> anyhow::Result<()> {
     let idle_before_us = |state| match state {
         TargetState::Halt => Some(IDLE_US),
-        TargetState::Spin | TargetState::User | TargetState::Masked => None,
+        TargetState::Spin | TargetState::User | TargetState::Masked | TargetState::Preempted | TargetState::Out => None,
     };
     let cell = |call, route, destination, state| {
         let idle_before_us = idle_before_us(state);
@@ -187,7 +187,9 @@ fn print_pair(call: &Measured, ping: &Measured) {
             };
             (format!("{call_us:.1} µs, {ping_us:.1} µs"), verdict)
         }
-        TargetState::User | TargetState::Spin | TargetState::Masked => (String::new(), String::new()),
+        TargetState::User | TargetState::Spin | TargetState::Masked | TargetState::Preempted | TargetState::Out => {
+            (String::new(), String::new())
+        }
     };
     let line = format!(
         "{:<8}{:<7}{call_us:>8.1} µs{ping_us:>8.1} µs{ratio:>8.2}  {:<15}{idle:<22}{verdict}",

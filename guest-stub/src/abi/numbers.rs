@@ -102,6 +102,10 @@ wire_enum! {
         Halt = 3 "halt",
         /// A busy loop at CPL0 with IF clear: only an NMI gets through.
         Masked = 4 "masked",
+        /// A busy loop at CPL3 whose thread is runnable and off its CPU: the VMM has another thread compete for it.
+        Preempted = 5 "preempted",
+        /// Out of the guest, in an exit that the VMM serves for a while ([`PORT_OUT`](super::PORT_OUT)).
+        Out = 6 "out",
     }
 }
 

@@ -60,10 +60,19 @@ impl TargetState {
     /// The flag that says that the interrupt found a target in this state; none where it found it in no other.
     pub const fn evidence(self) -> u32 {
         match self {
-            Self::Spin => 0,
-            Self::User => sample_flags::FROM_USER,
+            // That its thread was not running, the VMM knows.
+            Self::Spin | Self::Out => 0,
+            Self::User | Self::Preempted => sample_flags::FROM_USER,
             Self::Halt => sample_flags::FROM_HALT,
             Self::Masked => sample_flags::FROM_MASKED,
+        }
+    }
+
+    /// Whether the VMM keeps a target's thread from the guest when the interrupt is sent: it has the evidence.
+    pub const fn is_away(self) -> bool {
+        match self {
+            Self::Spin | Self::User | Self::Halt | Self::Masked => false,
+            Self::Preempted | Self::Out => true,
         }
     }
 }
@@ -109,6 +118,17 @@ pub struct UserPage {
     pub padding3: [u32; 10],
     /// Completed calls that this vCPU took part in. Counted by their initiators.
     pub asked: u32,
+    /// Unused.
+    pub padding5: [u32; 15],
+    /// States `preempted` and `out`: since when this vCPU's thread has been kept from the guest, on the common clock; zero: it is not.
+    /// Written by the VMM after `away_until`.
+    pub away_since: u64,
+    /// Until when at least it is, if `away_since` says that it is. Written by the VMM.
+    pub away_until: u64,
+    /// State `out`: what is written to [`PORT_OUT`](super::PORT_OUT). Written by the VMM before a command.
+    pub out_cycles: u32,
+    /// Unused.
+    pub padding6: [u32; 11],
 }
 
 const _: () = assert!(offset_of!(UserPage, ready) == 64 && offset_of!(UserPage, halted) == 72);
@@ -168,3 +188,4 @@ pub struct Tally {
 
 const _: () = assert!(size_of::<Tally>() == 20 * 4 + 128);
 const _: () = assert!(offset_of!(UserPage, asked) == 256);
+const _: () = assert!(offset_of!(UserPage, away_since) == 320 && size_of::<UserPage>() == 384);

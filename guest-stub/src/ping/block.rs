@@ -61,7 +61,7 @@ impl<'a> Block<'a> {
         let &command::Pings { rounds, counted_from, settle, deadline, .. } = self.command;
         let line = &LINES[target];
         let mut resent = 0;
-        let mut settle = Settle::new(settle, self.state == TargetState::Halt);
+        let mut settle = Settle::new(settle, self.state, deadline);
         for round in 0..rounds {
             if round == counted_from {
                 port::write(PORT_MARK, 0);

@@ -70,6 +70,21 @@ impl UserWords {
         unsafe { AtomicU32::from_ptr(&raw mut (*self.0).last_setup) }
     }
 
+    pub(crate) fn away_since(self) -> &'static AtomicU64 {
+        // SAFETY: as in `handled`.
+        unsafe { AtomicU64::from_ptr(&raw mut (*self.0).away_since) }
+    }
+
+    pub(crate) fn away_until(self) -> &'static AtomicU64 {
+        // SAFETY: as in `handled`.
+        unsafe { AtomicU64::from_ptr(&raw mut (*self.0).away_until) }
+    }
+
+    pub(crate) fn out_cycles(self) -> &'static AtomicU32 {
+        // SAFETY: as in `handled`.
+        unsafe { AtomicU32::from_ptr(&raw mut (*self.0).out_cycles) }
+    }
+
     pub(crate) fn asked(self) -> &'static AtomicU32 {
         // SAFETY: as in `handled`.
         unsafe { AtomicU32::from_ptr(&raw mut (*self.0).asked) }

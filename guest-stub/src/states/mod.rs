@@ -5,6 +5,8 @@
 
 mod halt;
 mod masked;
+mod out;
+mod preempted;
 mod spin;
 mod user;
 
@@ -38,4 +40,6 @@ states! {
     user User,
     halt Halt,
     masked Masked,
+    preempted Preempted,
+    out Out,
 }

@@ -131,6 +131,7 @@ pub(crate) fn round(generation: u32, t0: u64) -> Round {
         vcpu,
         a,
         halted: None,
+        back: None,
         w: Some(t0 + w),
         x: Some(t0 + w + length),
         vmm: Some(t0 + w + exit),

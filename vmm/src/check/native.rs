@@ -176,7 +176,8 @@ mod tests {
     use crate::results::integrity::Integrity;
 
     fn round(change: impl Fn(&mut Round)) -> Round {
-        let participant = |vcpu, a| Participant { vcpu, a, halted: None, w: Some(150), x: Some(160), vmm: None };
+        let participant =
+            |vcpu, a| Participant { vcpu, a, halted: None, w: Some(150), x: Some(160), vmm: None, back: None };
         let participants = vec![participant(0, None), participant(1, Some(120))];
         let mut round =
             Round { generation: 4, initiator: Some(0), t0: 100, t1: 130, t2: 200, participants, trace: Vec::new() };

@@ -28,7 +28,9 @@ pub(super) fn all() -> Vec<(Destination, Route)> {
 fn cells(route: Route, destination: Destination, vcpus: usize, offers: HostOffers) -> impl Iterator<Item = CellId> {
     let cell =
         move |&state: &TargetState| CellId { call: Call::Ping, ..CellId::broadcast(route, destination, state, vcpus) };
-    TargetState::ALL.iter().map(cell).filter(move |cell| config::refuse(cell, offers).is_none())
+    // With more vCPUs than CPUs, a competitor may be in the sender's way: `states` pings preempted targets.
+    let states = TargetState::ALL.iter().filter(|&&state| state != TargetState::Preempted);
+    states.map(cell).filter(move |cell| config::refuse(cell, offers).is_none())
 }
 
 /// Pings `destination` over `route`.
@@ -97,7 +99,7 @@ mod tests {
     use crate::events::samples::Participant;
 
     fn round(generation: u32, arrivals: usize) -> Round {
-        let target = |vcpu| Participant { vcpu, a: Some(2), halted: None, w: None, x: None, vmm: None };
+        let target = |vcpu| Participant { vcpu, a: Some(2), halted: None, w: None, x: None, vmm: None, back: None };
         let participants = (0..arrivals).map(target).collect();
         Round { generation, initiator: Some(0), t0: 1, t1: 2, t2: 3, participants, trace: Vec::new() }
     }

@@ -99,6 +99,7 @@ pub(super) fn boot<'a>(
         halt_poll_ns: config.halt_poll_ns,
         tsc_shifts: &[],
     };
-    let session = Session::boot(hypervisor, &vm, limits, &INTERRUPTED)?;
+    let mut session = Session::boot(hypervisor, &vm, limits, &INTERRUPTED)?;
+    session.set_out(config.out);
     Ok(Box::new(VirtualMachine::new(session, tracer, &config.pin, &config.cpus)))
 }

@@ -22,6 +22,9 @@ pub(super) struct Calls {
     /// Time between the targets' readiness, of halted ones their HLT, and the send, in µs; where preparing a send takes longer, that
     #[arg(long, value_name = "US", default_value_t = 10, value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
     pub(super) settle: u32,
+    /// How long an exit keeps a target out of the guest in state out, in µs: longer than --settle
+    #[arg(long, value_name = "US", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(super) out_us: u32,
     /// Give a call up after this many ms [default: 4000, and 200 more for each vCPU that shares a CPU]
     #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u32).range(1..=600_000))]
     pub(super) deadline: Option<u32>,
@@ -73,6 +76,7 @@ impl Calls {
             cpus,
             deadline: self.deadline.map(|ms| Duration::from_millis(ms.into())),
             settle: Duration::from_micros(self.settle.into()),
+            out: Duration::from_micros(self.out_us.into()),
             halt_poll_ns: self.halt_poll,
             latency_us: self.latency,
             limit_time: false,

@@ -90,12 +90,13 @@ fn by_destination(cell: &CellId, route: &routes::Spec) -> Option<Refusal> {
 
 fn by_state(cell: &CellId) -> Option<Refusal> {
     match (cell.destination, cell.target_state) {
-        (Destination::Itself | Destination::SelfIpi | Destination::Mesh, TargetState::User | TargetState::Halt) => {
-            Some(Refusal::Combination(
-                "the target sends, too, and polls at CPL0 for the answer",
-                &[Change::TargetState(TargetState::Spin), Change::Destination(Destination::Unicast)],
-            ))
-        }
+        (
+            Destination::Itself | Destination::SelfIpi | Destination::Mesh,
+            TargetState::User | TargetState::Halt | TargetState::Preempted | TargetState::Out,
+        ) => Some(Refusal::Combination(
+            "the target sends, too, and polls at CPL0 for the answer",
+            &[Change::TargetState(TargetState::Spin), Change::Destination(Destination::Unicast)],
+        )),
         (
             Destination::AllButSelf
             | Destination::All
@@ -117,7 +118,7 @@ fn by_state(cell: &CellId) -> Option<Refusal> {
             | Destination::Itself
             | Destination::SelfIpi
             | Destination::Mesh,
-            TargetState::Spin | TargetState::User | TargetState::Halt,
+            TargetState::Spin | TargetState::User | TargetState::Halt | TargetState::Preempted | TargetState::Out,
         ) => None,
     }
 }

@@ -32,6 +32,9 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
+/// How long a target in state `out` is out of the guest, unless something else is asked for.
+pub const OUT: Duration = Duration::from_micros(100);
+
 /// What is to be measured.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -80,6 +83,8 @@ pub struct Config {
     pub deadline: Option<Duration>,
     /// Time between the targets' readiness and the send.
     pub settle: Duration,
+    /// How long targets in state `out` are out of the guest, each time.
+    pub out: Duration,
     /// The virtual machines' halt-polling limit, ns; `None`: the host's.
     pub halt_poll_ns: Option<u32>,
 }

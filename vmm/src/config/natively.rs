@@ -47,6 +47,8 @@ fn by_state(state: TargetState) -> Option<Refusal> {
         TargetState::Spin => "a thread of the host runs at CPL3",
         TargetState::Halt => "the kernel interrupts no idle CPU",
         TargetState::Masked => "a thread of the host cannot clear IF",
+        TargetState::Preempted => "the kernel interrupts no CPU for a thread that is not running",
+        TargetState::Out => "without a virtual machine there is no exit to be in",
     };
     Some(Refusal::Combination(reason, &[Change::TargetState(TargetState::User), Change::Route(Route::X2Apic)]))
 }

@@ -58,7 +58,11 @@ pub fn plan(config: &Config, offers: HostOffers) -> (Vec<CellId>, Vec<Refused>) 
             refused.push(refusal);
         }
     };
-    let refuse = |cell: &CellId| refuse(cell, offers).or_else(|| natively::refuse_here(config, cell));
+    let refuse = |cell: &CellId| {
+        refuse(cell, offers)
+            .or_else(|| natively::refuse_here(config, cell))
+            .or_else(|| target_states::refuse_here(config, cell))
+    };
     for cell in combinations(config) {
         if let Some(refusal) = refuse(&cell) {
             refuse_once(cell, refusal);
@@ -106,7 +110,11 @@ fn combinations(config: &Config) -> Vec<CellId> {
                     // Only a halted target is idle.
                     let idle_before = match target_state {
                         TargetState::Halt => config.idle_before.as_slice(),
-                        TargetState::Spin | TargetState::User | TargetState::Masked => &[None],
+                        TargetState::Spin
+                        | TargetState::User
+                        | TargetState::Masked
+                        | TargetState::Preempted
+                        | TargetState::Out => &[None],
                     };
                     let cell = CellId { call, ..CellId::broadcast(route, destination, target_state, vcpus) };
                     cells.extend(idle_before.iter().map(|&idle_before_us| CellId { idle_before_us, ..cell }));
@@ -121,7 +129,7 @@ fn combinations(config: &Config) -> Vec<CellId> {
 pub fn refuse(cell: &CellId, offers: HostOffers) -> Option<Refusal> {
     let route = routes::of(cell.route);
     let by_call = (calls::of(cell.call).refuses)(cell);
-    let state = (target_states::of(cell.target_state).refuses)(route);
+    let state = (target_states::of(cell.target_state).refuses)(route, cell.vcpus);
     let destination = (destinations::of(cell.destination).refuses)(route, cell.vcpus, offers);
     let need = route.lacks(offers).map(Refusal::Host);
     let ids = route.id_limit(offers).filter(|_| cell.vcpus > XAPIC_VCPUS).map(Refusal::Ids);

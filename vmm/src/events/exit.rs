@@ -52,6 +52,8 @@ pub enum ExitKind {
     Message,
     /// The rounds of a block that count begin, or have ended.
     Mark,
+    /// State `out`: the guest asks to be kept out for so many TSC cycles.
+    Out,
 }
 
 impl ExitKind {
@@ -152,7 +154,8 @@ impl std::fmt::Display for Exit {
             | ExitKind::Msr
             | ExitKind::InterruptWindow
             | ExitKind::Tpr
-            | ExitKind::Mark => f.write_str(self.kind.name()),
+            | ExitKind::Mark
+            | ExitKind::Out => f.write_str(self.kind.name()),
         }
     }
 }
@@ -166,7 +169,7 @@ mod tests {
     fn the_names_in_output_are_these() {
         let names: Vec<_> = ExitKind::VARIANTS.iter().map(|kind| kind.name()).collect();
         let expected = "doorbell observe bug-check interrupted again port mmio halt shutdown failed-entry internal-error \
-                        failed other yield step apic-read apic-write msr interrupt-window tpr message mark";
+                        failed other yield step apic-read apic-write msr interrupt-window tpr message mark out";
         assert_eq!(names.join(" "), expected);
     }
 

@@ -1,7 +1,8 @@
 //! What is recorded while a guest runs: its own stamps ([`samples`]), each stay in KVM_RUN ([`stays`]), KVM's counters
-//! ([`counters`]) and tracepoints ([`kernel`]), what the CPUs gave its threads ([`cpu_time`]); and all of one call's events
-//! ([`mod@event`]) on one clock ([`timeline`], [`clock`]).
+//! ([`counters`]) and tracepoints ([`kernel`]), what the CPUs gave its threads ([`cpu_time`]); when its threads were kept from
+//! it ([`absences`]); and all of one call's events ([`mod@event`]) on one clock ([`timeline`], [`clock`]).
 
+pub mod absences;
 pub mod clock;
 pub mod counters;
 pub mod cpu_time;

@@ -18,6 +18,8 @@ pub struct Participant {
     pub a: Option<u64>,
     /// When it was about to execute the HLT that the interrupt ended; `None`: it ended none.
     pub halted: Option<u64>,
+    /// Of a target whose thread was kept from the guest when the interrupt was sent: when it could enter it again.
+    pub back: Option<u64>,
     /// Worker start; `None`: a ping has no worker.
     pub w: Option<u64>,
     /// Worker end.

@@ -16,7 +16,8 @@ pub struct Stay {
     pub entered: u64,
     /// Right after it.
     pub returned: u64,
-    /// When a user-space local APIC had served the exit; without one, right after `returned`.
+    /// When a user-space local APIC had served the exit, or the guest's stay out of it was over; without either, right after
+    /// `returned`.
     pub served: u64,
 }
 
@@ -26,7 +27,7 @@ pub struct Stay {
 pub enum Keep {
     /// Nothing, not even counts.
     Nothing,
-    /// Counts, and the workers' observed exits.
+    /// Counts, the workers' observed exits, and those that keep the guest out.
     Observed,
     /// Counts, and every stay but those that end with a yield: there is no end of them, and nobody asks when they were.
     Everything,
@@ -94,7 +95,7 @@ impl Ring {
         // Relaxed: this thread is the only writer.
         count.store(count.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         let is_kept = match kind {
-            ExitKind::Observe => true,
+            ExitKind::Observe | ExitKind::Out => true,
             ExitKind::Yield => false,
             _ => keep == Keep::Everything as u8,
         };

@@ -132,7 +132,7 @@ pub(crate) mod tests {
     use crate::results::source::Source;
 
     pub(crate) fn participant(vcpu: usize, a: Option<u64>, w: u64, x: u64) -> Participant {
-        Participant { vcpu, a, halted: None, w: Some(w), x: Some(x), vmm: None }
+        Participant { vcpu, a, halted: None, w: Some(w), x: Some(x), vmm: None, back: None }
     }
 
     /// A call of vCPU 0 to vCPU 1: send 1000, arrival 1300, gate 1400 and 1390, end of the workers 1500, 1520; seen 1600.

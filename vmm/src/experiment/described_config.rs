@@ -3,7 +3,7 @@
 use super::collected::Collected;
 use crate::config::{self, Config};
 use crate::results::measurement::{MeasurementConfig, Skipped};
-use guest_stub::abi::Destination;
+use guest_stub::abi::{Destination, TargetState};
 
 pub(super) fn skipped(refused: &config::Refused) -> Skipped {
     Skipped { id: refused.cell, reason: refused.refusal.reason().to_owned() }
@@ -40,5 +40,9 @@ pub(super) fn describe(config: &Config, boots: usize) -> MeasurementConfig {
         argument: config.argument,
         pin: config.pin.clone(),
         latency_us: config.latency_us,
+        out_us: config
+            .target_states
+            .contains(&TargetState::Out)
+            .then(|| u64::try_from(config.out.as_micros()).unwrap_or(u64::MAX)),
     }
 }

@@ -203,6 +203,7 @@ fn round(initiator: usize, sent: &Sent, taken: Vec<(usize, Taken)>) -> Round {
         vcpu,
         a,
         halted: None,
+        back: None,
         w: worker.map(|[start, _]| start),
         x: worker.map(|[_, end]| end),
         vmm: None,

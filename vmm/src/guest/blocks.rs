@@ -3,6 +3,7 @@
 pub use super::block_spec::BlockSpec;
 
 use super::block_spec::Initiator;
+use super::competitors::{Competed, Competitors};
 use super::error::GivenUp;
 use super::host_blocks;
 use super::recording::BlockRecorder;
@@ -13,7 +14,8 @@ use crate::config::{Call, routes};
 use crate::events::kernel::Tracer;
 use crate::events::samples::Block;
 use crate::host::watch::Watch;
-use guest_stub::abi::{Report, command};
+use guest_stub::abi::{Report, TargetState, UserPage, command};
+use std::mem::offset_of;
 
 /// Runs one block, on a machine of `spec.cell.vcpus`. `tracer` records the kernel's events, where they are asked for.
 ///
@@ -25,13 +27,28 @@ pub fn run(session: &mut Session<'_>, spec: &BlockSpec, tracer: Option<&Tracer>)
     if let Some(watch) = session.watch_mut() {
         watch.begin();
     }
+    let competitors = Competitors::start(session, spec)?;
+    tell_out(session)?;
     let ended = match spec.initiator() {
         Initiator::Vcpu(_) => run_in_guest(session, spec),
         Initiator::Host => host_blocks::run(session, spec),
-    }?;
-    let disturbances = session.watch_mut().map(|watch| watch.end(spec.initiator().vcpu()));
+    };
+    let Competed { absences, waited, planned } = competitors.end(session);
+    let ended = ended?;
+    let disturbances = session.watch_mut().map(|watch| watch.end_beside(planned, spec.initiator().vcpu()));
     let mut found = recorder.stop(session)?;
-    let rounds = rounds::read(session, spec, &ended, &found.stays)?;
+    let mut rounds = rounds::read(session, spec, &ended, &found.stays)?;
+    match spec.cell.target_state {
+        TargetState::Spin | TargetState::User | TargetState::Halt | TargetState::Masked => {}
+        TargetState::Out => {
+            rounds::assign_absences(&mut rounds, &rounds::absences_of_stays(&session.vm().tsc().clock, &found.stays));
+        }
+        TargetState::Preempted => {
+            rounds::assign_absences(&mut rounds, &absences);
+            let waited: Vec<Option<u64>> = waited.into_iter().map(|waited| Some(session.cycles(waited?))).collect();
+            rounds::limit_absences(&mut rounds, &waited);
+        }
+    }
     let mut block = rounds::assess(spec, rounds, &ended, std::mem::take(&mut found.exits), &found.events);
     found.complete(&mut block);
     block.disturbances = disturbances.unwrap_or_default();
@@ -42,6 +59,12 @@ pub fn run(session: &mut Session<'_>, spec: &BlockSpec, tracer: Option<&Tracer>)
         None => Ok(block),
         Some(diagnosis) => Err(Error::GivenUp(Box::new(GivenUp { diagnosis, block }))),
     }
+}
+
+/// Tells each vCPU for how long its exits are to keep it out in state `out`.
+fn tell_out(session: &Session<'_>) -> Result<(), Error> {
+    let cycles = u32::try_from(session.cycles(session.out())).unwrap_or(u32::MAX);
+    (0..session.vcpus()).try_for_each(|vcpu| session.set_user_word(vcpu, offset_of!(UserPage, out_cycles), cycles))
 }
 
 fn run_in_guest(session: &mut Session<'_>, spec: &BlockSpec) -> Result<Ended, Error> {

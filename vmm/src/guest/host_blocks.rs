@@ -6,7 +6,6 @@ use super::host_settle::HostSettle;
 use super::rounds::Ended;
 use super::serve::{serve_command, wait_until_ready};
 use super::session::{Error, Session, word};
-use guest_stub::abi::TargetState;
 use guest_stub::abi::command::Serve;
 
 /// Makes the calls of a block.
@@ -27,10 +26,9 @@ pub(super) fn run(session: &mut Session<'_>, spec: &BlockSpec) -> Result<Ended, 
         deadline: limits.deadline,
     };
     let settle = session.cycles(spec.settle(limits.settle));
-    let is_halt = spec.cell.target_state == TargetState::Halt;
     let mut by_host = Vec::with_capacity(asked);
     let served = serve_command(session, &command, limits.deadline, |session| {
-        let mut settle = HostSettle::new(session, settle, is_halt);
+        let mut settle = HostSettle::new(session, settle, spec.cell.target_state);
         let mut caller = session.host_caller().caller()?;
         let mark = |made: usize| {
             if spec.is_marked() && (made == spec.warmup || made == asked) {

@@ -2,6 +2,7 @@
 
 use super::session::Session;
 use crate::events::clock::host_tsc;
+use guest_stub::abi::TargetState;
 use vm_memory::GuestMemoryError;
 
 /// The first calls tell how long it takes from the end of a wait to the send. The waits of later ones are shorter by that.
@@ -11,8 +12,9 @@ const MEASURED: usize = 3;
 pub(super) struct HostSettle {
     /// From the targets' readiness to the send; where they are halted, from their HLT.
     asked: u64,
-    /// All targets are halted when they are ready.
-    is_halt: bool,
+    state: TargetState,
+    /// How long a wait for targets that are away may take, at most.
+    patience: u64,
     /// The shortest time so far from the end of a wait to the send.
     preparation: u64,
     /// When the last wait ended.
@@ -20,8 +22,9 @@ pub(super) struct HostSettle {
 }
 
 impl HostSettle {
-    pub(super) fn new(session: &Session<'_>, asked: u64, is_halt: bool) -> Self {
-        Self { asked, is_halt, preparation: u64::MAX, waited: now(session) }
+    pub(super) fn new(session: &Session<'_>, asked: u64, state: TargetState) -> Self {
+        let patience = session.cycles(session.limits().deadline) / 16;
+        Self { asked, state, patience, preparation: u64::MAX, waited: now(session) }
     }
 
     /// Waits before call number `made`, for which every vCPU is ready. The last call was sent at `sent`, if there was one.
@@ -31,9 +34,13 @@ impl HostSettle {
         made: usize,
         sent: Option<u64>,
     ) -> Result<(), GuestMemoryError> {
-        let since = if self.is_halt { self.halted_since(session)? } else { now(session) };
+        if self.state.is_away() {
+            return self.wait_until_away(session);
+        }
+        let is_halt = self.state == TargetState::Halt;
+        let since = if is_halt { self.halted_since(session)? } else { now(session) };
         let mut asked = self.asked;
-        if let Some(sent) = sent.filter(|_| self.is_halt) {
+        if let Some(sent) = sent.filter(|_| is_halt) {
             if made <= MEASURED {
                 self.preparation = self.preparation.min(sent.saturating_sub(self.waited));
             }
@@ -45,6 +52,27 @@ impl HostSettle {
         }
         self.waited = now(session);
         Ok(())
+    }
+
+    /// Waits until each vCPU has been away for the time, in an absence that began after the last send; or until it is not worth
+    /// while any more: the call is made all the same, and does not count. Each such wait is half as long as the one before.
+    fn wait_until_away(&mut self, session: &Session<'_>) -> Result<(), GuestMemoryError> {
+        let start = now(session);
+        loop {
+            let now = now(session);
+            let mut are_away = true;
+            for vcpu in 0..session.vcpus() {
+                let (since, until) = session.away(vcpu)?;
+                are_away &= since > self.waited && now >= since.saturating_add(self.asked) && now <= until;
+            }
+            let is_over = now.saturating_sub(start) > self.patience;
+            if are_away || is_over {
+                self.waited = now;
+                self.patience = if are_away { self.patience } else { self.patience / 2 };
+                return Ok(());
+            }
+            std::hint::spin_loop();
+        }
     }
 
     /// When the last vCPU executed the HLT that it is ready in, by its own stamp. One from before the last send, or from the

@@ -14,6 +14,7 @@ pub mod calibration;
 pub mod calls;
 mod calls_spec;
 pub mod clock_exchange;
+mod competitors;
 mod error;
 mod host_blocks;
 mod host_broadcast;

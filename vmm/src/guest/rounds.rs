@@ -1,6 +1,9 @@
 //! From what the rings hold to a block of rounds: what belongs together, what is believed, and what counts.
 
+mod absences;
 mod pings;
+
+pub(super) use absences::{assign as assign_absences, limit as limit_absences, of_stays as absences_of_stays};
 
 use super::block_spec::BlockSpec;
 use super::host_call::HostResults;
@@ -59,6 +62,8 @@ struct RawParticipant {
     sample: Sample,
     /// Of its observed exit.
     vmm: Option<u64>,
+    /// Of a target whose thread was kept from the guest from before the send until after it: when it could enter it again.
+    back: Option<u64>,
     /// It was called in its target state.
     is_target: bool,
 }
@@ -86,7 +91,7 @@ impl RawRound {
                 // That is of an earlier block.
                 sample.a = 0;
             }
-            participants.push(RawParticipant { vcpu, sample, vmm, is_target });
+            participants.push(RawParticipant { vcpu, sample, vmm, back: None, is_target });
         }
         Ok(Self::new(number, initiator, stamps, participants))
     }
@@ -197,7 +202,7 @@ pub(super) fn assess(spec: &BlockSpec, rounds: Vec<RawRound>, ended: &Ended, exi
             .and_modify(|first: &mut u64| *first = round.stamps.t0.min(*first))
             .or_insert(round.stamps.t0);
     }
-    let is_elsewhere = |round: &&RawRound| !halted || !round.targets().all(|target| in_state(spec, &target.sample));
+    let is_elsewhere = |round: &&RawRound| !halted || !round.targets().all(|target| in_state(spec, target));
     let counts = |number: &usize| *number >= spec.warmup;
     // A round counts as a whole.
     let elsewhere: BTreeSet<usize> =
@@ -221,7 +226,10 @@ fn every_round_halted(exits: &Exits, expected: u64) -> bool {
     halts.is_none_or(|halts| halts.targets >= expected)
 }
 
-fn in_state(spec: &BlockSpec, sample: &Sample) -> bool {
+fn in_state(spec: &BlockSpec, RawParticipant { sample, back, .. }: &RawParticipant) -> bool {
+    if spec.cell.target_state.is_away() && back.is_none() {
+        return false;
+    }
     let states = TargetState::ALL.iter().fold(0, |flags, state| flags | state.evidence());
     // A polling target is always in its loop.
     !routes::of(spec.cell.route).interrupts() || sample.flags & states == spec.cell.target_state.evidence()
@@ -229,9 +237,9 @@ fn in_state(spec: &BlockSpec, sample: &Sample) -> bool {
 
 fn assemble(round: RawRound) -> Round {
     let taken = |stamp: u64| (stamp != 0).then_some(stamp);
-    let participant = |RawParticipant { vcpu, sample, vmm, .. }| {
+    let participant = |RawParticipant { vcpu, sample, vmm, back, .. }| {
         let Sample { a, w, x, .. } = sample;
-        Participant { vcpu, a: taken(a), halted: sample.halted(), w: taken(w), x: taken(x), vmm }
+        Participant { vcpu, a: taken(a), halted: sample.halted(), w: taken(w), x: taken(x), vmm, back }
     };
     let participants = round.participants.into_iter().map(participant).collect();
     let Sample { generation, t0, t1, t2, .. } = round.stamps;
@@ -255,7 +263,7 @@ mod tests {
     use guest_stub::abi::{Destination, Worker};
     use std::time::Duration;
 
-    fn spec(target_state: TargetState) -> BlockSpec {
+    pub(super) fn spec(target_state: TargetState) -> BlockSpec {
         let cell = CellId::broadcast(Route::X2Apic, Destination::AllButSelf, target_state, 2);
         BlockSpec {
             cell,
@@ -268,7 +276,7 @@ mod tests {
         }
     }
 
-    fn round(generation: u32, flags: u32) -> RawRound {
+    pub(super) fn round(generation: u32, flags: u32) -> RawRound {
         let sample = |vcpu: u64| Sample {
             generation,
             flags: if vcpu == 0 { sample_flags::INITIATOR } else { flags },
@@ -278,11 +286,12 @@ mod tests {
             result: 7 + vcpu,
             ..Sample::default()
         };
-        let participant = |vcpu| RawParticipant { vcpu, sample: sample(vcpu as u64), vmm: None, is_target: vcpu == 1 };
+        let participant =
+            |vcpu| RawParticipant { vcpu, sample: sample(vcpu as u64), vmm: None, back: None, is_target: vcpu == 1 };
         RawRound::new(generation as usize / 4 - 1, Some(0), sample(0), vec![participant(0), participant(1)])
     }
 
-    const QUIET: Ended = Ended { completed: 3, duplicate: 0, late: 0, by_host: Vec::new(), given_up: None };
+    pub(super) const QUIET: Ended = Ended { completed: 3, duplicate: 0, late: 0, by_host: Vec::new(), given_up: None };
 
     fn halts(targets: u64) -> Exits {
         Exits::from([((Source::Stats, "halt_exits".to_owned()), ExitCount { initiator: 0, targets })])
@@ -355,7 +364,8 @@ mod tests {
         let samples = [on_common_clock(&clock, 0, initiator), on_common_clock(&clock, 1, target)];
         // An exit of each worker right after it began, as the host's TSC has it.
         let vmm = [1_395, 1_410].map(|guest: u64| Some(clock.of_host(guest + 7_000)));
-        let participant = |vcpu| RawParticipant { vcpu, sample: samples[vcpu], vmm: vmm[vcpu], is_target: vcpu == 1 };
+        let participant =
+            |vcpu| RawParticipant { vcpu, sample: samples[vcpu], vmm: vmm[vcpu], back: None, is_target: vcpu == 1 };
         let round = assemble(RawRound::new(0, Some(0), samples[0], vec![participant(0), participant(1)]));
         let path = Path::critical(&round);
         assert_eq!(

@@ -40,6 +40,8 @@ pub struct Session<'a> {
     image: &'a [u8],
     interrupted: &'a AtomicBool,
     limits: Limits,
+    /// How long a target in state `out` is out, each time.
+    out: Duration,
     /// What is no call may take so long: a deadline of the calls may be short on purpose.
     patience: Duration,
     boot_time: Duration,
@@ -73,6 +75,7 @@ impl<'a> Session<'a> {
             image: config.image,
             interrupted,
             limits,
+            out: config::OUT,
             patience,
             boot_time: Duration::ZERO,
             paused: Paused::new(),
@@ -102,6 +105,16 @@ impl<'a> Session<'a> {
     /// How calls are made.
     pub fn limits(&self) -> Limits {
         self.limits
+    }
+
+    /// How long a target in state `out` is out of the guest, each time.
+    pub fn out(&self) -> Duration {
+        self.out
+    }
+
+    /// Sets it, from the next block on.
+    pub fn set_out(&mut self, out: Duration) {
+        self.out = out;
     }
 
     /// The virtual machine.

@@ -33,6 +33,14 @@ impl Session<'_> {
         self.vm().memory().load(user_address(vcpu, offset_of!(UserPage, halted)), Ordering::Relaxed)
     }
 
+    /// Since when a vCPU is kept from the guest, and until when at least, on the common clock ([`UserPage::away_since`]).
+    pub(super) fn away(&self, vcpu: usize) -> Result<(u64, u64), GuestMemoryError> {
+        let load = |offset, ordering| self.vm().memory().load(user_address(vcpu, offset), ordering);
+        // Acquire pairs with the writer's Release: the end is that of this absence, or later.
+        let since = load(offset_of!(UserPage, away_since), Ordering::Acquire)?;
+        Ok((since, load(offset_of!(UserPage, away_until), Ordering::Relaxed)?))
+    }
+
     /// Writes such a word. Release: the vCPU loads it with Acquire.
     pub(super) fn set_user_word(&self, vcpu: usize, offset: usize, value: u32) -> Result<(), Error> {
         Ok(self.vm().memory().store(value, user_address(vcpu, offset), Ordering::Release)?)

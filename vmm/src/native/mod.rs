@@ -13,7 +13,7 @@ mod frequency;
 pub mod membarrier;
 mod rseq;
 mod shared;
-mod switches;
+pub mod switches;
 mod target;
 mod threads;
 

@@ -6,7 +6,7 @@ use serde::Serialize;
 use std::io::{self, Write};
 
 /// The header row.
-const COLUMNS: [&str; 23] = [
+const COLUMNS: [&str; 24] = [
     "call",
     "route",
     "destination",
@@ -25,6 +25,7 @@ const COLUMNS: [&str; 23] = [
     "t2",
     "a",
     "halted",
+    "back",
     "w",
     "x",
     "vmm",
@@ -53,6 +54,7 @@ struct Row {
     t2: Option<u64>,
     a: Option<u64>,
     halted: Option<u64>,
+    back: Option<u64>,
     w: Option<u64>,
     x: Option<u64>,
     vmm: Option<u64>,
@@ -129,6 +131,7 @@ fn target_row(key: &CellId, samples: &Block, index: usize, participant: &Partici
         t2: None,
         a: participant.a,
         halted: participant.halted,
+        back: participant.back,
         w: participant.w,
         x: participant.x,
         vmm: participant.vmm,
@@ -166,8 +169,16 @@ mod tests {
             t1: 150,
             t2: 900,
             participants: vec![
-                Participant { vcpu: 0, a: None, halted: None, w: Some(500), x: Some(600), vmm: Some(550) },
-                Participant { vcpu: 1, a: Some(300), halted: Some(20), w: Some(501), x: Some(610), vmm: None },
+                Participant { vcpu: 0, a: None, halted: None, w: Some(500), x: Some(600), vmm: Some(550), back: None },
+                Participant {
+                    vcpu: 1,
+                    a: Some(300),
+                    halted: Some(20),
+                    w: Some(501),
+                    x: Some(610),
+                    vmm: None,
+                    back: Some(700),
+                },
             ],
             trace: Vec::new(),
         }
@@ -188,9 +199,9 @@ mod tests {
         assert_eq!(
             text(writer),
             "call,route,destination,target_state,vcpus,observe,idle_before_us,block,boot,round,generation,vcpu,role,\
-             t0,t1,t2,a,halted,w,x,vmm,tsc_khz,disturbed\n\
-             broadcast,x2apic,all-but-self,halt,2,exits,,3,9,0,7,0,initiator,100,150,900,,,500,600,550,2600000,false\n\
-             broadcast,x2apic,all-but-self,halt,2,exits,,3,9,0,7,1,target,,,,300,20,501,610,,2600000,false\n"
+             t0,t1,t2,a,halted,back,w,x,vmm,tsc_khz,disturbed\n\
+             broadcast,x2apic,all-but-self,halt,2,exits,,3,9,0,7,0,initiator,100,150,900,,,,500,600,550,2600000,false\n\
+             broadcast,x2apic,all-but-self,halt,2,exits,,3,9,0,7,1,target,,,,300,20,700,501,610,,2600000,false\n"
         );
     }
 

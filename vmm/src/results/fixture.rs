@@ -150,6 +150,7 @@ fn config() -> MeasurementConfig {
         argument: 0,
         pin: Vec::new(),
         latency_us: None,
+        out_us: None,
     }
 }
 

@@ -135,6 +135,9 @@ pub struct MeasurementConfig {
     /// The longest time that CPUs may take to leave an idle state, µs (`/dev/cpu_dma_latency`); `null`: not limited.
     #[serde(default)]
     pub latency_us: Option<u32>,
+    /// How long an exit kept targets out of the guest in state `out`, µs; left out where no target was in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub out_us: Option<u64>,
 }
 
 fn one_boot() -> u64 {

@@ -51,6 +51,10 @@ pub enum MetricName {
     DeliveryGap,
     /// t0 − the stamp before the HLT that the interrupt ended, of each target that was halted, signed.
     Halted,
+    /// From t0 until the thread of a target that was preempted or out could enter the guest again, of each such target.
+    Away,
+    /// a − that time, signed: what is left of `Delivery`, the way back into the guest.
+    Reentry,
 }
 
 impl MetricName {
@@ -86,7 +90,9 @@ impl MetricName {
             | Self::SkewGap
             | Self::KernelDelivery
             | Self::DeliveryGap
-            | Self::Halted => Unit::Ns,
+            | Self::Halted
+            | Self::Away
+            | Self::Reentry => Unit::Ns,
         }
     }
 }
@@ -106,7 +112,9 @@ impl MetricName {
             | Self::SkewSlope
             | Self::ObservedExit
             | Self::KernelDelivery
-            | Self::Halted => 1,
+            | Self::Halted
+            | Self::Away
+            | Self::Reentry => 1,
             Self::SkewGap | Self::DeliveryGap => 2,
         }
     }

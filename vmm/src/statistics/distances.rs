@@ -65,6 +65,7 @@ mod tests {
             w: None,
             x: None,
             vmm: None,
+            back: None,
         };
         let participants = targets.iter().map(participant).collect();
         Round { generation: 1, initiator, t0: 1_000, t1: 1_001, t2: 2_000, participants, trace: Vec::new() }

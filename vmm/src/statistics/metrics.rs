@@ -24,6 +24,8 @@ impl MetricName {
             Self::KernelDelivery => return kernel_deliveries(round).map(|(_, kernel)| kernel).for_each(take),
             Self::DeliveryGap => return kernel_deliveries(round).map(|(guest, kernel)| guest - kernel).for_each(take),
             Self::Halted => return halts(round).for_each(take),
+            Self::Away => return absences(round).map(|(away, _)| away).for_each(take),
+            Self::Reentry => return absences(round).filter_map(|(_, reentry)| reentry).for_each(take),
             Self::Delivery => return deliveries(round).map(|(_, delivery)| delivery).for_each(take),
             Self::ObservedExit => {
                 return participants.iter().filter_map(|each| Some(difference(each.vmm?, each.w?))).for_each(take);
@@ -102,6 +104,16 @@ pub fn deliveries(round: &Round) -> impl Iterator<Item = (usize, f64)> + '_ {
 /// How long each target had been in HLT at t0, in cycles.
 pub fn halts(round: &Round) -> impl Iterator<Item = f64> + '_ {
     round.participants.iter().filter_map(|each| Some(difference(round.t0, each.halted?)))
+}
+
+/// For how long each target's thread was kept from the guest after t0, and how much later the target arrived, in cycles; one that
+/// polls has no arrival.
+fn absences(round: &Round) -> impl Iterator<Item = (f64, Option<f64>)> + '_ {
+    let of = |each: &Participant| {
+        let back = each.back?;
+        Some((difference(back, round.t0), each.a.map(|a| difference(a, back))))
+    };
+    round.participants.iter().filter_map(of)
 }
 
 /// Each target's delivery, as the guest's stamps and as the recorded events have it.

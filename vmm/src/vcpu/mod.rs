@@ -5,6 +5,7 @@
 //! by a [`kipi_kvm_apic::Kick`]. What a thread needs of its machine is a trait, [`interrupt::InterruptBus`].
 
 pub mod activity;
+pub mod away;
 pub mod interrupt;
 mod next;
 pub mod run;

@@ -32,7 +32,8 @@ pub(super) enum Next {
 pub(super) fn next(exit: Exit, request: Request, local_apics: LocalApics, vcpus: usize) -> Next {
     let unhandled = Next::Stop(StopReason::Unhandled(exit));
     match exit.kind {
-        ExitKind::Observe | ExitKind::Step => Next::Enter,
+        // `Out` has been served.
+        ExitKind::Observe | ExitKind::Step | ExitKind::Out => Next::Enter,
         ExitKind::Yield => Next::YieldCpu,
         ExitKind::Mark => Next::Mark,
         ExitKind::Doorbell => Next::Stop(StopReason::Doorbell),

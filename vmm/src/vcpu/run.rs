@@ -114,6 +114,7 @@ fn convert(exit: VcpuExit<'_>) -> Exit {
         VcpuExit::IoOut(abi::PORT_YIELD, _) => ExitKind::Yield.into(),
         VcpuExit::IoOut(abi::PORT_STEP, data) => with(ExitKind::Step, data),
         VcpuExit::IoOut(abi::PORT_MARK, _) => ExitKind::Mark.into(),
+        VcpuExit::IoOut(abi::PORT_OUT, data) => with(ExitKind::Out, data),
         VcpuExit::IoOut(abi::PORT_MSI, data) => with(ExitKind::Message, data),
         VcpuExit::IoOut(port, _) => Exit::port(port, true),
         VcpuExit::IoIn(port, _) => Exit::port(port, false),

@@ -1,13 +1,15 @@
 //! A vCPU's thread: enters the guest, records each exit, does what follows it, and stops for the machine's owner.
 
+use super::away::Away;
 use super::interrupt::{self, Delivered, Injection, InterruptBus};
 use super::next::{Next, next};
 use super::run::Vcpu;
 use super::state::VcpuState;
 use super::stop::{Resume, StopReason, Stopped};
 use super::test_hooks::TestHooks;
+use crate::events::clock::host_tsc;
 use crate::events::exit::{Exit, ExitKind};
-use crate::events::stays::Ring;
+use crate::events::stays::{Ring, Stay};
 use crate::events::wakeups::Counters;
 use guest_stub::msi::To;
 use kipi_kvm_apic::{Kick, Request};
@@ -32,6 +34,8 @@ pub struct VcpuThread<B> {
     pub kick: Arc<Kick>,
     /// The record of stays in the guest.
     pub ring: Arc<Ring>,
+    /// What the guest is told while this thread keeps it out.
+    pub away: Away,
     /// KVM's counters of all vCPUs, and their threads' CPU clocks.
     pub counters: Arc<Counters>,
     /// Where this thread says that it has stopped.
@@ -77,9 +81,24 @@ impl<B: InterruptBus> VcpuThread<B> {
 
     /// The one place where the guest runs, and where its exits are recorded.
     fn enter(&mut self) -> Exit {
-        let stay = self.vcpu.run();
+        let mut stay = self.vcpu.run();
+        if stay.exit.kind == ExitKind::Out {
+            self.keep_out(&mut stay);
+        }
         self.ring.record(stay);
         stay.exit
+    }
+
+    /// Serves an exit as a device model does that takes as long as the guest asks, of 32 bits: the thread is busy meanwhile. It goes
+    /// on early if it is asked for something.
+    fn keep_out(&self, stay: &mut Stay) {
+        let until = stay.returned.saturating_add(stay.exit.payload);
+        self.away.begin(stay.returned, until);
+        while host_tsc() < until && self.kick.request() == Request::Run {
+            std::hint::spin_loop();
+        }
+        self.away.end();
+        stay.served = host_tsc();
     }
 
     fn carry_out(&self, next: Next) -> ControlFlow<()> {

@@ -20,6 +20,7 @@ use crate::events::clock::{self, CommonClock};
 use crate::events::counters::StatsFile;
 use crate::events::stays::Ring;
 use crate::events::wakeups::Counters;
+use crate::vcpu::away::Away;
 use crate::vcpu::interrupt::{Injection, InterruptBus as _};
 use crate::vcpu::stop::Stopped;
 use crate::vcpu::test_hooks::TestHooks;
@@ -126,6 +127,7 @@ impl Vm {
         let stopped = Mutex::new(stopped);
         let (counters, stats_error) = open_counters(vcpus.iter().map(|(vcpu, _)| vcpu.fd()));
         let counters = Arc::new(counters);
+        let clock = Arc::new(tsc.clock.clone());
         let mut vm = Self { vcpus: Vec::new(), stopped, tsc, bus, hooks, counters, memory, stats_error };
         for (index, (vcpu, kick)) in vcpus.into_iter().enumerate() {
             let (resume, receiver) = channel();
@@ -137,6 +139,7 @@ impl Vm {
                 cpu: (!config.pin.is_empty()).then(|| config.pin[index % config.pin.len()]),
                 kick,
                 ring: Arc::new(Ring::new(RING_STAYS)),
+                away: Away::of(index, vm.memory.clone(), clock.clone()),
                 counters: vm.counters.clone(),
                 stopped: sender.clone(),
                 resume: receiver,
@@ -168,6 +171,11 @@ impl Vm {
     /// A vCPU's thread, as the kernel numbers it; `None`: it has not begun to run.
     pub fn thread_id(&self, vcpu: usize) -> Option<u32> {
         self.vcpus[vcpu].kick.thread_id()
+    }
+
+    /// The CPU that a vCPU's thread is pinned to; `None`: it is not.
+    pub fn cpu_of(&self, vcpu: usize) -> Option<usize> {
+        self.vcpus[vcpu].cpu
     }
 
     /// A vCPU's record of exits.

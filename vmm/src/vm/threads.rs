@@ -18,6 +18,8 @@ const STACK_BYTES: usize = 256 << 10;
 pub(super) struct VcpuHandle {
     pub(super) kick: Arc<Kick>,
     pub(super) ring: Arc<Ring>,
+    /// The CPU that it is pinned to, if it is.
+    pub(super) cpu: Option<usize>,
     resume: Option<Sender<Resume>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -25,11 +27,11 @@ pub(super) struct VcpuHandle {
 impl VcpuHandle {
     /// Starts the thread, which waits on the other end of `resume` whenever it has stopped.
     pub(super) fn start(thread: VcpuThread<Bus>, resume: Sender<Resume>) -> Result<Self, Error> {
-        let (kick, ring) = (thread.kick.clone(), thread.ring.clone());
+        let (kick, ring, cpu) = (thread.kick.clone(), thread.ring.clone(), thread.cpu);
         let name = format!("vcpu{}", thread.index);
         let thread = Builder::new().name(name).stack_size(STACK_BYTES).spawn(move || thread.run());
         let thread = thread.map_err(|source| Error::System { operation: "starting a vCPU's thread", source })?;
-        Ok(Self { kick, ring, resume: Some(resume), thread: Some(thread) })
+        Ok(Self { kick, ring, cpu, resume: Some(resume), thread: Some(thread) })
     }
 
     /// Lets the thread go on, which has stopped.

@@ -2,6 +2,7 @@ mod division;
 mod natively;
 mod pings;
 mod refusals;
+mod states;
 
 use super::*;
 use crate::config::routes::Route;
@@ -11,7 +12,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 const BY_IPI: &[Destination] = &[Destination::AllButSelf, Destination::All, Destination::Unicast, Destination::Logical];
-const WITH_IF: &[TargetState] = &[TargetState::Spin, TargetState::User, TargetState::Halt];
+const WITH_IF: &[TargetState] =
+    &[TargetState::Spin, TargetState::User, TargetState::Halt, TargetState::Preempted, TargetState::Out];
 
 pub(in crate::config) fn config() -> Config {
     Config {
@@ -38,6 +40,7 @@ pub(in crate::config) fn config() -> Config {
         deadline: None,
         settle: Duration::ZERO,
         halt_poll_ns: None,
+        out: crate::config::OUT,
         latency_us: None,
         limit_time: false,
     }
@@ -48,18 +51,22 @@ fn every_combination_is_either_measured_or_refused() {
     let (cells, refused) = plan(&config(), HostOffers::EVERYTHING);
     let native = cells.iter().filter(|cell| routes::of(cell.route).is_native()).count();
     assert_eq!(native, 2, "where nothing exits there is one vantage");
-    assert_eq!(native + (cells.len() - native) / 2 + refused.len(), 176, "each other cell in two vantages");
+    assert_eq!(native + (cells.len() - native) / 2 + refused.len(), 264, "each other cell in two vantages");
     let of = |route| refused.iter().filter(|refused| refused.cell.route == route).count();
-    assert_eq!(of(Route::Memory), 14, "memory has spin with all-but-self and unicast");
+    assert_eq!(of(Route::Memory), 20, "memory has spin and preempted with all-but-self and unicast");
     for route in [Route::XApic, Route::X2Apic, Route::VmmXApic, Route::VmmX2Apic] {
         assert_eq!(of(route), 4, "an interrupt does not reach a masked target");
     }
-    assert_eq!(of(Route::Msi), 7, "nor does a message, which has no logical destination");
-    assert_eq!((of(Route::Host), of(Route::VmmHost)), (10, 10), "nor does the host's, which calls everybody or each");
-    assert_eq!(of(Route::Nmi), 4, "the shorthand that includes the sender sends no NMI");
+    assert_eq!(of(Route::Msi), 9, "nor does a message, which has no logical destination");
+    assert_eq!(
+        (of(Route::Host), of(Route::VmmHost)),
+        (16, 16),
+        "nor does the host's, which calls everybody or each, and has no CPU beside two competitors"
+    );
+    assert_eq!(of(Route::Nmi), 6, "the shorthand that includes the sender sends no NMI");
     assert_eq!(
         [Route::Native, Route::NativeRseq].map(of),
-        [16, 14],
+        [24, 22],
         "threads are in state user, and one of them calls"
     );
     assert!(refused.iter().all(|refused| !refused.refusal.is_the_hosts()));

@@ -16,12 +16,12 @@ pub(super) fn read(
         let target = destination.pinged_by(sender, vcpus).unwrap_or(sender);
         let (stamps, arrival) = (sample(sender)?, sample(target)?);
         check(&stamps, &arrival, sender, target)?;
-        let arrived = RawParticipant { vcpu: target, sample: arrival, vmm: None, is_target: true };
+        let arrived = RawParticipant { vcpu: target, sample: arrival, vmm: None, back: None, is_target: true };
         let mut participants = vec![arrived];
         if sender != target {
             // Where it is pinged, too, that arrival belongs to another ping.
             let sample = Sample { a: 0, ..stamps };
-            participants.push(RawParticipant { vcpu: sender, sample, vmm: None, is_target: false });
+            participants.push(RawParticipant { vcpu: sender, sample, vmm: None, back: None, is_target: false });
             participants.sort_by_key(|participant| participant.vcpu);
         }
         pings.push(RawRound::new(number, Some(sender), stamps, participants));

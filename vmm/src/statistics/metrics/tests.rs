@@ -10,7 +10,7 @@ use proptest::prelude::*;
 const GHZ: NonZeroU64 = NonZeroU64::new(1_000_000).unwrap();
 
 fn participant(vcpu: usize, a: Option<u64>, w: u64, x: u64) -> Participant {
-    Participant { vcpu, a, halted: None, w: Some(w), x: Some(x), vmm: None }
+    Participant { vcpu, a, halted: None, w: Some(w), x: Some(x), vmm: None, back: None }
 }
 
 fn round(participants: Vec<Participant>) -> Round {
@@ -63,6 +63,8 @@ fn names_and_order_are_the_documented_ones() {
         "kernel_delivery",
         "delivery_gap",
         "halted",
+        "away",
+        "reentry",
     ];
     assert_eq!(names, documented);
     assert!(MetricName::ALL.is_sorted());
@@ -114,7 +116,7 @@ fn two_targets_have_an_arrival_skew() {
 
 #[test]
 fn a_ping_has_no_workers_and_nothing_to_do_with_them() {
-    let without_worker = |vcpu, a| Participant { vcpu, a, halted: None, w: None, x: None, vmm: None };
+    let without_worker = |vcpu, a| Participant { vcpu, a, halted: None, w: None, x: None, vmm: None, back: None };
     let expected = vec![("send_cost", vec![40.0]), ("delivery", vec![210.0]), ("round_trip", vec![900.0])];
     assert_eq!(values(&round(vec![without_worker(0, None), without_worker(1, Some(1210))])), expected);
     assert_eq!(values(&round(vec![without_worker(0, Some(1210))])), expected, "to oneself");
@@ -246,7 +248,7 @@ fn any_participant() -> impl Strategy<Value = Participant> {
         prop::option::of(stamp()),
         prop::option::of(stamp()),
     )
-        .prop_map(|(vcpu, a, w, x, vmm)| Participant { vcpu, a, halted: a, w, x, vmm })
+        .prop_map(|(vcpu, a, w, x, vmm)| Participant { vcpu, a, halted: a, w, x, vmm, back: None })
 }
 
 proptest! {
@@ -261,4 +263,17 @@ proptest! {
             prop_assert!(metric.to_document(&sample, &boots(), GHZ, None).max.is_finite());
         }
     }
+}
+
+#[test]
+fn an_absence_is_told_from_the_way_back_into_the_guest() {
+    let mut round = three();
+    assert!(values(&round).iter().all(|(name, _)| !["away", "reentry"].contains(name)));
+    (round.participants[1].back, round.participants[2].back) = (Some(1200), Some(1285));
+    let all = values(&round);
+    let of = |name: &str| all.iter().find(|(metric, _)| *metric == name).map(|(_, values)| values.clone());
+    assert_eq!(of("away"), Some(vec![200.0, 285.0]));
+    assert_eq!(of("reentry"), Some(vec![10.0, -5.0]), "signed, like delivery");
+    round.participants[1].a = None;
+    assert_eq!(values(&round).iter().filter(|(name, _)| *name == "reentry").count(), 1, "who polls has no arrival");
 }

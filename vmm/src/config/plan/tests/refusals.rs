@@ -49,7 +49,7 @@ const EXPECTED: &[Expected] = &[
     Expected {
         route: Route::Memory,
         destinations: WITHOUT_SENDER,
-        states: &[TargetState::Spin],
+        states: &[TargetState::Spin, TargetState::Preempted],
         most_vcpus: [MANY, MANY, MANY],
         needs: |_| true,
     },
@@ -138,7 +138,9 @@ fn cells() -> impl Iterator<Item = CellId> {
 fn each_cell_is_refused_where_it_cannot_be_and_nowhere_else() {
     for cell in cells() {
         let expected = EXPECTED.iter().find(|expected| expected.route == cell.route).expect("each route is expected");
-        let is_alone = cell.vcpus < 2 && routes::of(cell.route).is_native();
+        let route = routes::of(cell.route);
+        let needs_another = route.is_native() || cell.target_state.is_away() && !route.is_host();
+        let is_alone = cell.vcpus < 2 && needs_another;
         let combines = expected.destinations.contains(&cell.destination)
             && expected.states.contains(&cell.target_state)
             && !is_alone;

@@ -1,0 +1,165 @@
+//! Targets whose threads the VMM keeps from the guest, on real vCPUs: out, in an exit that it serves, or preempted by a competitor.
+
+use guest_stub::abi::{Destination, TargetState, Worker};
+use kipi::config::routes::{self, Route};
+use kipi::config::{Call, CellId, LocalApics};
+use kipi::events::exit::ExitKind;
+use kipi::events::recording::Recording;
+use kipi::events::samples::Block;
+use kipi::guest::blocks::{self, BlockSpec};
+use kipi::guest::session::{Limits, Session};
+use kipi::host::Machine;
+use kipi::results::source::Source;
+use kipi::vm::{Hypervisor, VmConfig};
+use kipi_tests::{HANG, hypervisor, machine, turn};
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+static NEVER: AtomicBool = AtomicBool::new(false);
+
+const ROUNDS: usize = 8;
+/// Longer than a slow host takes from its targets' exits to a send.
+const OUT: Duration = Duration::from_millis(2);
+
+fn boot(hypervisor: &Hypervisor, config: &VmConfig<'static>) -> Session<'static> {
+    let limits = Limits { deadline: HANG / 4, settle: Duration::from_micros(10) };
+    let mut session =
+        Session::boot(hypervisor, config, limits, &NEVER).unwrap_or_else(|error| panic!("{config:?}: {error}"));
+    session.set_out(OUT);
+    session
+}
+
+/// A block of which some round counts: a host that is busy elsewhere may have a target come back before the send.
+fn run(session: &mut Session<'_>, cell: CellId, initiator: usize) -> Block {
+    const TRIES: usize = 50;
+    let (worker, recording) = (Worker::Stamp, Recording::COUNTS);
+    let spec = BlockSpec { cell, initiator, worker, argument: 0, recording, warmup: 1, rounds: ROUNDS };
+    for _ in 0..TRIES {
+        let block = blocks::run(session, &spec, None).unwrap_or_else(|error| panic!("{cell}: {error}"));
+        assert!(block.integrity.is_clean(), "{cell}: {:?}", block.integrity);
+        assert_eq!(block.rounds.len() as u64 + block.not_in_state, ROUNDS as u64, "{cell}");
+        if !block.rounds.is_empty() {
+            return block;
+        }
+    }
+    panic!("{cell}: in {TRIES} blocks, no round found its targets {}", cell.target_state.name());
+}
+
+/// Each target was away when the interrupt was sent, and arrived when it was back.
+fn assert_away(block: &Block, cell: &CellId) {
+    for round in &block.rounds {
+        let targets = round.participants.iter().filter(|it| Some(it.vcpu) != round.initiator);
+        let backs: Vec<u64> = targets.clone().filter_map(|target| target.back).collect();
+        assert_eq!(backs.len(), kipi::config::targets(cell), "{cell}: {round:?}");
+        for target in targets {
+            let (back, a) = target.back.zip(target.a).unwrap_or_else(|| panic!("{cell}: {round:?}"));
+            assert!(round.t1 <= back && back <= a, "{cell}: {round:?}");
+        }
+    }
+}
+
+fn cell(route: Route, destination: Destination, target_state: TargetState, vcpus: usize) -> CellId {
+    CellId::broadcast(route, destination, target_state, vcpus)
+}
+
+/// The routes by interrupt that this host offers, with machines that have two vCPUs, or one where the host calls it.
+fn offered(hypervisor: &Hypervisor) -> impl Iterator<Item = (Route, VmConfig<'static>)> {
+    let offers = hypervisor.offers();
+    let can_be = move |route: &Route| routes::of(*route).interrupts() && routes::of(*route).lacks(offers).is_none();
+    Route::ALL.iter().copied().filter(can_be).map(|route| {
+        let vcpus = if routes::of(route).is_host() { 1 } else { 2 };
+        let local_apics = routes::of(route).local_apics().unwrap_or(LocalApics::Kernel);
+        (route, VmConfig { local_apics, ..machine(vcpus) })
+    })
+}
+
+/// Two CPUs for two vCPUs, or why there are none.
+fn two_cpus() -> Option<&'static [usize]> {
+    let cpus = Machine::read().allowed_cpus.unwrap_or_default();
+    if cpus.len() < 2 {
+        eprintln!("SKIP: a caller and a target that is preempted need a CPU each");
+        return None;
+    }
+    Some(cpus[..2].to_vec().leak())
+}
+
+#[test]
+fn targets_that_are_out_arrive_when_they_are_back() {
+    let _turn = turn();
+    let Some(hypervisor) = hypervisor() else { return };
+    for (route, config) in offered(&hypervisor) {
+        let mut session = boot(&hypervisor, &config);
+        for destination in [Destination::AllButSelf, Destination::Unicast] {
+            let cell = cell(route, destination, TargetState::Out, config.vcpus);
+            let block = run(&mut session, cell, 0);
+            assert_away(&block, &cell);
+            let exits = block.exits.get(&(Source::Vmm, ExitKind::Out.name().to_owned()));
+            assert!(exits.is_some_and(|exits| exits.targets >= block.exit_calls), "{cell}: {exits:?}");
+        }
+    }
+}
+
+#[test]
+fn all_of_several_targets_are_out_at_once() {
+    let _turn = turn();
+    let Some(hypervisor) = hypervisor() else { return };
+    let mut session = boot(&hypervisor, &machine(3));
+    // Two of three vCPUs may share a CPU, and then one of them is out for longer.
+    session.set_out(10 * OUT);
+    let cell = cell(Route::XApic, Destination::AllButSelf, TargetState::Out, 3);
+    for initiator in 0..3 {
+        assert_away(&run(&mut session, cell, initiator), &cell);
+    }
+}
+
+#[test]
+fn pinged_targets_are_out_or_preempted_too() {
+    let _turn = turn();
+    let Some(hypervisor) = hypervisor() else { return };
+    let Some(pin) = two_cpus() else { return };
+    let mut session = boot(&hypervisor, &VmConfig { pin, ..machine(2) });
+    for state in [TargetState::Out, TargetState::Preempted] {
+        let cell = CellId { call: Call::Ping, ..cell(Route::XApic, Destination::Unicast, state, 2) };
+        for initiator in 0..2 {
+            assert_away(&run(&mut session, cell, initiator), &cell);
+        }
+    }
+}
+
+#[test]
+fn preempted_targets_arrive_when_their_competitors_turn_is_over() {
+    let _turn = turn();
+    let Some(hypervisor) = hypervisor() else { return };
+    let Some(pin) = two_cpus() else { return };
+    for (route, config) in offered(&hypervisor) {
+        let mut session = boot(&hypervisor, &VmConfig { pin, ..config });
+        let cell = cell(route, Destination::AllButSelf, TargetState::Preempted, config.vcpus);
+        assert_away(&run(&mut session, cell, 0), &cell);
+    }
+}
+
+/// What polls is preempted like what is interrupted.
+#[test]
+fn a_polling_target_is_preempted_too() {
+    let _turn = turn();
+    let Some(hypervisor) = hypervisor() else { return };
+    let Some(pin) = two_cpus() else { return };
+    let mut session = boot(&hypervisor, &VmConfig { pin, ..machine(2) });
+    let cell = cell(Route::Memory, Destination::AllButSelf, TargetState::Preempted, 2);
+    assert_away(&run(&mut session, cell, 1), &cell);
+}
+
+/// Nobody competes with a thread that may run anywhere: its rounds are made, and none counts.
+#[test]
+fn without_a_competitor_no_round_counts() {
+    let _turn = turn();
+    let Some(hypervisor) = hypervisor() else { return };
+    let limits = Limits { deadline: Duration::from_secs(1), settle: Duration::ZERO };
+    let mut session = Session::boot(&hypervisor, &machine(2), limits, &NEVER).expect("a booted guest");
+    let cell = cell(Route::XApic, Destination::AllButSelf, TargetState::Preempted, 2);
+    let (worker, recording) = (Worker::Stamp, Recording::COUNTS);
+    let spec = BlockSpec { cell, initiator: 0, worker, argument: 0, recording, warmup: 0, rounds: ROUNDS };
+    let block = blocks::run(&mut session, &spec, None).expect("a block");
+    assert_eq!((block.rounds.len(), block.not_in_state), (0, ROUNDS as u64));
+    assert!(block.integrity.is_clean(), "{:?}", block.integrity);
+}

@@ -1,0 +1,116 @@
+//! States `preempted` and `out`: which targets were kept from the guest when the interrupt was sent, by the VMM's evidence.
+
+use super::RawRound;
+use crate::events::absences::{Absence, around};
+use crate::events::clock::CommonClock;
+use crate::events::exit::ExitKind;
+use crate::events::stays::Stay;
+
+/// The times for which each vCPU was out of the guest, as it had asked for, on the common clock.
+pub(in crate::guest) fn of_stays(clock: &CommonClock, stays: &[Vec<Stay>]) -> Vec<Vec<Absence>> {
+    let absence = |stay: &Stay| Absence { since: clock.of_host(stay.returned), until: clock.of_host(stay.served) };
+    let of_vcpu =
+        |stays: &Vec<Stay>| stays.iter().filter(|stay| stay.exit.kind == ExitKind::Out).map(absence).collect();
+    stays.iter().map(of_vcpu).collect()
+}
+
+/// Notes when each target could enter the guest again that one of its absences kept from it from before the send until after it.
+pub(in crate::guest) fn assign(rounds: &mut [RawRound], absences: &[Vec<Absence>]) {
+    for round in rounds {
+        let send = round.stamps.t0..=round.stamps.t1;
+        for target in round.participants.iter_mut().filter(|participant| participant.is_target) {
+            let absences = absences.get(target.vcpu).map_or(&[][..], Vec::as_slice);
+            target.back = around(absences, send.clone()).map(|absence| absence.until);
+        }
+    }
+}
+
+/// Believes in no absence of a vCPU that has waited for its CPU for less time than its absences last after their sends, by the
+/// kernel's account: `waited`, in cycles, where there is one. Which of them it did not wait through cannot be told.
+pub(in crate::guest) fn limit(rounds: &mut [RawRound], waited: &[Option<u64>]) {
+    for (vcpu, waited) in waited.iter().enumerate() {
+        let Some(waited) = *waited else { continue };
+        let left = |round: &RawRound| {
+            let target = round.targets().find(|target| target.vcpu == vcpu)?;
+            Some(target.back?.saturating_sub(round.stamps.t0))
+        };
+        if rounds.iter().filter_map(left).sum::<u64>() > waited {
+            let of_vcpu = rounds.iter_mut().flat_map(|round| &mut round.participants).filter(|it| it.vcpu == vcpu);
+            of_vcpu.for_each(|target| target.back = None);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{QUIET, round, spec};
+    use super::super::{RawRound, assess};
+    use super::*;
+    use crate::events::clock;
+    use crate::events::exit::Exit;
+    use crate::events::samples::Exits;
+    use guest_stub::abi::{TargetState, sample_flags};
+
+    const NEVER: &[Absence] = &[];
+
+    /// Three calls, which are sent at 1000, 2000 and 3000 within 50 each.
+    fn rounds(flags: u32) -> Vec<RawRound> {
+        let sent = |mut round: RawRound, at| {
+            (round.stamps.t0, round.stamps.t1) = (at, at + 50);
+            round
+        };
+        [(4, 1000), (8, 2000), (12, 3000)].map(|(generation, at)| sent(round(generation, flags), at)).into()
+    }
+
+    fn absence(since: u64, until: u64) -> Absence {
+        Absence { since, until }
+    }
+
+    fn backs(rounds: &[RawRound]) -> Vec<Option<u64>> {
+        rounds.iter().map(|round| round.participants[1].back).collect()
+    }
+
+    #[test]
+    fn a_round_counts_if_its_target_was_away_all_through_the_send() {
+        let mut rounds = rounds(0);
+        let target = [absence(900, 1500), absence(1990, 2600), absence(3020, 3900)];
+        assign(&mut rounds, &[NEVER.to_vec(), target.to_vec()]);
+        assert_eq!(backs(&rounds), [Some(1500), Some(2600), None]);
+        assert_eq!(rounds[0].participants[0].back, None, "the initiator's own");
+        let block = assess(&spec(TargetState::Out), rounds, &QUIET, Exits::new(), &[]);
+        assert_eq!((block.rounds.len(), block.not_in_state), (1, 1), "without the warm-up");
+        assert_eq!(block.rounds[0].participants[1].back, Some(2600));
+    }
+
+    #[test]
+    fn a_preempted_target_was_at_cpl3_too() {
+        let away = [NEVER.to_vec(), vec![absence(900, 9000)]];
+        let counted = |flags| {
+            let mut rounds = rounds(flags);
+            assign(&mut rounds, &away);
+            assess(&spec(TargetState::Preempted), rounds, &QUIET, Exits::new(), &[]).rounds.len()
+        };
+        assert_eq!((counted(sample_flags::FROM_USER), counted(0)), (2, 0));
+        let nobody = assess(&spec(TargetState::Preempted), rounds(sample_flags::FROM_USER), &QUIET, Exits::new(), &[]);
+        assert_eq!((nobody.rounds.len(), nobody.not_in_state), (0, 2));
+    }
+
+    #[test]
+    fn a_thread_that_did_not_wait_for_so_long_was_not_preempted() {
+        let mut rounds = rounds(0);
+        assign(&mut rounds, &[NEVER.to_vec(), vec![absence(900, 1500), absence(1990, 2600)]]);
+        limit(&mut rounds, &[None, Some(500 + 600)]);
+        assert_eq!(backs(&rounds), [Some(1500), Some(2600), None], "its waits are as long as its absences");
+        limit(&mut rounds, &[Some(0), None]);
+        assert_eq!(backs(&rounds), [Some(1500), Some(2600), None], "nobody knows");
+        limit(&mut rounds, &[None, Some(500 + 599)]);
+        assert_eq!(backs(&rounds), [None; 3]);
+    }
+
+    #[test]
+    fn exits_that_keep_a_vcpu_out_are_absences_of_the_common_clock() {
+        let stay = |kind, returned, served| Stay { exit: Exit::with(kind, 7), entered: 0, returned, served };
+        let stays = vec![vec![], vec![stay(ExitKind::Observe, 10, 20), stay(ExitKind::Out, 30, 90)]];
+        assert_eq!(of_stays(&clock::tests::exact(&[1000, 0]), &stays), [vec![], vec![absence(1030, 1090)]]);
+    }
+}
