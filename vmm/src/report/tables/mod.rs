@@ -1,6 +1,7 @@
 //! The tables of the documents, one file each: which columns they have, which of them matter most, and what is said
 //! about them. [`text`](super::text) and [`html`](super::html) print them.
 
+mod absences;
 mod calls;
 mod cells;
 mod deliveries;
@@ -39,6 +40,7 @@ pub(super) fn details(measurement: &Measurement) -> Vec<Table> {
         stages::of_cells(measurement),
         halts::table(measurement),
         host_cpu::table(measurement),
+        absences::table(measurement),
         deliveries::table(measurement),
         recording::table(measurement),
         exits::of_cells(measurement),
