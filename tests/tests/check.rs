@@ -31,7 +31,7 @@ fn every_test_passes_or_says_why_not() {
     for name in &left_out {
         eprintln!("SKIP: {name}, which KIPI_TEST_SKIP leaves out");
     }
-    for group in ["contract/", "restriction/", "trap/", "native/", "processor/"] {
+    for group in ["contract/", "restriction/", "trap/", "state/", "native/", "processor/"] {
         let mut arguments = vec!["--filter", group, "--format", "tap"];
         arguments.extend(left_out.iter().flat_map(|name| ["--skip", name.as_str()]));
         let Some(ran) = check_here(&arguments) else { return };

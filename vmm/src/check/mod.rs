@@ -2,7 +2,7 @@
 //!
 //! [`contract`] has a test for each clause and route, over every destination and target state that there is;
 //! [`restrictions`] breaks each rule for workers and expects the bug check that names it; [`traps`] are the situations
-//! that broadcast calls go wrong in; every ping has to arrive once; [`native`] looks at what threads of the
+//! that broadcast calls go wrong in; every ping has to arrive once, and so do calls of targets that are preempted or out; [`native`] looks at what threads of the
 //! host do without a virtual machine; [`processor`] asks what vCPUs do with INIT, SIPI and NMI;
 //! [`hostile`] guests try to harm the VMM; a soak mixes disturbances at random. Each test boots a machine of its own; the clauses
 //! of one route share the calls that they look at.
@@ -16,6 +16,7 @@ mod pings;
 pub mod processor;
 pub mod restrictions;
 mod soak;
+mod states;
 pub mod traps;
 
 use crate::config::routes::{self, Route};
@@ -24,7 +25,7 @@ use crate::guest::session::{self, Disturb, Limits, Session};
 use crate::results::check::{Finished, Outcome, Summary};
 use crate::vm::{ApicIds, Hypervisor, VmConfig};
 use contract::first_broken;
-use guest_stub::abi::{Destination, Fault};
+use guest_stub::abi::{Destination, Fault, TargetState};
 use guest_stub::random::SplitMix64;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -39,6 +40,8 @@ pub enum Subject {
     Trap(&'static traps::Trap),
     /// Pings of this destination.
     Ping(Destination),
+    /// Calls of targets in this state, in which the VMM keeps them from the guest.
+    State(TargetState),
     /// What of the contract can be seen on threads of the host.
     Native(native::Clause),
     /// What a vCPU does with INIT, SIPI, NMI and the like.
@@ -67,6 +70,7 @@ impl Test {
             Subject::Restriction(broken) => format!("restriction/{}/{route}", broken.name()),
             Subject::Trap(trap) => format!("trap/{}/{route}", trap.name),
             Subject::Ping(destination) => format!("pings/{}/{route}", destination.name()),
+            Subject::State(state) => format!("state/{}/{route}", state.name()),
             Subject::Native(clause) => format!("native/{}/{route}", clause.name()),
             Subject::Processor(case) => format!("processor/{}/{route}", case.name),
             Subject::Hostile => format!("hostile/{route}"),
@@ -91,6 +95,7 @@ pub fn all() -> Vec<Test> {
     }
     let pinged = pings::all().into_iter();
     tests.extend(pinged.map(|(destination, route)| Test { subject: Subject::Ping(destination), route }));
+    tests.extend(states::all().into_iter().map(|(state, route)| Test { subject: Subject::State(state), route }));
     for route in routes::those(routes::Spec::is_native) {
         let clauses = native::Clause::ALL.iter().filter(|clause| clause.is_about(routes::of(route)));
         tests.extend(clauses.map(|&clause| Test { subject: Subject::Native(clause), route }));
@@ -234,6 +239,7 @@ impl<'a> Suite<'a> {
             Subject::Restriction(broken) => restrictions::check(self, broken, test.route),
             Subject::Trap(trap) => traps::check(self, trap, test.route),
             Subject::Ping(destination) => pings::check(self, destination, test.route),
+            Subject::State(state) => states::check(self, state, test.route),
             Subject::Native(clause) => native::check(self, clause, test.route),
             Subject::Processor(case) => processor::check(self, case, test.route),
             Subject::Hostile => hostile::check(self, test.route),
@@ -322,7 +328,7 @@ mod tests {
         assert!(restrictions.iter().all(|test| matches!(test.subject, Subject::Restriction(_))));
         let traps = matching(&["trap/"], &[]).len();
         assert_eq!(matching(&["restriction/", "trap/"], &[]).len(), restrictions.len() + traps, "more than one filter");
-        let left = matching(&[], &["trap/", "contract/", "pings/", "native/", "processor/"]);
+        let left = matching(&[], &["trap/", "contract/", "pings/", "state/", "native/", "processor/"]);
         assert_eq!(left.len(), restrictions.len(), "more than one to leave out");
         assert_eq!(matching(&["restriction/", "trap/"], &["trap/"]).len(), restrictions.len(), "skip beats filter");
         assert!(matching(&["nobody is called that"], &[]).is_empty());
