@@ -7,6 +7,7 @@ use super::outputs::{print, terminal_width};
 use super::status::{Failure, Status};
 use super::{machines, values};
 use crate::config::routes::Route;
+use crate::results::host::Facts;
 use crate::vm::Hypervisor;
 use crate::{doctor, experiment, host, report};
 use clap::Args;
@@ -32,7 +33,12 @@ pub struct Doctor {
 /// Whatever keeps the findings from being printed.
 pub fn run(options: &Doctor) -> Result<Status, Failure> {
     let vcpus = options.vcpus.map_or_else(|| default_vcpus(&machines::allowed_cpus()), usize::from);
-    let found = doctor::examine(&options.device, vcpus, &host::Sources::system(), |route| probe(options, route));
+    let sources = host::Sources::system();
+    let accelerations = |host: &Facts| {
+        Hypervisor::open(&options.device)
+            .map_or_else(|_| Vec::new(), |hypervisor| experiment::acceleration::find(&hypervisor, host, &INTERRUPTED))
+    };
+    let found = doctor::examine(&options.device, vcpus, &sources, accelerations, |route| probe(options, route));
     let text = if options.json {
         report::doctor::render_json(&found).map_err(Failure::failed)?
     } else {

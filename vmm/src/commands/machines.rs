@@ -4,13 +4,15 @@ use super::hints;
 use super::interrupts::INTERRUPTED;
 use super::status::{Failure, Status};
 use crate::config::CellId;
-use crate::config::{Config, HostOffers, MachineSpec, Refused, plan};
+use crate::config::{Config, HostOffers, LocalApics, MachineSpec, Refused, plan};
 use crate::events::kernel::{Detail, Tracer};
+use crate::experiment;
 use crate::experiment::machine::{self, Machine, VirtualMachine};
 use crate::experiment::native::NativeMachine;
 use crate::guest::session::{Limits, Session};
-use crate::host;
 use crate::host::latency::LatencyLimit;
+use crate::host::{self, Sources};
+use crate::results::acceleration::Acceleration;
 use crate::results::source::Source;
 use crate::vm::image;
 use crate::vm::{ApicIds, Hypervisor, VmConfig};
@@ -49,6 +51,14 @@ pub(super) fn raise_open_file_limit() {
     limit.current = limit.maximum;
     // If it cannot be raised, the vCPU that finds none left says so.
     let _ = setrlimit(Resource::Nofile, limit);
+}
+
+/// What the processor does to accelerate the local APICs of virtual machines; none where no cell has one in KVM.
+pub(super) fn apic_acceleration(hypervisor: &Hypervisor, cells: &[CellId]) -> Vec<Acceleration> {
+    if cells.iter().all(|cell| MachineSpec::of(cell).local_apics != Some(LocalApics::Kernel)) {
+        return Vec::new();
+    }
+    experiment::acceleration::find(hypervisor, &host::read_facts(&Sources::system()), &INTERRUPTED)
 }
 
 /// Limits how long CPUs take to leave an idle state, as long as the value lives.

@@ -166,6 +166,7 @@ pub fn run(options: &Measure, start: ProcessStart) -> Result<Status, Failure> {
     let _latency = machines::limit_latency(&config)?;
     machines::raise_open_file_limit();
     interrupts::handle()?;
+    let apic_acceleration = machines::apic_acceleration(&hypervisor, &cells);
     let tracer = machines::open_tracer(&mut config.trace, Detail::Stages);
 
     let to_stdout = any_is_stdout([&json, &csv, &html]);
@@ -194,7 +195,8 @@ pub fn run(options: &Measure, start: ProcessStart) -> Result<Status, Failure> {
         repeats: Some(&mut announce),
     };
     let boot = |machine| machines::boot(&hypervisor, &config, &image, machine, tracer.clone());
-    let (measurement, error) = experiment::run(&config, &cells, &refused, boot, &mut observer);
+    let (mut measurement, error) = experiment::run(&config, &cells, &refused, boot, &mut observer);
+    measurement.host.apic_acceleration = apic_acceleration;
     bar.finish_and_clear();
 
     let status = status_of(&measurement, error.as_ref(), options.strict);

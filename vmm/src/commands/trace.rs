@@ -107,6 +107,7 @@ pub fn run(options: &Trace) -> Result<Status, Failure> {
     interrupts::handle()?;
     let asked = |source| options.source.contains(&source);
     let mut sources: Vec<_> = options.source.iter().map(|&source| (source, None)).collect();
+    let apic_acceleration = machines::apic_acceleration(&hypervisor, &[cell]);
     let tracer = machines::open_tracer(&mut sources, Detail::Full);
     let recording = Recording {
         stats: asked(Source::Stats),
@@ -118,6 +119,7 @@ pub fn run(options: &Trace) -> Result<Status, Failure> {
     let mut source = machines::boot(&hypervisor, &config, &image, MachineSpec::of(&cell), tracer)?;
     let mut trace = experiment::trace::run(&plan, &mut source)?;
     trace.config.pin.clone_from(&config.pin);
+    trace.host.apic_acceleration = apic_acceleration;
     trace.sources.extend(sources.into_iter().filter_map(|(source, refusal)| {
         Some(results::trace::Recorder { source, unavailable: Some(refusal?), lost: 0 })
     }));

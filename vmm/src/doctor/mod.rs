@@ -7,6 +7,7 @@ mod verdicts;
 
 use crate::config::routes::{self, Route};
 use crate::host::{self, Sources};
+use crate::results::acceleration::Acceleration;
 use crate::results::doctor::{DOCTOR_SCHEMA, Device, DeviceStatus, Doctor, EXIT_READY, EXIT_UNFIT, Offer, Verdict};
 use crate::results::host::Facts;
 use crate::vm::device::Error;
@@ -16,16 +17,19 @@ use std::path::Path;
 /// Examines this host for a virtual machine of `vcpus_wanted` vCPUs on the KVM device `device`.
 ///
 /// `probe` makes one call over a route and says why it failed. No route is believed to work without it, and
-/// it is not called for a route that cannot work.
+/// it is not called for a route that cannot work. `accelerations` says whether the processor accelerates local APICs.
 pub fn examine(
     device: &Path,
     vcpus_wanted: usize,
     sources: &Sources,
+    accelerations: impl FnOnce(&Facts) -> Vec<Acceleration>,
     probe: impl Fn(Route) -> Result<(), String>,
 ) -> Doctor {
     let mut host = host::read_facts(sources);
     host.tracefs = host.tracefs.or_else(host::tracing::own_mount);
-    diagnose(device, vcpus_wanted, host, offers::ask(device), probe)
+    let offer = offers::ask(device);
+    let accelerations = if offer.is_ok() { accelerations(&host) } else { Vec::new() };
+    diagnose(device, vcpus_wanted, host, offer, accelerations, probe)
 }
 
 /// The verdicts that follow from what was found.
@@ -34,6 +38,7 @@ fn diagnose(
     vcpus: usize,
     host: Facts,
     offer: Result<Offer, Error>,
+    apic_acceleration: Vec<Acceleration>,
     probe: impl Fn(Route) -> Result<(), String>,
 ) -> Doctor {
     let routes = verdicts::judge_all(&offer, vcpus, host.allowed_cpus.len(), probe);
@@ -44,7 +49,8 @@ fn diagnose(
         schema: DOCTOR_SCHEMA.to_owned(),
         kipi: env!("CARGO_PKG_VERSION").to_owned(),
         device: Device { path: device.display().to_string(), status: status(&offer) },
-        checks: checks::all(&host, &offer, vcpus),
+        checks: checks::all(&host, &offer, &apic_acceleration, vcpus),
+        apic_acceleration,
         host,
         kvm: offer.ok(),
         vcpus,

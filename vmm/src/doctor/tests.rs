@@ -1,5 +1,6 @@
 use super::*;
 use crate::host::Machine;
+use crate::results::acceleration::{AccelerationState, Feature};
 use crate::results::doctor::{Check, GuestCpuid};
 use crate::results::host::{OpenFiles, Perf, PerfAccess, Tracefs, Virtualization};
 use crate::vm::offers::Capability;
@@ -48,7 +49,7 @@ fn offer_of(changes: &[(Capability, i32)]) -> Offer {
 }
 
 fn diagnose_for(vcpus: usize, host: Facts, offer: Result<Offer, Error>) -> Doctor {
-    diagnose(Path::new("/dev/kvm"), vcpus, host, offer, |_| Ok(()))
+    diagnose(Path::new("/dev/kvm"), vcpus, host, offer, accelerated(), |_| Ok(()))
 }
 
 fn check<'a>(doctor: &'a Doctor, name: &str) -> &'a Check {
@@ -64,6 +65,17 @@ fn routes(doctor: &Doctor, verdict: Verdict) -> Vec<&str> {
 
 fn names() -> Vec<&'static str> {
     Route::ALL.iter().map(|route| route.name()).collect()
+}
+
+/// All that there is of it on a processor of Intel's.
+fn accelerated() -> Vec<Acceleration> {
+    let on = |feature| Acceleration {
+        feature,
+        state: AccelerationState::On,
+        why: "nothing inhibits it".to_owned(),
+        inhibits: Vec::new(),
+    };
+    [Feature::Apicv, Feature::Ipis].map(on).to_vec()
 }
 
 /// What a good host's examination looks like; for tests of the reports.
@@ -90,7 +102,7 @@ fn a_route_is_ready_only_if_its_probe_succeeded() {
         asked.borrow_mut().push(route);
         if route == Route::XApic { Ok(()) } else { Err("vCPU 1 never arrived".to_owned()) }
     };
-    let doctor = diagnose(Path::new("/dev/kvm"), 2, host(), Ok(offer_of(&[])), probe);
+    let doctor = diagnose(Path::new("/dev/kvm"), 2, host(), Ok(offer_of(&[])), accelerated(), probe);
     assert_eq!(routes(&doctor, Verdict::Ready), ["xapic"]);
     assert_eq!(routes(&doctor, Verdict::Missing), names()[1..]);
     assert_eq!(doctor.routes[1].reason, "a broadcast call over it failed: vCPU 1 never arrived");
@@ -106,7 +118,7 @@ fn memory_alone_is_not_enough() {
         if route == Route::Memory { Ok(()) } else { Err("no MSRs in user space".to_owned()) }
     };
     let offer = offer_of(&[(Capability::IRQCHIP, 0)]);
-    let doctor = diagnose(Path::new("/dev/kvm"), 2, host(), Ok(offer), probe);
+    let doctor = diagnose(Path::new("/dev/kvm"), 2, host(), Ok(offer), accelerated(), probe);
     assert_eq!(routes(&doctor, Verdict::Ready), ["memory"]);
     assert_eq!(routes(&doctor, Verdict::Missing).len(), names().len() - 1);
     assert_eq!(doctor.exit_status, 4);
@@ -284,7 +296,7 @@ fn this_host_can_be_examined() {
         eprintln!("skipped: {} cannot be opened: {error}", device.display());
         return;
     }
-    let doctor = examine(device, 2, &Sources::system(), |_| Ok(()));
+    let doctor = examine(device, 2, &Sources::system(), |_| Vec::new(), |_| Ok(()));
     assert_eq!(doctor.device.status, DeviceStatus::Usable);
     let offer = doctor.kvm.as_ref().expect("what KVM offers");
     assert_eq!(offer.api_version, 12);
@@ -328,4 +340,19 @@ fn a_document_follows_its_schema() {
     assert!(validator.is_valid(&absent));
     absent["exit_status"] = 3.into();
     assert!(!validator.is_valid(&absent));
+}
+
+#[test]
+fn a_host_that_does_not_accelerate_local_apics_says_why() {
+    let found =
+        |state, why: &str| Acceleration { feature: Feature::Avic, state, why: why.to_owned(), inhibits: vec![] };
+    let check_of = |found| {
+        let doctor = diagnose(Path::new("/dev/kvm"), 2, host(), Ok(offer_of(&[])), vec![found], |_| Ok(()));
+        assert_eq!((doctor.exit_status, doctor.apic_acceleration.len()), (0, 1), "kipi works without");
+        check(&doctor, "AVIC").clone()
+    };
+    let inhibited = check_of(found(AccelerationState::Inhibited, "PIT_REINJ"));
+    assert_eq!((inhibited.verdict, inhibited.detail.as_str()), (Verdict::Limited, "inhibited: PIT_REINJ"));
+    let unknown = check_of(found(AccelerationState::Unknown, "run as root"));
+    assert_eq!((unknown.verdict, unknown.detail.as_str()), (Verdict::Limited, "not known: run as root"));
 }

@@ -2,6 +2,7 @@
 
 #![deny(clippy::wildcard_enum_match_arm)]
 
+pub mod acceleration;
 mod assess;
 mod between_runs;
 mod clock;

@@ -16,6 +16,14 @@ use std::time::Duration;
 const VCPUS: usize = 2;
 const LIMITS: Limits = Limits { deadline: Duration::from_secs(4), settle: Duration::ZERO };
 
+/// Makes one call on a fresh machine of two vCPUs, over the first route here whose interrupts local APICs in KVM deliver. The vCPUs'
+/// threads, as the kernel numbered them.
+pub(super) fn make_a_call(hypervisor: &Hypervisor, interrupted: &AtomicBool) -> Result<Vec<u32>, Error> {
+    let mut session = boot(hypervisor, LocalApics::Kernel, interrupted)?;
+    blocks::run(&mut session, &block(routes::of(routes::usual(hypervisor.offers())), 1), None)?;
+    Ok((0..VCPUS).filter_map(|vcpu| session.vm().thread_id(vcpu)).collect())
+}
+
 /// Makes one call over `route` on a fresh machine of two vCPUs, or natively on two of `cpus`.
 ///
 /// # Errors
@@ -34,6 +42,16 @@ fn in_guest(
     local_apics: LocalApics,
     interrupted: &AtomicBool,
 ) -> Result<(), Error> {
+    let mut session = boot(hypervisor, local_apics, interrupted)?;
+    blocks::run(&mut session, &block(route, 1), None)?;
+    Ok(())
+}
+
+fn boot<'a>(
+    hypervisor: &Hypervisor,
+    local_apics: LocalApics,
+    interrupted: &'a AtomicBool,
+) -> Result<Session<'a>, Error> {
     let config = VmConfig {
         vcpus: VCPUS,
         ids: ApicIds::Consecutive,
@@ -44,9 +62,7 @@ fn in_guest(
         halt_poll_ns: None,
         tsc_shifts: &[],
     };
-    let mut session = Session::boot(hypervisor, &config, LIMITS, interrupted)?;
-    blocks::run(&mut session, &block(route, 1), None)?;
-    Ok(())
+    Ok(Session::boot(hypervisor, &config, LIMITS, interrupted)?)
 }
 
 /// Whoever else uses these CPUs may keep some calls from counting, but hardly all.

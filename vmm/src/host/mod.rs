@@ -2,6 +2,7 @@
 //!
 //! A file that is missing or cannot be read makes a fact unknown; it is never an error.
 
+pub mod acceleration;
 pub mod latency;
 mod machine;
 mod power;
@@ -99,6 +100,7 @@ pub fn read_facts(sources: &Sources) -> Facts {
         } else {
             None
         },
+        apic_flags: cpuinfo.as_deref().and_then(apic_flags),
         kvm_modules: kvm_modules(sources),
         settings: settings(sources),
         nested: sources.machine.hypervisor_bit,
@@ -125,6 +127,13 @@ pub fn read_facts(sources: &Sources) -> Facts {
     }
 }
 
+/// Those of a processor's flags that tell of accelerated local APICs.
+fn apic_flags(cpuinfo: &str) -> Option<BTreeSet<String>> {
+    let flags = field(cpuinfo, "flags")?.split_whitespace();
+    let all = flags.chain(field(cpuinfo, "vmx flags").into_iter().flat_map(str::split_whitespace));
+    Some(all.filter(|flag| acceleration::FLAGS.contains(flag)).map(str::to_owned).collect())
+}
+
 /// The part of the facts that belongs in a measurement.
 fn describe_facts(facts: &Facts, power: Power) -> Host {
     let mut kvm: Vec<String> = facts.vendor_modules().map(str::to_owned).collect();
@@ -138,6 +147,7 @@ fn describe_facts(facts: &Facts, power: Power) -> Host {
         topology: facts.topology.clone(),
         kvm,
         settings: facts.settings.clone(),
+        apic_acceleration: Vec::new(),
         power,
         nested: facts.nested,
         kipi: env!("CARGO_PKG_VERSION").to_owned(),

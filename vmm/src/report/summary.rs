@@ -159,10 +159,14 @@ fn shared_cpus(measurement: &Measurement) -> Option<(usize, usize)> {
     (most > cpus).then_some((most, cpus))
 }
 
-/// What the machine's CPUs share, how quickly they wake up, and how fast they run.
+/// What the machine's CPUs share, what they do of a local APIC's work, how quickly they wake up, and how fast they run.
 pub(super) fn machine(host: &Host) -> Vec<Fact> {
     let topology = topology(&host.topology).unwrap_or_else(|| "not known".to_owned());
-    [Fact { label: "Topology", text: topology }].into_iter().chain(power(&host.power)).collect()
+    let acceleration = host
+        .apic_acceleration
+        .iter()
+        .map(|found| Fact { label: found.feature.name(), text: format!("{}: {}", found.state.name(), found.why) });
+    [Fact { label: "Topology", text: topology }].into_iter().chain(acceleration).chain(power(&host.power)).collect()
 }
 
 fn power(power: &Power) -> Vec<Fact> {

@@ -27,7 +27,7 @@ pub enum Feature {
     #[serde(rename = "any")]
     #[strum(serialize = "APIC acceleration")]
     Any,
-    /// Intel's APIC virtualisation (SDM Vol. 3C chapter 31): register accesses, interrupt delivery, posted interrupts.
+    /// Intel's APIC virtualisation (SDM Vol. 3C, "APIC Virtualization and Virtual Interrupts"): register accesses, interrupt delivery, posted interrupts.
     #[serde(rename = "APICv")]
     #[strum(serialize = "APICv")]
     Apicv,

@@ -1,5 +1,6 @@
 //! What the doctor found: facts, verdicts, and the way out.
 
+use super::acceleration::Acceleration;
 use super::host::Facts;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -30,6 +31,9 @@ pub struct Doctor {
     pub kvm: Option<Offer>,
     /// vCPUs that the host was examined for.
     pub vcpus: usize,
+    /// Whether the processor accelerates local APICs for kipi's virtual machines; empty: KVM cannot be used.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub apic_acceleration: Vec<Acceleration>,
     /// The checks, in the order of their groups.
     pub checks: Vec<Check>,
     /// One verdict for each route.

@@ -127,6 +127,7 @@ fn host() -> Host {
         topology: Topology::default(),
         kvm: vec!["kvm_amd".to_owned()],
         settings: BTreeMap::from([("kvm.halt_poll_ns".to_owned(), "200000".to_owned())]),
+        apic_acceleration: Vec::new(),
         power: Power::default(),
         nested: true,
         kipi: "0.1.0".to_owned(),

@@ -49,6 +49,9 @@ pub struct Facts {
     pub topology: Topology,
     /// Hardware virtualisation that the CPU flags show.
     pub virtualization: Option<Virtualization>,
+    /// Of the CPU flags, those that tell of accelerated local APICs (`flags`, and `vmx flags` where there are any); `null`: unreadable.
+    #[serde(default)]
+    pub apic_flags: Option<BTreeSet<String>>,
     /// KVM's vendor modules that are there; `kvm` if only the common part is; empty without KVM.
     pub kvm_modules: Vec<String>,
     /// Settings of KVM that change results, by `module.parameter`; those that can be read.

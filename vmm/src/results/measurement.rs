@@ -2,6 +2,7 @@
 //!
 //! Times are in nanoseconds, as floating-point numbers; each metric carries its unit.
 
+use super::acceleration::Acceleration;
 use super::block::Block;
 use super::distance::ByDistance;
 use super::disturbance::Disturbance;
@@ -86,6 +87,9 @@ pub struct Host {
     pub kvm: Vec<String>,
     /// Settings of KVM that change results, by `module.parameter`; those that can be read.
     pub settings: BTreeMap<String, String>,
+    /// Whether the processor accelerates local APICs for kipi's virtual machines, those of which are in KVM; empty: nobody has looked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub apic_acceleration: Vec<Acceleration>,
     /// Idle states, frequencies, mitigations.
     #[serde(default)]
     pub power: Power,

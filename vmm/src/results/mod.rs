@@ -1,5 +1,6 @@
 //! What kipi writes: documents as types that serialise, read by those who produce them and by the reports.
 
+pub mod acceleration;
 pub mod block;
 pub mod check;
 pub mod cpu_list;

@@ -1,5 +1,6 @@
 //! KVM: the device, the module behind it, and what it offers.
 
+use crate::results::acceleration::{Acceleration, AccelerationState};
 use crate::results::doctor::{Check, Group, Verdict};
 use crate::results::doctor::{GuestCpuid, Offer};
 use crate::results::host::{Facts, Virtualization};
@@ -163,6 +164,15 @@ pub(super) fn module(host: &Facts, usable: bool) -> Check {
         .advise("compare only with results from kvm_pvm"),
         vendors => check("module", Verdict::Ready, vendors.join(", ")),
     }
+}
+
+/// Whether the processor does a part of the local APICs' work.
+pub(super) fn acceleration(found: &Acceleration) -> Check {
+    let verdict = match found.state {
+        AccelerationState::On => Verdict::Ready,
+        AccelerationState::Off | AccelerationState::Inhibited | AccelerationState::Unknown => Verdict::Limited,
+    };
+    check(found.feature.name(), verdict, format!("{}: {}", found.state.name(), found.why))
 }
 
 /// The capabilities and the CPUID bits.

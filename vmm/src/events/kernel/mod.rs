@@ -1,11 +1,13 @@
 //! KVM's tracepoints, and the scheduler's for the vCPUs' threads, on the host's TSC.
 
 pub mod format;
+mod inhibits;
 pub mod page;
 pub mod tracefs;
 mod tracepoints;
 mod tracer;
 
+pub use inhibits::Inhibits;
 pub use tracepoints::Point;
 pub use tracer::{Capture, Detail, Record, Tracer};
 
@@ -22,6 +24,9 @@ pub enum Error {
     /// This kernel cannot stamp with the TSC.
     #[error("this kernel's trace clocks have no x86-tsc")]
     NoTsc,
+    /// This kernel does not say why it does not accelerate local APICs, or says it in another form.
+    #[error("this kernel has no tracepoint kvm_apicv_inhibit_changed as kipi knows it (Linux 5.18)")]
+    NoInhibits,
     /// The trace buffer is not laid out as it says.
     #[error(transparent)]
     Page(#[from] page::Error),

@@ -169,7 +169,9 @@ impl Tracer {
         let mut capture = Capture::default();
         let mut missed = 0;
         for cpu in &self.cpus {
-            missed += self.read_cpu(cpu, &mut capture.records)?;
+            missed += read_cpu(&self.instance, &self.layout, cpu, |tsc, record| {
+                capture.records.extend(self.decode(tsc, record));
+            })?;
             capture.lost += lost(&self.instance.read(&format!("per_cpu/{cpu}/stats"))?);
         }
         capture.lost = capture.lost.max(missed);
@@ -197,26 +199,6 @@ impl Tracer {
         Ok(())
     }
 
-    /// Adds one CPU's records. How many records are missing among them.
-    fn read_cpu(&self, cpu: &str, records: &mut Vec<Record>) -> Result<u64, Error> {
-        let file = format!("per_cpu/{cpu}/trace_pipe_raw");
-        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let pipe = rustix::fs::open(self.instance.path(&file), flags, Mode::empty());
-        let pipe = pipe.map_err(|errno| failed("open", &file)(errno.into()))?;
-        let mut page = vec![0; self.layout.size];
-        let mut missed = 0;
-        loop {
-            let length = match rustix::io::read(&pipe, &mut page) {
-                Ok(0) | Err(rustix::io::Errno::AGAIN) => return Ok(missed),
-                Ok(length) => length,
-                Err(errno) => return Err(failed("read", &file)(io::Error::from(errno)).into()),
-            };
-            let before =
-                self.layout.records(&page[..length], |tsc, record| records.extend(self.decode(tsc, record)))?;
-            missed += before.unwrap_or(1);
-        }
-    }
-
     fn decode(&self, tsc: u64, record: &[u8]) -> Option<Record> {
         let Decoder { point, fields } = self.decoders.get(&self.number.read(record)?)?;
         let value = |field: Option<Field>| field.and_then(|field| field.read(record)).unwrap_or(0);
@@ -234,8 +216,31 @@ impl Tracer {
     }
 }
 
+/// Hands each of one CPU's records, with its time, to `take`. How many records are missing among them.
+pub(super) fn read_cpu(
+    instance: &Instance,
+    layout: &Layout,
+    cpu: &str,
+    mut take: impl FnMut(u64, &[u8]),
+) -> Result<u64, Error> {
+    let file = format!("per_cpu/{cpu}/trace_pipe_raw");
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let pipe = rustix::fs::open(instance.path(&file), flags, Mode::empty());
+    let pipe = pipe.map_err(|errno| failed("open", &file)(errno.into()))?;
+    let mut page = vec![0; layout.size];
+    let mut missed = 0;
+    loop {
+        let length = match rustix::io::read(&pipe, &mut page) {
+            Ok(0) | Err(rustix::io::Errno::AGAIN) => return Ok(missed),
+            Ok(length) => length,
+            Err(errno) => return Err(failed("read", &file)(io::Error::from(errno)).into()),
+        };
+        missed += layout.records(&page[..length], &mut take)?.unwrap_or(1);
+    }
+}
+
 /// The CPUs that have a trace buffer, as tracefs names them.
-fn cpus(instance: &Instance) -> Result<Vec<String>, Error> {
+pub(super) fn cpus(instance: &Instance) -> Result<Vec<String>, Error> {
     let read = |directory: fs::ReadDir| directory.map(|entry| Ok(entry?.file_name().into_string().unwrap_or_default()));
     let names: io::Result<Vec<String>> =
         fs::read_dir(instance.path("per_cpu")).and_then(|entries| read(entries).collect());
