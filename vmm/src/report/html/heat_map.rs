@@ -42,11 +42,16 @@ impl Places<'_> {
 
     /// The levels that divide these vCPUs, in order, into parts of which some has several; each into more than the one around it.
     fn dividing(&self, vcpus: &[usize]) -> Vec<Level> {
+        let parts = |level| vcpus.chunk_by(|one, next| self.groups(*one, level) == self.groups(*next, level)).count();
         let mut most = 1;
         let mut divides = |level: &Level| {
-            let parts = vcpus.chunk_by(|one, next| self.groups(*one, *level) == self.groups(*next, *level)).count();
-            let is_finer = parts > most && parts < vcpus.len();
-            most = most.max(parts);
+            let parts_of_level = parts(*level);
+            // An L2 for each core goes without saying.
+            let is_usual = *level == Level::L2 && parts_of_level == parts(Level::Core);
+            let is_finer = parts_of_level > most && parts_of_level < vcpus.len() && !is_usual;
+            if is_finer {
+                most = parts_of_level;
+            }
             is_finer
         };
         Level::ALL.into_iter().filter(|level| divides(level)).collect()
@@ -134,7 +139,7 @@ fn headings(places: &Places<'_>, level: Level, columns: &[usize]) -> Markup {
 }
 
 fn on_cpu(places: &Places<'_>, vcpu: usize) -> Markup {
-    html! { @if let Some(cpu) = places.cpu(vcpu) { span.soft { " CPU " (cpu) } } }
+    html! { @if let Some(cpu) = places.cpu(vcpu) { span.soft { " on CPU " (cpu) } } }
 }
 
 /// The median of the pairs' medians over each distance, where there are several.
@@ -202,6 +207,24 @@ mod tests {
         assert!(page.contains("data-from=\"0\" data-to=\"2\" data-value=\"3000\" title=\"same core\""), "{page}");
         let line = "Median of the pairs' medians: same core 2.00 µs (4 pairs), cross package 2.00 µs (8 pairs).";
         assert!(page.contains(line), "{page}");
+    }
+
+    #[test]
+    fn headings_name_the_outermost_of_levels_that_divide_alike_and_cores_before_their_l2s() {
+        let mut measurement = measurement();
+        let topology = &mut measurement.host.topology;
+        topology.nodes.clone_from(&topology.packages);
+        topology.l3 = Some(fixture::groups([&[0, 1, 2, 3, 4, 5, 6, 7]]));
+        let headings = |measurement: &Measurement| {
+            let page = heat_map(measurement, &measurement.cells[0]).into_string();
+            let groups = page.split("scope=\"colgroup\"").skip(1);
+            groups.map(|rest| rest.split(['>', '<']).nth(1).expect("a text").to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(headings(&measurement), ["package 0", "package 1"]);
+        let topology = &mut measurement.host.topology;
+        (topology.packages, topology.nodes) = (None, None);
+        topology.l2.clone_from(&topology.cores);
+        assert_eq!(headings(&measurement), ["core 0", "core 1"]);
     }
 
     #[test]
