@@ -3,23 +3,11 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
-use strum::{IntoStaticStr, VariantArray};
+use strum::IntoStaticStr;
 
 /// What two CPUs share, by rising distance.
 #[derive(
-    Debug,
-    Clone,
-    Copy,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    Hash,
-    VariantArray,
-    IntoStaticStr,
-    Serialize,
-    Deserialize,
-    JsonSchema,
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, IntoStaticStr, Serialize, Deserialize, JsonSchema,
 )]
 #[serde(rename_all = "snake_case")]
 pub enum Distance {
@@ -53,9 +41,6 @@ pub enum Distance {
 }
 
 impl Distance {
-    /// All, by rising distance.
-    pub const ALL: &[Self] = Self::VARIANTS;
-
     /// The name in reports.
     pub fn name(self) -> &'static str {
         self.into()
