@@ -27,6 +27,8 @@ pub enum Route {
     Native,
     /// As [`Route::Native`], and the interrupt restarts the restartable sequence (rseq) that each target's thread is in.
     NativeRseq,
+    /// No virtual machine either: threads that sleep, and that the host's kernel wakes.
+    NativeFutex,
 }
 
 impl Route {
@@ -43,6 +45,7 @@ impl Route {
         Self::VmmHost,
         Self::Native,
         Self::NativeRseq,
+        Self::NativeFutex,
     ];
 
     /// The name in output and on the command line.
@@ -59,6 +62,7 @@ impl Route {
             Self::VmmHost => "vmm-host",
             Self::Native => "native",
             Self::NativeRseq => "native-rseq",
+            Self::NativeFutex => "native-futex",
         }
     }
 }

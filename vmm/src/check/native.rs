@@ -11,7 +11,7 @@ use crate::experiment::native::NativeMachine;
 use crate::guest::blocks::BlockSpec;
 use crate::guest::session::Limits;
 use crate::statistics::clock_error::Comparisons;
-use guest_stub::abi::{Destination, TargetState, Worker};
+use guest_stub::abi::{Destination, Worker};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -20,7 +20,9 @@ use std::time::Duration;
 pub enum Clause {
     /// Every call comes back, at its first send, and some of them count.
     Completes,
-    /// No target is interrupted before the send.
+    /// Every target sleeps before the send.
+    AsleepBeforeSend,
+    /// No target is interrupted, or woken, before the send.
     InterruptsAfterSend,
     /// Each participant runs the worker.
     EverybodyRuns,
@@ -40,6 +42,7 @@ impl Clause {
     /// Every clause.
     pub const ALL: &[Self] = &[
         Self::Completes,
+        Self::AsleepBeforeSend,
         Self::InterruptsAfterSend,
         Self::EverybodyRuns,
         Self::StartsTogether,
@@ -47,12 +50,15 @@ impl Clause {
         Self::SwitchedDoesNotCount,
     ];
 
-    /// Whether it can be seen on a route. Of an interrupt that only the kernel sees, it is not seen when it comes.
+    /// Whether it can be seen on a route. Of an interrupt that only the kernel sees, it is not seen when it comes; and a thread that
+    /// sleeps has left its CPU anyway.
     pub fn is_about(self, route: &routes::Spec) -> bool {
         match self {
-            Self::Completes | Self::SwitchedDoesNotCount => route.is_native(),
+            Self::Completes => route.is_native(),
+            Self::AsleepBeforeSend => route.delivery == Delivery::WakeUp,
+            Self::SwitchedDoesNotCount => matches!(route.delivery, Delivery::HostIpi | Delivery::Restart),
             Self::InterruptsAfterSend | Self::EverybodyRuns | Self::StartsTogether | Self::EverybodyDone => {
-                route.delivery == Delivery::Restart
+                matches!(route.delivery, Delivery::Restart | Delivery::WakeUp)
             }
         }
     }
@@ -61,6 +67,7 @@ impl Clause {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Completes => "completes",
+            Self::AsleepBeforeSend => "asleep-before-send",
             Self::InterruptsAfterSend => "interrupts-after-send",
             Self::EverybodyRuns => "everybody-runs",
             Self::StartsTogether => "starts-together",
@@ -88,6 +95,11 @@ impl Clause {
                     block.rounds.is_empty().then(|| "none of its rounds counts".to_owned())
                 }
             }
+            Self::AsleepBeforeSend => by_round("calls were made before every target slept", &|round| {
+                let slept = || round.participants.iter().filter_map(|each| each.halted);
+                slept().count() != round.targets().count()
+                    || slept().any(|slept| round.t0.saturating_add(error) < slept)
+            }),
             Self::InterruptsAfterSend => by_round("targets were interrupted before the send", &|round| {
                 round.targets().any(|(_, a)| a.saturating_add(error) < round.t0)
             }),
@@ -131,6 +143,7 @@ pub(super) fn check(suite: &Suite<'_>, clause: Clause, route: Route) -> Result<D
     let (threads, cpus, rounds) = match clause {
         Clause::SwitchedDoesNotCount => (2, &cpus[..1], 3),
         Clause::Completes
+        | Clause::AsleepBeforeSend
         | Clause::InterruptsAfterSend
         | Clause::EverybodyRuns
         | Clause::StartsTogether
@@ -164,8 +177,8 @@ pub(super) fn check(suite: &Suite<'_>, clause: Clause, route: Route) -> Result<D
 fn cells(suite: &Suite<'_>, route: Route, threads: usize) -> impl Iterator<Item = CellId> {
     let offers = suite.hypervisor.offers();
     let of_call = move |&call: &Call| Destination::ALL.iter().map(move |&destination| (call, destination));
-    let cell =
-        move |(call, destination)| CellId { call, ..CellId::broadcast(route, destination, TargetState::User, threads) };
+    let state = routes::of(route).probe_state;
+    let cell = move |(call, destination)| CellId { call, ..CellId::broadcast(route, destination, state, threads) };
     Call::ALL.iter().flat_map(of_call).map(cell).filter(move |cell| config::refuse(cell, offers).is_none())
 }
 
@@ -174,10 +187,13 @@ mod tests {
     use super::*;
     use crate::events::samples::Participant;
     use crate::results::integrity::Integrity;
+    use guest_stub::abi::TargetState;
 
     fn round(change: impl Fn(&mut Round)) -> Round {
-        let participant =
-            |vcpu, a| Participant { vcpu, a, halted: None, w: Some(150), x: Some(160), vmm: None, back: None };
+        let participant = |vcpu, a: Option<u64>| {
+            let halted = a.map(|_| 50);
+            Participant { vcpu, a, halted, w: Some(150), x: Some(160), vmm: None, back: None }
+        };
         let participants = vec![participant(0, None), participant(1, Some(120))];
         let mut round =
             Round { generation: 4, initiator: Some(0), t0: 100, t1: 130, t2: 200, participants, trace: Vec::new() };
@@ -197,6 +213,8 @@ mod tests {
         let of = |change: &dyn Fn(&mut Round)| Block { rounds: vec![round(change); ROUNDS], ..Block::default() };
         assert_eq!(broken(&of(&|_| ())), [""; 0]);
         assert_eq!(broken(&of(&|round| round.t0 = 125)), [""; 0], "within the clocks' error");
+        assert_eq!(broken(&of(&|round| round.participants[1].halted = Some(106))), ["asleep-before-send"]);
+        assert_eq!(broken(&of(&|round| round.participants[1].halted = None)), ["asleep-before-send"]);
         assert_eq!(broken(&of(&|round| round.t0 = 126)), ["interrupts-after-send"]);
         assert_eq!(broken(&of(&|round| round.participants[0].w = None)), ["everybody-runs"]);
         assert_eq!(broken(&of(&|round| round.participants[1].a = Some(156))), ["starts-together"]);

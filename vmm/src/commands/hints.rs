@@ -89,7 +89,7 @@ fn of_machine(error: &machine::Error) -> Option<&'static str> {
 fn of_native(error: &native::Error) -> Option<&'static str> {
     match error {
         native::Error::NotPinned { .. } => Some(OTHER_CPUS),
-        native::Error::Membarrier { .. } | native::Error::Rseq(_) => Some(DOCTOR),
+        native::Error::Membarrier { .. } | native::Error::Rseq(_) | native::Error::Futex(_) => Some(DOCTOR),
         native::Error::NotStarted { .. } => Some(FEWER_VCPUS),
         native::Error::Alone => Some("pass --vcpus 2 or more"),
         native::Error::Gone(_) | native::Error::Interrupted => None,

@@ -47,9 +47,10 @@ impl Status {
         match error {
             native::Error::Interrupted => Self::Interrupted,
             native::Error::NotPinned { .. } | native::Error::Alone => Self::BadInput,
-            native::Error::Membarrier { .. } | native::Error::Rseq(_) | native::Error::NotStarted { .. } => {
-                Self::HostCannot
-            }
+            native::Error::Membarrier { .. }
+            | native::Error::Rseq(_)
+            | native::Error::Futex(_)
+            | native::Error::NotStarted { .. } => Self::HostCannot,
             native::Error::Gone(_) => Self::Failed,
         }
     }

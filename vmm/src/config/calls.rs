@@ -54,7 +54,7 @@ fn by_route(route: &routes::Spec) -> Option<Refusal> {
         Delivery::Polled => "a ping is an interrupt, and the memory route sends none",
         Delivery::Nmi => "a ping is known by its vector, and an NMI has none",
         Delivery::Fixed if route.is_host() => "a vCPU sends the ping, and sees it arrive",
-        Delivery::Fixed | Delivery::HostIpi | Delivery::Restart => return None,
+        Delivery::Fixed | Delivery::HostIpi | Delivery::Restart | Delivery::WakeUp => return None,
     };
     Some(Refusal::Combination(reason, IPI_OR_BROADCAST))
 }

@@ -43,7 +43,7 @@ const ALL: Spec = Spec {
         Delivery::Fixed if route.is_host() => {
             Some(Refusal::Combination("the host is no vCPU: all-but-self is everybody", ALL_BUT))
         }
-        Delivery::Fixed | Delivery::HostIpi | Delivery::Restart => None,
+        Delivery::Fixed | Delivery::HostIpi | Delivery::Restart | Delivery::WakeUp => None,
     },
 };
 

@@ -17,7 +17,7 @@ pub(super) fn refuse(cell: &CellId) -> Option<Refusal> {
     };
     by_call(cell.call, route.delivery)
         .or_else(|| by_destination(cell.destination))
-        .or_else(|| by_state(cell.target_state))
+        .or_else(|| by_state(cell.target_state, route.delivery))
         .or_else(|| by_vantage(cell.observe))
         .or_else(alone)
 }
@@ -41,16 +41,22 @@ fn by_destination(destination: Destination) -> Option<Refusal> {
     }
 }
 
-fn by_state(state: TargetState) -> Option<Refusal> {
-    let reason = match state {
-        TargetState::User => return None,
-        TargetState::Spin => "a thread of the host runs at CPL3",
-        TargetState::Halt => "the kernel interrupts no idle CPU",
-        TargetState::Masked => "a thread of the host cannot clear IF",
-        TargetState::Preempted => "the kernel interrupts no CPU for a thread that is not running",
-        TargetState::Out => "without a virtual machine there is no exit to be in",
+fn by_state(state: TargetState, delivery: Delivery) -> Option<Refusal> {
+    const USER: &[Change] = &[Change::TargetState(TargetState::User), Change::Route(Route::X2Apic)];
+    const HALT: &[Change] = &[Change::TargetState(TargetState::Halt), Change::Route(Route::X2Apic)];
+    let (reason, ways_out) = match (delivery == Delivery::WakeUp, state) {
+        (true, TargetState::Halt) | (false, TargetState::User) => return None,
+        (
+            true,
+            TargetState::Spin | TargetState::User | TargetState::Masked | TargetState::Preempted | TargetState::Out,
+        ) => ("only a thread that sleeps is woken", HALT),
+        (false, TargetState::Spin) => ("a thread of the host runs at CPL3", USER),
+        (false, TargetState::Halt) => ("the kernel interrupts no idle CPU", USER),
+        (false, TargetState::Masked) => ("a thread of the host cannot clear IF", USER),
+        (false, TargetState::Preempted) => ("the kernel interrupts no CPU for a thread that is not running", USER),
+        (false, TargetState::Out) => ("without a virtual machine there is no exit to be in", USER),
     };
-    Some(Refusal::Combination(reason, &[Change::TargetState(TargetState::User), Change::Route(Route::X2Apic)]))
+    Some(Refusal::Combination(reason, ways_out))
 }
 
 fn by_vantage(observe: Observe) -> Option<Refusal> {

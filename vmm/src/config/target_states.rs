@@ -31,7 +31,7 @@ const SPIN: Spec = Spec { about: "a busy loop at CPL0", refuses: |_, _| None };
 const USER: Spec = Spec {
     about: "a busy loop at CPL3",
     refuses: |route, _| match route.delivery {
-        Delivery::Fixed | Delivery::Nmi | Delivery::HostIpi | Delivery::Restart => None,
+        Delivery::Fixed | Delivery::Nmi | Delivery::HostIpi | Delivery::Restart | Delivery::WakeUp => None,
         Delivery::Polled => Some(Refusal::Combination("the memory route's targets poll at CPL0", SPIN_OR_IPI)),
     },
 };
@@ -40,7 +40,7 @@ const HALT: Spec = Spec {
     about: "halted (HLT at CPL0)",
     refuses: |route, _| match route.delivery {
         // What threads cannot be is in `natively`.
-        Delivery::Fixed | Delivery::Nmi | Delivery::HostIpi | Delivery::Restart => None,
+        Delivery::Fixed | Delivery::Nmi | Delivery::HostIpi | Delivery::Restart | Delivery::WakeUp => None,
         Delivery::Polled => Some(Refusal::Combination("a halted processor polls nothing", SPIN_OR_IPI)),
     },
 };
@@ -48,7 +48,7 @@ const HALT: Spec = Spec {
 const MASKED: Spec = Spec {
     about: "a busy loop at CPL0 with IF clear: only an NMI gets through",
     refuses: |route, _| match route.delivery {
-        Delivery::Nmi | Delivery::HostIpi | Delivery::Restart => None,
+        Delivery::Nmi | Delivery::HostIpi | Delivery::Restart | Delivery::WakeUp => None,
         Delivery::Fixed => Some(Refusal::Combination("an interrupt waits until the target sets IF", NMI_OR_SPIN)),
         Delivery::Polled => Some(Refusal::Combination("the memory route interrupts nobody", NMI_OR_SPIN)),
     },
@@ -62,7 +62,9 @@ const PREEMPTED: Spec = Spec {
 const OUT: Spec = Spec {
     about: "out of the guest, in an exit that kipi serves for --out-us",
     refuses: |route, vcpus| match route.delivery {
-        Delivery::Fixed | Delivery::Nmi | Delivery::HostIpi | Delivery::Restart => has_target(route, vcpus),
+        Delivery::Fixed | Delivery::Nmi | Delivery::HostIpi | Delivery::Restart | Delivery::WakeUp => {
+            has_target(route, vcpus)
+        }
         Delivery::Polled => Some(Refusal::Combination("a target that polls makes no exits", SPIN_OR_IPI)),
     },
 };

@@ -67,9 +67,10 @@ impl<'a> NativeMachine<'a> {
             caller: spec.initiator,
             targets: targets(spec),
             one_by_one: spec.cell.destination == Destination::Unicast,
+            asleep: sleeps(&spec.cell),
             rounds: u32::try_from(spec.warmup + spec.rounds).unwrap_or(u32::MAX),
             counted_from: u32::try_from(spec.warmup).unwrap_or(u32::MAX),
-            settle: self.cycles(self.limits.settle),
+            settle: self.cycles(settle(spec, self.limits)),
             deadline: self.limits.deadline,
         }
     }
@@ -147,7 +148,23 @@ impl Machine for NativeMachine<'_> {
 
 /// Whether a target's own stamp shows that the interrupt has come; else it has only not left its CPU.
 fn stamps_arrivals(cell: &CellId) -> bool {
-    routes::of(cell.route).delivery == Delivery::Restart
+    match routes::of(cell.route).delivery {
+        Delivery::Restart | Delivery::WakeUp => true,
+        Delivery::Fixed | Delivery::Nmi | Delivery::Polled | Delivery::HostIpi => false,
+    }
+}
+
+/// Whether targets sleep until they are called.
+fn sleeps(cell: &CellId) -> bool {
+    routes::of(cell.route).delivery == Delivery::WakeUp
+}
+
+/// How long targets are left alone before a send.
+fn settle(spec: &BlockSpec, limits: Limits) -> Duration {
+    /// From a thread's last stamp until it is asleep, and its CPU idle: some µs.
+    const FALLING_ASLEEP: Duration = Duration::from_micros(20);
+    let asked = spec.cell.idle_before_us.map_or(limits.settle, |us| Duration::from_micros(us.into()));
+    if sleeps(&spec.cell) { asked.max(FALLING_ASLEEP) } else { asked }
 }
 
 fn call(spec: &BlockSpec) -> native::Call {
@@ -180,7 +197,7 @@ fn cpu_time(spec: &BlockSpec, times: &CpuTimes) -> Option<CpuTime> {
 }
 
 /// The rounds that count: without the warm-up, and without those of which it is not shown that every target was on its CPU,
-/// uninterrupted but by the call, which restarted it where the route does that.
+/// uninterrupted but by the call, which restarted it where the route does that; or asleep until the call.
 fn assess(spec: &BlockSpec, rounds: &Rounds) -> Block {
     let resent = rounds.sent.iter().filter(|sent| sent.resent).count() as u64;
     let timed_out = rounds.silent.is_some().into();
@@ -199,17 +216,18 @@ fn assess(spec: &BlockSpec, rounds: &Rounds) -> Block {
 }
 
 fn round(initiator: usize, sent: &Sent, taken: Vec<(usize, Taken)>) -> Round {
-    let participant = |vcpu, a, worker: Option<[u64; 2]>| Participant {
+    let participant = |vcpu, a, halted, worker: Option<[u64; 2]>| Participant {
         vcpu,
         a,
-        halted: None,
+        halted,
         back: None,
         w: worker.map(|[start, _]| start),
         x: worker.map(|[_, end]| end),
         vmm: None,
     };
-    let called = taken.into_iter().map(|(target, Taken { a, worker, .. })| participant(target, a, worker));
-    let mut participants: Vec<Participant> = called.chain([participant(initiator, None, sent.worker)]).collect();
+    let target = |(target, Taken { a, slept, worker, .. })| participant(target, a, slept, worker);
+    let own = participant(initiator, None, None, sent.worker);
+    let mut participants: Vec<Participant> = taken.into_iter().map(target).chain([own]).collect();
     participants.sort_by_key(|participant| participant.vcpu);
     let Sent { generation, t0, t1, t2, .. } = *sent;
     Round { generation, initiator: Some(initiator), t0, t1, t2, participants, trace: Vec::new() }

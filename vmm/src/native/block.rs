@@ -40,11 +40,13 @@ pub struct Block {
     /// Each target gets a send of its own, instead of all one. Not with [`Call::Bare`], whose interrupt the kernel sends to every
     /// CPU that runs a thread of this process: who is no target sleeps.
     pub one_by_one: bool,
+    /// Targets sleep until they are called, and are woken by futex(2) instead of interrupted. Not with [`Call::Bare`].
+    pub asleep: bool,
     /// How many rounds.
     pub rounds: u32,
     /// The first of them that counts, from 0: what the threads had of the CPUs is read before it, and after the last one.
     pub counted_from: u32,
-    /// TSC cycles between the targets' readiness and the send.
+    /// TSC cycles between the targets' readiness and the send; of targets that sleep, since the last one has begun to.
     pub settle: u64,
     /// After which time a call is given up.
     pub deadline: Duration,
@@ -97,8 +99,11 @@ pub struct Sent {
 pub struct Taken {
     /// When the kernel let it go on; `None`: the interrupt found it in no sequence.
     pub a: Option<u64>,
+    /// When it began to sleep, if it was to.
+    pub slept: Option<u64>,
     /// Its worker's start and end, if it ran one.
     pub worker: Option<[u64; 2]>,
-    /// It left its CPU between its readiness and the end of its part of the round.
+    /// It left its CPU between its readiness and the end of its part of the round; or if it was to sleep, did not do so just once
+    /// and of its own will.
     pub was_switched: bool,
 }

@@ -9,6 +9,7 @@ use super::target::work;
 use crate::events::cpu_time::CpuTimes;
 use guest_stub::rendezvous::{self, Delivery, Generation, Initiator, Outcome, Packet, Slot, Targets, Until, Work};
 use std::cell::{Cell, OnceCell};
+use std::hint::spin_loop;
 use std::sync::atomic::Ordering;
 
 /// The calls of a block.
@@ -44,7 +45,7 @@ pub(super) fn call(shared: &Shared, block: &Block, deadline: u64) -> Result<Call
         if let Some(thread) = called.not_ready(block, number, deadline) {
             return given_up(rounds, silent(block, thread, "become ready"));
         }
-        pause_for(block.settle);
+        called.settle(block);
         match block.call {
             Call::Broadcast { .. } | Call::Ping => match round(shared, block, &called, deadline)? {
                 Ok(sent) => rounds.push(sent),
@@ -64,7 +65,7 @@ fn round(shared: &Shared, block: &Block, called: &Called<'_>, deadline: u64) -> 
     shared.packet.open(generation, limits.deadline);
     called.seats.iter().for_each(|seat| seat.slot.request_again(generation, Delivery::Interrupt));
     let (stamps, refused) = (Cell::default(), OnceCell::new());
-    let initiator = Caller { block, called, limits, stamps: &stamps, refused: &refused };
+    let initiator = Caller { block, shared, called, limits, stamps: &stamps, refused: &refused };
     let (outcome, resent) = match block.call {
         Call::Ping => ping(&initiator, generation),
         Call::Broadcast { .. } | Call::Bare => rendezvous::call(initiator, &shared.packet, generation, called),
@@ -123,6 +124,18 @@ impl Called<'_> {
         self.seats.iter().zip(&block.targets).find_map(|(seat, &thread)| (!is_ready(seat)).then_some(thread))
     }
 
+    /// Lets them settle, who are all ready: time passes from now on, or since the last one has begun to sleep.
+    fn settle(&self, block: &Block) {
+        if !block.asleep {
+            return pause_for(block.settle);
+        }
+        // Relaxed: the targets' stores were published by `ready`.
+        let last = self.seats.iter().map(|seat| seat.slept.load(Ordering::Relaxed)).max().unwrap_or(0);
+        while stamp() < last.saturating_add(block.settle) {
+            spin_loop();
+        }
+    }
+
     /// The first of them that has not done its part; where all have by now, the last one, which was late.
     fn first_without(&self, block: &Block, what: &'static str, has: impl Fn(&Slot) -> bool) -> Silent {
         let missing = self.seats.iter().position(|seat| !has(&seat.slot));
@@ -154,20 +167,23 @@ struct Stamps {
 #[derive(Clone)]
 struct Caller<'a> {
     block: &'a Block,
+    shared: &'a Shared,
     called: &'a Called<'a>,
     limits: Limits,
     stamps: &'a Cell<Stamps>,
-    /// Why the kernel did not interrupt them; then nobody is waited for.
+    /// Why the kernel did not interrupt or wake them; then nobody is waited for.
     refused: &'a OnceCell<Error>,
 }
 
 impl Caller<'_> {
     fn interrupt(&self) {
-        let sent = if self.block.one_by_one {
+        let mut seats = self.called.seats.iter();
+        let sent = match (self.block.asleep, self.block.one_by_one) {
+            (true, true) => seats.try_for_each(|seat| seat.alarm.ring()),
+            (true, false) => self.shared.alarm.ring(),
             // Relaxed: the target's store was published by `ready`.
-            self.called.seats.iter().try_for_each(|seat| interrupt_one(seat.cpu.load(Ordering::Relaxed)))
-        } else {
-            Barrier::Rseq.interrupt_all()
+            (false, true) => seats.try_for_each(|seat| interrupt_one(seat.cpu.load(Ordering::Relaxed))),
+            (false, false) => Barrier::Rseq.interrupt_all(),
         };
         if let Err(error) = sent {
             // The first one tells why.
@@ -177,7 +193,8 @@ impl Caller<'_> {
 }
 
 impl Initiator for Caller<'_> {
-    /// membarrier(2) is a full barrier before the kernel interrupts anybody: the requests are visible to the targets.
+    /// The targets see the requests: membarrier(2) is a full barrier before the kernel interrupts anybody, and a thread that is woken
+    /// has seen the alarm ring.
     fn send(&self) {
         let t0 = stamp();
         self.interrupt();

@@ -20,6 +20,9 @@ pub enum Error {
     /// The kernel has no restartable sequences, or another library has registered an area for them.
     #[error("registering a thread for rseq(2): {0}")]
     Rseq(Errno),
+    /// The kernel does not wake threads.
+    #[error("waking threads by futex(2): {0}")]
+    Futex(Errno),
     /// The kernel does not let a thread have its CPU.
     #[error("thread {thread} cannot be pinned to CPU {cpu}: {errno}")]
     NotPinned {

@@ -1,8 +1,9 @@
 //! The host's own processors: threads that interrupt each other by the kernel's IPI, with no virtual machine. What a call costs
 //! there is what the same call in a virtual machine is to be divided by.
 //!
-//! One thread calls, others are called. [`membarrier`] sends the interrupt; `rseq` lets a target see that it came; `caller` and
-//! `target` are the two sides of a call, which is the guest's [rendezvous](guest_stub::rendezvous).
+//! One thread calls, others are called. [`membarrier`] sends the interrupt; `rseq` lets a target see that it came; `futex` lets
+//! targets sleep, and wakes them; `caller` and `target` are the two sides of a call, which is the guest's
+//! [rendezvous](guest_stub::rendezvous).
 
 mod block;
 mod caller;
@@ -10,6 +11,7 @@ mod clock;
 mod error;
 mod exchange;
 mod frequency;
+mod futex;
 pub mod membarrier;
 mod rseq;
 mod shared;

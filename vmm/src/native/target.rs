@@ -1,10 +1,10 @@
 //! A target's side of a block: it waits to be interrupted, and serves the call that it finds.
 
 use super::block::{Block, Call, Taken};
-use super::clock::{pause_for, poll_until, stamp_after_loads};
+use super::clock::{pause_for, poll_until, stamp, stamp_after_loads};
 use super::rseq::Registered;
 use super::shared::{Seat, Shared};
-use super::switches;
+use super::switches::{self, Switches};
 use guest_stub::rendezvous::{self, Delivery, Served, Slot, Target, Work};
 use std::cell::Cell;
 use std::hint::spin_loop;
@@ -16,35 +16,72 @@ pub(super) fn serve(shared: &Shared, seat: &Seat, block: &Block, sequences: &Reg
     for number in 1..=block.rounds {
         let before = switches::of_this_thread();
         let found = match block.call {
-            Call::Broadcast { .. } | Call::Ping => in_sequence(shared, seat, block.call, number, sequences),
+            Call::Broadcast { .. } | Call::Ping if block.asleep => {
+                until_called(shared, seat, block.call, || asleep(shared, seat, number, block.one_by_one))
+            }
+            Call::Broadcast { .. } | Call::Ping => {
+                until_called(shared, seat, block.call, || (in_sequence(shared, seat, number, sequences), None))
+            }
             Call::Bare => in_loop(shared, seat, number),
         };
         let Some(taken) = found else { break };
-        rounds.push(Taken { was_switched: switches::of_this_thread() != before, ..taken });
+        let left = switches::of_this_thread().since(before);
+        rounds.push(Taken { was_switched: left != usual(block), ..taken });
     }
     rounds
 }
 
-/// Waits in a restartable sequence, and begins another one as often as something else than a call ends it. `None`: nothing is
-/// called any more.
-fn in_sequence(shared: &Shared, seat: &Seat, call: Call, number: u32, sequences: &Registered) -> Option<Taken> {
+/// How often a target leaves its CPU in a round that counts.
+fn usual(block: &Block) -> Switches {
+    Switches { voluntary: block.asleep.into(), involuntary: 0 }
+}
+
+/// Serves the call that ends `wait`, and waits again as often as something else ends it. `None`: nothing is called any more.
+/// `wait` says when the target went on, and when it had begun to sleep.
+fn until_called(
+    shared: &Shared,
+    seat: &Seat,
+    call: Call,
+    wait: impl Fn() -> (Option<u64>, Option<u64>),
+) -> Option<Taken> {
     loop {
-        // Relaxed: it is published by `ready`.
-        seat.cpu.store(sequences.cpu(), Ordering::Relaxed);
-        let known = seat.slot.served(Delivery::Interrupt).get();
-        let a = sequences.wait((&seat.ready, number), (request_word(&seat.slot), known), &shared.stop);
+        let (a, slept) = wait();
         let serving = Serving { call, worker: Cell::new(None) };
         let served = match call {
             Call::Broadcast { .. } => rendezvous::serve(&serving, &seat.slot, Delivery::Interrupt),
             Call::Ping | Call::Bare => acknowledge(&seat.slot),
         };
         match served {
-            Served::Ran(..) => return Some(Taken { a, worker: serving.worker.get(), was_switched: false }),
+            Served::Ran(..) => return Some(Taken { a, slept, worker: serving.worker.get(), was_switched: false }),
             Served::Nothing | Served::Late if shared.stop.load(Ordering::Relaxed) != 0 => return None,
             // It was preempted or moved.
             Served::Nothing | Served::Late => {}
         }
     }
+}
+
+/// Waits in a restartable sequence, and says when the kernel ended it.
+fn in_sequence(shared: &Shared, seat: &Seat, number: u32, sequences: &Registered) -> Option<u64> {
+    // Relaxed: it is published by `ready`.
+    seat.cpu.store(sequences.cpu(), Ordering::Relaxed);
+    let known = seat.slot.served(Delivery::Interrupt).get();
+    sequences.wait((&seat.ready, number), (request_word(&seat.slot), known), &shared.stop)
+}
+
+/// Sleeps until it is woken, and says when that was, and when it began to.
+fn asleep(shared: &Shared, seat: &Seat, number: u32, by_itself: bool) -> (Option<u64>, Option<u64>) {
+    let alarm = if by_itself { &seat.alarm } else { &shared.alarm };
+    let known = alarm.rung();
+    // Relaxed: `stop` is stored before the alarms ring for the last time. Who has seen that one sees `stop`, and it wakes the others.
+    if shared.stop.load(Ordering::Relaxed) != 0 {
+        return (None, None);
+    }
+    let slept = stamp();
+    // Relaxed: it is published by `ready`.
+    seat.slept.store(slept, Ordering::Relaxed);
+    // Release pairs with the caller's acquire.
+    seat.ready.store(number, Ordering::Release);
+    (Some(alarm.sleep(known)), Some(slept))
 }
 
 /// Spins until the round has ended: nothing but the kernel sees the interrupt.
@@ -55,7 +92,7 @@ fn in_loop(shared: &Shared, seat: &Seat, number: u32) -> Option<Taken> {
         // Acquire pairs with the release in `Threads::run`: after the last round, `ended` says so.
         let is_over = shared.stop.load(Ordering::Acquire) != 0;
         if shared.ended.load(Ordering::Relaxed) >= number {
-            return Some(Taken { a: None, worker: None, was_switched: false });
+            return Some(Taken { a: None, slept: None, worker: None, was_switched: false });
         }
         if is_over {
             return None;

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 const ROUNDS: u32 = 100;
 const CALLS: [Call; 3] = [Call::Bare, Call::Ping, Call::Broadcast { busy: 2_000 }];
+/// Those of which targets can be asleep.
+const WAKE_UPS: [Call; 2] = [CALLS[1], CALLS[2]];
 
 fn block(call: Call) -> Block {
     let deadline = Duration::from_secs(20);
@@ -15,6 +17,7 @@ fn block(call: Call) -> Block {
         caller: 0,
         targets: vec![1],
         one_by_one: false,
+        asleep: false,
         rounds: ROUNDS,
         counted_from: 0,
         settle: 20_000,
@@ -65,6 +68,62 @@ fn every_call_is_completed_and_stamped_in_order() {
             }
             assert!(taken.a.is_none_or(|a| a < own[0] && a < other[0]), "nobody starts before all are there");
         }
+    }
+}
+
+/// One of all, or one of each.
+fn asleep(call: Call, one_by_one: bool) -> Block {
+    // Long enough to fall asleep on any machine.
+    Block { asleep: true, one_by_one, settle: 200_000, ..block(call) }
+}
+
+#[test]
+fn a_thread_that_sleeps_is_woken() {
+    let Some(cpus) = two_cpus() else { return };
+    let threads = Threads::start(2, &cpus).expect("two threads");
+    for (call, one_by_one) in WAKE_UPS.into_iter().flat_map(|call| [(call, false), (call, true)]) {
+        let found = run(&threads, asleep(call, one_by_one));
+        assert_eq!(found.silent, None, "{call:?}");
+        let rounds = rounds(&found);
+        assert_eq!(rounds.len(), ROUNDS as usize, "{call:?}");
+        for (sent, taken) in &rounds {
+            let (slept, a) = (taken.slept.expect("it was to sleep"), taken.a.expect("it was woken"));
+            assert!(slept < sent.t0 && a > sent.t0 && a < sent.t2, "{call:?}: {sent:?}, {taken:?}");
+            assert!(
+                taken.worker.is_none_or(|[start, end]| a < start && end <= sent.t2),
+                "{call:?}: {sent:?}, {taken:?}"
+            );
+        }
+        assert!(rounds.iter().any(|(_, taken)| !taken.was_switched), "{call:?}: none of them slept: {rounds:?}");
+    }
+}
+
+#[test]
+fn a_thread_that_was_not_asleep_says_so() {
+    let alarm = futex::Alarm::default();
+    let known = alarm.rung();
+    alarm.ring().expect("the kernel has futexes");
+    std::thread::scope(|scope| {
+        let awake = scope.spawn(|| {
+            let before = switches::of_this_thread();
+            alarm.sleep(known);
+            switches::of_this_thread().since(before).voluntary
+        });
+        assert_eq!(awake.join().expect("no panic"), 0, "what has rung is not waited for");
+    });
+}
+
+#[test]
+fn threads_that_sleep_are_released_when_nothing_is_called_any_more() {
+    let Some(cpus) = two_cpus() else { return };
+    let interrupted = AtomicBool::new(true);
+    for one_by_one in [false, true] {
+        let threads = Threads::start(2, &cpus).expect("two threads");
+        let start = Instant::now();
+        let ended = threads.run(asleep(Call::Ping, one_by_one), &interrupted);
+        assert!(matches!(ended, Err(Error::Interrupted)), "{ended:?}");
+        drop(threads);
+        assert!(start.elapsed() < Duration::from_secs(10), "nobody sleeps any more");
     }
 }
 

@@ -78,6 +78,7 @@ impl Threads {
         let called = self.call(&block, interrupted);
         // Whoever still waits to be called is not going to be. Release pairs with the acquire of a target of bare interrupts.
         stop.store(1, Ordering::Release);
+        self.shared.wake_everybody();
         let Calls { sent, cpu, silent } = called?;
         let taken = serving.into_iter().map(|(target, rounds)| Ok((target, rounds.wait()?)));
         Ok(Rounds { sent, taken: taken.collect::<Result<_, Error>>()?, cpu, silent })
@@ -135,6 +136,7 @@ impl Drop for Threads {
         // by its deadline.
         self.shared.stop.store(1, Ordering::Relaxed);
         self.shared.interrupted.store(true, Ordering::Relaxed);
+        self.shared.wake_everybody();
         for thread in &mut self.started {
             drop(thread.jobs.take());
         }

@@ -178,7 +178,7 @@ mod tests {
         assert_eq!(
             summary(&doctor),
             "kipi can measure 4 vCPUs on this host, over xapic, x2apic, memory, nmi, msi, host, vmm-xapic, vmm, \
-             vmm-host, native, native-rseq."
+             vmm-host, native, native-rseq, native-futex."
         );
         doctor.exit_status = 4;
         doctor.routes[0].verdict = Verdict::Missing;

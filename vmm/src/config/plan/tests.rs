@@ -50,8 +50,8 @@ pub(in crate::config) fn config() -> Config {
 fn every_combination_is_either_measured_or_refused() {
     let (cells, refused) = plan(&config(), HostOffers::EVERYTHING);
     let native = cells.iter().filter(|cell| routes::of(cell.route).is_native()).count();
-    assert_eq!(native, 2, "where nothing exits there is one vantage");
-    assert_eq!(native + (cells.len() - native) / 2 + refused.len(), 264, "each other cell in two vantages");
+    assert_eq!(native, 4, "where nothing exits there is one vantage");
+    assert_eq!(native + (cells.len() - native) / 2 + refused.len(), 288, "each other cell in two vantages");
     let of = |route| refused.iter().filter(|refused| refused.cell.route == route).count();
     assert_eq!(of(Route::Memory), 20, "memory has spin and preempted with all-but-self and unicast");
     for route in [Route::XApic, Route::X2Apic, Route::VmmXApic, Route::VmmX2Apic] {
@@ -65,9 +65,9 @@ fn every_combination_is_either_measured_or_refused() {
     );
     assert_eq!(of(Route::Nmi), 6, "the shorthand that includes the sender sends no NMI");
     assert_eq!(
-        [Route::Native, Route::NativeRseq].map(of),
-        [24, 22],
-        "threads are in state user, and one of them calls"
+        [Route::Native, Route::NativeRseq, Route::NativeFutex].map(of),
+        [24, 22, 22],
+        "threads are in state user, or asleep, and one of them calls"
     );
     assert!(refused.iter().all(|refused| !refused.refusal.is_the_hosts()));
 }

@@ -8,6 +8,7 @@ mod host;
 mod memory;
 mod msi;
 mod native;
+mod native_futex;
 mod native_rseq;
 mod nmi;
 mod vmm_host;
@@ -39,6 +40,7 @@ pub const fn of(route: Route) -> &'static Spec {
         Route::VmmHost => &vmm_host::VMM_HOST,
         Route::Native => &native::NATIVE,
         Route::NativeRseq => &native_rseq::NATIVE_RSEQ,
+        Route::NativeFutex => &native_futex::NATIVE_FUTEX,
     }
 }
 
@@ -130,6 +132,8 @@ pub enum Delivery {
     HostIpi,
     /// As [`Delivery::HostIpi`], and the thread goes on where its restartable sequence says.
     Restart,
+    /// Its thread sleeps, and the host's kernel wakes it.
+    WakeUp,
 }
 
 /// How a send shows outside of the guest; `None`: not at all, to whoever looks there.
@@ -233,7 +237,7 @@ impl Spec {
     pub fn interrupts(&self) -> bool {
         match self.delivery {
             Delivery::Fixed | Delivery::Nmi => true,
-            Delivery::Polled | Delivery::HostIpi | Delivery::Restart => false,
+            Delivery::Polled | Delivery::HostIpi | Delivery::Restart | Delivery::WakeUp => false,
         }
     }
 
@@ -250,7 +254,9 @@ impl Spec {
     /// What the call is that proves that the route works: a broadcast call where there is one.
     pub fn probe_call(&self) -> Call {
         match self.delivery {
-            Delivery::Fixed | Delivery::Nmi | Delivery::Polled | Delivery::Restart => Call::Broadcast,
+            Delivery::Fixed | Delivery::Nmi | Delivery::Polled | Delivery::Restart | Delivery::WakeUp => {
+                Call::Broadcast
+            }
             Delivery::HostIpi => Call::Ping,
         }
     }

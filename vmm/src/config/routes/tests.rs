@@ -42,7 +42,7 @@ fn the_usual_route_is_what_the_host_offers() {
 #[test]
 fn nothing_of_a_guest_is_asked_of_a_native_route() {
     let natives: Vec<Route> = those(Spec::is_native).collect();
-    assert_eq!(natives, [Route::Native, Route::NativeRseq]);
+    assert_eq!(natives, [Route::Native, Route::NativeRseq, Route::NativeFutex]);
     for spec in natives.into_iter().map(of) {
         assert_eq!((spec.in_guest(), spec.local_apics(), spec.number_in_guest()), (None, None, 0));
         assert!(!spec.interrupts() && !spec.sends_from_guest() && !spec.sends_ipis() && !spec.decides_mode());

@@ -38,7 +38,7 @@ fn sent(number: u32) -> Sent {
 
 fn taken(number: u32) -> Taken {
     let t0 = u64::from(number) * 1000;
-    Taken { a: Some(t0 + 20), worker: Some([t0 + 45, t0 + 60]), was_switched: false }
+    Taken { a: Some(t0 + 20), slept: None, worker: Some([t0 + 45, t0 + 60]), was_switched: false }
 }
 
 fn five_rounds() -> Rounds {
@@ -71,6 +71,27 @@ fn a_round_counts_only_with_every_target_on_its_cpu_and_restarted() {
     assert_eq!(of(Route::Native, &rounds), (3, 1), "which restarts nobody");
     rounds.taken[0].1.truncate(4);
     assert_eq!(of(Route::NativeRseq, &rounds), (1, 3), "a target that says nothing of the last round");
+}
+
+#[test]
+fn a_target_that_sleeps_was_halted_before_the_send() {
+    let mut rounds = five_rounds();
+    for (number, taken) in (0..).zip(&mut rounds.taken[0].1) {
+        taken.slept = (number > 0).then(|| number * 1000 - 70);
+    }
+    rounds.taken[0].1[2].was_switched = true;
+    let mut spec = spec(Call::Broadcast, Route::NativeFutex, Destination::AllButSelf, 2);
+    spec.cell.target_state = TargetState::Halt;
+    let block = assess(&spec, &rounds);
+    assert_eq!((block.rounds.len(), block.not_in_state), (3, 1));
+    let halted: Vec<_> = block.rounds[0].participants.iter().map(|it| it.halted).collect();
+    assert_eq!(halted, [None, Some(930)]);
+    let of = |idle_before_us, settle| {
+        let spec = BlockSpec { cell: CellId { idle_before_us, ..spec.cell }, ..spec.clone() };
+        let limits = Limits { deadline: Duration::ZERO, settle: Duration::from_micros(settle) };
+        super::settle(&spec, limits).as_micros()
+    };
+    assert_eq!([of(None, 5), of(None, 50), of(Some(300), 5), of(Some(0), 5)], [20, 50, 300, 20]);
 }
 
 #[test]

@@ -15,6 +15,9 @@ fn threads_are_refused_what_only_vcpus_have() {
     assert_eq!(reason(CellId { vcpus: 1, ..user }), Some("a thread alone interrupts nobody"));
     assert_eq!(reason(CellId { route: Route::Native, ..user }), Some("the kernel's interrupt runs nothing of ours"));
     assert_eq!(reason(CellId { observe: Observe::Exits, ..user }), Some("without a virtual machine nothing exits"));
+    let futex = |state| CellId { route: Route::NativeFutex, ..rseq(state) };
+    assert_eq!(reason(futex(TargetState::Halt)), None);
+    assert_eq!(reason(futex(TargetState::User)), Some("only a thread that sleeps is woken"));
     let ping = CellId { call: Call::Ping, ..user };
     let others = Some("one thread has the kernel interrupt all others, or one by one");
     assert_eq!(reason(CellId { destination: Destination::Mesh, ..ping }), others);

@@ -23,7 +23,7 @@ fn pings_are_of_one_target_by_a_vector_from_a_vcpu() {
             Destination::SelfIpi => (BY_MSR, &[TargetState::Spin]),
             Destination::AllButSelf | Destination::All | Destination::Logical => (&[], &[]),
         };
-        let natively = target_state == TargetState::User
+        let natively = target_state == routes::of(route).probe_state
             && (destination == Destination::Unicast && routes::of(route).is_native()
                 || destination == Destination::AllButSelf && route == Route::Native);
         let cell = ping(route, destination, target_state, 2);

@@ -103,6 +103,13 @@ const EXPECTED: &[Expected] = &[
         most_vcpus: [MANY, MANY, MANY],
         needs: |offers| offers.membarrier && offers.membarrier_rseq,
     },
+    Expected {
+        route: Route::NativeFutex,
+        destinations: WITHOUT_SENDER,
+        states: &[TargetState::Halt],
+        most_vcpus: [MANY, MANY, MANY],
+        needs: |_| true,
+    },
 ];
 
 /// Every answer that a host can give.
