@@ -226,6 +226,7 @@ pub fn measurement() -> Config {
         boots: Some(1),
         repetitions: 0,
         references: None,
+        undivided: Vec::new(),
         rounds: 10,
         warmup: 1,
         worker: Worker::Stamp,

@@ -87,7 +87,8 @@ impl Run {
     }
 }
 
-const START: &str = "measure --vcpus 2 --route x2apic --target-state halt --observe guest --rounds 20 --json -";
+const START: &str =
+    "measure --vcpus 2 --route x2apic --target-state halt --observe guest --native none --rounds 20 --json -";
 
 /// Runs kipi to its end.
 fn start() -> anyhow::Result<Run> {

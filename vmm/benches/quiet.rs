@@ -35,8 +35,7 @@ const MARGIN: f64 = 0.2;
 const CPUS: [usize; 2] = [0, 1];
 const BUSY: Duration = Duration::from_secs(1);
 const IDLE: Duration = Duration::from_secs(2);
-const RUN: &str =
-    "measure --vcpus 2 --pin 0,1 --route x2apic --target-state user,halt --observe guest --rounds 1500 --json -";
+const RUN: &str = "measure --vcpus 2 --pin 0,1 --route x2apic --target-state user,halt --observe guest --native none --rounds 1500 --json -";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

@@ -7,4 +7,5 @@ mod invented;
 mod metrics;
 mod outputs;
 mod repetitions;
+mod times_native;
 mod turns;

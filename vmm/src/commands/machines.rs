@@ -4,25 +4,56 @@ use super::hints;
 use super::interrupts::INTERRUPTED;
 use super::status::{Failure, Status};
 use crate::config::CellId;
-use crate::config::{Config, HostOffers, LocalApics, MachineSpec, Refused, plan};
+use crate::config::{Config, HostOffers, LocalApics, MachineSpec, Refused, plan, routes};
 use crate::events::kernel::{Detail, Tracer};
 use crate::experiment;
 use crate::experiment::machine::{self, Machine, VirtualMachine};
 use crate::experiment::native::NativeMachine;
-use crate::guest::session::{Limits, Session};
+use crate::guest::session::{self, Limits, Session};
 use crate::host::latency::LatencyLimit;
 use crate::host::{self, Sources};
 use crate::results::acceleration::Acceleration;
 use crate::results::source::Source;
-use crate::vm::image;
-use crate::vm::{ApicIds, Hypervisor, VmConfig};
+use crate::vm::{self, ApicIds, Hypervisor, VmConfig, image, offers};
 use std::borrow::Cow;
+use std::cell::OnceCell;
 use std::path::Path;
 use std::sync::Arc;
 
 /// The CPUs that this process may use.
 pub(super) fn allowed_cpus() -> Vec<usize> {
     host::Machine::read().allowed_cpus.filter(|cpus| !cpus.is_empty()).unwrap_or_else(|| vec![0])
+}
+
+/// KVM, which is opened when a virtual machine needs it: without one, a host needs no KVM.
+pub(super) struct Kvm<'a> {
+    device: &'a Path,
+    opened: OnceCell<Hypervisor>,
+}
+
+impl<'a> Kvm<'a> {
+    pub(super) fn at(device: &'a Path) -> Self {
+        Self { device, opened: OnceCell::new() }
+    }
+
+    /// # Errors
+    /// As [`Hypervisor::open`].
+    pub(super) fn open(&self) -> Result<&Hypervisor, vm::Error> {
+        if let Some(opened) = self.opened.get() {
+            return Ok(opened);
+        }
+        let opened = Hypervisor::open(self.device)?;
+        Ok(self.opened.get_or_init(|| opened))
+    }
+
+    /// What the host offers to the routes of a measurement: of KVM nothing, if none of them has a virtual machine.
+    ///
+    /// # Errors
+    /// As [`Hypervisor::open`].
+    pub(super) fn offers(&self, config: &Config) -> Result<HostOffers, vm::Error> {
+        let is_native = config.routes.iter().all(|&route| routes::of(route).is_native());
+        if is_native { Ok(offers::without_kvm()) } else { Ok(self.open()?.offers()) }
+    }
 }
 
 /// The guest image at `path`, or the one that kipi was built with.
@@ -54,11 +85,15 @@ pub(super) fn raise_open_file_limit() {
 }
 
 /// What the processor does to accelerate the local APICs of virtual machines; none where no cell has one in KVM.
-pub(super) fn apic_acceleration(hypervisor: &Hypervisor, cells: &[CellId]) -> Vec<Acceleration> {
+///
+/// # Errors
+/// As [`Hypervisor::open`].
+pub(super) fn apic_acceleration(kvm: &Kvm<'_>, cells: &[CellId]) -> Result<Vec<Acceleration>, vm::Error> {
     if cells.iter().all(|cell| MachineSpec::of(cell).local_apics != Some(LocalApics::Kernel)) {
-        return Vec::new();
+        return Ok(Vec::new());
     }
-    experiment::acceleration::find(hypervisor, &host::read_facts(&Sources::system()), &INTERRUPTED)
+    let facts = host::read_facts(&Sources::system());
+    Ok(experiment::acceleration::find(kvm.open()?, &facts, &INTERRUPTED))
 }
 
 /// Limits how long CPUs take to leave an idle state, as long as the value lives.
@@ -89,7 +124,7 @@ pub(super) fn open_tracer(sources: &mut [(Source, Option<String>)], detail: Deta
 
 /// Boots a machine of a measurement.
 pub(super) fn boot<'a>(
-    hypervisor: &Hypervisor,
+    kvm: &Kvm<'_>,
     config: &'a Config,
     image: &'a [u8],
     MachineSpec { vcpus, local_apics }: MachineSpec,
@@ -109,6 +144,7 @@ pub(super) fn boot<'a>(
         halt_poll_ns: config.halt_poll_ns,
         tsc_shifts: &[],
     };
+    let hypervisor = kvm.open().map_err(session::Error::from)?;
     let mut session = Session::boot(hypervisor, &vm, limits, &INTERRUPTED)?;
     session.set_out(config.out);
     Ok(Box::new(VirtualMachine::new(session, tracer, &config.pin, &config.cpus)))

@@ -15,7 +15,6 @@ use crate::report::{html, json, text};
 use crate::results::integrity::Integrity;
 use crate::results::measurement::{Cell, Measurement};
 use crate::results::source::Source;
-use crate::vm::Hypervisor;
 use clap::Args;
 use guest_stub::abi::{Destination, TargetState};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -74,6 +73,10 @@ pub struct Measure {
     /// drifts (auto), or only what was asked for (none)
     #[arg(long, value_name = "auto|none", value_parser = ["auto", "none"], default_value = "auto")]
     references: String,
+    /// Measure the same calls on the host's own processors, too, where they can be, and say how many times as long a virtual
+    /// machine's take (auto), or only what was asked for (none)
+    #[arg(long, value_name = "auto|none", value_parser = ["auto", "none"], default_value = "auto")]
+    native: String,
     /// Rounds before each block that are thrown away
     #[arg(long, value_name = "W", default_value_t = 3, value_parser = clap::value_parser!(u32).range(0..=1000))]
     warmup: u32,
@@ -160,13 +163,20 @@ pub fn run(options: &Measure, start: ProcessStart) -> Result<Status, Failure> {
     let outputs = [("--json", &options.json), ("--csv", &options.csv), ("--html", &options.html)];
     let [json, csv, html] = open_all(outputs)?;
     let image = machines::image(config.guest.as_deref())?;
-    let hypervisor = Hypervisor::open(&config.device)?;
-    let (cells, refused) = machines::cells(&config, hypervisor.offers())?;
-    config.references = (options.references == "auto").then(|| config::references(&cells, hypervisor.offers()));
+    let device = config.device.clone();
+    let kvm = machines::Kvm::at(&device);
+    let offers = kvm.offers(&config)?;
+    let (mut cells, refused) = machines::cells(&config, offers)?;
+    config.references = (options.references == "auto").then(|| config::references(&cells, offers));
+    if options.native == "auto" {
+        let (beside, undivided) = config::divisors::plan(&config, &cells, offers);
+        cells.extend(beside);
+        config.undivided = undivided;
+    }
     let _latency = machines::limit_latency(&config)?;
     machines::raise_open_file_limit();
     interrupts::handle()?;
-    let apic_acceleration = machines::apic_acceleration(&hypervisor, &cells);
+    let apic_acceleration = machines::apic_acceleration(&kvm, &cells)?;
     let tracer = machines::open_tracer(&mut config.trace, Detail::Stages);
 
     let to_stdout = any_is_stdout([&json, &csv, &html]);
@@ -194,7 +204,7 @@ pub fn run(options: &Measure, start: ProcessStart) -> Result<Status, Failure> {
         details: html.is_some().then_some(&mut details),
         repeats: Some(&mut announce),
     };
-    let boot = |machine| machines::boot(&hypervisor, &config, &image, machine, tracer.clone());
+    let boot = |machine| machines::boot(&kvm, &config, &image, machine, tracer.clone());
     let (mut measurement, error) = experiment::run(&config, &cells, &refused, boot, &mut observer);
     measurement.host.apic_acceleration = apic_acceleration;
     bar.finish_and_clear();

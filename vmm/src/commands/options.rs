@@ -70,6 +70,7 @@ impl Calls {
             boots: None,
             repetitions: 0,
             references: None,
+            undivided: Vec::new(),
             worker: self.worker,
             argument: if self.worker == Worker::Spin { self.spin_cycles } else { 0 },
             pin: config::resolve_pin(self.pin.clone(), &cpus)?,

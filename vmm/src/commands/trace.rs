@@ -14,7 +14,6 @@ use crate::report::json;
 use crate::report::output::Output;
 use crate::results::integrity::Integrity;
 use crate::results::source::Source;
-use crate::vm::Hypervisor;
 use crate::{experiment, report, results};
 use clap::Args;
 use guest_stub::abi::{Destination, TargetState};
@@ -98,8 +97,8 @@ pub fn run(options: &Trace) -> Result<Status, Failure> {
     }
     let [json, perfetto] = open_all([("--json", &options.json), ("--perfetto", &options.perfetto)])?;
     let image = machines::image(options.machine.guest.as_deref())?;
-    let hypervisor = Hypervisor::open(&options.machine.device)?;
-    let offers = hypervisor.offers();
+    let kvm = machines::Kvm::at(&options.machine.device);
+    let offers = kvm.open()?.offers();
     let config = options.to_config(machines::allowed_cpus(), offers).map_err(Failure::bad_input)?;
     let cell = machines::cells(&config, offers)?.0[0];
     let _latency = machines::limit_latency(&config)?;
@@ -107,7 +106,7 @@ pub fn run(options: &Trace) -> Result<Status, Failure> {
     interrupts::handle()?;
     let asked = |source| options.source.contains(&source);
     let mut sources: Vec<_> = options.source.iter().map(|&source| (source, None)).collect();
-    let apic_acceleration = machines::apic_acceleration(&hypervisor, &[cell]);
+    let apic_acceleration = machines::apic_acceleration(&kvm, &[cell])?;
     let tracer = machines::open_tracer(&mut sources, Detail::Full);
     let recording = Recording {
         stats: asked(Source::Stats),
@@ -116,7 +115,7 @@ pub fn run(options: &Trace) -> Result<Status, Failure> {
     };
     let Config { rounds, warmup, worker, argument, .. } = config;
     let plan = Plan { cell, rounds, warmup, worker, argument, recording };
-    let mut source = machines::boot(&hypervisor, &config, &image, MachineSpec::of(&cell), tracer)?;
+    let mut source = machines::boot(&kvm, &config, &image, MachineSpec::of(&cell), tracer)?;
     let mut trace = experiment::trace::run(&plan, &mut source)?;
     trace.config.pin.clone_from(&config.pin);
     trace.host.apic_acceleration = apic_acceleration;

@@ -4,6 +4,7 @@
 
 pub mod calls;
 pub mod destinations;
+pub mod divisors;
 mod host_offers;
 mod natively;
 mod pin;
@@ -68,6 +69,8 @@ pub struct Config {
     pub repetitions: usize,
     /// Cells of which a few rounds, and beside them a few exits, are measured in every turn; `None`: not even exits.
     pub references: Option<Vec<CellId>>,
+    /// Cells that are divided by no native one, though that was asked for, with the reason.
+    pub undivided: Vec<Refused>,
     pub worker: Worker,
     /// Its argument: TSC cycles to be busy for, of [`Worker::Spin`].
     pub argument: u64,

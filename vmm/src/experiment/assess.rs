@@ -94,6 +94,8 @@ impl Collected {
                 .collect(),
             blocks: self.blocks.iter().map(|block| documents::block(block, targets, khz)).collect(),
             never_quiet: self.is_never_quiet(),
+            // Of other cells' blocks as well.
+            times_native: Vec::new(),
         })
     }
 }
@@ -105,7 +107,7 @@ fn boots<'b>(blocks: impl Iterator<Item = &'b Block>, drift: &Drift) -> Boots {
 
 /// Where pairs of blocks come from, by their turn: the boot of the first of these blocks. What the host's drift does to both
 /// blocks of a pair leaves their ratio alone.
-fn boots_of_turns(blocks: &[&Block]) -> Boots {
+pub(super) fn boots_of_turns(blocks: &[&Block]) -> Boots {
     let mut of_turn = BTreeMap::new();
     for block in blocks {
         of_turn.entry(block.number).or_insert(block.boot);

@@ -21,6 +21,7 @@ pub mod probe;
 mod references;
 mod run;
 mod sweep;
+mod times_native;
 pub mod trace;
 mod traced;
 mod warnings;
@@ -29,7 +30,7 @@ use crate::config::{self, CellId, Config, MachineSpec};
 use crate::events::samples::Block;
 use crate::host;
 use crate::results::detail::CellDetail;
-use crate::results::measurement::{IntervalScope, MEASUREMENT_SCHEMA, Measurement};
+use crate::results::measurement::{Cell, IntervalScope, MEASUREMENT_SCHEMA, Measurement};
 use crate::results::quiet::Quiet;
 use crate::statistics::drift::Drift;
 use collected::Collected;
@@ -40,6 +41,7 @@ use references::Referred;
 use run::Run;
 use std::io;
 use std::time::Duration;
+use times_native::times_native;
 
 /// Why a measurement ended early.
 #[derive(Debug, thiserror::Error)]
@@ -133,7 +135,11 @@ fn run_once<M: Machine>(
     let medians = cells.iter().map(Collected::medians).chain(references.iter().map(Referred::medians));
     let drift = Drift::of_cells(&medians.collect::<Vec<_>>());
     let host = host::describe();
-    let assess = |cell: &Collected| cell.assess(config, &host.topology, machines.instruments(&cell.id)?, &drift);
+    let assess = |cell: &Collected| {
+        let times_native = times_native(cell, &cells, |id| machines.instruments(id));
+        let assessed = cell.assess(config, &host.topology, machines.instruments(&cell.id)?, &drift)?;
+        Some(Cell { times_native, ..assessed })
+    };
     let assessed: Vec<_> = cells.iter().filter_map(assess).collect();
     let quiet = machines.unknown_disturbances().map(|unknown| Quiet::of_cells(&assessed, unknown));
     let measurement = Measurement {
@@ -147,6 +153,7 @@ fn run_once<M: Machine>(
         warnings: ended.into_iter().chain(warnings::all(config, &machines, &cells)).collect(),
         instruments: machines.into_instruments(),
         skipped: refused.iter().map(skipped).collect(),
+        undivided: config.undivided.iter().map(skipped).collect(),
         partial: error.is_some(),
         error: error.as_ref().map(ToString::to_string),
     };

@@ -2,6 +2,7 @@
 
 mod barrier;
 mod intervals;
+mod native;
 mod topology;
 
 pub(super) use topology::topology;
@@ -28,13 +29,14 @@ pub(super) struct Fact {
 pub(super) fn facts(measurement: &Measurement) -> Vec<Fact> {
     let fact = |label, text: Option<String>| Some(Fact { label, text: text? });
     let facts = [
+        fact("native", native::answer(measurement)),
         fact("integrity", integrity(&measurement.cells, measurement.config.repetitions)),
         fact("clock", clock(measurement)),
         fact("disturbances", disturbances(measurement)),
-        fact("longest call", longest_call(&measurement.cells)),
+        fact("longest call", longest_call(measurement)),
         fact("distances", topology::distances(measurement)),
         fact("intervals", intervals::answer(measurement)),
-        fact("start barrier", barrier::start_barrier(&measurement.cells)),
+        fact("start barrier", barrier::start_barrier(&asked(measurement))),
         fact("not measured", not_measured(&measurement.skipped)),
     ];
     facts.into_iter().flatten().collect()
@@ -83,8 +85,12 @@ fn clock(measurement: &Measurement) -> Option<String> {
     let but_one = if of_one.is_empty() { "" } else { " and those of one clock (one vCPU's, or one CPU's)" };
     // One vCPU has nobody to differ from.
     let has_others = |machine: &&Instruments| machine.vcpus > 1;
-    let several: Vec<&Instruments> = measurement.instruments.iter().filter(has_others).collect();
-    let machines = if several.is_empty() { measurement.instruments.iter().collect() } else { several };
+    let (natively, virtually): (Vec<&Instruments>, Vec<&Instruments>) =
+        measurement.instruments.iter().partition(|machine| machine.local_apic.is_none());
+    // Native machines are told apart, since their clocks are bounded by other means.
+    let (machines, natively) = if virtually.is_empty() { (natively, Vec::new()) } else { (virtually, natively) };
+    let several: Vec<&Instruments> = machines.iter().copied().filter(has_others).collect();
+    let machines = if several.is_empty() { machines } else { several };
     let bound = |machine: &Instruments| machine.clock.error_ns.unwrap_or(f64::INFINITY);
     let least = machines.iter().min_by(|one, other| bound(one).total_cmp(&bound(other)))?;
     let most = machines.iter().max_by(|one, other| bound(one).total_cmp(&bound(other)))?;
@@ -100,7 +106,9 @@ fn clock(measurement: &Measurement) -> Option<String> {
         (one, other) if one == other => format!("ε = {one}"),
         _ => format!("ε = {}, {}", with_vcpus(least), with_vcpus(most)),
     };
-    Some(format!("{error} for all times but round trips{but_one}: {how}"))
+    let natively = natively.into_iter().max_by(|one, other| bound(one).total_cmp(&bound(other)));
+    let natively = natively.map_or_else(String::new, |machine| format!("; natively, ε = {}", told(machine)));
+    Some(format!("{error} for all times but round trips{but_one}: {how}{natively}"))
 }
 
 /// What is wrong with the calls, if anything is: the first thing to know.
@@ -135,10 +143,16 @@ fn name(measurement: &Measurement, id: CellId) -> String {
     cell.map_or_else(String::new, |cell| tables::name(cell, &measurement.cells.iter()))
 }
 
+/// The cells that were asked for.
+fn asked(measurement: &Measurement) -> Vec<&Cell> {
+    measurement.cells.iter().filter(|cell| !tables::is_beside(measurement, cell)).collect()
+}
+
 /// How much longer than usual the longest calls took.
-fn longest_call(cells: &[Cell]) -> Option<String> {
-    let guest: Vec<&Cell> = cells.iter().filter(|cell| cell.id.observe == Observe::Guest).collect();
-    let cells = if guest.is_empty() { cells.iter().collect() } else { guest };
+fn longest_call(measurement: &Measurement) -> Option<String> {
+    let cells = asked(measurement);
+    let guest: Vec<&Cell> = cells.iter().copied().filter(|cell| cell.id.observe == Observe::Guest).collect();
+    let cells = if guest.is_empty() { cells } else { guest };
     let tails = cells.iter().filter_map(|cell| Some((*cell, tail(cell)?)));
     let (cell, ratio) = tails.max_by(|one, other| one.1.total_cmp(&other.1))?;
     let name = tables::name(cell, &cells.iter().copied());
@@ -326,7 +340,7 @@ mod tests {
         let found = Quiet::of_cells(std::slice::from_ref(&cell), BTreeSet::new());
         let mut measurement = Measurement { cells: vec![cell], quiet: Some(found), ..fixture::measurement() };
         assert!(quiet(&measurement, 80).unwrap().starts_with("NEVER QUIET: x2apic, 0 of 0 blocks"));
-        assert_eq!(longest_call(&measurement.cells), None);
+        assert_eq!(longest_call(&measurement), None);
         measurement.cells.clear();
         assert_eq!(quiet(&measurement, 80), None, "nothing was measured");
     }

@@ -126,6 +126,11 @@ pub(super) enum Value {
     Ratio(f64),
     /// Low, high.
     RatioRange([f64; 2]),
+    /// How many times as much, and low, high.
+    Times(f64),
+    TimesRange([f64; 2]),
+    /// At least so many times.
+    TimesAtLeast(f64),
     /// An average for each call.
     PerCall(f64),
     /// A fraction that is read as a percentage.
@@ -153,6 +158,9 @@ impl Value {
             | Self::Items(_)
             | Self::Count(_)
             | Self::BelowError { .. }
+            | Self::Times(_)
+            | Self::TimesRange(_)
+            | Self::TimesAtLeast(_)
             | Self::PerCall(_) => false,
         };
         if is_below { Self::BelowError { number: self.number(), differences } } else { self }
@@ -161,7 +169,9 @@ impl Value {
     /// The number in the document's unit, if it is one.
     pub(super) fn number(&self) -> Option<f64> {
         match self {
-            Self::Time(value) | Self::Ratio(value) | Self::PerCall(value) | Self::Share(value) => Some(*value),
+            Self::Time(value) | Self::Ratio(value) | Self::Times(value) | Self::PerCall(value) | Self::Share(value) => {
+                Some(*value)
+            }
             Self::BelowError { number, .. } => *number,
             Self::Count(count) => Some(*count as f64),
             Self::Nothing
@@ -169,7 +179,9 @@ impl Value {
             | Self::Text(_)
             | Self::Items(_)
             | Self::TimeRange(_)
-            | Self::RatioRange(_) => None,
+            | Self::RatioRange(_)
+            | Self::TimesRange(_)
+            | Self::TimesAtLeast(_) => None,
         }
     }
 }
@@ -187,6 +199,9 @@ impl fmt::Display for Value {
             Self::TimeRange([low, high]) => f.write_str(&units::range(*low, *high)),
             Self::Ratio(ratio) => f.write_str(&units::ratio(*ratio)),
             Self::RatioRange([low, high]) => write!(f, "{}–{}", units::ratio(*low), units::ratio(*high)),
+            Self::Times(times) => f.write_str(&units::times(*times)),
+            Self::TimesRange([low, high]) => write!(f, "{}–{}", units::times(*low), units::times(*high)),
+            Self::TimesAtLeast(times) => write!(f, "≥ {}", units::times(*times)),
             Self::PerCall(count) => f.write_str(&units::per_call(*count)),
             Self::Share(fraction) => f.write_str(&units::share(*fraction)),
         }
@@ -210,6 +225,9 @@ mod tests {
             (Value::TimeRange([-20.0, 40.0]).unless_below(Some(35.0), 1), "-20.0 to 40.0 ns", None),
             (Value::TimeRange([11_900.0, 12_800.0]), "11.9–12.8 µs", None),
             (Value::RatioRange([0.5, 1.0]), "0.500–1.000", None),
+            (Value::Times(11.06), "11.1", Some(11.06)),
+            (Value::TimesRange([9.96, 123.4]), "9.96–123", None),
+            (Value::TimesAtLeast(5.5), "≥ 5.50", None),
             (Value::Share(0.25), "25 %", Some(0.25)),
             (Value::Items(vec!["2 lost".to_owned(), "1 late".to_owned()]), "2 lost, 1 late", None),
             (Value::Missing, "–", None),

@@ -48,6 +48,11 @@ pub fn ratio(value: f64) -> String {
     without_negative_zero(format!("{value:.3}"))
 }
 
+/// How many times as much, with three significant digits: `11.1`.
+pub fn times(value: f64) -> String {
+    digits(value)
+}
+
 /// A fraction as a percentage: `25 %`.
 pub fn share(fraction: f64) -> String {
     format!("{} %", without_negative_zero(whole(100.0 * fraction)))

@@ -15,6 +15,7 @@ use super::quiet::Quiet;
 use super::reference::Reference;
 use super::source::Source;
 use super::stage::Breakdown;
+use super::times_native::TimesNative;
 use super::topology::Topology;
 use guest_stub::abi::cell::CellId;
 use schemars::JsonSchema;
@@ -48,6 +49,9 @@ pub struct Measurement {
     pub references: Vec<Reference>,
     /// Combinations that were asked for and cannot be measured here.
     pub skipped: Vec<Skipped>,
+    /// Cells that have no `times_native`, since no native call is like theirs or none can be measured here.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub undivided: Vec<Skipped>,
     /// Whether something disturbed it; `null`: nobody has looked.
     #[serde(default)]
     pub quiet: Option<Quiet>,
@@ -288,6 +292,9 @@ pub struct Cell {
     /// where there were as many.
     #[serde(default)]
     pub never_quiet: bool,
+    /// Its times in those of the same call on the host's own processors.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub times_native: Vec<TimesNative>,
 }
 
 impl Cell {
@@ -295,6 +302,11 @@ impl Cell {
     pub fn uses_disturbed_blocks(&self) -> bool {
         let recorded = || self.observer_effect.iter().any(|effect| effect.never_quiet);
         self.never_quiet || recorded() || self.by_initiator.iter().any(|from| !from.disturbances.is_empty())
+    }
+
+    /// Its native counterpart's share of a metric, of busy threads: the first of its divisors.
+    pub fn times_native(&self, metric: MetricName) -> Option<&TimesNative> {
+        self.times_native.iter().find(|times| times.metric == metric)
     }
 
     /// What disturbed each of its blocks: those that the metrics are made of, those with events, and the initiators'.

@@ -21,6 +21,7 @@ pub mod quiet;
 pub mod reference;
 pub mod source;
 pub mod stage;
+pub mod times_native;
 pub mod topology;
 pub mod trace;
 

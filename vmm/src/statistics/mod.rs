@@ -16,4 +16,5 @@ pub mod halts;
 pub mod host_cpu;
 pub mod metrics;
 pub mod order;
+pub mod ratio;
 pub mod stages;

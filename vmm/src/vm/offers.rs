@@ -104,6 +104,19 @@ impl Hypervisor {
     }
 }
 
+/// What a host offers to routes without KVM: what its kernel does.
+pub fn without_kvm() -> HostOffers {
+    HostOffers {
+        kernel_local_apics: false,
+        x2apic: false,
+        wide_apic_ids: false,
+        signal_msi: false,
+        user_space_msrs: false,
+        membarrier: Barrier::Plain.is_offered(),
+        membarrier_rseq: Barrier::Rseq.is_offered(),
+    }
+}
+
 /// An offer as routes need it, and what the running kernel offers to native ones. Where KVM did not say what its CPUID has, x2APIC
 /// mode may be there.
 pub fn to_routes(offer: &Offer) -> HostOffers {
@@ -114,8 +127,7 @@ pub fn to_routes(offer: &Offer) -> HostOffers {
         wide_apic_ids: flags & WIDE_APIC_IDS == WIDE_APIC_IDS,
         signal_msi: offer.has(Capability::SIGNAL_MSI.name),
         user_space_msrs: offer.has(Capability::X86_USER_SPACE_MSR.name),
-        membarrier: Barrier::Plain.is_offered(),
-        membarrier_rseq: Barrier::Rseq.is_offered(),
+        ..without_kvm()
     }
 }
 

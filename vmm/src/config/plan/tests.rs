@@ -31,6 +31,7 @@ pub(in crate::config) fn config() -> Config {
         boots: None,
         repetitions: 0,
         references: None,
+        undivided: Vec::new(),
         rounds: 100,
         warmup: 5,
         worker: Worker::Stamp,

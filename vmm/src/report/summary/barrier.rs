@@ -9,8 +9,8 @@ use guest_stub::abi::cell::{Call, CellId, Observe};
 use guest_stub::abi::{Destination, TargetState};
 
 /// The answer in a line, if there are broadcast calls.
-pub(super) fn start_barrier(cells: &[Cell]) -> Option<String> {
-    let guest = || cells.iter().filter(|cell| cell.id.observe == Observe::Guest);
+pub(super) fn start_barrier(cells: &[&Cell]) -> Option<String> {
+    let guest = || cells.iter().copied().filter(|cell| cell.id.observe == Observe::Guest);
     let barriers = || guest().filter_map(|cell| cell.metrics.get(&MetricName::StartBarrier));
     let (least, most) = (
         barriers().min_by(|one, other| one.p50.total_cmp(&other.p50))?,
@@ -103,7 +103,8 @@ mod tests {
     fn the_barrier_is_a_range_and_pings_are_compared_with_calls_of_the_same_targets() {
         let id = fixture::id("x2apic", "halt");
         let call = cell(id, MetricName::StartBarrier, 30_000.0);
-        let text = |cells: &[Cell]| start_barrier(cells).expect("there is a call");
+        let of = |cells: &[Cell]| start_barrier(&cells.iter().collect::<Vec<_>>());
+        let text = |cells: &[Cell]| of(cells).expect("there is a call");
         assert_eq!(text(std::slice::from_ref(&call)), "30.0 µs from the last arrival to the last worker's start");
         let user = cell(CellId { target_state: TargetState::User, ..id }, MetricName::StartBarrier, 2_000.0);
         let ping = CellId { call: Call::Ping, destination: Destination::Unicast, ..id };
@@ -113,7 +114,7 @@ mod tests {
             text(&[call, user, ping.clone(), ping_of_three]),
             "2.00–30.0 µs from the last arrival to the last worker's start; a ping's round trip over the call's: 0.42 (halt)"
         );
-        assert_eq!(start_barrier(&[ping]), None, "a ping has no start barrier");
+        assert_eq!(of(&[ping]), None, "a ping has no start barrier");
     }
 
     #[test]
@@ -127,7 +128,7 @@ mod tests {
                 of_id.metrics.insert(MetricName::Halted, fixture::metric(ns));
                 of_id
             };
-            start_barrier(&[halted(id, call_ns), halted(ping, ping_ns)]).expect("there is a call")
+            start_barrier(&[&halted(id, call_ns), &halted(ping, ping_ns)]).expect("there is a call")
         };
         assert!(text(66_000.0, 70_000.0).ends_with("a ping's round trip over the call's: 1.00 (halt)"));
         let unlike = text(30_000.0, 66_000.0);

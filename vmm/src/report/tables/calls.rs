@@ -1,9 +1,10 @@
-//! The main table: broadcast calls by the guest's time stamps.
+//! The main table: calls by the guest's time stamps, and native ones by the threads'.
 
-use super::cells::{Shown, is_idle_asked, measured, rows, shown};
-use super::{halts, host_cpu};
+use super::cells::{Row, Shown, is_beside, is_idle_asked, measured, rows, shown};
+use super::{halts, host_cpu, times_native};
+use crate::config::routes;
 use crate::report::table::Statistic::{Interval, Max, P50, P99};
-use crate::report::table::Table;
+use crate::report::table::{Column, Table};
 use crate::results::measurement::Measurement;
 use crate::results::metric::MetricName;
 use guest_stub::abi::cell::{Call, Observe};
@@ -17,7 +18,8 @@ const COLUMNS: [Shown; 11] = [
     shown(MetricName::Delivery, P99, "delivery", 9),
     Shown { name: "skew p50", ..shown(MetricName::ArrivalSkew, P50, "arrival", 10) },
     shown(MetricName::StartSkew, P50, "start skew", 0),
-    shown(MetricName::StartSkew, P99, "start skew", 1),
+    // Of equal ranks, the last one goes first. A difference is to be told from chance before it is told from its tail.
+    shown(MetricName::StartSkew, P99, "start skew", 5),
     shown(MetricName::StartSkew, Max, "start skew", 5),
     shown(MetricName::Overlap, P50, "overlap", 6),
 ];
@@ -25,18 +27,15 @@ const COLUMNS: [Shown; 11] = [
 /// A latency is what people come for first.
 const HOST_CPU_RANK: u8 = 5;
 
-/// Every cell of the guest's vantage.
+/// Every cell of the guest's vantage that was asked for.
 pub(super) fn table(measurement: &Measurement) -> Option<Table> {
-    let rows = rows(measurement, |cell| cell.id.observe == Observe::Guest);
-    let has = |call| rows.iter().any(|(_, cell)| cell.id.call == call);
-    let title = match (has(Call::Broadcast), has(Call::Ping)) {
-        (true, true) => "Broadcast calls and pings, by the guest's time stamps",
-        (false, true) => "Pings, by the guest's time stamps",
-        (true | false, false) => "Broadcast calls, by the guest's time stamps",
-    };
+    let rows = rows(measurement, |cell| cell.id.observe == Observe::Guest && !is_beside(measurement, cell));
     let is_idle_asked = is_idle_asked(&rows);
     let columns: Vec<Shown> = is_idle_asked.then_some(halts::MEASURED).into_iter().chain(COLUMNS).collect();
-    let mut table = measured(title, &rows, &columns)?;
+    let mut table = measured(&title(&rows), &rows, &columns)?;
+    if let Some(times) = times_native::column(&rows) {
+        insert_behind(&mut table, "round trip", times);
+    }
     table.columns.extend(host_cpu::column(&rows, HOST_CPU_RANK));
     if is_idle_asked {
         table.columns.push(halts::polled(&rows, 2));
@@ -44,4 +43,27 @@ pub(super) fn table(measurement: &Measurement) -> Option<Table> {
     }
     table.notes.extend(halts::summary(&rows, is_idle_asked));
     Some(table)
+}
+
+/// What was called, and by whose time stamps.
+fn title(rows: &[Row<'_>]) -> String {
+    let has = |call| rows.iter().any(|(_, cell)| cell.id.call == call);
+    let calls = match (has(Call::Broadcast), has(Call::Ping)) {
+        (true, true) => "Broadcast calls and pings",
+        (false, true) => "Pings",
+        (true | false, false) => "Broadcast calls",
+    };
+    let native = rows.iter().filter(|(_, cell)| routes::of(cell.id.route).is_native()).count();
+    let whose = match native {
+        0 => "the guest's time stamps",
+        all if all == rows.len() => "the threads' time stamps",
+        _ => "the guest's time stamps, native ones by the threads'",
+    };
+    format!("{calls}, by {whose}")
+}
+
+/// Puts a column behind the last one of a group; behind all others where there is none.
+fn insert_behind(table: &mut Table, group: &str, column: Column) {
+    let last = table.columns.iter().rposition(|other| other.group == group);
+    table.columns.insert(last.map_or(table.columns.len(), |last| last + 1), column);
 }

@@ -14,9 +14,10 @@ mod recording;
 mod slopes;
 mod stages;
 mod timeline;
+mod times_native;
 mod vantages;
 
-pub(super) use cells::name;
+pub(super) use cells::{is_beside, name};
 pub(super) use exits::of_trace as exits_of_trace;
 pub(super) use halts::median_in_hlt;
 pub(super) use stages::{of_call as stages_of_call, of_rounds as stages_of_rounds};
@@ -34,6 +35,7 @@ pub(super) fn result(measurement: &Measurement) -> Option<Table> {
 pub(super) fn details(measurement: &Measurement) -> Vec<Table> {
     let vantages = calls::table(measurement).and_then(|_| vantages::table(measurement));
     let tables = [
+        times_native::table(measurement),
         vantages,
         slopes::table(measurement),
         distances::table(measurement),

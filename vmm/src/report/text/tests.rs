@@ -10,6 +10,7 @@ use guest_stub::abi::cell::{CellId, Observe};
 
 mod clock;
 mod distances;
+mod native;
 mod quiet;
 mod screen;
 

@@ -22,7 +22,7 @@ enum Host {
     HasTwoRegimes,
 }
 
-/// The median, and its interval.
+/// The median or the ratio, and its interval.
 type Run = (f64, [f64; 2]);
 
 /// A host that goes on from run to run.
@@ -96,9 +96,7 @@ struct Worth {
     halves: [f64; 2],
 }
 
-fn worth(host: Host) -> Worth {
-    let mut going = Going { host, random: SplitMix64(11), state: 0.0, is_slow: false };
-    let runs: Vec<Run> = (0..=RUNS).map(|_| going.run()).collect();
+fn worth(runs: &[Run]) -> Worth {
     let n = runs.len() as f64;
     let mean = runs.iter().map(|run| run.0).sum::<f64>() / n;
     let deviation = (runs.iter().map(|run| (run.0 - mean).powi(2)).sum::<f64>() / (n - 1.0)).sqrt();
@@ -118,13 +116,18 @@ fn worth(host: Host) -> Worth {
 /// Intervals as wide as is right hold the next of independent runs in 83 % of cases, and each of their halves is 1.96 standard
 /// deviations. `widest` is what the halves may come to, of which ten times too much would be more.
 fn assert_worth(host: Host, widest: [f64; 2]) {
-    let found = worth(host);
+    let mut going = Going { host, random: SplitMix64(11), state: 0.0, is_slow: false };
+    let runs: Vec<Run> = (0..=RUNS).map(|_| going.run()).collect();
+    assert_keeps_its_word(&format!("{host:?}"), &worth(&runs), widest);
+}
+
+fn assert_keeps_its_word(host: &str, found: &Worth, widest: [f64; 2]) {
     // One standard deviation of a share of 60 pairs is 5 %.
-    assert!(found.inside >= 0.78, "{host:?}: {found:?}");
-    assert!(found.above <= 0.15 && found.below <= 0.15, "{host:?}: {found:?}");
-    assert!(found.disjoint <= 0.02, "{host:?}: {found:?}");
+    assert!(found.inside >= 0.78, "{host}: {found:?}");
+    assert!(found.above <= 0.15 && found.below <= 0.15, "{host}: {found:?}");
+    assert!(found.disjoint <= 0.02, "{host}: {found:?}");
     let is_in = |(half, widest): (f64, f64)| (widest / 10.0..widest).contains(&half);
-    assert!(iter::zip(found.halves, widest).all(is_in), "{host:?}: {found:?}");
+    assert!(iter::zip(found.halves, widest).all(is_in), "{host}: {found:?}");
 }
 
 #[test]
@@ -153,4 +156,62 @@ fn a_few_slow_blocks_do_not_make_the_interval_reach_their_times() {
 fn intervals_of_two_regimes_keep_their_word() {
     // A median that may be of either has a distribution of two humps.
     assert_worth(Host::HasTwoRegimes, [1.9, 4.0]);
+}
+
+/// Two calls that take turns on one host: one takes eleven times as long as the other.
+struct Pair {
+    random: SplitMix64,
+    /// What slows both alike, by a tenth: it lasts for some twenty blocks.
+    common: f64,
+    /// What slows the first alone, by so much; it resembles that of the block before.
+    own: f64,
+    by: f64,
+}
+
+impl Pair {
+    /// The next value of something that has a memory, and variance 1.
+    fn next(&mut self, before: f64, kept: f64) -> f64 {
+        kept * before + (1.0 - kept * kept).sqrt() * normal(&mut self.random)
+    }
+
+    /// The ratio of the next run's medians.
+    fn run(&mut self) -> Run {
+        let (mut firsts, mut seconds, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+        for block in 0..2 * BOOTS {
+            self.common = self.next(self.common, 0.95);
+            self.own = self.next(self.own, Going::KEPT);
+            let mut medians = [0.0; 2];
+            let own = self.by * self.own;
+            for (values, (median, centre)) in
+                [&mut firsts, &mut seconds].into_iter().zip(iter::zip(&mut medians, [1100.0 * (1.0 + own), 100.0]))
+            {
+                let centre = centre * (1.0 + 0.1 * self.common) * (1.0 + 0.02 * normal(&mut self.random));
+                let noise: Vec<f64> = (0..10).map(|_| centre * (1.0 + 0.01 * normal(&mut self.random))).collect();
+                let of_block: Vec<_> = noise.into_iter().map(|value| Observation { value, block }).collect();
+                *median = Sample::new(of_block.clone()).unwrap().quantile(Quantile::P50);
+                values.extend(of_block);
+            }
+            ratios.push((block, medians[0] / medians[1]));
+        }
+        let boots =
+            Boots { of_block: (0..2 * BOOTS).map(|block| block / 2).collect(), drift: Drift::of_cells(&[ratios]) };
+        let [first, second] = [firsts, seconds].map(|values| Sample::new(values).unwrap());
+        let ratio = ratio_of_medians(&first, &second, &boots).unwrap();
+        (ratio.value, ratio.interval.unwrap())
+    }
+}
+
+#[test]
+fn ratios_of_paired_blocks_keep_their_word() {
+    // A drift of the first alone counts; what both share does not make the interval wider.
+    for (by, widest, wide) in [(0.0, [3.0, 3.0], 0.04), (0.03, [4.0, 4.0], 0.10)] {
+        let mut pair = Pair { random: SplitMix64(12), common: 0.0, own: 0.0, by };
+        let runs: Vec<Run> = (0..=RUNS).map(|_| pair.run()).collect();
+        let of_truth = runs.iter().filter(|(_, [low, high])| *low <= 11.0 && 11.0 <= *high).count();
+        assert!(of_truth * 100 >= 90 * runs.len(), "{by}: {of_truth} of {} hold the true ratio", runs.len());
+        assert_keeps_its_word(&format!("a drift of its own of {by}"), &worth(&runs), widest);
+        // The common drift moves the medians of each by itself by several per cent from run to run.
+        let widths: f64 = runs.iter().map(|(ratio, [low, high])| (high - low) / ratio).sum::<f64>() / runs.len() as f64;
+        assert!(widths < wide, "{by}: {widths}");
+    }
 }

@@ -93,7 +93,7 @@ const TEXT: &str = "[ -~À-ſµ·×≤–一-龥]{0,40}";
 /// Values of every sort, senseless ones included.
 fn any_value() -> impl Strategy<Value = Value> {
     let number = prop_oneof![any::<f64>(), Just(f64::NAN), Just(f64::INFINITY), Just(-0.0), -1e7..1e7_f64];
-    (number, any::<u64>(), prop::collection::vec(TEXT, 0..9), 0..12_u8).prop_map(|(number, count, texts, which)| {
+    (number, any::<u64>(), prop::collection::vec(TEXT, 0..9), 0..15_u8).prop_map(|(number, count, texts, which)| {
         match which {
             0 => Value::Nothing,
             1 => Value::Missing,
@@ -106,6 +106,9 @@ fn any_value() -> impl Strategy<Value = Value> {
             8 => Value::Ratio(number),
             9 => Value::RatioRange([number, number]),
             10 => Value::PerCall(number),
+            11 => Value::Times(number),
+            12 => Value::TimesRange([number, -number]),
+            13 => Value::TimesAtLeast(number),
             _ => Value::Share(number),
         }
     })

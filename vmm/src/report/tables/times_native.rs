@@ -1,0 +1,83 @@
+//! The cells' times in those of the same calls on the host's own processors.
+
+use super::cells::{Row, table as of_rows};
+use crate::report::table::{Column, Table, Value};
+use crate::results::measurement::{Cell, Measurement};
+use crate::results::metric::MetricName;
+use crate::results::times_native::{METRICS, TimesNative};
+use guest_stub::abi::cell::CellId;
+
+const TITLE: &str =
+    "Times native: medians over those of the same calls on the host's own processors, by pairs of blocks";
+
+/// Its round trip, for the main table: never left out, since it is what most readers come for.
+pub(super) fn column(rows: &[Row<'_>]) -> Option<Column> {
+    let of = |(_, cell): &Row<'_>| cell.times_native(MetricName::RoundTrip).map(ratio);
+    let values: Vec<Option<Value>> = rows.iter().map(of).collect();
+    let any = values.iter().any(Option::is_some);
+    any.then(|| Column::number("×", "native", 0, values.into_iter().map(Value::or_missing).collect()))
+}
+
+/// A row for each cell and each native cell that it is divided by.
+pub(super) fn table(measurement: &Measurement) -> Option<Table> {
+    let cells = measurement.cells.iter().enumerate();
+    let with_divisors = cells.flat_map(|row| divisors(row.1).into_iter().map(move |divisor| (row, divisor)));
+    let (rows, divisors): (Vec<Row<'_>>, Vec<CellId>) = with_divisors.unzip();
+    let mut table = of_rows(TITLE, &rows)?;
+    let names = divisors.iter().map(|divisor| Value::text(divisor.route.name())).collect();
+    table.columns.push(Column::key("divided by", names));
+    // A metric is more important than what refines another one.
+    let refinements = u8::try_from(METRICS.len()).unwrap_or(u8::MAX);
+    for (&metric, rank) in METRICS.iter().zip(0..) {
+        let values = |value: &dyn Fn(&TimesNative) -> Value| -> Vec<Value> {
+            let of = |((_, cell), divisor): (&Row<'_>, &CellId)| {
+                let times = cell.times_native.iter().find(|it| it.metric == metric && it.divisor == *divisor);
+                Value::or_missing(times.map(value))
+            };
+            rows.iter().zip(&divisors).map(of).collect()
+        };
+        let natively = values(&|times| {
+            let error = error(measurement, times);
+            Value::Time(times.divisor_ns).unless_below(error, metric.clock_differences())
+        });
+        let interval = values(&|times| Value::or_missing(times.ci95.map(Value::TimesRange)));
+        let ratio = values(&ratio);
+        if ratio.iter().any(|value| *value != Value::Missing) {
+            table.columns.push(Column::number(label(metric), "natively", refinements + 2 * rank + 1, natively));
+            table.columns.push(Column::number(label(metric), "×", rank, ratio));
+            table.columns.push(Column::number(label(metric), "95 %", refinements + 2 * rank, interval));
+        }
+    }
+    Some(table)
+}
+
+/// The native cells that a cell is divided by, in their order.
+fn divisors(cell: &Cell) -> Vec<CellId> {
+    let mut divisors: Vec<CellId> = Vec::new();
+    for times in &cell.times_native {
+        if !divisors.contains(&times.divisor) {
+            divisors.push(times.divisor);
+        }
+    }
+    divisors
+}
+
+fn ratio(times: &TimesNative) -> Value {
+    let bound = times.at_least.map(Value::TimesAtLeast);
+    Value::or_missing(times.ratio.map(Value::Times).or(bound))
+}
+
+/// How far the clocks may have moved the divisor.
+fn error(measurement: &Measurement, times: &TimesNative) -> Option<f64> {
+    let divisor = measurement.cells.iter().find(|cell| cell.id == times.divisor)?;
+    times.metric.clock_error(divisor.clock.error_ns, None)
+}
+
+fn label(metric: MetricName) -> &'static str {
+    match metric {
+        MetricName::RoundTrip => "round trip",
+        MetricName::Delivery => "delivery",
+        MetricName::StartSkew => "start skew",
+        other => other.name(),
+    }
+}
