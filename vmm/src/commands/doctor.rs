@@ -50,7 +50,7 @@ pub fn run(options: &Doctor) -> Result<Status, Failure> {
 
 /// Makes one call over a route, or says why that failed.
 fn probe(options: &Doctor, route: Route) -> Result<(), String> {
-    let hypervisor = Hypervisor::open(&options.device).map_err(|error| hints::line(&error))?;
-    experiment::probe::probe(&hypervisor, route, &machines::allowed_cpus(), &INTERRUPTED)
+    let kvm = machines::Kvm::at(&options.device);
+    experiment::probe::probe(|| kvm.open(), route, &machines::allowed_cpus(), &INTERRUPTED)
         .map_err(|error| hints::line(&error))
 }

@@ -15,7 +15,14 @@ pub(super) fn judge_all(
 ) -> Vec<RouteVerdict> {
     let judge_one = |&route| {
         let (verdict, reason) = match offer {
-            Ok(offer) => judge(route, offer, [vcpus, cpus], &probe),
+            // It needs no KVM.
+            _ if routes::of(route).is_native() => {
+                judge(route, offers::without_kvm(), || shortfall_of_threads(vcpus, cpus), &probe)
+            }
+            Ok(offer) => {
+                let offers = offers::to_routes(offer);
+                judge(route, offers, || shortfall(route, offer, offers, vcpus), &probe)
+            }
             Err(error) => (Verdict::Missing, error.to_string()),
         };
         RouteVerdict { route: route.name().to_owned(), verdict, reason }
@@ -25,11 +32,10 @@ pub(super) fn judge_all(
 
 fn judge(
     route: Route,
-    offer: &Offer,
-    [vcpus, cpus]: [usize; 2],
+    offers: HostOffers,
+    shortfall: impl Fn() -> Option<String>,
     probe: impl Fn(Route) -> Result<(), String>,
 ) -> (Verdict, String) {
-    let offers = offers::to_routes(offer);
     if let Some(need) = routes::of(route).lacks(offers) {
         return (Verdict::Missing, need.reason().to_owned());
     }
@@ -40,12 +46,7 @@ fn judge(
     if let Err(reason) = probe(route) {
         return (Verdict::Missing, format!("{call} over it failed: {reason}"));
     }
-    let shortfall = if routes::of(route).is_native() {
-        shortfall_of_threads(vcpus, cpus)
-    } else {
-        shortfall(route, offer, offers, vcpus)
-    };
-    match shortfall {
+    match shortfall() {
         Some(reason) => (Verdict::Limited, format!("{call} over it completed, but {reason}")),
         None => (Verdict::Ready, format!("{call} over it completed")),
     }

@@ -6,9 +6,8 @@ use crate::config::routes::{self, Route, Spec};
 use crate::config::{CellId, LocalApics};
 use crate::events::recording::Recording;
 use crate::guest::blocks::{self, BlockSpec};
-use crate::guest::session::{Limits, Session};
-use crate::vm::image;
-use crate::vm::{ApicIds, Hypervisor, VmConfig};
+use crate::guest::session::{self, Limits, Session};
+use crate::vm::{self, ApicIds, Hypervisor, VmConfig, image};
 use guest_stub::abi::{Destination, Worker};
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -24,14 +23,20 @@ pub(super) fn make_a_call(hypervisor: &Hypervisor, interrupted: &AtomicBool) -> 
     Ok((0..VCPUS).filter_map(|vcpu| session.vm().thread_id(vcpu)).collect())
 }
 
-/// Makes one call over `route` on a fresh machine of two vCPUs, or natively on two of `cpus`.
+/// Makes one call over `route` on a fresh machine of two vCPUs, or natively on two of `cpus`. `kvm` is asked for in the first case
+/// only.
 ///
 /// # Errors
 /// Whatever goes wrong.
-pub fn probe(hypervisor: &Hypervisor, route: Route, cpus: &[usize], interrupted: &AtomicBool) -> Result<(), Error> {
+pub fn probe<'h>(
+    kvm: impl FnOnce() -> Result<&'h Hypervisor, vm::Error>,
+    route: Route,
+    cpus: &[usize],
+    interrupted: &AtomicBool,
+) -> Result<(), Error> {
     let route = routes::of(route);
     match route.local_apics() {
-        Some(local_apics) => in_guest(hypervisor, route, local_apics, interrupted),
+        Some(local_apics) => in_guest(kvm().map_err(session::Error::from)?, route, local_apics, interrupted),
         None => natively(route, cpus, interrupted),
     }
 }

@@ -1,5 +1,6 @@
 //! The doctor's findings as text and as JSON.
 
+use crate::config::routes;
 use crate::report::summary::{count, topology};
 use crate::report::wrap::{hang, wrap};
 use crate::results::cpu_list::ranges;
@@ -47,18 +48,21 @@ pub fn render_json(doctor: &Doctor) -> Result<String, serde_json::Error> {
 }
 
 fn summary(doctor: &Doctor) -> String {
-    let ready: Vec<&str> = doctor
-        .routes
-        .iter()
-        .filter(|route| route.verdict == Verdict::Ready)
-        .map(|route| route.route.as_str())
-        .collect();
+    let is_native = |name: &&str| routes::those(routes::Spec::is_native).any(|route| route.name() == *name);
+    let ready = doctor.routes.iter().filter(|route| route.verdict == Verdict::Ready).map(|route| route.route.as_str());
+    let (natives, ready): (Vec<&str>, Vec<&str>) = ready.partition(is_native);
     let vcpus = count(doctor.vcpus, "vCPU");
-    match (doctor.exit_status, ready.is_empty()) {
+    let of_vcpus = match (doctor.exit_status, ready.is_empty()) {
         (0, _) => format!("kipi can measure {vcpus} on this host, over {}.", ready.join(", ")),
         (_, true) => format!("kipi cannot measure {vcpus} on this host: no route is ready."),
         (_, false) => {
             format!("kipi cannot measure interrupts of {vcpus} on this host: only {} is ready.", ready.join(", "))
+        }
+    };
+    match natives.as_slice() {
+        [] => of_vcpus,
+        natives => {
+            format!("{of_vcpus} Without a virtual machine, it can measure threads, over {}.", natives.join(", "))
         }
     }
 }
@@ -178,7 +182,7 @@ mod tests {
         assert_eq!(
             summary(&doctor),
             "kipi can measure 4 vCPUs on this host, over xapic, x2apic, memory, nmi, msi, host, vmm-xapic, vmm, \
-             vmm-host, native, native-rseq, native-futex."
+             vmm-host. Without a virtual machine, it can measure threads, over native, native-rseq, native-futex."
         );
         doctor.exit_status = 4;
         doctor.routes[0].verdict = Verdict::Missing;
