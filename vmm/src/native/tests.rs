@@ -244,7 +244,8 @@ fn a_thread_that_has_panicked_is_an_error() {
     let Some(cpus) = two_cpus() else { return };
     for gone in [0, 1] {
         let threads = Threads::start(2, &cpus).expect("two threads");
-        threads.panic_in(gone);
+        let panicked = threads.run_on(gone, || -> () { panic!("asked for by a test") });
+        assert!(matches!(panicked, Err(Error::Gone(thread)) if thread == gone));
         let found = threads.run(block(Call::Ping), &AtomicBool::new(false));
         assert!(matches!(found, Err(Error::Gone(thread)) if thread == gone), "{found:?}");
     }
@@ -257,6 +258,55 @@ fn who_cannot_be_started_is_told_why() {
         let error = Threads::start(2, &[cpu]).expect_err("there is no such CPU");
         let line = error.to_string();
         assert!(line.starts_with(&format!("thread 0 cannot be pinned to CPU {cpu}: ")), "{line}");
+    }
+}
+
+/// Has the kernel refuse membarrier(2), with EPERM, to this thread and those that it starts; `false`: it has no such filters.
+fn forbid_membarrier() -> bool {
+    const fn instruction(code: u32, to: [u8; 2], k: u32) -> libc::sock_filter {
+        libc::sock_filter { code: code as u16, jt: to[0], jf: to[1], k }
+    }
+    // The first word of `struct seccomp_data` is the system call's number.
+    let mut filter = [
+        instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, [0, 0], 0),
+        instruction(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, [0, 1], libc::SYS_membarrier as u32),
+        instruction(libc::BPF_RET | libc::BPF_K, [0, 0], libc::SECCOMP_RET_ERRNO | libc::EPERM as u32),
+        instruction(libc::BPF_RET | libc::BPF_K, [0, 0], libc::SECCOMP_RET_ALLOW),
+    ];
+    let program = libc::sock_fprog { len: 4, filter: filter.as_mut_ptr() };
+    // SAFETY: the kernel reads the program, whose instructions outlive the call; both calls change this thread alone.
+    unsafe {
+        libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
+            && libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program) == 0
+    }
+}
+
+#[test]
+fn a_kernel_that_refuses_membarrier_is_told_before_anything_is_called() {
+    let started = std::thread::spawn(|| forbid_membarrier().then(|| Threads::start(2, &[]))).join().expect("no panic");
+    let Some(started) = started else { return };
+    let error = started.expect_err("it is refused");
+    assert!(matches!(error, Error::Membarrier { errno: rustix::io::Errno::PERM, .. }), "{error}");
+    let line = error.to_string();
+    assert!(line.starts_with("registering for membarrier(2) (PRIVATE_EXPEDITED): Operation not permitted"), "{line}");
+}
+
+/// From some block on, while its targets wait to be interrupted.
+#[test]
+fn a_kernel_that_refuses_membarrier_in_a_block_ends_it_and_releases_its_targets() {
+    let Some(cpus) = two_cpus() else { return };
+    for (call, one_by_one) in [(CALLS[0], false), (CALLS[1], false), (CALLS[1], true), (CALLS[2], false)] {
+        let threads = Threads::start(2, &cpus).expect("two threads");
+        let block = Block { one_by_one, ..block(call) };
+        assert_eq!(run(&threads, block.clone()).sent.len(), ROUNDS as usize, "{call:?}: nothing is refused yet");
+        if !threads.run_on(0, forbid_membarrier).expect("a thread") {
+            return;
+        }
+        let start = Instant::now();
+        let error = threads.run(block, &AtomicBool::new(false)).expect_err("it is refused");
+        assert!(matches!(error, Error::Membarrier { errno: rustix::io::Errno::PERM, .. }), "{call:?}: {error}");
+        drop(threads);
+        assert!(start.elapsed() < Duration::from_secs(10), "{call:?}: nobody waits any more");
     }
 }
 

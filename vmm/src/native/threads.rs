@@ -123,10 +123,10 @@ impl Threads {
         self.started[0].give(move |_: &Registered| differences(count))?.wait()
     }
 
+    /// Runs something on a thread.
     #[cfg(test)]
-    pub(super) fn panic_in(&self, thread: usize) {
-        let job = self.started[thread].give(|_: &Registered| -> () { panic!("asked for by a test") });
-        assert!(matches!(job.and_then(Answer::wait), Err(Error::Gone(gone)) if gone == thread));
+    pub(super) fn run_on<T: Send + 'static>(&self, thread: usize, job: fn() -> T) -> Result<T, Error> {
+        self.started[thread].give(move |_: &Registered| job())?.wait()
     }
 }
 
