@@ -3,6 +3,7 @@
 //! Everything here is plain data that both sides compile. Addresses are guest-physical and equal to the guest's
 //! virtual addresses (identity mapping). The VMM trusts nothing that it reads through these structures.
 
+pub mod act;
 pub mod cell;
 pub mod command;
 mod numbers;
@@ -10,6 +11,7 @@ mod page;
 mod processor;
 mod sample;
 
+use numbers::wire_enum;
 pub use numbers::*;
 pub use page::*;
 pub use processor::*;
@@ -64,6 +66,8 @@ pub const VCPU_AREAS: u64 = 0x40_0000;
 pub const VCPU_STRIDE: u64 = 0x2_0000;
 /// The xAPIC's registers. SDM Vol. 3A 12.4.1.
 pub const XAPIC_BASE: u64 = 0xFEE0_0000;
+/// A page without memory: accesses to its first four bytes exit to the VMM, which reads as zero and ignores what is written.
+pub const NO_EFFECT: u64 = XAPIC_BASE + PAGE;
 
 /// The most vCPUs the memory map has room for.
 pub const MAX_VCPUS: usize = 1024;
@@ -143,6 +147,10 @@ pub const PORT_MSI: u16 = 0x6B14;
 pub const PORT_MARK: u16 = 0x6B18;
 /// A vCPU in state `out` writes here: the VMM keeps it out of the guest for as many TSC cycles as the word says.
 pub const PORT_OUT: u16 = 0x6B1C;
+/// Reads as zero, and what is written is ignored: an exit to the VMM and nothing else.
+pub const PORT_NO_EFFECT: u16 = 0x6B20;
+/// What is written here ends in KVM (KVM_IOEVENTFD) once the VMM has asked for it; otherwise as [`PORT_NO_EFFECT`].
+pub const PORT_IN_KVM: u16 = 0x6B24;
 /// A vCPU that found a broken rule writes here once, after it has filled in [`CommandPage::bug_check`].
 pub const PORT_BUG_CHECK: u16 = 0x6B08;
 
@@ -160,6 +168,8 @@ pub const VECTOR_DEVICE: u8 = 0x51;
 pub const VECTOR_SENDER: u8 = 0xF1;
 /// A vector whose handler lowers its TPR before its EOI, while a lower interrupt waits: class 6.
 pub const VECTOR_MASKER: u8 = 0x61;
+/// The vector of an [`Act`](act::Act)'s own interrupt: class 3.
+pub const VECTOR_ACT: u8 = 0x3F;
 /// The vector that gets a halted vCPU to look at the command page: class 2.
 pub const VECTOR_WAKE: u8 = 0x2F;
 /// The vector that spurious interrupts of the local APIC arrive on.

@@ -1,6 +1,7 @@
 //! What processors do for ever: vCPU 0 runs the VMM's commands, the others take part.
 
 use crate::activity;
+use crate::acts;
 use crate::block;
 use crate::calibrate;
 use crate::conformance::{calls, hostile, processor as processor_tests};
@@ -73,6 +74,7 @@ fn lead(private: &'static Private, processors: usize, command: &Command) -> Opti
         Operation::Serve => serve::lead(private, processors, &command.payload()?),
         Operation::Spray => hostile::lead(private, processors, &command.payload()?),
         Operation::Processor => processor_tests::lead(private, processors, &command.payload()?),
+        Operation::Acts => acts::run(private, &command.payload()?),
     }
 }
 
@@ -85,7 +87,7 @@ fn follow(private: &'static Private, activity: u32, command: &Command) -> Option
             block::follow(private, processors, &payload, workers::find(payload.worker, payload.observe)?);
         }
         Operation::Pings => ping::follow(private, processors, &command.payload()?),
-        Operation::Calibrate | Operation::Processor => {}
+        Operation::Calibrate | Operation::Processor | Operation::Acts => {}
         Operation::ClockExchange => exchange::follow(private, &command.payload()?),
         Operation::Calls => {
             let payload: command::Calls = command.payload()?;

@@ -7,6 +7,7 @@
 
 mod activity;
 mod away;
+mod acts;
 mod block;
 mod bugcheck;
 mod builtins;

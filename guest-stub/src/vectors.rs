@@ -1,5 +1,6 @@
 //! Which entry each vector has, and on which stack: the one place that knows all handlers.
 
+use crate::acts;
 use crate::call::{entry, nmi};
 use crate::conformance::{devices, faulting, pageable, stepped};
 use crate::cpl3;
@@ -15,7 +16,7 @@ const GENERAL_PROTECTION: u8 = 13;
 const PAGE_FAULT: u8 = 14;
 
 /// The vectors with an entry of their own. Exceptions have one besides.
-const ENTRIES: [(u8, Entry, u8); 12] = [
+const ENTRIES: [(u8, Entry, u8); 13] = [
     (NMI, nmi::nmi_entry, IST_NMI),
     (INVALID_OPCODE, cpl3::invalid_opcode_entry, IST_FAULT),
     (GENERAL_PROTECTION, faulting::general_protection_entry, IST_FAULT),
@@ -26,6 +27,7 @@ const ENTRIES: [(u8, Entry, u8); 12] = [
     (abi::VECTOR_DEVICE, devices::device_entry, IST_IPI),
     (abi::VECTOR_SENDER, devices::sender_entry, IST_IPI),
     (abi::VECTOR_MASKER, devices::masker_entry, IST_IPI),
+    (abi::VECTOR_ACT, acts::act_entry, IST_IPI),
     (abi::VECTOR_WAKE, interrupts::wake_entry, IST_IPI),
     (abi::VECTOR_SPURIOUS, interrupts::spurious_entry, IST_IPI),
 ];

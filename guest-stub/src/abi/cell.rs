@@ -182,6 +182,7 @@ impl core::fmt::Display for CellId {
 /// Documents hold an enumeration as the name that people read and type.
 #[cfg(feature = "documents")]
 mod documents {
+    use super::super::act::Act;
     use super::{Call, Destination, Observe, Route, TargetState};
     use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
     use serde::de::{Deserializer, Error, Unexpected, Visitor};
@@ -236,7 +237,7 @@ mod documents {
         };
     }
 
-    by_name!(Call, Route, Destination, TargetState, Observe);
+    by_name!(Call, Route, Destination, TargetState, Observe, Act);
 }
 
 #[cfg(test)]

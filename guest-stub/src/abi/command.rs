@@ -57,7 +57,7 @@ macro_rules! payloads {
     ($($name:ident),+) => { $(impl Payload for $name { const OPERATION: Operation = Operation::$name; })+ };
 }
 
-payloads!(Block, Pings, Calibrate, ClockExchange, Calls, Serve, Spray, Processor);
+payloads!(Block, Pings, Calibrate, ClockExchange, Calls, Serve, Spray, Processor, Acts);
 
 /// A block of rounds: one processor makes as many measured calls of all processors.
 #[repr(C)]
@@ -117,6 +117,18 @@ pub struct Pings {
 pub struct Calibrate {
     /// How many of each: at most [`RING_SAMPLES`].
     pub samples: u32,
+}
+
+/// One thing that is done again and again, on vCPU 0.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, FromBytes, IntoBytes, KnownLayout, Immutable)]
+pub struct Acts {
+    /// [`Act`](super::act::Act).
+    pub act: u32,
+    /// How often: at most [`RING_SAMPLES`]. The report has none if this processor has not got what the act is about.
+    pub samples: u32,
+    /// TSC cycles that the processor is in HLT before the deadline, of [`Act::HltTimer`](super::act::Act::HltTimer).
+    pub sleep: u64,
 }
 
 /// An exchange of time stamps between vCPU 0 and another one.
@@ -243,6 +255,7 @@ const _: () = assert!(size_of::<Processor>() == 40);
 const _: () = assert!(size_of::<Command>() == 352 && size_of::<Calls>() == 344);
 const _: () = assert!(size_of::<Block>() == 56 && size_of::<Pings>() == 40 && size_of::<Serve>() == 48);
 const _: () = assert!(size_of::<ClockExchange>() == 24 && size_of::<Spray>() == 16 && size_of::<Calibrate>() == 4);
+const _: () = assert!(size_of::<Acts>() == 16);
 
 #[cfg(test)]
 mod tests {

@@ -49,6 +49,8 @@ wire_enum! {
         Processor = 7 "processor",
         /// Run a block of pings.
         Pings = 8 "pings",
+        /// Do one thing again and again on vCPU 0, with a time stamp before it and one after it.
+        Acts = 9 "acts",
     }
 }
 

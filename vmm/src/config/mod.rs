@@ -2,6 +2,7 @@
 
 #![deny(clippy::wildcard_enum_match_arm)]
 
+pub mod acts;
 pub mod calls;
 pub mod destinations;
 pub mod divisors;

@@ -54,6 +54,8 @@ pub enum ExitKind {
     Mark,
     /// State `out`: the guest asks to be kept out for so many TSC cycles.
     Out,
+    /// An access to the port or the address that has no effect.
+    NoEffect,
 }
 
 impl ExitKind {
@@ -155,7 +157,8 @@ impl std::fmt::Display for Exit {
             | ExitKind::InterruptWindow
             | ExitKind::Tpr
             | ExitKind::Mark
-            | ExitKind::Out => f.write_str(self.kind.name()),
+            | ExitKind::Out
+            | ExitKind::NoEffect => f.write_str(self.kind.name()),
         }
     }
 }
@@ -169,7 +172,7 @@ mod tests {
     fn the_names_in_output_are_these() {
         let names: Vec<_> = ExitKind::VARIANTS.iter().map(|kind| kind.name()).collect();
         let expected = "doorbell observe bug-check interrupted again port mmio halt shutdown failed-entry internal-error \
-                        failed other yield step apic-read apic-write msr interrupt-window tpr message mark out";
+                        failed other yield step apic-read apic-write msr interrupt-window tpr message mark out no-effect";
         assert_eq!(names.join(" "), expected);
     }
 

@@ -3,6 +3,7 @@
 //! it ([`absences`]); and all of one call's events ([`mod@event`]) on one clock ([`timeline`], [`clock`]).
 
 pub mod absences;
+pub mod acts;
 pub mod clock;
 pub mod counters;
 pub mod cpu_time;

@@ -1,12 +1,13 @@
 //! The protocol with our guest.
 //!
 //! A [`session`] is a booted guest with its mailbox and its doorbell. What is asked of it is in a file each: [`blocks`] of
-//! measured rounds, [`calls`] that are counted, [`calibration`] of the instruments, the [`clock_exchange`], [`hostile`]
+//! measured rounds, [`acts`] and what they cost, [`calls`] that are counted, [`calibration`] of the instruments, the [`clock_exchange`], [`hostile`]
 //! guests, the behaviour of a [`processor`], and vCPUs that [`serve`] the host's own calls ([`host_caller`]). What goes wrong is a
 //! [`session::Error`], with the guest's own words ([`bug_check`]) or with a look at where each vCPU was ([`silence`]).
 
 #![deny(clippy::wildcard_enum_match_arm)]
 
+pub mod acts;
 mod block_spec;
 pub mod blocks;
 pub mod bug_check;

@@ -33,7 +33,7 @@ pub(super) fn next(exit: Exit, request: Request, local_apics: LocalApics, vcpus:
     let unhandled = Next::Stop(StopReason::Unhandled(exit));
     match exit.kind {
         // `Out` has been served.
-        ExitKind::Observe | ExitKind::Step | ExitKind::Out => Next::Enter,
+        ExitKind::Observe | ExitKind::Step | ExitKind::Out | ExitKind::NoEffect => Next::Enter,
         ExitKind::Yield => Next::YieldCpu,
         ExitKind::Mark => Next::Mark,
         ExitKind::Doorbell => Next::Stop(StopReason::Doorbell),

@@ -116,6 +116,13 @@ fn convert(exit: VcpuExit<'_>) -> Exit {
         VcpuExit::IoOut(abi::PORT_MARK, _) => ExitKind::Mark.into(),
         VcpuExit::IoOut(abi::PORT_OUT, data) => with(ExitKind::Out, data),
         VcpuExit::IoOut(abi::PORT_MSI, data) => with(ExitKind::Message, data),
+        VcpuExit::IoOut(abi::PORT_NO_EFFECT | abi::PORT_IN_KVM, _) | VcpuExit::MmioWrite(abi::NO_EFFECT, _) => {
+            ExitKind::NoEffect.into()
+        }
+        VcpuExit::IoIn(abi::PORT_NO_EFFECT, data) | VcpuExit::MmioRead(abi::NO_EFFECT, data) => {
+            data.fill(0);
+            ExitKind::NoEffect.into()
+        }
         VcpuExit::IoOut(port, _) => Exit::port(port, true),
         VcpuExit::IoIn(port, _) => Exit::port(port, false),
         VcpuExit::MmioRead(address, _) => Exit::mmio(address, false),
@@ -168,6 +175,24 @@ mod tests {
         );
         assert_eq!(convert(VcpuExit::IoOut(abi::PORT_DOORBELL, &[])), ExitKind::Doorbell.into());
         assert_eq!(convert(VcpuExit::IoOut(0x80, &[1])), Exit::port(0x80, true));
+    }
+
+    #[test]
+    fn what_has_no_effect_reads_as_zero_and_its_neighbours_do_not_exist() {
+        let no_effect = Exit::from(ExitKind::NoEffect);
+        for port in [abi::PORT_NO_EFFECT, abi::PORT_IN_KVM] {
+            assert_eq!(convert(VcpuExit::IoOut(port, &[1, 2, 3, 4])), no_effect);
+        }
+        assert_eq!(convert(VcpuExit::MmioWrite(abi::NO_EFFECT, &[1; 8])), no_effect);
+        let mut data = [0xFF; 8];
+        assert_eq!(convert(VcpuExit::MmioRead(abi::NO_EFFECT, &mut data)), no_effect);
+        assert_eq!(data, [0; 8]);
+        let mut data = [0xFF; 2];
+        assert_eq!(convert(VcpuExit::IoIn(abi::PORT_NO_EFFECT, &mut data)), no_effect);
+        assert_eq!(data, [0; 2]);
+        assert_eq!(convert(VcpuExit::IoIn(abi::PORT_IN_KVM, &mut data)), Exit::port(abi::PORT_IN_KVM, false));
+        let next = abi::NO_EFFECT + 4;
+        assert_eq!(convert(VcpuExit::MmioRead(next, &mut data)), Exit::mmio(next, false));
     }
 
     #[test]

@@ -25,6 +25,11 @@ impl Bus {
         Self { fd, ids, vcpus, irqchip }
     }
 
+    /// KVM's virtual machine.
+    pub(super) fn vm(&self) -> &VmFd {
+        &self.fd
+    }
+
     /// What the vCPUs share whose local APICs are in user space.
     pub(super) fn irqchip(&self) -> Option<&Irqchip> {
         self.irqchip.as_ref()

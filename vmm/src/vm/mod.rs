@@ -10,6 +10,7 @@ pub mod image;
 mod msi;
 pub mod offers;
 mod paging;
+mod port_in_kvm;
 mod registers;
 mod stats;
 mod threads;
@@ -34,11 +35,12 @@ pub use hypervisor::Hypervisor;
 use kipi_kvm_apic::{Irqchip, Request};
 use kvm_ioctls::{Cap, VcpuFd};
 use std::sync::mpsc::{Receiver, channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use threads::VcpuHandle;
 use vm_memory::{GuestAddress, GuestMemoryMmap};
+use vmm_sys_util::eventfd::EventFd;
 
 /// What a virtual machine is to be.
 #[derive(Debug, Clone)]
@@ -73,6 +75,7 @@ pub struct Vm {
     counters: Arc<Counters>,
     memory: GuestMemoryMmap,
     stats_error: Option<String>,
+    port_in_kvm: OnceLock<EventFd>,
 }
 
 /// What was read about the vCPUs' TSCs before they ran.
@@ -128,7 +131,8 @@ impl Vm {
         let (counters, stats_error) = open_counters(vcpus.iter().map(|(vcpu, _)| vcpu.fd()));
         let counters = Arc::new(counters);
         let clock = Arc::new(tsc.clock.clone());
-        let mut vm = Self { vcpus: Vec::new(), stopped, tsc, bus, hooks, counters, memory, stats_error };
+        let port_in_kvm = OnceLock::new();
+        let mut vm = Self { vcpus: Vec::new(), stopped, tsc, bus, hooks, counters, memory, stats_error, port_in_kvm };
         for (index, (vcpu, kick)) in vcpus.into_iter().enumerate() {
             let (resume, receiver) = channel();
             let thread = VcpuThread {
@@ -196,6 +200,17 @@ impl Vm {
     /// Why some vCPU has no counters.
     pub fn stats_error(&self) -> Option<&str> {
         self.stats_error.as_deref()
+    }
+
+    /// Has KVM answer [`abi::PORT_IN_KVM`] from now on. Not from the start: it waits until no vCPU is in KVM's list of ports.
+    ///
+    /// # Errors
+    /// [`Error::Kvm`], [`Error::System`].
+    pub fn answer_port_in_kvm(&self) -> Result<(), Error> {
+        if self.port_in_kvm.get().is_none() {
+            let _ = self.port_in_kvm.set(port_in_kvm::register(self.bus.vm())?);
+        }
+        Ok(())
     }
 
     /// What a conformance test wants to happen at exits.

@@ -161,6 +161,7 @@ fn ranges(header: &ImageHeader, vcpus: usize) -> Vec<(u64, u64, Access)> {
         (header.data_start, header.data_end, Access::Write),
         (abi::USER_TEXT, abi::USER_TEXT + PAGE, Access::UserExecute),
         (abi::XAPIC_BASE, abi::XAPIC_BASE + PAGE, Access::Device),
+        (abi::NO_EFFECT, abi::NO_EFFECT + PAGE, Access::Device),
     ];
     for vcpu in 0..vcpus {
         let base = abi::vcpu_area(vcpu);

@@ -23,7 +23,7 @@ pub(crate) const LVT_TIMER: u32 = 0x320;
 pub(crate) const LVT_LINT0: u32 = 0x350;
 const INITIAL_COUNT: u32 = 0x380;
 const DIVIDE_CONFIGURATION: u32 = 0x3E0;
-const INTERRUPT_COMMAND: u32 = 0x300;
+pub(crate) const INTERRUPT_COMMAND: u32 = 0x300;
 const INTERRUPT_COMMAND_HIGH: u32 = 0x310;
 const SELF_IPI: u32 = 0x3F0;
 
