@@ -6,8 +6,8 @@
 #![allow(clippy::result_large_err, reason = "there is no heap to box a processor mask in")]
 
 mod activity;
-mod away;
 mod acts;
+mod away;
 mod block;
 mod bugcheck;
 mod builtins;

@@ -227,6 +227,7 @@ pub fn measurement() -> Config {
         repetitions: 0,
         references: None,
         undivided: Vec::new(),
+        exit_costs: false,
         rounds: 10,
         warmup: 1,
         worker: Worker::Stamp,

@@ -66,6 +66,16 @@ fn counts_of_rounds() {
 }
 
 #[test]
+fn exits_without_a_virtual_machine() {
+    if hypervisor().is_none() {
+        return;
+    }
+    let natively =
+        ["measure", "--exits", "--call", "ping", "--route", "native", "--target-state", "user", "--vcpus", "2"];
+    refused(&natively, BAD_INPUT, &["--exits", "without a virtual machine nothing exits", "--route x2apic"]);
+}
+
+#[test]
 fn devices_that_are_not_kvm() {
     let missing = "/nonexistent/kvm";
     refused(&["--device", missing], HOST_CANNOT, &[missing, "does not exist", "--device"]);

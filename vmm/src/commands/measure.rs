@@ -77,6 +77,9 @@ pub struct Measure {
     /// machine's take (auto), or only what was asked for (none)
     #[arg(long, value_name = "auto|none", value_parser = ["auto", "none"], default_value = "auto")]
     native: String,
+    /// Measure what single exits cost, too, in every turn: CPUID, MSRs, ports, memory-mapped registers, ICR, EOI, HLT
+    #[arg(long)]
+    exits: bool,
     /// Rounds before each block that are thrown away
     #[arg(long, value_name = "W", default_value_t = 3, value_parser = clap::value_parser!(u32).range(0..=1000))]
     warmup: u32,
@@ -144,6 +147,7 @@ impl Measure {
             observe: without_repeats(&self.observe),
             trace: without_repeats(&self.trace).into_iter().map(|source| (source, None)).collect(),
             sweep: self.html.is_some(),
+            exit_costs: self.exits,
             rounds: self.rounds.map_or(ROUNDS, |rounds| rounds as usize),
             limit_time: self.rounds.is_none(),
             warmup: self.warmup as usize,
@@ -167,6 +171,9 @@ pub fn run(options: &Measure, start: ProcessStart) -> Result<Status, Failure> {
     let kvm = machines::Kvm::at(&device);
     let offers = kvm.offers(&config)?;
     let (mut cells, refused) = machines::cells(&config, offers)?;
+    if let Some(refused) = config::acts::refuse(&cells).filter(|_| config.exit_costs) {
+        return Err(Failure::bad_input(anyhow::anyhow!("--exits: {}", hints::refusals(&[refused]))));
+    }
     config.references = (options.references == "auto").then(|| config::references(&cells, offers));
     if options.native == "auto" {
         let (beside, undivided) = config::divisors::plan(&config, &cells, offers);

@@ -71,6 +71,7 @@ impl Calls {
             repetitions: 0,
             references: None,
             undivided: Vec::new(),
+            exit_costs: false,
             worker: self.worker,
             argument: if self.worker == Worker::Spin { self.spin_cycles } else { 0 },
             pin: config::resolve_pin(self.pin.clone(), &cpus)?,

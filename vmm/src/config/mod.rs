@@ -72,6 +72,8 @@ pub struct Config {
     pub references: Option<Vec<CellId>>,
     /// Cells that are divided by no native one, though that was asked for, with the reason.
     pub undivided: Vec<Refused>,
+    /// Whether what single exits cost is measured in every turn, too.
+    pub exit_costs: bool,
     pub worker: Worker,
     /// Its argument: TSC cycles to be busy for, of [`Worker::Spin`].
     pub argument: u64,

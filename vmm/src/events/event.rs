@@ -6,7 +6,7 @@ use crate::results::source::Source;
 use guest_stub::abi::{VECTOR_IPI, VECTOR_PING};
 
 /// Register offset of the ICR, and of the EOI register (SDM Vol. 3A table 12-1).
-pub(super) const ICR: u64 = 0x300;
+pub(crate) const ICR: u64 = 0x300;
 const EOI: u64 = 0xB0;
 
 /// What happened.

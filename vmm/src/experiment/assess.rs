@@ -7,6 +7,7 @@ use crate::config::routes;
 use crate::config::{self, Config};
 use crate::events::recording::Recording;
 use crate::events::samples::{Block, Round};
+use crate::results::exit_cost::ExitCost;
 use crate::results::halts::CellWakeups;
 use crate::results::measurement::{self, Cell, Instruments, ObserverEffect};
 use crate::results::metric::MetricName;
@@ -27,13 +28,14 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU64;
 
 impl Collected {
-    /// Its results, on a machine with these instruments, of a host with this topology, which drifted so; `None` if none of its blocks
-    /// was run.
+    /// Its results, on a machine with these instruments, where single exits cost so much, of a host with this topology, which drifted
+    /// so; `None` if none of its blocks was run.
     pub(super) fn assess(
         &self,
         config: &Config,
         topology: &Topology,
         instruments: &Instruments,
+        costs: &[ExitCost],
         drift: &Drift,
     ) -> Option<Cell> {
         if !self.is_measured() {
@@ -71,7 +73,7 @@ impl Collected {
             integrity,
             clock,
             exits: exits::per_call(&with_exits, targets),
-            breakdown: breakdown(self, khz),
+            breakdown: breakdown(self, costs, khz),
             halt: halt(self, khz),
             host_cpu: host_cpu::of_cell(&counted, targets, &boots),
             observer_effect: observer_effect(config, self, khz),
@@ -143,9 +145,14 @@ fn by_initiator(initiator: usize, block: &Block, khz: NonZeroU64) -> measurement
 }
 
 /// Where the calls' time went, by the source that sees most.
-fn breakdown(cell: &Collected, khz: NonZeroU64) -> Option<Breakdown> {
+fn breakdown(cell: &Collected, costs: &[ExitCost], khz: NonZeroU64) -> Option<Breakdown> {
     let recorded = cell.traced.iter().filter(|traced| Recording::by(traced.source).has_events());
-    let sees_most = recorded.filter_map(|traced| traced.ways.breakdown(khz)).max_by_key(|found| found.stages.len());
+    let of_source = recorded.filter_map(|traced| {
+        let local_apics = routes::of(cell.id.route).local_apics()?;
+        let parts = traced.parts.priced(costs, local_apics, khz).unwrap_or_default();
+        Some(Breakdown { parts, ..traced.ways.breakdown(khz)? })
+    });
+    let sees_most = of_source.max_by_key(|found| found.stages.len());
     if sees_most.is_some() {
         return sees_most;
     }

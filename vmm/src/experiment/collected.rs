@@ -85,7 +85,8 @@ impl Collected {
 
     /// Whether so few of its blocks were quiet that the results are made of all of them.
     pub(super) fn is_never_quiet(&self) -> bool {
-        !are_enough(self.blocks.iter().filter(|block| block.is_quiet()), self.in_turn().iter())
+        let quiet = self.blocks.iter().filter(|block| block.is_quiet());
+        !are_enough(boots(quiet), boots(self.in_turn().iter()))
     }
 
     /// The blocks that were not measured in place of another one.
@@ -142,10 +143,15 @@ pub(super) fn sources<'c>(config: &'c Config, cell: &CellId) -> &'c [(Source, Op
     if is_traced { &config.trace } else { &[] }
 }
 
-/// Whether these quiet blocks are enough for results, of those that were asked for: for an interval, if those would be.
-pub(super) fn are_enough<'b>(quiet: impl Iterator<Item = &'b Block>, asked: impl Iterator<Item = &'b Block>) -> bool {
-    let quiet: Vec<u32> = quiet.map(|block| block.boot).collect();
-    let asked: Vec<u32> = asked.map(|block| block.boot).collect();
+/// The boots of these blocks.
+pub(super) fn boots<'b>(blocks: impl Iterator<Item = &'b Block>) -> impl Iterator<Item = u32> {
+    blocks.map(|block| block.boot)
+}
+
+/// Whether quiet blocks, of these boots, are enough for results, of those that were asked for: for an interval, if those would be.
+pub(super) fn are_enough(quiet: impl Iterator<Item = u32>, asked: impl Iterator<Item = u32>) -> bool {
+    let quiet: Vec<u32> = quiet.collect();
+    let asked: Vec<u32> = asked.collect();
     let distinct = |boots: &[u32]| boots.iter().collect::<BTreeSet<_>>().len();
     quiet.len() >= asked.len().min(MIN_BOOTS) && distinct(&quiet) >= distinct(&asked).min(MIN_BOOTS)
 }

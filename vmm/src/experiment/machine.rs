@@ -1,8 +1,10 @@
 //! A machine that blocks are run on: a virtual one, the host's own processors, or a test's invention.
 
 use super::clock_partners::ClockPartners;
+use crate::events::acts::Acted;
 use crate::events::kernel::Tracer;
 use crate::events::samples::Block;
+use crate::guest::acts;
 use crate::guest::blocks::{self, BlockSpec};
 use crate::guest::calibration::{self, Calibration};
 use crate::guest::session::{self, Session};
@@ -10,6 +12,7 @@ use crate::host::watch::{Baseline, Watch};
 use crate::native;
 use crate::results::disturbance::Kind;
 use crate::statistics::clock_error::{ClockError, Comparisons};
+use guest_stub::abi::act::Act;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -62,6 +65,14 @@ pub trait Machine {
     /// Every variant of [`enum@Error`] but [`Error::GivenUp`].
     fn calibrate(&mut self, count: usize) -> Result<Calibration, Error>;
 
+    /// Does one thing so often on the first vCPU, after `warmup` that do not count, to learn what it costs.
+    ///
+    /// # Errors
+    /// Every variant of [`enum@Error`] but [`Error::GivenUp`].
+    fn act(&mut self, _: Act, _warmup: usize, _count: usize) -> Result<Acted, Error> {
+        Ok(Acted::Absent("it is no virtual machine".to_owned()))
+    }
+
     /// The frequency of the TSC that calls are stamped with, kHz.
     fn tsc_khz(&self) -> u64;
 
@@ -98,6 +109,10 @@ impl<M: Machine + ?Sized> Machine for Box<M> {
 
     fn calibrate(&mut self, count: usize) -> Result<Calibration, Error> {
         M::calibrate(self, count)
+    }
+
+    fn act(&mut self, act: Act, warmup: usize, count: usize) -> Result<Acted, Error> {
+        M::act(self, act, warmup, count)
     }
 
     fn tsc_khz(&self) -> u64 {
@@ -157,6 +172,10 @@ impl Machine for VirtualMachine<'_> {
 
     fn calibrate(&mut self, count: usize) -> Result<Calibration, Error> {
         Ok(calibration::calibrate(&mut self.session, count)?)
+    }
+
+    fn act(&mut self, act: Act, warmup: usize, count: usize) -> Result<Acted, Error> {
+        Ok(acts::run(&mut self.session, act, warmup, count)?)
     }
 
     fn tsc_khz(&self) -> u64 {

@@ -12,6 +12,7 @@ mod described_call;
 mod described_config;
 mod described_event;
 mod detail;
+mod exit_costs;
 mod instruments;
 pub mod machine;
 mod machines;
@@ -87,7 +88,7 @@ pub struct Repeats {
 /// document all the same. A call that is given up is no error: its cell counts it, and goes on on a fresh machine.
 ///
 /// Repetitions, if they are asked for, come afterwards. Of them, the document has the drift between runs, each run's quantiles,
-/// and what went wrong or disturbed them.
+/// and what went wrong or disturbed them. What single exits cost is of the first run alone.
 pub fn run<M: Machine>(
     config: &Config,
     cells: &[CellId],
@@ -97,10 +98,11 @@ pub fn run<M: Machine>(
 ) -> (Measurement, Option<Error>) {
     let (mut measurement, mut error) = run_once(config, cells, refused, &mut boot, observer);
     let mut repetitions = Vec::new();
+    let again = Config { exit_costs: false, ..config.clone() };
     while error.is_none() && repetitions.len() < config.repetitions {
         let progress = &mut *observer.progress;
         let mut observer = Observer { progress, samples: None, started: None, details: None, repeats: None };
-        let (repetition, failure) = run_once(config, cells, refused, &mut boot, &mut observer);
+        let (repetition, failure) = run_once(&again, cells, refused, &mut boot, &mut observer);
         error = failure;
         repetitions.push(repetition);
     }
@@ -126,7 +128,7 @@ fn run_once<M: Machine>(
     let outcome =
         run.start().and_then(|()| run.measure()).and_then(|()| if config.sweep { run.sweep() } else { Ok(()) });
     let error = outcome.err();
-    let Run { boots, mut cells, references, machines, observer, ended, .. } = run;
+    let Run { boots, mut cells, references, priced, machines, observer, ended, .. } = run;
     cells.iter_mut().for_each(Collected::close);
     if let Some(details) = &mut observer.details {
         let cells = cells.iter().filter(|cell| cell.is_measured());
@@ -135,9 +137,10 @@ fn run_once<M: Machine>(
     let medians = cells.iter().map(Collected::medians).chain(references.iter().map(Referred::medians));
     let drift = Drift::of_cells(&medians.collect::<Vec<_>>());
     let host = host::describe();
+    let exit_costs: Vec<_> = priced.into_iter().flat_map(|priced| priced.into_documents(&machines, &drift)).collect();
     let assess = |cell: &Collected| {
         let times_native = times_native(cell, &cells, |id| machines.instruments(id));
-        let assessed = cell.assess(config, &host.topology, machines.instruments(&cell.id)?, &drift)?;
+        let assessed = cell.assess(config, &host.topology, machines.instruments(&cell.id)?, &exit_costs, &drift)?;
         Some(Cell { times_native, ..assessed })
     };
     let assessed: Vec<_> = cells.iter().filter_map(assess).collect();
@@ -149,6 +152,7 @@ fn run_once<M: Machine>(
         intervals: IntervalScope::WithinRun,
         cells: assessed,
         references: references.into_iter().map(Referred::into_document).collect(),
+        exit_costs,
         quiet,
         warnings: ended.into_iter().chain(warnings::all(config, &machines, &cells)).collect(),
         instruments: machines.into_instruments(),

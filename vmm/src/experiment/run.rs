@@ -1,6 +1,7 @@
 //! A measurement while it runs: the cells' blocks in turn, and disturbed ones once more.
 
 use super::collected::Collected;
+use super::exit_costs::{self, Priced};
 use super::machine::{self, Machine};
 use super::machines::Machines;
 use super::pace::Pace;
@@ -19,6 +20,7 @@ pub(super) struct Run<'r, 'o, M, B> {
     pub(super) boots: usize,
     pub(super) cells: Vec<Collected>,
     pub(super) references: Vec<Referred>,
+    pub(super) priced: Vec<Priced>,
     pub(super) machines: Machines<M, B>,
     pub(super) observer: &'r mut Observer<'o>,
     /// Blocks that were run.
@@ -61,6 +63,7 @@ impl<'r, 'o, M, B> Run<'r, 'o, M, B> {
             config,
             boots,
             references: references::all(config, &ids),
+            priced: exit_costs::all(config, &ids),
             cells,
             machines,
             observer,
@@ -133,6 +136,9 @@ impl<M: Machine, B: FnMut(MachineSpec) -> Result<M, machine::Error>> Run<'_, '_,
             }
             for reference in &mut self.references {
                 reference.measure(&mut self.machines, u32::try_from(number).unwrap_or(u32::MAX))?;
+            }
+            for priced in &mut self.priced {
+                priced.measure(&mut self.machines, number)?;
             }
             // An interval needs so many boots.
             let has_boots = number + 1 < sizes.len() && boot_of(number + 1) >= config::MIN_BOOTS;

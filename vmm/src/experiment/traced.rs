@@ -1,6 +1,6 @@
 //! The blocks of a cell that a source of events has recorded, and what is counted of them.
 
-use super::collected::are_enough;
+use super::collected::{are_enough, boots};
 use super::described_call::choose;
 use crate::config::routes::{self, Route};
 use crate::events::samples::{Block, Round};
@@ -12,6 +12,7 @@ use crate::statistics::breakdown::Ways;
 use crate::statistics::halts::ByRegime;
 use crate::statistics::metrics;
 use crate::statistics::order::Observation;
+use crate::statistics::parts::Parts;
 use std::collections::BTreeMap;
 
 /// What one source has recorded of a cell. The events themselves are not kept.
@@ -27,6 +28,7 @@ pub(super) struct Traced {
     /// So few blocks were quiet that disturbed ones count, too.
     pub(super) never_quiet: bool,
     pub(super) ways: Ways,
+    pub(super) parts: Parts,
     pub(super) of_events: BTreeMap<MetricName, Vec<Observation>>,
     /// How the targets were woken, by the kernel's events.
     pub(super) by_regime: ByRegime,
@@ -44,6 +46,7 @@ impl Traced {
             disturbances: Vec::new(),
             never_quiet: false,
             ways: Ways::default(),
+            parts: Parts::default(),
             of_events: BTreeMap::new(),
             by_regime: ByRegime::default(),
             shown: Vec::new(),
@@ -65,7 +68,7 @@ impl Traced {
     /// What was disturbed counts if there is too little else.
     pub(super) fn close(&mut self, route: Route) {
         let disturbed = std::mem::take(&mut self.disturbed);
-        if !are_enough(self.blocks.iter(), self.blocks.iter().chain(disturbed.values())) {
+        if !are_enough(boots(self.blocks.iter()), boots(self.blocks.iter().chain(disturbed.values()))) {
             self.never_quiet = true;
             for block in disturbed.into_values() {
                 self.count(block, route);
@@ -74,7 +77,9 @@ impl Traced {
     }
 
     fn count(&mut self, mut block: Block, route: Route) {
-        self.ways.add(Ways::of(&block, routes::of(route).sends_from_guest()));
+        let route = routes::of(route);
+        self.ways.add(Ways::of(&block, route.sends_from_guest()));
+        self.parts.add(&block, route.is_x2apic());
         let place = u32::try_from(self.blocks.len()).unwrap_or(u32::MAX);
         for (metric, observation) in metrics::of_events(&block.rounds, place) {
             self.of_events.entry(metric).or_default().push(observation);

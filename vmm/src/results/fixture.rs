@@ -1,6 +1,7 @@
 //! A measurement and a trace made up for tests, small enough to know by heart.
 
 use super::cpu_list::CpuList;
+use super::exit_cost::ExitCost;
 use super::integrity::Integrity;
 use super::measurement::{
     Cell, CellClock, Clock, Exits, Host, Instruments, IntervalScope, LocalApics, MEASUREMENT_SCHEMA, Measurement,
@@ -13,6 +14,7 @@ use super::stage::Stage;
 use super::times_native::TimesNative;
 use super::topology::Topology;
 use super::trace::{self, Call, Event, TRACE_SCHEMA, Trace, Which};
+use guest_stub::abi::act::Act;
 use guest_stub::abi::cell::{CellId, Observe, Route};
 use guest_stub::abi::{Destination, TargetState};
 use std::collections::BTreeMap;
@@ -29,6 +31,7 @@ pub(crate) fn measurement() -> Measurement {
         instruments: vec![instruments()],
         intervals: IntervalScope::WithinRun,
         references: Vec::new(),
+        exit_costs: Vec::new(),
         cells: vec![cell("spin", 12_300.0), cell("halt", 842.0)],
         undivided: Vec::new(),
         skipped: vec![skipped("vmm", "spin", "KVM_CAP_X86_USER_SPACE_MSR is 0")],
@@ -55,6 +58,23 @@ pub(crate) fn metric(p50: f64) -> Metric {
         ci95: Intervals { p50: Some([0.95 * p50, 1.05 * p50]), p99: None },
         between_runs: None,
         clock_error: Some(0.0),
+    }
+}
+
+/// What an act costs, with local APICs in KVM: so many ns, at the median and on average; one exit each.
+pub(crate) fn exit_cost(act: Act, ns: f64) -> ExitCost {
+    ExitCost {
+        act,
+        local_apic: LocalApics::Kernel,
+        vcpus: 2,
+        unavailable: None,
+        cost: Some(metric(ns)),
+        mean_ns: Some(ns),
+        exits: Some(if act == Act::Nothing { 0.0 } else { 1.0 }),
+        emulated: Some(0.0),
+        returns: Some(0.0),
+        blocks: Vec::new(),
+        never_quiet: false,
     }
 }
 

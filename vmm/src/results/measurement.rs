@@ -6,6 +6,7 @@ use super::acceleration::Acceleration;
 use super::block::Block;
 use super::distance::ByDistance;
 use super::disturbance::Disturbance;
+use super::exit_cost::ExitCost;
 use super::halts::CellWakeups;
 use super::host_cpu::HostCpu;
 use super::integrity::Integrity;
@@ -47,6 +48,9 @@ pub struct Measurement {
     /// What was measured in every turn beside the cells.
     #[serde(default)]
     pub references: Vec<Reference>,
+    /// What single exits cost (`--exits`), by the place of the local APICs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exit_costs: Vec<ExitCost>,
     /// Combinations that were asked for and cannot be measured here.
     pub skipped: Vec<Skipped>,
     /// Cells that have no `times_native`, since no native call is like theirs or none can be measured here.

@@ -8,6 +8,7 @@ pub mod detail;
 pub mod distance;
 pub mod disturbance;
 pub mod doctor;
+pub mod exit_cost;
 #[cfg(test)]
 pub(crate) mod fixture;
 pub mod halts;

@@ -1,6 +1,7 @@
 //! The stages of a broadcast call, and where the time of many calls went.
 
 use super::source::Source;
+use guest_stub::abi::act::Act;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use strum::IntoStaticStr;
@@ -71,6 +72,37 @@ pub struct Breakdown {
     pub round_trip_ns: f64,
     /// Sends that left the guest in no way that the kernel's tracepoints show; `null`: they cannot tell.
     pub accelerated: Option<Accelerated>,
+    /// The exits in the calls' four parts, where both were measured: events, and what single exits cost (`--exits`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<Part>,
+}
+
+/// A part of a call, from one of the guest's stamps to the next, and how much of it exits explain.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Part {
+    /// What it ends with: `interrupt entry`, `gate`, `worker` or `done`. It begins where the one before it ends, the first one
+    /// with the send.
+    pub stage: Stage,
+    /// Mean, ns.
+    pub mean_ns: f64,
+    /// The exits in it.
+    pub exits: Vec<PartExits>,
+    /// What they would take if each took the mean of its act in `exit_costs`, less that of `nothing`, and all came one after the
+    /// other, ns: an estimate.
+    pub explained_ns: f64,
+}
+
+/// Exits of one kind in a part of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PartExits {
+    /// The act of `exit_costs` that exits so; `null`: none does, and nothing of it is explained.
+    pub act: Option<Act>,
+    /// A call, on the initiator's vCPU.
+    pub initiator: f64,
+    /// A call, on the vCPU of the target that arrived last.
+    pub target: f64,
 }
 
 /// A stage of the way through a call.

@@ -86,6 +86,7 @@ impl Ways {
             remainder_ns: mean(remainder),
             round_trip_ns: mean(round_trip),
             accelerated: self.can_tell.then_some(Accelerated { sends: self.sends_without_exit, of: self.sends }),
+            parts: Vec::new(),
         })
     }
 }

@@ -1,7 +1,8 @@
 //! From samples and events to numbers: order statistics ([`order`]) and their intervals ([`bootstrap`]), the metrics
-//! ([`metrics`]) and their form in documents ([`documents`]), where a call's time went ([`stages`], [`breakdown`]), its
-//! [`exits`], how its targets were woken ([`halts`]), how far its deliveries went ([`distances`]), what it took of the host's CPUs
-//! ([`host_cpu`]), and how far the clocks may be apart ([`clock_error`]).
+//! ([`metrics`]) and their form in documents ([`documents`]), where a call's time went ([`stages`], [`breakdown`]) and how much
+//! of it exits explain ([`parts`]), its [`exits`] and what one of them costs ([`exit_costs`]), how its targets were woken
+//! ([`halts`]), how far its deliveries went ([`distances`]), what it took of the host's CPUs ([`host_cpu`]), and how far the clocks
+//! may be apart ([`clock_error`]).
 
 pub mod bootstrap;
 pub mod breakdown;
@@ -11,10 +12,12 @@ pub mod clock_error;
 pub mod distances;
 pub mod documents;
 pub mod drift;
+pub mod exit_costs;
 pub mod exits;
 pub mod halts;
 pub mod host_cpu;
 pub mod metrics;
 pub mod order;
+pub mod parts;
 pub mod ratio;
 pub mod stages;

@@ -32,6 +32,7 @@ pub(in crate::config) fn config() -> Config {
         repetitions: 0,
         references: None,
         undivided: Vec::new(),
+        exit_costs: false,
         rounds: 100,
         warmup: 5,
         worker: Worker::Stamp,

@@ -52,6 +52,7 @@ pub fn render(measurement: &Measurement, details: &[CellDetail]) -> String {
                         @if let Some(result) = tables::result(measurement) { (table::print(&result)) }
                         (pictures::overview(&guest, details))
                         (idle::figure(&guest))
+                        @if let Some(exits) = tables::exit_costs(measurement) { (table::print(&exits)) }
                         @for more in tables::details(measurement) { (table::print(&more)) }
                     }
                     @for (index, cell) in &cells {

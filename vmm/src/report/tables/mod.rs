@@ -6,10 +6,12 @@ mod calls;
 mod cells;
 mod deliveries;
 mod distances;
+mod exit_costs;
 mod exits;
 mod halts;
 mod host_cpu;
 mod instruments;
+mod parts;
 mod recording;
 mod slopes;
 mod stages;
@@ -31,6 +33,11 @@ pub(super) fn result(measurement: &Measurement) -> Option<Table> {
     calls::table(measurement).or_else(|| vantages::table(measurement))
 }
 
+/// What single exits cost, where that was asked for.
+pub(super) fn exit_costs(measurement: &Measurement) -> Option<Table> {
+    exit_costs::table(measurement)
+}
+
 /// Everything behind the result.
 pub(super) fn details(measurement: &Measurement) -> Vec<Table> {
     let vantages = calls::table(measurement).and_then(|_| vantages::table(measurement));
@@ -46,6 +53,7 @@ pub(super) fn details(measurement: &Measurement) -> Vec<Table> {
         deliveries::table(measurement),
         recording::table(measurement),
         exits::of_cells(measurement),
+        parts::table(measurement),
         instruments::table(measurement),
     ];
     tables.into_iter().flatten().collect()

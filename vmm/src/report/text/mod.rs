@@ -21,6 +21,7 @@ const LABEL_COLUMNS: usize = 14;
 pub fn render(measurement: &Measurement, width: usize, details: bool) -> String {
     let mut sections = vec![head(measurement, width)];
     sections.extend(tables::result(measurement).map(|table| table::print(&table, width)));
+    sections.extend(tables::exit_costs(measurement).map(|table| table::print(&table, width)));
     if details {
         sections.extend(tables::details(measurement).iter().map(|table| table::print(table, width)));
         sections.extend(settings(measurement, width));

@@ -30,6 +30,7 @@ fn every_figure_that_crosses_clocks_is_held_against_their_error() {
         remainder_ns: 0.0,
         round_trip_ns: 12_300.0,
         accelerated: None,
+        parts: Vec::new(),
     });
     let report = report_of(vec![coarse]);
     let table =

@@ -1,0 +1,122 @@
+//! What single exits cost: measured in every turn beside the cells, a few of each kind.
+
+use super::collected::are_enough;
+use super::instruments::frequency;
+use super::machine::{self, Machine};
+use super::machines::Machines;
+use crate::config::{CellId, Config, LocalApics, MachineSpec};
+use crate::events::acts::{ActBlock, Acted};
+use crate::guest::session;
+use crate::results::exit_cost::ExitCost;
+use crate::statistics::bootstrap::Boots;
+use crate::statistics::drift::Drift;
+use crate::statistics::exit_costs;
+use guest_stub::abi::act::Act;
+
+/// How many of each act in each turn, and before them.
+const SAMPLES: usize = 20;
+const WARMUP: usize = 2;
+
+/// A machine on which acts are measured, and what its turns have brought.
+pub(super) struct Priced {
+    /// Whose machine it is.
+    machine: CellId,
+    local_apic: LocalApics,
+    acts: Vec<OfAct>,
+}
+
+/// What was measured of one act.
+struct OfAct {
+    act: Act,
+    blocks: Vec<ActBlock>,
+    /// Why it cannot be done.
+    unavailable: Option<String>,
+}
+
+/// What a configuration asks for beside `cells`: the machine of the first of them for each place of local APICs.
+pub(super) fn all(config: &Config, cells: &[CellId]) -> Vec<Priced> {
+    let mut priced: Vec<Priced> = Vec::new();
+    for &machine in cells.iter().filter(|_| config.exit_costs) {
+        let Some(local_apic) = MachineSpec::of(&machine).local_apics else { continue };
+        if priced.iter().all(|other| other.local_apic != local_apic) {
+            let act = |&act| OfAct { act, blocks: Vec::new(), unavailable: None };
+            priced.push(Priced { machine, local_apic, acts: Act::ALL.iter().map(act).collect() });
+        }
+    }
+    priced
+}
+
+impl Priced {
+    /// Measures each act in turn `number`; which of them is the first one changes from turn to turn. One that ends the machine is
+    /// not tried again.
+    pub(super) fn measure<M: Machine, B: FnMut(MachineSpec) -> Result<M, machine::Error>>(
+        &mut self,
+        machines: &mut Machines<M, B>,
+        number: usize,
+    ) -> Result<(), machine::Error> {
+        let acts = self.acts.len();
+        for place in (0..acts).map(|place| (place + number) % acts) {
+            let of_act = &mut self.acts[place];
+            if of_act.unavailable.is_some() {
+                continue;
+            }
+            match machines.get(&self.machine)?.act(of_act.act, WARMUP, SAMPLES) {
+                Ok(Acted::Done(block)) => {
+                    let boot = machines.boot_number(&self.machine);
+                    of_act.blocks.push(ActBlock { number: u32::try_from(number).unwrap_or(u32::MAX), boot, ..block });
+                }
+                Ok(Acted::Absent(reason)) => of_act.unavailable = Some(reason),
+                Err(machine::Error::Virtual(error)) if is_the_acts(&error) => {
+                    machines.discard(&self.machine);
+                    of_act.unavailable = Some(error.to_string());
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// The results, where the host drifted so.
+    pub(super) fn into_documents<M, B>(self, machines: &Machines<M, B>, drift: &Drift) -> Vec<ExitCost> {
+        let Some(instruments) = machines.instruments(&self.machine) else { return Vec::new() };
+        let khz = frequency(instruments.clock.tsc_khz);
+        let nothing = self.acts.iter().find(|of_act| of_act.act == Act::Nothing);
+        let nothing: Vec<ActBlock> = nothing.map_or_else(Vec::new, |of_act| of_act.blocks.clone());
+        let document = |OfAct { act, blocks, unavailable }: OfAct| {
+            let quiet = || blocks.iter().filter(|block| block.disturbances.is_empty());
+            let never_quiet = !are_enough(quiet().map(|block| block.boot), blocks.iter().map(|block| block.boot));
+            let counted: Vec<&ActBlock> = if never_quiet { blocks.iter().collect() } else { quiet().collect() };
+            let boots = Boots { of_block: counted.iter().map(|block| block.boot).collect(), drift: drift.clone() };
+            let (cost, mean_ns) = exit_costs::cost(&counted, &boots, khz).unzip();
+            let [exits, emulated, returns] = exit_costs::counts(&blocks, &nothing);
+            ExitCost {
+                act,
+                local_apic: self.local_apic,
+                vcpus: self.machine.vcpus,
+                unavailable,
+                cost,
+                mean_ns,
+                exits,
+                emulated,
+                returns,
+                blocks: blocks.iter().filter_map(|block| exit_costs::block(block, khz)).collect(),
+                never_quiet,
+            }
+        };
+        self.acts.into_iter().map(document).collect()
+    }
+}
+
+/// Whether an act may have brought this about, so that a machine without it is fine.
+fn is_the_acts(error: &session::Error) -> bool {
+    match error {
+        session::Error::BugCheck(_) | session::Error::Stopped { .. } | session::Error::Silent(_) => true,
+        session::Error::Vm(_)
+        | session::Error::Interrupted
+        | session::Error::GivenUp(_)
+        | session::Error::HostCall(_)
+        | session::Error::BadReport(_)
+        | session::Error::Trace(_)
+        | session::Error::Memory(_) => false,
+    }
+}
