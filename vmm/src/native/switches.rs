@@ -25,6 +25,7 @@ pub fn of_this_thread() -> Switches {
 
 impl Switches {
     /// Those that came after `earlier`.
+    #[must_use]
     pub fn since(self, earlier: Self) -> Self {
         Self { voluntary: self.voluntary - earlier.voluntary, involuntary: self.involuntary - earlier.involuntary }
     }

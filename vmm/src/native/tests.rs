@@ -263,14 +263,15 @@ fn who_cannot_be_started_is_told_why() {
 
 /// Has the kernel refuse membarrier(2), with EPERM, to this thread and those that it starts; `false`: it has no such filters.
 fn forbid_membarrier() -> bool {
-    const fn instruction(code: u32, to: [u8; 2], k: u32) -> libc::sock_filter {
-        libc::sock_filter { code: code as u16, jt: to[0], jf: to[1], k }
+    fn instruction(code: u32, to: [u8; 2], k: u32) -> libc::sock_filter {
+        libc::sock_filter { code: u16::try_from(code).expect("16 bits"), jt: to[0], jf: to[1], k }
     }
+    let membarrier = u32::try_from(libc::SYS_membarrier).expect("a number");
     // The first word of `struct seccomp_data` is the system call's number.
     let mut filter = [
         instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, [0, 0], 0),
-        instruction(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, [0, 1], libc::SYS_membarrier as u32),
-        instruction(libc::BPF_RET | libc::BPF_K, [0, 0], libc::SECCOMP_RET_ERRNO | libc::EPERM as u32),
+        instruction(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, [0, 1], membarrier),
+        instruction(libc::BPF_RET | libc::BPF_K, [0, 0], libc::SECCOMP_RET_ERRNO | libc::EPERM.unsigned_abs()),
         instruction(libc::BPF_RET | libc::BPF_K, [0, 0], libc::SECCOMP_RET_ALLOW),
     ];
     let program = libc::sock_fprog { len: 4, filter: filter.as_mut_ptr() };

@@ -20,13 +20,31 @@ use std::num::NonZeroU64;
 /// What the parts end with.
 const ENDS: [Stage; 4] = [Stage::Arrival, Stage::Gate, Stage::Worker, Stage::Done];
 
+/// What an exit is counted as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    /// Exits of no act, which have no price.
+    Other,
+    /// Those that this act makes.
+    Of(Act),
+}
+
+impl Kind {
+    fn act(self) -> Option<Act> {
+        match self {
+            Self::Other => None,
+            Self::Of(act) => Some(act),
+        }
+    }
+}
+
 /// The parts of recorded calls, and their exits.
 #[derive(Debug, Clone, Default)]
 pub struct Parts {
     calls: u64,
     cycles: [i128; ENDS.len()],
     /// Of the initiator, and of the target.
-    exits: [BTreeMap<Option<Act>, [u64; 2]>; ENDS.len()],
+    exits: [BTreeMap<Kind, [u64; 2]>; ENDS.len()],
 }
 
 impl Parts {
@@ -50,8 +68,8 @@ impl Parts {
             // An event at a part's end is what it ends with.
             let place = ends.iter().position(|&end| event.tsc <= end).filter(|_| event.tsc > path.t0);
             let (Some(who), Some(place)) = (who, place) else { continue };
-            if let Some(act) = evidence.exit(event.kind, x2apic, place > 1) {
-                self.exits[place].entry(act).or_default()[who] += 1;
+            if let Some(kind) = evidence.exit(event.kind, x2apic, place > 1) {
+                self.exits[place].entry(kind).or_default()[who] += 1;
             }
         }
     }
@@ -63,8 +81,8 @@ impl Parts {
         let nothing = mean(Act::Nothing)?;
         let calls = NonZeroU64::new(self.calls)?.get() as f64;
         let part = |place: usize| {
-            let exits = self.exits[place].iter().map(|(&act, &[initiator, target])| PartExits {
-                act,
+            let exits = self.exits[place].iter().map(|(kind, &[initiator, target])| PartExits {
+                act: kind.act(),
                 initiator: initiator as f64 / calls,
                 target: target as f64 / calls,
             });
@@ -96,40 +114,39 @@ impl Evidence {
         Self { has_exits: has(Point::Exit), has_msrs: has(Point::Msr) }
     }
 
-    /// The act that an event is an exit of; `Some(None)`: an exit of another kind. `None`: it is no exit. `is_late`: the worker has
-    /// begun, so that a register of the local APIC that is written is the EOI register.
-    fn exit(&self, kind: EventKind, x2apic: bool, is_late: bool) -> Option<Option<Act>> {
-        let of_mode = |of_x2apic, of_xapic| Some(if x2apic { of_x2apic } else { of_xapic });
+    /// What an event is an exit of; `None`: it is no exit. `is_late`: the worker has begun, so that a register of the local APIC that is written is the EOI register.
+    fn exit(&self, kind: EventKind, x2apic: bool, is_late: bool) -> Option<Kind> {
+        let of_mode = |of_x2apic, of_xapic| Kind::Of(if x2apic { of_x2apic } else { of_xapic });
         let icr = || of_mode(Act::IcrX2Apic, Act::IcrXApic);
         let eoi = || of_mode(Act::EoiX2Apic, Act::EoiXApic);
         match kind {
             EventKind::Kernel(Point::Exit, [reason, isa, _]) => {
                 let written = || if is_late { eoi() } else { icr() };
                 Some(match Hardware::of(reason, isa) {
-                    Hardware::Cpuid => Some(Act::Cpuid),
-                    Hardware::Hlt => Some(Act::Hlt),
-                    Hardware::Port => Some(Act::OutVmm),
-                    Hardware::Rdmsr => Some(Act::Rdmsr),
+                    Hardware::Cpuid => Kind::Of(Act::Cpuid),
+                    Hardware::Hlt => Kind::Of(Act::Hlt),
+                    Hardware::Port => Kind::Of(Act::OutVmm),
+                    Hardware::Rdmsr => Kind::Of(Act::Rdmsr),
                     Hardware::Msr if x2apic => written(),
-                    Hardware::Msr => Some(Act::Wrmsr),
+                    Hardware::Msr => Kind::Of(Act::Wrmsr),
                     Hardware::Memory if !x2apic => written(),
-                    Hardware::Memory | Hardware::Other => None,
+                    Hardware::Memory | Hardware::Other => Kind::Other,
                 })
             }
             EventKind::Return(exit) => Some(match exit {
                 Exit { kind: ExitKind::ApicWrite, payload: ICR } => icr(),
                 Exit { kind: ExitKind::ApicWrite, .. } => eoi(),
-                Exit { kind: ExitKind::ApicRead, .. } => Some(Act::ReadXApic),
-                Exit { kind: ExitKind::Halt, .. } => Some(Act::Hlt),
+                Exit { kind: ExitKind::ApicRead, .. } => Kind::Of(Act::ReadXApic),
+                Exit { kind: ExitKind::Halt, .. } => Kind::Of(Act::Hlt),
                 Exit { kind: ExitKind::Observe | ExitKind::Message | ExitKind::Yield | ExitKind::Mark, .. } => {
-                    Some(Act::OutVmm)
+                    Kind::Of(Act::OutVmm)
                 }
-                _ => None,
+                _ => return None,
             }),
             EventKind::Kernel(..) if self.has_exits => None,
             EventKind::Kernel(Point::Msr, [write, msr, _]) => {
                 const X2APIC: u64 = 0x800;
-                Some(Some(match (write, msr) {
+                Some(Kind::Of(match (write, msr) {
                     (1, msr) if msr == X2APIC + (ICR >> 4) => Act::IcrX2Apic,
                     (1, 0x80B) => Act::EoiX2Apic,
                     (1, _) => Act::Wrmsr,
@@ -138,14 +155,14 @@ impl Evidence {
             }
             EventKind::Kernel(Point::Apic, [write, register, _]) if !self.has_msrs => {
                 const EOI: u64 = 0xB0;
-                Some(Some(match (write, register) {
+                Some(Kind::Of(match (write, register) {
                     (1, ICR) => Act::IcrXApic,
                     (1, EOI) => Act::EoiXApic,
                     (_, _) => Act::ReadXApic,
                 }))
             }
             EventKind::Kernel(Point::Port, [write, ..]) => {
-                Some(Some(if write == 1 { Act::OutVmm } else { Act::InVmm }))
+                Some(Kind::Of(if write == 1 { Act::OutVmm } else { Act::InVmm }))
             }
             _ => None,
         }

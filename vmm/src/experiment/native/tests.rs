@@ -87,7 +87,7 @@ fn a_target_that_sleeps_was_halted_before_the_send() {
     let halted: Vec<_> = block.rounds[0].participants.iter().map(|it| it.halted).collect();
     assert_eq!(halted, [None, Some(930)]);
     let of = |idle_before_us, settle| {
-        let spec = BlockSpec { cell: CellId { idle_before_us, ..spec.cell }, ..spec.clone() };
+        let spec = BlockSpec { cell: CellId { idle_before_us, ..spec.cell }, ..spec };
         let limits = Limits { deadline: Duration::ZERO, settle: Duration::from_micros(settle) };
         super::settle(&spec, limits).as_micros()
     };
