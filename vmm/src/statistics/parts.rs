@@ -141,7 +141,7 @@ impl Evidence {
                 Exit { kind: ExitKind::Observe | ExitKind::Message | ExitKind::Yield | ExitKind::Mark, .. } => {
                     Kind::Of(Act::OutVmm)
                 }
-                _ => return None,
+                _ => Kind::Other,
             }),
             EventKind::Kernel(..) if self.has_exits => None,
             EventKind::Kernel(Point::Msr, [write, msr, _]) => {
