@@ -4,6 +4,7 @@ use super::refusal::{Change, Refusal};
 use super::routes::{self, Delivery, Route};
 use super::{CellId, Config};
 use guest_stub::abi::TargetState;
+use std::collections::BTreeSet;
 
 /// A target state.
 #[derive(Debug)]
@@ -88,9 +89,10 @@ pub(super) fn refuse_here(config: &Config, cell: &CellId) -> Option<Refusal> {
 
 /// Why no thread can compete with each target, and with nobody else; `None`: one can.
 fn no_competitor(config: &Config, cell: &CellId) -> Option<&'static str> {
+    let pins: BTreeSet<_> = config.pin.iter().cycle().take(cell.vcpus).collect();
     if config.pin.is_empty() {
         Some("the scheduler moves a thread that is not pinned to another CPU than its competitor's: pin it (--pin)")
-    } else if cell.vcpus > config.shared_cpus() {
+    } else if pins.len() < cell.vcpus {
         Some("each vCPU needs a CPU of its own among those of --pin, where a thread of kipi's competes with it")
     } else if routes::of(cell.route).is_host() && cell.vcpus >= config.cpus.len() {
         Some("every vCPU is preempted, and the host's thread, which calls, needs another CPU")
