@@ -23,7 +23,7 @@ pub(super) struct Calls {
     #[arg(long, value_name = "US", default_value_t = 10, value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
     pub(super) settle: u32,
     /// How long an exit keeps a target out of the guest in state out, in µs: longer than --settle
-    #[arg(long, value_name = "US", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(long, value_name = "US", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(super) out_us: u32,
     /// Give a call up after this many ms [default: 4000, and 200 more for each vCPU that shares a CPU]
     #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u32).range(1..=600_000))]
