@@ -4,7 +4,7 @@ use crate::invented::{CLOCK_ERROR, KHZ, Outcome, alike, assert_valid, config, di
 use guest_stub::abi::TargetState;
 use kipi::config::routes::Route;
 use kipi::config::{CellId, Config};
-use kipi::events::samples::Block;
+use kipi::events::samples::{Block, CpuTime};
 use kipi::guest::blocks::BlockSpec;
 use kipi::results::metric::MetricName;
 use kipi::results::times_native::TimesNative;
@@ -124,4 +124,26 @@ fn halted_targets_are_divided_by_busy_and_by_sleeping_threads() {
     let of_round_trips = halted.times_native.iter().filter(|times| times.metric == MetricName::RoundTrip);
     let ratios: Vec<_> = of_round_trips.map(|times| (times.divisor.route, times.ratio)).collect();
     assert_eq!(ratios, [(Route::NativeRseq, Some(10.0)), (Route::NativeFutex, Some(1.0))]);
+}
+
+#[test]
+fn the_cpu_time_of_a_guests_calls_is_divided_by_native_ones() {
+    let outcome = run(&busy(), &|_, spec| {
+        let rounds = spec.rounds as u64;
+        let each = rounds * if spec.cell.route == Route::NativeRseq { 20 } else { 300 };
+        let cpu = CpuTime { initiator_ns: each, targets_ns: each, ..CpuTime::of_rounds(rounds, each) };
+        Ok(Block { cpu: Some(cpu), ..tenfold(spec) })
+    });
+    let of = |route| {
+        let cell = outcome.document.cells.iter().find(|cell| cell.id.route == route).expect("a cell");
+        cell.host_cpu.clone().expect("its clocks were read")
+    };
+    let (guest, native) = (of(Route::X2Apic), of(Route::NativeRseq));
+    assert_eq!((guest.total_ns, guest.per_target_ns, guest.wall_ns), (600.0, 300.0, 300.0));
+    let [divided] = guest.times_native.as_slice() else { panic!("one divisor: {guest:?}") };
+    assert_eq!((divided.divisor.route, divided.pairs), (Route::NativeRseq, 10));
+    assert_eq!((divided.own_ns, divided.divisor_ns, divided.ratio), (600.0, 40.0, 15.0));
+    assert_eq!(divided.ci95, Some([15.0, 15.0]), "every block is alike");
+    assert!(native.times_native.is_empty(), "it is what others are divided by");
+    assert_valid(&outcome.document);
 }

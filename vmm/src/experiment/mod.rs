@@ -31,6 +31,7 @@ use crate::config::{self, CellId, Config, MachineSpec};
 use crate::events::samples::Block;
 use crate::host;
 use crate::results::detail::CellDetail;
+use crate::results::host_cpu::HostCpu;
 use crate::results::measurement::{Cell, IntervalScope, MEASUREMENT_SCHEMA, Measurement};
 use crate::results::quiet::Quiet;
 use crate::statistics::drift::Drift;
@@ -139,9 +140,10 @@ fn run_once<M: Machine>(
     let host = host::describe();
     let exit_costs: Vec<_> = priced.into_iter().flat_map(|priced| priced.into_documents(&machines, &drift)).collect();
     let assess = |cell: &Collected| {
-        let times_native = times_native(cell, &cells, |id| machines.instruments(id));
+        let divided = times_native(cell, &cells, |id| machines.instruments(id));
         let assessed = cell.assess(config, &host.topology, machines.instruments(&cell.id)?, &exit_costs, &drift)?;
-        Some(Cell { times_native, ..assessed })
+        let host_cpu = assessed.host_cpu.map(|cpu| HostCpu { times_native: divided.cpu, ..cpu });
+        Some(Cell { times_native: divided.metrics, host_cpu, ..assessed })
     };
     let assessed: Vec<_> = cells.iter().filter_map(assess).collect();
     let quiet = machines.unknown_disturbances().map(|unknown| Quiet::of_cells(&assessed, unknown));

@@ -5,14 +5,15 @@ use super::collected::Collected;
 use super::instruments::frequency;
 use crate::config::{CellId, divisors};
 use crate::events::samples::{Block, Round};
+use crate::results::host_cpu::CpuTimesNative;
 use crate::results::measurement::{CellClock, Instruments};
 use crate::results::metric::MetricName;
 use crate::results::times_native::{METRICS, TimesNative};
 use crate::statistics::bootstrap::{self, Boots};
 use crate::statistics::drift::Drift;
-use crate::statistics::metrics;
 use crate::statistics::order::{Quantile, Sample};
 use crate::statistics::ratio::{Measured, Quotient};
+use crate::statistics::{host_cpu, metrics};
 use std::collections::BTreeSet;
 
 /// Each metric of `cell` divided by that of each of its divisors among `cells`, whose machines have these instruments.
@@ -20,14 +21,22 @@ pub(super) fn times_native<'i>(
     cell: &Collected,
     cells: &[Collected],
     instruments: impl Fn(&CellId) -> Option<&'i Instruments>,
-) -> Vec<TimesNative> {
+) -> Divided {
     let clock = |of: &Collected| Some(instruments(&of.id)?.clock.of_cell(&of.id, of.has_host_stamps()));
     let divided_by = |divisor: CellId| {
         let other = cells.iter().find(|other| other.id == divisor)?;
         Some(Pairs::of([cell, other], [clock(cell)?, clock(other)?]))
     };
     let pairs = divisors::of(&cell.id).unwrap_or_default().into_iter().filter_map(divided_by).collect::<Vec<_>>();
-    pairs.iter().flat_map(|pairs| METRICS.iter().filter_map(|&metric| pairs.divide(metric))).collect()
+    let metrics = pairs.iter().flat_map(|pairs| METRICS.iter().filter_map(|&metric| pairs.divide(metric)));
+    Divided { metrics: metrics.collect(), cpu: pairs.iter().filter_map(Pairs::divide_cpu).collect() }
+}
+
+/// What a cell's figures are in those of its divisors.
+pub(super) struct Divided {
+    pub(super) metrics: Vec<TimesNative>,
+    /// Its CPU time a call.
+    pub(super) cpu: Vec<CpuTimesNative>,
 }
 
 /// The blocks of two cells that nothing disturbed and that were measured in the same turns, those measured again included.
@@ -55,8 +64,7 @@ impl<'c> Pairs<'c> {
             let median = metrics::nanoseconds(samples[which].quantile(Quantile::P50), frequency(tsc_khz));
             Measured { median, error: metric.clock_error(error_ns, None).unwrap_or(0.0) }
         });
-        let drift = Drift::of_cells(&[self.ratios(metric)]);
-        let boots = Boots { drift, ..boots_of_turns(&self.blocks[0]) };
+        let boots = self.boots(|blocks| sample(metric, blocks));
         // In cycles, of two clocks.
         let in_cycles = bootstrap::ratio_of_medians(&samples[0], &samples[1], &boots);
         let [own, divisor] = measured;
@@ -74,11 +82,30 @@ impl<'c> Pairs<'c> {
         })
     }
 
+    fn divide_cpu(&self) -> Option<CpuTimesNative> {
+        let [own, divisor] = self.blocks.each_ref().map(|blocks| host_cpu::numbered_sample(blocks));
+        let (own, divisor) = (own?, divisor?);
+        let found = bootstrap::ratio_of_medians(&own, &divisor, &self.boots(host_cpu::numbered_sample))?;
+        Some(CpuTimesNative {
+            divisor: self.divisor,
+            pairs: self.turns.len() as u64,
+            own_ns: own.quantile(Quantile::P50),
+            divisor_ns: divisor.quantile(Quantile::P50),
+            ratio: found.value,
+            ci95: found.interval,
+        })
+    }
+
+    /// Where the pairs come from, whose ratios drift as those of these samples do.
+    fn boots(&self, sample: impl Fn(&[&Block]) -> Option<Sample>) -> Boots {
+        Boots { drift: Drift::of_cells(&[self.ratios(sample)]), ..boots_of_turns(&self.blocks[0]) }
+    }
+
     /// The ratio of the medians of each turn, by rising turn.
-    fn ratios(&self, metric: MetricName) -> Vec<(u32, f64)> {
+    fn ratios(&self, sample: impl Fn(&[&Block]) -> Option<Sample>) -> Vec<(u32, f64)> {
         let median_in = |turn: u32, blocks: &[&Block]| {
             let of_turn: Vec<&Block> = blocks.iter().copied().filter(|block| block.number == turn).collect();
-            sample(metric, &of_turn).map(|sample| sample.quantile(Quantile::P50))
+            sample(&of_turn).map(|sample| sample.quantile(Quantile::P50))
         };
         let ratio = |&turn: &u32| {
             let [own, divisor] = self.blocks.each_ref().map(|blocks| median_in(turn, blocks));

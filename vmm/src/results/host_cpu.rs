@@ -1,5 +1,6 @@
 //! What calls take of the host's CPUs, in the measurement document.
 
+use guest_stub::abi::cell::CellId;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -21,8 +22,30 @@ pub struct HostCpu {
     pub wall_ns: f64,
     /// What the time is spent in; `null`: the kernel does not say.
     pub modes: Option<CpuModes>,
+    /// The total divided by that of each native cell that the cell's times are divided by; empty: there is none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub times_native: Vec<CpuTimesNative>,
     /// How all of it was obtained.
     pub method: String,
+}
+
+/// A cell's CPU time a call divided by a native cell's: medians of the blocks of both that nothing disturbed and that were measured in
+/// the same turn.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CpuTimesNative {
+    /// The native cell that it is divided by.
+    pub divisor: CellId,
+    /// How many turns have a block of each.
+    pub pairs: u64,
+    /// The cell's median in these blocks, ns.
+    pub own_ns: f64,
+    /// The native cell's, ns.
+    pub divisor_ns: f64,
+    /// The first divided by the second.
+    pub ratio: f64,
+    /// 95 % interval of the ratio: low, high; `null`: the pairs are of fewer than five boots.
+    pub ci95: Option<[f64; 2]>,
 }
 
 /// What threads spend their time in, of all blocks together, their warm-up and what lies before and after their rounds included.

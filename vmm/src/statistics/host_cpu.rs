@@ -26,8 +26,15 @@ pub fn of_cell(blocks: &[&Block], targets: usize, boots: &Boots) -> Option<HostC
         per_target_ns: median(|cpu| cpu.per_target_ns)?,
         wall_ns: median(|cpu| cpu.wall_ns)?,
         modes: modes(blocks),
+        times_native: Vec::new(),
         method: METHOD.to_owned(),
     })
+}
+
+/// The time of all threads a round, ns, of these blocks, numbered by their turns; `None`: the clocks were read in none.
+pub fn numbered_sample(blocks: &[&Block]) -> Option<Sample> {
+    let total = |block: &&Block| Some(Observation { value: of_block(block, 1)?.total_ns, block: block.number });
+    Sample::new(blocks.iter().filter_map(total).collect())
 }
 
 /// That of a block whose rounds have so many targets.

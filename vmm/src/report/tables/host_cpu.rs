@@ -21,6 +21,7 @@ pub(super) fn table(measurement: &Measurement) -> Option<Table> {
     };
     table.columns.extend([
         column("all threads", "p50", 0, |cpu| Some(Value::Time(cpu.total_ns))),
+        column("all threads", "× native", 0, |cpu| cpu.times_native.first().map(|times| Value::Times(times.ratio))),
         column("all threads", "95 %", 2, |cpu| cpu.total_ci95.map(Value::TimeRange)),
         column("", "initiator", 0, |cpu| Some(Value::Time(cpu.initiator_ns))),
         column("", "each target", 0, |cpu| Some(Value::Time(cpu.per_target_ns))),
@@ -29,6 +30,8 @@ pub(super) fn table(measurement: &Measurement) -> Option<Table> {
         column("spent in", "VMM", 4, |cpu| divided(cpu).map(|modes| Value::Share(modes.user))),
         column("spent in", "kernel", 3, |cpu| divided(cpu).map(|modes| Value::Share(modes.kernel))),
     ]);
+    // Nobody misses a column without a value.
+    table.columns.retain(|column| column.values.iter().any(|value| *value != Value::Missing));
     Some(table)
 }
 
@@ -57,6 +60,7 @@ mod tests {
             per_target_ns: 60_000.0,
             wall_ns: 91_000.0,
             modes: Some(modes),
+            times_native: Vec::new(),
             method: String::new(),
         }
     }
