@@ -83,6 +83,51 @@ fn a_bare_interrupt_has_a_round_trip_and_no_arrival() {
     assert!(std::fs::read_to_string(&html).expect("the page").contains("native-rseq"));
 }
 
+/// What is added, and what comes of it.
+#[test]
+fn a_virtual_call_is_told_in_native_ones() {
+    let _turn = turn();
+    if !can_run() {
+        return;
+    }
+    let (_, found) = measured(&["--route", "xapic"]);
+    let guest = cell(&found, Route::XApic, Destination::AllButSelf);
+    let native = cell(&found, Route::NativeRseq, Destination::AllButSelf);
+    assert!(native.times_native.is_empty() && found.undivided.is_empty() && found.cells.len() == 2);
+    let metrics: Vec<_> = guest.times_native.iter().map(|times| times.metric).collect();
+    assert_eq!(metrics, [MetricName::RoundTrip, MetricName::Delivery, MetricName::StartSkew]);
+    // Where others keep the CPUs busy, no pair may be undisturbed.
+    let of_round_trip = guest.times_native(MetricName::RoundTrip).expect("it was measured in pairs");
+    assert_eq!(of_round_trip.divisor, native.id);
+    let ratio = of_round_trip.ratio.expect("a round trip takes some time");
+    assert!((ratio - of_round_trip.own_ns / of_round_trip.divisor_ns).abs() < 1e-9, "{of_round_trip:?}");
+    let (ran, alone) = measured(&["--route", "xapic", "--native", "none"]);
+    assert!(alone.cells.len() == 1 && alone.cells[0].times_native.is_empty(), "{ran:?}");
+}
+
+#[test]
+fn who_is_divided_by_nothing_says_why() {
+    let _turn = turn();
+    if !can_run() {
+        return;
+    }
+    let (_, found) = measured(&["--route", "xapic", "--vcpus", "2", "--pin", "0"]);
+    assert_eq!((found.cells.len(), found.undivided.len()), (1, 1));
+    assert!(found.undivided[0].reason.contains("a CPU of its own"), "{:?}", found.undivided);
+}
+
+#[test]
+fn threads_need_no_kvm() {
+    let _turn = turn();
+    if std::thread::available_parallelism().is_ok_and(|cpus| cpus.get() < 2) {
+        return;
+    }
+    let (_, found) = measured(&["--route", "native-rseq", "--device", "/nonexistent/kvm"]);
+    assert!(found.cells.len() == 1 && found.cells[0].rounds > 0, "{found:?}");
+    let ran = kipi(["--route", "native-rseq,xapic", "--target-state", "user", "--device", "/nonexistent/kvm"]);
+    assert_eq!(ran.status, Some(4), "a virtual machine does: {ran:?}");
+}
+
 /// Both say how fast the host's TSC runs: KVM by the kernel's calibration at its boot.
 #[test]
 fn the_frequency_of_the_tsc_is_that_which_kvm_says() {
