@@ -52,6 +52,7 @@ mod irqchip;
 mod kick;
 mod msrs;
 mod timers;
+pub mod trial;
 pub mod tsc;
 mod vcpu;
 
