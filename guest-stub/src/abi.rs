@@ -71,6 +71,8 @@ pub const NO_EFFECT: u64 = XAPIC_BASE + PAGE;
 
 /// The most vCPUs the memory map has room for.
 pub const MAX_VCPUS: usize = 1024;
+/// All APIC ids are below it.
+pub const APIC_IDS_END: u32 = 0x1000;
 
 /// Offsets within a vCPU area. What is not named is not mapped: every stack has a guard page below it.
 pub mod area {

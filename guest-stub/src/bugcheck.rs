@@ -94,6 +94,14 @@ pub(crate) fn broken_rule(rule: Rule, private: &Private) -> ! {
     stop(&BugCheck { rip, ..base(rule) })
 }
 
+/// KVM refused a hypercall, in these words.
+pub(crate) fn refused(how: fmt::Arguments<'_>) -> ! {
+    let mut bug = base(Rule::HypercallRefused);
+    // `Message` never fails: it drops what does not fit.
+    let _ = Message(&mut bug).write_fmt(how);
+    stop(&bug)
+}
+
 struct Message<'a>(&'a mut BugCheck);
 
 impl Write for Message<'_> {

@@ -15,6 +15,7 @@ pub mod abi;
 pub mod descriptors;
 pub mod destinations;
 pub mod icr;
+pub mod kvm_pv;
 pub mod logical_ids;
 pub mod mask;
 pub mod msi;

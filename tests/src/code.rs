@@ -85,6 +85,8 @@ pub fn shortest_way(
         let mut go = |ip: u64, stack: Vec<u64>| queue.push_back(((ip, stack, after), count + 1));
         match instruction.flow_control() {
             FlowControl::Next => go(next, stack),
+            // A hypercall comes back to the instruction after it.
+            FlowControl::Call if !instruction.is_call_near() => go(next, stack),
             FlowControl::UnconditionalBranch => go(target, stack),
             FlowControl::ConditionalBranch => {
                 go(target, stack.clone());

@@ -222,6 +222,8 @@ fn few_instructions_lie_between_interrupt_and_worker() {
 /// How a send looks among instructions.
 #[derive(Clone, Copy)]
 enum Send {
+    /// The instruction of a hypercall.
+    Hypercall(Mnemonic),
     /// A WRMSR.
     Msr,
     /// An OUT.
@@ -232,6 +234,8 @@ enum Send {
 
 /// The most instructions from the stamp before the send to the send, that one included, for one target.
 const TO_THE_SEND: usize = 8;
+/// The same of a hypercall, whose number and four arguments go to registers.
+const TO_THE_HYPERCALL: usize = 12;
 
 /// A measured window: the types of its route and destination, how its sends look, and the most instructions from one send to
 /// the next, that one included, with every poll at its shortest; `None`: there is one send.
@@ -251,6 +255,10 @@ fn windows(route: GuestRoute, destination: Destination) -> Result<Vec<Sends>, &'
     const X2APIC_NMI: &str = "x2apic::X2Apic<kipi_guest::routes::message::Nmi>";
     const MEMORY: &str = "memory::Memory";
     const MSI: &str = "msi::Msi";
+    const KVM_PV: [(&str, Mnemonic); 2] = [
+        ("kvm_pv::KvmPv<kipi_guest::cpu::hypercall::Vmcall>", Mnemonic::Vmcall),
+        ("kvm_pv::KvmPv<kipi_guest::cpu::hypercall::Vmmcall>", Mnemonic::Vmmcall),
+    ];
     // The ICR's high half, and its low one.
     let halves = Send::Stores(2);
     // Three of them are the poll of the delivery status.
@@ -264,7 +272,15 @@ fn windows(route: GuestRoute, destination: Destination) -> Result<Vec<Sends>, &'
         };
         Sends(route, shorthand, send, None)
     };
+    let by_hypercall = |destination, further| {
+        let sends = |(route, instruction)| Sends(route, destination, Send::Hypercall(instruction), Some(further));
+        KVM_PV.map(sends).into()
+    };
     Ok(match (route, destination) {
+        (GuestRoute::KvmPv, Destination::AllButSelf) => by_hypercall(ALL_BUT_SELF, 15),
+        (GuestRoute::KvmPv, Destination::All) => by_hypercall(ALL, 15),
+        (GuestRoute::KvmPv, Destination::Unicast) => by_hypercall(UNICAST, 14),
+        (GuestRoute::KvmPv, Destination::Logical) => return Err("hypercalls have no logical ids"),
         (GuestRoute::XApic, Destination::AllButSelf | Destination::All) => vec![one(XAPIC, Send::Stores(1))],
         (GuestRoute::XApic, Destination::Unicast) => vec![Sends(XAPIC, UNICAST, halves, to_next_halves)],
         (GuestRoute::XApic, Destination::Logical) => vec![Sends(XAPIC, LOGICAL, halves, to_next_halves)],
@@ -300,6 +316,7 @@ fn windows(route: GuestRoute, destination: Destination) -> Result<Vec<Sends>, &'
             | GuestRoute::Memory
             | GuestRoute::Nmi
             | GuestRoute::Msi
+            | GuestRoute::KvmPv
             | GuestRoute::Host,
             Destination::Itself | Destination::SelfIpi,
         ) => return Err("a broadcast call is for every processor"),
@@ -309,6 +326,7 @@ fn windows(route: GuestRoute, destination: Destination) -> Result<Vec<Sends>, &'
             | GuestRoute::Memory
             | GuestRoute::Nmi
             | GuestRoute::Msi
+            | GuestRoute::KvmPv
             | GuestRoute::Host,
             Destination::Mesh,
         ) => return Err("a broadcast call has one initiator"),
@@ -342,6 +360,8 @@ fn way_to_send(from: u64, send: Send, nth: usize) -> Option<usize> {
     const STAMP: usize = 2;
     let (is_part, parts, before_all): (fn(&Instruction) -> bool, usize, usize) = match send {
         Send::Msr => (|it| it.mnemonic() == Mnemonic::Wrmsr, 1, 0),
+        Send::Hypercall(Mnemonic::Vmmcall) => (|it| it.mnemonic() == Mnemonic::Vmmcall, 1, 0),
+        Send::Hypercall(_) => (|it| it.mnemonic() == Mnemonic::Vmcall, 1, 0),
         Send::Port => (|it| it.mnemonic() == Mnemonic::Out, 1, 0),
         Send::Stores(parts) => (stores, parts, STAMP),
     };
@@ -368,7 +388,8 @@ fn few_instructions_lie_between_the_stamp_and_the_send_and_between_two_sends() {
                 let first = to_send(1).unwrap_or_else(|| panic!("{route}, {destination}: no send after the stamp"));
                 let further = to_send(2).map(|second| second - first);
                 println!("{route}, {destination}: {first} instructions to the send, {further:?} to the next");
-                assert!(first <= TO_THE_SEND, "{route}, {destination}: {first} instructions, {TO_THE_SEND} allowed");
+                let most = if matches!(send, Send::Hypercall(_)) { TO_THE_HYPERCALL } else { TO_THE_SEND };
+                assert!(first <= most, "{route}, {destination}: {first} instructions, {most} allowed");
                 assert_eq!(further.is_some(), allowed.is_some(), "{route}, {destination}: one send or many?");
                 assert!(further <= allowed, "{route}, {destination}: {further:?} to the next, {allowed:?} allowed");
             }

@@ -13,6 +13,8 @@ pub enum Route {
     Memory,
     /// A write to the ICR with delivery mode NMI, in x2APIC mode where there is one.
     Nmi,
+    /// A hypercall of KVM's interface, KVM_HC_SEND_IPI.
+    KvmPv,
     /// An interrupt message (KVM_SIGNAL_MSI), which the guest asks the VMM for at a port.
     Msi,
     /// The host is the initiator, by interrupt messages (KVM_SIGNAL_MSI).
@@ -38,6 +40,7 @@ impl Route {
         Self::X2Apic,
         Self::Memory,
         Self::Nmi,
+        Self::KvmPv,
         Self::Msi,
         Self::Host,
         Self::VmmXApic,
@@ -55,6 +58,7 @@ impl Route {
             Self::X2Apic => "x2apic",
             Self::Memory => "memory",
             Self::Nmi => "nmi",
+            Self::KvmPv => "kvm-pv",
             Self::Msi => "msi",
             Self::Host => "host",
             Self::VmmXApic => "vmm-xapic",

@@ -93,7 +93,7 @@ pub struct Block {
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, FromBytes, IntoBytes, KnownLayout, Immutable)]
 pub struct Pings {
-    /// [`GuestRoute::XApic`], [`GuestRoute::X2Apic`] or [`GuestRoute::Msi`].
+    /// [`GuestRoute`], one that sends a vector.
     pub route: u32,
     /// [`Destination`], one that pings have.
     pub destination: u32,

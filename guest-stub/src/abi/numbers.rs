@@ -70,6 +70,8 @@ wire_enum! {
         Msi = 5 "msi",
         /// The host calls, and no processor does.
         Host = 6 "host",
+        /// A hypercall of KVM's interface.
+        KvmPv = 7 "kvm-pv",
     }
 }
 
@@ -176,6 +178,8 @@ wire_enum! {
         LockAboveItsLevel = 8 "lock taken above its IRQL",
         /// A worker made a broadcast call.
         NestedCall = 9 "worker made a broadcast call",
+        /// A hypercall that sends has answered something else than that all its targets take the interrupt.
+        HypercallRefused = 10 "hypercall refused",
     }
 }
 
@@ -220,6 +224,8 @@ wire_enum! {
         LostInit = 7 "lost-init",
         /// The first SIPI of a processor test is not sent.
         LostSipi = 8 "lost-sipi",
+        /// A call begins with a hypercall that KVM refuses.
+        RefusedHypercall = 9 "refused-hypercall",
     }
 }
 

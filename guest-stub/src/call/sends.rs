@@ -23,16 +23,15 @@ impl Encoded {
         route: GuestRoute,
         destination: Destination,
     ) -> Option<Self> {
-        let encode = routes::encode(route);
+        let encode_all = routes::encode_all(route);
         let page = private.sends();
         let mut count = 0;
-        let add = |to| {
-            if let Some(encoded) = encode(VECTOR_IPI, to) {
-                page[count].store(encoded, Ordering::Relaxed);
-                count += 1;
-            }
+        let mut add = |encoded| {
+            page[count].store(encoded, Ordering::Relaxed);
+            count += 1;
         };
-        with_destination!(destination, D => D::for_each_send(sender, add), else ());
+        let encode_to = |to| encode_all(private, sender, VECTOR_IPI, to, &mut add);
+        with_destination!(destination, D => D::for_each_send(sender, encode_to), else ());
         (count > 0).then(|| Self(page[..count].iter()))
     }
 }
@@ -51,10 +50,15 @@ impl<'a, R: Route, D: Addressing> Sending<'a, R, D> {
         Self::over(R::prepare(generation, VECTOR_IPI, D::KIND), kept)
     }
 
+    /// A shorthand that is one send is a constant: it need not be loaded.
+    #[inline]
+    fn the_one_send() -> Option<u32> {
+        D::KIND.shorthand().and_then(|to| R::encode(VECTOR_IPI, to))
+    }
+
     #[inline]
     fn over(route: R, kept: &'a Encoded) -> Self {
-        // A shorthand is a constant: it need not be loaded.
-        let encoded = if D::KIND.shorthand().is_some() { Encoded([].iter()) } else { kept.clone() };
+        let encoded = if Self::the_one_send().is_some() { Encoded([].iter()) } else { kept.clone() };
         Self { route, kept, encoded, destination: PhantomData }
     }
 }
@@ -75,7 +79,7 @@ impl<R: Route, D: Addressing> Sends for Sending<'_, R, D> {
 
     #[inline]
     fn send(&self) {
-        if let Some(encoded) = D::KIND.shorthand().and_then(|to| R::encode(VECTOR_IPI, to)) {
+        if let Some(encoded) = Self::the_one_send() {
             self.route.send(encoded);
             return;
         }

@@ -18,7 +18,8 @@ pub(crate) fn redirect(fault: Fault, target: usize, is_last: bool, me: usize) ->
         | Fault::SwapResult
         | Fault::EarlyGate
         | Fault::LostInit
-        | Fault::LostSipi => Some(target),
+        | Fault::LostSipi
+        | Fault::RefusedHypercall => Some(target),
     }
 }
 

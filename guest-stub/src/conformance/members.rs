@@ -1,7 +1,7 @@
 //! A call of a set of processors, with a send for each, in which something may go wrong on purpose.
 
-use super::fault;
 use super::stepped::step;
+use super::{fault, refused};
 use crate::call::window::{Participants, Window};
 use crate::processor::{Private, Record, SLOTS};
 use crate::routes::{self, Arrival, Send};
@@ -13,6 +13,7 @@ use guest_stub::rendezvous::{Generation, Outcome, Slot, Targets};
 /// How the calls of an operation are made.
 #[derive(Clone, Copy)]
 pub(super) struct Manner {
+    route: GuestRoute,
     send: Send,
     pub(super) arrival: Arrival,
     /// Every step is an exit.
@@ -23,7 +24,7 @@ pub(super) struct Manner {
 
 impl Manner {
     pub(super) fn new(route: GuestRoute, stepped: bool, fault: Fault) -> Self {
-        Self { send: routes::send(route), arrival: routes::arrival(route), stepped, fault }
+        Self { route, send: routes::send(route), arrival: routes::arrival(route), stepped, fault }
     }
 
     /// Whether a call of everybody is the same as a measured one.
@@ -48,12 +49,15 @@ impl<'a> Members<'a> {
     }
 
     fn send_one_by_one(&self, window: &Window) {
-        let Manner { send, stepped, fault, .. } = self.manner;
+        let Manner { route, send, stepped, fault, .. } = self.manner;
         if stepped {
             step(CallStep::Sending);
         }
         let vector = if stepped { VECTOR_IPI_STEPPED } else { VECTOR_IPI };
         let fault = if window.is_resending() { Fault::Nothing } else { fault };
+        if fault == Fault::RefusedHypercall {
+            refused::hypercall(route);
+        }
         let last = self.others.indices().last();
         for target in self.others.indices() {
             if let Some(target) = fault::redirect(fault, target, Some(target) == last, self.private.index) {

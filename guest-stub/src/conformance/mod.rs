@@ -14,6 +14,7 @@ mod members;
 pub(crate) mod pageable;
 mod phases;
 pub(crate) mod processor;
+mod refused;
 pub(crate) mod stepped;
 pub(crate) mod verify;
 pub(crate) mod workers;

@@ -133,7 +133,8 @@ fn go_wrong(private: &'static Private, argument: usize) -> Option<usize> {
         | Fault::WrongTarget
         | Fault::EarlyGate
         | Fault::LostInit
-        | Fault::LostSipi => None,
+        | Fault::LostSipi
+        | Fault::RefusedHypercall => None,
     }
 }
 

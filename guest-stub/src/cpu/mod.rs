@@ -3,6 +3,7 @@
 pub(crate) mod apic;
 pub(crate) mod flags;
 pub(crate) mod frame;
+pub(crate) mod hypercall;
 pub(crate) mod irql;
 pub(crate) mod msr;
 pub(crate) mod port;

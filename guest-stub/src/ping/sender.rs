@@ -3,6 +3,7 @@
 use super::line::Line;
 use super::way::{self, Way};
 use crate::cpu::apic;
+use crate::cpu::hypercall::{Vmcall, Vmmcall, is_vmmcall};
 use crate::cpu::tsc::{self, Stamp};
 use crate::polling;
 use guest_stub::abi::{Destination, GuestRoute};
@@ -40,19 +41,31 @@ pub(super) fn window_of(route: GuestRoute, destination: Destination) -> Option<W
             GuestRoute::XApic => Some(window::<way::XApic>),
             GuestRoute::X2Apic => Some(window::<way::X2Apic>),
             GuestRoute::Msi => Some(window::<way::Msi>),
+            GuestRoute::KvmPv => Some(kvm_pv_window()),
             GuestRoute::Memory | GuestRoute::Nmi | GuestRoute::Host => None,
         },
         Destination::Itself => match route {
             GuestRoute::XApic => Some(window::<way::XApicItself>),
             GuestRoute::X2Apic => Some(window::<way::X2ApicItself>),
+            GuestRoute::KvmPv => Some(kvm_pv_window()),
             GuestRoute::Msi | GuestRoute::Memory | GuestRoute::Nmi | GuestRoute::Host => None,
         },
         Destination::SelfIpi => match route {
             GuestRoute::X2Apic => Some(window::<way::SelfIpi>),
-            GuestRoute::XApic | GuestRoute::Msi | GuestRoute::Memory | GuestRoute::Nmi | GuestRoute::Host => None,
+            GuestRoute::XApic
+            | GuestRoute::Msi
+            | GuestRoute::Memory
+            | GuestRoute::Nmi
+            | GuestRoute::Host
+            | GuestRoute::KvmPv => None,
         },
         Destination::AllButSelf | Destination::All | Destination::Logical => None,
     }
+}
+
+/// A hypercall has no shorthand for the sender, and needs none.
+fn kvm_pv_window() -> WindowFn {
+    if is_vmmcall() { window::<way::KvmPv<Vmmcall>> } else { window::<way::KvmPv<Vmcall>> }
 }
 
 /// Out of line, so that nothing of its callers adds to what it measures.

@@ -1,10 +1,14 @@
 //! The ways to send a ping: all that can be done before the stamp is, and what is left is the one write that sends.
 
 use crate::cpu::apic::{x2apic, xapic};
+use crate::cpu::hypercall::Instruction;
 use crate::cpu::port;
+use crate::routes::kvm_pv;
 use crate::shared;
+use core::marker::PhantomData;
 use guest_stub::abi::{PORT_MSI, VECTOR_PING};
 use guest_stub::icr::{To, fixed};
+use guest_stub::kvm_pv::Batch;
 use guest_stub::msi;
 
 /// A way to send a ping. Each has a window of its own, with nothing left to be chosen.
@@ -112,5 +116,22 @@ impl Way for Msi {
     #[inline]
     fn send(&self) {
         port::write(PORT_MSI, self.0);
+    }
+}
+
+/// A hypercall of KVM's interface, to a processor that may be the sender.
+pub(super) struct KvmPv<I> {
+    id: u32,
+    instruction: PhantomData<I>,
+}
+
+impl<I: Instruction> Way for KvmPv<I> {
+    fn prepare(target: usize) -> Self {
+        Self { id: shared::apic_id(target), instruction: PhantomData }
+    }
+
+    #[inline]
+    fn send(&self) {
+        kvm_pv::send::<I>(Batch::one(self.id), const { fixed(VECTOR_PING, To::One(0)) });
     }
 }

@@ -13,6 +13,7 @@ use core::arch::asm;
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use guest_stub::abi::{self, Report, Sample, Tally, area};
+use guest_stub::kvm_pv::{self, Batch};
 use guest_stub::rendezvous::{Decision, Generation, Generations, Packet, Slot};
 
 /// A processor's private page. The interrupt entry knows it as the top of its stack.
@@ -45,6 +46,8 @@ pub(crate) struct Private {
     pub(crate) late: AtomicU32,
     /// What has become of the pings that this processor has sent, where vCPU 0 sends, too: for vCPU 0.
     pub(crate) outcome: UnsafeCell<Report>,
+    /// The hypercalls of a call that this processor makes, for [`Self::batches`].
+    batches: [UnsafeCell<Batch>; BATCHES],
     /// The stack pointer of what runs CPL3 code, to come back to.
     pub(crate) kernel_rsp: AtomicU64,
     tss: Tss,
@@ -52,6 +55,22 @@ pub(crate) struct Private {
 }
 
 const _: () = assert!(size_of::<Private>() as u64 <= abi::PAGE);
+
+/// The most hypercalls of a call: each begins as many ids after the one before, at least, as one reaches.
+const BATCHES: usize = (abi::APIC_IDS_END / kvm_pv::IDS) as usize;
+
+/// Room for a batch in a processor's page.
+pub(crate) struct BatchRoom(&'static UnsafeCell<Batch>);
+
+impl BatchRoom {
+    /// Writes it there, and tells the address.
+    pub(crate) fn put(self, batch: Batch) -> u32 {
+        // SAFETY: `batches` is called by this processor's own code, which has no reference to one that it wrote for an earlier call;
+        // handlers have nothing to do with them.
+        unsafe { self.0.get().write(batch) };
+        self.0.get() as u32
+    }
+}
 
 /// The packets of every processor's own calls.
 static PACKETS: [Packet; abi::MAX_VCPUS] = [const { Packet::new() }; abi::MAX_VCPUS];
@@ -163,6 +182,11 @@ impl Private {
     pub(crate) fn sends(&self) -> &'static [AtomicU32; abi::MAX_VCPUS] {
         // SAFETY: the page is mapped for the guest's life, and its words are only accessed atomically.
         unsafe { &*self.beside(area::SENDS) }
+    }
+
+    /// Room for the hypercalls of a call that this processor makes: those of the call before are lost. For its own code.
+    pub(crate) fn batches(&'static self) -> impl Iterator<Item = BatchRoom> {
+        self.batches.iter().map(BatchRoom)
     }
 
     /// What this processor counts.

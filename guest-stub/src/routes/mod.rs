@@ -3,6 +3,7 @@
 #![deny(clippy::wildcard_enum_match_arm)]
 
 mod host;
+pub(crate) mod kvm_pv;
 pub(crate) mod memory;
 pub(crate) mod message;
 mod msi;
@@ -10,6 +11,7 @@ mod x2apic;
 mod xapic;
 
 pub(crate) use host::Host;
+pub(crate) use kvm_pv::KvmPv;
 pub(crate) use memory::Memory;
 pub(crate) use msi::Msi;
 pub(crate) use x2apic::X2Apic;
@@ -18,7 +20,7 @@ pub(crate) use xapic::XApic;
 use crate::processor::Private;
 use crate::shared;
 use guest_stub::abi::GuestRoute;
-use guest_stub::destinations::{Kind, To};
+use guest_stub::destinations::{Kind, Sender, To};
 use guest_stub::rendezvous::{Delivery, Generation};
 
 /// A route. What it does is inlined into the measured window, one for each route and destination
@@ -33,9 +35,16 @@ pub(crate) trait Route: Copy {
     /// How its interrupt comes to a target.
     const ARRIVAL: Arrival = Arrival::Interrupt;
 
-    /// What [`send`](Self::send) takes for a send to `to`, the same for every call; `None`: the route has no such send. Of
+    /// What [`send`](Self::send) takes for the one send to `to`, the same for every call; `None`: the route has no such send. Of
     /// a fixed interrupt on `vector`, where the route has vectors.
     fn encode(vector: u8, to: To) -> Option<u32>;
+
+    /// Encodes all that has to be sent to reach `to`, which by default is one send; what is too large for a word goes to this
+    /// processor's page, and its address is the word. Not for the measured window.
+    fn encode_all(private: &'static Private, sender: Sender, vector: u8, to: To, add: &mut dyn FnMut(u32)) {
+        let _ = (private, sender);
+        Self::encode(vector, to).into_iter().for_each(add);
+    }
 
     /// The route, for sends of a call on `vector`, all of one kind.
     fn prepare(generation: Generation, vector: u8, kind: Kind) -> Self;
@@ -101,7 +110,8 @@ impl Arrival {
 
 /// The list of routes: `with_route!(route, R => expression)` is the expression with the route's own type as `R`.
 ///
-/// An NMI is sent in the mode that the local APICs of this machine are in at their best: which one, is known before a call.
+/// An NMI is sent in the mode that the local APICs of this machine are in at their best, and a hypercall by the instruction of its
+/// processor's vendor: which one, is known before a call.
 macro_rules! with_route {
     ($route:expr, $R:ident => $generic:expr) => {
         $crate::routes::with_route!(@ $route, $R, $generic,
@@ -112,6 +122,8 @@ macro_rules! with_route {
             Nmi => $crate::routes::XApic<$crate::routes::message::Nmi>;
             Msi => $crate::routes::Msi;
             Host => $crate::routes::Host;
+            KvmPv if $crate::cpu::hypercall::is_vmmcall() => $crate::routes::KvmPv<$crate::cpu::hypercall::Vmmcall>;
+            KvmPv => $crate::routes::KvmPv<$crate::cpu::hypercall::Vmcall>;
         )
     };
     (@ $route:expr, $R:ident, $generic:expr, $($name:ident $(if $condition:expr)? => $type:ty;)+) => {
@@ -140,9 +152,9 @@ pub(crate) fn arrival(route: GuestRoute) -> Arrival {
     with_route!(route, R => <R as Route>::ARRIVAL)
 }
 
-/// [`Route::encode`].
-pub(crate) fn encode(route: GuestRoute) -> fn(u8, To) -> Option<u32> {
-    with_route!(route, R => <R as Route>::encode)
+/// [`Route::encode_all`].
+pub(crate) fn encode_all(route: GuestRoute) -> fn(&'static Private, Sender, u8, To, &mut dyn FnMut(u32)) {
+    with_route!(route, R => <R as Route>::encode_all)
 }
 
 /// One send of a call, on a vector.

@@ -58,19 +58,26 @@ pub(crate) fn capabilities(entries: &[kvm_cpuid_entry2]) -> Capabilities {
     const FEWEST_ADDRESS_BITS: u32 = 36;
     let leaf = |function| entries.iter().find(|entry| entry.function == function);
     let features = leaf(FEATURES).map_or(0, |entry| entry.ecx);
-    let vendor = leaf(0).map_or([0; 12], |entry| {
-        let bytes: Vec<u8> = [entry.ebx, entry.edx, entry.ecx].into_iter().flat_map(u32::to_le_bytes).collect();
-        std::array::from_fn(|nth| bytes[nth])
-    });
     Capabilities {
         address_bits: leaf(ADDRESS_SIZES).map_or(FEWEST_ADDRESS_BITS, |entry| entry.eax & 0xFF),
         x2apic: features & ECX_X2APIC != 0,
         tsc_deadline: features & ECX_TSC_DEADLINE != 0,
-        icr_delivery_status: match &vendor {
-            b"AuthenticAMD" | b"HygonGenuine" => DeliveryStatus::Reserved,
-            _ => DeliveryStatus::Ignored,
-        },
+        icr_delivery_status: if is_amd(entries) { DeliveryStatus::Reserved } else { DeliveryStatus::Ignored },
     }
+}
+
+/// Whether the processor follows AMD's manual, where that differs from Intel's.
+fn is_amd(entries: &[kvm_cpuid_entry2]) -> bool {
+    let vendor = entries.iter().find(|entry| entry.function == 0).map(|entry| {
+        let [a, b, c] = [entry.ebx, entry.edx, entry.ecx].map(u32::to_le_bytes);
+        [a, b, c].concat()
+    });
+    vendor.is_some_and(|vendor| [b"AuthenticAMD", b"HygonGenuine"].iter().any(|name| name[..] == vendor))
+}
+
+/// Whether the instruction of hypercalls is VMMCALL (APM Vol. 3) and not VMCALL (SDM Vol. 3C 31.3).
+pub fn has_vmmcall(entries: &[kvm_cpuid_entry2]) -> bool {
+    is_amd(entries)
 }
 
 /// Whether there is IA32_TSC_ADJUST (CPUID.07H.0:EBX bit 1).

@@ -122,8 +122,9 @@ mod tests {
     #[test]
     fn every_route_that_sends_a_vector_from_the_guest_is_pinged_over() {
         let routes: BTreeSet<Route> = all().into_iter().map(|(_, route)| route).collect();
-        let expected = [Route::XApic, Route::X2Apic, Route::Msi, Route::VmmXApic, Route::VmmX2Apic];
+        let expected = [Route::XApic, Route::X2Apic, Route::KvmPv, Route::Msi, Route::VmmXApic, Route::VmmX2Apic];
         assert_eq!(routes, BTreeSet::from(expected));
+        assert!(all().contains(&(Destination::Itself, Route::KvmPv)));
         assert!(all().contains(&(Destination::SelfIpi, Route::VmmX2Apic)));
         assert!(!all().contains(&(Destination::SelfIpi, Route::XApic)), "xAPIC mode has no such register");
     }

@@ -6,7 +6,7 @@ use super::options::default_vcpus;
 use super::outputs::{print, terminal_width};
 use super::status::{Failure, Status};
 use super::{machines, values};
-use crate::config::routes::Route;
+use crate::config::routes::{self, Route};
 use crate::results::host::Facts;
 use crate::vm::Hypervisor;
 use crate::{doctor, experiment, host, report};
@@ -51,6 +51,13 @@ pub fn run(options: &Doctor) -> Result<Status, Failure> {
 /// Makes one call over a route, or says why that failed.
 fn probe(options: &Doctor, route: Route) -> Result<(), String> {
     let kvm = machines::Kvm::at(&options.device);
+    let spec = routes::of(route);
+    if spec.makes_hypercalls() {
+        let offers = kvm.open().map_err(|error| hints::line(&error))?.offers_to(&[route]);
+        if let Some(need) = spec.lacks(offers) {
+            return Err(need.reason().to_owned());
+        }
+    }
     experiment::probe::probe(|| kvm.open(), route, &machines::allowed_cpus(), &INTERRUPTED)
         .map_err(|error| hints::line(&error))
 }

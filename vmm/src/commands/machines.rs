@@ -52,7 +52,7 @@ impl<'a> Kvm<'a> {
     /// As [`Hypervisor::open`].
     pub(super) fn offers(&self, config: &Config) -> Result<HostOffers, vm::Error> {
         let is_native = config.routes.iter().all(|&route| routes::of(route).is_native());
-        if is_native { Ok(offers::without_kvm()) } else { Ok(self.open()?.offers()) }
+        if is_native { Ok(offers::without_kvm()) } else { Ok(self.open()?.offers_to(&config.routes)) }
     }
 }
 

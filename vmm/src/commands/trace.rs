@@ -98,7 +98,7 @@ pub fn run(options: &Trace) -> Result<Status, Failure> {
     let [json, perfetto] = open_all([("--json", &options.json), ("--perfetto", &options.perfetto)])?;
     let image = machines::image(options.machine.guest.as_deref())?;
     let kvm = machines::Kvm::at(&options.machine.device);
-    let offers = kvm.open()?.offers();
+    let offers = kvm.open()?.offers_to(options.route.as_slice());
     let config = options.to_config(machines::allowed_cpus(), offers).map_err(Failure::bad_input)?;
     let cell = machines::cells(&config, offers)?.0[0];
     let _latency = machines::limit_latency(&config)?;

@@ -74,7 +74,7 @@ fn by_destination(cell: &CellId, route: &routes::Spec) -> Option<Refusal> {
             &[Change::Vcpus(2), Change::Destination(Destination::Itself)],
         ),
         Destination::Itself => (
-            route.sends_ipis(),
+            route.sends_ipis() || route.makes_hypercalls(),
             "the VMM's interrupt messages have no shorthands",
             &[Change::Destination(Destination::Unicast), Change::Route(Route::X2Apic)],
         ),

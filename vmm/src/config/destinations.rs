@@ -69,6 +69,9 @@ const LOGICAL: Spec = Spec {
         if route.delivery == Delivery::Polled {
             return Some(Refusal::Combination("lines of memory have no logical ids", UNICAST_OR_IPI));
         }
+        if route.makes_hypercalls() {
+            return Some(Refusal::Combination("hypercalls have no logical ids", UNICAST_OR_IPI));
+        }
         if !route.sends_ipis() {
             return Some(Refusal::Combination("the VMM's interrupt messages go to APIC ids", UNICAST_OR_IPI));
         }

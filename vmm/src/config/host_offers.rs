@@ -13,6 +13,10 @@ pub struct HostOffers {
     pub wide_apic_ids: bool,
     /// The VMM can send interrupt messages to KVM's local APICs (KVM_CAP_SIGNAL_MSI).
     pub signal_msi: bool,
+    /// Guests can send IPIs by a hypercall of KVM's (KVM_FEATURE_PV_SEND_IPI in CPUID).
+    pub pv_send_ipi: bool,
+    /// Guests' hypercalls reach KVM, which is tried.
+    pub hypercalls: bool,
     /// The guest's accesses to MSRs can exit to the VMM (KVM_CAP_X86_USER_SPACE_MSR).
     pub user_space_msrs: bool,
     /// The kernel interrupts the CPUs that run a process's threads (MEMBARRIER_CMD_PRIVATE_EXPEDITED).
@@ -28,6 +32,8 @@ impl HostOffers {
         x2apic: true,
         wide_apic_ids: true,
         signal_msi: true,
+        pv_send_ipi: true,
+        hypercalls: true,
         user_space_msrs: true,
         membarrier: true,
         membarrier_rseq: true,
@@ -43,6 +49,10 @@ pub enum Need {
     X2Apic,
     /// [`HostOffers::signal_msi`].
     SignalMsi,
+    /// [`HostOffers::pv_send_ipi`].
+    PvSendIpi,
+    /// [`HostOffers::hypercalls`].
+    Hypercalls,
     /// [`HostOffers::user_space_msrs`].
     UserSpaceMsrs,
     /// [`HostOffers::membarrier`].
@@ -58,6 +68,8 @@ impl Need {
             Self::KernelLocalApics => offers.kernel_local_apics,
             Self::X2Apic => offers.x2apic,
             Self::SignalMsi => offers.signal_msi,
+            Self::PvSendIpi => offers.pv_send_ipi,
+            Self::Hypercalls => offers.hypercalls,
             Self::UserSpaceMsrs => offers.user_space_msrs,
             Self::Membarrier => offers.membarrier,
             Self::MembarrierRseq => offers.membarrier_rseq,
@@ -70,6 +82,10 @@ impl Need {
             Self::KernelLocalApics => "it needs an in-kernel irqchip, and KVM_CAP_IRQCHIP is 0",
             Self::X2Apic => "this KVM's CPUID offers guests no x2APIC mode",
             Self::SignalMsi => "it needs interrupt messages of the VMM, and KVM_CAP_SIGNAL_MSI is 0",
+            Self::PvSendIpi => {
+                "it needs KVM_HC_SEND_IPI, and this KVM's CPUID does not offer it (KVM_FEATURE_PV_SEND_IPI)"
+            }
+            Self::Hypercalls => "hypercalls do not reach this KVM: a guest that made one got no answer",
             Self::UserSpaceMsrs => "it needs MSR accesses that exit to the VMM, and KVM_CAP_X86_USER_SPACE_MSR is 0",
             Self::Membarrier => {
                 "it needs the IPI of membarrier(2), and this kernel has no MEMBARRIER_CMD_PRIVATE_EXPEDITED (Linux 4.14)"

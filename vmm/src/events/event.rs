@@ -4,6 +4,7 @@ use super::exit::{Exit, ExitKind};
 use super::kernel::Point;
 use crate::results::source::Source;
 use guest_stub::abi::{VECTOR_IPI, VECTOR_PING};
+use guest_stub::kvm_pv::SEND_IPI;
 
 /// Register offset of the ICR, and of the EOI register (SDM Vol. 3A table 12-1).
 pub(crate) const ICR: u64 = 0x300;
@@ -46,10 +47,12 @@ impl EventKind {
         }
     }
 
-    /// Whether an interrupt is sent: a write of the ICR or of the message doorbell as the VMM sees it, or KVM's own word.
+    /// Whether an interrupt is sent: a write of the ICR or of the message doorbell as the VMM sees it, or KVM's own word, be it of
+    /// a hypercall.
     pub fn is_send(self) -> bool {
         match self {
             Self::Kernel(Point::Ipi | Point::Message, _) => true,
+            Self::Kernel(Point::Hypercall, [number, ..]) => number == u64::from(SEND_IPI),
             Self::Return(exit) | Self::Served(exit) => is_write(exit, ICR) || exit.kind == ExitKind::Message,
             _ => false,
         }

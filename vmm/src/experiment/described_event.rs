@@ -3,6 +3,7 @@
 use crate::events::event::{Event, EventKind};
 use crate::events::exit::Exit;
 use crate::events::kernel::Point;
+use guest_stub::kvm_pv::SEND_IPI;
 
 /// The names of exits that the kernel's events tell of, by reason and instruction set.
 pub(super) type ExitNames<'a> = &'a dyn Fn(u64, u64) -> String;
@@ -61,6 +62,7 @@ fn kernel(point: Point, [first, second, third]: [u64; 3], event: &Event, exit_na
         Point::Mmio => format!("MMIO {} {second:#x}: {third:#x}", access(first == 2)),
         Point::Port => format!("port {} {second:#x}", access(first != 0)),
         Point::UserExit => format!("to user space, reason {first}"),
+        Point::Hypercall if first == u64::from(SEND_IPI) => "hypercall: KVM_HC_SEND_IPI".to_owned(),
         Point::Hypercall => format!("hypercall {first}"),
         Point::Message => format!("message {second:#x} to {first:#x}"),
         Point::Wakeup if second == 0 => format!("HLT ends, polled, after {first} ns"),

@@ -19,7 +19,7 @@ const LIMITS: Limits = Limits { deadline: Duration::from_secs(4), settle: Durati
 /// threads, as the kernel numbered them.
 pub(super) fn make_a_call(hypervisor: &Hypervisor, interrupted: &AtomicBool) -> Result<Vec<u32>, Error> {
     let mut session = boot(hypervisor, LocalApics::Kernel, interrupted)?;
-    blocks::run(&mut session, &block(routes::of(routes::usual(hypervisor.offers())), 1), None)?;
+    blocks::run(&mut session, &block(routes::of(routes::usual(hypervisor.offers_to(&[]))), 1), None)?;
     Ok((0..VCPUS).filter_map(|vcpu| session.vm().thread_id(vcpu)).collect())
 }
 

@@ -87,6 +87,7 @@ impl fmt::Display for BugReport {
             }
             Some(Rule::UnexpectedInterrupt) => write!(f, "unexpected interrupt, vector {vector:#x}, at {place}")?,
             Some(Rule::Panic) => write!(f, "guest panic: {}", self.message)?,
+            Some(Rule::HypercallRefused) => write!(f, "KVM refused a hypercall: {}", self.message)?,
             Some(Rule::WorkerOverstayed) => {
                 let found_by = self.reporter;
                 write!(

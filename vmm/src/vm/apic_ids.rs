@@ -27,3 +27,21 @@ impl ApicIds {
         (0..vcpu_count(vcpus)).all(|index| self.of(index, vcpu_count(vcpus)) < 255)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use guest_stub::abi::{APIC_IDS_END, MAX_VCPUS};
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn ids_are_unique_and_end_where_the_guest_has_no_room_for_more() {
+        for ids in [ApicIds::Consecutive, ApicIds::Sparse] {
+            for vcpus in [1, 2, 64, 65, vcpu_count(MAX_VCPUS)] {
+                let ids: BTreeSet<u32> = (0..vcpus).map(|index| ids.of(index, vcpus)).collect();
+                assert_eq!(ids.len(), vcpus as usize);
+                assert!(ids.contains(&0) && ids.iter().all(|&id| id < APIC_IDS_END));
+            }
+        }
+    }
+}

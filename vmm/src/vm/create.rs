@@ -19,15 +19,21 @@ use std::sync::Arc;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
 
 /// The local APICs in the kernel, and nothing else where that can be had: kipi has no use for a PIC or an I/O APIC.
-pub(super) fn create_local_apics(fd: &VmFd, config: &VmConfig<'_>) -> Result<(), Error> {
+pub(super) fn create_irqchip(fd: &VmFd) -> Result<(), Error> {
     const IO_APIC_PINS: u64 = 24;
-    if config.local_apics == LocalApics::User {
-        return Ok(());
-    }
     let split = kvm_enable_cap { cap: KVM_CAP_SPLIT_IRQCHIP, args: [IO_APIC_PINS, 0, 0, 0], ..Default::default() };
     if !fd.check_extension(Cap::SplitIrqchip) || fd.enable_cap(&split).is_err() {
         fd.create_irq_chip().map_err(kvm_error("KVM_CREATE_IRQCHIP"))?;
     }
+    Ok(())
+}
+
+/// The local APICs, where they are KVM's.
+pub(super) fn create_local_apics(fd: &VmFd, config: &VmConfig<'_>) -> Result<(), Error> {
+    if config.local_apics == LocalApics::User {
+        return Ok(());
+    }
+    create_irqchip(fd)?;
     if !config.ids.fit_xapic(config.vcpus) {
         let args = [WIDE_APIC_IDS.into(), 0, 0, 0];
         let wide = kvm_enable_cap { cap: KVM_CAP_X2APIC_API, args, ..Default::default() };

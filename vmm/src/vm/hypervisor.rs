@@ -1,6 +1,7 @@
 //! KVM, opened and found usable.
 
 use super::error::{Error, kvm_error};
+use super::hypercall_probe;
 use guest_stub::abi;
 use kipi_kvm_apic::{cpuid, deadline_probe};
 use kvm_bindings::{KVM_MAX_CPUID_ENTRIES, kvm_cpuid_entry2};
@@ -19,6 +20,7 @@ pub struct Hypervisor {
     pub(super) kvm: Kvm,
     pub(super) cpuid: Vec<kvm_cpuid_entry2>,
     tsc_deadlines_exit: OnceLock<bool>,
+    hypercalls: OnceLock<bool>,
 }
 
 impl Hypervisor {
@@ -39,7 +41,12 @@ impl Hypervisor {
             return Err(Error::NotKvm { path: path.to_owned(), version });
         }
         let cpuid = kvm.get_supported_cpuid(KVM_MAX_CPUID_ENTRIES).map_err(kvm_error("KVM_GET_SUPPORTED_CPUID"))?;
-        Ok(Self { kvm, cpuid: cpuid.as_slice().to_vec(), tsc_deadlines_exit: OnceLock::new() })
+        Ok(Self {
+            kvm,
+            cpuid: cpuid.as_slice().to_vec(),
+            tsc_deadlines_exit: OnceLock::new(),
+            hypercalls: OnceLock::new(),
+        })
     }
 
     /// Whether guests here may use x2APIC mode.
@@ -58,6 +65,11 @@ impl Hypervisor {
         }
         let exit = deadline_probe::deadlines_exit(&self.kvm, &self.cpuid)?;
         Ok(*self.tsc_deadlines_exit.get_or_init(|| exit))
+    }
+
+    /// Whether a guest's hypercalls reach this KVM; tried once. Where no machine can be had to try it, they do not.
+    pub fn hypercalls_reach_kvm(&self) -> bool {
+        *self.hypercalls.get_or_init(|| hypercall_probe::reach_kvm(&self.kvm, &self.cpuid).unwrap_or(false))
     }
 
     /// The most vCPUs that this KVM and the guest's memory map allow.

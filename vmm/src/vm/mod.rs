@@ -5,6 +5,7 @@ pub mod bus;
 mod create;
 pub mod device;
 mod error;
+mod hypercall_probe;
 mod hypervisor;
 pub mod image;
 mod msi;

@@ -2,7 +2,8 @@
 
 use super::Hypervisor;
 use super::device::{self, Error};
-use crate::config::HostOffers;
+use crate::config::routes::{self, Route};
+use crate::config::{HostOffers, Need};
 use crate::native::membarrier::Barrier;
 use crate::results::doctor::{GuestCpuid, Offer};
 use kipi_kvm_apic::cpuid;
@@ -100,6 +101,16 @@ fn offer(kvm: &Kvm, cpuid: Option<&[kvm_cpuid_entry2]>) -> Offer {
 impl Hypervisor {
     /// What this host offers to routes.
     pub fn offers(&self) -> HostOffers {
+        HostOffers { hypercalls: self.hypercalls_reach_kvm(), ..self.offers_untried() }
+    }
+
+    /// The same for some routes: what none of these needs is not tried out, which takes its time.
+    pub fn offers_to(&self, routes: &[Route]) -> HostOffers {
+        let needs_hypercalls = |&route: &Route| routes::of(route).needs.contains(&Need::Hypercalls);
+        if routes.iter().any(needs_hypercalls) { self.offers() } else { self.offers_untried() }
+    }
+
+    fn offers_untried(&self) -> HostOffers {
         to_routes(&offer(&self.kvm, Some(&self.cpuid)))
     }
 }
@@ -111,6 +122,8 @@ pub fn without_kvm() -> HostOffers {
         x2apic: false,
         wide_apic_ids: false,
         signal_msi: false,
+        pv_send_ipi: false,
+        hypercalls: false,
         user_space_msrs: false,
         membarrier: Barrier::Plain.is_offered(),
         membarrier_rseq: Barrier::Rseq.is_offered(),
@@ -118,7 +131,7 @@ pub fn without_kvm() -> HostOffers {
 }
 
 /// An offer as routes need it, and what the running kernel offers to native ones. Where KVM did not say what its CPUID has, x2APIC
-/// mode may be there.
+/// mode may be there; and hypercalls, which nobody has tried yet, may reach it.
 pub fn to_routes(offer: &Offer) -> HostOffers {
     let flags = u32::try_from(offer.value(Capability::X2APIC_API.name)).unwrap_or(0);
     HostOffers {
@@ -126,6 +139,8 @@ pub fn to_routes(offer: &Offer) -> HostOffers {
         x2apic: offer.cpuid.is_none_or(|cpuid| cpuid.x2apic),
         wide_apic_ids: flags & WIDE_APIC_IDS == WIDE_APIC_IDS,
         signal_msi: offer.has(Capability::SIGNAL_MSI.name),
+        pv_send_ipi: offer.cpuid.is_none_or(|cpuid| cpuid.pv_send_ipi),
+        hypercalls: true,
         user_space_msrs: offer.has(Capability::X86_USER_SPACE_MSR.name),
         ..without_kvm()
     }

@@ -2,6 +2,7 @@
 
 mod absent;
 mod devices;
+mod hypercalls;
 mod injected;
 mod participants;
 
@@ -57,6 +58,8 @@ pub const ALL: &[Trap] = &[
     trap("mask-boundaries", Spec::interrupts, participants::mask_boundaries),
     trap("sparse-apic-ids", Spec::interrupts, participants::sparse_ids),
     trap("logical-clusters", Spec::sends_ipis, participants::logical_clusters),
+    trap("hypercall-batches", Spec::makes_hypercalls, hypercalls::batches),
+    trap("hypercall-refused", Spec::makes_hypercalls, hypercalls::refused),
     trap("2-initiators-everybody", Spec::interrupts, |suite, spec| participants::several_initiators(suite, 2, Set::Everybody, spec)),
     trap("2-initiators-overlapping", Spec::interrupts, |suite, spec| participants::several_initiators(suite, 2, Set::Overlapping, spec)),
     trap("2-initiators-disjoint", Spec::interrupts, |suite, spec| participants::several_initiators(suite, 2, Set::Disjoint, spec)),

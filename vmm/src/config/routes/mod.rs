@@ -5,6 +5,7 @@
 //! Nothing else matches on [`Route`]: whoever has to know something about a route asks its [`Spec`] for the property.
 
 mod host;
+mod kvm_pv;
 mod memory;
 mod msi;
 mod native;
@@ -33,6 +34,7 @@ pub const fn of(route: Route) -> &'static Spec {
         Route::X2Apic => &x2apic::X2APIC,
         Route::Memory => &memory::MEMORY,
         Route::Nmi => &nmi::NMI,
+        Route::KvmPv => &kvm_pv::KVM_PV,
         Route::Msi => &msi::MSI,
         Route::Host => &host::HOST,
         Route::VmmXApic => &vmm_xapic::VMM_XAPIC,
@@ -159,6 +161,8 @@ pub enum SendExit {
 pub enum SendTracepoint {
     /// `kvm_apic_ipi`: a write to the ICR of KVM's local APIC.
     Ipi,
+    /// `kvm_hypercall`: a hypercall of KVM's interface.
+    Hypercall,
     /// `kvm_msi_set_irq`: a message (KVM_SIGNAL_MSI).
     Message,
 }
@@ -246,9 +250,14 @@ impl Spec {
         self.interrupts() && !self.is_host()
     }
 
-    /// Whether a vCPU writes an ICR, and the VMM sends no message for it.
+    /// Whether a vCPU makes a hypercall that sends.
+    pub fn makes_hypercalls(&self) -> bool {
+        self.send.tracepoint == Some(SendTracepoint::Hypercall)
+    }
+
+    /// Whether a vCPU writes an ICR: KVM sends, or the VMM's broadcast service.
     pub fn sends_ipis(&self) -> bool {
-        self.sends_from_guest() && self.send.exit != Some(SendExit::Message)
+        self.sends_from_guest() && self.send.exit != Some(SendExit::Message) && !self.makes_hypercalls()
     }
 
     /// What the call is that proves that the route works: a broadcast call where there is one.
