@@ -5,7 +5,7 @@ use crate::acts;
 use crate::block;
 use crate::calibrate;
 use crate::conformance::{calls, hostile, processor as processor_tests};
-use crate::cpu::{flags, port, tsc};
+use crate::cpu::{flags, hyperv, port, tsc};
 use crate::exchange;
 use crate::ping;
 use crate::polling;
@@ -28,6 +28,10 @@ pub(crate) fn run_commands(private: &'static Private) -> ! {
     }
     private.apic.set_mode(boot.x2apic != 0);
     private.touch_ring();
+    if boot.hyperv != 0 {
+        hyperv::enable();
+        hyperv::introduce(private.index);
+    }
     shared::tell_host(&HostCalls {
         slots: SLOTS.as_ptr() as u64,
         packets: HOST_PACKETS.as_ptr() as u64,
@@ -46,8 +50,12 @@ pub(crate) fn run_commands(private: &'static Private) -> ! {
 
 /// Any other processor.
 pub(crate) fn take_part(private: &'static Private) -> ! {
-    private.apic.set_mode(shared::boot().x2apic != 0);
+    let boot = shared::boot();
+    private.apic.set_mode(boot.x2apic != 0);
     private.touch_ring();
+    if boot.hyperv != 0 {
+        hyperv::introduce(private.index);
+    }
     let mut activity = activity::STARTED;
     loop {
         activity::finish(private, activity);

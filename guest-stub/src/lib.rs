@@ -14,6 +14,7 @@ extern crate std;
 pub mod abi;
 pub mod descriptors;
 pub mod destinations;
+pub mod hyperv;
 pub mod icr;
 pub mod kvm_pv;
 pub mod logical_ids;

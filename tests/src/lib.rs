@@ -7,7 +7,7 @@ pub mod code;
 
 use guest_stub::abi::{Destination, TargetState, Worker};
 use kipi::config::routes::Route;
-use kipi::config::{Call, Config, LocalApics, Observe};
+use kipi::config::{Call, Config, Interface, LocalApics, Observe};
 use kipi::vm::{ApicIds, Hypervisor, VmConfig};
 use object::{Object, ObjectSegment};
 use serde_json::Value;
@@ -201,6 +201,7 @@ pub fn machine(vcpus: usize) -> VmConfig<'static> {
         vcpus,
         ids: ApicIds::Consecutive,
         local_apics: LocalApics::Kernel,
+        interface: Interface::Kvm,
         pin: &[],
         cpus,
         image: kipi::vm::image::EMBEDDED,

@@ -236,6 +236,8 @@ enum Send {
 const TO_THE_SEND: usize = 8;
 /// The same of a hypercall, whose number and four arguments go to registers.
 const TO_THE_HYPERCALL: usize = 12;
+/// The same of one whose parameters, for one of more than 64 processors, are written to memory.
+const TO_A_SET_OF_ONE: usize = 18;
 
 /// A measured window: the types of its route and destination, how its sends look, and the most instructions from one send to
 /// the next, that one included, with every poll at its shortest; `None`: there is one send.
@@ -259,6 +261,7 @@ fn windows(route: GuestRoute, destination: Destination) -> Result<Vec<Sends>, &'
         ("kvm_pv::KvmPv<kipi_guest::cpu::hypercall::Vmcall>", Mnemonic::Vmcall),
         ("kvm_pv::KvmPv<kipi_guest::cpu::hypercall::Vmmcall>", Mnemonic::Vmmcall),
     ];
+    const HYPERV: [&str; 2] = ["hyperv::HyperVMask", "hyperv::HyperVSet"];
     // The ICR's high half, and its low one.
     let halves = Send::Stores(2);
     // Three of them are the poll of the delivery status.
@@ -272,6 +275,9 @@ fn windows(route: GuestRoute, destination: Destination) -> Result<Vec<Sends>, &'
         };
         Sends(route, shorthand, send, None)
     };
+    let by_hyperv = |destination, further| {
+        HYPERV.map(|route| Sends(route, destination, Send::Hypercall(Mnemonic::Vmcall), further)).into()
+    };
     let by_hypercall = |destination, further| {
         let sends = |(route, instruction)| Sends(route, destination, Send::Hypercall(instruction), Some(further));
         KVM_PV.map(sends).into()
@@ -280,7 +286,10 @@ fn windows(route: GuestRoute, destination: Destination) -> Result<Vec<Sends>, &'
         (GuestRoute::KvmPv, Destination::AllButSelf) => by_hypercall(ALL_BUT_SELF, 15),
         (GuestRoute::KvmPv, Destination::All) => by_hypercall(ALL, 15),
         (GuestRoute::KvmPv, Destination::Unicast) => by_hypercall(UNICAST, 14),
-        (GuestRoute::KvmPv, Destination::Logical) => return Err("hypercalls have no logical ids"),
+        (GuestRoute::HyperV, Destination::AllButSelf) => by_hyperv(ALL_BUT_SELF, None),
+        (GuestRoute::HyperV, Destination::All) => by_hyperv(ALL, None),
+        (GuestRoute::HyperV, Destination::Unicast) => by_hyperv(UNICAST, Some(22)),
+        (GuestRoute::KvmPv | GuestRoute::HyperV, Destination::Logical) => return Err("hypercalls have no logical ids"),
         (GuestRoute::XApic, Destination::AllButSelf | Destination::All) => vec![one(XAPIC, Send::Stores(1))],
         (GuestRoute::XApic, Destination::Unicast) => vec![Sends(XAPIC, UNICAST, halves, to_next_halves)],
         (GuestRoute::XApic, Destination::Logical) => vec![Sends(XAPIC, LOGICAL, halves, to_next_halves)],
@@ -317,6 +326,7 @@ fn windows(route: GuestRoute, destination: Destination) -> Result<Vec<Sends>, &'
             | GuestRoute::Nmi
             | GuestRoute::Msi
             | GuestRoute::KvmPv
+            | GuestRoute::HyperV
             | GuestRoute::Host,
             Destination::Itself | Destination::SelfIpi,
         ) => return Err("a broadcast call is for every processor"),
@@ -327,6 +337,7 @@ fn windows(route: GuestRoute, destination: Destination) -> Result<Vec<Sends>, &'
             | GuestRoute::Nmi
             | GuestRoute::Msi
             | GuestRoute::KvmPv
+            | GuestRoute::HyperV
             | GuestRoute::Host,
             Destination::Mesh,
         ) => return Err("a broadcast call has one initiator"),
@@ -388,7 +399,11 @@ fn few_instructions_lie_between_the_stamp_and_the_send_and_between_two_sends() {
                 let first = to_send(1).unwrap_or_else(|| panic!("{route}, {destination}: no send after the stamp"));
                 let further = to_send(2).map(|second| second - first);
                 println!("{route}, {destination}: {first} instructions to the send, {further:?} to the next");
-                let most = if matches!(send, Send::Hypercall(_)) { TO_THE_HYPERCALL } else { TO_THE_SEND };
+                let most = match send {
+                    Send::Hypercall(_) if route == "hyperv::HyperVSet" && destination == UNICAST => TO_A_SET_OF_ONE,
+                    Send::Hypercall(_) => TO_THE_HYPERCALL,
+                    Send::Msr | Send::Port | Send::Stores(_) => TO_THE_SEND,
+                };
                 assert!(first <= most, "{route}, {destination}: {first} instructions, {most} allowed");
                 assert_eq!(further.is_some(), allowed.is_some(), "{route}, {destination}: one send or many?");
                 assert!(further <= allowed, "{route}, {destination}: {further:?} to the next, {allowed:?} allowed");

@@ -23,12 +23,16 @@ fn way(route: GuestRoute, destination: Destination) -> Result<(&'static str, Mne
         (GuestRoute::KvmPv, Destination::Unicast | Destination::Mesh | Destination::Itself) => {
             ("KvmPv<kipi_guest::cpu::hypercall::Vmcall>", Mnemonic::Vmcall)
         }
+        // Of more than 64 processors the parameters are in memory.
+        (GuestRoute::HyperV, Destination::Unicast | Destination::Mesh | Destination::Itself) => {
+            ("HyperVMask", Mnemonic::Vmcall)
+        }
         (GuestRoute::Msi, Destination::Itself) => return Err("messages have no shorthands"),
-        (GuestRoute::XApic | GuestRoute::KvmPv | GuestRoute::Msi, Destination::SelfIpi) => {
+        (GuestRoute::XApic | GuestRoute::KvmPv | GuestRoute::HyperV | GuestRoute::Msi, Destination::SelfIpi) => {
             return Err("the self-IPI register is the x2APIC's");
         }
         (
-            GuestRoute::XApic | GuestRoute::X2Apic | GuestRoute::KvmPv | GuestRoute::Msi,
+            GuestRoute::XApic | GuestRoute::X2Apic | GuestRoute::KvmPv | GuestRoute::HyperV | GuestRoute::Msi,
             Destination::AllButSelf | Destination::All | Destination::Logical,
         ) => return Err("a ping has one target"),
         (
@@ -94,7 +98,8 @@ fn few_instructions_make_a_whole_ping() {
             // Three stamps, the send, a poll, and a fence, and what saves the stamps: a shorter way would have been followed wrongly.
             assert!(sender >= 10 && target >= 6, "{sender} and {target} instructions cannot be all");
             let all = sender + target;
-            let most = if route == GuestRoute::KvmPv { PING_BY_HYPERCALL } else { PING };
+            let by_hypercall = [GuestRoute::KvmPv, GuestRoute::HyperV].contains(&route);
+            let most = if by_hypercall { PING_BY_HYPERCALL } else { PING };
             assert!(all <= most, "{all} instructions of a ping over {}, {most} allowed", route.name());
         }
     }

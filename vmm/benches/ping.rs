@@ -138,6 +138,7 @@ fn measure(hypervisor: &Hypervisor, cells: &[CellId], blocks: usize) -> anyhow::
         vcpus: VCPUS,
         ids: ApicIds::Consecutive,
         local_apics: routes::of(ROUTES[0]).local_apics().unwrap_or_default(),
+        interface: routes::of(ROUTES[0]).interface(),
         pin: &[0, 1],
         cpus: VCPUS,
         image: kipi::vm::image::EMBEDDED,

@@ -10,7 +10,7 @@
 use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput};
 use guest_stub::abi::{Destination, TargetState, Worker};
 use kipi::config::routes::Route;
-use kipi::config::{CellId, LocalApics};
+use kipi::config::{CellId, Interface, LocalApics};
 use kipi::events::recording::Recording;
 use kipi::events::samples::Round;
 use kipi::guest::blocks::{self, BlockSpec};
@@ -40,6 +40,7 @@ fn boot(hypervisor: &Hypervisor, vcpus: usize) -> Session<'static> {
         vcpus,
         ids: ApicIds::Consecutive,
         local_apics: LocalApics::Kernel,
+        interface: Interface::Kvm,
         pin: &[],
         cpus: std::thread::available_parallelism().map_or(1, usize::from),
         image: image::EMBEDDED,

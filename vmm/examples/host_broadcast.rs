@@ -7,7 +7,7 @@
 
 use anyhow::Context;
 use guest_stub::abi::{TargetState, Worker};
-use kipi::config::LocalApics;
+use kipi::config::{Interface, LocalApics};
 use kipi::guest::host_call::{Callees, HostCall, HostResults};
 use kipi::guest::serve::{Waiting, serve};
 use kipi::guest::session::{Limits, Session};
@@ -28,6 +28,7 @@ fn main() -> anyhow::Result<()> {
         vcpus: VCPUS,
         ids: ApicIds::Consecutive,
         local_apics: LocalApics::User,
+        interface: Interface::Kvm,
         pin: &[],
         cpus: 1,
         image: image::EMBEDDED,

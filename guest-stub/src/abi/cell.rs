@@ -15,6 +15,8 @@ pub enum Route {
     Nmi,
     /// A hypercall of KVM's interface, KVM_HC_SEND_IPI.
     KvmPv,
+    /// A hypercall of Hyper-V's interface, HvCallSendSyntheticClusterIpi.
+    HyperV,
     /// An interrupt message (KVM_SIGNAL_MSI), which the guest asks the VMM for at a port.
     Msi,
     /// The host is the initiator, by interrupt messages (KVM_SIGNAL_MSI).
@@ -41,6 +43,7 @@ impl Route {
         Self::Memory,
         Self::Nmi,
         Self::KvmPv,
+        Self::HyperV,
         Self::Msi,
         Self::Host,
         Self::VmmXApic,
@@ -59,6 +62,7 @@ impl Route {
             Self::Memory => "memory",
             Self::Nmi => "nmi",
             Self::KvmPv => "kvm-pv",
+            Self::HyperV => "hyperv",
             Self::Msi => "msi",
             Self::Host => "host",
             Self::VmmXApic => "vmm-xapic",

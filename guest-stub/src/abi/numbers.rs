@@ -72,6 +72,8 @@ wire_enum! {
         Host = 6 "host",
         /// A hypercall of KVM's interface.
         KvmPv = 7 "kvm-pv",
+        /// A hypercall of Hyper-V's interface, on a machine that has it.
+        HyperV = 8 "hyperv",
     }
 }
 

@@ -20,8 +20,8 @@ pub struct Boot {
     /// 1 if a processor that has to wait for long is to give its CPU away, by [`PORT_YIELD`]: where vCPUs share CPUs,
     /// the one that is waited for needs it.
     pub yield_cpu: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// 1 if the machine has Hyper-V's interface, and not KVM's.
+    pub hyperv: u32,
     /// Address of the page-table entry of [`PAGEABLE`](super::PAGEABLE).
     pub pageable_entry: u64,
 }

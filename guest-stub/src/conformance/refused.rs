@@ -1,7 +1,7 @@
 //! Hypercalls that KVM refuses, to see whether somebody notices.
 
 use crate::cpu::hypercall::{Vmcall, Vmmcall, is_vmmcall};
-use crate::routes::kvm_pv;
+use crate::routes::{hyperv, kvm_pv};
 use guest_stub::abi::{APIC_IDS_END, GuestRoute, VECTOR_IPI};
 use guest_stub::icr::{self, To};
 use guest_stub::kvm_pv::Batch;
@@ -18,6 +18,8 @@ pub(super) fn hypercall(route: GuestRoute) {
                 kvm_pv::send::<Vmcall>(nobody, command);
             }
         }
+        // On an exception's vector, to the sender.
+        GuestRoute::HyperV => hyperv::send_to_mask(0x0F, 1),
         GuestRoute::XApic
         | GuestRoute::X2Apic
         | GuestRoute::Memory

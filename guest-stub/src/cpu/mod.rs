@@ -4,6 +4,7 @@ pub(crate) mod apic;
 pub(crate) mod flags;
 pub(crate) mod frame;
 pub(crate) mod hypercall;
+pub(crate) mod hyperv;
 pub(crate) mod irql;
 pub(crate) mod msr;
 pub(crate) mod port;

@@ -4,6 +4,7 @@ use super::line::Line;
 use super::way::{self, Way};
 use crate::cpu::apic;
 use crate::cpu::hypercall::{Vmcall, Vmmcall, is_vmmcall};
+use crate::cpu::hyperv::is_one_bank;
 use crate::cpu::tsc::{self, Stamp};
 use crate::polling;
 use guest_stub::abi::{Destination, GuestRoute};
@@ -42,12 +43,14 @@ pub(super) fn window_of(route: GuestRoute, destination: Destination) -> Option<W
             GuestRoute::X2Apic => Some(window::<way::X2Apic>),
             GuestRoute::Msi => Some(window::<way::Msi>),
             GuestRoute::KvmPv => Some(kvm_pv_window()),
+            GuestRoute::HyperV => Some(hyperv_window()),
             GuestRoute::Memory | GuestRoute::Nmi | GuestRoute::Host => None,
         },
         Destination::Itself => match route {
             GuestRoute::XApic => Some(window::<way::XApicItself>),
             GuestRoute::X2Apic => Some(window::<way::X2ApicItself>),
             GuestRoute::KvmPv => Some(kvm_pv_window()),
+            GuestRoute::HyperV => Some(hyperv_window()),
             GuestRoute::Msi | GuestRoute::Memory | GuestRoute::Nmi | GuestRoute::Host => None,
         },
         Destination::SelfIpi => match route {
@@ -57,7 +60,8 @@ pub(super) fn window_of(route: GuestRoute, destination: Destination) -> Option<W
             | GuestRoute::Memory
             | GuestRoute::Nmi
             | GuestRoute::Host
-            | GuestRoute::KvmPv => None,
+            | GuestRoute::KvmPv
+            | GuestRoute::HyperV => None,
         },
         Destination::AllButSelf | Destination::All | Destination::Logical => None,
     }
@@ -66,6 +70,11 @@ pub(super) fn window_of(route: GuestRoute, destination: Destination) -> Option<W
 /// A hypercall has no shorthand for the sender, and needs none.
 fn kvm_pv_window() -> WindowFn {
     if is_vmmcall() { window::<way::KvmPv<Vmmcall>> } else { window::<way::KvmPv<Vmcall>> }
+}
+
+/// As little.
+fn hyperv_window() -> WindowFn {
+    if is_one_bank() { window::<way::HyperVMask> } else { window::<way::HyperVSet> }
 }
 
 /// Out of line, so that nothing of its callers adds to what it measures.

@@ -2,11 +2,14 @@
 
 use crate::cpu::apic::{x2apic, xapic};
 use crate::cpu::hypercall::Instruction;
+use crate::cpu::hyperv::vp_index;
 use crate::cpu::port;
-use crate::routes::kvm_pv;
+use crate::processor;
+use crate::routes::{hyperv, kvm_pv};
 use crate::shared;
 use core::marker::PhantomData;
 use guest_stub::abi::{PORT_MSI, VECTOR_PING};
+use guest_stub::hyperv::Input;
 use guest_stub::icr::{To, fixed};
 use guest_stub::kvm_pv::Batch;
 use guest_stub::msi;
@@ -133,5 +136,38 @@ impl<I: Instruction> Way for KvmPv<I> {
     #[inline]
     fn send(&self) {
         kvm_pv::send::<I>(Batch::one(self.id), const { fixed(VECTOR_PING, To::One(0)) });
+    }
+}
+
+/// A hypercall of Hyper-V's interface, with its parameters in registers, to a processor that may be the sender.
+pub(super) struct HyperVMask {
+    mask: u64,
+}
+
+impl Way for HyperVMask {
+    fn prepare(target: usize) -> Self {
+        Self { mask: 1 << vp_index(target) }
+    }
+
+    #[inline]
+    fn send(&self) {
+        hyperv::send_to_mask(VECTOR_PING.into(), self.mask);
+    }
+}
+
+/// The same, with its parameters in memory.
+pub(super) struct HyperVSet {
+    input: *mut Input,
+    vp: u32,
+}
+
+impl Way for HyperVSet {
+    fn prepare(target: usize) -> Self {
+        Self { input: processor::current().hyperv_input(), vp: vp_index(target) }
+    }
+
+    #[inline]
+    fn send(&self) {
+        hyperv::send_to_one(self.input, VECTOR_PING, self.vp);
     }
 }

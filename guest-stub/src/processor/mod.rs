@@ -13,6 +13,7 @@ use core::arch::asm;
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use guest_stub::abi::{self, Report, Sample, Tally, area};
+use guest_stub::hyperv;
 use guest_stub::kvm_pv::{self, Batch};
 use guest_stub::rendezvous::{Decision, Generation, Generations, Packet, Slot};
 
@@ -48,6 +49,8 @@ pub(crate) struct Private {
     pub(crate) outcome: UnsafeCell<Report>,
     /// The hypercalls of a call that this processor makes, for [`Self::batches`].
     batches: [UnsafeCell<Batch>; BATCHES],
+    /// The parameters of Hyper-V's hypercalls that this processor makes.
+    hyperv_input: UnsafeCell<hyperv::Input>,
     /// The stack pointer of what runs CPL3 code, to come back to.
     pub(crate) kernel_rsp: AtomicU64,
     tss: Tss,
@@ -187,6 +190,11 @@ impl Private {
     /// Room for the hypercalls of a call that this processor makes: those of the call before are lost. For its own code.
     pub(crate) fn batches(&'static self) -> impl Iterator<Item = BatchRoom> {
         self.batches.iter().map(BatchRoom)
+    }
+
+    /// The parameters of Hyper-V's hypercalls: for this processor's own code. Zero at first.
+    pub(crate) fn hyperv_input(&'static self) -> *mut hyperv::Input {
+        self.hyperv_input.get()
     }
 
     /// What this processor counts.

@@ -3,6 +3,7 @@
 #![deny(clippy::wildcard_enum_match_arm)]
 
 mod host;
+pub(crate) mod hyperv;
 pub(crate) mod kvm_pv;
 pub(crate) mod memory;
 pub(crate) mod message;
@@ -11,6 +12,7 @@ mod x2apic;
 mod xapic;
 
 pub(crate) use host::Host;
+pub(crate) use hyperv::{HyperVMask, HyperVSet};
 pub(crate) use kvm_pv::KvmPv;
 pub(crate) use memory::Memory;
 pub(crate) use msi::Msi;
@@ -110,8 +112,8 @@ impl Arrival {
 
 /// The list of routes: `with_route!(route, R => expression)` is the expression with the route's own type as `R`.
 ///
-/// An NMI is sent in the mode that the local APICs of this machine are in at their best, and a hypercall by the instruction of its
-/// processor's vendor: which one, is known before a call.
+/// An NMI is sent in the mode that the local APICs of this machine are in at their best, a hypercall of KVM's by the instruction of
+/// its processor's vendor, one of Hyper-V's with parameters that fit the machine's size: which, is known before a call.
 macro_rules! with_route {
     ($route:expr, $R:ident => $generic:expr) => {
         $crate::routes::with_route!(@ $route, $R, $generic,
@@ -124,6 +126,8 @@ macro_rules! with_route {
             Host => $crate::routes::Host;
             KvmPv if $crate::cpu::hypercall::is_vmmcall() => $crate::routes::KvmPv<$crate::cpu::hypercall::Vmmcall>;
             KvmPv => $crate::routes::KvmPv<$crate::cpu::hypercall::Vmcall>;
+            HyperV if $crate::cpu::hyperv::is_one_bank() => $crate::routes::HyperVMask;
+            HyperV => $crate::routes::HyperVSet;
         )
     };
     (@ $route:expr, $R:ident, $generic:expr, $($name:ident $(if $condition:expr)? => $type:ty;)+) => {

@@ -271,6 +271,7 @@ impl<'a> Suite<'a> {
             ids,
             // Tests of native routes boot no machine.
             local_apics: routes::of(route).local_apics().unwrap_or_default(),
+            interface: routes::of(route).interface(),
             pin: self.pin,
             cpus: self.cpus.min(vcpus),
             image: self.image,

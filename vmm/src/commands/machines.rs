@@ -127,7 +127,7 @@ pub(super) fn boot<'a>(
     kvm: &Kvm<'_>,
     config: &'a Config,
     image: &'a [u8],
-    MachineSpec { vcpus, local_apics }: MachineSpec,
+    MachineSpec { vcpus, local_apics, interface }: MachineSpec,
     tracer: Option<Arc<Tracer>>,
 ) -> Result<Box<dyn Machine + 'a>, machine::Error> {
     let limits = Limits { deadline: config.deadline(vcpus), settle: config.settle };
@@ -138,6 +138,7 @@ pub(super) fn boot<'a>(
         vcpus,
         ids: ApicIds::Consecutive,
         local_apics,
+        interface,
         pin: &config.pin,
         cpus: config.shared_cpus(),
         image,

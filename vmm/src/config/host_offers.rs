@@ -15,6 +15,8 @@ pub struct HostOffers {
     pub signal_msi: bool,
     /// Guests can send IPIs by a hypercall of KVM's (KVM_FEATURE_PV_SEND_IPI in CPUID).
     pub pv_send_ipi: bool,
+    /// Guests can send IPIs by a hypercall of Hyper-V's (KVM_CAP_HYPERV_SEND_IPI).
+    pub hyperv_send_ipi: bool,
     /// Guests' hypercalls reach KVM, which is tried.
     pub hypercalls: bool,
     /// The guest's accesses to MSRs can exit to the VMM (KVM_CAP_X86_USER_SPACE_MSR).
@@ -33,6 +35,7 @@ impl HostOffers {
         wide_apic_ids: true,
         signal_msi: true,
         pv_send_ipi: true,
+        hyperv_send_ipi: true,
         hypercalls: true,
         user_space_msrs: true,
         membarrier: true,
@@ -51,6 +54,8 @@ pub enum Need {
     SignalMsi,
     /// [`HostOffers::pv_send_ipi`].
     PvSendIpi,
+    /// [`HostOffers::hyperv_send_ipi`].
+    HypervSendIpi,
     /// [`HostOffers::hypercalls`].
     Hypercalls,
     /// [`HostOffers::user_space_msrs`].
@@ -69,6 +74,7 @@ impl Need {
             Self::X2Apic => offers.x2apic,
             Self::SignalMsi => offers.signal_msi,
             Self::PvSendIpi => offers.pv_send_ipi,
+            Self::HypervSendIpi => offers.hyperv_send_ipi,
             Self::Hypercalls => offers.hypercalls,
             Self::UserSpaceMsrs => offers.user_space_msrs,
             Self::Membarrier => offers.membarrier,
@@ -85,6 +91,7 @@ impl Need {
             Self::PvSendIpi => {
                 "it needs KVM_HC_SEND_IPI, and this KVM's CPUID does not offer it (KVM_FEATURE_PV_SEND_IPI)"
             }
+            Self::HypervSendIpi => "it needs Hyper-V's hypercall for IPIs, and KVM_CAP_HYPERV_SEND_IPI is 0",
             Self::Hypercalls => "hypercalls do not reach this KVM: a guest that made one got no answer",
             Self::UserSpaceMsrs => "it needs MSR accesses that exit to the VMM, and KVM_CAP_X86_USER_SPACE_MSR is 0",
             Self::Membarrier => {

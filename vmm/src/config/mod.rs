@@ -20,7 +20,8 @@ pub use guest_stub::abi::cell::{Call, CellId, Observe};
 pub use host_offers::{HostOffers, Need};
 pub use pin::{Error, Pin, cpu_of, resolve_pin};
 pub use plan::{
-    MIN_BOOTS, MachineSpec, Refused, at_once, blocks, boot_of, boots, initiators, plan, references, refuse, targets,
+    Interface, MIN_BOOTS, MachineSpec, Refused, at_once, blocks, boot_of, boots, initiators, plan, references, refuse,
+    targets,
 };
 pub use refusal::{Change, Refusal};
 pub use routes::XAPIC_VCPUS;

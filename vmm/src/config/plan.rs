@@ -13,6 +13,18 @@ pub struct MachineSpec {
     pub vcpus: usize,
     /// Where the vCPUs' local APICs are; `None`: there is no virtual machine.
     pub local_apics: Option<LocalApics>,
+    /// The hypervisor's interface that the guest finds.
+    pub interface: Interface,
+}
+
+/// A hypervisor's interface, as CPUID shows it from leaf 4000_0000H on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum Interface {
+    /// KVM's.
+    #[default]
+    Kvm,
+    /// Hyper-V's, with KVM's behind it.
+    HyperV,
 }
 
 impl MachineSpec {

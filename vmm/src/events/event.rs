@@ -4,6 +4,7 @@ use super::exit::{Exit, ExitKind};
 use super::kernel::Point;
 use crate::results::source::Source;
 use guest_stub::abi::{VECTOR_IPI, VECTOR_PING};
+use guest_stub::hyperv;
 use guest_stub::kvm_pv::SEND_IPI;
 
 /// Register offset of the ICR, and of the EOI register (SDM Vol. 3A table 12-1).
@@ -53,6 +54,7 @@ impl EventKind {
         match self {
             Self::Kernel(Point::Ipi | Point::Message, _) => true,
             Self::Kernel(Point::Hypercall, [number, ..]) => number == u64::from(SEND_IPI),
+            Self::Kernel(Point::HypervHypercall, [code, ..]) => [hyperv::SEND_IPI, hyperv::SEND_IPI_EX].contains(&code),
             Self::Return(exit) | Self::Served(exit) => is_write(exit, ICR) || exit.kind == ExitKind::Message,
             _ => false,
         }

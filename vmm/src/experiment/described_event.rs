@@ -3,6 +3,7 @@
 use crate::events::event::{Event, EventKind};
 use crate::events::exit::Exit;
 use crate::events::kernel::Point;
+use guest_stub::hyperv;
 use guest_stub::kvm_pv::SEND_IPI;
 
 /// The names of exits that the kernel's events tell of, by reason and instruction set.
@@ -64,6 +65,11 @@ fn kernel(point: Point, [first, second, third]: [u64; 3], event: &Event, exit_na
         Point::UserExit => format!("to user space, reason {first}"),
         Point::Hypercall if first == u64::from(SEND_IPI) => "hypercall: KVM_HC_SEND_IPI".to_owned(),
         Point::Hypercall => format!("hypercall {first}"),
+        Point::HypervHypercall if first == hyperv::SEND_IPI => "hypercall: HvCallSendSyntheticClusterIpi".to_owned(),
+        Point::HypervHypercall if first == hyperv::SEND_IPI_EX => {
+            "hypercall: HvCallSendSyntheticClusterIpiEx".to_owned()
+        }
+        Point::HypervHypercall => format!("hypercall {first:#x} of Hyper-V's"),
         Point::Message => format!("message {second:#x} to {first:#x}"),
         Point::Wakeup if second == 0 => format!("HLT ends, polled, after {first} ns"),
         Point::Wakeup => format!("HLT ends, blocked, after {first} ns"),

@@ -3,7 +3,7 @@
 use super::machine::{Error, GivenUp, Machine};
 use super::native::NativeMachine;
 use crate::config::routes::{self, Route, Spec};
-use crate::config::{CellId, LocalApics};
+use crate::config::{CellId, Interface, LocalApics};
 use crate::events::recording::Recording;
 use crate::guest::blocks::{self, BlockSpec};
 use crate::guest::session::{self, Limits, Session};
@@ -18,7 +18,7 @@ const LIMITS: Limits = Limits { deadline: Duration::from_secs(4), settle: Durati
 /// Makes one call on a fresh machine of two vCPUs, over the first route here whose interrupts local APICs in KVM deliver. The vCPUs'
 /// threads, as the kernel numbered them.
 pub(super) fn make_a_call(hypervisor: &Hypervisor, interrupted: &AtomicBool) -> Result<Vec<u32>, Error> {
-    let mut session = boot(hypervisor, LocalApics::Kernel, interrupted)?;
+    let mut session = boot(hypervisor, LocalApics::Kernel, Interface::Kvm, interrupted)?;
     blocks::run(&mut session, &block(routes::of(routes::usual(hypervisor.offers_to(&[]))), 1), None)?;
     Ok((0..VCPUS).filter_map(|vcpu| session.vm().thread_id(vcpu)).collect())
 }
@@ -47,7 +47,7 @@ fn in_guest(
     local_apics: LocalApics,
     interrupted: &AtomicBool,
 ) -> Result<(), Error> {
-    let mut session = boot(hypervisor, local_apics, interrupted)?;
+    let mut session = boot(hypervisor, local_apics, route.interface(), interrupted)?;
     blocks::run(&mut session, &block(route, 1), None)?;
     Ok(())
 }
@@ -55,12 +55,14 @@ fn in_guest(
 fn boot<'a>(
     hypervisor: &Hypervisor,
     local_apics: LocalApics,
+    interface: Interface,
     interrupted: &'a AtomicBool,
 ) -> Result<Session<'a>, Error> {
     let config = VmConfig {
         vcpus: VCPUS,
         ids: ApicIds::Consecutive,
         local_apics,
+        interface,
         pin: &[],
         cpus: 1,
         image: image::EMBEDDED,

@@ -180,6 +180,7 @@ fn kernel_exits(block: &Block, tracer: &Tracer) -> Exits {
                     | Point::Port
                     | Point::UserExit
                     | Point::Hypercall
+                    | Point::HypervHypercall
                     | Point::Message => {
                         if has_exits {
                             continue;

@@ -181,7 +181,7 @@ mod tests {
         let mut doctor = sample();
         assert_eq!(
             summary(&doctor),
-            "kipi can measure 4 vCPUs on this host, over xapic, x2apic, memory, nmi, kvm-pv, msi, host, vmm-xapic, vmm, \
+            "kipi can measure 4 vCPUs on this host, over xapic, x2apic, memory, nmi, kvm-pv, hyperv, msi, host, vmm-xapic, vmm, \
              vmm-host. Without a virtual machine, it can measure threads, over native, native-rseq, native-futex."
         );
         doctor.exit_status = 4;

@@ -137,7 +137,16 @@ impl Search<'_> {
         let vmm = lane().rfind(|event| matches!(event.kind, EventKind::Return(..)) && event.kind.is_send());
         // A KVM without the tracepoint shows at its first emulated access that the guest was left.
         let emulated = |point| {
-            matches!(point, Point::Ipi | Point::Apic | Point::Msr | Point::Mmio | Point::Hypercall | Point::Message)
+            matches!(
+                point,
+                Point::Ipi
+                    | Point::Apic
+                    | Point::Msr
+                    | Point::Mmio
+                    | Point::Hypercall
+                    | Point::HypervHypercall
+                    | Point::Message
+            )
         };
         let other = || lane().find(|event| matches!(event.kind, EventKind::Kernel(point, _) if emulated(point)));
         exit.or(vmm).or_else(other).map(|event| event.tsc)

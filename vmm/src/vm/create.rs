@@ -3,8 +3,8 @@
 use super::error::{Error, kvm_error};
 use super::offers::WIDE_APIC_IDS;
 use super::{Hypervisor, TscFacts, VmConfig};
-use super::{image, paging, registers};
-use crate::config::LocalApics;
+use super::{hyperv, image, paging, registers};
+use crate::config::{Interface, LocalApics};
 use crate::events::clock::CommonClock;
 use crate::vcpu::run::Vcpu;
 use guest_stub::abi::{self, PAGE_TABLES, UserPage, area};
@@ -125,7 +125,10 @@ pub(super) fn create_vcpus(fd: &VmFd, hypervisor: &Hypervisor, config: &VmConfig
             let signal = Signal::first_real_time()?;
             let vcpus = ids.map(|id| {
                 let vcpu = fd.create_vcpu(id.into()).map_err(kvm_error("KVM_CREATE_VCPU"))?;
-                let mut entries = hypervisor.cpuid.clone();
+                let mut entries = match config.interface {
+                    Interface::Kvm => hypervisor.cpuid.clone(),
+                    Interface::HyperV => hyperv::cpuid(&vcpu, &hypervisor.cpuid)?,
+                };
                 cpuid::set_apic_id(&mut entries, id);
                 vcpu.set_cpuid2(&cpuid::to_kvm(&entries)?).map_err(kvm_error("KVM_SET_CPUID2"))?;
                 let kick = Arc::new(Kick::new(vcpu.as_raw_fd(), signal)?);

@@ -5,7 +5,7 @@ use super::create;
 use super::error::{Error, kvm_error};
 use guest_stub::kvm_pv::SEND_IPI;
 use kipi_kvm_apic::trial::Trial;
-use kipi_kvm_apic::{Kick, Signal, cpuid};
+use kipi_kvm_apic::{Kick, Request, Signal, cpuid};
 use kvm_bindings::{KVM_CAP_DISABLE_QUIRKS2, KVM_X86_QUIRK_FIX_HYPERCALL_INSN, kvm_cpuid_entry2, kvm_enable_cap};
 use kvm_ioctls::{Kvm, VcpuExit, VcpuFd};
 use std::os::fd::AsRawFd as _;
@@ -14,7 +14,7 @@ use std::thread;
 use std::time::Duration;
 
 /// How long the guest may take. A KVM that rewrites the instruction, and does not know what it has written either, never gets beyond it.
-const PATIENCE: Duration = Duration::from_secs(1);
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// `mov eax, 10; mov ebx, 1; xor ecx, ecx; xor edx, edx; mov esi, 0xE1; vmcall or vmmcall; out 0x80, eax`: KVM_HC_SEND_IPI to the
 /// sender itself, whose answer is then told.
@@ -39,13 +39,13 @@ pub(super) fn reach_kvm(kvm: &Kvm, entries: &[kvm_cpuid_entry2]) -> Result<bool,
     let answer = thread::scope(|scope| {
         let guest = scope.spawn(|| {
             kick.thread_started();
-            let answer = answer(vcpu);
+            let answer = answer(vcpu, &kick);
             // The other side may have given up.
             let _ = sender.send(());
             answer
         });
         if ended.recv_timeout(PATIENCE).is_err() {
-            kick.interrupt();
+            kick.ask(Request::End);
         }
         guest.join().ok().flatten()
     });
@@ -53,9 +53,13 @@ pub(super) fn reach_kvm(kvm: &Kvm, entries: &[kvm_cpuid_entry2]) -> Result<bool,
 }
 
 /// What the guest tells; `None`: nothing.
-fn answer(vcpu: &mut VcpuFd) -> Option<u32> {
-    match vcpu.run() {
-        Ok(VcpuExit::IoOut(_, bytes)) => bytes.try_into().ok().map(u32::from_le_bytes),
-        _ => None,
+fn answer(vcpu: &mut VcpuFd, kick: &Kick) -> Option<u32> {
+    loop {
+        match vcpu.run() {
+            Ok(VcpuExit::IoOut(_, bytes)) => return bytes.try_into().ok().map(u32::from_le_bytes),
+            // A signal that is somebody else's.
+            Err(error) if error.errno() == libc::EINTR && kick.request() == Request::Run => {}
+            _ => return None,
+        }
     }
 }

@@ -6,6 +6,7 @@ mod create;
 pub mod device;
 mod error;
 mod hypercall_probe;
+mod hyperv;
 mod hypervisor;
 pub mod image;
 mod msi;
@@ -17,7 +18,7 @@ mod stats;
 mod threads;
 pub mod wire;
 
-use crate::config::LocalApics;
+use crate::config::{Interface, LocalApics};
 use crate::events::clock::{self, CommonClock};
 use crate::events::counters::StatsFile;
 use crate::events::stays::Ring;
@@ -52,6 +53,8 @@ pub struct VmConfig<'a> {
     pub ids: ApicIds,
     /// Where their local APICs are.
     pub local_apics: LocalApics,
+    /// The hypervisor's interface that the guest finds. Hyper-V's needs KVM's local APICs.
+    pub interface: Interface,
     /// CPUs to pin their threads to, in turn; empty: none.
     pub pin: &'a [usize],
     /// How many CPUs the vCPUs share: where there are more vCPUs, one that waits for long gives its CPU away.
@@ -119,7 +122,7 @@ impl Vm {
             x2apic: hypervisor.offers_x2apic().into(),
             deadline: clock::cycles(deadline, tsc.khz),
             yield_cpu: (config.vcpus > config.cpus).into(),
-            reserved: 0,
+            hyperv: (config.interface == Interface::HyperV).into(),
             pageable_entry: loaded.pageable_entry,
         };
         let address = GuestAddress(abi::COMMAND_PAGE);

@@ -123,6 +123,7 @@ pub fn without_kvm() -> HostOffers {
         wide_apic_ids: false,
         signal_msi: false,
         pv_send_ipi: false,
+        hyperv_send_ipi: false,
         hypercalls: false,
         user_space_msrs: false,
         membarrier: Barrier::Plain.is_offered(),
@@ -140,6 +141,7 @@ pub fn to_routes(offer: &Offer) -> HostOffers {
         wide_apic_ids: flags & WIDE_APIC_IDS == WIDE_APIC_IDS,
         signal_msi: offer.has(Capability::SIGNAL_MSI.name),
         pv_send_ipi: offer.cpuid.is_none_or(|cpuid| cpuid.pv_send_ipi),
+        hyperv_send_ipi: offer.has(Capability::HYPERV_SEND_IPI.name),
         hypercalls: true,
         user_space_msrs: offer.has(Capability::X86_USER_SPACE_MSR.name),
         ..without_kvm()

@@ -5,6 +5,7 @@
 //! Nothing else matches on [`Route`]: whoever has to know something about a route asks its [`Spec`] for the property.
 
 mod host;
+mod hyperv;
 mod kvm_pv;
 mod memory;
 mod msi;
@@ -20,7 +21,7 @@ mod xapic;
 
 use super::host_offers::{HostOffers, Need};
 use super::refusal::Change;
-use super::{Call, MachineSpec};
+use super::{Call, Interface, MachineSpec};
 use crate::results::measurement::LocalApics;
 use guest_stub::abi::TargetState;
 
@@ -35,6 +36,7 @@ pub const fn of(route: Route) -> &'static Spec {
         Route::Memory => &memory::MEMORY,
         Route::Nmi => &nmi::NMI,
         Route::KvmPv => &kvm_pv::KVM_PV,
+        Route::HyperV => &hyperv::HYPERV,
         Route::Msi => &msi::MSI,
         Route::Host => &host::HOST,
         Route::VmmXApic => &vmm_xapic::VMM_XAPIC,
@@ -161,7 +163,7 @@ pub enum SendExit {
 pub enum SendTracepoint {
     /// `kvm_apic_ipi`: a write to the ICR of KVM's local APIC.
     Ipi,
-    /// `kvm_hypercall`: a hypercall of KVM's interface.
+    /// `kvm_hypercall` or `kvm_hv_hypercall`: a hypercall of KVM's interface, or of Hyper-V's.
     Hypercall,
     /// `kvm_msi_set_irq`: a message (KVM_SIGNAL_MSI).
     Message,
@@ -229,6 +231,24 @@ impl Spec {
         match self.runs {
             Runs::InGuest { route, .. } => Some(route),
             Runs::Natively => None,
+        }
+    }
+
+    /// What its guest finds that it runs on. Machines for other routes do not have Hyper-V's: what KVM does for a guest that has seen
+    /// it might not be what it does for others.
+    pub fn interface(&self) -> Interface {
+        match self.in_guest() {
+            Some(GuestRoute::HyperV) => Interface::HyperV,
+            Some(
+                GuestRoute::XApic
+                | GuestRoute::X2Apic
+                | GuestRoute::Memory
+                | GuestRoute::Nmi
+                | GuestRoute::Msi
+                | GuestRoute::Host
+                | GuestRoute::KvmPv,
+            )
+            | None => Interface::Kvm,
         }
     }
 
@@ -303,7 +323,7 @@ impl Spec {
 
     /// The machine of `vcpus` vCPUs that it is measured on.
     pub fn machine(&self, vcpus: usize) -> MachineSpec {
-        MachineSpec { vcpus, local_apics: self.local_apics() }
+        MachineSpec { vcpus, local_apics: self.local_apics(), interface: self.interface() }
     }
 }
 

@@ -27,6 +27,8 @@ pub enum Point {
     UserExit,
     /// A hypercall: `nr`.
     Hypercall,
+    /// A hypercall of Hyper-V's interface: `code`.
+    HypervHypercall,
     /// A message-signalled interrupt: `address`, `data`.
     Message,
     /// A halted vCPU goes on: `ns`, `waited` (its thread has slept), `valid` (it has something to run for).
@@ -49,7 +51,7 @@ const fn describe(point: Point, name: &'static str, fields: [&'static str; 3]) -
 }
 
 /// Every tracepoint, with what is kept of it.
-pub(super) const POINTS: [Description; 16] = [
+pub(super) const POINTS: [Description; 17] = [
     describe(Point::Exit, "kvm/kvm_exit", ["exit_reason", "isa", "guest_rip"]),
     describe(Point::Entry, "kvm/kvm_entry", ["vcpu_id", "", ""]),
     describe(Point::Ipi, "kvm/kvm_apic_ipi", ["icr_low", "dest_id", ""]),
@@ -62,6 +64,7 @@ pub(super) const POINTS: [Description; 16] = [
     describe(Point::Port, "kvm/kvm_pio", ["rw", "port", "val"]),
     describe(Point::UserExit, "kvm/kvm_userspace_exit", ["reason", "", ""]),
     describe(Point::Hypercall, "kvm/kvm_hypercall", ["nr", "", ""]),
+    describe(Point::HypervHypercall, "kvm/kvm_hv_hypercall", ["code", "", ""]),
     describe(Point::Message, "kvm/kvm_msi_set_irq", ["address", "data", ""]),
     describe(Point::Wakeup, "kvm/kvm_vcpu_wakeup", ["ns", "waited", "valid"]),
     describe(Point::Waking, "sched/sched_waking", ["pid", "", ""]),

@@ -10,9 +10,10 @@ fn ping(route: Route, destination: Destination, target_state: TargetState, vcpus
 /// Over which routes each destination is pinged, and in which states, written down a second time.
 #[test]
 fn pings_are_of_one_target_by_a_vector_from_a_vcpu() {
-    const TO_ITSELF: &[Route] = &[Route::XApic, Route::X2Apic, Route::KvmPv, Route::VmmXApic, Route::VmmX2Apic];
+    const TO_ITSELF: &[Route] =
+        &[Route::XApic, Route::X2Apic, Route::KvmPv, Route::HyperV, Route::VmmXApic, Route::VmmX2Apic];
     const BY_VCPU: &[Route] =
-        &[Route::XApic, Route::X2Apic, Route::KvmPv, Route::Msi, Route::VmmXApic, Route::VmmX2Apic];
+        &[Route::XApic, Route::X2Apic, Route::KvmPv, Route::HyperV, Route::Msi, Route::VmmXApic, Route::VmmX2Apic];
     const BY_MSR: &[Route] = &[Route::X2Apic, Route::VmmX2Apic];
     for (route, destination, target_state) in Route::ALL.iter().flat_map(|&route| {
         Destination::ALL.iter().flat_map(move |&it| TargetState::ALL.iter().map(move |&state| (route, it, state)))

@@ -68,6 +68,13 @@ const EXPECTED: &[Expected] = &[
         needs: |offers| offers.kernel_local_apics && offers.pv_send_ipi && offers.hypercalls,
     },
     Expected {
+        route: Route::HyperV,
+        destinations: BY_MESSAGE,
+        states: WITH_IF,
+        most_vcpus: [255, 255, MANY],
+        needs: |offers| offers.kernel_local_apics && offers.hyperv_send_ipi && offers.hypercalls,
+    },
+    Expected {
         route: Route::Msi,
         destinations: BY_MESSAGE,
         states: WITH_IF,
@@ -121,7 +128,7 @@ const EXPECTED: &[Expected] = &[
 
 /// Every answer that a host can give.
 fn hosts() -> impl Iterator<Item = HostOffers> {
-    (0..1 << 9).map(|bits| {
+    (0..1 << 10).map(|bits| {
         let has = |bit| bits & (1 << bit) != 0;
         HostOffers {
             kernel_local_apics: has(0),
@@ -133,6 +140,7 @@ fn hosts() -> impl Iterator<Item = HostOffers> {
             membarrier_rseq: has(6),
             pv_send_ipi: has(7),
             hypercalls: has(8),
+            hyperv_send_ipi: has(9),
         }
     })
 }
@@ -211,7 +219,8 @@ fn reasons_of_combinations_name_what_does_not_go_together() {
     assert_eq!(spin(Route::Memory, Destination::Logical), Some("lines of memory have no logical ids"));
     let message = Some("the VMM's interrupt messages go to APIC ids");
     assert_eq!([Route::Msi, Route::VmmHost].map(|route| spin(route, Destination::Logical)), [message, message]);
-    assert_eq!(spin(Route::KvmPv, Destination::Logical), Some("hypercalls have no logical ids"));
+    let hypercall = Some("hypercalls have no logical ids");
+    assert_eq!([Route::KvmPv, Route::HyperV].map(|route| spin(route, Destination::Logical)), [hypercall, hypercall]);
     let of = |route, state| reason(route, Destination::AllButSelf, state);
     let masked = Some("an interrupt waits until the target sets IF");
     assert_eq!([Route::XApic, Route::Host].map(|route| of(route, TargetState::Masked)), [masked, masked]);
