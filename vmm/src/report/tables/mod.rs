@@ -10,6 +10,7 @@ mod exit_costs;
 mod exits;
 mod halts;
 mod host_cpu;
+mod hypercalls;
 mod instruments;
 mod parts;
 mod recording;
@@ -44,6 +45,7 @@ pub(super) fn details(measurement: &Measurement) -> Vec<Table> {
     let tables = [
         times_native::table(measurement),
         vantages,
+        hypercalls::table(measurement),
         slopes::table(measurement),
         distances::table(measurement),
         stages::of_cells(measurement),
