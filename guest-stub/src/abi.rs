@@ -153,6 +153,11 @@ pub const PORT_OUT: u16 = 0x6B1C;
 pub const PORT_NO_EFFECT: u16 = 0x6B20;
 /// What is written here ends in KVM (KVM_IOEVENTFD) once the VMM has asked for it; otherwise as [`PORT_NO_EFFECT`].
 pub const PORT_IN_KVM: u16 = 0x6B24;
+/// A vCPU waits for another one outside of the guest: a write of the address of a word of 32 bits, which lies in guest memory. The VMM
+/// returns when the word is no longer [`UserPage::parked_while`], or after a while; the vCPU looks for itself.
+pub const PORT_PARK: u16 = 0x6B28;
+/// Whoever waits so for a word, by a write of its address, is to look: it has been changed.
+pub const PORT_UNPARK: u16 = 0x6B2C;
 /// A vCPU that found a broken rule writes here once, after it has filled in [`CommandPage::bug_check`].
 pub const PORT_BUG_CHECK: u16 = 0x6B08;
 

@@ -3,7 +3,7 @@
 use crate::activity;
 use crate::call::everybody::Everybody;
 use crate::call::initiator::Owned;
-use crate::call::window::Participants;
+use crate::call::window::{Parked, Participants};
 use crate::call::worker::WorkerFn;
 use crate::call::{Aborted, Call};
 use crate::cpu::{irql, port, tsc};
@@ -13,8 +13,9 @@ use crate::processor::{GENERATIONS, Private, UserWords};
 use crate::routes::with_route;
 use crate::settle::Settle;
 use crate::shared;
+use crate::vectors;
 use core::sync::atomic::Ordering;
-use guest_stub::abi::{Destination, GuestRoute, PORT_MARK, RING_SAMPLES, Report, Status, TargetState, command};
+use guest_stub::abi::{Destination, GuestRoute, PORT_MARK, RING_SAMPLES, Report, Status, TargetState, Wait, command};
 use guest_stub::with_destination;
 
 /// A command that has been found valid.
@@ -23,6 +24,7 @@ struct Block<'a> {
     route: GuestRoute,
     destination: Destination,
     state: TargetState,
+    wait: Wait,
     initiator: usize,
 }
 
@@ -33,6 +35,7 @@ impl<'a> Block<'a> {
             route: GuestRoute::from_wire(command.route).filter(|&route| route != GuestRoute::Host)?,
             destination: Destination::from_wire(command.destination).filter(|it| it.is_of_broadcasts())?,
             state: TargetState::from_wire(command.target_state)?,
+            wait: Wait::from_wire(command.wait)?,
             initiator: command.initiator as usize,
         };
         let fits = command.rounds as usize <= RING_SAMPLES && block.initiator < processors;
@@ -40,7 +43,7 @@ impl<'a> Block<'a> {
     }
 
     fn stay(&self, private: &'static Private) {
-        participant::stay(private, self.route, self.destination, self.state);
+        participant::stay(private, self.route, self.destination, self.state, self.wait);
     }
 }
 
@@ -52,6 +55,8 @@ pub(crate) fn lead(
     worker: WorkerFn,
 ) -> Option<Report> {
     let block = Block::parse(command, processors)?;
+    // SAFETY: this is vCPU 0, between two commands.
+    unsafe { vectors::set_wait(block.wait) };
     let activity = activity::begin(private, processors);
     let is_idle = |other| other != block.initiator && other != private.index && !activity::is_in_state(other, 0);
     let until = tsc::now().wrapping_add(command.deadline);
@@ -95,6 +100,9 @@ pub(crate) fn follow(private: &'static Private, processors: usize, command: &com
 fn run_rounds(private: &'static Private, processors: usize, block: &Block<'_>, worker: WorkerFn) -> Report {
     let everybody = Everybody::new(private, processors, block.route, block.destination);
     let call = everybody.call(worker, block.command.argument as usize, block.command.deadline);
+    if block.wait == Wait::Park {
+        return rounds(private, processors, block, &call, &Parked(&everybody));
+    }
     let sends_nothing = || rounds(private, processors, block, &call, &everybody);
     with_route!(block.route, R => with_destination!(
         block.destination,

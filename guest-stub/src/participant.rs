@@ -6,7 +6,7 @@ use crate::processor::Private;
 use crate::routes::{self, Arrival};
 use crate::shared;
 use crate::states;
-use guest_stub::abi::{Destination, GuestRoute, PORT_YIELD, TargetState};
+use guest_stub::abi::{Destination, GuestRoute, PORT_YIELD, TargetState, Wait};
 
 /// Gets this processor ready for calls over `route`.
 pub(crate) fn enter(private: &Private, route: GuestRoute) {
@@ -17,9 +17,15 @@ pub(crate) fn enter(private: &Private, route: GuestRoute) {
 }
 
 /// Stays where calls over `route` and `destination` find this processor, until it is told to stop.
-pub(crate) fn stay(private: &'static Private, route: GuestRoute, destination: Destination, state: TargetState) {
+pub(crate) fn stay(
+    private: &'static Private,
+    route: GuestRoute,
+    destination: Destination,
+    state: TargetState,
+    wait: Wait,
+) {
     match routes::arrival(route) {
-        Arrival::Polling => polling::stay(private, destination),
+        Arrival::Polling => polling::stay(private, destination, wait),
         Arrival::Interrupt | Arrival::Nmi => states::stay(private, state),
     }
 }

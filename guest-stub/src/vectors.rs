@@ -1,14 +1,14 @@
 //! Which entry each vector has, and on which stack: the one place that knows all handlers.
 
 use crate::acts;
-use crate::call::{entry, nmi};
+use crate::call::{entry, nmi, parked};
 use crate::conformance::{devices, faulting, pageable, stepped};
 use crate::cpl3;
 use crate::cpu::tables::{self, Entry, IST_FAULT, IST_IPI, IST_NMI};
 use crate::exceptions;
 use crate::interrupts;
 use crate::ping;
-use guest_stub::abi;
+use guest_stub::abi::{self, Wait};
 
 const NMI: u8 = 2;
 const INVALID_OPCODE: u8 = 6;
@@ -41,5 +41,22 @@ pub(crate) unsafe fn initialise() {
     for (vector, entry, ist) in exceptions.chain(ENTRIES) {
         // SAFETY: no other processor runs yet (the caller's promise), and each entry is made for its vector.
         unsafe { tables::set_gate(vector, entry, ist) };
+    }
+}
+
+/// Has targets of the calls to come wait so.
+///
+/// # Safety
+/// vCPU 0 only, while no call is under way. An NMI that nobody has asked for may come: either entry knows what to do with it.
+pub(crate) unsafe fn set_wait(wait: Wait) {
+    let (ipi, stepped, nmi): (Entry, Entry, Entry) = match wait {
+        Wait::Spin => (entry::ipi_entry, stepped::stepped_entry, nmi::nmi_entry),
+        Wait::Park => (parked::parked_ipi_entry, stepped::parked_stepped_entry, parked::parked_nmi_entry),
+    };
+    // SAFETY: each entry is made for its vector, and was given the same stack by `initialise`.
+    unsafe {
+        tables::replace_entry(abi::VECTOR_IPI, ipi, IST_IPI);
+        tables::replace_entry(abi::VECTOR_IPI_STEPPED, stepped, IST_IPI);
+        tables::replace_entry(NMI, nmi, IST_NMI);
     }
 }

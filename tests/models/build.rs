@@ -100,6 +100,42 @@ const MUTATIONS: &[(&str, &[Edit])] = &[
         "barrier_without_acquire",
         &[("self.barrier.0.load(Ordering::Acquire)", "self.barrier.0.load(Ordering::Relaxed)")],
     ),
+    (
+        "count_in_two_steps",
+        &[(
+            "match self.missing.compare_exchange(missing, missing - 1, Ordering::AcqRel, Ordering::Relaxed) {",
+            "self.missing.store(missing - 1, Ordering::Release); match Ok::<u64, u64>(missing) {",
+        )],
+    ),
+    (
+        "count_without_release",
+        &[("missing - 1, Ordering::AcqRel, Ordering::Relaxed)", "missing - 1, Ordering::Acquire, Ordering::Relaxed)")],
+    ),
+    (
+        "count_without_acquire",
+        &[("missing - 1, Ordering::AcqRel, Ordering::Relaxed)", "missing - 1, Ordering::Release, Ordering::Relaxed)")],
+    ),
+    (
+        "complete_without_release",
+        &[(
+            "self.complete.store(generation.0, Ordering::Release);",
+            "self.complete.store(generation.0, Ordering::Relaxed);",
+        )],
+    ),
+    (
+        "wakes_before_it_says_so",
+        &[
+            ("self.complete.store(generation.0, Ordering::Release);", ""),
+            (
+                "sleeper.wake(self.word());",
+                "sleeper.wake(self.word()); self.word().store(generation.get(), Ordering::Release);",
+            ),
+        ],
+    ),
+    (
+        "sleeper_without_acquire",
+        &[("let value = word.load(Ordering::Acquire);", "let value = word.load(Ordering::Relaxed);")],
+    ),
 ];
 
 /// What each copy of the inbox changes.

@@ -5,7 +5,7 @@
 
 pub mod code;
 
-use guest_stub::abi::{Destination, TargetState, Worker};
+use guest_stub::abi::{Destination, TargetState, Wait, Worker};
 use kipi::config::routes::Route;
 use kipi::config::{Call, Config, Interface, LocalApics, Observe};
 use kipi::vm::{ApicIds, Hypervisor, VmConfig};
@@ -221,6 +221,7 @@ pub fn measurement() -> Config {
         destinations: vec![Destination::AllButSelf],
         target_states: vec![TargetState::Halt],
         idle_before: vec![None],
+        waits: vec![Wait::Spin],
         observe: vec![Observe::Guest],
         trace: Vec::new(),
         sweep: false,

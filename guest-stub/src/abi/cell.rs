@@ -1,6 +1,6 @@
 //! A cell's identity: what a measurement is of. Documents, plans and reports all carry this one type.
 
-use super::{Destination, TargetState};
+use super::{Destination, TargetState, Wait};
 
 /// How the interrupt travels from the initiator to its targets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -130,7 +130,7 @@ impl Observe {
 }
 
 /// One combination that is measured. `Display` gives it in one line: `x2apic, all-but-self, halt, 2 vCPUs, guest`. What is as
-/// by default, the call and the time in HLT, is left out there.
+/// by default, the call, the time in HLT, and that participants poll, is left out there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "documents", derive(serde::Serialize, serde::Deserialize, schemars::JsonSchema))]
 pub struct CellId {
@@ -151,13 +151,23 @@ pub struct CellId {
     /// How long the targets are to have been in HLT before the send, in µs; `null`: as short as may be. With `halt` only.
     #[cfg_attr(feature = "documents", serde(default))]
     pub idle_before_us: Option<u32>,
+    /// How participants wait for each other: `spin`, which is left out, or `park`.
+    #[cfg_attr(feature = "documents", serde(default, skip_serializing_if = "Wait::is_spin"))]
+    pub wait: Wait,
+}
+
+impl Wait {
+    /// Whether it is the default, which documents leave out.
+    pub const fn is_spin(&self) -> bool {
+        matches!(self, Self::Spin)
+    }
 }
 
 impl CellId {
-    /// Broadcast calls, by the guest's stamps, of targets that have just come into their state.
+    /// Broadcast calls, by the guest's stamps, of targets that have just come into their state, with participants that poll.
     pub const fn broadcast(route: Route, destination: Destination, target_state: TargetState, vcpus: usize) -> Self {
-        let (call, observe, idle_before_us) = (Call::Broadcast, Observe::Guest, None);
-        Self { call, route, destination, target_state, vcpus, observe, idle_before_us }
+        let (call, observe, idle_before_us, wait) = (Call::Broadcast, Observe::Guest, None, Wait::Spin);
+        Self { call, route, destination, target_state, vcpus, observe, idle_before_us, wait }
     }
 
     /// Whether one vCPU takes all of the guest's stamps: the only one, or one that pings itself.
@@ -176,14 +186,15 @@ impl CellId {
 
 impl core::fmt::Display for CellId {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        let Self { call, route, destination, target_state, vcpus, observe, idle_before_us } = self;
+        let Self { call, route, destination, target_state, vcpus, observe, idle_before_us, wait } = self;
         let (route, destination, state) = (route.name(), destination.name(), target_state.name());
         write!(f, "{}{route}, {destination}, {state}", call.prefix())?;
         if let Some(time) = idle_before_us {
             write!(f, " for {time} µs")?;
         }
         let vcpu = if *vcpus == 1 { "vCPU" } else { "vCPUs" };
-        write!(f, ", {vcpus} {vcpu}, {}", observe.name())
+        write!(f, ", {vcpus} {vcpu}, {}", observe.name())?;
+        if wait.is_spin() { Ok(()) } else { write!(f, ", {}", wait.name()) }
     }
 }
 
@@ -191,7 +202,7 @@ impl core::fmt::Display for CellId {
 #[cfg(feature = "documents")]
 mod documents {
     use super::super::act::Act;
-    use super::{Call, Destination, Observe, Route, TargetState};
+    use super::{Call, Destination, Observe, Route, TargetState, Wait};
     use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
     use serde::de::{Deserializer, Error, Unexpected, Visitor};
     use serde::{Deserialize, Serialize, Serializer};
@@ -245,7 +256,7 @@ mod documents {
         };
     }
 
-    by_name!(Call, Route, Destination, TargetState, Observe, Act);
+    by_name!(Call, Route, Destination, TargetState, Observe, Wait, Act);
 }
 
 #[cfg(test)]
@@ -264,6 +275,7 @@ mod tests {
     fn a_cell_is_one_line() {
         let cell = CellId::broadcast(Route::X2Apic, Destination::AllButSelf, TargetState::Halt, 2);
         assert_eq!(cell.to_string(), "x2apic, all-but-self, halt, 2 vCPUs, guest");
+        assert_eq!(CellId { wait: Wait::Park, ..cell }.to_string(), "x2apic, all-but-self, halt, 2 vCPUs, guest, park");
         let ping = CellId { call: Call::Ping, destination: Destination::Unicast, ..cell };
         assert_eq!(ping.to_string(), "ping x2apic, unicast, halt, 2 vCPUs, guest");
         let idle = CellId { idle_before_us: Some(50), ..cell };

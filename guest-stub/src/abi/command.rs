@@ -2,7 +2,8 @@
 
 #[cfg(doc)]
 use super::{
-    Destination, Fault, GuestRoute, Job, PORT_MARK, Question, RING_SAMPLES, Set, TargetState, VECTOR_DEVICE, Worker,
+    Destination, Fault, GuestRoute, Job, PORT_MARK, Question, RING_SAMPLES, Set, TargetState, VECTOR_DEVICE, Wait,
+    Worker,
 };
 use super::{Mask, Operation};
 use core::mem::size_of;
@@ -80,6 +81,10 @@ pub struct Block {
     /// The first of them that counts: a write to [`PORT_MARK`] comes before it, and another one after the last call. If it is
     /// not less than `rounds`, there is neither.
     pub counted_from: u32,
+    /// [`Wait`].
+    pub wait: u32,
+    /// Zero.
+    pub reserved: u32,
     /// The worker's argument.
     pub argument: u64,
     /// TSC cycles between the targets' readiness and the send, at least; in state `halt`, between the last target's HLT and the
@@ -176,8 +181,8 @@ pub struct Calls {
     /// Period of each processor's local APIC timer, in its ticks; zero: it is not periodic. Its interrupt is
     /// [`VECTOR_DEVICE`].
     pub timer_period: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// [`Wait`].
+    pub wait: u32,
     /// TSC cycles from each timer interrupt to the next, where each is armed by TSC deadline; zero: none is.
     pub timer_deadline: u64,
     /// TSC cycles that [`Worker::Verify`] is busy.
@@ -206,8 +211,8 @@ pub struct Serve {
     pub last_generation: u32,
     /// As [`Calls::timer_period`].
     pub timer_period: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// [`Wait`].
+    pub wait: u32,
     /// As [`Calls::timer_deadline`].
     pub timer_deadline: u64,
     /// TSC cycles that [`Worker::Verify`] is busy.
@@ -253,7 +258,7 @@ pub struct Processor {
 
 const _: () = assert!(size_of::<Processor>() == 40);
 const _: () = assert!(size_of::<Command>() == 352 && size_of::<Calls>() == 344);
-const _: () = assert!(size_of::<Block>() == 56 && size_of::<Pings>() == 40 && size_of::<Serve>() == 48);
+const _: () = assert!(size_of::<Block>() == 64 && size_of::<Pings>() == 40 && size_of::<Serve>() == 48);
 const _: () = assert!(size_of::<ClockExchange>() == 24 && size_of::<Spray>() == 16 && size_of::<Calibrate>() == 4);
 const _: () = assert!(size_of::<Acts>() == 16);
 

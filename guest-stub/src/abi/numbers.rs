@@ -116,6 +116,23 @@ wire_enum! {
 }
 
 wire_enum! {
+    /// How participants of a broadcast call wait for each other.
+    Wait {
+        /// They poll. Where vCPUs share CPUs, one that has to wait for long gives its CPU away.
+        Spin = 1 "spin",
+        /// They leave the guest, and their threads sleep in the VMM until they are woken.
+        Park = 2 "park",
+    }
+}
+
+#[expect(clippy::derivable_impls, reason = "a wire_enum derives none")]
+impl Default for Wait {
+    fn default() -> Self {
+        Self::Spin
+    }
+}
+
+wire_enum! {
     /// The worker of a broadcast call.
     Worker {
         /// Returns at once: `argument + vcpu index`.

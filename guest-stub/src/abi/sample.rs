@@ -100,8 +100,11 @@ pub struct UserPage {
     /// TSC cycles that this vCPU is ahead of vCPU 0, in two's complement: subtracted from its stamps, they are on the common clock.
     /// Written by the VMM before the guest starts.
     pub subtracted: u64,
+    /// What the word holds that this vCPU waits for outside of the guest ([`PORT_PARK`](super::PORT_PARK)), as long as there is
+    /// something to wait for. Written by the vCPU.
+    pub parked_while: u32,
     /// Unused.
-    pub padding4: [u64; 5],
+    pub padding4: [u32; 9],
     /// Clock exchange: the number of the request. Written by vCPU 0.
     pub ping: u64,
     /// Unused.

@@ -238,7 +238,7 @@ extern "sysv64" fn not_restored() {
 
 /// An interrupt without a request: the initiator's own in destination `all`, or a duplicate.
 #[cold]
-extern "sysv64" fn nothing_to_do(private: &'static Private) {
+pub(super) extern "sysv64" fn nothing_to_do(private: &'static Private) {
     let generation = private.packet.generation();
     // While this processor owns its participants, nobody else's call moves its arrival. Between two of its calls the gate is closed.
     let is_expected = private.calling.load(Ordering::Relaxed) && private.expects_self.load(Ordering::Relaxed);

@@ -2,7 +2,7 @@
 
 use super::Call;
 use super::sends::{Encoded, Sending};
-use super::window::{Participants, Window};
+use super::window::{CanPark, Participants, Window};
 use super::worker::WorkerFn;
 use crate::processor::{Private, Record, SLOTS};
 use crate::routes::{self, Arrival, Route, with_route};
@@ -39,6 +39,27 @@ fn call<R: Route, D: Addressing>(
     window.run(generation, record, targets, Sending::<R, D>::new(generation, sends))
 }
 
+/// As [`call_over`], with participants that sleep while they wait for each other.
+fn parked_call_over(route: GuestRoute, destination: Destination) -> Option<CallFn> {
+    with_route!(route, R => with_destination!(
+        destination,
+        D => Some(parked_call::<R, D>),
+        else None
+    ))
+}
+
+fn parked_call<R: Route, D: Addressing>(
+    sends: &Encoded,
+    targets: Linked,
+    window: &Window,
+    now: u64,
+    generation: Generation,
+    record: Record,
+) -> Outcome {
+    window.open(now, generation, record, &targets, R::ARRIVAL.delivery());
+    window.run_parked(generation, record, targets, Sending::<R, D>::new(generation, sends))
+}
+
 /// All processors, as one of them calls them.
 pub(crate) struct Everybody {
     processors: usize,
@@ -53,6 +74,7 @@ pub(crate) struct Everybody {
 struct Sent {
     sends: Encoded,
     call: CallFn,
+    parked_call: CallFn,
     targets: Linked,
 }
 
@@ -76,7 +98,8 @@ impl Everybody {
         let others = Others { me, processors };
         let sent = |targets| {
             let sends = Encoded::new(private, sender, route, destination)?;
-            Some(Sent { sends, call: call_over(route, destination)?, targets })
+            let (call, parked_call) = (call_over(route, destination)?, parked_call_over(route, destination)?);
+            Some(Sent { sends, call, parked_call, targets })
         };
         let sends = others.slots().next().and_then(|first| sent(Linked(first)));
         Self {
@@ -130,11 +153,23 @@ impl Participants for Everybody {
     }
 
     fn run(&self, window: &Window, now: u64, generation: Generation, record: Record) -> Outcome {
-        if let Some(Sent { sends, call, targets }) = &self.sends {
+        if let Some(Sent { sends, call, targets, .. }) = &self.sends {
             return call(sends, *targets, window, now, generation, record);
         }
         window.open(now, generation, record, &self.others, self.arrival.delivery());
         window.run(generation, record, &self.others, || ())
+    }
+}
+
+impl CanPark for Everybody {
+    fn run_parked(&self, window: &Window, now: u64, generation: Generation, record: Record) -> Outcome {
+        match &self.sends {
+            Some(Sent { sends, parked_call, targets, .. }) => {
+                parked_call(sends, *targets, window, now, generation, record)
+            }
+            // There is nobody to sleep for.
+            None => self.run(window, now, generation, record),
+        }
     }
 }
 

@@ -68,6 +68,7 @@ impl<'a, P: Participants> Owned<'a, P> {
     pub(crate) fn broadcast(&self, now: u64, generation: Generation, record: Record) -> Result<(), Aborted> {
         let outcome = self.participants.run(&self.window, now, generation, record);
         let ended = self.window.finish(outcome, generation, record, self.participants.targets());
+        self.participants.closed(&self.window);
         irql::set(irql::BELOW_IPI);
         ended
     }

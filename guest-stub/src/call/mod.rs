@@ -1,12 +1,14 @@
 //! The broadcast call: one worker on every participant at once, at IPI_LEVEL.
 //!
 //! The initiator's side is [`initiator`], with [`window`] as its measured part. A target's side is [`entry`], [`nmi`] or
-//! [`polling`], by the way it is called; the latter two and stepped calls have [`target`] in common.
+//! [`polling`], by the way it is called; the latter two and stepped calls have [`target`] in common. It is [`parked`] where
+//! participants sleep while they wait.
 
 pub(crate) mod entry;
 pub(crate) mod everybody;
 pub(crate) mod initiator;
 pub(crate) mod nmi;
+pub(crate) mod parked;
 pub(crate) mod polling;
 mod sends;
 pub(crate) mod target;

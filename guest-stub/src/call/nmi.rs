@@ -42,7 +42,7 @@ extern "sysv64" fn nmi(frame: &mut Frame) {
 }
 
 /// An NMI that no call asked for: the VMM's watchdog asks so whether a worker overstays its deadline here.
-fn unrequested(private: &'static Private, frame: &Frame) {
+pub(super) fn unrequested(private: &'static Private, frame: &Frame) {
     let overdue = private.slot.packet().is_some_and(|packet| tsc::now() > packet.deadline());
     if overdue && private.in_worker() {
         bugcheck::overstayed_at(frame.rip);

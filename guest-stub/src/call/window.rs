@@ -1,5 +1,6 @@
 //! The measured window of a call: from before the send until the initiator has seen every worker's end.
 
+mod parked;
 mod steps;
 
 use super::worker::WorkerFn;
@@ -13,6 +14,7 @@ use core::sync::atomic::Ordering;
 use guest_stub::abi::MASK_WORDS;
 use guest_stub::mask;
 use guest_stub::rendezvous::{self, Delivery, Generation, Outcome, Packet, Slot, Targets, Work};
+pub(crate) use parked::Parked;
 use steps::InWindow;
 
 /// Who takes part in a call, and how they are interrupted.
@@ -38,6 +40,16 @@ pub(crate) trait Participants {
     /// Opens the call `generation` at the time `now`, and sees it through: the measured window is in it, whose stamps go to
     /// `record`.
     fn run(&self, window: &Window, now: u64, generation: Generation, record: Record) -> Outcome;
+
+    /// The call is over, or given up, and its gate closed.
+    #[inline]
+    fn closed(&self, _: &Window) {}
+}
+
+/// Participants that can sleep while they wait for each other.
+pub(crate) trait CanPark: Participants {
+    /// As [`Participants::run`], with participants that do.
+    fn run_parked(&self, window: &Window, now: u64, generation: Generation, record: Record) -> Outcome;
 }
 
 /// How a call's interrupts are sent, each time that they are.
@@ -151,11 +163,18 @@ impl Window {
         let in_window = InWindow { window: self, generation, record, sends };
         // Whether it was sent twice is in the record.
         let (outcome, _) = rendezvous::call(in_window, self.packet, generation, targets);
+        self.end(record, waits_for_itself);
+        outcome
+    }
+
+    /// The last of the window: every completion has been seen.
+    #[expect(clippy::inline_always, reason = "as above")]
+    #[inline(always)]
+    fn end(&self, record: Record, waits_for_itself: bool) {
         record.t2(tsc::stamp_after_loads());
         if waits_for_itself {
             record.own_interrupt(self.private.a.load(Ordering::Relaxed));
         }
-        outcome
     }
 
     /// Ends the call: a worker that overstays its deadline gets some more time, IF is set again, and this processor is seen to have

@@ -10,6 +10,7 @@ use crate::participant;
 use crate::polling;
 use crate::processor::{GENERATIONS, Private};
 use crate::shared;
+use crate::vectors;
 use core::sync::atomic::{AtomicU32, Ordering};
 use guest_stub::abi::{Fault, Report, Status, command};
 use guest_stub::mask;
@@ -29,6 +30,8 @@ pub(crate) fn lead(
     // Not that of the calls, which may be short on purpose.
     let deadline = command.deadline.max(shared::boot().deadline);
     fault::set(calls.manner.fault);
+    // SAFETY: this is vCPU 0, between two commands.
+    unsafe { vectors::set_wait(calls.wait) };
     let (phases, stepped) = (command.phases != 0, command.stepped != 0);
     verify::expect(verify::Expectation { phases, stepped, work: command.work });
     if command.last_generation != 0 {
@@ -74,7 +77,7 @@ pub(crate) fn follow(
         wait_for_start(activity);
         Initiator::new(private, processors, &calls).make_calls();
     }
-    participant::stay(private, calls.route, calls.destination, calls.state);
+    participant::stay(private, calls.route, calls.destination, calls.state, calls.wait);
     calls.timer.stop(private);
     if command.observe != 0 {
         participant::take_pending_interrupts();

@@ -3,7 +3,7 @@
 use super::devices::Timer;
 use super::members::Manner;
 use crate::call::worker::WorkerFn;
-use guest_stub::abi::{Destination, Fault, GuestRoute, Set, TargetState, Worker, command};
+use guest_stub::abi::{Destination, Fault, GuestRoute, Set, TargetState, Wait, Worker, command};
 use guest_stub::mask;
 
 pub(super) struct Calls<'a> {
@@ -15,6 +15,7 @@ pub(super) struct Calls<'a> {
     /// Whether the worker looks at the contract, and its results are known.
     pub(super) verifies: bool,
     pub(super) set: Set,
+    pub(super) wait: Wait,
     pub(super) manner: Manner,
     pub(super) timer: Timer,
 }
@@ -30,6 +31,7 @@ impl<'a> Calls<'a> {
             worker,
             verifies: Worker::from_wire(command.worker)? == Worker::Verify,
             set: Set::from_wire(command.set)?,
+            wait: Wait::from_wire(command.wait)?,
             manner: Manner::new(route, command.stepped != 0, Fault::from_wire(command.fault)?),
             timer: Timer { period: command.timer_period, deadline: command.timer_deadline },
         })

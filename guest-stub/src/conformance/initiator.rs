@@ -8,13 +8,14 @@ use super::phases::{self, Phases};
 use super::stepped::step;
 use super::verify::{members_place, result_of, setup, teardown};
 use crate::call::everybody::Everybody;
+use crate::call::window::{CanPark, Parked};
 use crate::call::{Aborted, Call, Completed, Failed, initiator};
 use crate::cpu::{flags, irql, tsc};
 use crate::participant;
 use crate::processor::{Private, UserWords};
 use core::arch::asm;
 use core::sync::atomic::{AtomicU32, Ordering};
-use guest_stub::abi::{CallStep, Mask, Set};
+use guest_stub::abi::{CallStep, Mask, Set, Wait};
 use guest_stub::mask;
 use guest_stub::plan::{Initiators, Plan, PlannedCall};
 
@@ -108,9 +109,9 @@ impl<'a> Initiator<'a> {
         };
         let before = context();
         let outcome = if calls.set == Set::Everybody && calls.manner.is_plain() {
-            initiator::broadcast(private, &call, &self.everybody, each)
+            self.broadcast(&call, &self.everybody, each)
         } else {
-            initiator::broadcast(private, &call, &Members::new(private, members, calls.manner), each)
+            self.broadcast(&call, &Members::new(private, members, calls.manner), each)
         };
         if calls.command.observe != 0 {
             participant::take_pending_interrupts();
@@ -119,6 +120,18 @@ impl<'a> Initiator<'a> {
             private.count(|tally| &mut tally.not_restored);
         }
         self.count_outcome(outcome, members, argument);
+    }
+
+    fn broadcast(
+        &self,
+        call: &Call,
+        participants: &impl CanPark,
+        each: impl FnMut(usize, usize),
+    ) -> Result<Completed, Failed> {
+        match self.calls.wait {
+            Wait::Spin => initiator::broadcast(self.private, call, participants, each),
+            Wait::Park => initiator::broadcast(self.private, call, &Parked(participants), each),
+        }
     }
 
     /// Looks at a participant's result, while this processor owns it.

@@ -2,7 +2,7 @@
 
 use super::stepped::step;
 use super::{fault, refused};
-use crate::call::window::{Participants, Window};
+use crate::call::window::{CanPark, Participants, Window};
 use crate::processor::{Private, Record, SLOTS};
 use crate::routes::{self, Arrival, Send};
 use guest_stub::abi::{CallStep, Fault, GuestRoute, Mask, VECTOR_IPI, VECTOR_IPI_STEPPED};
@@ -101,6 +101,16 @@ impl Participants for Members<'_> {
         } else {
             window.run(generation, record, self.others.clone(), || self.send_one_by_one(window))
         }
+    }
+}
+
+impl CanPark for Members<'_> {
+    fn run_parked(&self, window: &Window, now: u64, generation: Generation, record: Record) -> Outcome {
+        if self.others.indices().next().is_none() {
+            return self.run(window, now, generation, record);
+        }
+        window.open(now, generation, record, &self.others, self.manner.arrival.delivery());
+        window.run_parked(generation, record, self.others.clone(), || self.send_one_by_one(window))
     }
 }
 

@@ -117,6 +117,17 @@ pub(crate) unsafe fn set_gate(vector: u8, entry: Entry, ist: u8) {
     unsafe { (*IDT.0.get())[usize::from(vector)] = descriptors::interrupt_gate(entry as usize as u64, ist) };
 }
 
+/// Gives `vector`, which has a gate on stack `ist`, another entry. Whatever comes on it meanwhile finds one entry or the other: both lie
+/// in the image, so that they differ in the gate's lower word alone.
+///
+/// # Safety
+/// No other processor writes the IDT, and both entries handle what comes on the vector.
+pub(crate) unsafe fn replace_entry(vector: u8, entry: Entry, ist: u8) {
+    let [low, _] = descriptors::interrupt_gate(entry as usize as u64, ist);
+    // SAFETY: within the table, which this processor alone writes (the caller's promise), and hardware reads.
+    unsafe { (&raw mut (*IDT.0.get())[usize::from(vector)]).cast::<u64>().write_volatile(low) };
+}
+
 /// Gives every interrupt vector without a gate one to `entry`.
 ///
 /// # Safety

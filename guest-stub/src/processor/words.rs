@@ -50,6 +50,11 @@ impl UserWords {
         unsafe { AtomicU64::from_ptr(&raw mut (*self.0).subtracted) }
     }
 
+    pub(crate) fn parked_while(self) -> &'static AtomicU32 {
+        // SAFETY: as in `handled`.
+        unsafe { AtomicU32::from_ptr(&raw mut (*self.0).parked_while) }
+    }
+
     pub(crate) fn ping(self) -> &'static AtomicU64 {
         // SAFETY: as in `handled`.
         unsafe { AtomicU64::from_ptr(&raw mut (*self.0).ping) }

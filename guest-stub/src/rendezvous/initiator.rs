@@ -35,6 +35,21 @@ pub trait Initiator: Clone {
     /// Polls until `holds`; `false` if it did not in time.
     fn wait(&self, until: Until, holds: impl Fn() -> bool) -> bool;
 
+    /// Waits until all of `targets` have arrived; `false` if one has not in time. One after the other: all have to, and the tighter
+    /// the loop, the sooner it sees the last.
+    #[expect(clippy::inline_always, reason = "as in `call`")]
+    #[inline(always)]
+    fn wait_for_arrivals(&self, until: Until, _: &Packet, generation: Generation, targets: &impl Targets) -> bool {
+        targets.all(|slot| self.wait(until, move || slot.has_arrived(generation)))
+    }
+
+    /// As [`Initiator::wait_for_arrivals`], until all workers have returned, or the deadline.
+    #[expect(clippy::inline_always, reason = "as in `call`")]
+    #[inline(always)]
+    fn wait_for_ends(&self, _: &Packet, generation: Generation, targets: &impl Targets) -> bool {
+        targets.all(|slot| self.wait(Until::Deadline, move || slot.is_done(generation)))
+    }
+
     /// Opens the gate by [`Packet::go`], or as it does, and runs the worker on this processor at once, if it takes part.
     /// `false`: the call was given up before, and no worker runs.
     fn start(&self, packet: &Packet, generation: Generation) -> bool;
@@ -78,27 +93,32 @@ pub fn call(
     targets: impl Targets,
 ) -> (Outcome, bool) {
     initiator.send();
-    let resent = !everybody_arrives(&initiator, generation, &targets, Until::Resend)
+    let resent = !everybody_arrives(&initiator, packet, generation, &targets, Until::Resend)
         && send_again(initiator.clone(), packet, generation, targets.clone());
     // Fails if the call was given up, here or by a target whose own clock ran out.
     if !initiator.start(packet, generation) {
         return (Outcome::Aborted, resent);
     }
-    if targets.all(|slot| initiator.wait(Until::Deadline, move || slot.is_done(generation))) {
+    if initiator.wait_for_ends(packet, generation, &targets) {
         (Outcome::Done, resent)
     } else {
         (Outcome::Overstayed, resent)
     }
 }
 
-/// One after the other: all have to, and the tighter the loop, the sooner it sees the last.
 #[expect(clippy::inline_always, reason = "as above")]
 #[inline(always)]
-fn everybody_arrives(initiator: &impl Initiator, generation: Generation, targets: &impl Targets, until: Until) -> bool {
+fn everybody_arrives(
+    initiator: &impl Initiator,
+    packet: &Packet,
+    generation: Generation,
+    targets: &impl Targets,
+    until: Until,
+) -> bool {
     // IPI_LEVEL would mask the initiator's own interrupt. Nobody else's can come: it owns its slot.
     let itself = initiator.takes_own_interrupt(until);
     initiator.raise();
-    itself && targets.all(|slot| initiator.wait(until, move || slot.has_arrived(generation)))
+    itself && initiator.wait_for_arrivals(until, packet, generation, targets)
 }
 
 /// Somebody has not arrived in time: once more, and then no more. Returns that it was sent again.
@@ -108,7 +128,7 @@ fn everybody_arrives(initiator: &impl Initiator, generation: Generation, targets
 fn send_again(initiator: impl Initiator, packet: &Packet, generation: Generation, targets: impl Targets) -> bool {
     initiator.lower();
     initiator.send_again();
-    if !everybody_arrives(&initiator, generation, &targets, Until::Deadline) {
+    if !everybody_arrives(&initiator, packet, generation, &targets, Until::Deadline) {
         packet.abort(generation);
     }
     true

@@ -8,18 +8,25 @@
 //! them: whoever waits holds only lower ones, and so no two wait for each other). Calls on disjoint sets run side by
 //! side; calls whose sets meet run one after the other. [`call`] is the initiator's side, [`serve`] a target's; the
 //! interrupt entry in assembly does what [`serve`] does.
+//!
+//! Where participants sleep while they wait ([`Sleeper`]), a [`Gathering`] counts those who arrive and those who have ended, so that
+//! only the last one wakes the initiator.
 
+mod gathering;
 mod generation;
 mod initiator;
 mod ownership;
 mod packet;
+mod sleeping;
 mod slot;
 mod target;
 
+pub use gathering::Gathering;
 pub use generation::{Generation, Generations};
 pub use initiator::{Initiator, Outcome, Targets, Until, call};
 pub use ownership::{acquire, release, try_acquire};
 pub use packet::{Decision, Packet, Work};
+pub use sleeping::Sleeper;
 pub use slot::{Delivery, Slot};
 pub use target::{Served, Step, Target, serve};
 

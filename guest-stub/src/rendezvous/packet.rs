@@ -1,5 +1,6 @@
 //! What an initiator calls with: what to do, and whether to do it.
 
+use super::gathering::Gathering;
 use super::generation::Generation;
 use crate::atomics::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use core::mem::offset_of;
@@ -29,11 +30,18 @@ pub struct Packet {
     worker: AtomicUsize,
     argument: AtomicUsize,
     deadline: AtomicU64,
+    counts: NextLine,
     barrier: Barrier,
+    arrivals: Gathering,
+    ends: Gathering,
 }
 
-/// Passages of the phases' barriers, on a line of its own: it changes while others wait at the gate.
-#[repr(C, align(64))]
+/// What follows starts a cache line: it changes while others wait at the gate.
+#[repr(align(64))]
+#[derive(Debug)]
+struct NextLine;
+
+/// Passages of the phases' barriers.
 #[derive(Debug)]
 struct Barrier(AtomicU32);
 
@@ -71,7 +79,10 @@ impl Packet {
             worker: AtomicUsize::new(0),
             argument: AtomicUsize::new(0),
             deadline: AtomicU64::new(0),
+            counts: NextLine,
             barrier: Barrier(AtomicU32::new(0)),
+            arrivals: Gathering::new(),
+            ends: Gathering::new(),
         }
     }
 
@@ -98,6 +109,28 @@ impl Packet {
         // of both calls here, and does nothing with it: the gate no longer has its generation, which it takes for an abort.
         self.deadline.store(deadline, Ordering::Relaxed);
         self.gate.store(generation.0 + PENDING, Ordering::Relaxed);
+    }
+
+    /// Has the targets of a call counted, where participants sleep: so many are to arrive, and to end. The packet's initiator only,
+    /// before it opens the call.
+    pub fn count_targets(&self, generation: Generation, targets: u32) {
+        self.arrivals.expect(generation, targets);
+        self.ends.expect(generation, targets);
+    }
+
+    /// Who is still to arrive, where participants sleep.
+    pub fn arrivals(&self) -> &Gathering {
+        &self.arrivals
+    }
+
+    /// Whose worker is still to end, where participants sleep.
+    pub fn ends(&self) -> &Gathering {
+        &self.ends
+    }
+
+    /// What changes when the call is decided, and when it is over.
+    pub fn gate(&self) -> &AtomicU32 {
+        &self.gate
     }
 
     /// The generation of the packet's last call.

@@ -1,4 +1,5 @@
 use super::generation::DECISION_MASK;
+extern crate std;
 use super::*;
 
 static PACKET: Packet = Packet::new();
@@ -107,4 +108,65 @@ fn a_barrier_opens_when_all_have_come_to_that_phase() {
     assert!(!packet.meet(2, |met| met()), "the next phase starts anew");
     packet.publish(Generation(8), WORK);
     assert!(!packet.meet(1, |met| met()), "so does the next call");
+}
+
+#[test]
+fn the_last_of_a_call_is_told_so_and_others_count_for_nothing() {
+    let gathering = Gathering::new();
+    let (first, second) = (Generation(4), Generation(8));
+    assert!(!gathering.come(first), "nobody is expected");
+    gathering.expect(first, 2);
+    assert!(!gathering.come(first), "one of two");
+    assert!(!gathering.is_complete(first));
+    assert!(gathering.come(first) && gathering.is_complete(first));
+    assert!(!gathering.come(first), "one too many");
+    gathering.expect(second, 1);
+    assert!(!gathering.come(first), "a latecomer");
+    assert!(!gathering.is_complete(second));
+    assert!(gathering.come(second) && gathering.is_complete(second));
+}
+
+#[test]
+fn a_gathering_holds_across_the_wrap_of_generations() {
+    let gathering = Gathering::new();
+    let last = Generation(u32::MAX - 3);
+    gathering.expect(last, 1);
+    assert!(!gathering.come(Generation(4)), "the next one, after the wrap");
+    assert!(gathering.come(last));
+}
+
+/// Sleeps through nothing: its words change by themselves.
+struct Dreamer(std::cell::Cell<u32>);
+
+impl Sleeper for Dreamer {
+    fn sleep(&self, _: &std::sync::atomic::AtomicU32, _: u32) {
+        self.0.set(self.0.get() + 1);
+    }
+
+    fn wake(&self, _: &std::sync::atomic::AtomicU32) {
+        self.0.set(u32::MAX);
+    }
+
+    fn is_late(&self, deadline: u64) -> bool {
+        u64::from(self.0.get()) > deadline
+    }
+}
+
+#[test]
+fn a_sleeper_looks_first_and_gives_up_when_it_is_late() {
+    let packet = Packet::new();
+    let generation = Generation(4);
+    packet.publish(generation, WORK);
+    let sleeper = Dreamer(0.into());
+    assert!(!packet.sleep_until_decided(generation, &sleeper), "nobody decides");
+    assert_eq!(u64::from(sleeper.0.get()), WORK.deadline + 1);
+    packet.go(generation);
+    let awake = Dreamer(0.into());
+    assert!(packet.sleep_until_decided(generation, &awake));
+    packet.close(generation);
+    packet.sleep_until_closed(generation, &awake);
+    assert_eq!(awake.0.get(), 0, "there was nothing to sleep for");
+    packet.count_targets(generation, 1);
+    packet.ends().come_and_wake(generation, &awake);
+    assert_eq!(awake.0.get(), u32::MAX, "the last one wakes");
 }

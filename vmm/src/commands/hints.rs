@@ -58,6 +58,7 @@ fn option(change: Change) -> String {
         Change::Destination(destination) => format!("--destination {}", destination.name()),
         Change::TargetState(state) => format!("--target-state {}", state.name()),
         Change::Vcpus(vcpus) => format!("--vcpus {vcpus}"),
+        Change::Wait(wait) => format!("--wait {}", wait.name()),
         Change::Observe(observe) => format!("--observe {}", observe.name()),
     }
 }

@@ -16,7 +16,7 @@ use crate::results::integrity::Integrity;
 use crate::results::measurement::{Cell, Measurement};
 use crate::results::source::Source;
 use clap::Args;
-use guest_stub::abi::{Destination, TargetState};
+use guest_stub::abi::{Destination, TargetState, Wait};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
@@ -50,6 +50,10 @@ pub struct Measure {
     /// the work between two rounds takes longer]. Other states have one cell. Not together with --settle
     #[arg(long, value_name = "US[,US..]", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(0..=1_000_000), conflicts_with = "settle")]
     idle_before: Vec<u32>,
+    /// How participants wait for each other. Where more vCPUs than CPUs wait by polling, they take turns on the CPUs of those that
+    /// still have to come
+    #[arg(long, value_name = "W[,W..]", value_delimiter = ',', value_parser = values::waits(), default_value = "spin")]
+    wait: Vec<Wait>,
     /// Where time stamps are taken: in the guest only, or at an exit of each worker too
     #[arg(long, value_name = "O[,O..]", value_delimiter = ',', value_parser = values::observes(), default_value = "guest,exits")]
     observe: Vec<Observe>,
@@ -141,6 +145,7 @@ impl Measure {
             vcpus,
             calls: without_repeats(&self.call),
             idle_before,
+            waits: without_repeats(&self.wait),
             routes: without_repeats(&self.route),
             destinations: without_repeats(&self.destination),
             target_states: without_repeats(&self.target_state),
@@ -296,7 +301,7 @@ fn progress_bar() -> ProgressBar {
 mod tests {
     use super::*;
     use crate::commands::tests::parse;
-    use guest_stub::abi::Worker;
+    use guest_stub::abi::{Wait, Worker};
 
     fn config(arguments: &[&str]) -> Config {
         parse(arguments).unwrap().measure.to_config(vec![0, 1]).unwrap()
@@ -310,6 +315,7 @@ mod tests {
         assert_eq!(config.target_states, [TargetState::Spin, TargetState::User, TargetState::Halt]);
         assert_eq!(config.observe, Observe::ALL);
         assert_eq!(config.idle_before, [None]);
+        assert_eq!(config.waits, [Wait::Spin]);
         assert_eq!((config.rounds, config.limit_time), (500, true));
         assert_eq!((config.worker, config.argument), (Worker::Stamp, 0));
     }

@@ -3,7 +3,7 @@
 use super::values;
 use crate::config::{self, Call, Config, Observe, Pin};
 use clap::Args;
-use guest_stub::abi::Worker;
+use guest_stub::abi::{Wait, Worker};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -62,6 +62,7 @@ impl Calls {
             destinations: Vec::new(),
             target_states: Vec::new(),
             idle_before: vec![None],
+            waits: vec![Wait::Spin],
             observe: vec![Observe::Guest],
             trace: Vec::new(),
             sweep: false,

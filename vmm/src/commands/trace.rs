@@ -16,7 +16,7 @@ use crate::results::integrity::Integrity;
 use crate::results::source::Source;
 use crate::{experiment, report, results};
 use clap::Args;
-use guest_stub::abi::{Destination, TargetState};
+use guest_stub::abi::{Destination, TargetState, Wait};
 use std::path::PathBuf;
 
 /// Options of `kipi trace`.
@@ -37,6 +37,9 @@ pub struct Trace {
     /// What the targets do when the interrupt arrives [default: halt; spin where they cannot be halted]
     #[arg(long, value_name = "S", value_parser = values::target_states())]
     target_state: Option<TargetState>,
+    /// How participants wait for each other
+    #[arg(long, value_name = "W", value_parser = values::waits(), default_value = "spin")]
+    wait: Wait,
     /// Rounds; of several, the median and the worst are shown, by their round trips
     #[arg(long, value_name = "K", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     rounds: u32,
@@ -70,6 +73,7 @@ impl Trace {
             routes: vec![route],
             calls: vec![self.call],
             destinations: vec![destination],
+            waits: vec![self.wait],
             target_states: vec![self.target_state.unwrap_or_else(|| usual_state(cell, offers))],
             rounds: self.rounds as usize,
             warmup: self.warmup as usize,

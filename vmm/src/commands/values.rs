@@ -2,11 +2,11 @@
 
 use crate::config::routes::{self, Route};
 use crate::config::sources;
-use crate::config::{Call, Observe, Pin, calls, destinations, target_states};
+use crate::config::{Call, Observe, Pin, calls, destinations, target_states, waits};
 use crate::host;
 use crate::results::source::Source;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
-use guest_stub::abi::{self, Destination, Fault, TargetState, Worker};
+use guest_stub::abi::{self, Destination, Fault, TargetState, Wait, Worker};
 
 /// A number of vCPUs.
 pub(super) fn vcpus() -> impl TypedValueParser<Value = u16> {
@@ -46,6 +46,10 @@ pub(super) fn sources() -> impl TypedValueParser<Value = Source> {
 
 pub(super) fn observes() -> impl TypedValueParser<Value = Observe> {
     named(Observe::ALL, Observe::name, |_, value| value)
+}
+
+pub(super) fn waits() -> impl TypedValueParser<Value = Wait> {
+    named(Wait::ALL, Wait::name, |wait, value| value.help(waits::about(wait)))
 }
 
 pub(super) fn faults() -> impl TypedValueParser<Value = Fault> {

@@ -14,6 +14,7 @@ mod refusal;
 pub mod routes;
 pub mod sources;
 pub mod target_states;
+pub mod waits;
 
 pub use crate::results::measurement::LocalApics;
 pub use guest_stub::abi::cell::{Call, CellId, Observe};
@@ -29,7 +30,7 @@ pub use routes::XAPIC_VCPUS;
 pub(crate) use pin::list as cpu_list;
 
 use crate::results::source::Source;
-use guest_stub::abi::{Destination, TargetState, Worker};
+use guest_stub::abi::{Destination, TargetState, Wait, Worker};
 use routes::Route;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -56,6 +57,8 @@ pub struct Config {
     pub target_states: Vec<TargetState>,
     /// How long halted targets are to have been in HLT before a send, µs; `None`: as short as may be.
     pub idle_before: Vec<Option<u32>>,
+    /// How participants wait for each other.
+    pub waits: Vec<Wait>,
     /// Vantages.
     pub observe: Vec<Observe>,
     /// Sources of events that are tried on each cell of the guest's vantage; and why one cannot be used here.

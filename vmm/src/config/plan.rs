@@ -3,7 +3,7 @@
 use super::LocalApics;
 use super::refusal::Refusal;
 use super::routes::{Route, XAPIC_VCPUS};
-use super::{Call, CellId, Config, HostOffers, calls, destinations, natively, routes, target_states};
+use super::{Call, CellId, Config, HostOffers, calls, destinations, natively, routes, target_states, waits};
 use guest_stub::abi::{self, Destination, TargetState};
 
 /// What tells the machines of a measurement apart.
@@ -129,7 +129,9 @@ fn combinations(config: &Config) -> Vec<CellId> {
                         | TargetState::Out => &[None],
                     };
                     let cell = CellId { call, ..CellId::broadcast(route, destination, target_state, vcpus) };
-                    cells.extend(idle_before.iter().map(|&idle_before_us| CellId { idle_before_us, ..cell }));
+                    for &wait in &config.waits {
+                        cells.extend(idle_before.iter().map(|&idle_before_us| CellId { idle_before_us, wait, ..cell }));
+                    }
                 }
             }
         }
@@ -145,7 +147,8 @@ pub fn refuse(cell: &CellId, offers: HostOffers) -> Option<Refusal> {
     let destination = (destinations::of(cell.destination).refuses)(route, cell.vcpus, offers);
     let need = route.lacks(offers).map(Refusal::Host);
     let ids = route.id_limit(offers).filter(|_| cell.vcpus > XAPIC_VCPUS).map(Refusal::Ids);
-    let refusals = || [natively::refuse(cell), by_call, state, destination, need, ids].into_iter().flatten();
+    let refusals =
+        || [natively::refuse(cell), waits::refuse(cell), by_call, state, destination, need, ids].into_iter().flatten();
     refusals().find(|refusal| !refusal.is_the_hosts()).or_else(|| refusals().next())
 }
 

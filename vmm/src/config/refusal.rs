@@ -4,7 +4,7 @@
 use super::host_offers::Need;
 use super::routes::{IdLimit, Route};
 use super::{Call, CellId, Observe};
-use guest_stub::abi::{Destination, TargetState};
+use guest_stub::abi::{Destination, TargetState, Wait};
 
 /// Why a combination cannot be measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +26,7 @@ pub enum Change {
     TargetState(TargetState),
     Vcpus(usize),
     Observe(Observe),
+    Wait(Wait),
 }
 
 impl Change {
@@ -38,6 +39,7 @@ impl Change {
             Self::TargetState(target_state) => CellId { target_state, ..*to },
             Self::Vcpus(vcpus) => CellId { vcpus, ..*to },
             Self::Observe(observe) => CellId { observe, ..*to },
+            Self::Wait(wait) => CellId { wait, ..*to },
         }
     }
 }

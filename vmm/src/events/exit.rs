@@ -56,6 +56,10 @@ pub enum ExitKind {
     Out,
     /// An access to the port or the address that has no effect.
     NoEffect,
+    /// A vCPU waits until somebody changes the word at this guest-physical address.
+    Park,
+    /// Somebody has changed the word at this guest-physical address.
+    Unpark,
 }
 
 impl ExitKind {
@@ -131,6 +135,7 @@ impl std::fmt::Display for Exit {
         match self.kind {
             ExitKind::Port => write!(f, "{access} port {place:#x}, where nothing is"),
             ExitKind::Mmio => write!(f, "{access} address {place:#x}, where nothing is"),
+            ExitKind::Park | ExitKind::Unpark => write!(f, "waits for a word at {payload:#x}, where none is"),
             ExitKind::Message => write!(f, "asks for {payload:#x}, which is no interrupt message"),
             ExitKind::Halt => write!(f, "HLT left the kernel, where the local APIC should be (KVM_EXIT_HLT)"),
             ExitKind::Shutdown => write!(f, "triple fault (KVM_EXIT_SHUTDOWN)"),
@@ -172,7 +177,7 @@ mod tests {
     fn the_names_in_output_are_these() {
         let names: Vec<_> = ExitKind::VARIANTS.iter().map(|kind| kind.name()).collect();
         let expected = "doorbell observe bug-check interrupted again port mmio halt shutdown failed-entry internal-error \
-                        failed other yield step apic-read apic-write msr interrupt-window tpr message mark out no-effect";
+                        failed other yield step apic-read apic-write msr interrupt-window tpr message mark out no-effect park unpark";
         assert_eq!(names.join(" "), expected);
     }
 

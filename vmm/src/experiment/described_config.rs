@@ -3,7 +3,7 @@
 use super::collected::Collected;
 use crate::config::{self, Config};
 use crate::results::measurement::{MeasurementConfig, Skipped};
-use guest_stub::abi::{Destination, TargetState};
+use guest_stub::abi::{Destination, TargetState, Wait};
 
 pub(super) fn skipped(refused: &config::Refused) -> Skipped {
     Skipped { id: refused.cell, reason: refused.refusal.reason().to_owned() }
@@ -30,6 +30,11 @@ pub(super) fn describe(config: &Config, boots: usize) -> MeasurementConfig {
         destinations: names(&mut destinations(config).iter().map(|destination| destination.name())),
         target_states: names(&mut config.target_states.iter().map(|state| state.name())),
         idle_before_us: config.idle_before.iter().copied().flatten().collect(),
+        waits: if config.waits.iter().all(Wait::is_spin) {
+            Vec::new()
+        } else {
+            names(&mut config.waits.iter().map(|wait| wait.name()))
+        },
         observe: names(&mut config.observe.iter().map(|observe| observe.name())),
         trace: names(&mut config.trace.iter().map(|(source, _)| source.name())),
         rounds: config.rounds as u64,

@@ -35,7 +35,9 @@ pub fn run(session: &mut Session<'_>, spec: &BlockSpec, tracer: Option<&Tracer>)
     };
     let Competed { absences, waited, planned } = competitors.end(session);
     let ended = ended?;
-    let disturbances = session.watch_mut().map(|watch| watch.end_beside(planned, spec.initiator().vcpu()));
+    // One that parks sleeps in a block, too.
+    let awake = spec.initiator().vcpu().filter(|_| spec.cell.wait.is_spin());
+    let disturbances = session.watch_mut().map(|watch| watch.end_beside(planned, awake));
     let mut found = recorder.stop(session)?;
     let mut rounds = rounds::read(session, spec, &ended, &found.stays)?;
     match spec.cell.target_state {
@@ -74,6 +76,7 @@ fn run_in_guest(session: &mut Session<'_>, spec: &BlockSpec) -> Result<Ended, Er
     let (destination, target_state) = (spec.cell.destination as u32, spec.cell.target_state as u32);
     let (initiator, rounds) = (word(spec.initiator), word(asked));
     let (settle, deadline) = (session.cycles(spec.settle(limits.settle)), session.cycles(limits.deadline));
+    let wait = spec.cell.wait as u32;
     let counted_from = if spec.is_marked() { word(spec.warmup) } else { u32::MAX };
     let ended = match spec.cell.call {
         Call::Broadcast => {
@@ -88,6 +91,8 @@ fn run_in_guest(session: &mut Session<'_>, spec: &BlockSpec) -> Result<Ended, Er
                 rounds,
                 argument,
                 counted_from,
+                wait,
+                reserved: 0,
                 settle,
                 deadline,
             };

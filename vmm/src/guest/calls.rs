@@ -3,7 +3,7 @@
 pub use super::calls_spec::{Calls, CallsSpec, Timer};
 
 use super::host_calls;
-use super::session::{Disturb, Error, Session};
+use super::session::{Disturb, Error, Session, parked};
 use crate::config::routes;
 
 /// Lets the initiators make their calls, and reads what everybody has counted. Calls that are given up are counted, and no
@@ -12,6 +12,7 @@ use crate::config::routes;
 /// # Errors
 /// Every variant of [`enum@Error`] but [`Error::GivenUp`].
 pub fn run(session: &mut Session<'_>, spec: &CallsSpec, disturb: Disturb<'_>) -> Result<Calls, Error> {
+    session.vm().parking().set_patience(parked(spec.deadline));
     if routes::of(spec.route).is_host() {
         return host_calls::run(session, spec, disturb);
     }

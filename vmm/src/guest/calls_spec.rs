@@ -2,7 +2,9 @@
 
 use crate::config::routes::{self, Route};
 use crate::events::clock::cycles;
-use guest_stub::abi::{Destination, Fault, MASK_WORDS, MAX_VCPUS, Mask, Set, Tally, TargetState, Worker, command};
+use guest_stub::abi::{
+    Destination, Fault, MASK_WORDS, MAX_VCPUS, Mask, Set, Tally, TargetState, Wait, Worker, command,
+};
 use guest_stub::mask;
 use std::time::Duration;
 
@@ -15,6 +17,8 @@ pub struct CallsSpec {
     pub destination: Destination,
     /// What those who make no calls do.
     pub target_state: TargetState,
+    /// How participants wait for each other.
+    pub wait: Wait,
     /// What runs.
     pub worker: Worker,
     /// How long [`Worker::Verify`] is busy.
@@ -65,6 +69,7 @@ impl Default for CallsSpec {
             route: Route::X2Apic,
             destination: Destination::AllButSelf,
             target_state: TargetState::Spin,
+            wait: Wait::Spin,
             worker: Worker::Verify,
             work: Duration::ZERO,
             observe: false,
@@ -101,7 +106,7 @@ impl CallsSpec {
             last_generation: self.last_generation.unwrap_or(0),
             seed: self.seed,
             timer_period: self.timer.period(),
-            reserved: 0,
+            wait: self.wait as u32,
             timer_deadline: self.timer.deadline(tsc_khz),
             work: cycles(self.work, tsc_khz),
             pause: cycles(self.pause, tsc_khz),
@@ -119,7 +124,7 @@ impl CallsSpec {
             fault: self.fault as u32,
             last_generation: self.last_generation.unwrap_or(0),
             timer_period: self.timer.period(),
-            reserved: 0,
+            wait: self.wait as u32,
             timer_deadline: self.timer.deadline(tsc_khz),
             work: cycles(self.work, tsc_khz),
             deadline: cycles(self.deadline, tsc_khz),

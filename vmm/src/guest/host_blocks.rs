@@ -15,6 +15,7 @@ pub(super) fn run(session: &mut Session<'_>, spec: &BlockSpec) -> Result<Ended, 
     let command = Serve {
         target_state: spec.cell.target_state as u32,
         observe: spec.is_observed().into(),
+        wait: spec.cell.wait as u32,
         deadline: session.cycles(limits.deadline),
         ..Serve::default()
     };

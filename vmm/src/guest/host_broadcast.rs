@@ -7,12 +7,19 @@
 use super::host_call::{Callees, Error, HostCall, HostResults, members};
 use super::host_caller::{Caller, HostCaller};
 use crate::vcpu::interrupt::{Delivered, Injection, InterruptBus as _};
-use guest_stub::abi::VECTOR_IPI;
+use crate::vcpu::parking;
+use guest_stub::abi::{VECTOR_IPI, Wait};
 use guest_stub::mask;
-use guest_stub::rendezvous::{self, Delivery, Generation, Initiator, Outcome, Packet, Slot, Until, Work};
+use guest_stub::rendezvous::{
+    self, Delivery, Gathering, Generation, Initiator, Outcome, Packet, Sleeper, Slot, Until, Work,
+};
 use std::cell::Cell;
 use std::io;
+use std::sync::atomic::AtomicU32;
 use std::time::Duration;
+
+/// How long the host sleeps before it looks at the clock.
+const LOOK: Duration = Duration::from_millis(10);
 
 impl Caller<'_> {
     /// Runs the worker on all targets at once, and returns when all have ended.
@@ -57,6 +64,7 @@ impl Caller<'_> {
     /// The call itself, of targets whose slots this caller owns.
     fn call(&self, call: &HostCall<'_>, targets: &Targets<'_>) -> Result<HostResults, Error> {
         let host = self.host();
+        let wait = host.wait();
         let addresses = host.addresses()?;
         let workers = if call.observe { &addresses.observed_workers } else { &addresses.workers };
         let worker = workers.get(call.worker as usize).copied().unwrap_or(0);
@@ -72,6 +80,9 @@ impl Caller<'_> {
             deadline: now.wrapping_add(cycles),
         };
         let generation = generations.issue();
+        if wait == Wait::Park {
+            packet.count_targets(generation, work.participants);
+        }
         packet.publish(generation, work);
         for slot in targets.slots() {
             // SAFETY: the guest itself has said that its packets lie there, and it is the guest that reads them.
@@ -80,6 +91,7 @@ impl Caller<'_> {
         }
         let sending = Sending {
             host,
+            wait,
             by_broadcast: call.targets == Callees::All,
             targets,
             resend_at: now.wrapping_add(cycles / 2),
@@ -89,6 +101,13 @@ impl Caller<'_> {
         };
         let (outcome, resent) = rendezvous::call(&sending, packet, generation, targets);
         let t2 = host.tsc();
+        if wait == Wait::Park {
+            // Targets sleep until the call is over, or at the gate of one that was given up.
+            if outcome == Outcome::Done {
+                packet.close(generation);
+            }
+            sending.wake(packet.gate());
+        }
         let values = targets.0.iter().map(|&(vcpu, slot)| (vcpu, slot.result() as u64)).collect();
         let (t0, t1) = sending.conclude(outcome, generation, call.deadline)?;
         Ok(HostResults { generation: generation.get(), t0, t1, t2, values, resent })
@@ -117,6 +136,7 @@ impl rendezvous::Targets for &Targets<'_> {
 /// The initiator's part of one call.
 struct Sending<'a> {
     host: &'a HostCaller,
+    wait: Wait,
     by_broadcast: bool,
     targets: &'a Targets<'a>,
     resend_at: u64,
@@ -176,10 +196,7 @@ impl Initiator for &Sending<'_> {
 
     fn wait(&self, until: Until, holds: impl Fn() -> bool) -> bool {
         const POLLS: usize = 64;
-        let limit = match until {
-            Until::Resend => self.resend_at,
-            Until::Deadline => self.deadline,
-        };
+        let limit = self.limit(until);
         loop {
             for _ in 0..POLLS {
                 if holds() {
@@ -195,7 +212,59 @@ impl Initiator for &Sending<'_> {
         }
     }
 
+    fn wait_for_arrivals(
+        &self,
+        until: Until,
+        packet: &Packet,
+        generation: Generation,
+        targets: &impl rendezvous::Targets,
+    ) -> bool {
+        match self.wait {
+            Wait::Spin => targets.all(|slot| self.wait(until, move || slot.has_arrived(generation))),
+            Wait::Park => self.sleep_until_complete(packet.arrivals(), generation, until),
+        }
+    }
+
+    fn wait_for_ends(&self, packet: &Packet, generation: Generation, targets: &impl rendezvous::Targets) -> bool {
+        match self.wait {
+            Wait::Spin => targets.all(|slot| self.wait(Until::Deadline, move || slot.is_done(generation))),
+            Wait::Park => self.sleep_until_complete(packet.ends(), generation, Until::Deadline),
+        }
+    }
+
     fn start(&self, packet: &Packet, generation: Generation) -> bool {
-        packet.go(generation)
+        let is_open = packet.go(generation);
+        if is_open && self.wait == Wait::Park {
+            self.wake(packet.gate());
+        }
+        is_open
+    }
+}
+
+impl Sending<'_> {
+    fn limit(&self, until: Until) -> u64 {
+        match until {
+            Until::Resend => self.resend_at,
+            Until::Deadline => self.deadline,
+        }
+    }
+
+    fn sleep_until_complete(&self, gathering: &Gathering, generation: Generation, until: Until) -> bool {
+        gathering.sleep_until_complete(generation, self.limit(until), self)
+    }
+}
+
+/// The host sleeps as the vCPUs' threads do, for words in guest memory.
+impl Sleeper for Sending<'_> {
+    fn sleep(&self, word: &AtomicU32, value: u32) {
+        parking::sleep(word, value, LOOK);
+    }
+
+    fn wake(&self, word: &AtomicU32) {
+        parking::wake(word);
+    }
+
+    fn is_late(&self, deadline: u64) -> bool {
+        self.host.tsc() > deadline
     }
 }

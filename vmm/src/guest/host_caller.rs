@@ -5,7 +5,7 @@ use crate::events::clock::{self, CommonClock};
 use crate::vm::Vm;
 use crate::vm::bus::Bus;
 use crate::vm::wire;
-use guest_stub::abi::{self, CommandPage, HOST_CALLERS, HOST_INITIATOR, HostCalls, MAX_VCPUS, Mask};
+use guest_stub::abi::{self, CommandPage, HOST_CALLERS, HOST_INITIATOR, HostCalls, MAX_VCPUS, Mask, Wait};
 use guest_stub::rendezvous::{Generations, Packet, Slot};
 use std::mem::{offset_of, size_of};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,6 +21,8 @@ pub struct HostCaller {
     tsc_khz: u64,
     clock: CommonClock,
     taken: [AtomicBool; HOST_CALLERS],
+    /// Whether the vCPUs that serve calls sleep while they wait.
+    parks: AtomicBool,
     addresses: OnceLock<HostCalls>,
 }
 
@@ -59,6 +61,7 @@ impl HostCaller {
             tsc_khz: vm.tsc().khz,
             clock: vm.tsc().clock.clone(),
             taken: std::array::from_fn(|_| AtomicBool::new(false)),
+            parks: AtomicBool::new(false),
             addresses: OnceLock::new(),
         }
     }
@@ -107,6 +110,17 @@ impl HostCaller {
     /// The generations that all initiators take theirs from.
     pub(super) fn generations(&self) -> Result<&Generations, Error> {
         self.view(self.addresses()?.generations, "generations")
+    }
+
+    /// The vCPUs serve calls, and wait so for each other and the caller.
+    pub(super) fn set_wait(&self, wait: Wait) {
+        // Relaxed: who calls from another thread got there after this.
+        self.parks.store(wait == Wait::Park, Ordering::Relaxed);
+    }
+
+    /// How the vCPUs and a caller wait for each other.
+    pub(super) fn wait(&self) -> Wait {
+        if self.parks.load(Ordering::Relaxed) { Wait::Park } else { Wait::Spin }
     }
 
     /// The machine's message bus.

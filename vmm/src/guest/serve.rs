@@ -5,7 +5,7 @@ use super::session::{Error, Session};
 use super::silence::Silence;
 use crate::vcpu::interrupt::Injection;
 use guest_stub::abi::command::Serve;
-use guest_stub::abi::{Report, TargetState, UserPage, VECTOR_WAKE};
+use guest_stub::abi::{Report, TargetState, UserPage, VECTOR_WAKE, Wait};
 use std::mem::offset_of;
 use std::time::{Duration, Instant};
 
@@ -33,6 +33,7 @@ pub fn serve<T>(
 ) -> Result<T, Error> {
     let command = Serve {
         target_state: waiting.target_state as u32,
+        wait: Wait::Spin as u32,
         deadline: session.cycles(waiting.deadline),
         ..Serve::default()
     };
@@ -49,6 +50,7 @@ pub(super) fn serve_command<T>(
     for vcpu in 0..session.vcpus() {
         session.set_user_word(vcpu, offset_of!(UserPage, ready), NOT_IN_STATE)?;
     }
+    session.host_caller().set_wait(Wait::from_wire(command.wait).unwrap_or_default());
     session.send(command)?;
     let start = Instant::now();
     while !not_ready(session, 0).is_empty() {

@@ -69,6 +69,7 @@ impl<'a> Session<'a> {
         let start = Instant::now();
         let patience = limits.deadline.max(config::default_deadline(config.vcpus, config.cpus));
         let vm = Vm::start(hypervisor, config, patience)?;
+        vm.parking().set_patience(parked(limits.deadline));
         let mut session = Self {
             host_caller: HostCaller::of(&vm),
             vm,
@@ -315,6 +316,11 @@ impl Session<'_> {
         let places = silence::places(&self.vm, self.image, &self.paused, is_idle);
         Error::Silent(Box::new(Diagnosis { operation, silence, waited, missing, places }))
     }
+}
+
+/// How long a vCPU sleeps at most before it looks for itself, where calls have this deadline: it is to see soon that it has passed.
+pub(super) fn parked(deadline: Duration) -> Duration {
+    deadline / 8
 }
 
 /// A number that the ABI's limits keep below 2^32.

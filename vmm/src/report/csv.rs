@@ -6,7 +6,7 @@ use serde::Serialize;
 use std::io::{self, Write};
 
 /// The header row.
-const COLUMNS: [&str; 24] = [
+const COLUMNS: [&str; 25] = [
     "call",
     "route",
     "destination",
@@ -31,6 +31,7 @@ const COLUMNS: [&str; 24] = [
     "vmm",
     "tsc_khz",
     "disturbed",
+    "wait",
 ];
 
 /// One row: the fields are [`COLUMNS`], in their order.
@@ -60,6 +61,7 @@ struct Row {
     vmm: Option<u64>,
     tsc_khz: u64,
     disturbed: bool,
+    wait: &'static str,
 }
 
 /// Writes blocks of rounds as they come.
@@ -137,6 +139,7 @@ fn target_row(key: &CellId, samples: &Block, index: usize, participant: &Partici
         vmm: participant.vmm,
         tsc_khz,
         disturbed: !samples.is_quiet(),
+        wait: key.wait.name(),
     }
 }
 
@@ -199,9 +202,9 @@ mod tests {
         assert_eq!(
             text(writer),
             "call,route,destination,target_state,vcpus,observe,idle_before_us,block,boot,round,generation,vcpu,role,\
-             t0,t1,t2,a,halted,back,w,x,vmm,tsc_khz,disturbed\n\
-             broadcast,x2apic,all-but-self,halt,2,exits,,3,9,0,7,0,initiator,100,150,900,,,,500,600,550,2600000,false\n\
-             broadcast,x2apic,all-but-self,halt,2,exits,,3,9,0,7,1,target,,,,300,20,700,501,610,,2600000,false\n"
+             t0,t1,t2,a,halted,back,w,x,vmm,tsc_khz,disturbed,wait\n\
+             broadcast,x2apic,all-but-self,halt,2,exits,,3,9,0,7,0,initiator,100,150,900,,,,500,600,550,2600000,false,spin\n\
+             broadcast,x2apic,all-but-self,halt,2,exits,,3,9,0,7,1,target,,,,300,20,700,501,610,,2600000,false,spin\n"
         );
     }
 

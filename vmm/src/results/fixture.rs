@@ -164,6 +164,7 @@ fn config() -> MeasurementConfig {
         destinations: vec!["all-but-self".to_owned()],
         target_states: vec!["spin".to_owned(), "halt".to_owned()],
         idle_before_us: Vec::new(),
+        waits: Vec::new(),
         observe: vec!["guest".to_owned()],
         trace: Vec::new(),
         rounds: 1_000,

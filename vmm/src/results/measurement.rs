@@ -122,6 +122,9 @@ pub struct MeasurementConfig {
     /// Times that halted targets were to have been in HLT before the send, µs; empty: as short as may be.
     #[serde(default)]
     pub idle_before_us: Vec<u32>,
+    /// How participants waited for each other; left out where they polled.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waits: Vec<String>,
     /// Vantages.
     pub observe: Vec<String>,
     /// Sources of events that were tried on each cell of the guest's vantage.

@@ -8,6 +8,7 @@ pub mod activity;
 pub mod away;
 pub mod interrupt;
 mod next;
+pub mod parking;
 pub mod run;
 pub mod state;
 pub mod stop;

@@ -21,6 +21,10 @@ pub(super) enum Next {
     InterruptItself(u8),
     /// Sends the guest's interrupt message: a fixed interrupt on this vector.
     Send(u8, To),
+    /// Sleeps until the word at this guest-physical address changes.
+    Park(u64),
+    /// Wakes those who sleep so for this word.
+    Unpark(u64),
     /// Reads the CPU clocks, and KVM's counters of wake-ups from HLT.
     Mark,
     /// Tells the machine's owner why it has stopped, and waits for leave to go on.
@@ -35,6 +39,8 @@ pub(super) fn next(exit: Exit, request: Request, local_apics: LocalApics, vcpus:
         // `Out` has been served.
         ExitKind::Observe | ExitKind::Step | ExitKind::Out | ExitKind::NoEffect => Next::Enter,
         ExitKind::Yield => Next::YieldCpu,
+        ExitKind::Park => Next::Park(exit.payload),
+        ExitKind::Unpark => Next::Unpark(exit.payload),
         ExitKind::Mark => Next::Mark,
         ExitKind::Doorbell => Next::Stop(StopReason::Doorbell),
         ExitKind::Message => message(exit.payload, vcpus).map_or(unhandled, |(vector, to)| Next::Send(vector, to)),

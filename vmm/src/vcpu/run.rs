@@ -115,6 +115,8 @@ fn convert(exit: VcpuExit<'_>) -> Exit {
         VcpuExit::IoOut(abi::PORT_STEP, data) => with(ExitKind::Step, data),
         VcpuExit::IoOut(abi::PORT_MARK, _) => ExitKind::Mark.into(),
         VcpuExit::IoOut(abi::PORT_OUT, data) => with(ExitKind::Out, data),
+        VcpuExit::IoOut(abi::PORT_PARK, data) => with(ExitKind::Park, data),
+        VcpuExit::IoOut(abi::PORT_UNPARK, data) => with(ExitKind::Unpark, data),
         VcpuExit::IoOut(abi::PORT_MSI, data) => with(ExitKind::Message, data),
         VcpuExit::IoOut(abi::PORT_NO_EFFECT | abi::PORT_IN_KVM, _) | VcpuExit::MmioWrite(abi::NO_EFFECT, _) => {
             ExitKind::NoEffect.into()

@@ -20,6 +20,8 @@ pub struct TestHooks {
     merged: AtomicU32,
     /// How many more messages of each vCPU are sent before all others are lost; [`EVERY_MESSAGE`]: none is.
     messages: Box<[AtomicU32]>,
+    /// How many more wake-ups of parked vCPUs are lost.
+    lost_unparks: AtomicU32,
     /// How long each vCPU is to stay out of the guest when it leaves it next, ms.
     stalls: Box<[AtomicU32]>,
 }
@@ -70,11 +72,17 @@ impl TestHooks {
         }
     }
 
+    /// Loses so many of the wake-ups of parked vCPUs that come next.
+    pub fn lose_unparks(&self, count: u32) {
+        self.lost_unparks.store(count, Ordering::Relaxed);
+    }
+
     /// Takes all orders back.
     pub fn clear(&self) -> HookCounts {
         self.messages.iter().for_each(|messages| messages.store(EVERY_MESSAGE, Ordering::Relaxed));
         self.stop_at.store(0, Ordering::Relaxed);
         self.device_vector.store(0, Ordering::Relaxed);
+        self.lost_unparks.store(0, Ordering::Relaxed);
         HookCounts {
             stops: self.stops.swap(0, Ordering::Relaxed),
             device_interrupts: self.device_interrupts.swap(0, Ordering::Relaxed),
@@ -82,10 +90,13 @@ impl TestHooks {
         }
     }
 
-    /// vCPU thread: what it does in place of `next`, which follows `exit`. Nothing but a plain entry and a message is replaced.
+    /// vCPU thread: what it does in place of `next`, which follows `exit`. Nothing but a plain entry, a message and a wake-up is replaced.
     #[inline]
     pub(super) fn in_place_of(&self, next: Next, vcpu: usize, exit: Exit) -> Next {
         if matches!(next, Next::Send(..)) && self.loses_message(vcpu) {
+            return Next::Enter;
+        }
+        if matches!(next, Next::Unpark(_)) && self.loses_unpark() {
             return Next::Enter;
         }
         if next != Next::Enter {
@@ -129,6 +140,12 @@ impl TestHooks {
                 false
             }
         }
+    }
+
+    fn loses_unpark(&self) -> bool {
+        let lose = |left: u32| left.checked_sub(1);
+        self.lost_unparks.load(Ordering::Relaxed) != 0
+            && self.lost_unparks.fetch_update(Ordering::Relaxed, Ordering::Relaxed, lose).is_ok()
     }
 
     fn take_stall(&self, vcpu: usize) -> Option<Duration> {
@@ -192,6 +209,16 @@ mod tests {
         assert_eq!([message(0), message(1), message(1), message(1)], [send, send, Next::Enter, Next::Enter]);
         hooks.clear();
         assert_eq!(message(1), send);
+    }
+
+    #[test]
+    fn as_many_wake_ups_are_lost_as_were_asked_for() {
+        let hooks = TestHooks::for_vcpus(1);
+        let wake = Next::Unpark(0x10);
+        let after = || hooks.in_place_of(wake, 0, ExitKind::Unpark.into());
+        assert_eq!(after(), wake);
+        hooks.lose_unparks(2);
+        assert_eq!([after(), after(), after()], [Next::Enter, Next::Enter, wake]);
     }
 
     #[test]

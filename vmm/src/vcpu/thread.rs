@@ -3,6 +3,7 @@
 use super::away::Away;
 use super::interrupt::{self, Delivered, Injection, InterruptBus};
 use super::next::{Next, next};
+use super::parking::Parking;
 use super::run::Vcpu;
 use super::state::VcpuState;
 use super::stop::{Resume, StopReason, Stopped};
@@ -26,6 +27,8 @@ pub struct VcpuThread<B> {
     pub index: usize,
     /// The machine's bus, for interrupts that this thread raises.
     pub bus: Arc<B>,
+    /// Where this thread sleeps while its vCPU waits for another.
+    pub parking: Arc<Parking>,
     /// What a conformance test wants to happen at exits.
     pub hooks: Arc<TestHooks>,
     /// The CPU to run on, if any.
@@ -111,6 +114,16 @@ impl<B: InterruptBus> VcpuThread<B> {
                 if let Err(error) = self.send(Injection::Fixed(vector), to) {
                     let errno = error.raw_os_error().unwrap_or_default();
                     return self.stop(StopReason::NotSent { errno });
+                }
+            }
+            Next::Park(address) => {
+                if self.parking.park(self.index, address).is_none() {
+                    return self.stop(StopReason::Unhandled(Exit::with(ExitKind::Park, address)));
+                }
+            }
+            Next::Unpark(address) => {
+                if self.parking.unpark(address).is_none() {
+                    return self.stop(StopReason::Unhandled(Exit::with(ExitKind::Unpark, address)));
                 }
             }
             Next::Mark => self.counters.mark(),

@@ -25,6 +25,7 @@ use crate::events::stays::Ring;
 use crate::events::wakeups::Counters;
 use crate::vcpu::away::Away;
 use crate::vcpu::interrupt::{Injection, InterruptBus as _};
+use crate::vcpu::parking::Parking;
 use crate::vcpu::stop::Stopped;
 use crate::vcpu::test_hooks::TestHooks;
 use crate::vcpu::thread::VcpuThread;
@@ -76,6 +77,7 @@ pub struct Vm {
     tsc: TscFacts,
     bus: Arc<Bus>,
     hooks: Arc<TestHooks>,
+    parking: Arc<Parking>,
     counters: Arc<Counters>,
     memory: GuestMemoryMmap,
     stats_error: Option<String>,
@@ -134,9 +136,10 @@ impl Vm {
         let stopped = Mutex::new(stopped);
         let (counters, stats_error) = open_counters(vcpus.iter().map(|(vcpu, _)| vcpu.fd()));
         let counters = Arc::new(counters);
+        let parking = Arc::new(Parking::new(memory.clone()));
         let clock = Arc::new(tsc.clock.clone());
         let port_in_kvm = OnceLock::new();
-        let mut vm = Self { vcpus: Vec::new(), stopped, tsc, bus, hooks, counters, memory, stats_error, port_in_kvm };
+        let mut vm = Self { vcpus: Vec::new(), stopped, tsc, bus, hooks, parking, counters, memory, stats_error, port_in_kvm };
         for (index, (vcpu, kick)) in vcpus.into_iter().enumerate() {
             let (resume, receiver) = channel();
             let thread = VcpuThread {
@@ -144,6 +147,7 @@ impl Vm {
                 index,
                 bus: vm.bus.clone(),
                 hooks: vm.hooks.clone(),
+                parking: vm.parking.clone(),
                 cpu: (!config.pin.is_empty()).then(|| config.pin[index % config.pin.len()]),
                 kick,
                 ring: Arc::new(Ring::new(RING_STAYS)),
@@ -169,6 +173,11 @@ impl Vm {
     /// What carries interrupts to the vCPUs, from any thread.
     pub fn bus(&self) -> &Arc<Bus> {
         &self.bus
+    }
+
+    /// Where vCPUs sleep that wait for each other.
+    pub fn parking(&self) -> &Arc<Parking> {
+        &self.parking
     }
 
     /// What is known about the vCPUs' TSCs.

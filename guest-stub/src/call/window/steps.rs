@@ -113,7 +113,7 @@ impl<S: Sends> Initiator for InWindow<'_, S> {
 }
 
 impl<S> InWindow<'_, S> {
-    fn limit(&self, until: Until) -> u64 {
+    pub(super) fn limit(&self, until: Until) -> u64 {
         let deadline = self.window.packet.deadline();
         match until {
             Until::Resend => deadline.wrapping_sub(self.window.cycles / 2),

@@ -4,6 +4,7 @@ mod absent;
 mod devices;
 mod hypercalls;
 mod injected;
+mod parked;
 mod participants;
 
 use super::contract::first_broken;
@@ -11,7 +12,7 @@ use super::{DEADLINE, Detail, Suite, Verdict};
 use crate::config::LocalApics;
 use crate::config::routes::{ApicMode, Delivery, Route, Spec};
 use crate::guest::calls::{Calls, CallsSpec, Timer};
-use guest_stub::abi::{Set, TargetState};
+use guest_stub::abi::{Set, TargetState, Wait};
 
 pub(super) use injected::but_for_duplicates;
 
@@ -73,8 +74,20 @@ pub const ALL: &[Trap] = &[
     trap("64-vcpus", Spec::interrupts, |suite, spec| participants::size(suite, 64, spec)),
     trap("65-vcpus", Spec::interrupts, |suite, spec| participants::size(suite, 65, spec)),
     trap("128-vcpus", Spec::interrupts, |suite, spec| participants::size(suite, 128, spec)),
+    trap("parked", |route| !route.is_native(), parked::every_cell),
+    trap("parked-lost-wake-ups", is_fixed, parked::lost_wake_ups),
+    trap("parked-stopped-50ms-at-each-step", is_fixed_ipi, |suite, spec| absent::stopped_at_each_step(suite, parking(spec))),
+    trap("parked-silent-target-is-named", is_fixed, |suite, spec| absent::silent_target(suite, parking(spec))),
+    trap("parked-latecomer-does-nothing", is_fixed_ipi, |suite, spec| absent::latecomer(suite, parking(spec))),
+    trap("parked-2-initiators-overlapping", Spec::interrupts, |suite, spec| participants::several_initiators(suite, 2, Set::Overlapping, parking(spec))),
+    trap("parked-65-vcpus", Spec::interrupts, |suite, spec| participants::size(suite, 65, parking(spec))),
     trap("300-vcpus", Spec::interrupts, |suite, spec| participants::size(suite, 300, spec)),
 ];
+
+/// The same calls, with participants that sleep while they wait.
+fn parking(spec: CallsSpec) -> CallsSpec {
+    CallsSpec { wait: Wait::Park, ..spec }
+}
 
 /// Interrupts have a vector, and are held back while IF is clear; an NMI has none, and is not.
 fn is_fixed(route: &Spec) -> bool {

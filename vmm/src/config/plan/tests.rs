@@ -7,7 +7,7 @@ mod states;
 use super::*;
 use crate::config::routes::Route;
 use crate::config::{Call, Observe};
-use guest_stub::abi::{Destination, TargetState, Worker};
+use guest_stub::abi::{Destination, TargetState, Wait, Worker};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -25,6 +25,7 @@ pub(in crate::config) fn config() -> Config {
         destinations: BY_IPI.to_vec(),
         target_states: TargetState::ALL.to_vec(),
         idle_before: vec![None],
+        waits: vec![Wait::Spin],
         observe: Observe::ALL.to_vec(),
         trace: Vec::new(),
         sweep: false,

@@ -16,6 +16,7 @@ use super::{tables, units};
 use crate::results::detail::CellDetail;
 use crate::results::measurement::{Cell, Measurement};
 use crate::results::metric::MetricName;
+use guest_stub::abi::Wait;
 use guest_stub::abi::cell::{Call, CellId, Observe};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
@@ -79,15 +80,19 @@ fn heading(measurement: &Measurement) -> &'static str {
 
 /// A cell's name, whatever others there are.
 fn name(cell: &Cell) -> String {
-    let CellId { call: made, route, destination, target_state, vcpus, observe, idle_before_us } = cell.id;
+    let CellId { call: made, route, destination, target_state, vcpus, observe, idle_before_us, wait } = cell.id;
     let (what, route) = (made.prefix(), route.name());
     let (destination, state) = (destination.name(), target_state.name());
     let idle = idle_before_us.map_or_else(String::new, |time| format!(" for {time} µs"));
+    let waits = match wait {
+        Wait::Spin => "",
+        Wait::Park => ", parked",
+    };
     let observed = match observe {
         Observe::Guest => "",
         Observe::Exits => ", observed",
     };
-    format!("{what}{route} · {destination} · {state}{idle} · {}{observed}", count(vcpus, "vCPU"))
+    format!("{what}{route} · {destination} · {state}{idle} · {}{waits}{observed}", count(vcpus, "vCPU"))
 }
 
 fn anchor(index: usize) -> String {

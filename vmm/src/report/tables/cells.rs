@@ -7,6 +7,7 @@ use crate::report::units;
 use crate::results::integrity::Integrity;
 use crate::results::measurement::{Cell, Measurement};
 use crate::results::metric::{Metric, MetricName, Unit};
+use guest_stub::abi::Wait;
 use guest_stub::abi::cell::Call;
 
 /// A cell and its index in the document.
@@ -105,6 +106,10 @@ pub(super) fn table(title: &str, rows: &[Row<'_>]) -> Option<Table> {
     key("state", |cell| cell.id.target_state.name());
     let vcpus = rows.iter().map(|(_, cell)| Value::Count(cell.id.vcpus as u64)).collect();
     separate(&mut table, Column::number("", "vCPUs", 0, vcpus), |value| counted(value, "vCPU"));
+    if rows.iter().any(|(_, cell)| cell.id.wait != Wait::Spin) {
+        let values = rows.iter().map(|(_, cell)| Value::text(cell.id.wait.name())).collect();
+        separate(&mut table, Column::key("wait", values), |value| format!("wait {value}"));
+    }
     if rows.iter().any(|(_, cell)| cell.id.observe != first.id.observe) {
         let values = rows.iter().map(|(_, cell)| Value::text(cell.id.observe.name())).collect();
         table.columns.push(Column::key("observe", values));
@@ -228,6 +233,9 @@ pub(in crate::report) fn name<'a>(cell: &Cell, others: &(impl Iterator<Item = &'
     }
     if varies(&|other| other.id.vcpus != cell.id.vcpus) {
         parts.push(count(cell.id.vcpus, "vCPU"));
+    }
+    if varies(&|other| other.id.wait != cell.id.wait) {
+        parts.push(cell.id.wait.name().to_owned());
     }
     if varies(&|other| other.id.observe != cell.id.observe) {
         parts.push(cell.id.observe.name().to_owned());
