@@ -4,6 +4,7 @@ use crate::activity;
 use crate::acts;
 use crate::block;
 use crate::calibrate;
+use crate::call::parked::Parking;
 use crate::conformance::{calls, hostile, processor as processor_tests};
 use crate::cpu::{flags, hyperv, port, tsc};
 use crate::exchange;
@@ -16,6 +17,12 @@ use crate::workers;
 use guest_stub::abi::command::{self, Command};
 use guest_stub::abi::{self, HostCalls, MAX_VCPUS, Operation, Report, Status};
 use guest_stub::icr::{self, To};
+use guest_stub::rendezvous::{Gathering, Generation};
+
+/// The processors that are to start, where they share CPUs: vCPU 0, which waits for them, leaves its CPU to them.
+static STARTS: Gathering = Gathering::new();
+/// There is no call yet whose number this could be.
+const START: Generation = Generation::from_stored(4);
 
 /// vCPU 0: starts the others, then runs what the VMM asks for.
 pub(crate) fn run_commands(private: &'static Private) -> ! {
@@ -52,16 +59,19 @@ pub(crate) fn run_commands(private: &'static Private) -> ! {
 pub(crate) fn take_part(private: &'static Private) -> ! {
     let boot = shared::boot();
     private.apic.set_mode(boot.x2apic != 0);
-    private.touch_ring();
     if boot.hyperv != 0 {
         hyperv::introduce(private.index);
     }
     let mut activity = activity::STARTED;
+    activity::finish(private, activity);
+    if boot.yield_cpu != 0 {
+        STARTS.come_and_wake(START, &Parking(private));
+    }
     loop {
-        activity::finish(private, activity);
         activity = activity::sleep_until_next(activity);
         // A command that vCPU 0 has found invalid is not announced.
         let _ = follow(private, activity, &shared::command());
+        activity::finish(private, activity);
     }
 }
 
@@ -114,20 +124,27 @@ fn processors() -> usize {
 }
 
 /// INIT, and start-up twice if once is not enough (SDM Vol. 3A 10.4.4.1). The mode is the one that `set_mode` set.
-fn start_others(private: &Private, processors: usize, deadline: u64) -> Report {
+fn start_others(private: &'static Private, processors: usize, deadline: u64) -> Report {
     if processors == 1 {
         return activity::report(Status::Done);
     }
     let start = tsc::now();
     let has_started = |other| activity::has_finished(other, activity::STARTED);
     let everybody_is_up = || (1..processors).all(has_started);
+    STARTS.expect(START, processors as u32 - 1);
+    let wait = |until| {
+        if shared::boot().yield_cpu == 0 {
+            return polling::poll_until(until, everybody_is_up);
+        }
+        STARTS.sleep_until_complete(START, until, &Parking(private))
+    };
     private.apic.send(icr::init(To::AllButSelf), To::AllButSelf);
     private.apic.send(icr::startup(To::AllButSelf), To::AllButSelf);
-    if polling::poll_until(start.wrapping_add(deadline / 4), everybody_is_up) {
+    if wait(start.wrapping_add(deadline / 4)) {
         return activity::report(Status::Done);
     }
     private.apic.send(icr::startup(To::AllButSelf), To::AllButSelf);
-    if polling::poll_until(start.wrapping_add(deadline), everybody_is_up) {
+    if wait(start.wrapping_add(deadline)) {
         return activity::report(Status::Done);
     }
     let missing = activity::others(0, processors, |other| !has_started(other));

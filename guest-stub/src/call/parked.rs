@@ -33,7 +33,7 @@ global_asm!(
 
 /// This processor as one that sleeps. Each sleep, and each wake-up of others, is an exit.
 #[derive(Clone, Copy)]
-pub(super) struct Parking(pub(super) &'static Private);
+pub(crate) struct Parking(pub(crate) &'static Private);
 
 impl Sleeper for Parking {
     fn sleep(&self, word: &AtomicU32, value: u32) {
