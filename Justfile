@@ -42,6 +42,10 @@ bench-rounds *FILTER:
 bench-ping *OPTIONS:
     cargo bench --package kipi --bench ping -- {{ OPTIONS }}
 
+# Measure how calls scale from 2 to 1,024 vCPUs, polling and parked, against their floor; --quick for two sizes
+bench-scaling *OPTIONS:
+    cargo bench --package kipi --bench scaling -- {{ OPTIONS }}
+
 # Measure a send of the broadcast service against its floor; a part of a name runs those that contain it
 bench-send *FILTER:
     cargo bench --package kipi --bench send_path -- {{ FILTER }}

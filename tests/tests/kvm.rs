@@ -396,6 +396,8 @@ fn instruments_are_measured() {
     let Some(hypervisor) = hypervisor() else { return };
     let calibration = calibration::calibrate(&mut boot(&hypervisor, 1), 50).expect("a calibration");
     assert_eq!([calibration.stamp.len(), calibration.exit_leg.len(), calibration.exit_round_trip.len()], [50; 3]);
+    let positive = calibration.instructions.iter().filter(|&&cycles| cycles > 0).count();
+    assert!(calibration.instructions.len() == 50 && positive > 25, "{:?}", calibration.instructions);
     assert!(calibration.stamp.iter().all(|&cycles| cycles >= 0), "{:?}", calibration.stamp);
     let (legs, trips) = (&calibration.exit_leg, &calibration.exit_round_trip);
     assert!(legs.iter().zip(trips).all(|(leg, trip)| leg < trip), "{legs:?} {trips:?}");

@@ -14,9 +14,11 @@
 //! fails the benchmark, being unable to run does.
 
 mod measured;
+mod median;
 
 use anyhow::{Context, bail};
-use measured::{Median, measure};
+use measured::measure;
+use median::Median;
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::time::Instant;

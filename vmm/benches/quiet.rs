@@ -15,12 +15,13 @@
 //! alarms.
 
 mod measured;
+mod median;
 
 use anyhow::{Context, bail, ensure};
 use kipi::results::disturbance::Kind;
 use kipi::results::measurement::{Cell, Measurement};
 use kipi::results::quiet::{Quiet, Verdict};
-use measured::Median;
+use median::Median;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use std::process::{Child, Command, ExitCode};
 use std::time::{Duration, Instant};

@@ -116,6 +116,9 @@ pub struct Pings {
     pub deadline: u64,
 }
 
+/// Guest instructions at CPL0 that each sample of [`Calibrate`] times.
+pub const TIMED_INSTRUCTIONS: u32 = 32;
+
 /// Measurements of the instruments, on vCPU 0.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, FromBytes, IntoBytes, KnownLayout, Immutable)]

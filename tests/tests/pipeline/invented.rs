@@ -51,7 +51,8 @@ impl Machine for Invented<'_> {
     }
 
     fn calibrate(&mut self, _: usize) -> Result<Calibration, machine::Error> {
-        Ok(Calibration { stamp: vec![5, 6, 7], exit_leg: vec![100], exit_round_trip: vec![200, 300] })
+        let instructions = vec![64, 96];
+        Ok(Calibration { stamp: vec![5, 6, 7], exit_leg: vec![100], exit_round_trip: vec![200, 300], instructions })
     }
 
     fn tsc_khz(&self) -> u64 {

@@ -4,20 +4,26 @@ use super::machine::{self, Machine};
 use crate::config::MachineSpec;
 use crate::results::measurement::{Clock, Instruments, Spread};
 use crate::statistics::documents;
+use guest_stub::abi::command::TIMED_INSTRUCTIONS;
 use std::num::NonZeroU64;
 use std::time::Duration;
 
-/// Measures them, of a machine with this clock. `since_boot` is from KVM_CREATE_VM, `since_start` from the process's start, each to the first complete call.
+/// Measures them, of a machine with this clock. `since_boot` is from KVM_CREATE_VM, `since_start` from the process's start, each to the first complete call. If some cell of it
+/// `parks`, the floor of such calls is measured, too.
 pub(super) fn measure(
     spec: MachineSpec,
     machine: &mut impl Machine,
     clock: Clock,
     since_boot: Duration,
     since_start: Option<Duration>,
+    parks: bool,
 ) -> Result<Instruments, machine::Error> {
     const PAIRS: usize = 200;
+    const FLOOR_ROUNDS: u32 = 15;
     let calibration = machine.calibrate(PAIRS)?;
     let khz = frequency(clock.tsc_khz);
+    let floor = if parks { machine.sleeping_threads(FLOOR_ROUNDS)? } else { None };
+    let instructions = documents::spread(&calibration.instructions, khz);
     Ok(Instruments {
         vcpus: spec.vcpus,
         local_apic: spec.local_apics,
@@ -26,8 +32,16 @@ pub(super) fn measure(
         exit_round_trip_ns: spread(&calibration.exit_round_trip, khz),
         first_broadcast_ns: since_start.map(|time| time.as_nanos() as f64),
         boot_ns: since_boot.as_nanos() as f64,
+        up_ns: Some(machine.boot_time().as_nanos() as f64),
+        instruction_ns: instructions.map(|all| of_one(all, TIMED_INSTRUCTIONS.into())),
+        park_floor_ns: floor.and_then(|cycles| documents::spread(&cycles, khz)),
         clock,
     })
+}
+
+/// Of each of so many that were measured together.
+fn of_one(Spread { n, min, p50, p99, max }: Spread, count: f64) -> Spread {
+    Spread { n, min: min / count, p50: p50 / count, p99: p99 / count, max: max / count }
 }
 
 /// A frequency of zero, which no KVM tells, would make every time infinite.

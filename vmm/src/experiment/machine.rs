@@ -88,6 +88,15 @@ pub trait Machine {
     /// What a reader should know about this machine.
     fn warnings(&self) -> Vec<String>;
 
+    /// The round trips, in cycles of the TSC, of a rendezvous of as many threads of the host as there are vCPUs, which sleep while they
+    /// wait; `None`: there is nothing like it.
+    ///
+    /// # Errors
+    /// [`Error::Native`].
+    fn sleeping_threads(&mut self, _rounds: u32) -> Result<Option<Vec<i64>>, Error> {
+        Ok(None)
+    }
+
     /// Which disturbances of its blocks this host does not tell of; `None`: nobody looks for any.
     fn unknown_disturbances(&self) -> Option<BTreeSet<Kind>> {
         None
@@ -131,6 +140,10 @@ impl<M: Machine + ?Sized> Machine for Box<M> {
         M::warnings(self)
     }
 
+    fn sleeping_threads(&mut self, rounds: u32) -> Result<Option<Vec<i64>>, Error> {
+        M::sleeping_threads(self, rounds)
+    }
+
     fn unknown_disturbances(&self) -> Option<BTreeSet<Kind>> {
         M::unknown_disturbances(self)
     }
@@ -148,6 +161,7 @@ pub struct VirtualMachine<'a> {
     session: Session<'a>,
     tracer: Option<Arc<Tracer>>,
     partners: ClockPartners,
+    pin: Vec<usize>,
 }
 
 impl<'a> VirtualMachine<'a> {
@@ -156,7 +170,7 @@ impl<'a> VirtualMachine<'a> {
     pub fn new(mut session: Session<'a>, tracer: Option<Arc<Tracer>>, pin: &[usize], cpus: &[usize]) -> Self {
         let partners = ClockPartners::choose(session.vcpus(), pin, cpus);
         session.watch_blocks(pin);
-        Self { session, tracer, partners }
+        Self { session, tracer, partners, pin: pin.to_vec() }
     }
 
     /// The guest.
@@ -198,6 +212,14 @@ impl Machine for VirtualMachine<'_> {
         if let Some(watch) = self.session.watch_mut() {
             watch.compare_with(baseline);
         }
+    }
+
+    fn sleeping_threads(&mut self, rounds: u32) -> Result<Option<Vec<i64>>, Error> {
+        let vcpus = self.session.vcpus();
+        if vcpus < 2 {
+            return Ok(None);
+        }
+        Ok(Some(native::crowd::round_trips(vcpus, &self.pin, rounds)?))
     }
 
     fn exit_name(&self, reason: u64, isa: u64) -> String {

@@ -90,17 +90,19 @@ impl<M: Machine, B: FnMut(MachineSpec) -> Result<M, machine::Error>> Machines<M,
         self.discarded.extend(self.booted.keys());
     }
 
-    /// Measures the instruments of a cell's machine, whose first call was complete `since_boot` after the boot began.
+    /// Measures the instruments of a cell's machine, whose first call was complete `since_boot` after the boot began, and some of
+    /// whose cells may park.
     pub(super) fn measure_instruments(
         &mut self,
         cell: &CellId,
         since_boot: Duration,
         since_start: Option<Duration>,
+        parks: bool,
     ) -> Result<(), machine::Error> {
         let spec = MachineSpec::of(cell);
         let machine = self.get(cell)?;
         let clocks = Clocks::of(machine)?;
-        let instruments = instruments::measure(spec, machine, clocks.clock.clone(), since_boot, since_start)?;
+        let instruments = instruments::measure(spec, machine, clocks.clock.clone(), since_boot, since_start, parks)?;
         self.instruments.insert(spec, instruments);
         self.clocks.insert(spec, clocks);
         Ok(())

@@ -99,7 +99,10 @@ impl<M: Machine, B: FnMut(MachineSpec) -> Result<M, machine::Error>> Run<'_, '_,
                 Ran::NotRun => continue,
             };
             let since_start = self.observer.started.filter(|_| self.machines.is_first(&id)).map(|started| started());
-            self.machines.measure_instruments(&id, since_boot, since_start)?;
+            let parks =
+                |other: &Collected| MachineSpec::of(&other.id) == MachineSpec::of(&id) && !other.id.wait.is_spin();
+            let parks = self.cells.iter().any(parks);
+            self.machines.measure_instruments(&id, since_boot, since_start, parks)?;
         }
         Ok(())
     }

@@ -6,8 +6,8 @@
 
 use super::host_call::{Callees, Error, HostCall, HostResults, members};
 use super::host_caller::{Caller, HostCaller};
+use crate::native::sleeping;
 use crate::vcpu::interrupt::{Delivered, Injection, InterruptBus as _};
-use crate::vcpu::parking;
 use guest_stub::abi::{VECTOR_IPI, Wait};
 use guest_stub::mask;
 use guest_stub::rendezvous::{
@@ -257,11 +257,11 @@ impl Sending<'_> {
 /// The host sleeps as the vCPUs' threads do, for words in guest memory.
 impl Sleeper for Sending<'_> {
     fn sleep(&self, word: &AtomicU32, value: u32) {
-        parking::sleep(word, value, LOOK);
+        sleeping::sleep(word, value, LOOK);
     }
 
     fn wake(&self, word: &AtomicU32) {
-        parking::wake(word);
+        sleeping::wake(word);
     }
 
     fn is_late(&self, deadline: u64) -> bool {

@@ -4,10 +4,13 @@
 //! One thread calls, others are called. [`membarrier`] sends the interrupt; `rseq` lets a target see that it came; `futex` lets
 //! targets sleep, and wakes them; `caller` and `target` are the two sides of a call, which is the guest's
 //! [rendezvous](guest_stub::rendezvous).
+//!
+//! A [`crowd`] makes the same call with threads that sleep, of which there may be more than CPUs.
 
 mod block;
 mod caller;
 mod clock;
+pub mod crowd;
 mod error;
 mod exchange;
 mod frequency;
@@ -15,6 +18,7 @@ mod futex;
 pub mod membarrier;
 mod rseq;
 mod shared;
+pub mod sleeping;
 pub mod switches;
 mod target;
 mod threads;

@@ -189,6 +189,9 @@ fn instruments() -> Instruments {
         exit_round_trip_ns: spread(2_500.0),
         first_broadcast_ns: Some(41e6),
         boot_ns: 12e6,
+        up_ns: None,
+        instruction_ns: None,
+        park_floor_ns: None,
         clock: Clock {
             tsc_khz: 2_600_000,
             error_ns: Some(EPSILON_NS),

@@ -179,6 +179,16 @@ pub struct Instruments {
     pub first_broadcast_ns: Option<f64>,
     /// From KVM_CREATE_VM, or from the start of the first thread, to the first completed call of this machine, ns.
     pub boot_ns: f64,
+    /// From KVM_CREATE_VM, or from the start of the first thread, until all vCPUs or threads are up, ns.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub up_ns: Option<f64>,
+    /// One instruction of the guest's at CPL0, which some hypervisors emulate, ns; `null` without a virtual machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instruction_ns: Option<Spread>,
+    /// The floor of calls whose participants park: the round trip of the same rendezvous by as many threads of the host that sleep
+    /// (futex(2)), without a virtual machine, ns. Where participants park, and not on one vCPU.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub park_floor_ns: Option<Spread>,
     /// The clocks of this machine's vCPUs.
     pub clock: Clock,
 }

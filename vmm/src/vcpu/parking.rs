@@ -6,8 +6,8 @@
 //! sleep ends when the thread is kicked, or after [`Parking::set_patience`]'s time; the guest then looks for itself. The time also
 //! bounds how long a kick is overlooked that comes right before the sleep.
 
+use crate::native::sleeping;
 use guest_stub::abi::{self, UserPage, area};
-use rustix::thread::futex;
 use std::mem::{offset_of, size_of};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
@@ -48,15 +48,13 @@ impl Parking {
         // Relaxed: the vCPU's own, written before its exit.
         let value = self.word(user_page + offset_of!(UserPage, parked_while) as u64)?.load(Ordering::Relaxed);
         let patience = Duration::from_nanos(self.patience_ns.load(Ordering::Relaxed));
-        let timeout = futex::Timespec::try_from(patience).ok();
-        // The word has changed, somebody has woken or kicked this thread, or the time is over: the guest looks in any case.
-        let _ = futex::wait(word, futex::Flags::PRIVATE, value, timeout.as_ref());
+        sleeping::sleep(word, value, patience);
         Some(())
     }
 
     /// Wakes whoever sleeps for the word at `address`, vCPUs' threads and others. `None`: there is no such word.
     pub fn unpark(&self, address: u64) -> Option<()> {
-        wake(self.word(address)?);
+        sleeping::wake(self.word(address)?);
         Some(())
     }
 
@@ -68,19 +66,6 @@ impl Parking {
         // under a shared reference.
         pointer.is_aligned().then(|| unsafe { &*pointer })
     }
-}
-
-/// Wakes all threads that sleep for `word`.
-pub fn wake(word: &AtomicU32) {
-    // The system call fails for an address that cannot be a word's only.
-    let _ = futex::wake(word, futex::Flags::PRIVATE, i32::MAX.unsigned_abs());
-}
-
-/// Sleeps while `word` holds `value`, for at most `time`; or less.
-pub fn sleep(word: &AtomicU32, value: u32, time: Duration) {
-    let timeout = futex::Timespec::try_from(time).ok();
-    // As in `Parking::park`.
-    let _ = futex::wait(word, futex::Flags::PRIVATE, value, timeout.as_ref());
 }
 
 #[cfg(test)]

@@ -139,7 +139,8 @@ impl Vm {
         let parking = Arc::new(Parking::new(memory.clone()));
         let clock = Arc::new(tsc.clock.clone());
         let port_in_kvm = OnceLock::new();
-        let mut vm = Self { vcpus: Vec::new(), stopped, tsc, bus, hooks, parking, counters, memory, stats_error, port_in_kvm };
+        let mut vm =
+            Self { vcpus: Vec::new(), stopped, tsc, bus, hooks, parking, counters, memory, stats_error, port_in_kvm };
         for (index, (vcpu, kick)) in vcpus.into_iter().enumerate() {
             let (resume, receiver) = channel();
             let thread = VcpuThread {

@@ -3,6 +3,7 @@ mod natively;
 mod pings;
 mod refusals;
 mod states;
+mod waits;
 
 use super::*;
 use crate::config::routes::Route;

@@ -16,6 +16,7 @@ mod parts;
 mod recording;
 mod slopes;
 mod stages;
+mod targets;
 mod timeline;
 mod times_native;
 mod vantages;
@@ -46,6 +47,7 @@ pub(super) fn details(measurement: &Measurement) -> Vec<Table> {
         times_native::table(measurement),
         vantages,
         hypercalls::table(measurement),
+        targets::table(measurement),
         slopes::table(measurement),
         distances::table(measurement),
         stages::of_cells(measurement),
