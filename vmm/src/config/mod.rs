@@ -16,13 +16,12 @@ pub mod sources;
 pub mod target_states;
 pub mod waits;
 
-pub use crate::results::measurement::LocalApics;
+pub use crate::results::measurement::{Interface, LocalApics};
 pub use guest_stub::abi::cell::{Call, CellId, Observe};
 pub use host_offers::{HostOffers, Need};
 pub use pin::{Error, Pin, cpu_of, resolve_pin};
 pub use plan::{
-    Interface, MIN_BOOTS, MachineSpec, Refused, at_once, blocks, boot_of, boots, initiators, plan, references, refuse,
-    targets,
+    MIN_BOOTS, MachineSpec, Refused, at_once, blocks, boot_of, boots, initiators, plan, references, refuse, targets,
 };
 pub use refusal::{Change, Refusal};
 pub use routes::XAPIC_VCPUS;

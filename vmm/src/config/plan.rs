@@ -1,9 +1,11 @@
 //! The cells of a measurement, those that cannot be, and how each is divided.
 
-use super::LocalApics;
 use super::refusal::Refusal;
 use super::routes::{Route, XAPIC_VCPUS};
-use super::{Call, CellId, Config, HostOffers, calls, destinations, natively, routes, target_states, waits};
+use super::{
+    Call, CellId, Config, HostOffers, Interface, LocalApics, calls, destinations, natively, routes, target_states,
+    waits,
+};
 use guest_stub::abi::{self, Destination, TargetState};
 
 /// What tells the machines of a measurement apart.
@@ -15,16 +17,6 @@ pub struct MachineSpec {
     pub local_apics: Option<LocalApics>,
     /// The hypervisor's interface that the guest finds.
     pub interface: Interface,
-}
-
-/// A hypervisor's interface, as CPUID shows it from leaf 4000_0000H on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub enum Interface {
-    /// KVM's.
-    #[default]
-    Kvm,
-    /// Hyper-V's, with KVM's behind it.
-    HyperV,
 }
 
 impl MachineSpec {

@@ -27,6 +27,7 @@ pub(super) fn measure(
     Ok(Instruments {
         vcpus: spec.vcpus,
         local_apic: spec.local_apics,
+        interface: spec.interface,
         stamp_ns: spread(&calibration.stamp, khz),
         exit_leg_ns: spread(&calibration.exit_leg, khz),
         exit_round_trip_ns: spread(&calibration.exit_round_trip, khz),

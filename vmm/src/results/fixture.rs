@@ -4,8 +4,8 @@ use super::cpu_list::CpuList;
 use super::exit_cost::ExitCost;
 use super::integrity::Integrity;
 use super::measurement::{
-    Cell, CellClock, Clock, Exits, Host, Instruments, IntervalScope, LocalApics, MEASUREMENT_SCHEMA, Measurement,
-    MeasurementConfig, Skipped, Spread,
+    Cell, CellClock, Clock, Exits, Host, Instruments, Interface, IntervalScope, LocalApics, MEASUREMENT_SCHEMA,
+    Measurement, MeasurementConfig, Skipped, Spread,
 };
 use super::metric::{Intervals, Metric, MetricName, Unit};
 use super::power::Power;
@@ -184,6 +184,7 @@ fn instruments() -> Instruments {
     Instruments {
         vcpus: 2,
         local_apic: Some(LocalApics::Kernel),
+        interface: Interface::Kvm,
         stamp_ns: spread(8.0),
         exit_leg_ns: spread(1_500.0),
         exit_round_trip_ns: spread(2_500.0),

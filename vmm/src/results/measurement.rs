@@ -166,8 +166,11 @@ pub struct Instruments {
     /// The virtual machine's vCPU count.
     pub vcpus: usize,
     /// Where its local APICs are; `null`: it is no virtual machine, but threads on the host's own processors, each in a vCPU's
-    /// place. With the vCPU count, this identifies the machine.
+    /// place. With the vCPU count and the interface, this identifies the machine.
     pub local_apic: Option<LocalApics>,
+    /// The hypervisor's interface that its guest finds; KVM's where it is not there.
+    #[serde(default, skip_serializing_if = "Interface::is_kvm")]
+    pub interface: Interface,
     /// One time-stamp read in the guest, or in a thread, ns: the difference of two in a row.
     pub stamp_ns: Spread,
     /// From the guest's stamp to the VMM's, for one observed exit on an otherwise idle vCPU, ns; none (`n` is 0) without a virtual
@@ -191,6 +194,33 @@ pub struct Instruments {
     pub park_floor_ns: Option<Spread>,
     /// The clocks of this machine's vCPUs.
     pub clock: Clock,
+}
+
+/// A hypervisor's interface, as CPUID shows it from leaf 4000_0000H on.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, IntoStaticStr, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Interface {
+    /// KVM's.
+    #[default]
+    #[strum(serialize = "KVM")]
+    Kvm,
+    /// Hyper-V's, with KVM's behind it.
+    #[strum(serialize = "Hyper-V")]
+    HyperV,
+}
+
+impl Interface {
+    /// The name in reports.
+    pub fn name(self) -> &'static str {
+        self.into()
+    }
+
+    /// Whether it is what documents leave out.
+    pub const fn is_kvm(&self) -> bool {
+        matches!(self, Self::Kvm)
+    }
 }
 
 /// Where a machine's local APICs are.

@@ -8,10 +8,10 @@
 
 use crate::native::sleeping;
 use guest_stub::abi::{self, UserPage, area};
-use std::mem::{offset_of, size_of};
+use std::mem::offset_of;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
-use vm_memory::{GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
+use vm_memory::{Address as _, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, VolatileMemory as _};
 
 /// The places to sleep of a machine's vCPUs.
 #[derive(Debug)]
@@ -60,11 +60,8 @@ impl Parking {
 
     /// The word at a guest-physical address.
     fn word(&self, address: u64) -> Option<&AtomicU32> {
-        let slice = self.memory.get_slice(GuestAddress(address), size_of::<AtomicU32>()).ok()?;
-        let pointer = slice.ptr_guard_mut().as_ptr().cast::<AtomicU32>();
-        // SAFETY: in bounds of a mapping that lives as long as `self.memory`, and aligned; any bits are a value, which may change
-        // under a shared reference.
-        pointer.is_aligned().then(|| unsafe { &*pointer })
+        let (region, offset) = self.memory.to_region_addr(GuestAddress(address))?;
+        region.get_atomic_ref(usize::try_from(offset.raw_value()).ok()?).ok()
     }
 }
 

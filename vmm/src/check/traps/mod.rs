@@ -74,7 +74,7 @@ pub const ALL: &[Trap] = &[
     trap("64-vcpus", Spec::interrupts, |suite, spec| participants::size(suite, 64, spec)),
     trap("65-vcpus", Spec::interrupts, |suite, spec| participants::size(suite, 65, spec)),
     trap("128-vcpus", Spec::interrupts, |suite, spec| participants::size(suite, 128, spec)),
-    trap("parked", |route| !route.is_native(), parked::every_cell),
+    trap("parked", |route| !route.is_native(), |suite, spec| parked::every_cell(suite, &spec)),
     trap("parked-lost-wake-ups", is_fixed, parked::lost_wake_ups),
     trap("parked-stopped-50ms-at-each-step", is_fixed_ipi, |suite, spec| absent::stopped_at_each_step(suite, parking(spec))),
     trap("parked-silent-target-is-named", is_fixed, |suite, spec| absent::silent_target(suite, parking(spec))),

@@ -9,7 +9,7 @@ use guest_stub::abi::{Destination, TargetState, Wait};
 use std::time::Duration;
 
 /// Every destination and target state of the route.
-pub(super) fn every_cell(suite: &Suite<'_>, spec: CallsSpec) -> Result<Detail, Verdict> {
+pub(super) fn every_cell(suite: &Suite<'_>, spec: &CallsSpec) -> Result<Detail, Verdict> {
     let mut machine = suite.boot(spec.route, VCPUS, ApicIds::Consecutive)?;
     let (mut cells, mut workers) = (0, 0);
     for &destination in Destination::ALL {
@@ -22,11 +22,11 @@ pub(super) fn every_cell(suite: &Suite<'_>, spec: CallsSpec) -> Result<Detail, V
             // Time for the targets to be in their state again, or not.
             let pause = Duration::from_micros(200);
             let spec = CallsSpec { destination, target_state, calls: 6, pause, ..parking(spec.clone()) };
-            let calls = calls::run(&mut machine, &spec, &mut |_| ())?;
+            let made = calls::run(&mut machine, &spec, &mut |_| ())?;
             let named = |reason| format!("{}, {}: {reason}", destination.name(), target_state.name());
-            keeps_contract(&calls, &spec).map_err(|verdict| verdict.map_reason(named))?;
+            keeps_contract(&made, &spec).map_err(|verdict| verdict.map_reason(named))?;
             cells += 1;
-            workers += calls.sum(|tally| tally.runs);
+            workers += made.sum(|tally| tally.runs);
         }
     }
     Ok(format!("{cells} cells, {workers} workers"))

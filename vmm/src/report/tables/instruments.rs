@@ -19,6 +19,9 @@ pub(super) fn table(measurement: &Measurement) -> Option<Table> {
             values(machines, |machine| Value::text(machine.local_apic.map_or("no VM", LocalApics::name))),
         ));
     }
+    if machines.iter().any(|machine| machine.interface != first.interface) {
+        columns.push(Column::key("interface", values(machines, |machine| Value::text(machine.interface.name()))));
+    }
     let time = |group, name, rank, ns: fn(&Instruments) -> f64| {
         Column::number(group, name, rank, values(machines, |machine| Value::Time(ns(machine))))
     };

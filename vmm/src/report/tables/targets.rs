@@ -34,8 +34,13 @@ pub(super) fn table(measurement: &Measurement) -> Option<Table> {
 }
 
 fn of<'a>(measurement: &'a Measurement, cell: &Cell) -> Option<&'a Instruments> {
-    let MachineSpec { vcpus, local_apics } = MachineSpec::of(&cell.id);
-    measurement.instruments.iter().find(|machine| (machine.vcpus, machine.local_apic) == (vcpus, local_apics))
+    let of = MachineSpec::of(&cell.id);
+    let spec = |machine: &Instruments| MachineSpec {
+        vcpus: machine.vcpus,
+        local_apics: machine.local_apic,
+        interface: machine.interface,
+    };
+    measurement.instruments.iter().find(|machine| spec(machine) == of)
 }
 
 fn targets(cell: &Cell) -> f64 {
