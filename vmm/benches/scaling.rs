@@ -6,6 +6,7 @@
 
 mod measured;
 
+use kipi::config::routes::Route;
 use kipi::host;
 use kipi::results::measurement::{Cell, Instruments, Measurement};
 use kipi::results::metric::MetricName;
@@ -30,7 +31,9 @@ struct Row {
 
 fn row(measurement: &Measurement, machine: &Instruments, cpus: f64) -> Option<Row> {
     let targets = (machine.vcpus - 1) as f64;
-    let cells: Vec<&Cell> = measurement.cells.iter().filter(|cell| cell.id.vcpus == machine.vcpus).collect();
+    // Native cells are measured beside the smallest machine's.
+    let is_of = |cell: &&Cell| (cell.id.vcpus, cell.id.route) == (machine.vcpus, Route::X2Apic);
+    let cells: Vec<&Cell> = measurement.cells.iter().filter(is_of).collect();
     let each = |cell: &&Cell| Some((cell.id.wait.name(), cell.metrics.get(&MetricName::RoundTrip)?.p50 / targets));
     let parked = cells.iter().find(|cell| !cell.id.wait.is_spin())?;
     let counted = parked.exits.iter().find(|exits| exits.reason == "insn_emulation").map_or(0.0, |it| it.per_target);
@@ -55,8 +58,12 @@ fn main() -> anyhow::Result<()> {
         return Ok(());
     };
     let cpus = host::Machine::read().allowed_cpus.map_or(1, |cpus| cpus.len()) as f64;
-    let rows: BTreeMap<usize, Row> =
-        measurement.instruments.iter().filter_map(|of| Some((of.vcpus, row(&measurement, of, cpus)?))).collect();
+    let rows: BTreeMap<usize, Row> = measurement
+        .instruments
+        .iter()
+        .filter(|of| of.local_apic.is_some())
+        .filter_map(|of| Some((of.vcpus, row(&measurement, of, cpus)?)))
+        .collect();
     println!("x2apic, all-but-self, halt: round trip p50 / targets, µs, on {cpus} CPUs");
     println!("{:>6} {:>9} {:>9} {:>9} {:>13} {:>9}", "vCPUs", "spin", "park", "threads", "instructions", "boot, ms");
     for (vcpus, Row { each, floor: [threads, instructions], boot }) in &rows {
