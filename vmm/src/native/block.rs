@@ -18,16 +18,6 @@ pub enum Call {
     Bare,
 }
 
-impl Call {
-    /// The interrupt that it is made by.
-    pub fn barrier(self) -> Barrier {
-        match self {
-            Self::Broadcast { .. } | Self::Ping => Barrier::Rseq,
-            Self::Bare => Barrier::Plain,
-        }
-    }
-}
-
 /// Rounds that are all alike.
 #[derive(Debug, Clone)]
 pub struct Block {
@@ -50,6 +40,16 @@ pub struct Block {
     pub settle: u64,
     /// After which time a call is given up.
     pub deadline: Duration,
+}
+
+impl Block {
+    /// The interrupt that its calls are made by; `None`: targets are woken.
+    pub fn barrier(&self) -> Option<Barrier> {
+        match self.call {
+            Call::Broadcast { .. } | Call::Ping => (!self.asleep).then_some(Barrier::Rseq),
+            Call::Bare => Some(Barrier::Plain),
+        }
+    }
 }
 
 /// What a block brought.

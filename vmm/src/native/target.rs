@@ -2,6 +2,7 @@
 
 use super::block::{Block, Call, Taken};
 use super::clock::{pause_for, poll_until, stamp, stamp_after_loads};
+use super::membarrier::Barrier;
 use super::rseq::Registered;
 use super::shared::{Seat, Shared};
 use super::switches::{self, Switches};
@@ -10,19 +11,18 @@ use std::cell::Cell;
 use std::hint::spin_loop;
 use std::sync::atomic::Ordering;
 
-/// Serves each round of a block, or as many as are called.
-pub(super) fn serve(shared: &Shared, seat: &Seat, block: &Block, sequences: &Registered) -> Vec<Taken> {
+/// Serves each round of a block, or as many as are called. `sequences` are this thread's, where the block's calls restart them.
+pub(super) fn serve(shared: &Shared, seat: &Seat, block: &Block, sequences: Option<&Registered>) -> Vec<Taken> {
     let mut rounds = Vec::with_capacity(block.rounds as usize);
     for number in 1..=block.rounds {
         let before = switches::of_this_thread();
-        let found = match block.call {
-            Call::Broadcast { .. } | Call::Ping if block.asleep => {
-                until_called(shared, seat, block.call, || asleep(shared, seat, number, block.one_by_one))
-            }
-            Call::Broadcast { .. } | Call::Ping => {
+        let found = match (block.barrier(), sequences) {
+            (None, _) => until_called(shared, seat, block.call, || asleep(shared, seat, number, block.one_by_one)),
+            (Some(Barrier::Rseq), Some(sequences)) => {
                 until_called(shared, seat, block.call, || (in_sequence(shared, seat, number, sequences), None))
             }
-            Call::Bare => in_loop(shared, seat, number),
+            (Some(Barrier::Rseq), None) => unreachable!("`Threads::run` registers them before it calls"),
+            (Some(Barrier::Plain), _) => in_loop(shared, seat, number),
         };
         let Some(taken) = found else { break };
         let left = switches::of_this_thread().since(before);

@@ -284,12 +284,21 @@ fn forbid_membarrier() -> bool {
 
 #[test]
 fn a_kernel_that_refuses_membarrier_is_told_before_anything_is_called() {
-    let started = std::thread::spawn(|| forbid_membarrier().then(|| Threads::start(2, &[]))).join().expect("no panic");
-    let Some(started) = started else { return };
-    let error = started.expect_err("it is refused");
-    assert!(matches!(error, Error::Membarrier { errno: rustix::io::Errno::PERM, .. }), "{error}");
-    let line = error.to_string();
-    assert!(line.starts_with("registering for membarrier(2) (PRIVATE_EXPEDITED): Operation not permitted"), "{line}");
+    let Some(cpus) = two_cpus() else { return };
+    let tried = std::thread::spawn(move || {
+        forbid_membarrier().then(|| {
+            let threads = Threads::start(2, &cpus).expect("threads alone need no membarrier(2)");
+            let sleeping = run(&threads, asleep(Call::Ping, true));
+            assert_eq!(sleeping.sent.len(), ROUNDS as usize, "nor do those that sleep");
+            CALLS.map(|call| threads.run(block(call), &AtomicBool::new(false)).expect_err("it is refused"))
+        })
+    });
+    let Some([bare, ping, broadcast]) = tried.join().expect("no panic") else { return };
+    for (error, barrier) in [(bare, Barrier::Plain), (ping, Barrier::Rseq), (broadcast, Barrier::Rseq)] {
+        assert!(matches!(error, Error::Membarrier { errno: rustix::io::Errno::PERM, .. }), "{error}");
+        let start = format!("registering for membarrier(2) ({}): Operation not permitted", barrier.name());
+        assert!(error.to_string().starts_with(&start), "{error}");
+    }
 }
 
 /// From some block on, while its targets wait to be interrupted.

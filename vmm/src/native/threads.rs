@@ -11,9 +11,10 @@ use super::shared::Shared;
 use super::{Error, caller, target};
 use crate::events::clock::{Exchange, cycles};
 use rustix::thread::{CpuSet, gettid, sched_setaffinity};
-use std::sync::Arc;
+use std::cell::OnceCell;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, OnceLock};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
@@ -23,26 +24,26 @@ pub struct Threads {
     shared: Arc<Shared>,
     started: Vec<Thread>,
     frequency: Frequency,
+    /// Every thread has its restartable sequences.
+    sequences: OnceLock<()>,
 }
 
 impl Threads {
     /// Starts `count` of them, pinned to the CPUs of `pin` in turn, if there are any.
     ///
     /// # Errors
-    /// Every variant of [`enum@Error`] but [`Error::Interrupted`].
+    /// [`Error::Alone`], [`Error::NotStarted`], [`Error::NotPinned`], [`Error::Gone`].
     pub fn start(count: usize, pin: &[usize]) -> Result<Self, Error> {
         if count < 2 {
             return Err(Error::Alone);
         }
-        for barrier in [Barrier::Plain, Barrier::Rseq] {
-            barrier.register()?;
-        }
-        let mut threads = Self { shared: Arc::new(Shared::new(count)), started: Vec::new(), frequency: frequency() };
+        let shared = Arc::new(Shared::new(count));
+        let mut threads = Self { shared, started: Vec::new(), frequency: frequency(), sequences: OnceLock::new() };
         for number in 0..count {
             let cpu = (!pin.is_empty()).then(|| pin[number % pin.len()]);
             let thread = Thread::start(number, cpu)?;
             let shared = threads.shared.clone();
-            thread.give(move |_: &Registered| shared.clocks.is_this_thread(number))?.wait()?;
+            thread.give(move |_: &OnceCell<Registered>| shared.clocks.is_this_thread(number))?.wait()?;
             threads.started.push(thread);
         }
         Ok(threads)
@@ -61,8 +62,9 @@ impl Threads {
     /// Runs a block of calls. It ends at the first call that is given up, and, with an error, soon after `interrupted` is set.
     ///
     /// # Errors
-    /// [`Error::Membarrier`], [`Error::Gone`], [`Error::Interrupted`].
+    /// [`Error::Membarrier`], [`Error::Rseq`], [`Error::Futex`], [`Error::Gone`], [`Error::Interrupted`].
     pub fn run(&self, block: Block, interrupted: &AtomicBool) -> Result<Rounds, Error> {
+        self.prepare(&block)?;
         let Shared { stop, ended, .. } = &*self.shared;
         // Relaxed: who waits for them gets its job afterwards, through a channel.
         stop.store(0, Ordering::Relaxed);
@@ -72,7 +74,8 @@ impl Threads {
         for &target in &block.targets {
             self.shared.seats[target].ready.store(0, Ordering::Relaxed);
             let (shared, block) = (self.shared.clone(), block.clone());
-            let serve = move |sequences: &Registered| target::serve(&shared, &shared.seats[target], &block, sequences);
+            let serve =
+                move |own: &OnceCell<Registered>| target::serve(&shared, &shared.seats[target], &block, own.get());
             serving.push((target, self.started[target].give(serve)?));
         }
         let called = self.call(&block, interrupted);
@@ -84,6 +87,35 @@ impl Threads {
         Ok(Rounds { sent, taken: taken.collect::<Result<_, Error>>()?, cpu, silent })
     }
 
+    /// Registers the process and its threads for what the block's calls are made by, and for nothing else, which the kernel may
+    /// lack.
+    fn prepare(&self, block: &Block) -> Result<(), Error> {
+        let Some(barrier) = block.barrier() else { return Ok(()) };
+        barrier.register()?;
+        match barrier {
+            Barrier::Plain => Ok(()),
+            Barrier::Rseq => self.register_sequences(),
+        }
+    }
+
+    fn register_sequences(&self) -> Result<(), Error> {
+        if self.sequences.get().is_some() {
+            return Ok(());
+        }
+        for thread in &self.started {
+            let register = |own: &OnceCell<Registered>| {
+                if own.get().is_none() {
+                    let registered = Registered::of_this_thread()?;
+                    own.get_or_init(|| registered);
+                }
+                Ok(())
+            };
+            thread.give(register)?.wait()??;
+        }
+        self.sequences.get_or_init(|| ());
+        Ok(())
+    }
+
     fn call(&self, block: &Arc<Block>, interrupted: &AtomicBool) -> Result<Calls, Error> {
         const LOOK: Duration = Duration::from_millis(100);
         let (shared, block, khz) = (self.shared.clone(), block.clone(), self.frequency.khz);
@@ -92,7 +124,8 @@ impl Threads {
         // Relaxed: nothing else is published by either.
         let look = || self.shared.interrupted.store(interrupted.load(Ordering::Relaxed), Ordering::Relaxed);
         look();
-        let calling = self.started[caller].give(move |_: &Registered| caller::call(&shared, &block, deadline))?;
+        let calling =
+            self.started[caller].give(move |_: &OnceCell<Registered>| caller::call(&shared, &block, deadline))?;
         loop {
             if let Some(answer) = calling.wait_for(LOOK)? {
                 return answer;
@@ -109,8 +142,8 @@ impl Threads {
         let limit = stamp().wrapping_add(cycles(time, self.frequency.khz));
         let letters = Arc::new(Letters::default());
         let answered = letters.clone();
-        let answering = self.started[partner].give(move |_: &Registered| answered.answer(count, limit))?;
-        let exchanges = self.started[0].give(move |_: &Registered| letters.ask(count, limit))?.wait()?;
+        let answering = self.started[partner].give(move |_: &OnceCell<Registered>| answered.answer(count, limit))?;
+        let exchanges = self.started[0].give(move |_: &OnceCell<Registered>| letters.ask(count, limit))?.wait()?;
         answering.wait()?;
         Ok(exchanges)
     }
@@ -120,13 +153,13 @@ impl Threads {
     /// # Errors
     /// [`Error::Gone`].
     pub fn stamps(&self, count: usize) -> Result<Vec<i64>, Error> {
-        self.started[0].give(move |_: &Registered| differences(count))?.wait()
+        self.started[0].give(move |_: &OnceCell<Registered>| differences(count))?.wait()
     }
 
     /// Runs something on a thread.
     #[cfg(test)]
     pub(super) fn run_on<T: Send + 'static>(&self, thread: usize, job: fn() -> T) -> Result<T, Error> {
-        self.started[thread].give(move |_: &Registered| job())?.wait()
+        self.started[thread].give(move |_: &OnceCell<Registered>| job())?.wait()
     }
 }
 
@@ -147,8 +180,8 @@ impl Drop for Threads {
     }
 }
 
-/// What a thread is woken for.
-type Job = Box<dyn FnOnce(&Registered) + Send>;
+/// What a thread is woken for, with its restartable sequences, if it has registered them.
+type Job = Box<dyn FnOnce(&OnceCell<Registered>) + Send>;
 
 #[derive(Debug)]
 struct Thread {
@@ -173,11 +206,14 @@ impl Thread {
     }
 
     /// Gives it a job, which begins when the one before has ended.
-    fn give<T: Send + 'static>(&self, job: impl FnOnce(&Registered) -> T + Send + 'static) -> Result<Answer<T>, Error> {
+    fn give<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&OnceCell<Registered>) -> T + Send + 'static,
+    ) -> Result<Answer<T>, Error> {
         let (answer, answered) = channel();
-        let job: Job = Box::new(move |sequences| {
+        let job: Job = Box::new(move |own| {
             // Nobody waits any more where an error has ended the block.
-            let _ = answer.send(job(sequences));
+            let _ = answer.send(job(own));
         });
         let given = self.jobs.as_ref().and_then(|jobs| jobs.send(job).ok());
         given.map(|()| Answer { thread: self.number, channel: answered }).ok_or(Error::Gone(self.number))
@@ -209,17 +245,12 @@ impl<T> Answer<T> {
 fn live(number: usize, cpu: Option<usize>, jobs: &Receiver<Job>, started: &Sender<Result<u32, Error>>) {
     block_signals();
     let pinned = cpu.map_or(Ok(()), |cpu| pin(number, cpu));
-    let sequences = pinned.and_then(|()| Registered::of_this_thread());
+    let is_alive = pinned.is_ok();
     let id = gettid().as_raw_nonzero().get().unsigned_abs();
-    let (sequences, report) = match sequences {
-        Ok(sequences) => (Some(sequences), Ok(id)),
-        Err(error) => (None, Err(error)),
-    };
-    if started.send(report).is_ok()
-        && let Some(sequences) = sequences
-    {
+    let own = OnceCell::new();
+    if started.send(pinned.map(|()| id)).is_ok() && is_alive {
         for job in jobs {
-            job(&sequences);
+            job(&own);
         }
     }
 }
