@@ -228,6 +228,7 @@ pub fn measurement() -> Config {
         boots: Some(1),
         repetitions: 0,
         references: None,
+        beside: Vec::new(),
         undivided: Vec::new(),
         exit_costs: false,
         rounds: 10,

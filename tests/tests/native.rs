@@ -94,6 +94,7 @@ fn a_virtual_call_is_told_in_native_ones() {
     let guest = cell(&found, Route::XApic, Destination::AllButSelf);
     let native = cell(&found, Route::NativeRseq, Destination::AllButSelf);
     assert!(native.times_native.is_empty() && found.undivided.is_empty() && found.cells.len() == 2);
+    assert!(native.beside && !guest.beside, "nobody has asked for the native cell");
     let metrics: Vec<_> = guest.times_native.iter().map(|times| times.metric).collect();
     assert_eq!(metrics, [MetricName::RoundTrip, MetricName::Delivery, MetricName::StartSkew]);
     // Where others keep the CPUs busy, no pair may be undisturbed.

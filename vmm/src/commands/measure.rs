@@ -182,8 +182,8 @@ pub fn run(options: &Measure, start: ProcessStart) -> Result<Status, Failure> {
     config.references = (options.references == "auto").then(|| config::references(&cells, offers));
     if options.native == "auto" {
         let (beside, undivided) = config::divisors::plan(&config, &cells, offers);
-        cells.extend(beside);
-        config.undivided = undivided;
+        cells.extend(&beside);
+        (config.beside, config.undivided) = (beside, undivided);
     }
     let _latency = machines::limit_latency(&config)?;
     machines::raise_open_file_limit();

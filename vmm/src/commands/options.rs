@@ -71,6 +71,7 @@ impl Calls {
             boots: None,
             repetitions: 0,
             references: None,
+            beside: Vec::new(),
             undivided: Vec::new(),
             exit_costs: false,
             worker: self.worker,

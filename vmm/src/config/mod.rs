@@ -75,6 +75,8 @@ pub struct Config {
     pub repetitions: usize,
     /// Cells of which a few rounds, and beside them a few exits, are measured in every turn; `None`: not even exits.
     pub references: Option<Vec<CellId>>,
+    /// The cells that nobody asked for: native ones, for others to be divided by.
+    pub beside: Vec<CellId>,
     /// Cells that are divided by no native one, though that was asked for, with the reason.
     pub undivided: Vec<Refused>,
     /// Whether what single exits cost is measured in every turn, too.

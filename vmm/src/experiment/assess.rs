@@ -67,6 +67,7 @@ impl Collected {
         let with_exits: Vec<&Block> = counted.iter().copied().chain(traced()).collect();
         Some(Cell {
             id: self.id,
+            beside: self.is_beside,
             rounds: counted.iter().map(|block| block.whole_rounds()).sum(),
             rounds_asked: config.rounds as u64,
             not_in_state: counted.iter().map(|block| block.not_in_state).sum(),

@@ -18,6 +18,8 @@ const MOST_SILENCES: usize = 3;
 /// What is collected of a cell.
 pub(super) struct Collected {
     pub(super) id: CellId,
+    /// Nobody has asked for it: others are divided by it.
+    pub(super) is_beside: bool,
     /// All blocks that the metrics are of, disturbed or not.
     pub(super) blocks: Vec<Block>,
     /// How many of them were measured in place of a disturbed one.
@@ -40,6 +42,7 @@ impl Collected {
             .map(|&(source, _)| Traced::new(source));
         Self {
             id,
+            is_beside: config.beside.contains(&id),
             blocks: Vec::new(),
             again: 0,
             traced: traced.collect(),

@@ -18,7 +18,7 @@ pub(super) fn all<M: Machine, B>(config: &Config, machines: &Machines<M, B>, cel
         warnings.extend(given_up(cell));
         warnings.extend(lost_events(cell));
         // Of a native cell that others are divided by, its count is enough.
-        if config.routes.contains(&cell.id.route) {
+        if !cell.is_beside {
             warnings.extend(not_in_state(cell));
         }
     }

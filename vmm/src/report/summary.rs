@@ -145,7 +145,7 @@ fn name(measurement: &Measurement, id: CellId) -> String {
 
 /// The cells that were asked for.
 fn asked(measurement: &Measurement) -> Vec<&Cell> {
-    measurement.cells.iter().filter(|cell| !tables::is_beside(measurement, cell)).collect()
+    measurement.asked().collect()
 }
 
 /// How much longer than usual the longest calls took.

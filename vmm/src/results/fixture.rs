@@ -92,6 +92,7 @@ pub(crate) fn cell(target_state: &str, round_trip: f64) -> Cell {
     }
     Cell {
         id: id("x2apic", target_state),
+        beside: false,
         rounds: 1_000,
         rounds_asked: 1_000,
         not_in_state: 0,

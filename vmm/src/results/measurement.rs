@@ -301,6 +301,9 @@ pub struct Cell {
     /// What was measured.
     #[serde(flatten)]
     pub id: CellId,
+    /// Nobody has asked for it: it is native, and measured for others to be divided by. Left out where it is false.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub beside: bool,
     /// Rounds that count: calls, or of a mesh, as often as every vCPU has sent a ping.
     pub rounds: u64,
     /// Rounds asked for.
@@ -342,6 +345,13 @@ pub struct Cell {
     /// Its times in those of the same call on the host's own processors.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub times_native: Vec<TimesNative>,
+}
+
+impl Measurement {
+    /// The cells that were asked for.
+    pub fn asked(&self) -> impl Iterator<Item = &Cell> + Clone {
+        self.cells.iter().filter(|cell| !cell.beside)
+    }
 }
 
 impl Cell {

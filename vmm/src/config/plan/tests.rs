@@ -33,6 +33,7 @@ pub(in crate::config) fn config() -> Config {
         boots: None,
         repetitions: 0,
         references: None,
+        beside: Vec::new(),
         undivided: Vec::new(),
         exit_costs: false,
         rounds: 100,

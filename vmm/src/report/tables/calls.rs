@@ -1,6 +1,6 @@
 //! The main table: calls by the guest's time stamps, and native ones by the threads'.
 
-use super::cells::{Row, Shown, is_beside, is_idle_asked, measured, rows, shown};
+use super::cells::{Row, Shown, is_idle_asked, measured, rows, shown};
 use super::{halts, host_cpu, times_native};
 use crate::config::routes;
 use crate::report::table::Statistic::{Interval, Max, P50, P99};
@@ -29,7 +29,7 @@ const HOST_CPU_RANK: u8 = 5;
 
 /// Every cell of the guest's vantage that was asked for.
 pub(super) fn table(measurement: &Measurement) -> Option<Table> {
-    let rows = rows(measurement, |cell| cell.id.observe == Observe::Guest && !is_beside(measurement, cell));
+    let rows = rows(measurement, |cell| cell.id.observe == Observe::Guest && !cell.beside);
     let is_idle_asked = is_idle_asked(&rows);
     let columns: Vec<Shown> = is_idle_asked.then_some(halts::MEASURED).into_iter().chain(COLUMNS).collect();
     let mut table = measured(&title(&rows), &rows, &columns)?;

@@ -1,6 +1,5 @@
 //! What the tables of cells share: what tells the rows apart, columns of metrics, and what limits their trust.
 
-use crate::config::routes;
 use crate::report::summary::count;
 use crate::report::table::{Column, Statistic, Table, Value};
 use crate::report::units;
@@ -75,12 +74,6 @@ impl Shown {
         };
         value.unless_below(metric.clock_error, self.metric.clock_differences())
     }
-}
-
-/// Whether nobody has asked for a cell: it is native, and there for others to be divided by.
-pub(in crate::report) fn is_beside(measurement: &Measurement, cell: &Cell) -> bool {
-    let is_asked = measurement.config.routes.iter().any(|route| route == cell.id.route.name());
-    routes::of(cell.id.route).is_native() && !is_asked
 }
 
 /// The cells that `keep` is true of.

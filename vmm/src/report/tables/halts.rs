@@ -1,6 +1,6 @@
 //! How long halted targets had been in HLT, how KVM woke them, and what difference that made.
 
-use super::cells::{Row, Shown, add_metrics, is_beside, name_in, rows, shown, table as of_rows};
+use super::cells::{Row, Shown, add_metrics, name_in, rows, shown, table as of_rows};
 use crate::report::summary::count;
 use crate::report::table::Statistic::{P50, P99};
 use crate::report::table::{Column, Table, Value};
@@ -38,7 +38,7 @@ pub(super) fn not_as_asked(rows: &[Row<'_>]) -> Option<String> {
 /// A row for each cell of halted targets.
 pub(super) fn table(measurement: &Measurement) -> Option<Table> {
     let is_halted = |cell: &Cell| cell.metrics.contains_key(&MetricName::Halted);
-    let rows = rows(measurement, |cell| is_halted(cell) && !is_beside(measurement, cell));
+    let rows = rows(measurement, |cell| is_halted(cell) && !cell.beside);
     let mut table = of_rows(TITLE, &rows)?;
     add_metrics(&mut table, &rows, &IN_HLT);
     if rows.iter().any(|(_, cell)| cell.halt.is_some()) {

@@ -3,7 +3,7 @@
 use super::*;
 use crate::results::fixture::times_native;
 use crate::results::times_native::{METRICS, TimesNative};
-use guest_stub::abi::TargetState;
+use guest_stub::abi::{Destination, TargetState};
 
 /// The default run with what it is divided by.
 fn divided_run() -> Measurement {
@@ -18,7 +18,8 @@ fn divided_run() -> Measurement {
         }
     }
     let natives = [("native-rseq", "user"), ("native-futex", "halt")];
-    measurement.cells.extend(natives.map(|(route, state)| Cell { id: id(route, state), ..cell(state, 10_000.0) }));
+    let beside = |(route, state)| Cell { id: id(route, state), beside: true, ..cell(state, 10_000.0) };
+    measurement.cells.extend(natives.map(beside));
     let mut threads = measurement.instruments[0].clone();
     (threads.local_apic, threads.clock.error_ns) = (None, Some(39.0));
     measurement.instruments.push(threads);
@@ -35,6 +36,19 @@ fn times_native_stand_beside_the_round_trip_on_one_screen() {
     assert!(!report.contains("native-rseq"), "what nobody has asked for has no row: {report}");
     assert!(report.contains("\nnative        interrupting a busy vCPU costs 11.9 × this host's own IPI\n"), "{report}");
     assert!(report.contains("; natively, ε = 39.0 ns"), "{report}");
+}
+
+/// A native route that was asked for may be a divisor in another state or with other targets.
+#[test]
+fn whether_a_cell_was_asked_for_does_not_depend_on_its_route_alone() {
+    let mut measurement = divided_run();
+    measurement.config.routes.push("native-rseq".to_owned());
+    let mut unicast = Cell { id: id("native-rseq", "user"), ..cell("user", 5_000.0) };
+    unicast.id.destination = Destination::Unicast;
+    measurement.cells.push(unicast);
+    let report = render(&measurement, 120, false);
+    let rows = report.lines().filter(|line| line.starts_with("native-rseq")).collect::<Vec<_>>();
+    assert!(matches!(rows.as_slice(), [row] if row.contains("unicast")), "{report}");
 }
 
 #[test]
@@ -66,7 +80,7 @@ fn a_bound_is_no_number() {
 fn native_rows_are_of_the_threads_stamps() {
     let title = |routes: &[&str]| {
         let mut measurement = divided_run();
-        measurement.config.routes = routes.iter().map(|&route| route.to_owned()).collect();
+        measurement.cells.iter_mut().for_each(|cell| cell.beside &= !routes.contains(&cell.id.route.name()));
         if !routes.contains(&"x2apic") {
             measurement.cells.retain(|cell| cell.id.route.name().starts_with("native"));
         }
