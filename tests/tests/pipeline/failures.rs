@@ -1,11 +1,13 @@
 //! Calls that go wrong, and machines that fail: what was measured is kept.
 
-use crate::invented::{alike, assert_valid, cell_of, config, given_up, run};
-use guest_stub::abi::TargetState;
-use kipi::config::{self, Config};
+use crate::invented::{WELL, alike, assert_valid, cell_of, config, disturbed, given_up, run, run_where_some_fail};
+use guest_stub::abi::{Destination, TargetState};
+use kipi::config::routes::Route;
+use kipi::config::{self, CellId, Config, MachineSpec};
 use kipi::experiment::{self, machine};
 use kipi::guest::blocks::BlockSpec;
 use kipi::guest::session::Error;
+use kipi::native;
 use kipi::results::integrity::Integrity;
 use std::cell::Cell;
 
@@ -42,6 +44,41 @@ fn a_machine_that_does_not_come_up_leaves_an_empty_document() {
     assert!(outcome.error.is_some() && outcome.document.partial);
     assert!(outcome.document.cells.is_empty() && outcome.document.instruments.is_empty());
     assert_valid(&outcome.document);
+}
+
+/// A guest's cell, and the native one that it is divided by.
+fn divided(beside: bool) -> Config {
+    let target_states = vec![TargetState::User];
+    let routes = vec![Route::X2Apic, Route::NativeRseq];
+    let divisor = CellId::broadcast(Route::NativeRseq, Destination::AllButSelf, TargetState::User, 2);
+    Config { target_states, routes, beside: if beside { vec![divisor] } else { Vec::new() }, ..config() }
+}
+
+#[test]
+fn a_native_cell_that_nobody_asked_for_ends_no_run() {
+    let error = |error: fn() -> native::Error| {
+        move |spec: MachineSpec| spec.local_apics.map_or_else(|| Err(error().into()), |_| Ok(()))
+    };
+    let alone = error(|| native::Error::Alone);
+    let outcome = run_where_some_fail(&divided(true), WELL, &alone);
+    assert!(outcome.error.is_none() && !outcome.document.partial, "{:?}", outcome.error);
+    let [guest] = outcome.document.cells.as_slice() else { panic!("the guest's alone") };
+    assert_eq!((guest.id.route, guest.rounds), (Route::X2Apic, 40));
+    assert_valid(&outcome.document);
+    let asked = run_where_some_fail(&divided(false), WELL, &alone);
+    let is_alone = |error| matches!(error, experiment::Error::Machine(machine::Error::Native(native::Error::Alone)));
+    assert!(asked.error.is_some_and(is_alone), "somebody has asked for it");
+    let stopped = run_where_some_fail(&divided(true), WELL, &error(|| native::Error::Interrupted));
+    assert!(stopped.error.is_some() && stopped.document.partial, "the user wants to stop");
+}
+
+#[test]
+fn what_disturbs_a_native_cell_that_nobody_asked_for_does_not_disturb_the_run() {
+    let natively = |spec: &BlockSpec| spec.cell.route == Route::NativeRseq;
+    let loud = |_, spec: &BlockSpec| Ok(if natively(spec) { disturbed(spec) } else { alike(spec) });
+    let quiet = |beside| run(&divided(beside), &loud).document.quiet.expect("somebody has looked");
+    assert_eq!((quiet(true).disturbed, quiet(true).never_quiet), (0, vec![]));
+    assert!(quiet(false).disturbed > 0 && quiet(false).never_quiet.len() == 1, "somebody has asked for it");
 }
 
 #[test]

@@ -101,6 +101,15 @@ pub(crate) struct Outcome {
 }
 
 pub(crate) fn run(config: &Config, behaviour: Behaviour<'_>) -> Outcome {
+    run_where_some_fail(config, behaviour, &|_| Ok(()))
+}
+
+/// As [`run`], on machines that come up unless `comes_up` says why not.
+pub(crate) fn run_where_some_fail(
+    config: &Config,
+    behaviour: Behaviour<'_>,
+    comes_up: &dyn Fn(MachineSpec) -> Result<(), machine::Error>,
+) -> Outcome {
     let log = Log::default();
     let mut progress = Vec::new();
     let mut report = |done: usize, total: usize, cell: &CellId| progress.push((done, total, *cell));
@@ -116,9 +125,10 @@ pub(crate) fn run(config: &Config, behaviour: Behaviour<'_>) -> Outcome {
     };
     let (cells, refused) = config::plan(config, HostOffers::EVERYTHING);
     let mut boots = 0;
-    let boot = |MachineSpec { vcpus, .. }| {
+    let boot = |spec: MachineSpec| {
+        comes_up(spec)?;
         boots += 1;
-        Ok(Invented { vcpus, khz: KHZ, blocks: 0, log: &log, behaviour })
+        Ok(Invented { vcpus: spec.vcpus, khz: KHZ, blocks: 0, log: &log, behaviour })
     };
     let (document, error) = experiment::run(config, &cells, &refused, boot, &mut observer);
     let csv = String::from_utf8(csv.finish().expect("a vector takes everything")).expect("text");

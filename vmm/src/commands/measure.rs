@@ -255,14 +255,15 @@ fn told(repeats: &Repeats) -> String {
     format!("{disturbed} of {blocks} blocks were disturbed, and are measured again, {time}")
 }
 
+/// Whether every call that was asked for went right.
 fn is_clean(measurement: &Measurement) -> bool {
-    measurement.cells.iter().all(|cell| cell.integrity == Integrity::default())
+    measurement.asked().all(|cell| cell.integrity == Integrity::default())
 }
 
 fn status_of(measurement: &Measurement, error: Option<&experiment::Error>, strict: bool) -> Status {
     // Those of repetitions included.
     let never_quiet = measurement.quiet.as_ref().is_some_and(|quiet| !quiet.never_quiet.is_empty());
-    let is_loud = strict && (never_quiet || measurement.cells.iter().any(Cell::uses_disturbed_blocks));
+    let is_loud = strict && (never_quiet || measurement.asked().any(Cell::uses_disturbed_blocks));
     match error {
         Some(experiment::Error::Machine(error)) => Status::of_machine(error),
         Some(experiment::Error::Samples(error)) if output::is_broken_pipe(error) => Status::Good,
@@ -301,6 +302,7 @@ fn progress_bar() -> ProgressBar {
 mod tests {
     use super::*;
     use crate::commands::tests::parse;
+    use crate::results::fixture;
     use guest_stub::abi::{Wait, Worker};
 
     fn config(arguments: &[&str]) -> Config {
@@ -334,6 +336,21 @@ mod tests {
     fn rounds_that_were_asked_for_are_made_however_long_they_take() {
         let config = config(&["--rounds", "500"]);
         assert_eq!((config.rounds, config.limit_time), (500, false));
+    }
+
+    #[test]
+    fn a_cell_that_nobody_asked_for_decides_nothing() {
+        let mut measurement = fixture::measurement();
+        let wrong = |beside| Cell {
+            beside,
+            never_quiet: true,
+            integrity: Integrity { timed_out: 1, ..Integrity::default() },
+            ..fixture::cell("user", 7_000.0)
+        };
+        measurement.cells.push(wrong(true));
+        assert_eq!(status_of(&measurement, None, true), Status::Good);
+        measurement.cells.push(wrong(false));
+        assert_eq!(status_of(&measurement, None, false), Status::Failed);
     }
 
     #[test]

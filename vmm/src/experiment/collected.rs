@@ -32,6 +32,8 @@ pub(super) struct Collected {
     pub(super) elsewhere: Integrity,
     /// Who was silent, for each call that was given up.
     pub(super) silences: Vec<String>,
+    /// Why it is measured no more, where the others are all the same.
+    pub(super) failed: Option<String>,
 }
 
 impl Collected {
@@ -49,6 +51,7 @@ impl Collected {
             by_initiator: Vec::new(),
             elsewhere: Integrity::default(),
             silences: Vec::new(),
+            failed: None,
         }
     }
 
@@ -113,9 +116,10 @@ impl Collected {
         !self.blocks.is_empty() || !self.elsewhere.is_clean()
     }
 
-    /// Whether so many of its calls were given up that no more are made: each takes its deadline, and a fresh machine.
+    /// Whether no more of its calls are made: it has failed, or so many were given up, each of which takes its deadline and a
+    /// fresh machine.
     pub(super) fn is_given_up(&self) -> bool {
-        self.silences.len() >= MOST_SILENCES
+        self.failed.is_some() || self.silences.len() >= MOST_SILENCES
     }
 
     /// Whether the host stamps its calls, too.

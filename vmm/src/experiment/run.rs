@@ -11,6 +11,7 @@ use crate::config::{self, Config, MachineSpec};
 use crate::events::recording::Recording;
 use crate::events::samples::Block;
 use crate::guest::blocks::BlockSpec;
+use crate::native;
 use std::time::{Duration, Instant};
 
 /// A measurement that is going on.
@@ -45,7 +46,7 @@ pub(super) enum Ran {
     Whole(Block),
     /// One of its calls was given up: the rounds before it.
     Cut(Block),
-    /// Too many of its cell's calls were given up.
+    /// Its cell has failed, or too many of the cell's calls were given up.
     NotRun,
 }
 
@@ -78,33 +79,52 @@ impl<M: Machine, B: FnMut(MachineSpec) -> Result<M, machine::Error>> Run<'_, '_,
     /// Boots each machine that a cell needs, makes one call on it, and measures its instruments.
     pub(super) fn start(&mut self) -> Result<(), Error> {
         for cell in 0..self.cells.len() {
-            let id = self.cells[cell].id;
-            if self.machines.instruments(&id).is_some() {
-                continue;
+            if self.machines.instruments(&self.cells[cell].id).is_none() {
+                let started = self.start_machine_of(cell);
+                self.or_go_on_without(cell, started)?;
             }
-            let boot_time = self.machines.get(&id)?.boot_time();
-            let start = Instant::now();
-            let first = self.config_block(cell, Recording::COUNTS, 0, 1);
-            let since_boot = match self.run_block(cell, &first)? {
-                Ran::Whole(_) => boot_time + start.elapsed(),
-                Ran::Cut(block) => {
-                    self.cells[cell].elsewhere.add(block.integrity);
-                    // Another of the machine's cells may do better.
-                    let is_of_same = |other: &Collected| MachineSpec::of(&other.id) == MachineSpec::of(&id);
-                    if self.cells[cell + 1..].iter().any(is_of_same) {
-                        continue;
-                    }
-                    self.machines.get(&id)?.boot_time()
-                }
-                Ran::NotRun => continue,
-            };
-            let since_start = self.observer.started.filter(|_| self.machines.is_first(&id)).map(|started| started());
-            let parks =
-                |other: &Collected| MachineSpec::of(&other.id) == MachineSpec::of(&id) && !other.id.wait.is_spin();
-            let parks = self.cells.iter().any(parks);
-            self.machines.measure_instruments(&id, since_boot, since_start, parks)?;
         }
         Ok(())
+    }
+
+    fn start_machine_of(&mut self, cell: usize) -> Result<(), Error> {
+        let id = self.cells[cell].id;
+        let boot_time = self.machines.get(&id)?.boot_time();
+        let start = Instant::now();
+        let first = self.config_block(cell, Recording::COUNTS, 0, 1);
+        let is_of_same = |other: &Collected| MachineSpec::of(&other.id) == MachineSpec::of(&id);
+        let since_boot = match self.run_block(cell, &first)? {
+            Ran::Whole(_) => boot_time + start.elapsed(),
+            Ran::Cut(block) => {
+                self.cells[cell].elsewhere.add(block.integrity);
+                // Another of the machine's cells may do better.
+                if self.cells[cell + 1..].iter().any(is_of_same) {
+                    return Ok(());
+                }
+                self.machines.get(&id)?.boot_time()
+            }
+            Ran::NotRun => return Ok(()),
+        };
+        let since_start = self.observer.started.filter(|_| self.machines.is_first(&id)).map(|started| started());
+        let parks = self.cells.iter().any(|other| is_of_same(other) && !other.id.wait.is_spin());
+        Ok(self.machines.measure_instruments(&id, since_boot, since_start, parks)?)
+    }
+
+    /// What went wrong natively with a cell that nobody asked for is noted there, and ends no measurement of the others.
+    fn or_go_on_without<T>(&mut self, cell: usize, result: Result<T, Error>) -> Result<Option<T>, Error> {
+        let collected = &mut self.cells[cell];
+        match result {
+            Ok(value) => Ok(Some(value)),
+            Err(Error::Machine(machine::Error::Native(native::Error::Interrupted))) => {
+                Err(Error::Machine(machine::Error::Native(native::Error::Interrupted)))
+            }
+            Err(Error::Machine(machine::Error::Native(error))) if collected.is_beside => {
+                collected.failed = Some(error.to_string());
+                self.machines.discard(&collected.id);
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Runs the cells' blocks in turn, so that a host that drifts does it to all alike, each boot's on fresh machines.
@@ -203,7 +223,8 @@ impl<M: Machine, B: FnMut(MachineSpec) -> Result<M, machine::Error>> Run<'_, '_,
         let spec = self.config_block(cell, collected.recording(kind), self.config.warmup, rounds);
         if !self.cells[cell].is_given_up() {
             // Booting is no part of the block.
-            self.machines.get(&spec.cell)?;
+            let booted = self.machines.get(&spec.cell).map(|_| ()).map_err(Error::from);
+            self.or_go_on_without(cell, booted)?;
         }
         let start = Instant::now();
         Ok(match self.run_block(cell, &spec)? {
@@ -239,10 +260,15 @@ impl<M: Machine, B: FnMut(MachineSpec) -> Result<M, machine::Error>> Run<'_, '_,
 
     /// Runs one block of a cell, on a fresh machine if a call was given up on the last one.
     pub(super) fn run_block(&mut self, cell: usize, spec: &BlockSpec) -> Result<Ran, Error> {
-        let collected = &mut self.cells[cell];
-        if collected.is_given_up() {
+        if self.cells[cell].is_given_up() {
             return Ok(Ran::NotRun);
         }
+        let ran = self.try_block(cell, spec);
+        Ok(self.or_go_on_without(cell, ran)?.unwrap_or(Ran::NotRun))
+    }
+
+    fn try_block(&mut self, cell: usize, spec: &BlockSpec) -> Result<Ran, Error> {
+        let collected = &mut self.cells[cell];
         let result = self.machines.get(&collected.id)?.run_block(spec);
         let boot = self.machines.boot_number(&collected.id);
         match result {

@@ -30,7 +30,7 @@ pub(super) fn facts(measurement: &Measurement) -> Vec<Fact> {
     let fact = |label, text: Option<String>| Some(Fact { label, text: text? });
     let facts = [
         fact("native", native::answer(measurement)),
-        fact("integrity", integrity(&measurement.cells, measurement.config.repetitions)),
+        fact("integrity", integrity(&asked(measurement), measurement.config.repetitions)),
         fact("clock", clock(measurement)),
         fact("disturbances", disturbances(measurement)),
         fact("longest call", longest_call(measurement)),
@@ -42,13 +42,13 @@ pub(super) fn facts(measurement: &Measurement) -> Vec<Fact> {
     facts.into_iter().flatten().collect()
 }
 
-/// Whether every call went right.
-fn integrity(cells: &[Cell], repetitions: u64) -> Option<String> {
+/// Whether every call of these cells went right.
+fn integrity(cells: &[&Cell], repetitions: u64) -> Option<String> {
     let sum = cells.iter().fold(Integrity::default(), |mut sum, cell| {
         sum.add(cell.integrity);
         sum
     });
-    let broken: Vec<&Cell> = cells.iter().filter(|cell| !cell.integrity.is_clean()).collect();
+    let broken: Vec<&Cell> = cells.iter().copied().filter(|cell| !cell.integrity.is_clean()).collect();
     let repeated = match repetitions {
         0 => String::new(),
         _ => format!(", nor of {},", count(repetitions, "repetition")),
@@ -65,10 +65,10 @@ fn integrity(cells: &[Cell], repetitions: u64) -> Option<String> {
 }
 
 /// How many calls and pings were made in the rounds that count.
-fn calls(cells: &[Cell]) -> String {
+fn calls(cells: &[&Cell]) -> String {
     let of = |call: Call, noun: &str| {
         let cells = || cells.iter().filter(move |cell| cell.id.call == call);
-        let made = |cell: &Cell| cell.rounds.saturating_mul(config::at_once(&cell.id) as u64);
+        let made = |cell: &&Cell| cell.rounds.saturating_mul(config::at_once(&cell.id) as u64);
         let sum = cells().map(made).fold(0, u64::saturating_add);
         cells().next().map(|_| format!("{sum} {noun}"))
     };
@@ -113,13 +113,14 @@ fn clock(measurement: &Measurement) -> Option<String> {
 
 /// What is wrong with the calls, if anything is: the first thing to know.
 pub(super) fn wrong(measurement: &Measurement) -> Option<String> {
-    let broken = measurement.cells.iter().filter(|cell| !cell.integrity.is_clean()).count();
-    (broken > 0).then(|| format!("Calls went WRONG in {broken} of {}", count(measurement.cells.len(), "cell")))
+    let cells = asked(measurement);
+    let broken = cells.iter().filter(|cell| !cell.integrity.is_clean()).count();
+    (broken > 0).then(|| format!("Calls went WRONG in {broken} of {}", count(cells.len(), "cell")))
 }
 
 /// Whether the machine was quiet, if anything was measured: in one line of `width` columns where it fits.
 pub(super) fn quiet(measurement: &Measurement, width: usize) -> Option<String> {
-    let all = measurement.cells.len();
+    let all = asked(measurement).len();
     let name = |id| name(measurement, id);
     let verdict = measurement.quiet.as_ref().map(|found| quiet::verdict(found, all, &name, width));
     let shared =
@@ -287,12 +288,28 @@ mod tests {
     fn a_meshs_pings_are_counted_by_ping() {
         let mut mesh = fixture::cell("spin", 1_000.0);
         (mesh.id.call, mesh.id.destination, mesh.id.vcpus) = (Call::Ping, Destination::Mesh, 3);
-        let line = |cells: &[Cell]| integrity(cells, 0).unwrap();
+        let of = |cells: &[Cell], repetitions| integrity(&cells.iter().collect::<Vec<_>>(), repetitions).unwrap();
+        let line = |cells: &[Cell]| of(cells, 0);
         assert_eq!(line(std::slice::from_ref(&mesh)), "ok: none of 3000 pings lost, duplicate, late or timed out");
         let both = [fixture::cell("spin", 1_000.0), mesh];
         assert_eq!(line(&both), "ok: none of 1000 calls and 3000 pings lost, duplicate, late or timed out");
-        let repeated = integrity(&both[..1], 2).unwrap();
+        let repeated = of(&both[..1], 2);
         assert_eq!(repeated, "ok: none of 1000 calls, nor of 2 repetitions, lost, duplicate, late or timed out");
+    }
+
+    #[test]
+    fn what_goes_wrong_with_a_cell_that_nobody_asked_for_is_not_in_the_head() {
+        let mut beside = fixture::cell("user", 7_000.0);
+        (beside.beside, beside.integrity.timed_out) = (true, 1);
+        let mut measurement =
+            Measurement { cells: vec![fixture::cell("spin", 1_000.0), beside], ..fixture::measurement() };
+        assert_eq!(wrong(&measurement), None);
+        assert_eq!(
+            integrity(&asked(&measurement), 0).unwrap(),
+            "ok: none of 1000 calls lost, duplicate, late or timed out"
+        );
+        measurement.cells[0].integrity.lost = 1;
+        assert_eq!(wrong(&measurement).as_deref(), Some("Calls went WRONG in 1 of 1 cell"));
     }
 
     #[test]

@@ -58,10 +58,11 @@ pub struct Cause {
 }
 
 impl Quiet {
-    /// Of these cells, where `unknown` could not be read.
+    /// Of those of these cells that were asked for, where `unknown` could not be read.
     pub fn of_cells(cells: &[Cell], unknown: BTreeSet<Kind>) -> Self {
-        let never_quiet = cells.iter().filter(|cell| cell.uses_disturbed_blocks()).map(|cell| cell.id).collect();
-        let blocks = cells.iter().flat_map(|cell| cell.disturbances().map(|disturbances| (cell.id, disturbances)));
+        let cells = || cells.iter().filter(|cell| !cell.beside);
+        let never_quiet = cells().filter(|cell| cell.uses_disturbed_blocks()).map(|cell| cell.id).collect();
+        let blocks = cells().flat_map(|cell| cell.disturbances().map(|disturbances| (cell.id, disturbances)));
         Self::of(blocks, never_quiet, unknown)
     }
 

@@ -112,7 +112,7 @@ fn verdict(measurement: &Measurement) -> Markup {
         format!("{} ({}{skew})", name(cell), of(cell).map_or_else(String::new, units::time))
     };
     let bad = wrong.is_some() || measurement.partial;
-    let loud = measurement.cells.iter().any(Cell::uses_disturbed_blocks);
+    let loud = measurement.asked().any(Cell::uses_disturbed_blocks);
     html! {
         p.verdict.bad[bad] {
             @if measurement.cells.is_empty() { "Nothing was measured. " }

@@ -3,7 +3,7 @@
 use super::*;
 use crate::results::fixture::times_native;
 use crate::results::times_native::{METRICS, TimesNative};
-use guest_stub::abi::{Destination, TargetState};
+use guest_stub::abi::TargetState;
 
 /// The default run with what it is divided by.
 fn divided_run() -> Measurement {
