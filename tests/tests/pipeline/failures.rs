@@ -64,6 +64,8 @@ fn a_native_cell_that_nobody_asked_for_ends_no_run() {
     assert!(outcome.error.is_none() && !outcome.document.partial, "{:?}", outcome.error);
     let [guest] = outcome.document.cells.as_slice() else { panic!("the guest's alone") };
     assert_eq!((guest.id.route, guest.rounds), (Route::X2Apic, 40));
+    let [undivided] = outcome.document.undivided.as_slice() else { panic!("it says why") };
+    assert_eq!(undivided.reason, "native-rseq failed: a thread alone interrupts nobody");
     assert_valid(&outcome.document);
     let asked = run_where_some_fail(&divided(false), WELL, &alone);
     let is_alone = |error| matches!(error, experiment::Error::Machine(machine::Error::Native(native::Error::Alone)));

@@ -93,7 +93,7 @@ fn what_both_blocks_of_a_pair_share_is_no_uncertainty() {
 
 #[test]
 fn only_undisturbed_blocks_are_paired() {
-    // The native cell's first two blocks are disturbed, and so they are when they are measured again.
+    // The guest's first two blocks are disturbed, and not when they are measured again.
     let outcome = run(&busy(), &|_, spec| Ok(tenfold(spec)));
     let all = times(&outcome, MetricName::RoundTrip).pairs;
     let seen = Cell::new(0);
@@ -112,6 +112,14 @@ fn only_undisturbed_blocks_are_paired() {
         run(&busy(), &|_, spec| Ok(if spec.cell.route == Route::NativeRseq { disturbed(spec) } else { tenfold(spec) }));
     let guest = outcome.document.cells.iter().find(|cell| cell.id.route == Route::X2Apic).expect("a guest's cell");
     assert_eq!(guest.times_native, [], "a cell that was never quiet divides nothing");
+    let [undivided] = outcome.document.undivided.as_slice() else {
+        panic!("it says why: {:?}", outcome.document.undivided)
+    };
+    assert_eq!(
+        (undivided.id, undivided.reason.as_str()),
+        (guest.id, "no turn in which neither it nor native-rseq was disturbed")
+    );
+    assert_valid(&outcome.document);
 }
 
 #[test]

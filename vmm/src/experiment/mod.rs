@@ -32,7 +32,7 @@ use crate::events::samples::Block;
 use crate::host;
 use crate::results::detail::CellDetail;
 use crate::results::host_cpu::HostCpu;
-use crate::results::measurement::{Cell, IntervalScope, MEASUREMENT_SCHEMA, Measurement};
+use crate::results::measurement::{Cell, IntervalScope, MEASUREMENT_SCHEMA, Measurement, Skipped};
 use crate::results::quiet::Quiet;
 use crate::statistics::drift::Drift;
 use collected::Collected;
@@ -43,7 +43,7 @@ use references::Referred;
 use run::Run;
 use std::io;
 use std::time::Duration;
-use times_native::times_native;
+use times_native::{Divided, times_native};
 
 /// Why a measurement ended early.
 #[derive(Debug, thiserror::Error)]
@@ -139,13 +139,18 @@ fn run_once<M: Machine>(
     let drift = Drift::of_cells(&medians.collect::<Vec<_>>());
     let host = host::describe();
     let exit_costs: Vec<_> = priced.into_iter().flat_map(|priced| priced.into_documents(&machines, &drift)).collect();
-    let assess = |cell: &Collected| {
-        let divided = times_native(cell, &cells, |id| machines.instruments(id));
+    let divided: Vec<Divided> =
+        cells.iter().map(|cell| times_native(cell, &cells, |id| machines.instruments(id))).collect();
+    let of_cell = |(cell, divided): (&Collected, &Divided)| {
+        divided.missing.iter().map(|reason| Skipped { id: cell.id, reason: reason.clone() }).collect::<Vec<_>>()
+    };
+    let without_a_pair: Vec<Skipped> = cells.iter().zip(&divided).flat_map(of_cell).collect();
+    let assess = |(cell, divided): (&Collected, Divided)| {
         let assessed = cell.assess(config, &host.topology, machines.instruments(&cell.id)?, &exit_costs, &drift)?;
         let host_cpu = assessed.host_cpu.map(|cpu| HostCpu { times_native: divided.cpu, ..cpu });
         Some(Cell { times_native: divided.metrics, host_cpu, ..assessed })
     };
-    let assessed: Vec<_> = cells.iter().filter_map(assess).collect();
+    let assessed: Vec<_> = cells.iter().zip(divided).filter_map(assess).collect();
     let quiet = machines.unknown_disturbances().map(|unknown| Quiet::of_cells(&assessed, unknown));
     let measurement = Measurement {
         schema: MEASUREMENT_SCHEMA.to_owned(),
@@ -159,7 +164,7 @@ fn run_once<M: Machine>(
         warnings: ended.into_iter().chain(warnings::all(config, &machines, &cells)).collect(),
         instruments: machines.into_instruments(),
         skipped: refused.iter().map(skipped).collect(),
-        undivided: config.undivided.iter().map(skipped).collect(),
+        undivided: config.undivided.iter().map(skipped).chain(without_a_pair).collect(),
         partial: error.is_some(),
         error: error.as_ref().map(ToString::to_string),
     };

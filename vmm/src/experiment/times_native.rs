@@ -16,6 +16,16 @@ use crate::statistics::ratio::{Measured, Quotient};
 use crate::statistics::{host_cpu, metrics};
 use std::collections::BTreeSet;
 
+/// What a cell's figures are in those of its divisors.
+#[derive(Default)]
+pub(super) struct Divided {
+    pub(super) metrics: Vec<TimesNative>,
+    /// Its CPU time a call.
+    pub(super) cpu: Vec<CpuTimesNative>,
+    /// Why it has no figures in those of a divisor that was to be measured.
+    pub(super) missing: Vec<String>,
+}
+
 /// Each metric of `cell` divided by that of each of its divisors among `cells`, whose machines have these instruments.
 pub(super) fn times_native<'i>(
     cell: &Collected,
@@ -23,23 +33,40 @@ pub(super) fn times_native<'i>(
     instruments: impl Fn(&CellId) -> Option<&'i Instruments>,
 ) -> Divided {
     let clock = |of: &Collected| Some(instruments(&of.id)?.clock.of_cell(&of.id, of.has_host_stamps()));
-    let divided_by = |divisor: CellId| {
-        let other = cells.iter().find(|other| other.id == divisor)?;
-        Some(Pairs::of([cell, other], [clock(cell)?, clock(other)?]))
-    };
-    let pairs = divisors::of(&cell.id).unwrap_or_default().into_iter().filter_map(divided_by).collect::<Vec<_>>();
-    let metrics = pairs.iter().flat_map(|pairs| METRICS.iter().filter_map(|&metric| pairs.divide(metric)));
-    Divided { metrics: metrics.collect(), cpu: pairs.iter().filter_map(Pairs::divide_cpu).collect() }
+    let divisors = divisors::of(&cell.id).unwrap_or_default();
+    let measured = divisors.iter().filter_map(|divisor| cells.iter().find(|other| other.id == *divisor));
+    let mut divided = Divided::default();
+    for other in measured {
+        let clocks = clock(cell).zip(clock(other));
+        let pairs = clocks.and_then(|(own, others)| Pairs::of([cell, other], [own, others]));
+        match pairs {
+            Some(pairs) => {
+                divided.metrics.extend(METRICS.iter().filter_map(|&metric| pairs.divide(metric)));
+                divided.cpu.extend(pairs.divide_cpu());
+            }
+            None => divided.missing.extend(why_there_is_no_pair(cell, other)),
+        }
+    }
+    divided
 }
 
-/// What a cell's figures are in those of its divisors.
-pub(super) struct Divided {
-    pub(super) metrics: Vec<TimesNative>,
-    /// Its CPU time a call.
-    pub(super) cpu: Vec<CpuTimesNative>,
+/// `None`: the run ended before there could be one.
+fn why_there_is_no_pair(cell: &Collected, divisor: &Collected) -> Option<String> {
+    let route = divisor.id.route.name();
+    if cell.blocks.is_empty() {
+        return None;
+    }
+    if let Some(error) = &divisor.failed {
+        return Some(format!("{route} failed: {error}"));
+    }
+    if divisor.blocks.is_empty() {
+        return divisor.silences.first().map(|silence| format!("{route} failed: {silence}"));
+    }
+    Some(format!("no turn in which neither it nor {route} was disturbed"))
 }
 
-/// The blocks of two cells that nothing disturbed and that were measured in the same turns, those measured again included.
+/// The blocks of two cells that nothing disturbed and that were measured in the same turns, of which there is at least one; those
+/// measured again included.
 struct Pairs<'c> {
     divisor: CellId,
     turns: BTreeSet<u32>,
@@ -48,12 +75,12 @@ struct Pairs<'c> {
 }
 
 impl<'c> Pairs<'c> {
-    fn of(cells: [&'c Collected; 2], clocks: [CellClock; 2]) -> Self {
+    fn of(cells: [&'c Collected; 2], clocks: [CellClock; 2]) -> Option<Self> {
         let quiet = cells.map(|cell| cell.blocks.iter().filter(|block| block.is_quiet() && !block.rounds.is_empty()));
         let [own, other] = quiet.clone().map(|blocks| blocks.map(|block| block.number).collect::<BTreeSet<u32>>());
         let turns: BTreeSet<u32> = &own & &other;
         let blocks = quiet.map(|blocks| blocks.filter(|block| turns.contains(&block.number)).collect());
-        Self { divisor: cells[1].id, turns, blocks, clocks }
+        (!turns.is_empty()).then_some(Self { divisor: cells[1].id, turns, blocks, clocks })
     }
 
     fn divide(&self, metric: MetricName) -> Option<TimesNative> {

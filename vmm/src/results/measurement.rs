@@ -53,7 +53,8 @@ pub struct Measurement {
     pub exit_costs: Vec<ExitCost>,
     /// Combinations that were asked for and cannot be measured here.
     pub skipped: Vec<Skipped>,
-    /// Cells that have no `times_native`, since no native call is like theirs or none can be measured here.
+    /// Cells that have no `times_native` of a native cell: no native call is like theirs, none can be measured here, it failed, or no
+    /// turn has undisturbed blocks of both.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub undivided: Vec<Skipped>,
     /// Whether something disturbed it; `null`: nobody has looked.

@@ -10,6 +10,9 @@ use guest_stub::abi::cell::CellId;
 const TITLE: &str =
     "Times native: medians over those of the same calls on the host's own processors, by pairs of blocks";
 
+/// How many pairs there are tells how far a ratio without an interval is to be trusted.
+const PAIRS_RANK: u8 = 1;
+
 /// Its round trip, for the main table: never left out, since it is what most readers come for.
 pub(super) fn column(rows: &[Row<'_>]) -> Option<Column> {
     let of = |(_, cell): &Row<'_>| cell.times_native(MetricName::RoundTrip).map(ratio);
@@ -26,6 +29,12 @@ pub(super) fn table(measurement: &Measurement) -> Option<Table> {
     let mut table = of_rows(TITLE, &rows)?;
     let names = divisors.iter().map(|divisor| Value::text(divisor.route.name())).collect();
     table.columns.push(Column::key("divided by", names));
+    let pairs = rows.iter().zip(&divisors).map(|((_, cell), divisor)| {
+        let of_divisor = cell.times_native.iter().find(|times| times.divisor == *divisor);
+        Value::or_missing(of_divisor.map(|times| Value::Count(times.pairs)))
+    });
+    let pairs = Column::number("", "pairs", PAIRS_RANK, pairs.collect());
+    table.columns.push(pairs);
     // A metric is more important than what refines another one.
     let refinements = u8::try_from(METRICS.len()).unwrap_or(u8::MAX);
     for (&metric, rank) in METRICS.iter().zip(0..) {

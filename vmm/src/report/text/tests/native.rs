@@ -60,6 +60,7 @@ fn details_have_every_metric_and_divisor() {
     assert_eq!(halted.len(), 2, "{rows:#?}");
     assert!(halted[0].contains("native-rseq") && halted[1].contains("native-futex") && halted[1].contains(" 7.00 "));
     assert!(rows.iter().any(|row| row.contains("start skew")), "{rows:#?}");
+    assert!(rows.iter().any(|row| row.contains(" pairs ")), "{rows:#?}");
     assert!(widest(&render(&divided_run(), 80, true)) <= 80);
 }
 
