@@ -1,4 +1,4 @@
-//! What interrupting a busy vCPU costs, in the host's own IPIs.
+//! What interrupting a busy vCPU costs in the host's own IPIs, or calling it, in calls between the host's own threads.
 
 use super::{by_reason, count};
 use crate::config::routes;
@@ -19,34 +19,47 @@ pub(super) fn answer(measurement: &Measurement) -> Option<String> {
     }
 }
 
-/// Of the call that tells most: an interrupt alone before a whole call, and of several, the fastest.
+/// Of a ping, which is nothing but an interrupt, before a whole call; of the clearest state; and of several routes, the fastest.
 fn verdict(measurement: &Measurement) -> Option<String> {
     let interrupted = measurement.cells.iter().filter(|cell| routes::of(cell.id.route).interrupts());
     let divided = interrupted.filter_map(|cell| {
         let times = cell.times_native(MetricName::RoundTrip)?;
-        Some((busy(cell)?, cell, times, times.ratio?))
+        Some(((cell.id.call != Call::Ping, busy(cell)?), cell, times, times.ratio?))
     });
-    let rank = |busy: Busy, cell: &Cell| (cell.id.call != Call::Ping, busy);
-    let (_, cell, times, ratio) = divided.min_by(|(busy, cell, one, _), (other_busy, other_cell, other, _)| {
-        let order = rank(*busy, cell).cmp(&rank(*other_busy, other_cell));
-        order.then(one.own_ns.total_cmp(&other.own_ns))
-    })?;
-    let interval = times.ci95.map(|[low, high]| format!(" ({}–{})", units::times(low), units::times(high)));
-    let vcpus = match (cell.id.call, cell.id.vcpus) {
-        (Call::Ping, _) | (Call::Broadcast, ..=2) => "a busy vCPU",
-        (Call::Broadcast, _) => "busy vCPUs",
+    let divided: Vec<_> = divided.collect();
+    let clearest = divided.iter().map(|(rank, ..)| *rank).min()?;
+    let candidates = || divided.iter().filter(|(rank, ..)| *rank == clearest);
+    let (_, cell, times, ratio) = candidates().min_by(|one, other| one.2.own_ns.total_cmp(&other.2.own_ns))?;
+    let fastest = match candidates().count() {
+        1 => String::new(),
+        several => format!(", the fastest of {several}"),
     };
-    let TimesNative { own_ns, divisor_ns, .. } = *times;
+    let of = match times.ci95 {
+        Some([low, high]) => format!("{}–{}", units::times(low), units::times(high)),
+        None => format!("of {}", count(times.pairs, "pair")),
+    };
+    let TimesNative { own_ns, divisor_ns, .. } = **times;
     let others = super::asked(measurement).into_iter().filter(|other| other.id.observe == cell.id.observe);
     let name = tables::name(cell, &others);
     let host = if measurement.host.nested { "; this host is virtual itself, and so are its IPIs" } else { "" };
+    let [what, unit] = compared(cell);
     Some(format!(
-        "interrupting {vcpus} costs {} × this host's own IPI{}: round trip {} ({name}), natively {}{host}",
-        units::times(ratio),
-        interval.unwrap_or_default(),
+        "{what} costs {} × {unit} ({of}): round trip {} ({name}{fastest}), natively {}{host}",
+        units::times(*ratio),
         units::time(own_ns),
         units::time(divisor_ns)
     ))
+}
+
+/// What is divided, and by what: the divisor of a ping is an interrupt alone (`native`), that of a broadcast a call of threads, which
+/// are restarted by it, meet and run a worker (`native-rseq`).
+fn compared(cell: &Cell) -> [&'static str; 2] {
+    const CALL: &str = "the same call between this host's own threads";
+    match (cell.id.call, cell.id.vcpus) {
+        (Call::Ping, _) => ["interrupting a busy vCPU", "this host's own IPI"],
+        (Call::Broadcast, ..=2) => ["a broadcast call to a busy vCPU", CALL],
+        (Call::Broadcast, _) => ["a broadcast call to busy vCPUs", CALL],
+    }
 }
 
 /// What a busy target does, the clearest case first.
@@ -95,13 +108,22 @@ mod tests {
         let text = told(cells.map(|(route, state, ns)| divided(route, state, ns)).into()).expect("a verdict");
         assert_eq!(
             text,
-            "interrupting a busy vCPU costs 11.0 × this host's own IPI (9.90–12.1): round trip 77.0 µs (xapic user), natively \
-             7.00 µs; this host is virtual itself, and so are its IPIs"
+            "a broadcast call to a busy vCPU costs 11.0 × the same call between this host's own threads (9.90–12.1): round trip \
+             77.0 µs (xapic user, the fastest of 2), natively 7.00 µs; this host is virtual itself, and so are its IPIs"
         );
         let mut ping = divided("x2apic", "spin", 700_000.0);
         ping.id.call = Call::Ping;
-        let with_ping = told(vec![divided("x2apic", "user", 84_000.0), ping]).expect("a verdict");
-        assert!(with_ping.starts_with("interrupting a busy vCPU costs 100 × "), "{with_ping}");
+        let with_ping = told(vec![divided("x2apic", "user", 84_000.0), ping.clone()]).expect("a verdict");
+        assert!(with_ping.starts_with("interrupting a busy vCPU costs 100 × this host's own IPI ("), "{with_ping}");
+        assert!(!with_ping.contains("fastest"), "the only one: {with_ping}");
+        ping.times_native[0].ci95 = None;
+        ping.times_native[0].pairs = 3;
+        let without_interval = told(vec![ping]).expect("a verdict");
+        assert!(without_interval.contains(" × this host's own IPI (of 3 pairs): "), "{without_interval}");
+        let mut four = divided("x2apic", "user", 84_000.0);
+        four.id.vcpus = 4;
+        let four = told(vec![four]).expect("a verdict");
+        assert!(four.starts_with("a broadcast call to busy vCPUs costs 12.0 × the same call between "), "{four}");
     }
 
     #[test]
