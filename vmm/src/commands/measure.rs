@@ -188,7 +188,6 @@ pub fn run(options: &Measure, start: ProcessStart) -> Result<Status, Failure> {
     let _latency = machines::limit_latency(&config)?;
     machines::raise_open_file_limit();
     interrupts::handle()?;
-    let apic_acceleration = machines::apic_acceleration(&kvm, &cells)?;
     let tracer = machines::open_tracer(&mut config.trace, Detail::Stages);
 
     let to_stdout = any_is_stdout([&json, &csv, &html]);
@@ -218,7 +217,10 @@ pub fn run(options: &Measure, start: ProcessStart) -> Result<Status, Failure> {
     };
     let boot = |machine| machines::boot(&kvm, &config, &image, machine, tracer.clone());
     let (mut measurement, error) = experiment::run(&config, &cells, &refused, boot, &mut observer);
-    measurement.host.apic_acceleration = apic_acceleration;
+    if error.is_none() {
+        // It boots a machine, for which the first broadcast must not wait. KVM has been opened for the cells.
+        measurement.host.apic_acceleration = machines::apic_acceleration(&kvm, &cells).unwrap_or_default();
+    }
     bar.finish_and_clear();
 
     let status = status_of(&measurement, error.as_ref(), options.strict);
