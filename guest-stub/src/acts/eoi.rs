@@ -16,11 +16,13 @@ pub(super) fn before(private: &Private) -> u64 {
 
 pub(super) fn xapic(_: &Private, _: &Acts, _: u64) -> Times {
     let eoi = XAPIC_BASE + u64::from(EOI);
-    // SAFETY: the EOI register in xAPIC mode; the interrupt in service is this act's.
+    // SAFETY: the local APIC is in xAPIC mode (`super::run` sets the `x2apic` of this act's `Way`), and its page is mapped. What
+    // this ends is the interrupt that `before` has put in service: nobody else waits for this EOI.
     unsafe { timed!(["mov [{eoi}], {zero:e}"]; eoi = in(reg) eoi, zero = in(reg) 0_u32,) }
 }
 
 pub(super) fn x2apic(_: &Private, _: &Acts, _: u64) -> Times {
-    // SAFETY: as above, in x2APIC mode.
+    // SAFETY: the MSR is there: the local APIC is in x2APIC mode (`super::run`, by the `Way`). As above, `before` has put in
+    // service what this ends.
     unsafe { timed!(["xor eax, eax", "xor edx, edx", "wrmsr"]; in("ecx") x2apic::number(EOI),) }
 }

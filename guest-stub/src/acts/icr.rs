@@ -17,7 +17,8 @@ pub(super) fn before_xapic(private: &Private) -> u64 {
 
 pub(super) fn xapic(_: &Private, _: &Acts, _: u64) -> Times {
     let icr = XAPIC_BASE + u64::from(INTERRUPT_COMMAND);
-    // SAFETY: the ICR's low half in xAPIC mode, with a command that the SDM allows.
+    // SAFETY: the local APIC is in xAPIC mode (`super::run` sets the `x2apic` of this act's `Way`), and its page is mapped. The
+    // command is `COMMAND_TO_ITSELF`, whose vector has a handler; `before_xapic` has waited for the ICR and set its high half.
     unsafe { timed!(["mov [{icr}], {command:e}"]; icr = in(reg) icr, command = in(reg) COMMAND_TO_ITSELF,) }
 }
 
@@ -28,7 +29,8 @@ pub(super) fn before_x2apic(private: &Private) -> u64 {
 }
 
 pub(super) fn x2apic(_: &Private, _: &Acts, id: u64) -> Times {
-    // SAFETY: the ICR in x2APIC mode, with a command that the SDM allows.
+    // SAFETY: the MSR is there: the local APIC is in x2APIC mode (`super::run`, by the `Way`). No bit of `COMMAND_TO_ITSELF` is
+    // reserved, so that WRMSR raises no #GP, and its vector has a handler; `id` is this processor's (`before_x2apic`).
     unsafe {
         timed!(
             ["mov eax, r10d", "mov edx, r11d", "wrmsr"];

@@ -77,7 +77,9 @@ pub(super) fn raise(private: &Private) {
 /// Takes it, and says when it came. It is in service afterwards.
 pub(super) fn take(private: &Private) -> u64 {
     loop {
-        // SAFETY: the function above. Interrupts are off before it and after it.
+        // SAFETY: STI needs the interrupt tables, which are loaded, and handlers that may run here, which every vector has. The
+        // callee keeps what its ABI asks it to keep, and leaves IF clear, as `super::run` had it: who acts holds nothing that a
+        // handler needs.
         unsafe { act_take() };
         // Something else may have ended the HLT.
         match private.a.load(Ordering::Relaxed) {

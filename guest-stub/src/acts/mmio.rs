@@ -14,9 +14,10 @@ pub(super) fn read_from_vmm(_: &Private, _: &Acts, _: u64) -> Times {
     load(NO_EFFECT)
 }
 
-/// A load of four bytes. The place is mapped, and a load there has no side effect.
+/// A load of four bytes, from one of the two callers' places alone.
 #[inline]
 fn load(place: u64) -> Times {
-    // SAFETY: the two callers' places are such; the instruction is one that hypervisors' emulators know.
+    // SAFETY: the tables of this guest map both places. A load has no side effect at either: the TPR, in xAPIC mode (`super::run`
+    // sets the `x2apic` of `read_xapic`'s `Way`), and NO_EFFECT, by the ABI. EAX is the macro's output.
     unsafe { timed!(["mov eax, [{place}]"]; place = in(reg) place,) }
 }

@@ -104,7 +104,8 @@ pub(crate) fn run(private: &Private, command: &Acts) -> Option<Report> {
     let report = Report { rounds: samples, ..activity::report(Status::Done) };
     shared::report(report);
     let _ = once(private, command, &way, || ports::write(PORT_DOORBELL, 0));
-    // SAFETY: the tables are loaded, and nothing here relies on interrupts being off any more.
+    // SAFETY: commands are run with interrupts on and the tables loaded (`dispatch`). IF was cleared above for the acts; the last
+    // of them has ended what it raised (`once`).
     unsafe { flags::enable_interrupts() };
     if way.x2apic.is_some() {
         // Who wakes the others does so in the mode that they are in.
@@ -161,6 +162,6 @@ impl Times {
 }
 
 fn nothing(_: &Private, _: &Acts, _: u64) -> Times {
-    // SAFETY: reads the TSC.
+    // SAFETY: RDTSC is allowed at CPL0 whatever CR4.TSD says, and LFENCE has no effect but order.
     unsafe { timed!([];) }
 }
