@@ -1,5 +1,6 @@
 //! The guest image as it was built: what the loader, a KVM that emulates, and the interrupt path rely on.
 
+use guest_stub::abi::act::Act;
 use guest_stub::abi::{self, Destination, GuestRoute, ImageHeader};
 use guest_stub::rendezvous::{Packet, Slot};
 use iced_x86::{
@@ -187,6 +188,23 @@ fn no_instruction_touches_a_vector_or_floating_point_register() {
             .collect();
         assert!(vectors.is_empty(), "{ip:#x} {instruction} uses {vectors:?}");
     }
+}
+
+/// SDM Vol. 2B, RDTSC: "if software requires RDTSC to be executed prior to execution of any subsequent instruction […] it can
+/// execute the sequence LFENCE immediately after RDTSC".
+#[test]
+fn an_act_begins_only_when_its_first_stamp_has_been_read() {
+    let code = code();
+    let is_move = |it: &Instruction, to| it.mnemonic() == Mnemonic::Mov && it.op0_register() == to;
+    let is_saved = |it: &[Instruction]| is_move(&it[0], Register::R8D) && is_move(&it[1], Register::R9D);
+    let is_first = |it: &&[Instruction]| it[1].mnemonic() == Mnemonic::Rdtsc && it[2..].windows(2).any(is_saved);
+    let first_stamps: Vec<&[Instruction]> = code.windows(5).filter(is_first).collect();
+    for stamp in &first_stamps {
+        let fences = [stamp[0].mnemonic(), stamp[2].mnemonic()];
+        assert_eq!(fences, [Mnemonic::Lfence; 2], "at {:#x}", stamp[1].ip());
+    }
+    // Acts but the two of HLT lie between such stamps; the two loads share theirs unless the compiler inlines them.
+    assert!(first_stamps.len() >= Act::ALL.len() - 3, "{}", first_stamps.len());
 }
 
 #[test]

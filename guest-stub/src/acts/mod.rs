@@ -2,9 +2,10 @@
 //! stamps of its own. What an act is, is its file's; this one knows them all.
 //!
 //! Each is timed alone and not in a batch: a batch has a mean and no other quantile, and what keeps one act apart from the
-//! next (an interrupt that has to be taken, an EOI) would be in it. LFENCE before each stamp keeps the act between the two: it
-//! waits until every instruction before it has completed (SDM Vol. 2A, LFENCE). What the stamps themselves cost is an act, too:
-//! [`Act::Nothing`].
+//! next (an interrupt that has to be taken, an EOI) would be in it. An LFENCE before each stamp has it read after everything
+//! before it, and one behind the first stamp lets the act begin only once that is read (SDM Vol. 2B, RDTSC; Vol. 2A, LFENCE: it
+//! waits until every instruction before it has completed, and none after it begins earlier). What the stamps themselves cost is
+//! an act, too: [`Act::Nothing`].
 
 mod cpuid;
 mod eoi;
@@ -136,6 +137,7 @@ macro_rules! timed {
             $($before,)*
             "lfence",
             "rdtsc",
+            "lfence",
             "mov r8d, eax",
             "mov r9d, edx",
             $($act,)*
