@@ -20,6 +20,8 @@ pub struct ActBlock {
     pub number: u32,
     /// What each of them took, in TSC cycles.
     pub cycles: Vec<i64>,
+    /// How many more were made that do not count, since each was not what it should have been: a sleep that began too late.
+    pub missed: u64,
     /// What one more of them brought about, and the exit that ended it.
     pub counts: ActCounts,
     /// What disturbed it.

@@ -29,8 +29,30 @@ pub(super) struct Priced {
 struct OfAct {
     act: Act,
     blocks: Vec<ActBlock>,
-    /// Why it cannot be done.
-    unavailable: Option<String>,
+    /// Why it is not tried any more.
+    over: Option<String>,
+}
+
+impl OfAct {
+    fn of(act: Act) -> Self {
+        Self { act, blocks: Vec::new(), over: None }
+    }
+
+    fn missed(&self) -> u64 {
+        self.blocks.iter().map(|block| block.missed).sum()
+    }
+
+    /// Why it has no cost; and of one that has, why it ended before the others.
+    fn reasons(&self, has_cost: bool) -> [Option<String>; 2] {
+        if has_cost {
+            return [None, self.over.clone()];
+        }
+        let none_counts = || match self.missed() {
+            0 => "it was not tried".to_owned(),
+            missed => format!("none counts: of {missed}, the deadline had passed before HLT"),
+        };
+        [Some(self.over.clone().unwrap_or_else(none_counts)), None]
+    }
 }
 
 /// What a configuration asks for beside `cells`: the machine of the first of them for each place of local APICs.
@@ -39,8 +61,8 @@ pub(super) fn all(config: &Config, cells: &[CellId]) -> Vec<Priced> {
     for &machine in cells.iter().filter(|_| config.exit_costs) {
         let Some(local_apic) = MachineSpec::of(&machine).local_apics else { continue };
         if priced.iter().all(|other| other.local_apic != local_apic) {
-            let act = |&act| OfAct { act, blocks: Vec::new(), unavailable: None };
-            priced.push(Priced { machine, local_apic, acts: Act::ALL.iter().map(act).collect() });
+            let acts = Act::ALL.iter().map(|&act| OfAct::of(act)).collect();
+            priced.push(Priced { machine, local_apic, acts });
         }
     }
     priced
@@ -57,7 +79,7 @@ impl Priced {
         let acts = self.acts.len();
         for place in (0..acts).map(|place| (place + number) % acts) {
             let of_act = &mut self.acts[place];
-            if of_act.unavailable.is_some() {
+            if of_act.over.is_some() {
                 continue;
             }
             match machines.get(&self.machine)?.act(of_act.act, WARMUP, SAMPLES) {
@@ -65,10 +87,10 @@ impl Priced {
                     let boot = machines.boot_number(&self.machine);
                     of_act.blocks.push(ActBlock { number: u32::try_from(number).unwrap_or(u32::MAX), boot, ..block });
                 }
-                Ok(Acted::Absent(reason)) => of_act.unavailable = Some(reason),
+                Ok(Acted::Absent(reason)) => of_act.over = Some(reason),
                 Err(machine::Error::Virtual(error)) if is_the_acts(&error) => {
                     machines.discard(&self.machine);
-                    of_act.unavailable = Some(error.to_string());
+                    of_act.over = Some(error.to_string());
                 }
                 Err(error) => return Err(error),
             }
@@ -82,18 +104,22 @@ impl Priced {
         let khz = frequency(instruments.clock.tsc_khz);
         let nothing = self.acts.iter().find(|of_act| of_act.act == Act::Nothing);
         let nothing: Vec<ActBlock> = nothing.map_or_else(Vec::new, |of_act| of_act.blocks.clone());
-        let document = |OfAct { act, blocks, unavailable }: OfAct| {
+        let document = |of_act: OfAct| {
+            let blocks = &of_act.blocks;
             let quiet = || blocks.iter().filter(|block| block.disturbances.is_empty());
             let never_quiet = !are_enough(quiet().map(|block| block.boot), blocks.iter().map(|block| block.boot));
             let counted: Vec<&ActBlock> = if never_quiet { blocks.iter().collect() } else { quiet().collect() };
             let boots = Boots { of_block: counted.iter().map(|block| block.boot).collect(), drift: drift.clone() };
             let (cost, mean_ns) = exit_costs::cost(&counted, &boots, khz).unzip();
-            let [exits, emulated, returns] = exit_costs::counts(&blocks, &nothing);
+            let [exits, emulated, returns] = exit_costs::counts(blocks, &nothing);
+            let [unavailable, given_up] = of_act.reasons(cost.is_some());
             ExitCost {
-                act,
+                act: of_act.act,
                 local_apic: self.local_apic,
                 vcpus: self.machine.vcpus,
                 unavailable,
+                given_up,
+                missed: of_act.missed(),
                 cost,
                 mean_ns,
                 exits,
@@ -118,5 +144,27 @@ fn is_the_acts(error: &session::Error) -> bool {
         | session::Error::BadReport(_)
         | session::Error::Trace(_)
         | session::Error::Memory(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_act_without_a_cost_says_why_and_one_that_ended_early_keeps_its_cost() {
+        let of = |missed: &[u64], over: Option<&str>| {
+            let blocks = missed.iter().map(|&missed| ActBlock { missed, ..ActBlock::default() }).collect();
+            OfAct { blocks, over: over.map(str::to_owned), ..OfAct::of(Act::HltTimer) }
+        };
+        let only = |reason: &str| [Some(reason.to_owned()), None];
+        assert_eq!(of(&[], Some("no timer")).reasons(false), only("no timer"));
+        assert_eq!(of(&[1], None).reasons(true), [None, None]);
+        assert_eq!(of(&[20, 1], Some("silent")).reasons(true), [None, Some("silent".to_owned())]);
+        let late = of(&[20, 20], None);
+        assert_eq!(late.missed(), 40);
+        assert_eq!(late.reasons(false), only("none counts: of 40, the deadline had passed before HLT"));
+        assert_eq!(of(&[20], Some("silent")).reasons(false), only("silent"));
+        assert_eq!(of(&[], None).reasons(false), only("it was not tried"), "the run ended before its turn");
     }
 }

@@ -41,13 +41,15 @@ pub fn run(session: &mut Session<'_>, act: Act, warmup: usize, count: usize) -> 
     if report.rounds as usize != samples {
         return Err(Error::BadReport(format!("{} acts of {samples} are done", report.rounds)));
     }
-    let cycles = (warmup..samples).filter_map(|number| match session.sample(0, number) {
-        Ok(Sample { w: 0, .. }) => None,
-        Ok(Sample { w, x, .. }) => Some(Ok(x.wrapping_sub(w).cast_signed())),
-        Err(error) => Some(Err(error)),
-    });
-    let cycles = cycles.collect::<Result<_, _>>()?;
-    Ok(Acted::Done(ActBlock { cycles, counts, disturbances, ..ActBlock::default() }))
+    let acts = (warmup..samples).map(|number| session.sample(0, number)).collect::<Result<Vec<_>, _>>()?;
+    let cycles = cycles(&acts);
+    let missed = (acts.len() - cycles.len()) as u64;
+    Ok(Acted::Done(ActBlock { cycles, missed, counts, disturbances, ..ActBlock::default() }))
+}
+
+/// What each act took that was what it should have been.
+fn cycles(acts: &[Sample]) -> Vec<i64> {
+    acts.iter().filter(|act| act.w != 0).map(|act| act.x.wrapping_sub(act.w).cast_signed()).collect()
 }
 
 /// Waits for a doorbell: one of two around the act whose exits are counted, or the one that ends the command.
@@ -76,6 +78,12 @@ fn concerns(act: Act, disturbance: &Disturbance) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_act_that_was_not_what_it_should_have_been_has_taken_nothing() {
+        let act = |w, x| Sample { w, x, ..Sample::default() };
+        assert_eq!(cycles(&[act(10, 15), act(0, 0), act(20, 19)]), [5, -1], "a timer may come early");
+    }
 
     #[test]
     fn only_what_happens_to_the_vcpu_that_acts_disturbs_it() {

@@ -18,9 +18,15 @@ pub struct ExitCost {
     pub local_apic: LocalApics,
     /// The machine's vCPU count.
     pub vcpus: usize,
-    /// Why it could not be done, if so; then there are no numbers.
+    /// Why there is no cost, if so: it cannot be done here, or never came about as it should.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unavailable: Option<String>,
+    /// Why it was not tried again after the turns in `blocks`, which the numbers are of, if so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub given_up: Option<String>,
+    /// How often it was done and does not count, in all turns: of `hlt-timer`, the deadline had passed before HLT.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub missed: u64,
     /// From a time stamp right before it to one right after it; of `hlt` and `hlt-timer`, to the first instructions of the
     /// interrupt's handler. What the stamps cost, which `nothing` tells, is in it.
     pub cost: Option<Metric>,
@@ -37,4 +43,8 @@ pub struct ExitCost {
     /// Too few turns were undisturbed: fewer than five, or than five boots' where there were as many.
     #[serde(default)]
     pub never_quiet: bool,
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }

@@ -68,6 +68,8 @@ pub(crate) fn exit_cost(act: Act, ns: f64) -> ExitCost {
         local_apic: LocalApics::Kernel,
         vcpus: 2,
         unavailable: None,
+        given_up: None,
+        missed: 0,
         cost: Some(metric(ns)),
         mean_ns: Some(ns),
         exits: Some(if act == Act::Nothing { 0.0 } else { 1.0 }),

@@ -47,6 +47,16 @@ pub(super) fn table(measurement: &Measurement) -> Option<Table> {
     }
     let absent = costs.iter().filter_map(|cost| Some((cost, cost.unavailable.as_ref()?)));
     table.notes.extend(absent.map(|(cost, reason)| format!("Not measured: {} ({reason})", cost.act.name())));
+    let over = costs.iter().filter_map(|cost| Some((cost, cost.given_up.as_ref()?)));
+    table.notes.extend(over.map(|(cost, reason)| {
+        format!("Given up after {}: {} ({reason})", count(cost.blocks.len(), "turn"), cost.act.name())
+    }));
+    let missed = costs.iter().filter(|cost| cost.cost.is_some() && cost.missed > 0);
+    table.notes.extend(
+        missed.map(|cost| {
+            format!("Not counted: {} of {}, whose deadline passed before HLT", cost.missed, cost.act.name())
+        }),
+    );
     Some(table)
 }
 
@@ -95,6 +105,15 @@ mod tests {
         assert!(text.contains("Not measured: hlt-timer (none here)"));
         assert!(!text.contains("local APIC"), "all are KVM's");
         assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+    }
+
+    #[test]
+    fn what_ended_early_or_does_not_count_stands_below() {
+        let late = ExitCost { missed: 3, ..exit_cost(Act::HltTimer, 30_000.0) };
+        let over = ExitCost { given_up: Some("silent".to_owned()), ..exit_cost(Act::Hlt, 9_000.0) };
+        let text = text(vec![late, over]).expect("a table");
+        assert!(text.contains("Not counted: 3 of hlt-timer, whose deadline passed before HLT"), "{text}");
+        assert!(text.contains("Given up after 0 turns: hlt (silent)"), "{text}");
     }
 
     #[test]
