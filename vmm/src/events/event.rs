@@ -9,7 +9,7 @@ use guest_stub::kvm_pv::SEND_IPI;
 
 /// Register offset of the ICR, and of the EOI register (SDM Vol. 3A table 12-1).
 pub(crate) const ICR: u64 = 0x300;
-const EOI: u64 = 0xB0;
+pub(crate) const EOI: u64 = 0xB0;
 
 /// What happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -110,6 +110,8 @@ impl CpuTime {
 pub struct Block {
     /// Which boot of its machine it was run on, counted from 0.
     pub boot: u32,
+    /// Whether the guest's local APICs were in x2APIC mode.
+    pub x2apic: bool,
     /// The calls of the rounds that count, in order: one each, or where several are made at once, [`Self::at_once`] each.
     pub rounds: Vec<Round>,
     /// How many calls make a round: one, or of a mesh, a ping of each vCPU.
@@ -142,6 +144,7 @@ impl Default for Block {
     fn default() -> Self {
         Self {
             boot: 0,
+            x2apic: false,
             rounds: Vec::new(),
             at_once: 1,
             not_in_state: 0,

@@ -79,7 +79,7 @@ impl Traced {
     fn count(&mut self, mut block: Block, route: Route) {
         let route = routes::of(route);
         self.ways.add(Ways::of(&block, route.sends_from_guest()));
-        self.parts.add(&block, route.is_x2apic());
+        self.parts.add(&block);
         let place = u32::try_from(self.blocks.len()).unwrap_or(u32::MAX);
         for (metric, observation) in metrics::of_events(&block.rounds, place) {
             self.of_events.entry(metric).or_default().push(observation);

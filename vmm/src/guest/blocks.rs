@@ -53,6 +53,7 @@ pub fn run(session: &mut Session<'_>, spec: &BlockSpec, tracer: Option<&Tracer>)
     }
     let mut block = rounds::assess(spec, rounds, &ended, std::mem::take(&mut found.exits), &found.events);
     found.complete(&mut block);
+    block.x2apic = routes::of(spec.cell.route).is_in_x2apic(session.vm().has_x2apic());
     block.disturbances = disturbances.unwrap_or_default();
     if let Some(cpu) = &mut block.cpu {
         cpu.modes = session.watch().and_then(Watch::modes);

@@ -13,6 +13,7 @@ pub mod distances;
 pub mod documents;
 pub mod drift;
 pub mod exit_costs;
+mod exit_kinds;
 pub mod exits;
 pub mod halts;
 pub mod host_cpu;

@@ -75,6 +75,7 @@ pub struct Vm {
     vcpus: Vec<VcpuHandle>,
     stopped: Mutex<Receiver<Stopped>>,
     tsc: TscFacts,
+    has_x2apic: bool,
     bus: Arc<Bus>,
     hooks: Arc<TestHooks>,
     parking: Arc<Parking>,
@@ -119,9 +120,10 @@ impl Vm {
         create::shift_tscs(&vcpus, config.tsc_shifts)?;
         let tsc = create::read_tsc(&vcpus)?;
         create::tell_clock(&memory, &tsc.clock)?;
+        let has_x2apic = hypervisor.offers_x2apic();
         let boot = Boot {
             vcpus: create::vcpu_count(config.vcpus),
-            x2apic: hypervisor.offers_x2apic().into(),
+            x2apic: has_x2apic.into(),
             deadline: clock::cycles(deadline, tsc.khz),
             yield_cpu: (config.vcpus > config.cpus).into(),
             hyperv: (config.interface == Interface::HyperV).into(),
@@ -139,8 +141,19 @@ impl Vm {
         let parking = Arc::new(Parking::new(memory.clone()));
         let clock = Arc::new(tsc.clock.clone());
         let port_in_kvm = OnceLock::new();
-        let mut vm =
-            Self { vcpus: Vec::new(), stopped, tsc, bus, hooks, parking, counters, memory, stats_error, port_in_kvm };
+        let mut vm = Self {
+            vcpus: Vec::new(),
+            stopped,
+            tsc,
+            has_x2apic,
+            bus,
+            hooks,
+            parking,
+            counters,
+            memory,
+            stats_error,
+            port_in_kvm,
+        };
         for (index, (vcpu, kick)) in vcpus.into_iter().enumerate() {
             let (resume, receiver) = channel();
             let thread = VcpuThread {
@@ -165,6 +178,11 @@ impl Vm {
     /// How many vCPUs.
     pub fn vcpus(&self) -> usize {
         self.vcpus.len()
+    }
+
+    /// Whether its CPUID offers x2APIC mode.
+    pub fn has_x2apic(&self) -> bool {
+        self.has_x2apic
     }
 
     pub fn memory(&self) -> &GuestMemoryMmap {

@@ -295,6 +295,16 @@ impl Spec {
         self.apic_mode == ApicMode::X2Apic
     }
 
+    /// Whether its local APICs are in x2APIC mode, in a guest that has it or has not.
+    pub fn is_in_x2apic(&self, has_x2apic: bool) -> bool {
+        match self.apic_mode {
+            ApicMode::XApic => false,
+            ApicMode::X2Apic => true,
+            // A guest that is to use neither stays in the mode that it boots in.
+            ApicMode::AsOffered | ApicMode::Either => has_x2apic,
+        }
+    }
+
     /// Whether it is there to measure one mode of the local APIC, and runs in no other.
     pub fn decides_mode(&self) -> bool {
         match self.apic_mode {

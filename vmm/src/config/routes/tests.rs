@@ -9,6 +9,18 @@ fn each_id_has_its_own_spec() {
 }
 
 #[test]
+fn a_route_that_decides_no_mode_has_the_one_that_the_guest_boots_in() {
+    for (route, [without, with]) in [
+        (Route::XApic, [false, false]),
+        (Route::X2Apic, [true, true]),
+        (Route::Nmi, [false, true]),
+        (Route::Memory, [false, true]),
+    ] {
+        assert_eq!([false, true].map(|has_x2apic| of(route).is_in_x2apic(has_x2apic)), [without, with]);
+    }
+}
+
+#[test]
 fn local_apics_in_the_vmm_change_nothing_for_the_guest() {
     for (vmm, kernel) in
         [(Route::VmmXApic, Route::XApic), (Route::VmmX2Apic, Route::X2Apic), (Route::VmmHost, Route::Host)]

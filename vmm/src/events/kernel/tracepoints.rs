@@ -3,7 +3,7 @@
 /// A tracepoint that is recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Point {
-    /// The guest was left: `exit_reason`, `isa`.
+    /// The guest was left: `exit_reason`, `isa`, `info1` (the exit qualification, or EXITINFO1).
     Exit,
     /// The guest is entered.
     Entry,
@@ -52,7 +52,7 @@ const fn describe(point: Point, name: &'static str, fields: [&'static str; 3]) -
 
 /// Every tracepoint, with what is kept of it.
 pub(super) const POINTS: [Description; 17] = [
-    describe(Point::Exit, "kvm/kvm_exit", ["exit_reason", "isa", "guest_rip"]),
+    describe(Point::Exit, "kvm/kvm_exit", ["exit_reason", "isa", "info1"]),
     describe(Point::Entry, "kvm/kvm_entry", ["vcpu_id", "", ""]),
     describe(Point::Ipi, "kvm/kvm_apic_ipi", ["icr_low", "dest_id", ""]),
     describe(Point::Accept, "kvm/kvm_apic_accept_irq", ["apicid", "vec", "dm"]),
@@ -79,9 +79,10 @@ impl Point {
     }
 }
 
-/// What a call's stages need where exits are shown, and what tells how a halted target was woken.
-pub(super) const OF_STAGES: [Point; 7] =
-    [Point::Exit, Point::Entry, Point::Accept, Point::Waking, Point::Wakeup, Point::Message, Point::Eoi];
+/// What a call's stages need where exits are shown, what tells which register of a local APIC an exit was for, and how a halted
+/// target was woken.
+pub(super) const OF_STAGES: [Point; 8] =
+    [Point::Exit, Point::Entry, Point::Accept, Point::Apic, Point::Waking, Point::Wakeup, Point::Message, Point::Eoi];
 
 #[cfg(test)]
 mod tests {

@@ -1,14 +1,15 @@
 use super::*;
+use crate::events::event::{Event, EventKind};
+use crate::events::kernel::Point;
 use crate::events::timeline::tests::{event, round};
 use crate::results::fixture::exit_cost;
 
 const KHZ: NonZeroU64 = NonZeroU64::new(1_000_000).unwrap();
 const VMX: u64 = 1;
-const SVM: u64 = 2;
 
 fn parts(events: &[Event], x2apic: bool) -> Parts {
     let mut parts = Parts::default();
-    parts.add(&Block { rounds: vec![Round { trace: events.to_vec(), ..round() }], ..Block::default() }, x2apic);
+    parts.add(&Block { rounds: vec![Round { trace: events.to_vec(), ..round() }], x2apic, ..Block::default() });
     parts
 }
 
@@ -39,65 +40,22 @@ fn parts_lie_between_the_guests_stamps_and_add_up_to_the_round_trip() {
 }
 
 #[test]
-fn an_exit_of_hardware_is_the_act_that_exits_so_at_that_place() {
-    let exit = |tsc, vcpu, reason, isa| kernel(tsc, vcpu, Point::Exit, [reason, isa, 0]);
-    for (wrmsr, isa) in [(32, VMX), (0x7C, SVM)] {
-        let events = [exit(1050, 0, wrmsr, isa), exit(1550, 1, wrmsr, isa)];
-        let found = [(0, Some(Act::IcrX2Apic), [1, 0]), (3, Some(Act::EoiX2Apic), [0, 1])];
-        assert_eq!(exits(&events, true), found);
-    }
-    for (memory, isa) in [(44, VMX), (56, VMX), (0x400, SVM), (0x401, SVM)] {
-        assert_eq!(exits(&[exit(1050, 0, memory, isa)], false), [(0, Some(Act::IcrXApic), [1, 0])]);
-        assert_eq!(exits(&[exit(1050, 0, memory, isa)], true), [(0, None, [1, 0])], "not the local APIC's");
-    }
-    // A host's interrupt takes the target out.
-    assert_eq!(exits(&[exit(1200, 1, 1, VMX)], true), [(0, None, [0, 1])]);
-    assert_eq!(
-        exits(&[exit(900, 0, 32, VMX), exit(1700, 0, 32, VMX), exit(1050, 2, 32, VMX)], true),
-        [],
-        "not of this call"
-    );
-}
-
-#[test]
-fn where_kvm_shows_exits_its_other_events_are_none() {
-    let events = [kernel(1050, 0, Point::Exit, [32, VMX, 0]), kernel(1051, 0, Point::Msr, [1, 0x830, 0])];
-    assert_eq!(exits(&events, true), [(0, Some(Act::IcrX2Apic), [1, 0])]);
-}
-
-#[test]
-fn where_kvm_emulates_each_access_shows_once() {
-    let events = [
-        kernel(1050, 0, Point::Msr, [1, 0x830, 0]),
-        kernel(1051, 0, Point::Apic, [1, 0x300, 0]),
-        kernel(1550, 1, Point::Msr, [1, 0x80B, 0]),
-        kernel(1551, 1, Point::Apic, [1, 0xB0, 0]),
-        kernel(1552, 1, Point::Eoi, [0xE1, 1, 0]),
-    ];
+fn exits_are_counted_in_the_part_and_on_the_side_that_they_are_of() {
+    let exit = |tsc, vcpu, reason| kernel(tsc, vcpu, Point::Exit, [reason, VMX, 0]);
+    let apic = |tsc, vcpu, register| kernel(tsc, vcpu, Point::Apic, [1, register, 0]);
+    let events = [exit(1050, 0, 32), apic(1051, 0, 0x300), exit(1550, 1, 32), apic(1551, 1, 0xB0)];
     let found = [(0, Some(Act::IcrX2Apic), [1, 0]), (3, Some(Act::EoiX2Apic), [0, 1])];
     assert_eq!(exits(&events, true), found);
-    let events = [kernel(1050, 0, Point::Apic, [1, 0x300, 0]), kernel(1550, 1, Point::Apic, [1, 0xB0, 0])];
-    let found = [(0, Some(Act::IcrXApic), [1, 0]), (3, Some(Act::EoiXApic), [0, 1])];
-    assert_eq!(exits(&events, false), found);
-}
-
-#[test]
-fn an_exit_to_the_vmm_is_what_its_local_apic_serves() {
-    let returns = |tsc, vcpu, exit: Exit| event(tsc, vcpu, EventKind::Return(exit));
-    let events = [
-        returns(1050, 0, Exit::with(ExitKind::ApicWrite, ICR)),
-        returns(1200, 1, ExitKind::Interrupted.into()),
-        returns(1410, 1, Exit::with(ExitKind::Observe, 1)),
-    ];
-    let found = [(0, None, [0, 1]), (0, Some(Act::IcrXApic), [1, 0]), (2, Some(Act::OutVmm), [0, 1])];
-    assert_eq!(exits(&events, false), found);
+    // A host's interrupt takes the target out.
+    assert_eq!(exits(&[exit(1200, 1, 1)], true), [(0, None, [0, 1])]);
+    assert_eq!(exits(&[exit(900, 0, 32), exit(1700, 0, 32), exit(1050, 2, 32)], true), [], "not of this call");
 }
 
 #[test]
 fn what_exits_explain_is_their_number_times_their_mean_without_the_stamps() {
-    let exit = |tsc, vcpu| kernel(tsc, vcpu, Point::Exit, [32, VMX, 0]);
+    let icr = [kernel(1050, 0, Point::Exit, [32, VMX, 0]), kernel(1051, 0, Point::Apic, [1, 0x300, 0])];
     let costs = [exit_cost(Act::Nothing, 10.0), exit_cost(Act::IcrX2Apic, 90.0)];
-    let parts = parts(&[exit(1050, 0), kernel(1200, 1, Point::Exit, [1, VMX, 0])], true);
+    let parts = parts(&[icr[0], icr[1], kernel(1200, 1, Point::Exit, [1, VMX, 0])], true);
     let priced = parts.priced(&costs, LocalApics::Kernel, KHZ).unwrap();
     assert!((priced[0].explained_ns - 80.0).abs() < 1e-9, "the host's interrupt has no price");
     assert_eq!(priced[0].exits.len(), 2);
