@@ -7,7 +7,7 @@ use super::Error;
 use super::format::{Field, Format};
 use super::page::Layout;
 use super::tracefs::Instance;
-use super::tracer::{cpus, read_cpu};
+use super::tracer::{cpus, lost, read_cpu};
 
 const TRACEPOINT: &str = "kvm/kvm_apicv_inhibit_changed";
 
@@ -44,8 +44,14 @@ impl Inhibits {
     /// # Errors
     /// Every variant of [`enum@Error`] but [`Error::NoTsc`].
     pub fn record(release: &str) -> Result<Self, Error> {
-        let instance = Instance::make()?;
+        Self::on(Instance::make()?, release)
+    }
+
+    fn on(instance: Instance, release: &str) -> Result<Self, Error> {
         instance.write("tracing_on", "0")?;
+        // The last change counts, on whichever CPU it was made. Times of the default clock do not compare across CPUs; those of
+        // this one do, and every kernel has it (Documentation/trace/ftrace.rst, "trace_clock").
+        instance.write("trace_clock", "global")?;
         let format = instance.read(&format!("events/{TRACEPOINT}/format")).map_err(|_| Error::NoInhibits)?;
         let decoder = Decoder::parse(&format, release).ok_or(Error::NoInhibits)?;
         let header = instance.read("events/header_page").or_else(|_| instance.read("../../events/header_page"))?;
@@ -59,14 +65,20 @@ impl Inhibits {
     /// Ends it. The reasons that held at last for the virtual machine that these threads have made and run; `None`: it was not seen.
     ///
     /// # Errors
-    /// [`Error::Tracefs`], [`Error::Page`].
+    /// [`Error::Tracefs`], [`Error::Page`]; [`Error::Incomplete`]: the last change may be among what is missing.
     pub fn stop(self, threads: &[u32]) -> Result<Option<Vec<String>>, Error> {
         self.instance.write("tracing_on", "0")?;
         let mut changes = Vec::new();
+        let mut missing = 0;
         for cpu in cpus(&self.instance)? {
-            read_cpu(&self.instance, &self.layout, &cpu, |time, record| {
+            let missed = read_cpu(&self.instance, &self.layout, &cpu, |time, record| {
                 changes.extend(self.decoder.decode(time, record));
             })?;
+            // A page tells of those missing before it, `stats` of those before the next page as well.
+            missing += missed.max(lost(&self.instance.read(&format!("per_cpu/{cpu}/stats"))?));
+        }
+        if missing > 0 {
+            return Err(Error::Incomplete(missing));
         }
         Ok(last(changes, threads).map(|inhibits| self.decoder.reasons(inhibits)))
     }

@@ -27,6 +27,9 @@ pub enum Error {
     /// This kernel does not say why it does not accelerate local APICs, or says it in another form.
     #[error("this kernel has no tracepoint kvm_apicv_inhibit_changed as kipi knows it (Linux 5.18)")]
     NoInhibits,
+    /// So many records found no room in the trace buffer.
+    #[error("records of the kernel's trace buffer are missing: {0}")]
+    Incomplete(u64),
     /// The trace buffer is not laid out as it says.
     #[error(transparent)]
     Page(#[from] page::Error),

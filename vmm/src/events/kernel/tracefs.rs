@@ -76,6 +76,12 @@ impl Instance {
         Ok(Self { directory, _mount: mount })
     }
 
+    /// One that a test has made up.
+    #[cfg(test)]
+    pub(super) fn made_up(directory: PathBuf) -> Self {
+        Self { directory, _mount: None }
+    }
+
     /// A file of the instance.
     pub fn path(&self, file: &str) -> PathBuf {
         self.directory.join(file)

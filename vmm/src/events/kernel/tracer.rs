@@ -249,7 +249,7 @@ pub(super) fn cpus(instance: &Instance) -> Result<Vec<String>, Error> {
 }
 
 /// The events that found no room, of a CPU's `stats` file.
-fn lost(stats: &str) -> u64 {
+pub(super) fn lost(stats: &str) -> u64 {
     let count = |line: &str| {
         let (name, count) = line.split_once(':')?;
         let counts = matches!(name.trim(), "overrun" | "commit overrun" | "dropped events");

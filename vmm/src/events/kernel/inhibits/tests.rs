@@ -1,4 +1,6 @@
 use super::*;
+use std::fs;
+use std::path::Path;
 
 /// As Linux 6.12 writes it.
 const NAMED: &str = "name: kvm_apicv_inhibit_changed
@@ -110,4 +112,49 @@ fn where_the_kernel_prints_no_names_they_are_its_releases() {
 fn another_format_is_refused() {
     assert!(Decoder::parse(&NAMED.replace("inhibits;", "others;"), "6.12.0").is_none());
     assert!(Decoder::parse("", "6.12.0").is_none());
+}
+
+/// A directory like an instance's, of one CPU with this page and these statistics.
+fn instance(page: &[u8], stats: &str) -> tempfile::TempDir {
+    let directory = tempfile::tempdir().expect("a directory");
+    let write = |file: &str, bytes: &[u8]| {
+        let path = directory.path().join(file);
+        fs::create_dir_all(path.parent().expect("it is in a directory")).expect("a directory");
+        fs::write(path, bytes).expect("a file");
+    };
+    for file in ["tracing_on", "buffer_size_kb", &format!("events/{TRACEPOINT}/enable")] {
+        write(file, b"");
+    }
+    write("trace_clock", b"[local] global counter x86-tsc");
+    write(&format!("events/{TRACEPOINT}/format"), NAMED.as_bytes());
+    write("events/header_page", HEADER.as_bytes());
+    write("per_cpu/cpu0/trace_pipe_raw", page);
+    write("per_cpu/cpu0/stats", stats.as_bytes());
+    directory
+}
+
+fn record_in(directory: &Path) -> Inhibits {
+    Inhibits::on(Instance::made_up(directory.to_owned()), "6.12.0").expect("all files are there")
+}
+
+#[test]
+fn times_are_of_a_clock_that_compares_across_cpus() {
+    let directory = instance(&page(0, &[]), "");
+    let inhibits = record_in(directory.path());
+    assert_eq!(inhibits.instance.read("trace_clock").expect("a file"), "global");
+}
+
+#[test]
+fn with_records_missing_nobody_knows_the_last() {
+    const MISSED_EVENTS: u8 = 1 << 7;
+    let whole = page(1_000, &[record(ID, 5, 71, MADE, 0b100), record(ID, 9, 71, IRQCHIP, 0)]);
+    let stop = |page: &[u8], stats: &str| {
+        let directory = instance(page, stats);
+        record_in(directory.path()).stop(&[71])
+    };
+    assert_eq!(stop(&whole, "overrun: 0\ndropped events: 0\n").expect("all is there"), Some(vec![]));
+    assert!(matches!(stop(&whole, "overrun: 2\ndropped events: 1\n"), Err(Error::Incomplete(3))));
+    let mut behind_a_gap = whole;
+    behind_a_gap[11] |= MISSED_EVENTS;
+    assert!(matches!(stop(&behind_a_gap, "overrun: 0\n"), Err(Error::Incomplete(1))));
 }
