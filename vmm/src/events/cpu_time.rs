@@ -126,9 +126,10 @@ mod tests {
 
     #[test]
     fn a_thread_that_sleeps_has_next_to_nothing_and_one_that_is_busy_no_more_than_has_passed() {
-        const TIME: Duration = Duration::from_millis(30);
+        const TIME_NS: u64 = 30_000_000;
         let clocks = CpuClocks::new(3);
-        let (begun, ended) = (Barrier::new(3), Barrier::new(3));
+        let (begun, opened, busy_has_had_it, ended) =
+            (Barrier::new(3), Barrier::new(2), Barrier::new(2), Barrier::new(3));
         let times = std::thread::scope(|scope| {
             scope.spawn(|| {
                 clocks.is_this_thread(0);
@@ -138,24 +139,27 @@ mod tests {
             scope.spawn(|| {
                 clocks.is_this_thread(1);
                 begun.wait();
-                let start = Instant::now();
-                while start.elapsed() < TIME {
+                opened.wait();
+                // Of its own time, however long others keep it off the CPUs.
+                let start = of_this_thread();
+                while of_this_thread() - start < TIME_NS {
                     std::hint::spin_loop();
                 }
+                busy_has_had_it.wait();
                 ended.wait();
             });
             begun.wait();
-            let opened = clocks.open();
-            std::thread::sleep(TIME);
-            let times = clocks.close(&opened);
+            let before = clocks.open();
+            opened.wait();
+            busy_has_had_it.wait();
+            let times = clocks.close(&before);
             ended.wait();
             times
         });
         let CpuTimes { wall_ns, threads, reader_ns } = times;
         let [Some(asleep), Some(busy), None] = threads[..] else { panic!("the third has not begun: {threads:?}") };
-        assert!(wall_ns >= 30_000_000, "{wall_ns}");
-        assert!(asleep < busy && reader_ns < wall_ns, "{asleep} {busy} {reader_ns} {wall_ns}");
-        assert!(busy as f64 <= wall_ns as f64 * RATES, "{busy} of {wall_ns}");
+        assert!(busy >= TIME_NS && busy as f64 <= wall_ns as f64 * RATES, "{busy} of {wall_ns}");
+        assert!(asleep < busy && reader_ns < busy, "{asleep} {busy} {reader_ns} {wall_ns}");
     }
 
     #[test]
