@@ -16,6 +16,11 @@ static NEVER: AtomicBool = AtomicBool::new(false);
 
 const VCPUS: usize = 2;
 
+/// Whether the reasons' numbers changed in stable versions of this release, so that not all have names.
+fn is_of_moving_numbers(release: &str) -> bool {
+    ["6.0.", "6.1.", "6.2."].iter().any(|prefix| release.starts_with(prefix))
+}
+
 #[test]
 fn kvm_gives_its_reasons_for_a_machine_of_kipis_and_for_no_others() {
     let Some(hypervisor) = hypervisor() else { return };
@@ -47,7 +52,9 @@ fn kvm_gives_its_reasons_for_a_machine_of_kipis_and_for_no_others() {
     } else {
         assert!(!in_vmm.is_empty() && !in_kvm.is_empty(), "KVM offers nothing: {in_vmm:?}, {in_kvm:?}");
     }
-    assert!(in_kvm.iter().all(|reason| !reason.starts_with("reason ")), "all have names: {in_kvm:?}");
+    if !is_of_moving_numbers(&Machine::read().kernel) {
+        assert!(in_kvm.iter().all(|reason| !reason.starts_with("reason ")), "all have names: {in_kvm:?}");
+    }
 
     let nobody = Inhibits::record(&Machine::read().kernel).expect("it could be recorded before");
     let session = Session::boot(&hypervisor, &machine(VCPUS), limits, &NEVER).unwrap_or_else(|error| panic!("{error}"));
