@@ -3,6 +3,7 @@
 //! Recording takes no lock, no allocation and no system call: five stores for the stay, one to publish it, and one count.
 //! When the ring is full, stays are dropped and counted.
 
+use super::absences::Outs;
 use super::exit::{Exit, ExitKind};
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use strum::{EnumCount, VariantArray};
@@ -27,7 +28,7 @@ pub struct Stay {
 pub enum Keep {
     /// Nothing, not even counts.
     Nothing,
-    /// Counts, the workers' observed exits, and those that keep the guest out.
+    /// Counts, and the workers' observed exits.
     Observed,
     /// Counts, and every stay but those that end with a yield: there is no end of them, and nobody asks when they were.
     Everything,
@@ -55,6 +56,8 @@ pub struct Ring {
     /// A [`Keep`]; by the reader, between two blocks.
     keep: AtomicU8,
     counts: [AtomicU64; ExitKind::COUNT],
+    /// Whatever is kept besides.
+    outs: Outs,
 }
 
 impl Ring {
@@ -69,6 +72,7 @@ impl Ring {
             dropped: AtomicU64::new(0),
             keep: AtomicU8::new(Keep::Observed as u8),
             counts: std::array::from_fn(|_| AtomicU64::new(0)),
+            outs: Outs::default(),
         }
     }
 
@@ -95,7 +99,7 @@ impl Ring {
         // Relaxed: this thread is the only writer.
         count.store(count.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         let is_kept = match kind {
-            ExitKind::Observe | ExitKind::Out => true,
+            ExitKind::Observe => true,
             ExitKind::Yield => false,
             _ => keep == Keep::Everything as u8,
         };
@@ -138,6 +142,11 @@ impl Ring {
         // Release pairs with `record`: these slots may be written again.
         self.read.store(written, Ordering::Release);
         stays
+    }
+
+    /// When the vCPU was out of the guest in state `out`, which is recorded whatever the ring keeps.
+    pub fn outs(&self) -> &Outs {
+        &self.outs
     }
 
     /// Stays that found no room since the ring was made.

@@ -29,6 +29,8 @@ pub fn run(session: &mut Session<'_>, spec: &BlockSpec, tracer: Option<&Tracer>)
     }
     let competitors = Competitors::start(session, spec)?;
     tell_out(session)?;
+    // Those of an earlier block.
+    session.take_outs();
     let ended = match spec.initiator() {
         Initiator::Vcpu(_) => run_in_guest(session, spec),
         Initiator::Host => host_blocks::run(session, spec),
@@ -42,9 +44,7 @@ pub fn run(session: &mut Session<'_>, spec: &BlockSpec, tracer: Option<&Tracer>)
     let mut rounds = rounds::read(session, spec, &ended, &found.stays)?;
     match spec.cell.target_state {
         TargetState::Spin | TargetState::User | TargetState::Halt | TargetState::Masked => {}
-        TargetState::Out => {
-            rounds::assign_absences(&mut rounds, &rounds::absences_of_stays(&session.vm().tsc().clock, &found.stays));
-        }
+        TargetState::Out => rounds::assign_absences(&mut rounds, &session.take_outs()),
         TargetState::Preempted => {
             rounds::assign_absences(&mut rounds, &absences);
             let waited: Vec<Option<u64>> = waited.into_iter().map(|waited| Some(session.cycles(waited?))).collect();

@@ -7,7 +7,7 @@
 use super::block_spec::{BlockSpec, Part};
 use super::session::{Error, Session};
 use crate::events::absences::Absence;
-use crate::events::clock::{CommonClock, host_tsc};
+use crate::events::clock::host_tsc;
 use crate::host::Sources;
 use crate::host::watch::{self, Planned};
 use crate::native::switches;
@@ -97,7 +97,8 @@ impl Competitors {
             let waited_ns = before.zip(waited_ns(session, vcpu)).map(|(before, after)| after.saturating_sub(before));
             competed.planned.push(Planned { cpu, ran_ns, slices });
             competed.waited[vcpu] = waited_ns.map(Duration::from_nanos);
-            competed.absences[vcpu] = on_common_clock(&session.vm().tsc().clock, turns);
+            let clock = &session.vm().tsc().clock;
+            competed.absences[vcpu] = turns.into_iter().map(|turn| turn.of_host(clock)).collect();
         }
         competed
     }
@@ -115,11 +116,6 @@ impl Drop for Competitors {
 
 fn waited_ns(session: &Session<'_>, vcpu: usize) -> Option<u64> {
     watch::waited_ns(&Sources::system(), session.vm().thread_id(vcpu)?)
-}
-
-fn on_common_clock(clock: &CommonClock, turns: Vec<Absence>) -> Vec<Absence> {
-    let of = |Absence { since, until }| Absence { since: clock.of_host(since), until: clock.of_host(until) };
-    turns.into_iter().map(of).collect()
 }
 
 /// Runs on `cpu` whenever the scheduler lets it, until it is told to stop, and tells the guest so. The kernel's count of context

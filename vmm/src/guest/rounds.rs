@@ -3,7 +3,7 @@
 mod absences;
 mod pings;
 
-pub(super) use absences::{assign as assign_absences, limit as limit_absences, of_stays as absences_of_stays};
+pub(super) use absences::{assign as assign_absences, limit as limit_absences};
 
 use super::block_spec::BlockSpec;
 use super::host_call::HostResults;

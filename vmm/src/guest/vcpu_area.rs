@@ -1,6 +1,7 @@
 //! What each vCPU writes into its area of guest memory, and what its thread has recorded.
 
 use super::session::{Error, Session};
+use crate::events::absences::Absence;
 use crate::events::stays::Stay;
 use crate::vm::wire;
 use guest_stub::abi::{self, Sample, Tally, UserPage, area};
@@ -49,6 +50,13 @@ impl Session<'_> {
     /// Takes what each vCPU's thread has recorded of its stays in the guest.
     pub(super) fn take_stays(&self) -> Vec<Vec<Stay>> {
         (0..self.vcpus()).map(|vcpu| self.vm().ring(vcpu).drain()).collect()
+    }
+
+    /// When each vCPU was out of the guest in state `out`, on the common clock, since they were taken last.
+    pub(super) fn take_outs(&self) -> Vec<Vec<Absence>> {
+        let clock = &self.vm().tsc().clock;
+        let of_vcpu = |vcpu| self.vm().ring(vcpu).outs().take().into_iter().map(|out| out.of_host(clock)).collect();
+        (0..self.vcpus()).map(of_vcpu).collect()
     }
 }
 

@@ -38,6 +38,15 @@ impl Away {
         self.store(offset_of!(UserPage, away_since), 0_u64, Ordering::Relaxed);
     }
 
+    /// How many calls it has handled, as the guest says.
+    pub fn handled(&self) -> u32 {
+        let address = GuestAddress(self.area + offset_of!(UserPage, handled) as u64);
+        // Relaxed: the vCPU's own thread asks, which is out of the guest.
+        let handled = self.memory.load(address, Ordering::Relaxed);
+        debug_assert!(handled.is_ok(), "each vCPU's area is in the machine's memory");
+        handled.unwrap_or_default()
+    }
+
     fn store<T: AtomicAccess>(&self, offset: usize, value: T, ordering: Ordering) {
         let stored = self.memory.store(value, GuestAddress(self.area + offset as u64), ordering);
         debug_assert!(stored.is_ok(), "each vCPU's area is in the machine's memory");

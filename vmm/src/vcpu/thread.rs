@@ -70,7 +70,8 @@ impl<B: InterruptBus> VcpuThread<B> {
     /// One stay in the guest, and what follows it.
     ///
     /// From KVM_RUN's return to the next KVM_RUN, an exit costs three reads of the TSC, the ring's seven plain stores, and what
-    /// the exit itself asks for. No lock, no allocation, no system call but those of [`VcpuThread::carry_out`].
+    /// the exit itself asks for. No lock, no allocation, no system call but those of [`VcpuThread::carry_out`] and
+    /// of an exit that is to keep the guest out.
     fn step(&mut self) -> ControlFlow<()> {
         let exit = self.enter();
         let request = match exit.kind {
@@ -96,12 +97,14 @@ impl<B: InterruptBus> VcpuThread<B> {
     /// on early if it is asked for something.
     fn keep_out(&self, stay: &mut Stay) {
         let until = stay.returned.saturating_add(stay.exit.payload);
+        self.ring.outs().begin(self.away.handled(), stay.returned);
         self.away.begin(stay.returned, until);
         while host_tsc() < until && self.kick.request() == Request::Run {
             std::hint::spin_loop();
         }
         self.away.end();
         stay.served = host_tsc();
+        self.ring.outs().end(stay.served);
     }
 
     fn carry_out(&self, next: Next) -> ControlFlow<()> {

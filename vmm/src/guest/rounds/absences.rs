@@ -2,17 +2,6 @@
 
 use super::RawRound;
 use crate::events::absences::{Absence, around};
-use crate::events::clock::CommonClock;
-use crate::events::exit::ExitKind;
-use crate::events::stays::Stay;
-
-/// The times for which each vCPU was out of the guest, as it had asked for, on the common clock.
-pub(in crate::guest) fn of_stays(clock: &CommonClock, stays: &[Vec<Stay>]) -> Vec<Vec<Absence>> {
-    let absence = |stay: &Stay| Absence { since: clock.of_host(stay.returned), until: clock.of_host(stay.served) };
-    let of_vcpu =
-        |stays: &Vec<Stay>| stays.iter().filter(|stay| stay.exit.kind == ExitKind::Out).map(absence).collect();
-    stays.iter().map(of_vcpu).collect()
-}
 
 /// Notes when each target could enter the guest again that one of its absences kept from it from before the send until after it.
 pub(in crate::guest) fn assign(rounds: &mut [RawRound], absences: &[Vec<Absence>]) {
@@ -46,8 +35,6 @@ mod tests {
     use super::super::tests::{QUIET, round, spec};
     use super::super::{RawRound, assess};
     use super::*;
-    use crate::events::clock;
-    use crate::events::exit::Exit;
     use crate::events::samples::Exits;
     use guest_stub::abi::{TargetState, sample_flags};
 
@@ -105,12 +92,5 @@ mod tests {
         assert_eq!(backs(&rounds), [Some(1500), Some(2600), None], "nobody knows");
         limit(&mut rounds, &[None, Some(500 + 599)]);
         assert_eq!(backs(&rounds), [None; 3]);
-    }
-
-    #[test]
-    fn exits_that_keep_a_vcpu_out_are_absences_of_the_common_clock() {
-        let stay = |kind, returned, served| Stay { exit: Exit::with(kind, 7), entered: 0, returned, served };
-        let stays = vec![vec![], vec![stay(ExitKind::Observe, 10, 20), stay(ExitKind::Out, 30, 90)]];
-        assert_eq!(of_stays(&clock::tests::exact(&[1000, 0]), &stays), [vec![], vec![absence(1030, 1090)]]);
     }
 }
