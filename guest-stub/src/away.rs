@@ -4,24 +4,21 @@ use crate::cpu::tsc;
 use crate::processor::UserWords;
 use core::ops::Range;
 use core::sync::atomic::Ordering;
+use guest_stub::patience::Patience;
 
 /// How long a block's initiator waits for that. All times are TSC cycles.
 pub(crate) struct Away {
-    most: u64,
-    least: u64,
-    patience: u64,
+    patience: Patience,
 }
 
 impl Away {
-    /// `deadline` is that of a call, of which a wait takes a small part: on a host where targets are never away, a round is made all
-    /// the same, and does not count. Each such wait is half as long as the one before.
+    /// `deadline` is that of a call.
     pub(crate) fn new(deadline: u64) -> Self {
-        let most = deadline / 16;
-        Self { most, least: deadline / 4096, patience: most }
+        Self { patience: Patience::new(deadline) }
     }
 
     /// Waits until each of `targets` but processor `me` has been away for `time`, in an absence that began after `sent`, when the
-    /// last call was sent; or for as long as is worth while. Returns what time it is then, as `sent` is on this processor's clock.
+    /// last call was sent; or in vain: the round is made all the same, and does not count. Returns what time it is then, as `sent` is on this processor's clock.
     pub(crate) fn wait(&mut self, me: usize, targets: Range<usize>, sent: u64, time: u64) -> u64 {
         // Relaxed: the VMM writes it before the guest starts.
         let ahead = UserWords::of(me).subtracted().load(Ordering::Relaxed);
@@ -37,12 +34,8 @@ impl Away {
                     && common >= since.wrapping_add(time)
                     && common <= words.away_until().load(Ordering::Relaxed)
             });
-            if are_away {
-                self.patience = self.most;
-                return now;
-            }
-            if now.wrapping_sub(start) > self.patience {
-                self.patience = (self.patience / 2).max(self.least);
+            if are_away || self.patience.is_over(now.wrapping_sub(start)) {
+                self.patience.learn(are_away);
                 return now;
             }
             core::hint::spin_loop();

@@ -3,6 +3,7 @@
 use super::session::Session;
 use crate::events::clock::host_tsc;
 use guest_stub::abi::TargetState;
+use guest_stub::patience::Patience;
 use vm_memory::GuestMemoryError;
 
 /// The first calls tell how long it takes from the end of a wait to the send. The waits of later ones are shorter by that.
@@ -14,7 +15,7 @@ pub(super) struct HostSettle {
     asked: u64,
     state: TargetState,
     /// How long a wait for targets that are away may take, at most.
-    patience: u64,
+    patience: Patience,
     /// The shortest time so far from the end of a wait to the send.
     preparation: u64,
     /// When the last wait ended.
@@ -23,7 +24,7 @@ pub(super) struct HostSettle {
 
 impl HostSettle {
     pub(super) fn new(session: &Session<'_>, asked: u64, state: TargetState) -> Self {
-        let patience = session.cycles(session.limits().deadline) / 16;
+        let patience = Patience::new(session.cycles(session.limits().deadline));
         Self { asked, state, patience, preparation: u64::MAX, waited: now(session) }
     }
 
@@ -54,8 +55,8 @@ impl HostSettle {
         Ok(())
     }
 
-    /// Waits until each vCPU has been away for the time, in an absence that began after the last send; or until it is not worth
-    /// while any more: the call is made all the same, and does not count. Each such wait is half as long as the one before.
+    /// Waits until each vCPU has been away for the time, in an absence that began after the last send; or in vain: the call is
+    /// made all the same, and does not count.
     fn wait_until_away(&mut self, session: &Session<'_>) -> Result<(), GuestMemoryError> {
         let start = now(session);
         loop {
@@ -65,10 +66,9 @@ impl HostSettle {
                 let (since, until) = session.away(vcpu)?;
                 are_away &= since > self.waited && now >= since.saturating_add(self.asked) && now <= until;
             }
-            let is_over = now.saturating_sub(start) > self.patience;
-            if are_away || is_over {
+            if are_away || self.patience.is_over(now.saturating_sub(start)) {
                 self.waited = now;
-                self.patience = if are_away { self.patience } else { self.patience / 2 };
+                self.patience.learn(are_away);
                 return Ok(());
             }
             std::hint::spin_loop();
