@@ -20,6 +20,7 @@ pub struct Absence {
 
 impl Absence {
     /// One whose times are the host's TSC, on the common clock.
+    #[must_use]
     pub fn of_host(self, clock: &CommonClock) -> Self {
         Self { since: clock.of_host(self.since), until: clock.of_host(self.until) }
     }
@@ -105,7 +106,7 @@ mod tests {
         assert_eq!(outs.take(), [Absence { since: 70, until: 70 }]);
         outs.end(90);
         assert_eq!(outs.take(), [], "it was taken before it ended");
-        for handled in 0..2 * MOST as u32 {
+        for handled in (0..).take(2 * MOST) {
             outs.begin(handled, handled.into());
         }
         let kept = outs.take();
