@@ -63,6 +63,12 @@ impl CommonClock {
         if one == other { 0 } else { left(one).abs_diff(left(other)).saturating_add(errors) }
     }
 
+    /// How far a stamp of the host may be from a vCPU's of the same host TSC, in cycles: zero where the offsets are exact.
+    pub fn host_apart(&self, vcpu: usize) -> u64 {
+        let left = self.offsets[vcpu].cycles.wrapping_sub(self.subtracted[vcpu]);
+        left.abs_diff(self.offsets[0].cycles).saturating_add(self.offsets[vcpu].error)
+    }
+
     /// How far a stamp of the host may be from vCPU 0's of the same host TSC, in cycles: zero where its offset is exact.
     pub fn host_error(&self) -> u64 {
         self.offsets[0].error
@@ -111,7 +117,7 @@ pub(crate) mod tests {
         // One moment, as each clock shows it.
         assert_eq!(clock.of_host(HOST), 4_000_000);
         assert_eq!([0, 1, 2].map(|vcpu| clock.of_vcpu(vcpu, [4_000_000, 4_300_000, 4_000_000][vcpu])), [4_000_000; 3]);
-        assert_eq!((clock.apart(0, 1), clock.host_error()), (0, 0));
+        assert_eq!((clock.apart(0, 1), clock.host_error(), clock.host_apart(1)), (0, 0, 0));
         assert!(clock.is_exact());
         let extreme = exact(&[i64::MIN, i64::MAX]);
         assert_eq!(extreme.of_vcpu(1, 0), 1, "offsets may be as far apart as there are cycles");
@@ -126,6 +132,7 @@ pub(crate) mod tests {
             [0, 1_000, 600, 1_000]
         );
         assert_eq!(clock.host_error(), 300);
+        assert_eq!([0, 1, 2].map(|vcpu| clock.host_apart(vcpu)), [300, 400 + 300, 300]);
         assert!(!clock.is_exact());
     }
 }

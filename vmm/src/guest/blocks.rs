@@ -44,9 +44,9 @@ pub fn run(session: &mut Session<'_>, spec: &BlockSpec, tracer: Option<&Tracer>)
     let mut rounds = rounds::read(session, spec, &ended, &found.stays)?;
     match spec.cell.target_state {
         TargetState::Spin | TargetState::User | TargetState::Halt | TargetState::Masked => {}
-        TargetState::Out => rounds::assign_absences(&mut rounds, &session.take_outs()),
+        TargetState::Out => rounds::assign_absences(&mut rounds, &session.take_outs(), &session.vm().tsc().clock),
         TargetState::Preempted => {
-            rounds::assign_absences(&mut rounds, &absences);
+            rounds::assign_absences(&mut rounds, &absences, &session.vm().tsc().clock);
             let waited: Vec<Option<u64>> = waited.into_iter().map(|waited| Some(session.cycles(waited?))).collect();
             rounds::limit_absences(&mut rounds, &waited);
         }

@@ -2,11 +2,14 @@
 
 use super::RawRound;
 use crate::events::absences::{Absence, around};
+use crate::events::clock::CommonClock;
 
-/// Notes when each target could enter the guest again that one of its absences kept from it from before the send until after it.
-pub(in crate::guest) fn assign(rounds: &mut [RawRound], absences: &[Vec<Absence>]) {
+/// Notes when each target could enter the guest again that one of its absences kept from it from before the send until after it:
+/// certainly so, where the host's stamps may be off by an estimate's error from those of the vCPU that sent.
+pub(in crate::guest) fn assign(rounds: &mut [RawRound], absences: &[Vec<Absence>], clock: &CommonClock) {
     for round in rounds {
-        let send = round.stamps.t0..=round.stamps.t1;
+        let error = round.initiator.map_or(0, |initiator| clock.host_apart(initiator));
+        let send = round.stamps.t0.saturating_sub(error)..=round.stamps.t1.saturating_add(error);
         for target in round.participants.iter_mut().filter(|participant| participant.is_target) {
             let absences = absences.get(target.vcpu).map_or(&[][..], Vec::as_slice);
             target.back = around(absences, send.clone()).map(|absence| absence.until);
@@ -35,10 +38,15 @@ mod tests {
     use super::super::tests::{QUIET, round, spec};
     use super::super::{RawRound, assess};
     use super::*;
+    use crate::events::clock;
     use crate::events::samples::Exits;
     use guest_stub::abi::{TargetState, sample_flags};
 
     const NEVER: &[Absence] = &[];
+
+    fn exact() -> CommonClock {
+        clock::tests::exact(&[0, 0])
+    }
 
     /// Three calls, which are sent at 1000, 2000 and 3000 within 50 each.
     fn rounds(flags: u32) -> Vec<RawRound> {
@@ -61,7 +69,7 @@ mod tests {
     fn a_round_counts_if_its_target_was_away_all_through_the_send() {
         let mut rounds = rounds(0);
         let target = [absence(900, 1500), absence(1990, 2600), absence(3020, 3900)];
-        assign(&mut rounds, &[NEVER.to_vec(), target.to_vec()]);
+        assign(&mut rounds, &[NEVER.to_vec(), target.to_vec()], &exact());
         assert_eq!(backs(&rounds), [Some(1500), Some(2600), None]);
         assert_eq!(rounds[0].participants[0].back, None, "the initiator's own");
         let block = assess(&spec(TargetState::Out), rounds, &QUIET, Exits::new(), &[]);
@@ -70,11 +78,27 @@ mod tests {
     }
 
     #[test]
+    fn an_absence_that_an_estimated_clock_may_have_shifted_out_of_the_send_is_none() {
+        let away = [NEVER.to_vec(), vec![absence(990, 1200), absence(1900, 2060), absence(2990, 3060)]];
+        let counted = |error| {
+            let mut rounds = rounds(0);
+            assign(&mut rounds, &away, &clock::tests::estimated(&[0, 0], error));
+            backs(&rounds)
+        };
+        assert_eq!(counted(10), [Some(1200), Some(2060), Some(3060)]);
+        assert_eq!(counted(11), [None; 3], "it may have begun after the send, or ended before the send's end");
+        let mut of_host = rounds(0);
+        of_host[0].initiator = None;
+        assign(&mut of_host, &away, &clock::tests::estimated(&[0, 0], 11));
+        assert_eq!(backs(&of_host)[0], Some(1200), "the host's own stamps are on its clock");
+    }
+
+    #[test]
     fn a_preempted_target_was_at_cpl3_too() {
         let away = [NEVER.to_vec(), vec![absence(900, 9000)]];
         let counted = |flags| {
             let mut rounds = rounds(flags);
-            assign(&mut rounds, &away);
+            assign(&mut rounds, &away, &exact());
             assess(&spec(TargetState::Preempted), rounds, &QUIET, Exits::new(), &[]).rounds.len()
         };
         assert_eq!((counted(sample_flags::FROM_USER), counted(0)), (2, 0));
@@ -85,7 +109,7 @@ mod tests {
     #[test]
     fn a_thread_that_did_not_wait_for_so_long_was_not_preempted() {
         let mut rounds = rounds(0);
-        assign(&mut rounds, &[NEVER.to_vec(), vec![absence(900, 1500), absence(1990, 2600)]]);
+        assign(&mut rounds, &[NEVER.to_vec(), vec![absence(900, 1500), absence(1990, 2600)]], &exact());
         limit(&mut rounds, &[None, Some(500 + 600)]);
         assert_eq!(backs(&rounds), [Some(1500), Some(2600), None], "its waits are as long as its absences");
         limit(&mut rounds, &[Some(0), None]);
