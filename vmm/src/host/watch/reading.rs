@@ -240,8 +240,10 @@ fn of_thread(
             add(Kind::CpuBusy, busy as f64, by_others as f64, pin);
         }
     }
-    let preempted = change.counted(|task| task.involuntary_switches).saturating_sub(planned_slices) as f64;
-    add(Kind::Preempted, preempted, if waited_for_others_ns > 0 { preempted } else { 0.0 }, pin);
+    let preempted = change.counted(|task| task.involuntary_switches) as f64;
+    // Not every turn of a competitor's took the CPU from the thread: it may have been a third one's, whose switch that hides.
+    let by_request = if waited_for_others_ns > 0 { preempted } else { planned_slices as f64 };
+    add(Kind::Preempted, preempted, by_request, pin);
     if pin.is_some() {
         let ran_elsewhere = change.after.last_cpu.filter(|_| change.after.last_cpu != pin);
         add(Kind::Migrated, change.counted(|task| task.migrations) as f64, 0.0, pin);

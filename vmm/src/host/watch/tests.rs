@@ -259,7 +259,12 @@ fn a_planned_competitor_disturbs_nothing_and_hides_nobody() {
         let (before, after) = (count(before, before_switches), count(after, after_switches));
         reading::disturbances(&threads, Some(0), &Baseline::default(), &before, &after)
     };
-    assert_eq!((amounts(found(50)), found(50).ambiguous), (vec![], BTreeSet::new()));
+    let ambiguous = [Kind::Preempted].into();
+    assert_eq!(
+        (amounts(found(50)), found(50).ambiguous),
+        (vec![], ambiguous),
+        "whose switches they were cannot be told"
+    );
     assert_eq!(amounts(found(80)), [(Kind::WaitedForCpu, 30e6)], "somebody else ran there, too");
     let elsewhere = Planned { cpu: 0, ..competitor };
     assert_eq!(
