@@ -45,6 +45,7 @@ pub struct ExitCost {
     pub never_quiet: bool,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
 fn is_zero(count: &u64) -> bool {
     *count == 0
 }
