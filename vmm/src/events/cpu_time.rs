@@ -8,6 +8,10 @@
 //!
 //! `schedstat` and getrusage(2) have the same sum, but of a thread that runs at the moment, as it was at its last tick or switch:
 //! a block is shorter than a few ticks. Reading the clock brings the sum up to date (`task_sched_runtime`, kernel/sched/core.c).
+//!
+//! One thread reads the clocks of all, one after the other, in the same order before and after. What is read of another thread
+//! therefore holds, besides the rounds, the time of one reading of all clocks: what lies behind the thread's own clock in the first
+//! reading, and what lies before it in the second. A thread that is busy meanwhile has that much too much, and none has more.
 
 use rustix::time::{ClockId, Timespec, clock_gettime};
 use std::mem::MaybeUninit;
@@ -57,7 +61,7 @@ pub struct Opened {
 pub struct CpuTimes {
     /// Time that has passed, ns (CLOCK_MONOTONIC_RAW): no less than a thread can have had.
     pub wall_ns: u64,
-    /// What each thread has had, ns; `None`: nobody knows.
+    /// What each thread has had, ns, with at most the time of one reading of all clocks; `None`: nobody knows.
     pub threads: Vec<Option<u64>>,
     /// What the thread that read the clocks has had, ns, the reading itself left out.
     pub reader_ns: u64,
@@ -83,7 +87,7 @@ impl CpuClocks {
         Opened { wall_ns: wall(), threads: self.read(), reader_ns: of_this_thread() }
     }
 
-    /// Reads them right after it, by the same thread, in the reverse order.
+    /// Reads them right after it, by the same thread: its own first and the wall's last, the others in the order of before.
     pub fn close(&self, opened: &Opened) -> CpuTimes {
         let reader_ns = of_this_thread().saturating_sub(opened.reader_ns);
         let since = |(before, after): (&Option<u64>, Option<u64>)| after?.checked_sub((*before)?);
@@ -160,6 +164,27 @@ mod tests {
         let [Some(asleep), Some(busy), None] = threads[..] else { panic!("the third has not begun: {threads:?}") };
         assert!(busy >= TIME_NS && busy as f64 <= wall_ns as f64 * RATES, "{busy} of {wall_ns}");
         assert!(asleep < busy && reader_ns < busy, "{asleep} {busy} {reader_ns} {wall_ns}");
+    }
+
+    #[test]
+    fn the_time_of_one_reading_of_all_clocks_is_in_that_of_each_thread_that_is_busy() {
+        const CLOCKS: usize = 64;
+        // The thread that reads is in the place of all others: it is busy while it reads, whoever else wants its CPU.
+        let clocks = CpuClocks::new(CLOCKS);
+        (0..CLOCKS).for_each(|thread| clocks.is_this_thread(thread));
+        let excess = |()| {
+            let opened = clocks.open();
+            let CpuTimes { wall_ns, threads, .. } = clocks.close(&opened);
+            let threads: Vec<u64> =
+                threads.into_iter().map(|thread| thread.expect("this thread has not ended")).collect();
+            assert!(threads.iter().all(|&thread| thread as f64 <= wall_ns as f64 * RATES), "{threads:?} of {wall_ns}");
+            let (least, most) = threads.iter().fold((u64::MAX, 0), |(least, most), &it| (least.min(it), most.max(it)));
+            (least, most)
+        };
+        // An interrupt within one of the readings is not in all of the times: one attempt without will do. Were the second reading in
+        // the reverse order, the first clock's time would hold both and the last one's none.
+        let is_the_same = |(least, most): (u64, u64)| least > 0 && most < 2 * least;
+        assert!([(); 1000].into_iter().map(excess).any(is_the_same), "some clocks' times hold more than one reading");
     }
 
     #[test]
