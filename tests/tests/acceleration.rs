@@ -66,7 +66,7 @@ fn what_is_found_is_off_or_seen() {
     let Some(hypervisor) = hypervisor() else { return };
     let _turn = turn();
     let host = host::read_facts(&Sources::system());
-    let found = acceleration::find(&hypervisor, &host, &NEVER);
+    let found = acceleration::find(&hypervisor, &host, VCPUS, &NEVER);
     assert!(!found.is_empty());
     let offers = host::acceleration::is_worth_a_look(&host);
     for found in found {

@@ -35,8 +35,10 @@ pub fn run(options: &Doctor) -> Result<Status, Failure> {
     let vcpus = options.vcpus.map_or_else(|| default_vcpus(&machines::allowed_cpus()), usize::from);
     let sources = host::Sources::system();
     let accelerations = |host: &Facts| {
-        Hypervisor::open(&options.device)
-            .map_or_else(|_| Vec::new(), |hypervisor| experiment::acceleration::find(&hypervisor, host, &INTERRUPTED))
+        Hypervisor::open(&options.device).map_or_else(
+            |_| Vec::new(),
+            |hypervisor| experiment::acceleration::find(&hypervisor, host, vcpus, &INTERRUPTED),
+        )
     };
     let found = doctor::examine(&options.device, vcpus, &sources, accelerations, |route| probe(options, route));
     let text = if options.json {

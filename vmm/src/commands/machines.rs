@@ -84,16 +84,16 @@ pub(super) fn raise_open_file_limit() {
     let _ = setrlimit(Resource::Nofile, limit);
 }
 
-/// What the processor does to accelerate the local APICs of virtual machines; none where no cell has one in KVM.
-///
-/// # Errors
-/// As [`Hypervisor::open`].
-pub(super) fn apic_acceleration(kvm: &Kvm<'_>, cells: &[CellId]) -> Result<Vec<Acceleration>, vm::Error> {
-    if cells.iter().all(|cell| MachineSpec::of(cell).local_apics != Some(LocalApics::Kernel)) {
-        return Ok(Vec::new());
-    }
-    let facts = host::read_facts(&Sources::system());
-    Ok(experiment::acceleration::find(kvm.open()?, &facts, &INTERRUPTED))
+/// What the processor does to accelerate the local APICs of the largest virtual machine that had them in KVM; none where no cell had
+/// one. It boots a machine of its own, which would delay the first broadcast: it comes after what has been measured.
+pub(super) fn apic_acceleration(kvm: &Kvm<'_>, measured: impl IntoIterator<Item = CellId>) -> Vec<Acceleration> {
+    let machines = measured.into_iter().map(|cell| MachineSpec::of(&cell));
+    let in_kvm = machines.filter(|machine| machine.local_apics == Some(LocalApics::Kernel));
+    // KVM has been opened for these cells.
+    let Some((vcpus, hypervisor)) = in_kvm.map(|machine| machine.vcpus).max().zip(kvm.open().ok()) else {
+        return Vec::new();
+    };
+    experiment::acceleration::find(hypervisor, &host::read_facts(&Sources::system()), vcpus, &INTERRUPTED)
 }
 
 /// Limits how long CPUs take to leave an idle state, as long as the value lives.

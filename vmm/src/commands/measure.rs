@@ -217,9 +217,11 @@ pub fn run(options: &Measure, start: ProcessStart) -> Result<Status, Failure> {
     };
     let boot = |machine| machines::boot(&kvm, &config, &image, machine, tracer.clone());
     let (mut measurement, error) = experiment::run(&config, &cells, &refused, boot, &mut observer);
+    // The look takes a trace instance, of which a process has one at a time.
+    drop(tracer);
     if error.is_none() {
-        // It boots a machine, for which the first broadcast must not wait. KVM has been opened for the cells.
-        measurement.host.apic_acceleration = machines::apic_acceleration(&kvm, &cells).unwrap_or_default();
+        measurement.host.apic_acceleration =
+            machines::apic_acceleration(&kvm, measurement.cells.iter().map(|cell| cell.id));
     }
     bar.finish_and_clear();
 

@@ -110,7 +110,6 @@ pub fn run(options: &Trace) -> Result<Status, Failure> {
     interrupts::handle()?;
     let asked = |source| options.source.contains(&source);
     let mut sources: Vec<_> = options.source.iter().map(|&source| (source, None)).collect();
-    let apic_acceleration = machines::apic_acceleration(&kvm, &[cell])?;
     let tracer = machines::open_tracer(&mut sources, Detail::Full);
     let recording = Recording {
         stats: asked(Source::Stats),
@@ -122,7 +121,9 @@ pub fn run(options: &Trace) -> Result<Status, Failure> {
     let mut source = machines::boot(&kvm, &config, &image, MachineSpec::of(&cell), tracer)?;
     let mut trace = experiment::trace::run(&plan, &mut source)?;
     trace.config.pin.clone_from(&config.pin);
-    trace.host.apic_acceleration = apic_acceleration;
+    // The look takes a trace instance, of which a process has one at a time.
+    drop(source);
+    trace.host.apic_acceleration = machines::apic_acceleration(&kvm, [cell]);
     trace.sources.extend(sources.into_iter().filter_map(|(source, refusal)| {
         Some(results::trace::Recorder { source, unavailable: Some(refusal?), lost: 0 })
     }));

@@ -15,12 +15,12 @@ use std::time::Duration;
 const VCPUS: usize = 2;
 const LIMITS: Limits = Limits { deadline: Duration::from_secs(4), settle: Duration::ZERO };
 
-/// Makes one call on a fresh machine of two vCPUs, over the first route here whose interrupts local APICs in KVM deliver. The vCPUs'
-/// threads, as the kernel numbered them.
-pub(super) fn make_a_call(hypervisor: &Hypervisor, interrupted: &AtomicBool) -> Result<Vec<u32>, Error> {
-    let mut session = boot(hypervisor, LocalApics::Kernel, Interface::Kvm, interrupted)?;
-    blocks::run(&mut session, &block(routes::of(routes::usual(hypervisor.offers_to(&[]))), 1), None)?;
-    Ok((0..VCPUS).filter_map(|vcpu| session.vm().thread_id(vcpu)).collect())
+/// Makes one call on a fresh machine of so many vCPUs, over the first route here whose interrupts local APICs in KVM deliver. The
+/// vCPUs' threads, as the kernel numbered them.
+pub(super) fn make_a_call(hypervisor: &Hypervisor, vcpus: usize, interrupted: &AtomicBool) -> Result<Vec<u32>, Error> {
+    let mut session = boot(hypervisor, vcpus, LocalApics::Kernel, Interface::Kvm, interrupted)?;
+    blocks::run(&mut session, &block(routes::of(routes::usual(hypervisor.offers_to(&[]))), vcpus, 1), None)?;
+    Ok((0..vcpus).filter_map(|vcpu| session.vm().thread_id(vcpu)).collect())
 }
 
 /// Makes one call over `route` on a fresh machine of two vCPUs, or natively on two of `cpus`. `kvm` is asked for in the first case
@@ -47,19 +47,20 @@ fn in_guest(
     local_apics: LocalApics,
     interrupted: &AtomicBool,
 ) -> Result<(), Error> {
-    let mut session = boot(hypervisor, local_apics, route.interface(), interrupted)?;
-    blocks::run(&mut session, &block(route, 1), None)?;
+    let mut session = boot(hypervisor, VCPUS, local_apics, route.interface(), interrupted)?;
+    blocks::run(&mut session, &block(route, VCPUS, 1), None)?;
     Ok(())
 }
 
 fn boot<'a>(
     hypervisor: &Hypervisor,
+    vcpus: usize,
     local_apics: LocalApics,
     interface: Interface,
     interrupted: &'a AtomicBool,
 ) -> Result<Session<'a>, Error> {
     let config = VmConfig {
-        vcpus: VCPUS,
+        vcpus,
         ids: ApicIds::Consecutive,
         local_apics,
         interface,
@@ -75,7 +76,7 @@ fn boot<'a>(
 /// Whoever else uses these CPUs may keep some calls from counting, but hardly all.
 fn natively(route: &Spec, cpus: &[usize], interrupted: &AtomicBool) -> Result<(), Error> {
     const ROUNDS: usize = 100;
-    let block = NativeMachine::start(VCPUS, cpus, LIMITS, interrupted)?.run_block(&block(route, ROUNDS))?;
+    let block = NativeMachine::start(VCPUS, cpus, LIMITS, interrupted)?.run_block(&block(route, VCPUS, ROUNDS))?;
     if block.rounds.is_empty() {
         let silence = format!("its target left its CPU in each of {ROUNDS} calls, or was not interrupted");
         return Err(Error::GivenUp(Box::new(GivenUp { silence, block })));
@@ -83,8 +84,8 @@ fn natively(route: &Spec, cpus: &[usize], interrupted: &AtomicBool) -> Result<()
     Ok(())
 }
 
-fn block(route: &Spec, rounds: usize) -> BlockSpec {
-    let cell = CellId::broadcast(route.id, Destination::AllButSelf, route.probe_state, VCPUS);
+fn block(route: &Spec, vcpus: usize, rounds: usize) -> BlockSpec {
+    let cell = CellId::broadcast(route.id, Destination::AllButSelf, route.probe_state, vcpus);
     BlockSpec {
         cell: CellId { call: route.probe_call(), ..cell },
         initiator: 0,

@@ -16,42 +16,60 @@ pub(super) const FLAGS: [&str; 7] = ["apicv", "avic", "ipi_virt", "posted_intr",
 pub enum Observed {
     /// Nobody could look, for this reason.
     Nothing(String),
-    /// It gave these reasons not to accelerate; none: it does.
-    Inhibits(Vec<String>),
+    /// It gave reasons not to accelerate; none: it does.
+    Inhibits {
+        /// By name.
+        reasons: Vec<String>,
+        /// How many vCPUs the machine had: one with more can have more reasons.
+        vcpus: usize,
+    },
 }
 
 /// What the host says of a feature before a virtual machine runs.
 enum Prospect {
     /// There is none, for this reason.
     Off(String),
-    /// KVM offers it.
-    Offered,
+    /// KVM offers it, in these words.
+    Offered(&'static str),
     /// It cannot be told, for this reason.
     Unknown(String),
 }
 
+const OFFER: &str = "KVM offers it";
+const OFFER_IN_XAPIC_MODE: &str =
+    "KVM offers it in xAPIC mode only (without x2AVIC, x2APIC mode's writes to the ICR exit)";
+
 /// Whether it takes a look at a virtual machine to tell.
 pub fn is_worth_a_look(host: &Facts) -> bool {
-    prospects(host).iter().any(|(_, prospect)| matches!(prospect, Prospect::Offered))
+    prospects(host).iter().any(|(_, prospect)| matches!(prospect, Prospect::Offered(_)))
 }
 
 /// What kipi's virtual machine has of it, with local APICs in KVM.
 pub fn judge(host: &Facts, observed: &Observed) -> Vec<Acceleration> {
-    let finding = |(feature, prospect)| match (prospect, observed) {
-        (Prospect::Off(why), _) => found(feature, State::Off, why),
-        (Prospect::Unknown(why), _) => found(feature, State::Unknown, why),
-        (Prospect::Offered, Observed::Nothing(why)) => {
-            found(feature, State::Unknown, format!("KVM offers it, and whether it uses it could not be seen: {why}"))
-        }
-        (Prospect::Offered, Observed::Inhibits(reasons)) if reasons.is_empty() => {
-            found(feature, State::On, "KVM offers it, and nothing inhibits it (kvm_apicv_inhibit_changed)".to_owned())
-        }
-        (Prospect::Offered, Observed::Inhibits(reasons)) => {
-            let told: Vec<String> = reasons.iter().map(|reason| explain(reason)).collect();
-            Acceleration { inhibits: reasons.clone(), ..found(feature, State::Inhibited, told.join("; ")) }
-        }
+    let finding = |(feature, prospect)| match prospect {
+        Prospect::Off(why) => found(feature, State::Off, why),
+        Prospect::Unknown(why) => found(feature, State::Unknown, why),
+        Prospect::Offered(words) => offered(feature, words, observed),
     };
     prospects(host).into_iter().map(finding).collect()
+}
+
+/// What was seen of a feature that KVM offers.
+fn offered(feature: Feature, words: &str, observed: &Observed) -> Acceleration {
+    match observed {
+        Observed::Nothing(why) => {
+            found(feature, State::Unknown, format!("{words}, and whether it uses it could not be seen: {why}"))
+        }
+        Observed::Inhibits { reasons, vcpus } if reasons.is_empty() => {
+            let why = format!("{words}, and nothing inhibits it for {vcpus} vCPUs (kvm_apicv_inhibit_changed)");
+            found(feature, State::On, why)
+        }
+        Observed::Inhibits { reasons, vcpus } => {
+            let told: Vec<String> = reasons.iter().map(|reason| explain(reason)).collect();
+            let why = format!("for {vcpus} vCPUs: {}", told.join("; "));
+            Acceleration { inhibits: reasons.clone(), ..found(feature, State::Inhibited, why) }
+        }
+    }
 }
 
 fn found(feature: Feature, state: State, why: String) -> Acceleration {
@@ -79,10 +97,10 @@ fn intel(host: &Facts) -> Vec<(Feature, Prospect)> {
     let ipis = match (&apicv, host.settings.get("kvm_intel.enable_ipiv")) {
         (Prospect::Off(_), _) => Prospect::Off("it needs APICv".to_owned()),
         (Prospect::Unknown(why), _) => Prospect::Unknown(why.clone()),
-        (Prospect::Offered, None) => {
+        (Prospect::Offered(_), None) => {
             Prospect::Off("this kvm_intel has no IPI virtualization (no parameter enable_ipiv)".to_owned())
         }
-        (Prospect::Offered, Some(_)) => parameter(host, "kvm_intel.enable_ipiv", "ipi_virt"),
+        (Prospect::Offered(_), Some(_)) => parameter(host, "kvm_intel.enable_ipiv", "ipi_virt"),
     };
     vec![(Feature::Apicv, apicv), (Feature::Ipis, ipis)]
 }
@@ -92,10 +110,10 @@ fn amd(host: &Facts) -> Vec<(Feature, Prospect)> {
     let needs_avic = |offered: &dyn Fn() -> Prospect| match &avic {
         Prospect::Off(_) => Prospect::Off("it needs AVIC".to_owned()),
         Prospect::Unknown(why) => Prospect::Unknown(why.clone()),
-        Prospect::Offered => offered(),
+        Prospect::Offered(_) => offered(),
     };
     let x2avic = needs_avic(&|| match has_flag(host, "x2avic") {
-        Some(true) => Prospect::Offered,
+        Some(true) => Prospect::Offered(OFFER),
         Some(false) => Prospect::Off(
             "the CPU flags show no x2avic: in x2APIC mode register accesses exit, and AVIC delivers interrupts alone"
                 .to_owned(),
@@ -103,12 +121,16 @@ fn amd(host: &Facts) -> Vec<(Feature, Prospect)> {
         None => Prospect::Unknown("the CPU flags cannot be read".to_owned()),
     });
     let ipis = needs_avic(&|| match host.settings.get("kvm_amd.enable_ipiv") {
-        // Before it had this parameter, KVM virtualised IPIs wherever AVIC was on.
-        None => Prospect::Offered,
-        Some(value) if is_on(value) => Prospect::Offered,
-        Some(value) => Prospect::Off(format!(
-            "kvm_amd.enable_ipiv is {value}: set so when the module was loaded, or by KVM because of erratum 1235 (family 17h)"
+        Some(value) if !is_on(value) => Prospect::Off(format!(
+            "kvm_amd.enable_ipiv is {value}: set so when the module was loaded, or by KVM because of erratum 1235 \
+             (AMD's family 17h, Hygon's 18h)"
         )),
+        // Before it had this parameter, KVM virtualised IPIs wherever AVIC was on.
+        Some(_) | None => match has_flag(host, "x2avic") {
+            Some(true) => Prospect::Offered(OFFER),
+            Some(false) => Prospect::Offered(OFFER_IN_XAPIC_MODE),
+            None => Prospect::Unknown("the CPU flags cannot be read".to_owned()),
+        },
     });
     vec![(Feature::Avic, avic), (Feature::X2avic, x2avic), (Feature::Ipis, ipis)]
 }
@@ -117,7 +139,7 @@ fn amd(host: &Facts) -> Vec<(Feature, Prospect)> {
 fn parameter(host: &Facts, name: &str, flag: &str) -> Prospect {
     match host.settings.get(name) {
         None => Prospect::Unknown(format!("{name} cannot be read")),
-        Some(value) if is_on(value) => Prospect::Offered,
+        Some(value) if is_on(value) => Prospect::Offered(OFFER),
         Some(value) => Prospect::Off(match has_flag(host, flag) {
             Some(false) => format!("{name} is {value}, and the CPU flags show no {flag}"),
             Some(true) => format!("{name} is {value}, although the CPU flags show {flag}: load the module with it set"),

@@ -33,7 +33,7 @@ fn nothing() -> Observed {
 }
 
 fn inhibits(reasons: &[&str]) -> Observed {
-    Observed::Inhibits(reasons.iter().map(|&reason| reason.to_owned()).collect())
+    Observed::Inhibits { reasons: reasons.iter().map(|&reason| reason.to_owned()).collect(), vcpus: 8 }
 }
 
 fn states(host: &Facts, observed: &Observed) -> Vec<(&'static str, State)> {
@@ -61,7 +61,24 @@ fn what_inhibits_it_is_named() {
     let found = judge(&xeon(&BOTH), &inhibits(&["APIC_ID_MODIFIED", "reason 17"]));
     assert!(found.iter().all(|found| found.state == State::Inhibited));
     assert_eq!(found[0].inhibits, ["APIC_ID_MODIFIED", "reason 17"]);
-    assert_eq!(found[0].why, "APIC_ID_MODIFIED (an APIC id is not its vCPU's number); reason 17");
+    assert_eq!(found[0].why, "for 8 vCPUs: APIC_ID_MODIFIED (an APIC id is not its vCPU's number); reason 17");
+}
+
+#[test]
+fn what_is_on_is_so_for_as_many_vcpus_as_were_looked_at() {
+    let text = "KVM offers it, and nothing inhibits it for 8 vCPUs (kvm_apicv_inhibit_changed)";
+    assert_eq!(why(&xeon(&BOTH), &inhibits(&[]), Feature::Ipis), text);
+}
+
+#[test]
+fn without_x2avic_ipis_are_virtualised_in_xapic_mode_only() {
+    let parameters = [("kvm_amd.avic", "Y"), ("kvm_amd.enable_ipiv", "Y")];
+    let [zen3, zen4] = ["avic", "avic x2avic"].map(|flags| epyc(flags, &parameters));
+    for observed in [inhibits(&[]), nothing()] {
+        let [in_xapic, in_both] = [&zen3, &zen4].map(|host| why(host, &observed, Feature::Ipis));
+        assert!(in_xapic.starts_with("KVM offers it in xAPIC mode only"), "{in_xapic}");
+        assert!(in_both.starts_with("KVM offers it, and"), "{in_both}");
+    }
 }
 
 #[test]
