@@ -25,6 +25,10 @@ impl Kind {
             Self::Of(act) => Some(act),
         }
     }
+
+    pub(super) fn is_eoi(self) -> bool {
+        matches!(self, Self::Of(Act::EoiXApic | Act::EoiX2Apic))
+    }
 }
 
 /// An access to a register of a local APIC.
@@ -72,6 +76,10 @@ impl<'a> Evidence<'a> {
         let has =
             |wanted| events.iter().any(|event| matches!(event.kind, EventKind::Kernel(point, _) if point == wanted));
         Self { events, x2apic, has_exits: has(Point::Exit), has_msrs: has(Point::Msr) }
+    }
+
+    pub(super) fn has_exits(&self) -> bool {
+        self.has_exits
     }
 
     /// What an event is an exit of; `None`: it is no exit.

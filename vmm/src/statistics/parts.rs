@@ -48,7 +48,9 @@ impl Parts {
             // An event at a part's end is what it ends with.
             let place = ends.iter().position(|&end| event.tsc <= end).filter(|_| event.tsc > path.t0);
             let (Some(who), Some(place)) = (who, place) else { continue };
-            if let Some(kind) = evidence.exit(index) {
+            // Where KVM tells of no exits, it shows its own EOI of an interrupt that it hands over: the target has not begun.
+            let is_kvms = |kind: Kind| place == 0 && who == 1 && kind.is_eoi() && !evidence.has_exits();
+            if let Some(kind) = evidence.exit(index).filter(|&kind| !is_kvms(kind)) {
                 self.exits[place].entry(kind).or_default()[who] += 1;
             }
         }

@@ -52,6 +52,12 @@ fn exits_are_counted_in_the_part_and_on_the_side_that_they_are_of() {
 }
 
 #[test]
+fn an_eoi_before_the_target_has_begun_is_kvms_own() {
+    let eoi = |tsc| kernel(tsc, 1, Point::Apic, [1, 0xB0, 0]);
+    assert_eq!(exits(&[eoi(1250), eoi(1550)], false), [(3, Some(Act::EoiXApic), [0, 1])]);
+}
+
+#[test]
 fn what_exits_explain_is_their_number_times_their_mean_without_the_stamps() {
     let icr = [kernel(1050, 0, Point::Exit, [32, VMX, 0]), kernel(1051, 0, Point::Apic, [1, 0x300, 0])];
     let costs = [exit_cost(Act::Nothing, 10.0), exit_cost(Act::IcrX2Apic, 90.0)];
