@@ -116,8 +116,8 @@ fn both_waits_are_measured_and_a_document_says_which_is_which() {
         return;
     }
     let arguments = ["--vcpus", "2,4", "--route", "xapic", "--target-state", "halt", "--observe", "guest"];
-    let more = ["--wait", "spin,park", "--rounds", "5", "--boots", "1", "--references", "none", "--json", "-"];
-    let ran = kipi(arguments.iter().chain(&more));
+    let more = ["--wait", "spin,park", "--rounds", "5", "--boots", "1", "--json", "-"];
+    let ran = kipi(arguments.iter().chain(&more).chain(&["--references", "none", "--native", "none"]));
     assert_eq!(ran.status, Some(0), "{ran:?}");
     let document: Value = serde_json::from_str(&ran.stdout).expect("JSON");
     assert_valid(&document);
