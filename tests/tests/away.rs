@@ -75,7 +75,7 @@ fn offered(hypervisor: &Hypervisor) -> impl Iterator<Item = (Route, VmConfig<'st
     Route::ALL.iter().copied().filter(can_be).map(|route| {
         let vcpus = if routes::of(route).is_host() { 1 } else { 2 };
         let local_apics = routes::of(route).local_apics().unwrap_or(LocalApics::Kernel);
-        (route, VmConfig { local_apics, ..machine(vcpus) })
+        (route, VmConfig { local_apics, interface: routes::of(route).interface(), ..machine(vcpus) })
     })
 }
 

@@ -2,7 +2,7 @@
 
 use guest_stub::abi::{Destination, RING_SAMPLES, TargetState, Worker};
 use kipi::config::routes::{self, Route};
-use kipi::config::{self, Call, CellId, HostOffers, LocalApics, Observe};
+use kipi::config::{self, Call, CellId, HostOffers, Interface, LocalApics, Observe};
 use kipi::events::recording::Recording;
 use kipi::events::samples::{Block, Participant, Round};
 use kipi::guest::blocks::{self, BlockSpec};
@@ -252,13 +252,24 @@ fn any_vcpu_can_call() {
     const VCPUS: usize = 3;
     let _turn = turn();
     let Some(hypervisor) = hypervisor() else { return };
-    for local_apics in [LocalApics::Kernel, LocalApics::User] {
-        let mut machine = boot_config(&hypervisor, &VmConfig { local_apics, ..machine(VCPUS) });
+    let machines = [
+        (LocalApics::Kernel, Interface::Kvm),
+        (LocalApics::Kernel, Interface::HyperV),
+        (LocalApics::User, Interface::Kvm),
+    ];
+    for (local_apics, interface) in machines {
         let offers = hypervisor.offers();
         let usable = |route: &routes::Spec| {
-            route.local_apics() == Some(local_apics) && !route.is_host() && route.lacks(offers).is_none()
+            (route.local_apics(), route.interface()) == (Some(local_apics), interface)
+                && !route.is_host()
+                && route.lacks(offers).is_none()
         };
-        for route in routes::those(usable) {
+        let over: Vec<Route> = routes::those(usable).collect();
+        if over.is_empty() {
+            continue;
+        }
+        let mut machine = boot_config(&hypervisor, &VmConfig { local_apics, interface, ..machine(VCPUS) });
+        for route in over {
             for &destination in Destination::ALL {
                 for target_state in [TargetState::Halt, TargetState::Spin] {
                     if !can_be(route, destination, target_state) {

@@ -65,8 +65,11 @@ fn participants_park_on_every_route() {
         if config::refuse(&parked.cell, hypervisor.offers()).is_some() {
             continue;
         }
-        let machine =
-            kipi::vm::VmConfig { local_apics: routes::of(route).local_apics().expect("a guest's route"), ..machine(2) };
+        let machine = kipi::vm::VmConfig {
+            local_apics: routes::of(route).local_apics().expect("a guest's route"),
+            interface: routes::of(route).interface(),
+            ..machine(2)
+        };
         let limits = Limits { deadline: HANG / 4, settle: Duration::ZERO };
         let mut session = Session::boot(&hypervisor, &machine, limits, &NEVER).expect("a guest");
         // The guest goes from one wait to the other and back.
