@@ -86,7 +86,12 @@ fn a_round_of_a_mesh_is_a_ping_of_each_vcpu_wherever_rounds_are_counted() {
     assert_eq!(ran.status, Some(0), "{ran:?}");
     assert!(ran.stdout.contains("4 of 4 rounds"), "{}", ran.stdout);
     let ran = kipi(MESH_OPTIONS.iter().chain(&of_measure));
-    assert!(ran.stdout.contains("20 rounds") && ran.stdout.contains("ok: none of 60 pings"), "{}", ran.stdout);
+    // On a machine that was never quiet, those of the blocks that were measured again are among them.
+    let says = |rounds: usize| {
+        let has = |text: String| ran.stdout.contains(&text);
+        has(format!("{rounds} rounds")) && has(format!("ok: none of {} pings", 3 * rounds))
+    };
+    assert!((20..=40).any(says), "{}", ran.stdout);
 }
 
 #[test]
