@@ -12,26 +12,39 @@ use crate::processor::Private;
 pub(crate) const PRIVATE: usize = SAVED + size_of::<Frame>();
 const _: () = assert!(PRIVATE.is_multiple_of(16));
 
-/// Defines entries on the IPI stack, each with a handler that gets the private page.
-macro_rules! entries {
-    ($($entry:ident => $handler:path),+ $(,)?) => {
+/// Defines entries, each with a handler that gets what lies so many bytes above the saved registers' lowest.
+macro_rules! entries_with {
+    ($above:path: $($entry:ident => $handler:path),+ $(,)?) => {
         unsafe extern "C" { $(pub(crate) fn $entry();)+ }
         $(
             core::arch::global_asm!(
                 concat!(".global ", stringify!($entry)),
                 concat!(stringify!($entry), ":"),
                 $crate::cpu::frame::push_caller_saved!(),
-                "lea rdi, [rsp + {private}]",
+                "lea rdi, [rsp + {above}]",
                 "call {handler}",
                 $crate::cpu::frame::pop_caller_saved!(),
                 "iretq",
-                private = const $crate::interrupts::PRIVATE,
+                above = const $above,
                 handler = sym $handler,
             );
         )+
     };
 }
+pub(crate) use entries_with;
+
+/// Defines entries on the IPI stack, each with a handler that gets the private page.
+macro_rules! entries {
+    ($($entries:tt)+) => { $crate::interrupts::entries_with! { $crate::interrupts::PRIVATE: $($entries)+ } };
+}
 pub(crate) use entries;
+
+/// Defines entries of NMIs, each with a handler that gets the processor's frame. NMIs are blocked until the IRETQ (SDM Vol. 3A
+/// 7.7.1); an exception before it would end in a bug check.
+macro_rules! nmi_entries {
+    ($($entries:tt)+) => { $crate::interrupts::entries_with! { $crate::cpu::frame::SAVED: $($entries)+ } };
+}
+pub(crate) use nmi_entries;
 
 /// The frame of the interrupt that is being served.
 pub(crate) fn frame(private: &Private) -> &'static mut Frame {

@@ -4,29 +4,15 @@
 
 use super::target;
 use crate::bugcheck;
-use crate::cpu::frame::{Frame, SAVED, pop_caller_saved, push_caller_saved};
+use crate::cpu::frame::Frame;
 use crate::cpu::tsc;
 use crate::halting;
+use crate::interrupts;
 use crate::processor::{self, Private};
 use crate::states;
-use core::arch::global_asm;
 use guest_stub::rendezvous::{Delivery, Served};
 
-unsafe extern "C" {
-    pub(crate) fn nmi_entry();
-}
-
-// NMIs are blocked until the IRETQ (SDM Vol. 3A 7.7.1); an exception before it would end in a bug check.
-global_asm!(
-    "nmi_entry:",
-    push_caller_saved!(),
-    "lea rdi, [rsp + {saved}]",
-    "call {nmi}",
-    pop_caller_saved!(),
-    "iretq",
-    saved = const SAVED,
-    nmi = sym nmi,
-);
+interrupts::nmi_entries! { nmi_entry => nmi }
 
 extern "sysv64" fn nmi(frame: &mut Frame) {
     let a = tsc::stamp().value();

@@ -1,35 +1,18 @@
 //! A target's side of a call whose participants sleep while they wait: outside of the guest, at the VMM's parking ports.
 
-use super::{check_restored, worker};
-use crate::cpu::frame::{Frame, SAVED, pop_caller_saved, push_caller_saved};
+use super::{check_restored, target};
+use crate::cpu::frame::Frame;
 use crate::cpu::{flags, irql, port, tsc};
 use crate::halting;
 use crate::interrupts;
 use crate::processor::{self, Private};
 use crate::states;
-use core::arch::global_asm;
-use core::cell::Cell;
 use core::sync::atomic::{AtomicU32, Ordering};
 use guest_stub::abi::{PORT_PARK, PORT_UNPARK};
 use guest_stub::rendezvous::{self, Delivery, Generation, Packet, Served, Sleeper, Step, Target, Work};
 
 interrupts::entries! { parked_ipi_entry => interrupted }
-
-unsafe extern "C" {
-    pub(crate) fn parked_nmi_entry();
-}
-
-// As `nmi::nmi_entry`.
-global_asm!(
-    "parked_nmi_entry:",
-    push_caller_saved!(),
-    "lea rdi, [rsp + {saved}]",
-    "call {nmi}",
-    pop_caller_saved!(),
-    "iretq",
-    saved = const SAVED,
-    nmi = sym nmi,
-);
+interrupts::nmi_entries! { parked_nmi_entry => nmi }
 
 /// This processor as one that sleeps. Each sleep, and each wake-up of others, is an exit.
 #[derive(Clone, Copy)]
@@ -121,8 +104,8 @@ pub(crate) fn serve_in_steps(
     halted: bool,
     reached: impl Fn(Step),
 ) -> (Served, [u64; 2]) {
-    let serving = Serving { private, by, reached, w: Cell::new(0), x: Cell::new(0) };
-    let served = rendezvous::serve(&serving, private.slot, by);
+    let sleeping = Sleeping { serving: target::Serving::new(private, reached), private, by };
+    let served = rendezvous::serve(&sleeping, private.slot, by);
     match served {
         Served::Ran(generation, _) => {
             check_restored();
@@ -133,28 +116,26 @@ pub(crate) fn serve_in_steps(
         Served::Late => private.count_late(),
         Served::Nothing => {}
     }
-    (served, [serving.w.get(), serving.x.get()])
+    (served, sleeping.serving.stamps())
 }
 
-struct Serving<F> {
+/// A target that sleeps while it waits, and wakes whoever waits for it.
+struct Sleeping<F> {
+    serving: target::Serving<F>,
     private: &'static Private,
     by: Delivery,
-    reached: F,
-    w: Cell<u64>,
-    x: Cell<u64>,
 }
 
-impl<F> Serving<F> {
+impl<F> Sleeping<F> {
     /// What is being served: the request has been claimed.
     fn call(&self) -> Option<(&'static Packet, Generation)> {
         Some((self.private.slot.packet()?, self.private.slot.served(self.by)))
     }
 }
 
-impl<F: Fn(Step)> Target for Serving<F> {
+impl<F: Fn(Step)> Target for Sleeping<F> {
     fn raise(&self) {
-        irql::set(irql::IPI);
-        flags::disable_interrupts();
+        self.serving.raise();
     }
 
     fn wait(&self, _: u64, _: impl Fn() -> bool) -> bool {
@@ -162,14 +143,11 @@ impl<F: Fn(Step)> Target for Serving<F> {
     }
 
     fn work(&self, work: Work) -> usize {
-        self.w.set(tsc::stamp_after_loads().value());
-        let result = worker::run(work);
-        self.x.set(tsc::stamp_after_loads().value());
-        result
+        self.serving.work(work)
     }
 
     fn reached(&self, step: Step) {
-        (self.reached)(step);
+        self.serving.reached(step);
         let come = |gathering: fn(&Packet) -> &rendezvous::Gathering| {
             if let Some((packet, generation)) = self.call() {
                 gathering(packet).come_and_wake(generation, &Parking(self.private));

@@ -16,7 +16,7 @@ pub(crate) fn serve(private: &'static Private, by: Delivery) -> (Served, [u64; 2
 /// As [`serve`], with a function to be called after each step.
 pub(crate) fn serve_in_steps(private: &'static Private, by: Delivery, reached: impl Fn(Step)) -> (Served, [u64; 2]) {
     let before = irql::current();
-    let serving = Serving { private, reached, w: Cell::new(0), x: Cell::new(0) };
+    let serving = Serving::new(private, reached);
     let served = rendezvous::serve(&serving, private.slot, by);
     match served {
         Served::Ran(..) => check_restored(),
@@ -24,14 +24,26 @@ pub(crate) fn serve_in_steps(private: &'static Private, by: Delivery, reached: i
         Served::Nothing => {}
     }
     irql::set(before);
-    (served, [serving.w.get(), serving.x.get()])
+    (served, serving.stamps())
 }
 
-struct Serving<F> {
+/// A target that polls while it waits.
+pub(super) struct Serving<F> {
     private: &'static Private,
     reached: F,
     w: Cell<u64>,
     x: Cell<u64>,
+}
+
+impl<F> Serving<F> {
+    pub(super) fn new(private: &'static Private, reached: F) -> Self {
+        Self { private, reached, w: Cell::new(0), x: Cell::new(0) }
+    }
+
+    /// Those around the worker.
+    pub(super) fn stamps(&self) -> [u64; 2] {
+        [self.w.get(), self.x.get()]
+    }
 }
 
 impl<F: Fn(Step)> Target for Serving<F> {

@@ -1,6 +1,6 @@
 //! What vCPU 1 does on an NMI, and on the fixed interrupt of the tests.
 
-use crate::cpu::frame::{Frame, SAVED, pop_caller_saved, push_caller_saved};
+use crate::cpu::frame::{Frame, pop_caller_saved, push_caller_saved};
 use crate::cpu::msr::{self, IA32_TSC};
 use crate::cpu::port;
 use crate::cpu::tables::{self, IST_IPI, IST_NMI};
@@ -56,8 +56,9 @@ pub(super) const WAIT: u32 = 1;
 /// It halts, with IF set, until an interrupt ends that. The NMI that comes then ends in a loop, on top of this one's stack.
 pub(super) const HALT: u32 = 2;
 
+interrupts::nmi_entries! { tested_nmi_entry => nmi }
+
 unsafe extern "C" {
-    fn tested_nmi_entry();
     fn tested_interrupt_entry();
 }
 
@@ -70,14 +71,6 @@ global_asm!(
     "call {interrupt}",
     pop_caller_saved!(),
     "iretq",
-    "tested_nmi_entry:",
-    push_caller_saved!(),
-    "lea rdi, [rsp + {saved}]",
-    "call {nmi}",
-    pop_caller_saved!(),
-    "iretq",
-    saved = const SAVED,
-    nmi = sym nmi,
     handlers = sym HANDLERS,
     begun = const offset_of!(Handlers, begun),
     private = const interrupts::PRIVATE,
