@@ -43,15 +43,10 @@ impl Gathering {
         }
         let is_last = missing - 1 == complete;
         if is_last {
-            // Release pairs with `is_complete`.
+            // Release pairs with the load of whoever sleeps until it has changed.
             self.complete.store(generation.0, Ordering::Release);
         }
         is_last
-    }
-
-    /// Initiator: have all of them come?
-    pub fn is_complete(&self, generation: Generation) -> bool {
-        self.complete.load(Ordering::Acquire) == generation.0
     }
 
     /// What changes when the last one comes.

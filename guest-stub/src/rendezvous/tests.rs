@@ -1,6 +1,7 @@
 use super::generation::DECISION_MASK;
 extern crate std;
 use super::*;
+use crate::atomics::Ordering;
 
 static PACKET: Packet = Packet::new();
 const WORK: Work = Work { worker: 1, argument: 2, participants: 2, deadline: 3 };
@@ -113,17 +114,18 @@ fn a_barrier_opens_when_all_have_come_to_that_phase() {
 #[test]
 fn the_last_of_a_call_is_told_so_and_others_count_for_nothing() {
     let gathering = Gathering::new();
+    let is_complete = |generation: Generation| gathering.word().load(Ordering::Acquire) == generation.0;
     let (first, second) = (Generation(4), Generation(8));
     assert!(!gathering.come(first), "nobody is expected");
     gathering.expect(first, 2);
     assert!(!gathering.come(first), "one of two");
-    assert!(!gathering.is_complete(first));
-    assert!(gathering.come(first) && gathering.is_complete(first));
+    assert!(!is_complete(first));
+    assert!(gathering.come(first) && is_complete(first));
     assert!(!gathering.come(first), "one too many");
     gathering.expect(second, 1);
     assert!(!gathering.come(first), "a latecomer");
-    assert!(!gathering.is_complete(second));
-    assert!(gathering.come(second) && gathering.is_complete(second));
+    assert!(!is_complete(second));
+    assert!(gathering.come(second) && is_complete(second));
 }
 
 #[test]
