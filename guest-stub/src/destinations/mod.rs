@@ -80,6 +80,18 @@ pub struct Sender {
     pub apic_id: fn(usize) -> u32,
 }
 
+impl Sender {
+    /// Whom a send by shorthand reaches, by rising number; `None`: it is none.
+    pub fn reached_by(self, to: To) -> Option<impl Iterator<Item = usize> + Clone> {
+        let destination = match to {
+            To::AllButSelf => Destination::AllButSelf,
+            To::All => Destination::All,
+            To::One(_) | To::Logical(_) => return None,
+        };
+        Some(destination.targets(Some(self.index), self.processors))
+    }
+}
+
 /// A destination, as routes consume it.
 pub trait Addressing {
     /// Whether the sender gets the interrupt, too.

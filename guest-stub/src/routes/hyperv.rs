@@ -35,8 +35,7 @@ impl Route for HyperVMask {
     }
 
     fn encode_all(private: &'static Private, sender: Sender, vector: u8, to: To, add: &mut dyn FnMut(u32)) {
-        keep(private, sender, vector, to);
-        encode(to).into_iter().for_each(add);
+        encode_all(private, sender, vector, to, add);
     }
 
     #[inline]
@@ -66,8 +65,7 @@ impl Route for HyperVSet {
     }
 
     fn encode_all(private: &'static Private, sender: Sender, vector: u8, to: To, add: &mut dyn FnMut(u32)) {
-        keep(private, sender, vector, to);
-        encode(to).into_iter().for_each(add);
+        encode_all(private, sender, vector, to, add);
     }
 
     #[inline]
@@ -87,7 +85,7 @@ impl Route for HyperVSet {
     }
 }
 
-/// The VP index of one; everybody who is to be interrupted is kept by [`keep`].
+/// The VP index of one; [`encode_all`] keeps whom a shorthand stands for.
 #[inline]
 fn encode(to: To) -> Option<u32> {
     match to {
@@ -99,16 +97,13 @@ fn encode(to: To) -> Option<u32> {
 }
 
 /// Keeps whom a shorthand stands for in the sender's page.
-fn keep(private: &'static Private, sender: Sender, vector: u8, to: To) {
-    let left_out = match to {
-        To::AllButSelf => Some(sender.index),
-        To::All => None,
-        To::One(_) | To::Logical(_) => return,
-    };
-    let members = (0..sender.processors).filter(|&index| Some(index) != left_out);
-    let input = Input::new(vector, &members.map(|index| vp_index(index) as usize));
-    // SAFETY: this processor's own, which nothing reads now.
-    unsafe { private.hyperv_input().write(input) };
+fn encode_all(private: &'static Private, sender: Sender, vector: u8, to: To, add: &mut dyn FnMut(u32)) {
+    if let Some(members) = sender.reached_by(to) {
+        let input = Input::new(vector, &members.map(|index| vp_index(index) as usize));
+        // SAFETY: this processor's own, which nothing reads now.
+        unsafe { private.hyperv_input().write(input) };
+    }
+    encode(to).into_iter().for_each(add);
 }
 
 /// To virtual processors of the first bank.

@@ -34,14 +34,11 @@ impl<I: Instruction> Route for KvmPv<I> {
 
     /// Of a shorthand, the addresses of its batches.
     fn encode_all(private: &'static Private, sender: Sender, vector: u8, to: To, add: &mut dyn FnMut(u32)) {
-        let left_out = match to {
-            To::AllButSelf => Some(sender.index),
-            To::All => None,
-            To::One(_) | To::Logical(_) => return Self::encode(vector, to).into_iter().for_each(add),
+        let Some(members) = sender.reached_by(to) else {
+            return Self::encode(vector, to).into_iter().for_each(add);
         };
-        let members = (0..sender.processors).filter(|&index| Some(index) != left_out).map(sender.apic_id);
         let mut rooms = private.batches();
-        kvm_pv::batches(&members, |batch| {
+        kvm_pv::batches(&members.map(sender.apic_id), |batch| {
             let Some(room) = rooms.next() else { panic!("APIC ids are too far apart") };
             add(room.put(batch));
         });
