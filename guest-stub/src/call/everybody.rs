@@ -16,11 +16,12 @@ use guest_stub::with_destination;
 /// A call of all processors, from its opening to its end: for each route and destination a function of its own.
 type CallFn = fn(&Encoded, Linked, &Window, u64, Generation, Record) -> Outcome;
 
-/// The call over a route and a destination; `None`: a broadcast call has no such destination.
-fn call_over(route: GuestRoute, destination: Destination) -> Option<CallFn> {
+/// The call over a route and a destination, with participants that poll, and with those that sleep; `None`: a broadcast call has no
+/// such destination.
+fn calls_over(route: GuestRoute, destination: Destination) -> Option<[CallFn; 2]> {
     with_route!(route, R => with_destination!(
         destination,
-        D => Some(call::<R, D>),
+        D => Some([call::<R, D>, parked_call::<R, D>]),
         else None
     ))
 }
@@ -39,15 +40,7 @@ fn call<R: Route, D: Addressing>(
     window.run(generation, record, targets, Sending::<R, D>::new(generation, sends))
 }
 
-/// As [`call_over`], with participants that sleep while they wait for each other.
-fn parked_call_over(route: GuestRoute, destination: Destination) -> Option<CallFn> {
-    with_route!(route, R => with_destination!(
-        destination,
-        D => Some(parked_call::<R, D>),
-        else None
-    ))
-}
-
+/// As [`call`], with participants that sleep while they wait for each other.
 fn parked_call<R: Route, D: Addressing>(
     sends: &Encoded,
     targets: Linked,
@@ -98,7 +91,7 @@ impl Everybody {
         let others = Others { me, processors };
         let sent = |targets| {
             let sends = Encoded::new(private, sender, route, destination)?;
-            let (call, parked_call) = (call_over(route, destination)?, parked_call_over(route, destination)?);
+            let [call, parked_call] = calls_over(route, destination)?;
             Some(Sent { sends, call, parked_call, targets })
         };
         let sends = others.slots().next().and_then(|first| sent(Linked(first)));
