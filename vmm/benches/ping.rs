@@ -90,7 +90,8 @@ fn run(hypervisor: &Hypervisor, blocks: usize) -> anyhow::Result<()> {
             cells.push(cell(Call::Ping, route, destination, TargetState::Spin));
         }
     }
-    cells.retain(|cell| refuse(cell, hypervisor.offers()).is_none());
+    let offers = hypervisor.offers_to(&ROUTES);
+    cells.retain(|cell| refuse(cell, offers).is_none());
     let measured = measure(hypervisor, &cells, blocks)?;
     println!("2 vCPUs, round trips of {blocks} blocks of {ROUNDS} rounds, in turns\n");
     println!(

@@ -178,13 +178,14 @@ fn wanted(suite: &Suite<'_>) -> u32 {
 }
 
 fn make(suite: &Suite<'_>, route: Route) -> Result<Vec<(String, Calls)>, Verdict> {
+    let offers = suite.offers_to(route);
     let mut machine = suite.boot(route, VCPUS, crate::vm::ApicIds::Consecutive)?;
     let mut made = Vec::new();
     for &destination in Destination::ALL {
         // Without a competitor, a target is not preempted: `states` has one.
         for &target_state in TargetState::ALL.iter().filter(|&&state| state != TargetState::Preempted) {
             let cell = CellId::broadcast(route, destination, target_state, VCPUS);
-            if config::refuse(&cell, suite.hypervisor.offers()).is_some() {
+            if config::refuse(&cell, offers).is_some() {
                 continue;
             }
             let spec = CallsSpec {

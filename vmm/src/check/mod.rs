@@ -19,6 +19,7 @@ mod soak;
 mod states;
 pub mod traps;
 
+use crate::config::HostOffers;
 use crate::config::routes::{self, Route};
 use crate::guest::calls::{self, Calls, CallsSpec};
 use crate::guest::session::{self, Disturb, Limits, Session};
@@ -231,7 +232,7 @@ impl<'a> Suite<'a> {
         if self.interrupted.load(Ordering::Relaxed) {
             return Err(Verdict::Interrupted);
         }
-        if let Some(need) = routes::of(test.route).lacks(self.hypervisor.offers()) {
+        if let Some(need) = routes::of(test.route).lacks(self.offers_to(test.route)) {
             return Err(Verdict::Skipped(need.reason().to_owned()));
         }
         match test.subject {
@@ -245,6 +246,11 @@ impl<'a> Suite<'a> {
             Subject::Hostile => hostile::check(self, test.route),
             Subject::Soak(minute) => soak::check(self, minute),
         }
+    }
+
+    /// What this host offers to a route.
+    fn offers_to(&self, route: Route) -> HostOffers {
+        self.hypervisor.offers_to(&[route])
     }
 
     /// Boots a machine whose calls have [`DEADLINE`].

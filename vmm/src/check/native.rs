@@ -175,7 +175,7 @@ pub(super) fn check(suite: &Suite<'_>, clause: Clause, route: Route) -> Result<D
 }
 
 fn cells(suite: &Suite<'_>, route: Route, threads: usize) -> impl Iterator<Item = CellId> {
-    let offers = suite.hypervisor.offers();
+    let offers = suite.offers_to(route);
     let of_call = move |&call: &Call| Destination::ALL.iter().map(move |&destination| (call, destination));
     let state = routes::of(route).probe_state;
     let cell = move |(call, destination)| CellId { call, ..CellId::broadcast(route, destination, state, threads) };

@@ -35,9 +35,10 @@ fn cells(route: Route, destination: Destination, vcpus: usize, offers: HostOffer
 
 /// Pings `destination` over `route`.
 pub(super) fn check(suite: &Suite<'_>, destination: Destination, route: Route) -> Result<Detail, Verdict> {
+    let offers = suite.offers_to(route);
     let (mut tried, mut pings) = (0, 0);
     for vcpus in VCPUS {
-        let cells: Vec<CellId> = cells(route, destination, vcpus, suite.hypervisor.offers()).collect();
+        let cells: Vec<CellId> = cells(route, destination, vcpus, offers).collect();
         if cells.is_empty() {
             continue;
         }

@@ -42,7 +42,7 @@ pub(super) fn check(suite: &Suite<'_>, state: TargetState, route: Route) -> Resu
         return Err(Verdict::Skipped("a caller and a target that is preempted need a CPU each (--pin)".to_owned()));
     }
     let (mut made, mut counted) = (0, 0);
-    for cell in cells(state, route, suite.hypervisor.offers()) {
+    for cell in cells(state, route, suite.offers_to(route)) {
         let mut machine = suite.boot(route, cell.vcpus, ApicIds::Consecutive)?;
         let spec = BlockSpec {
             cell,

@@ -10,13 +10,14 @@ use std::time::Duration;
 
 /// Every destination and target state of the route.
 pub(super) fn every_cell(suite: &Suite<'_>, spec: &CallsSpec) -> Result<Detail, Verdict> {
+    let offers = suite.offers_to(spec.route);
     let mut machine = suite.boot(spec.route, VCPUS, ApicIds::Consecutive)?;
     let (mut cells, mut workers) = (0, 0);
     for &destination in Destination::ALL {
         for &target_state in TargetState::ALL {
             let cell = CellId::broadcast(spec.route, destination, target_state, VCPUS);
             let cell = CellId { wait: Wait::Park, ..cell };
-            if config::refuse(&cell, suite.hypervisor.offers()).is_some() {
+            if config::refuse(&cell, offers).is_some() {
                 continue;
             }
             // Time for the targets to be in their state again, or not.

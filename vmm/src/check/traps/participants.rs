@@ -66,7 +66,7 @@ pub(super) fn size(suite: &Suite<'_>, vcpus: usize, spec: CallsSpec) -> Result<D
     let destination = if is_message { Destination::All } else { Destination::AllButSelf };
     let (route, target_state) = (spec.route, TargetState::Halt);
     let cell = CellId::broadcast(route, destination, target_state, vcpus);
-    if let Some(refusal) = config::refuse(&cell, suite.hypervisor.offers()) {
+    if let Some(refusal) = config::refuse(&cell, suite.offers_to(route)) {
         return Err(Verdict::Skipped(refusal.reason().to_owned()));
     }
     let most = suite.hypervisor.max_vcpus();
