@@ -45,9 +45,10 @@ pub fn resolve_pin(pin: Pin, allowed: &[usize]) -> Result<Vec<usize>, Error> {
     }
 }
 
-/// The CPU that the thread of this vCPU is pinned to by `pin`, which [`resolve_pin`] gave; `None`: it is not pinned.
-pub fn cpu_of(pin: &[usize], vcpu: usize) -> Option<usize> {
-    pin.get(vcpu.checked_rem(pin.len())?).copied()
+/// The CPU that a machine's thread of this number, a vCPU's or a native one, is pinned to by `pin`, which [`resolve_pin`] gave;
+/// `None`: it is not pinned.
+pub fn cpu_of(pin: &[usize], thread: usize) -> Option<usize> {
+    pin.get(thread.checked_rem(pin.len())?).copied()
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 //! Two things can set them apart: the TSCs of the CPUs that they run on, which exchanges of stamps bound, and the error of
 //! offsets that KVM does not tell.
 
+use crate::config;
 use crate::events::clock::{CommonClock, Exchange};
 use crate::guest::clock_exchange;
 use crate::guest::session::{self, Session};
@@ -33,7 +34,7 @@ impl ClockPartners {
             let comparison = |&cpu| Comparison { partner: 1, keep_on: Some([cpus[0], cpu]) };
             return Self { comparisons: cpus.iter().skip(1).map(comparison).collect(), references: vec![1; vcpus] };
         }
-        let cpu = |vcpu: usize| pin.get(vcpu % pin.len().max(1));
+        let cpu = |vcpu| config::cpu_of(pin, vcpu);
         let first_on_its_cpu = |vcpu: usize| (0..vcpu).find(|&other| cpu(other) == cpu(vcpu)).unwrap_or(vcpu);
         let references: Vec<usize> = (0..vcpus).map(first_on_its_cpu).collect();
         let partners = (1..vcpus).filter(|&vcpu| references[vcpu] == vcpu);

@@ -2,7 +2,7 @@
 
 use super::machine::{Error, GivenUp, Machine};
 use crate::config::routes::{self, Delivery};
-use crate::config::{Call, CellId};
+use crate::config::{self, Call, CellId};
 use crate::events::clock::cycles;
 use crate::events::cpu_time::CpuTimes;
 use crate::events::recording::Recording;
@@ -49,9 +49,8 @@ impl<'a> NativeMachine<'a> {
         let start = Instant::now();
         let threads = Threads::start(count, pin)?;
         let start_time = start.elapsed();
-        let pin_of = |thread: usize| (!pin.is_empty()).then(|| pin[thread % pin.len()]);
-        let watched =
-            threads.ids().enumerate().map(|(number, id)| Thread { vcpu: Some(number), id, pin: pin_of(number) });
+        let of_thread = |(number, id)| Thread { vcpu: Some(number), id, pin: config::cpu_of(pin, number) };
+        let watched = threads.ids().enumerate().map(of_thread);
         let host = Thread { vcpu: None, id: gettid().as_raw_nonzero().get().unsigned_abs(), pin: None };
         let watch = Watch::open(&Sources::system(), &watched.chain([host]).collect::<Vec<_>>());
         Ok(Self { threads, count, is_pinned: !pin.is_empty(), limits, interrupted, watch, start_time })

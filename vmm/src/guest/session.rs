@@ -145,8 +145,7 @@ impl<'a> Session<'a> {
     /// Looks from now on for what disturbs the blocks that this thread runs, of vCPUs that are pinned to `pin` in turn.
     pub fn watch_blocks(&mut self, pin: &[usize]) {
         let of_vcpu = |vcpu: usize| {
-            let pin = (!pin.is_empty()).then(|| pin[vcpu % pin.len()]);
-            Some(Thread { vcpu: Some(vcpu), id: self.vm.thread_id(vcpu)?, pin })
+            Some(Thread { vcpu: Some(vcpu), id: self.vm.thread_id(vcpu)?, pin: config::cpu_of(pin, vcpu) })
         };
         let host = Thread { vcpu: None, id: gettid().as_raw_nonzero().get().unsigned_abs(), pin: None };
         let threads: Vec<Thread> = (0..self.vcpus()).filter_map(of_vcpu).chain([host]).collect();

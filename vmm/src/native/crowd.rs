@@ -5,6 +5,7 @@ use super::Error;
 use super::clock::{stamp, stamp_after_loads};
 use super::shared::Line;
 use super::sleeping;
+use crate::config;
 use guest_stub::rendezvous::{Generation, Packet, Sleeper, Work};
 use rustix::thread::{CpuSet, sched_setaffinity};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -98,10 +99,7 @@ impl Crowd {
 
     /// Where it is not allowed to, the thread runs elsewhere: the caller's is an error.
     fn pin(&self, thread: usize) -> Result<(), Error> {
-        if self.pin.is_empty() {
-            return Ok(());
-        }
-        let cpu = self.pin[thread % self.pin.len()];
+        let Some(cpu) = config::cpu_of(&self.pin, thread) else { return Ok(()) };
         let mut only = CpuSet::new();
         only.set(cpu);
         sched_setaffinity(None, &only).map_err(|errno| Error::NotPinned { thread, cpu, errno })

@@ -9,6 +9,7 @@ use super::membarrier::Barrier;
 use super::rseq::Registered;
 use super::shared::Shared;
 use super::{Error, caller, target};
+use crate::config;
 use crate::events::clock::{Exchange, cycles};
 use rustix::thread::{CpuSet, gettid, sched_setaffinity};
 use std::cell::OnceCell;
@@ -40,8 +41,7 @@ impl Threads {
         let shared = Arc::new(Shared::new(count));
         let mut threads = Self { shared, started: Vec::new(), frequency: frequency(), sequences: OnceLock::new() };
         for number in 0..count {
-            let cpu = (!pin.is_empty()).then(|| pin[number % pin.len()]);
-            let thread = Thread::start(number, cpu)?;
+            let thread = Thread::start(number, config::cpu_of(pin, number))?;
             let shared = threads.shared.clone();
             thread.give(move |_: &OnceCell<Registered>| shared.clocks.is_this_thread(number))?.wait()?;
             threads.started.push(thread);

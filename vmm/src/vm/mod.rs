@@ -18,7 +18,7 @@ mod stats;
 mod threads;
 pub mod wire;
 
-use crate::config::{Interface, LocalApics};
+use crate::config::{Interface, LocalApics, cpu_of};
 use crate::events::clock::{self, CommonClock};
 use crate::events::counters::StatsFile;
 use crate::events::stays::Ring;
@@ -162,7 +162,7 @@ impl Vm {
                 bus: vm.bus.clone(),
                 hooks: vm.hooks.clone(),
                 parking: vm.parking.clone(),
-                cpu: (!config.pin.is_empty()).then(|| config.pin[index % config.pin.len()]),
+                cpu: cpu_of(config.pin, index),
                 kick,
                 ring: Arc::new(Ring::new(RING_STAYS)),
                 away: Away::of(index, vm.memory.clone(), clock.clone()),
