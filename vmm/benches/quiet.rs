@@ -18,11 +18,12 @@ mod measured;
 mod median;
 
 use anyhow::{Context, bail, ensure};
+use kipi::native::pinning::pin_this_thread;
 use kipi::results::disturbance::Kind;
 use kipi::results::measurement::{Cell, Measurement};
 use kipi::results::quiet::{Quiet, Verdict};
 use median::Median;
-use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use rustix::thread::sched_getaffinity;
 use std::process::{Child, Command, ExitCode};
 use std::time::{Duration, Instant};
 
@@ -66,9 +67,7 @@ fn main() -> ExitCode {
 
 /// Is busy on a CPU for one second in three, until it is killed.
 fn be_a_neighbour(cpu: &str, phase_ms: &str) -> anyhow::Result<()> {
-    let mut set = CpuSet::new();
-    set.set(cpu.parse()?);
-    sched_setaffinity(None, &set)?;
+    pin_this_thread(cpu.parse()?)?;
     std::thread::sleep(Duration::from_millis(phase_ms.parse()?));
     loop {
         let start = Instant::now();

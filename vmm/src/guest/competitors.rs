@@ -10,10 +10,10 @@ use crate::events::absences::Absence;
 use crate::events::clock::host_tsc;
 use crate::host::Sources;
 use crate::host::watch::{self, Planned};
+use crate::native::pinning::pin_this_thread;
 use crate::native::switches;
 use crate::vcpu::away::Away;
 use guest_stub::abi::TargetState;
-use rustix::thread::{CpuSet, sched_setaffinity};
 use rustix::time::{ClockId, clock_gettime};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -121,9 +121,7 @@ fn waited_ns(session: &Session<'_>, vcpu: usize) -> Option<u64> {
 /// Runs on `cpu` whenever the scheduler lets it, until it is told to stop, and tells the guest so. The kernel's count of context
 /// switches says where a turn ends; times are in TSC cycles.
 fn compete(cpu: usize, away: &Away, fresh: u64, gap: u64, stop: &AtomicBool) -> Turns {
-    let mut set = CpuSet::new();
-    set.set(cpu);
-    if sched_setaffinity(None, &set).is_err() {
+    if pin_this_thread(cpu).is_err() {
         // Nobody is preempted then, and no round counts.
         return Turns::default();
     }

@@ -3,11 +3,11 @@
 
 use super::Error;
 use super::clock::{stamp, stamp_after_loads};
+use super::pinning::pin_this_thread;
 use super::shared::Line;
 use super::sleeping;
 use crate::config;
 use guest_stub::rendezvous::{Generation, Packet, Sleeper, Work};
-use rustix::thread::{CpuSet, sched_setaffinity};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::{Builder, Scope, ScopedJoinHandle};
 use std::time::Duration;
@@ -100,9 +100,7 @@ impl Crowd {
     /// Where it is not allowed to, the thread runs elsewhere: the caller's is an error.
     fn pin(&self, thread: usize) -> Result<(), Error> {
         let Some(cpu) = config::cpu_of(&self.pin, thread) else { return Ok(()) };
-        let mut only = CpuSet::new();
-        only.set(cpu);
-        sched_setaffinity(None, &only).map_err(|errno| Error::NotPinned { thread, cpu, errno })
+        pin_this_thread(cpu).map_err(|errno| Error::NotPinned { thread, cpu, errno })
     }
 
     /// A target, from its first call to its last.
@@ -164,6 +162,7 @@ fn generation(round: u32) -> Generation {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rustix::thread::CpuSet;
 
     #[test]
     fn every_round_of_more_threads_than_cpus_ends() {

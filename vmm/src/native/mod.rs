@@ -16,6 +16,7 @@ mod exchange;
 mod frequency;
 mod futex;
 pub mod membarrier;
+pub mod pinning;
 mod rseq;
 mod shared;
 pub mod sleeping;

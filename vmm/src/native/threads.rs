@@ -6,12 +6,13 @@ use super::clock::{differences, stamp};
 use super::exchange::Letters;
 use super::frequency::{Frequency, frequency};
 use super::membarrier::Barrier;
+use super::pinning::pin_this_thread;
 use super::rseq::Registered;
 use super::shared::Shared;
 use super::{Error, caller, target};
 use crate::config;
 use crate::events::clock::{Exchange, cycles};
-use rustix::thread::{CpuSet, gettid, sched_setaffinity};
+use rustix::thread::gettid;
 use std::cell::OnceCell;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -244,7 +245,8 @@ impl<T> Answer<T> {
 /// A thread's whole life.
 fn live(number: usize, cpu: Option<usize>, jobs: &Receiver<Job>, started: &Sender<Result<u32, Error>>) {
     block_signals();
-    let pinned = cpu.map_or(Ok(()), |cpu| pin(number, cpu));
+    let pin = |cpu| pin_this_thread(cpu).map_err(|errno| Error::NotPinned { thread: number, cpu, errno });
+    let pinned = cpu.map_or(Ok(()), pin);
     let is_alive = pinned.is_ok();
     let id = gettid().as_raw_nonzero().get().unsigned_abs();
     let own = OnceCell::new();
@@ -264,13 +266,4 @@ fn block_signals() {
         libc::sigfillset(all.as_mut_ptr());
         libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), std::ptr::null_mut());
     }
-}
-
-fn pin(thread: usize, cpu: usize) -> Result<(), Error> {
-    let mut only = CpuSet::new();
-    // An empty set is refused as a CPU that does not exist is.
-    if cpu < CpuSet::MAX_CPU {
-        only.set(cpu);
-    }
-    sched_setaffinity(None, &only).map_err(|errno| Error::NotPinned { thread, cpu, errno })
 }

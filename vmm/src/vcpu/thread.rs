@@ -12,9 +12,9 @@ use crate::events::clock::host_tsc;
 use crate::events::exit::{Exit, ExitKind};
 use crate::events::stays::{Ring, Stay};
 use crate::events::wakeups::Counters;
+use crate::native::pinning::pin_this_thread;
 use guest_stub::msi::To;
 use kipi_kvm_apic::{Kick, Request};
-use rustix::thread::{CpuSet, sched_setaffinity};
 use std::io;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -62,9 +62,7 @@ impl<B: InterruptBus> VcpuThread<B> {
 
     fn pin(&self) -> Result<(), StopReason> {
         let Some(cpu) = self.cpu else { return Ok(()) };
-        let mut set = CpuSet::new();
-        set.set(cpu);
-        sched_setaffinity(None, &set).map_err(|error| StopReason::NotPinned { cpu, errno: error.raw_os_error() })
+        pin_this_thread(cpu).map_err(|error| StopReason::NotPinned { cpu, errno: error.raw_os_error() })
     }
 
     /// One stay in the guest, and what follows it.
