@@ -28,9 +28,11 @@ pub fn run(session: &mut Session<'_>, spec: &BlockSpec, tracer: Option<&Tracer>)
         watch.begin();
     }
     let competitors = Competitors::start(session, spec)?;
-    tell_out(session)?;
-    // Those of an earlier block.
-    session.take_outs();
+    if spec.cell.target_state == TargetState::Out {
+        tell_out(session)?;
+        // Those of an earlier block.
+        session.take_outs();
+    }
     let ended = match spec.initiator() {
         Initiator::Vcpu(_) => run_in_guest(session, spec),
         Initiator::Host => host_blocks::run(session, spec),
