@@ -8,7 +8,6 @@ use super::block_spec::{BlockSpec, Part};
 use super::session::{Error, Session};
 use crate::events::absences::Absence;
 use crate::events::clock::host_tsc;
-use crate::host::Sources;
 use crate::host::watch::{self, Planned};
 use crate::native::pinning::pin_this_thread;
 use crate::native::switches;
@@ -115,7 +114,7 @@ impl Drop for Competitors {
 }
 
 fn waited_ns(session: &Session<'_>, vcpu: usize) -> Option<u64> {
-    watch::waited_ns(&Sources::system(), session.vm().thread_id(vcpu)?)
+    watch::waited_ns(session.vm().thread_id(vcpu)?)
 }
 
 /// Runs on `cpu` whenever the scheduler lets it, until it is told to stop, and tells the guest so. The kernel's count of context

@@ -2,7 +2,7 @@
 
 use super::file::Reread;
 use super::modes::Ticks;
-use crate::host::{Sources, parse_cpu_list};
+use crate::host::parse_cpu_list;
 use std::path::Path;
 
 /// A thread's counters since it began.
@@ -64,8 +64,8 @@ impl TaskFiles {
 }
 
 /// For how long a thread of this process has been ready to run and waited for a CPU, since it began; `None`: the kernel does not say.
-pub fn waited_ns(sources: &Sources, id: u32) -> Option<u64> {
-    let schedstat = std::fs::read_to_string(sources.proc.join(format!("self/task/{id}/schedstat"))).ok()?;
+pub fn waited_ns(id: u32) -> Option<u64> {
+    let schedstat = std::fs::read_to_string(format!("/proc/self/task/{id}/schedstat")).ok()?;
     times(&schedstat).map(|times| times.waited_ns)
 }
 
