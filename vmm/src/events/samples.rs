@@ -1,5 +1,6 @@
 //! What one block of rounds brought: the stamps as they were taken, before any statistics.
 
+use crate::events::cpu_time::CpuTimes;
 use crate::events::event::Event;
 use crate::events::recording::Recording;
 use crate::events::wakeups::Wakeups;
@@ -97,6 +98,22 @@ impl CpuTime {
     /// Of threads that had none.
     pub fn of_rounds(rounds: u64, wall_ns: u64) -> Self {
         Self { rounds, wall_ns, initiator_ns: 0, targets_ns: 0, others_ns: 0, modes: None }
+    }
+
+    /// Of threads that had these times in so many rounds, by what each of them did: the one that `calls` is the thread that read the
+    /// clocks, unless that is none of them; others were called (`is_called`), or took no part. `None`: nobody knows what one of these
+    /// had.
+    pub fn of_threads(
+        rounds: u64,
+        times: &CpuTimes,
+        calls: impl Fn(usize) -> bool,
+        is_called: impl Fn(usize) -> bool,
+    ) -> Option<Self> {
+        let mut cpu = Self { initiator_ns: times.reader_ns, ..Self::of_rounds(rounds, times.wall_ns) };
+        for (thread, &ns) in times.threads.iter().enumerate().filter(|(thread, _)| !calls(*thread)) {
+            *if is_called(thread) { &mut cpu.targets_ns } else { &mut cpu.others_ns } += ns?;
+        }
+        Some(cpu)
     }
 
     /// Time of all threads, ns.

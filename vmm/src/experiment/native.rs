@@ -187,12 +187,9 @@ fn targets(spec: &BlockSpec) -> Vec<usize> {
 
 /// What the rounds that count had of the CPUs.
 fn cpu_time(spec: &BlockSpec, times: &CpuTimes) -> Option<CpuTime> {
-    let mut cpu = CpuTime { initiator_ns: times.reader_ns, ..CpuTime::of_rounds(spec.rounds as u64, times.wall_ns) };
     let targets = targets(spec);
-    for (thread, &ns) in times.threads.iter().enumerate().filter(|(thread, _)| *thread != spec.initiator) {
-        *if targets.contains(&thread) { &mut cpu.targets_ns } else { &mut cpu.others_ns } += ns?;
-    }
-    Some(cpu)
+    let calls = |thread| thread == spec.initiator;
+    CpuTime::of_threads(spec.rounds as u64, times, calls, |thread| targets.contains(&thread))
 }
 
 /// The rounds that count: without the warm-up, and without those of which it is not shown that every target was on its CPU,

@@ -102,15 +102,8 @@ impl BlockRecord<'_> {
 /// What the rounds that count had of the CPUs. The clocks were read by the thread that made the calls.
 fn cpu_time(times: &CpuTimes, spec: &BlockSpec) -> Option<CpuTime> {
     let rounds = (spec.all_rounds() - spec.warmup) as u64;
-    let mut cpu = CpuTime { initiator_ns: times.reader_ns, ..CpuTime::of_rounds(rounds, times.wall_ns) };
-    for (vcpu, &ns) in times.threads.iter().enumerate() {
-        match spec.part_of(vcpu) {
-            Some(Part::Calls) => {}
-            Some(Part::IsCalled) => cpu.targets_ns += ns?,
-            None => cpu.others_ns += ns?,
-        }
-    }
-    (rounds > 0).then_some(cpu)
+    let does = |part| move |vcpu| spec.part_of(vcpu) == Some(part);
+    CpuTime::of_threads(rounds, times, does(Part::Calls), does(Part::IsCalled)).filter(|_| rounds > 0)
 }
 
 /// When KVM_RUN returned for a vCPU's observed exits, by generation, on the common clock.
