@@ -13,6 +13,7 @@
 //! therefore holds, besides the rounds, the time of one reading of all clocks: what lies behind the thread's own clock in the first
 //! reading, and what lies before it in the second. A thread that is busy meanwhile has that much too much, and none has more.
 
+use crate::host::clocks::nanoseconds;
 use rustix::time::{ClockId, Timespec, clock_gettime};
 use std::mem::MaybeUninit;
 use std::sync::OnceLock;
@@ -40,7 +41,7 @@ impl CpuClock {
             let error = libc::clock_gettime(self.0, time.as_mut_ptr());
             (error == 0).then(|| time.assume_init())
         }?;
-        Some(nanoseconds(time.tv_sec, time.tv_nsec))
+        Some(nanoseconds(Timespec { tv_sec: time.tv_sec, tv_nsec: time.tv_nsec }))
     }
 }
 
@@ -101,7 +102,7 @@ impl CpuClocks {
 }
 
 /// The calling thread's CPU clock, ns.
-fn of_this_thread() -> u64 {
+pub(crate) fn of_this_thread() -> u64 {
     of(ClockId::ThreadCPUTime)
 }
 
@@ -111,12 +112,7 @@ fn wall() -> u64 {
 }
 
 fn of(clock: ClockId) -> u64 {
-    let Timespec { tv_sec, tv_nsec } = clock_gettime(clock);
-    nanoseconds(tv_sec, tv_nsec)
-}
-
-fn nanoseconds(seconds: i64, nanoseconds: i64) -> u64 {
-    seconds.unsigned_abs() * 1_000_000_000 + nanoseconds.unsigned_abs()
+    nanoseconds(clock_gettime(clock))
 }
 
 #[cfg(test)]

@@ -8,12 +8,12 @@ use super::block_spec::{BlockSpec, Part};
 use super::session::{Error, Session};
 use crate::events::absences::Absence;
 use crate::events::clock::host_tsc;
+use crate::events::cpu_time;
 use crate::host::watch::{self, Planned};
 use crate::native::pinning::pin_this_thread;
 use crate::native::switches;
 use crate::vcpu::away::Away;
 use guest_stub::abi::TargetState;
-use rustix::time::{ClockId, clock_gettime};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{Builder, JoinHandle};
@@ -147,6 +147,5 @@ fn compete(cpu: usize, away: &Away, fresh: u64, gap: u64, stop: &AtomicBool) -> 
     }
     away.end();
     turns.push(turn);
-    let ran = clock_gettime(ClockId::ThreadCPUTime);
-    Turns { turns, ran_ns: ran.tv_sec.unsigned_abs() * 1_000_000_000 + ran.tv_nsec.unsigned_abs() }
+    Turns { turns, ran_ns: cpu_time::of_this_thread() }
 }

@@ -3,6 +3,7 @@
 //! A file that is missing or cannot be read makes a fact unknown; it is never an error.
 
 pub mod acceleration;
+pub(crate) mod clocks;
 pub mod latency;
 mod machine;
 mod power;

@@ -1,14 +1,10 @@
 //! Time stamps, as the guest takes them: the same instructions in the same order, so that what they cost is alike.
 
-use core::arch::x86_64::{_mm_lfence, _rdtsc};
-use std::hint::spin_loop;
-
 /// The TSC, unordered.
-#[inline]
-pub(super) fn stamp() -> u64 {
-    // SAFETY: RDTSC has no effect but its result; it faults only where prctl(PR_SET_TSC) forbade it, which nobody here calls.
-    unsafe { _rdtsc() }
-}
+pub(super) use crate::events::clock::host_tsc as stamp;
+
+use core::arch::x86_64::_mm_lfence;
+use std::hint::spin_loop;
 
 /// The TSC, read after every earlier load has its value (SDM Vol. 2B, RDTSC: LFENCE before it).
 #[inline]

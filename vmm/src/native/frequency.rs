@@ -1,6 +1,7 @@
 //! How fast the host's TSC runs.
 
 use super::clock::{stamp, stamp_after_loads};
+use crate::host::clocks::nanoseconds;
 use rustix::time::{ClockId, clock_gettime};
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -41,8 +42,7 @@ impl Reading {
             let before = stamp_after_loads();
             let time = clock_gettime(ClockId::MonotonicRaw);
             let after = stamp();
-            let nanoseconds = time.tv_sec.unsigned_abs() * 1_000_000_000 + time.tv_nsec.unsigned_abs();
-            Self { before, nanoseconds, after }
+            Self { before, nanoseconds: nanoseconds(time), after }
         };
         (1..TRIES).map(|_| once()).fold(once(), |best, next| if next.width() < best.width() { next } else { best })
     }

@@ -7,9 +7,10 @@ use super::cpus::Cpu;
 use super::planned::Planned;
 use super::task::{Task, Times};
 use super::thresholds::exceeds;
+use crate::host::clocks::nanoseconds;
 use crate::results::disturbance::{Disturbance, Kind};
 use rustix::param::clock_ticks_per_second;
-use rustix::time::{ClockId, Timespec, clock_gettime};
+use rustix::time::{ClockId, clock_gettime};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// All counters at one time.
@@ -38,9 +39,8 @@ pub(super) struct Clocks {
 
 impl Clocks {
     pub(super) fn now() -> Self {
-        let ns = |Timespec { tv_sec, tv_nsec }| tv_sec.unsigned_abs() * 1_000_000_000 + tv_nsec.unsigned_abs();
         let (monotonic, boottime) = (clock_gettime(ClockId::Monotonic), clock_gettime(ClockId::Boottime));
-        Self { monotonic_ns: ns(monotonic), boottime_ns: ns(boottime) }
+        Self { monotonic_ns: nanoseconds(monotonic), boottime_ns: nanoseconds(boottime) }
     }
 
     /// For how long the machine has been suspended, since it was booted.
