@@ -257,11 +257,12 @@ impl Sending<'_> {
 /// The host sleeps as the vCPUs' threads do, for words in guest memory.
 impl Sleeper for Sending<'_> {
     fn sleep(&self, word: &AtomicU32, value: u32) {
-        sleeping::sleep(word, value, LOOK);
+        sleeping::sleep(word, value, Some(LOOK));
     }
 
     fn wake(&self, word: &AtomicU32) {
-        sleeping::wake(word);
+        // Of a word that can be read it does not fail.
+        let _ = sleeping::wake(word);
     }
 
     fn is_late(&self, deadline: u64) -> bool {

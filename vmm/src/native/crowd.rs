@@ -27,11 +27,12 @@ struct Futex;
 
 impl Sleeper for Futex {
     fn sleep(&self, word: &AtomicU32, value: u32) {
-        sleeping::sleep(word, value, LONG);
+        sleeping::sleep(word, value, Some(LONG));
     }
 
     fn wake(&self, word: &AtomicU32) {
-        sleeping::wake(word);
+        // Of a word that can be read it does not fail.
+        let _ = sleeping::wake(word);
     }
 
     fn is_late(&self, _: u64) -> bool {
@@ -76,7 +77,7 @@ pub fn round_trips(threads: usize, pin: &[usize], rounds: u32) -> Result<Vec<i64
         for seat in &crowd.called {
             // Release pairs with the load in `serve`.
             seat.store(END, Ordering::Release);
-            sleeping::wake(seat);
+            Futex.wake(seat);
         }
         made
     })
@@ -117,7 +118,7 @@ impl Crowd {
                 if round != served {
                     break round;
                 }
-                sleeping::sleep(seat, served, LONG);
+                Futex.sleep(seat, served);
             };
             if round == END {
                 return;
@@ -144,11 +145,11 @@ impl Crowd {
         for seat in &self.called {
             // Release publishes the packet.
             seat.store(round, Ordering::Release);
-            sleeping::wake(seat);
+            Futex.wake(seat);
         }
         self.packet.arrivals().sleep_until_complete(generation, u64::MAX, &Futex);
         self.packet.go(generation);
-        sleeping::wake(self.packet.gate());
+        Futex.wake(self.packet.gate());
         self.packet.ends().sleep_until_complete(generation, u64::MAX, &Futex);
         stamp_after_loads().wrapping_sub(start).cast_signed()
     }

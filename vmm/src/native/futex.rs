@@ -4,7 +4,7 @@
 use super::Error;
 use super::clock::stamp;
 use super::shared::Line;
-use rustix::thread::futex::{self, Flags};
+use super::sleeping;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// What threads sleep on, and are woken by.
@@ -25,8 +25,7 @@ impl Alarm {
     /// system call.
     pub(super) fn sleep(&self, known: u32) -> u64 {
         loop {
-            // An error tells that it has rung already (EAGAIN), or of a signal (EINTR): both are seen below.
-            let _ = futex::wait(&self.rung, Flags::PRIVATE, known, None);
+            sleeping::sleep(&self.rung, known, None);
             let woken = stamp();
             if self.rung() != known {
                 return woken;
@@ -40,10 +39,8 @@ impl Alarm {
     /// [`Error::Futex`].
     #[inline]
     pub(super) fn ring(&self) -> Result<(), Error> {
-        // The kernel's counter is signed.
-        const EVERYBODY: u32 = i32::MAX.unsigned_abs();
         // Release pairs with the acquire in `rung`.
         self.rung.fetch_add(1, Ordering::Release);
-        futex::wake(&self.rung, Flags::PRIVATE, EVERYBODY).map(drop).map_err(Error::Futex)
+        sleeping::wake(&self.rung).map_err(Error::Futex)
     }
 }

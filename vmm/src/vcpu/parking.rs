@@ -48,13 +48,14 @@ impl Parking {
         // Relaxed: the vCPU's own, written before its exit.
         let value = self.word(user_page + offset_of!(UserPage, parked_while) as u64)?.load(Ordering::Relaxed);
         let patience = Duration::from_nanos(self.patience_ns.load(Ordering::Relaxed));
-        sleeping::sleep(word, value, patience);
+        sleeping::sleep(word, value, Some(patience));
         Some(())
     }
 
     /// Wakes whoever sleeps for the word at `address`, vCPUs' threads and others. `None`: there is no such word.
     pub fn unpark(&self, address: u64) -> Option<()> {
-        sleeping::wake(self.word(address)?);
+        // Of a word that can be read it does not fail.
+        let _ = sleeping::wake(self.word(address)?);
         Some(())
     }
 
