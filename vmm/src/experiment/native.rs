@@ -162,7 +162,7 @@ fn sleeps(cell: &CellId) -> bool {
 fn settle(spec: &BlockSpec, limits: Limits) -> Duration {
     /// From a thread's last stamp until it is asleep, and its CPU idle: some µs.
     const FALLING_ASLEEP: Duration = Duration::from_micros(20);
-    let asked = spec.cell.idle_before_us.map_or(limits.settle, |us| Duration::from_micros(us.into()));
+    let asked = spec.settle(limits.settle);
     if sleeps(&spec.cell) { asked.max(FALLING_ASLEEP) } else { asked }
 }
 

@@ -89,7 +89,7 @@ impl BlockSpec {
 
     /// Time between the targets' readiness, or their HLT where they are halted, and the send: `least`, if the cell does not ask for a
     /// time in HLT.
-    pub(super) fn settle(&self, least: Duration) -> Duration {
+    pub(crate) fn settle(&self, least: Duration) -> Duration {
         self.cell.idle_before_us.map_or(least, |time| Duration::from_micros(time.into()))
     }
 
