@@ -24,25 +24,35 @@ impl MetricName {
     /// The metric as the measurement document has it, its `sample` as [`collect`](super::metrics::collect) gives it, and
     /// how far the clocks may have moved each value.
     pub fn to_document(self, sample: &Sample, boots: &Boots, tsc_khz: NonZeroU64, clock_error: Option<f64>) -> Metric {
-        let convert = |value| self.convert(value, tsc_khz);
-        let Summary { n, negative, min, p50, p90, p99, p999, max } = sample.summary();
-        let intervals = sample.intervals([Quantile::P50, Quantile::P99], boots);
-        let [p50_interval, p99_interval] =
-            intervals.map_or([None; 2], |intervals| intervals.map(|interval| Some(interval.map(convert))));
-        Metric {
-            unit: self.unit(),
-            n: n as u64,
-            negative: negative as u64,
-            min: convert(min),
-            p50: convert(p50),
-            p90: convert(p90),
-            p99: convert(p99),
-            p999: convert(p999),
-            max: convert(max),
-            ci95: Intervals { p50: p50_interval, p99: p99_interval },
-            between_runs: None,
-            clock_error,
-        }
+        metric(self.unit(), sample, boots, clock_error, |value| self.convert(value, tsc_khz))
+    }
+}
+
+/// What a document has of a sample whose values `convert` brings into this unit.
+pub(super) fn metric(
+    unit: Unit,
+    sample: &Sample,
+    boots: &Boots,
+    clock_error: Option<f64>,
+    convert: impl Fn(f64) -> f64,
+) -> Metric {
+    let Summary { n, negative, min, p50, p90, p99, p999, max } = sample.summary();
+    let intervals = sample.intervals([Quantile::P50, Quantile::P99], boots);
+    let [p50_interval, p99_interval] =
+        intervals.map_or([None; 2], |intervals| intervals.map(|interval| Some(interval.map(&convert))));
+    Metric {
+        unit,
+        n: n as u64,
+        negative: negative as u64,
+        min: convert(min),
+        p50: convert(p50),
+        p90: convert(p90),
+        p99: convert(p99),
+        p999: convert(p999),
+        max: convert(max),
+        ci95: Intervals { p50: p50_interval, p99: p99_interval },
+        between_runs: None,
+        clock_error,
     }
 }
 

@@ -1,10 +1,12 @@
 //! What single exits cost: the form in documents of what was measured turn by turn.
 
 use super::bootstrap::Boots;
+use super::documents;
 use super::metrics::nanoseconds;
-use super::order::{Observation, Quantile, Sample, Summary};
+use super::order::{Observation, Sample};
 use crate::events::acts::{ActBlock, ActCounts};
-use crate::results::metric::{Intervals, Metric, Unit};
+use crate::results::measurement::Spread;
+use crate::results::metric::{Metric, Unit};
 use crate::results::reference::ReferenceBlock;
 use std::num::NonZeroU64;
 
@@ -16,39 +18,15 @@ pub fn cost(blocks: &[&ActBlock], boots: &Boots, khz: NonZeroU64) -> Option<(Met
     };
     let sample = Sample::new(blocks.iter().zip(0..).flat_map(of_block).collect())?;
     let ns = |cycles: f64| nanoseconds(cycles, khz);
-    let Summary { n, negative, min, p50, p90, p99, p999, max } = sample.summary();
-    let intervals = sample.intervals([Quantile::P50, Quantile::P99], boots);
-    let [p50_interval, p99_interval] =
-        intervals.map_or([None; 2], |intervals| intervals.map(|interval| Some(interval.map(ns))));
-    let metric = Metric {
-        unit: Unit::Ns,
-        n: n as u64,
-        negative: negative as u64,
-        min: ns(min),
-        p50: ns(p50),
-        p90: ns(p90),
-        p99: ns(p99),
-        p999: ns(p999),
-        max: ns(max),
-        ci95: Intervals { p50: p50_interval, p99: p99_interval },
-        between_runs: None,
-        // One clock took all stamps.
-        clock_error: Some(0.0),
-    };
-    Some((metric, ns(sample.values().sum::<f64>() / n as f64)))
+    let mean = sample.values().sum::<f64>() / sample.values().len() as f64;
+    // One clock took all stamps.
+    Some((documents::metric(Unit::Ns, &sample, boots, Some(0.0), ns), ns(mean)))
 }
 
 /// One turn; `None`: nothing in it counts.
 pub fn block(block: &ActBlock, khz: NonZeroU64) -> Option<ReferenceBlock> {
-    let observations = block.cycles.iter().map(|&cycles| Observation { value: cycles as f64, block: 0 });
-    let sample = Sample::new(observations.collect())?;
-    Some(ReferenceBlock {
-        number: block.number,
-        boot: block.boot,
-        n: block.cycles.len() as u64,
-        p50_ns: nanoseconds(sample.quantile(Quantile::P50), khz),
-        disturbances: block.disturbances.clone(),
-    })
+    let Spread { n, p50: p50_ns, .. } = documents::spread(&block.cycles, khz)?;
+    Some(ReferenceBlock { number: block.number, boot: block.boot, n, p50_ns, disturbances: block.disturbances.clone() })
 }
 
 /// What one act brings about, on average, beyond what doing nothing brings about: KVM's exits, instructions that it has emulated,
