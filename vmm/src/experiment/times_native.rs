@@ -86,24 +86,26 @@ impl<'c> Pairs<'c> {
     fn divide(&self, metric: MetricName) -> Option<TimesNative> {
         let [own, other] = self.blocks.each_ref().map(|blocks| sample(metric, blocks));
         let samples = [own?, other?];
-        let measured = [0, 1].map(|which: usize| {
+        let [own, divisor] = [0, 1].map(|which: usize| {
             let CellClock { tsc_khz, error_ns } = self.clocks[which];
             let median = metrics::nanoseconds(samples[which].quantile(Quantile::P50), frequency(tsc_khz));
             Measured { median, error: metric.clock_error(error_ns, None).unwrap_or(0.0) }
         });
-        let boots = self.boots(|blocks| sample(metric, blocks));
-        // In cycles, of two clocks.
-        let in_cycles = bootstrap::ratio_of_medians(&samples[0], &samples[1], &boots);
-        let [own, divisor] = measured;
         let quotient = Quotient::of(own, divisor);
-        let interval = in_cycles.and_then(|found| found.interval.map(|ends| ends.map(|end| end / found.value)));
+        let ratio = quotient.ratio();
+        // In the ratio, since it is of cycles of two clocks. Where there is no ratio, nobody asks for it.
+        let interval = ratio.and_then(|_| {
+            let boots = self.boots(|blocks| sample(metric, blocks));
+            let in_cycles = bootstrap::ratio_of_medians(&samples[0], &samples[1], &boots)?;
+            Some(in_cycles.interval?.map(|end| end / in_cycles.value))
+        });
         Some(TimesNative {
             metric,
             divisor: self.divisor,
             pairs: self.turns.len() as u64,
             own_ns: own.median,
             divisor_ns: divisor.median,
-            ratio: quotient.ratio(),
+            ratio,
             ci95: interval.and_then(|relative| quotient.interval(relative)),
             at_least: quotient.at_least(),
         })
