@@ -8,7 +8,6 @@ use super::status::{Failure, Status};
 use super::{machines, values};
 use crate::config::routes::{self, Route};
 use crate::results::host::Facts;
-use crate::vm::Hypervisor;
 use crate::{doctor, experiment, host, report};
 use clap::Args;
 use std::path::PathBuf;
@@ -34,13 +33,14 @@ pub struct Doctor {
 pub fn run(options: &Doctor) -> Result<Status, Failure> {
     let vcpus = options.vcpus.map_or_else(|| default_vcpus(&machines::allowed_cpus()), usize::from);
     let sources = host::Sources::system();
+    let kvm = machines::Kvm::at(&options.device);
     let accelerations = |host: &Facts| {
-        Hypervisor::open(&options.device).map_or_else(
+        kvm.open().map_or_else(
             |_| Vec::new(),
-            |hypervisor| experiment::acceleration::find(&hypervisor, host, vcpus, &INTERRUPTED),
+            |hypervisor| experiment::acceleration::find(hypervisor, host, vcpus, &INTERRUPTED),
         )
     };
-    let found = doctor::examine(&options.device, vcpus, &sources, accelerations, |route| probe(options, route));
+    let found = doctor::examine(&options.device, vcpus, &sources, accelerations, |route| probe(&kvm, route));
     let text = if options.json {
         report::doctor::render_json(&found).map_err(Failure::failed)?
     } else {
@@ -51,8 +51,7 @@ pub fn run(options: &Doctor) -> Result<Status, Failure> {
 }
 
 /// Makes one call over a route, or says why that failed.
-fn probe(options: &Doctor, route: Route) -> Result<(), String> {
-    let kvm = machines::Kvm::at(&options.device);
+fn probe(kvm: &machines::Kvm<'_>, route: Route) -> Result<(), String> {
     let spec = routes::of(route);
     if spec.makes_hypercalls() {
         let offers = kvm.open().map_err(|error| hints::line(&error))?.offers_to(&[route]);
