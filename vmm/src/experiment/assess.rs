@@ -179,10 +179,7 @@ fn halt(cell: &Collected, khz: NonZeroU64) -> Option<CellWakeups> {
 fn observer_effect(config: &Config, cell: &Collected, khz: NonZeroU64) -> Vec<ObserverEffect> {
     // The blocks of one turn are a pair, and so is what was measured in place of them; where disturbed blocks count, a turn has
     // all of its blocks.
-    let round_trips = |blocks: &[&Block]| {
-        let by_turn = blocks.iter().map(|block| (block.number, block.rounds.as_slice()));
-        metrics::numbered_sample(MetricName::RoundTrip, by_turn)
-    };
+    let round_trips = |blocks: &[&Block]| metrics::sample_by_turn(MetricName::RoundTrip, blocks);
     let p50 = |sample: &order::Sample| metrics::nanoseconds(sample.quantile(Quantile::P50), khz);
     let counted = cell.counted();
     let off = round_trips(&counted);

@@ -4,7 +4,7 @@ use super::assess::boots_of_turns;
 use super::collected::Collected;
 use super::instruments::frequency;
 use crate::config::{CellId, divisors};
-use crate::events::samples::{Block, Round};
+use crate::events::samples::Block;
 use crate::results::host_cpu::CpuTimesNative;
 use crate::results::measurement::{CellClock, Instruments};
 use crate::results::metric::MetricName;
@@ -84,7 +84,7 @@ impl<'c> Pairs<'c> {
     }
 
     fn divide(&self, metric: MetricName) -> Option<TimesNative> {
-        let [own, other] = self.blocks.each_ref().map(|blocks| sample(metric, blocks));
+        let [own, other] = self.blocks.each_ref().map(|blocks| metrics::sample_by_turn(metric, blocks));
         let samples = [own?, other?];
         let [own, divisor] = [0, 1].map(|which: usize| {
             let CellClock { tsc_khz, error_ns } = self.clocks[which];
@@ -95,7 +95,7 @@ impl<'c> Pairs<'c> {
         let ratio = quotient.ratio();
         // In the ratio, since it is of cycles of two clocks. Where there is no ratio, nobody asks for it.
         let interval = ratio.and_then(|_| {
-            let boots = self.boots(|blocks| sample(metric, blocks));
+            let boots = self.boots(|blocks| metrics::sample_by_turn(metric, blocks));
             let in_cycles = bootstrap::ratio_of_medians(&samples[0], &samples[1], &boots)?;
             Some(in_cycles.interval?.map(|end| end / in_cycles.value))
         });
@@ -142,9 +142,4 @@ impl<'c> Pairs<'c> {
         };
         self.turns.iter().filter_map(ratio).collect()
     }
-}
-
-fn sample(metric: MetricName, blocks: &[&Block]) -> Option<Sample> {
-    let by_turn = blocks.iter().map(|block| (block.number, block.rounds.as_slice()) as (u32, &[Round]));
-    metrics::numbered_sample(metric, by_turn)
 }

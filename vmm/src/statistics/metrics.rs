@@ -4,7 +4,7 @@
 //! overflow, and are never clamped: a senseless stamp gives a senseless value that is seen in `min`, `max` and
 //! `negative`.
 
-use crate::events::samples::{Participant, Round};
+use crate::events::samples::{Block, Participant, Round};
 use crate::results::metric::MetricName;
 use crate::results::stage::Stage;
 use crate::statistics::order::{self, Observation, Sample};
@@ -68,8 +68,13 @@ pub fn sample(metric: MetricName, blocks: &[&[Round]]) -> Option<Sample> {
     numbered_sample(metric, (0..).zip(blocks.iter().copied()))
 }
 
+/// As [`sample`], of blocks that are told apart by their turns: those of one turn count as one.
+pub fn sample_by_turn(metric: MetricName, blocks: &[&Block]) -> Option<Sample> {
+    numbered_sample(metric, blocks.iter().map(|block| (block.number, block.rounds.as_slice())))
+}
+
 /// As [`sample`], of blocks that have these numbers; those of one number count as one.
-pub fn numbered_sample<'r>(metric: MetricName, blocks: impl Iterator<Item = (u32, &'r [Round])>) -> Option<Sample> {
+fn numbered_sample<'r>(metric: MetricName, blocks: impl Iterator<Item = (u32, &'r [Round])>) -> Option<Sample> {
     let mut observations = Vec::new();
     for (block, rounds) in blocks {
         for round in rounds {
