@@ -4,7 +4,7 @@
 use super::plan::{self, Refused};
 use super::refusal::{Change, Refusal};
 use super::routes::{self, Route};
-use super::{Call, CellId, Config, HostOffers, Observe, natively};
+use super::{Call, CellId, Config, HostOffers, Observe};
 use guest_stub::abi::{Destination, TargetState};
 
 /// The native cells that a cell is divided by: of busy threads, and if its targets are halted, of threads that sleep as well. None,
@@ -81,7 +81,7 @@ pub fn plan(config: &Config, cells: &[CellId], offers: HostOffers) -> (Vec<CellI
             }
         };
         for divisor in divisors {
-            match plan::refuse(&divisor, offers).or_else(|| natively::refuse_here(config, &divisor)) {
+            match plan::refuse_under(config, &divisor, offers) {
                 Some(refusal) => refuse(refusal),
                 None if cells.contains(&divisor) || beside.contains(&divisor) => {}
                 None => beside.push(divisor),

@@ -62,11 +62,7 @@ pub fn plan(config: &Config, offers: HostOffers) -> (Vec<CellId>, Vec<Refused>) 
             refused.push(refusal);
         }
     };
-    let refuse = |cell: &CellId| {
-        refuse(cell, offers)
-            .or_else(|| natively::refuse_here(config, cell))
-            .or_else(|| target_states::refuse_here(config, cell))
-    };
+    let refuse = |cell: &CellId| refuse_under(config, cell, offers);
     for cell in combinations(config) {
         if let Some(refusal) = refuse(&cell) {
             refuse_once(cell, refusal);
@@ -142,6 +138,13 @@ pub fn refuse(cell: &CellId, offers: HostOffers) -> Option<Refusal> {
     let refusals =
         || [natively::refuse(cell), waits::refuse(cell), by_call, state, destination, need, ids].into_iter().flatten();
     refusals().find(|refusal| !refusal.is_the_hosts()).or_else(|| refusals().next())
+}
+
+/// As [`refuse`], under a configuration.
+pub(super) fn refuse_under(config: &Config, cell: &CellId, offers: HostOffers) -> Option<Refusal> {
+    refuse(cell, offers)
+        .or_else(|| natively::refuse_here(config, cell))
+        .or_else(|| target_states::refuse_here(config, cell))
 }
 
 /// The initiators that a machine of `vcpus` is measured from: all of a small one, and evenly chosen ones of a large one.
