@@ -53,14 +53,14 @@ impl Collected {
         let mut by_source: Vec<&Traced> = self.traced.iter().collect();
         by_source.sort_by_key(|traced| traced.source);
         let of_events = by_source.into_iter().flat_map(|traced| {
-            let boots = boots(traced.blocks.iter(), drift);
+            let boots = boots(traced.blocks.iter().map(|block| block.boot), drift);
             traced
                 .of_events
                 .iter()
                 .map(move |(&metric, values)| (metric, order::Sample::new(values.clone()), boots.clone()))
         });
         let counted = self.counted();
-        let boots = boots(counted.iter().copied(), drift);
+        let boots = boots(counted.iter().map(|block| block.boot), drift);
         let rounds: Vec<&[Round]> = counted.iter().map(|block| block.rounds.as_slice()).collect();
         let worker = metrics::shortest_worker(&rounds).map(|cycles| metrics::nanoseconds(cycles, khz));
         let targets = config::targets(&self.id);
@@ -103,9 +103,9 @@ impl Collected {
     }
 }
 
-/// Where samples come from that count these blocks by their place.
-fn boots<'b>(blocks: impl Iterator<Item = &'b Block>, drift: &Drift) -> Boots {
-    Boots { of_block: blocks.map(|block| block.boot).collect(), drift: drift.clone() }
+/// Where samples come from that count blocks of these boots by their place.
+pub(super) fn boots(of_block: impl Iterator<Item = u32>, drift: &Drift) -> Boots {
+    Boots { of_block: of_block.collect(), drift: drift.clone() }
 }
 
 /// Where pairs of blocks come from, by their turn: the boot of the first of these blocks. What the host's drift does to both

@@ -1,5 +1,6 @@
 //! What single exits cost: measured in every turn beside the cells, a few of each kind.
 
+use super::assess::boots;
 use super::collected::are_enough;
 use super::instruments::frequency;
 use super::machine::{self, Machine};
@@ -8,7 +9,6 @@ use crate::config::{CellId, Config, LocalApics, MachineSpec};
 use crate::events::acts::{ActBlock, Acted};
 use crate::guest::session;
 use crate::results::exit_cost::ExitCost;
-use crate::statistics::bootstrap::Boots;
 use crate::statistics::drift::Drift;
 use crate::statistics::exit_costs;
 use guest_stub::abi::act::Act;
@@ -99,19 +99,19 @@ impl Priced {
     }
 
     /// The results, where the host drifted so.
-    pub(super) fn into_documents<M, B>(self, machines: &Machines<M, B>, drift: &Drift) -> Vec<ExitCost> {
+    pub(super) fn to_documents<M, B>(&self, machines: &Machines<M, B>, drift: &Drift) -> Vec<ExitCost> {
         let Some(instruments) = machines.instruments(&self.machine) else { return Vec::new() };
         let khz = frequency(instruments.clock.tsc_khz);
         let nothing = self.acts.iter().find(|of_act| of_act.act == Act::Nothing);
-        let nothing: Vec<ActBlock> = nothing.map_or_else(Vec::new, |of_act| of_act.blocks.clone());
-        let document = |of_act: OfAct| {
+        let nothing: &[ActBlock] = nothing.map_or(&[], |of_act| &of_act.blocks);
+        let document = |of_act: &OfAct| {
             let blocks = &of_act.blocks;
             let quiet = || blocks.iter().filter(|block| block.disturbances.is_empty());
             let never_quiet = !are_enough(quiet().map(|block| block.boot), blocks.iter().map(|block| block.boot));
             let counted: Vec<&ActBlock> = if never_quiet { blocks.iter().collect() } else { quiet().collect() };
-            let boots = Boots { of_block: counted.iter().map(|block| block.boot).collect(), drift: drift.clone() };
+            let boots = boots(counted.iter().map(|block| block.boot), drift);
             let (cost, mean_ns) = exit_costs::cost(&counted, &boots, khz).unzip();
-            let [exits, emulated, returns] = exit_costs::counts(blocks, &nothing);
+            let [exits, emulated, returns] = exit_costs::counts(blocks, nothing);
             let [unavailable, given_up] = of_act.reasons(cost.is_some());
             ExitCost {
                 act: of_act.act,
@@ -129,7 +129,7 @@ impl Priced {
                 never_quiet,
             }
         };
-        self.acts.into_iter().map(document).collect()
+        self.acts.iter().map(document).collect()
     }
 }
 

@@ -138,7 +138,7 @@ fn run_once<M: Machine>(
     let medians = cells.iter().map(Collected::medians).chain(references.iter().map(Referred::medians));
     let drift = Drift::of_cells(&medians.collect::<Vec<_>>());
     let host = host::describe();
-    let exit_costs: Vec<_> = priced.into_iter().flat_map(|priced| priced.into_documents(&machines, &drift)).collect();
+    let exit_costs: Vec<_> = priced.iter().flat_map(|priced| priced.to_documents(&machines, &drift)).collect();
     let divided: Vec<Divided> =
         cells.iter().map(|cell| times_native(cell, &cells, |id| machines.instruments(id))).collect();
     let of_cell = |(cell, divided): (&Collected, &Divided)| {
