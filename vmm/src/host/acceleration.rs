@@ -35,6 +35,17 @@ enum Prospect {
     Unknown(String),
 }
 
+impl Prospect {
+    /// That of a feature that needs this one, which is called so: `own` counts only where this one is offered.
+    fn before(&self, name: &str, own: impl FnOnce() -> Self) -> Self {
+        match self {
+            Self::Off(_) => Self::Off(format!("it needs {name}")),
+            Self::Unknown(why) => Self::Unknown(why.clone()),
+            Self::Offered(_) => own(),
+        }
+    }
+}
+
 const OFFER: &str = "KVM offers it";
 const OFFER_IN_XAPIC_MODE: &str =
     "KVM offers it in xAPIC mode only (without x2AVIC, x2APIC mode's writes to the ICR exit)";
@@ -94,25 +105,16 @@ fn prospects(host: &Facts) -> Vec<(Feature, Prospect)> {
 
 fn intel(host: &Facts) -> Vec<(Feature, Prospect)> {
     let apicv = parameter(host, "kvm_intel.enable_apicv", "apicv");
-    let ipis = match (&apicv, host.settings.get("kvm_intel.enable_ipiv")) {
-        (Prospect::Off(_), _) => Prospect::Off("it needs APICv".to_owned()),
-        (Prospect::Unknown(why), _) => Prospect::Unknown(why.clone()),
-        (Prospect::Offered(_), None) => {
-            Prospect::Off("this kvm_intel has no IPI virtualization (no parameter enable_ipiv)".to_owned())
-        }
-        (Prospect::Offered(_), Some(_)) => parameter(host, "kvm_intel.enable_ipiv", "ipi_virt"),
-    };
+    let ipis = apicv.before("APICv", || match host.settings.get("kvm_intel.enable_ipiv") {
+        None => Prospect::Off("this kvm_intel has no IPI virtualization (no parameter enable_ipiv)".to_owned()),
+        Some(_) => parameter(host, "kvm_intel.enable_ipiv", "ipi_virt"),
+    });
     vec![(Feature::Apicv, apicv), (Feature::Ipis, ipis)]
 }
 
 fn amd(host: &Facts) -> Vec<(Feature, Prospect)> {
     let avic = parameter(host, "kvm_amd.avic", "avic");
-    let needs_avic = |offered: &dyn Fn() -> Prospect| match &avic {
-        Prospect::Off(_) => Prospect::Off("it needs AVIC".to_owned()),
-        Prospect::Unknown(why) => Prospect::Unknown(why.clone()),
-        Prospect::Offered(_) => offered(),
-    };
-    let x2avic = needs_avic(&|| match has_flag(host, "x2avic") {
+    let x2avic = avic.before("AVIC", || match has_flag(host, "x2avic") {
         Some(true) => Prospect::Offered(OFFER),
         Some(false) => Prospect::Off(
             "the CPU flags show no x2avic: in x2APIC mode register accesses exit, and AVIC delivers interrupts alone"
@@ -120,7 +122,7 @@ fn amd(host: &Facts) -> Vec<(Feature, Prospect)> {
         ),
         None => Prospect::Unknown("the CPU flags cannot be read".to_owned()),
     });
-    let ipis = needs_avic(&|| match host.settings.get("kvm_amd.enable_ipiv") {
+    let ipis = avic.before("AVIC", || match host.settings.get("kvm_amd.enable_ipiv") {
         Some(value) if !is_on(value) => Prospect::Off(format!(
             "kvm_amd.enable_ipiv is {value}: set so when the module was loaded, or by KVM because of erratum 1235 \
              (AMD's family 17h, Hygon's 18h)"
