@@ -7,7 +7,7 @@ use super::Error;
 use super::format::{Field, Format};
 use super::page::Layout;
 use super::tracefs::Instance;
-use super::tracer::{cpus, lost, read_cpu};
+use super::tracer::{cpus, layout, lost_of, read_cpu};
 
 const TRACEPOINT: &str = "kvm/kvm_apicv_inhibit_changed";
 
@@ -54,8 +54,7 @@ impl Inhibits {
         instance.write("trace_clock", "global")?;
         let format = instance.read(&format!("events/{TRACEPOINT}/format")).map_err(|_| Error::NoInhibits)?;
         let decoder = Decoder::parse(&format, release).ok_or(Error::NoInhibits)?;
-        let header = instance.read("events/header_page").or_else(|_| instance.read("../../events/header_page"))?;
-        let layout = Layout::parse(&header)?;
+        let layout = layout(&instance)?;
         instance.write("buffer_size_kb", "64")?;
         instance.write(&format!("events/{TRACEPOINT}/enable"), "1")?;
         instance.write("tracing_on", "1")?;
@@ -75,7 +74,7 @@ impl Inhibits {
                 changes.extend(self.decoder.decode(time, record));
             })?;
             // A page tells of those missing before it, `stats` of those before the next page as well.
-            missing += missed.max(lost(&self.instance.read(&format!("per_cpu/{cpu}/stats"))?));
+            missing += missed.max(lost_of(&self.instance, &cpu)?);
         }
         if missing > 0 {
             return Err(Error::Incomplete(missing));

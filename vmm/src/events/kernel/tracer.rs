@@ -104,9 +104,7 @@ impl Tracer {
             }
         }
         let (thread, number) = common.ok_or(Error::NoKvm)?;
-        // The header is the same for every buffer, and told only where the first one is.
-        let header = instance.read("events/header_page").or_else(|_| instance.read("../../events/header_page"))?;
-        let layout = Layout::parse(&header)?;
+        let layout = layout(&instance)?;
         let cpus = cpus(&instance)?;
         let (threads, is_reduced) = (Mutex::default(), AtomicBool::new(false));
         Ok(Self { instance, layout, thread, number, decoders, exit, cpus, detail, threads, is_reduced })
@@ -172,7 +170,7 @@ impl Tracer {
             missed += read_cpu(&self.instance, &self.layout, cpu, |tsc, record| {
                 capture.records.extend(self.decode(tsc, record));
             })?;
-            capture.lost += lost(&self.instance.read(&format!("per_cpu/{cpu}/stats"))?);
+            capture.lost += lost_of(&self.instance, cpu)?;
         }
         capture.lost = capture.lost.max(missed);
         let chosen = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
@@ -216,6 +214,13 @@ impl Tracer {
     }
 }
 
+/// How the buffer's pages are read.
+pub(super) fn layout(instance: &Instance) -> Result<Layout, Error> {
+    // The header is the same for every buffer, and told only where the first one is.
+    let header = instance.read("events/header_page").or_else(|_| instance.read("../../events/header_page"))?;
+    Ok(Layout::parse(&header)?)
+}
+
 /// Hands each of one CPU's records, with its time, to `take`. How many records are missing among them.
 pub(super) fn read_cpu(
     instance: &Instance,
@@ -248,8 +253,13 @@ pub(super) fn cpus(instance: &Instance) -> Result<Vec<String>, Error> {
     Ok(names.into_iter().filter(|name| name.starts_with("cpu")).collect())
 }
 
-/// The events that found no room, of a CPU's `stats` file.
-pub(super) fn lost(stats: &str) -> u64 {
+/// One CPU's events that found no room.
+pub(super) fn lost_of(instance: &Instance, cpu: &str) -> Result<u64, Error> {
+    Ok(lost(&instance.read(&format!("per_cpu/{cpu}/stats"))?))
+}
+
+/// Those of its `stats` file.
+fn lost(stats: &str) -> u64 {
     let count = |line: &str| {
         let (name, count) = line.split_once(':')?;
         let counts = matches!(name.trim(), "overrun" | "commit overrun" | "dropped events");
