@@ -9,27 +9,20 @@ use crate::results::metric::Metric;
 /// A row for each act that could be measured, by the place of the local APICs.
 pub(super) fn table(measurement: &Measurement) -> Option<Table> {
     let costs = &measurement.exit_costs;
-    let rows: Vec<&ExitCost> = costs.iter().filter(|cost| cost.cost.is_some()).collect();
-    let first = rows.first()?;
-    let values = |value: &dyn Fn(&ExitCost) -> Value| rows.iter().map(|cost| value(cost)).collect::<Vec<_>>();
-    let time =
-        |of: fn(&Metric) -> f64| values(&|row| Value::or_missing(row.cost.as_ref().map(|cost| Value::Time(of(cost)))));
-    let interval = |row: &ExitCost| row.cost.as_ref()?.ci95.p50.map(Value::TimeRange);
+    let rows: Vec<(&ExitCost, &Metric)> = costs.iter().filter_map(|row| Some((row, row.cost.as_ref()?))).collect();
+    let (first, _) = rows.first()?;
+    let values = |value: &dyn Fn(&ExitCost) -> Value| rows.iter().map(|(row, _)| value(row)).collect::<Vec<_>>();
+    let of_cost = |value: &dyn Fn(&Metric) -> Value| rows.iter().map(|(_, cost)| value(cost)).collect::<Vec<_>>();
     let mut columns = Vec::new();
-    if rows.iter().any(|row| row.local_apic != first.local_apic) {
+    if rows.iter().any(|(row, _)| row.local_apic != first.local_apic) {
         columns.push(Column::key("local APIC", values(&|row| Value::text(row.local_apic.name()))));
     }
     columns.extend([
         Column::key("act", values(&|row| Value::text(row.act.name()))),
-        Column::number("cost", "p50", 0, time(|cost| cost.p50)),
-        Column::number("cost", "95 %", 1, values(&|row| Value::or_missing(interval(row)))),
-        Column::number("cost", "p99", 0, time(|cost| cost.p99)),
-        Column::number(
-            "cost",
-            "n",
-            2,
-            values(&|row| Value::or_missing(row.cost.as_ref().map(|it| Value::Count(it.n)))),
-        ),
+        Column::number("cost", "p50", 0, of_cost(&|cost| Value::Time(cost.p50))),
+        Column::number("cost", "95 %", 1, of_cost(&|cost| Value::or_missing(cost.ci95.p50.map(Value::TimeRange)))),
+        Column::number("cost", "p99", 0, of_cost(&|cost| Value::Time(cost.p99))),
+        Column::number("cost", "n", 2, of_cost(&|cost| Value::Count(cost.n))),
         Column::number("by KVM's counters", "exits", 0, values(&|row| counted(row.exits, "no exit"))),
         Column::number("by KVM's counters", "emulated", 0, values(&|row| counted(row.emulated, "0"))),
         Column::number("", "to the VMM", 0, values(&|row| counted(row.returns, "0"))),
@@ -37,7 +30,7 @@ pub(super) fn table(measurement: &Measurement) -> Option<Table> {
     let mut table = Table::new("Exits: what one costs", columns);
     table.common = vec![format!("vCPU 0 of {}, while the others sleep", count(first.vcpus, "vCPU"))];
     table.notes.push("nothing: two time stamps alone, which is in every other row".to_owned());
-    let loud: Vec<&str> = rows.iter().filter(|row| row.never_quiet).map(|row| row.act.name()).collect();
+    let loud: Vec<&str> = rows.iter().filter(|(row, _)| row.never_quiet).map(|(row, _)| row.act.name()).collect();
     if !loud.is_empty() {
         table.notes.push(format!("Never quiet: {}", loud.join(", ")));
     }
@@ -51,12 +44,10 @@ pub(super) fn table(measurement: &Measurement) -> Option<Table> {
     table.notes.extend(over.map(|(cost, reason)| {
         format!("Given up after {}: {} ({reason})", count(cost.blocks.len(), "turn"), cost.act.name())
     }));
-    let missed = costs.iter().filter(|cost| cost.cost.is_some() && cost.missed > 0);
-    table.notes.extend(
-        missed.map(|cost| {
-            format!("Not counted: {} of {}, whose deadline passed before HLT", cost.missed, cost.act.name())
-        }),
-    );
+    let missed = rows.iter().filter(|(row, _)| row.missed > 0);
+    table.notes.extend(missed.map(|(row, _)| {
+        format!("Not counted: {} of {}, whose deadline passed before HLT", row.missed, row.act.name())
+    }));
     Some(table)
 }
 
