@@ -97,6 +97,18 @@ impl Column {
         Self { group, kind: Kind::Number, rank, ..Self::key(name, values) }
     }
 
+    /// The same, unless no row has a value.
+    pub(super) fn number_if_any(
+        group: &'static str,
+        name: &str,
+        rank: u8,
+        values: impl Iterator<Item = Option<Value>>,
+    ) -> Option<Self> {
+        let values: Vec<Option<Value>> = values.collect();
+        let any = values.iter().any(Option::is_some);
+        any.then(|| Self::number(group, name, rank, values.into_iter().map(Value::or_missing).collect()))
+    }
+
     /// Group and name, as they are spoken of.
     pub(super) fn title(&self) -> String {
         format!("{} {}", self.group, self.name).trim_start().to_owned()

@@ -52,13 +52,8 @@ impl Shown {
     /// The column, unless no cell has the metric.
     fn column(&self, rows: &[Row<'_>]) -> Option<Column> {
         let metric = |(_, cell): &Row<'_>| cell.metrics.get(&self.metric).map(|metric| self.value(metric));
-        let values: Vec<Option<Value>> = rows.iter().map(metric).collect();
-        let any = values.iter().any(Option::is_some);
-        let values = values.into_iter().map(Value::or_missing).collect();
-        any.then(|| Column {
-            statistic: Some((self.metric, self.statistic)),
-            ..Column::number(self.group, self.name, self.rank, values)
-        })
+        let column = Column::number_if_any(self.group, self.name, self.rank, rows.iter().map(metric))?;
+        Some(Column { statistic: Some((self.metric, self.statistic)), ..column })
     }
 
     fn value(&self, metric: &Metric) -> Value {

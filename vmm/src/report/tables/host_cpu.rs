@@ -38,8 +38,7 @@ pub(super) fn table(measurement: &Measurement) -> Option<Table> {
 /// The time of all threads, for the main table.
 pub(super) fn column(rows: &[Row<'_>], rank: u8) -> Option<Column> {
     let total = |(_, cell): &Row<'_>| cell.host_cpu.as_ref().map(|cpu| Value::Time(cpu.total_ns));
-    let is_known = rows.iter().any(|row| total(row).is_some());
-    is_known.then(|| Column::number("", "CPU/call", rank, rows.iter().map(total).map(Value::or_missing).collect()))
+    Column::number_if_any("", "CPU/call", rank, rows.iter().map(total))
 }
 
 fn divided(cpu: &HostCpu) -> Option<&CpuModes> {

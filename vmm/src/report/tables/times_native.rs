@@ -16,9 +16,7 @@ const PAIRS_RANK: u8 = 1;
 /// Its round trip, for the main table: never left out, since it is what most readers come for.
 pub(super) fn column(rows: &[Row<'_>]) -> Option<Column> {
     let of = |(_, cell): &Row<'_>| cell.times_native(MetricName::RoundTrip).map(ratio);
-    let values: Vec<Option<Value>> = rows.iter().map(of).collect();
-    let any = values.iter().any(Option::is_some);
-    any.then(|| Column::number("×", "native", 0, values.into_iter().map(Value::or_missing).collect()))
+    Column::number_if_any("×", "native", 0, rows.iter().map(of))
 }
 
 /// A row for each cell and each native cell that it is divided by.
