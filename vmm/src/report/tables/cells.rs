@@ -76,6 +76,15 @@ pub(super) fn rows(measurement: &Measurement, keep: impl Fn(&Cell) -> bool) -> V
     measurement.cells.iter().enumerate().filter(|(_, cell)| keep(cell)).collect()
 }
 
+/// A row for each of what `of` finds in a cell, and what it is.
+pub(super) fn rows_of<'m, T, I: IntoIterator<Item = T>>(
+    measurement: &'m Measurement,
+    of: impl Fn(&'m Cell) -> I,
+) -> (Vec<Row<'m>>, Vec<T>) {
+    let cells = measurement.cells.iter().enumerate();
+    cells.flat_map(|row| of(row.1).into_iter().map(move |found| (row, found))).unzip()
+}
+
 /// A table of these cells with what tells them apart; `None` if there are none.
 pub(super) fn table(title: &str, rows: &[Row<'_>]) -> Option<Table> {
     let (_, first) = rows.first()?;
@@ -164,7 +173,7 @@ pub(super) fn separate(table: &mut Table, column: Column, common: impl Fn(&Value
 }
 
 /// A value with the noun that it counts.
-fn counted(value: &Value, noun: &str) -> String {
+pub(super) fn counted(value: &Value, noun: &str) -> String {
     let plural = if *value == Value::Count(1) { "" } else { "s" };
     format!("{value} {noun}{plural}")
 }

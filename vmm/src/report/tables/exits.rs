@@ -1,6 +1,6 @@
 //! Exits a call, by who counted them and by reason.
 
-use super::cells::{Row, table as of_rows};
+use super::cells::{rows_of, table as of_rows};
 use crate::report::table::{Column, Table, Value};
 use crate::report::units;
 use crate::results::measurement::{Exits, Measurement};
@@ -12,32 +12,26 @@ const TITLE: &str =
 
 /// A row for each cell and source, the most frequent reasons first.
 pub(super) fn of_cells(measurement: &Measurement) -> Option<Table> {
-    let mut rows: Vec<Row<'_>> = Vec::new();
-    let mut sources: Vec<Source> = Vec::new();
-    for row in measurement.cells.iter().enumerate() {
-        let mut of_cell: Vec<Source> = Vec::new();
-        for exits in &row.1.exits {
-            if !of_cell.contains(&exits.source) {
-                of_cell.push(exits.source);
-            }
-        }
-        rows.extend(of_cell.iter().map(|_| row));
-        sources.extend(of_cell);
-    }
+    // Documents have them by source.
+    let (rows, by_source) = rows_of(measurement, |cell| cell.exits.chunk_by(|one, next| one.source == next.source));
     let mut table = of_rows(TITLE, &rows)?;
-    let reasons = rows.iter().zip(&sources).map(|((_, cell), source)| {
+    let reasons = rows.iter().zip(&by_source).map(|((_, cell), exits)| {
         let targets = cell.id.vcpus.saturating_sub(1).max(1) as f64;
-        reasons(cell.exits.iter().filter(|exits| exits.source == *source), targets)
+        reasons(exits, targets)
     });
-    let reasons = reasons.collect();
-    table.columns.push(Column::key("source", sources.iter().map(|source| Value::text(source.name())).collect()));
-    table.columns.push(Column::words("reason initiator / each target", 0, reasons));
+    let sources = by_source.iter().map(|exits| Value::text(exits[0].source.name()));
+    let columns = [
+        Column::key("source", sources.collect()),
+        Column::words("reason initiator / each target", 0, reasons.collect()),
+    ];
+    table.columns.extend(columns);
     Some(table)
 }
 
-fn reasons<'a>(exits: impl Iterator<Item = &'a Exits>, targets: f64) -> Value {
+fn reasons(exits: &[Exits], targets: f64) -> Value {
     let of_all = |exits: &Exits| exits.initiator + exits.per_target * targets;
-    let mut counted: Vec<&Exits> = exits.filter(|exits| exits.initiator != 0.0 || exits.per_target != 0.0).collect();
+    let mut counted: Vec<&Exits> =
+        exits.iter().filter(|exits| exits.initiator != 0.0 || exits.per_target != 0.0).collect();
     counted.sort_by(|one, other| of_all(other).total_cmp(&of_all(one)));
     if counted.is_empty() {
         return Value::text("none");

@@ -1,6 +1,6 @@
 //! How much of a call's parts its exits explain.
 
-use super::cells::{Row, rows, table as of_rows};
+use super::cells::{rows_of, table as of_rows};
 use crate::report::table::{Column, Table, Value};
 use crate::report::units;
 use crate::results::measurement::Measurement;
@@ -11,13 +11,9 @@ const TITLE: &str = "What exits explain: those in each part of a call (named by 
 
 /// A row for each part of each cell whose events and whose exits' costs were measured.
 pub(super) fn table(measurement: &Measurement) -> Option<Table> {
-    let parts =
-        |(_, cell): &Row<'_>| cell.breakdown.as_ref().map_or_else(Vec::new, |breakdown| breakdown.parts.clone());
-    let of_cells = rows(measurement, |cell| cell.breakdown.as_ref().is_some_and(|it| !it.parts.is_empty()));
-    let rows: Vec<Row<'_>> = of_cells.iter().flat_map(|row| std::iter::repeat_n(*row, parts(row).len())).collect();
-    let parts: Vec<Part> = of_cells.iter().flat_map(parts).collect();
+    let (rows, parts) = rows_of(measurement, |cell| cell.breakdown.iter().flat_map(|breakdown| &breakdown.parts));
     let mut table = of_rows(TITLE, &rows)?;
-    let values = |value: &dyn Fn(&Part) -> Value| parts.iter().map(value).collect::<Vec<_>>();
+    let values = |value: &dyn Fn(&Part) -> Value| parts.iter().map(|part| value(part)).collect::<Vec<_>>();
     table.columns.extend([
         Column::key("part", values(&|part| Value::text(part.stage.name()))),
         Column::number("", "mean", 0, values(&|part| Value::Time(part.mean_ns))),

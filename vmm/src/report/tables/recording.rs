@@ -1,6 +1,6 @@
 //! What recording events costs.
 
-use super::cells::{Row, table as of_rows};
+use super::cells::{rows_of, table as of_rows};
 use crate::report::table::{Column, Table, Value};
 use crate::results::measurement::{Measurement, ObserverEffect};
 
@@ -8,12 +8,7 @@ const TITLE: &str = "What recording costs: the same rounds with each source and 
 
 /// A row for each cell and source.
 pub(super) fn table(measurement: &Measurement) -> Option<Table> {
-    let (rows, effects): (Vec<Row<'_>>, Vec<&ObserverEffect>) = measurement
-        .cells
-        .iter()
-        .enumerate()
-        .flat_map(|row| row.1.observer_effect.iter().map(move |effect| (row, effect)))
-        .unzip();
+    let (rows, effects) = rows_of(measurement, |cell| &cell.observer_effect);
     let mut table = of_rows(TITLE, &rows)?;
     let values = |value: &dyn Fn(&ObserverEffect) -> Option<Value>| -> Vec<Value> {
         effects.iter().map(|effect| Value::or_missing(value(effect))).collect()

@@ -1,11 +1,10 @@
 //! The cells' times in those of the same calls on the host's own processors.
 
-use super::cells::{Row, table as of_rows};
+use super::cells::{Row, rows_of, table as of_rows};
 use crate::report::table::{Column, Table, Value};
-use crate::results::measurement::{Cell, Measurement};
+use crate::results::measurement::Measurement;
 use crate::results::metric::MetricName;
 use crate::results::times_native::{METRICS, TimesNative};
-use guest_stub::abi::cell::CellId;
 
 const TITLE: &str =
     "Times native: medians over those of the same calls on the host's own processors, by pairs of blocks";
@@ -21,27 +20,20 @@ pub(super) fn column(rows: &[Row<'_>]) -> Option<Column> {
 
 /// A row for each cell and each native cell that it is divided by.
 pub(super) fn table(measurement: &Measurement) -> Option<Table> {
-    let cells = measurement.cells.iter().enumerate();
-    let with_divisors = cells.flat_map(|row| divisors(row.1).into_iter().map(move |divisor| (row, divisor)));
-    let (rows, divisors): (Vec<Row<'_>>, Vec<CellId>) = with_divisors.unzip();
+    // Documents have them by divisor.
+    let (rows, by_divisor) =
+        rows_of(measurement, |cell| cell.times_native.chunk_by(|one, next| one.divisor == next.divisor));
     let mut table = of_rows(TITLE, &rows)?;
-    let names = divisors.iter().map(|divisor| Value::text(divisor.route.name())).collect();
-    table.columns.push(Column::key("divided by", names));
-    let pairs = rows.iter().zip(&divisors).map(|((_, cell), divisor)| {
-        let of_divisor = cell.times_native.iter().find(|times| times.divisor == *divisor);
-        Value::or_missing(of_divisor.map(|times| Value::Count(times.pairs)))
-    });
-    let pairs = Column::number("", "pairs", PAIRS_RANK, pairs.collect());
-    table.columns.push(pairs);
+    // All of a divisor's have its route, and as many pairs.
+    let firsts = |value: fn(&TimesNative) -> Value| by_divisor.iter().map(|times| value(&times[0])).collect();
+    table.columns.push(Column::key("divided by", firsts(|times| Value::text(times.divisor.route.name()))));
+    table.columns.push(Column::number("", "pairs", PAIRS_RANK, firsts(|times| Value::Count(times.pairs))));
     // A metric is more important than what refines another one.
     let refinements = u8::try_from(METRICS.len()).unwrap_or(u8::MAX);
     for (&metric, rank) in METRICS.iter().zip(0..) {
         let values = |value: &dyn Fn(&TimesNative) -> Value| -> Vec<Value> {
-            let of = |((_, cell), divisor): (&Row<'_>, &CellId)| {
-                let times = cell.times_native.iter().find(|it| it.metric == metric && it.divisor == *divisor);
-                Value::or_missing(times.map(value))
-            };
-            rows.iter().zip(&divisors).map(of).collect()
+            let of = |times: &&[TimesNative]| Value::or_missing(times.iter().find(|it| it.metric == metric).map(value));
+            by_divisor.iter().map(of).collect()
         };
         let natively = values(&|times| {
             let error = error(measurement, times);
@@ -56,17 +48,6 @@ pub(super) fn table(measurement: &Measurement) -> Option<Table> {
         }
     }
     Some(table)
-}
-
-/// The native cells that a cell is divided by, in their order.
-fn divisors(cell: &Cell) -> Vec<CellId> {
-    let mut divisors: Vec<CellId> = Vec::new();
-    for times in &cell.times_native {
-        if !divisors.contains(&times.divisor) {
-            divisors.push(times.divisor);
-        }
-    }
-    divisors
 }
 
 fn ratio(times: &TimesNative) -> Value {
