@@ -9,7 +9,7 @@ use kipi::guest::blocks::{self, BlockSpec};
 use kipi::guest::session::{Error, GivenUp, Limits, Session};
 use kipi::results::source::Source;
 use kipi::vm::Hypervisor;
-use kipi_tests::{HANG, assert_valid, hypervisor, kipi, machine, turn};
+use kipi_tests::{HANG, document, hypervisor, kipi, machine, turn};
 use serde_json::Value;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -122,8 +122,7 @@ fn both_waits_are_measured_and_a_document_says_which_is_which() {
     let more = ["--wait", "spin,park", "--rounds", "5", "--boots", "1", "--json", "-"];
     let ran = kipi(arguments.iter().chain(&more).chain(&["--references", "none", "--native", "none"]));
     assert_eq!(ran.status, Some(0), "{ran:?}");
-    let document: Value = serde_json::from_str(&ran.stdout).expect("JSON");
-    assert_valid(&document);
+    let document = document(&ran.stdout);
     let cells = document["cells"].as_array().expect("cells");
     let waits: Vec<&Value> = cells.iter().map(|cell| &cell["wait"]).collect();
     assert_eq!(waits, [&Value::Null, &"park".into(), &Value::Null, &"park".into()], "the default is left out");
