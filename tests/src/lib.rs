@@ -4,11 +4,14 @@
 //! say so; no test asserts how fast anything is, and time limits only end what hangs.
 
 pub mod code;
+mod sessions;
+
+pub use sessions::{NEVER, boot, machine};
 
 use guest_stub::abi::{Destination, TargetState, Wait, Worker};
 use kipi::config::routes::Route;
-use kipi::config::{Call, Config, Interface, LocalApics, Observe};
-use kipi::vm::{ApicIds, Hypervisor, VmConfig};
+use kipi::config::{Call, Config, Observe};
+use kipi::vm::Hypervisor;
 use object::{Object, ObjectSegment};
 use serde_json::Value;
 use std::fmt::Write as _;
@@ -191,22 +194,6 @@ pub fn hypervisor() -> Option<Hypervisor> {
             eprintln!("SKIP: {error}");
             None
         }
-    }
-}
-
-/// The configuration of a machine of `vcpus` vCPUs on all CPUs, and kipi's own image.
-pub fn machine(vcpus: usize) -> VmConfig<'static> {
-    let cpus = thread::available_parallelism().map_or(1, usize::from);
-    VmConfig {
-        vcpus,
-        ids: ApicIds::Consecutive,
-        local_apics: LocalApics::Kernel,
-        interface: Interface::Kvm,
-        pin: &[],
-        cpus,
-        image: kipi::vm::image::EMBEDDED,
-        halt_poll_ns: None,
-        tsc_shifts: &[],
     }
 }
 

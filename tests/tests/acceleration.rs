@@ -3,16 +3,13 @@
 use kipi::config::LocalApics;
 use kipi::events::kernel::Inhibits;
 use kipi::experiment::acceleration;
-use kipi::guest::session::{Limits, Session};
+use kipi::guest::session::Limits;
 use kipi::host::{self, Machine, Sources};
 use kipi::results::acceleration::AccelerationState;
 use kipi::vm::VmConfig;
-use kipi_tests::{HANG, hypervisor, machine, turn};
+use kipi_tests::{HANG, NEVER, boot, hypervisor, machine, turn};
 use rustix::thread::gettid;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
-
-static NEVER: AtomicBool = AtomicBool::new(false);
 
 const VCPUS: usize = 2;
 
@@ -35,7 +32,7 @@ fn kvm_gives_its_reasons_for_a_machine_of_kipis_and_for_no_others() {
             }
         };
         let config = VmConfig { local_apics, ..machine(VCPUS) };
-        let session = Session::boot(&hypervisor, &config, limits, &NEVER).unwrap_or_else(|error| panic!("{error}"));
+        let session = boot(&hypervisor, &config, limits);
         let vcpus = (0..VCPUS).filter_map(|vcpu| session.vm().thread_id(vcpu));
         let threads: Vec<u32> = vcpus.chain([gettid().as_raw_nonzero().get().unsigned_abs()]).collect();
         Some(
@@ -57,7 +54,7 @@ fn kvm_gives_its_reasons_for_a_machine_of_kipis_and_for_no_others() {
     }
 
     let nobody = Inhibits::record(&Machine::read().kernel).expect("it could be recorded before");
-    let session = Session::boot(&hypervisor, &machine(VCPUS), limits, &NEVER).unwrap_or_else(|error| panic!("{error}"));
+    let session = boot(&hypervisor, &machine(VCPUS), limits);
     assert_eq!(nobody.stop(&[u32::MAX]).expect("a recording"), None, "no thread of {session:?} was asked for");
 }
 

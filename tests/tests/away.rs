@@ -12,10 +12,7 @@ use kipi::host::Machine;
 use kipi::results::source::Source;
 use kipi::vm::{Hypervisor, VmConfig};
 use kipi_tests::{HANG, hypervisor, machine, turn};
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
-
-static NEVER: AtomicBool = AtomicBool::new(false);
 
 const ROUNDS: usize = 8;
 /// Longer than a slow host takes from its targets' exits to a send.
@@ -23,8 +20,7 @@ const OUT: Duration = Duration::from_millis(2);
 
 fn boot(hypervisor: &Hypervisor, config: &VmConfig<'static>) -> Session<'static> {
     let limits = Limits { deadline: HANG / 4, settle: Duration::from_micros(10) };
-    let mut session =
-        Session::boot(hypervisor, config, limits, &NEVER).unwrap_or_else(|error| panic!("{config:?}: {error}"));
+    let mut session = kipi_tests::boot(hypervisor, config, limits);
     session.set_out(OUT);
     session
 }
@@ -178,7 +174,7 @@ fn without_a_competitor_no_round_counts() {
     let _turn = turn();
     let Some(hypervisor) = hypervisor() else { return };
     let limits = Limits { deadline: Duration::from_secs(1), settle: Duration::ZERO };
-    let mut session = Session::boot(&hypervisor, &machine(2), limits, &NEVER).expect("a booted guest");
+    let mut session = kipi_tests::boot(&hypervisor, &machine(2), limits);
     let cell = cell(Route::XApic, Destination::AllButSelf, TargetState::Preempted, 2);
     let (worker, recording) = (Worker::Stamp, Recording::COUNTS);
     let spec = BlockSpec { cell, initiator: 0, worker, argument: 0, recording, warmup: 0, rounds: ROUNDS };

@@ -19,8 +19,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-static NEVER: AtomicBool = AtomicBool::new(false);
-
 const HALTED: CellId = CellId::broadcast(Route::XApic, Destination::AllButSelf, TargetState::Halt, 2);
 
 const CALL: BlockSpec = BlockSpec {
@@ -36,9 +34,9 @@ const CALL: BlockSpec = BlockSpec {
 /// A deadline for what is to go wrong; what goes well needs a tenth of it on a busy machine.
 const SHORT: Duration = Duration::from_secs(3);
 
-fn boot<'a>(hypervisor: &Hypervisor, vcpus: usize, deadline: Duration, stop: &'a AtomicBool) -> Session<'a> {
+fn boot(hypervisor: &Hypervisor, vcpus: usize, deadline: Duration) -> Session<'static> {
     let limits = Limits { deadline, settle: Duration::ZERO };
-    Session::boot(hypervisor, &machine(vcpus), limits, stop).unwrap_or_else(|error| panic!("{vcpus} vCPUs: {error}"))
+    kipi_tests::boot(hypervisor, &machine(vcpus), limits)
 }
 
 /// One block on a machine of any size.
@@ -68,7 +66,7 @@ fn a_worker_that_faults_is_a_bug_check() {
     let _turn = turn();
     let Some(hypervisor) = hypervisor() else { return };
     for vcpus in [1, 2, 3] {
-        let mut machine = boot(&hypervisor, vcpus, HANG / 4, &NEVER);
+        let mut machine = boot(&hypervisor, vcpus, HANG / 4);
         let error = run(&mut machine, &BlockSpec { worker: Worker::Fault, ..CALL }).expect_err("a fault");
         assert!(matches!(error, Error::BugCheck(_)), "{error:?}");
         let who = format!("bug check on vCPU {}: #UD", vcpus - 1);
@@ -80,7 +78,7 @@ fn a_worker_that_faults_is_a_bug_check() {
 fn a_worker_that_faults_in_a_polling_target_is_a_bug_check_too() {
     let _turn = turn();
     let Some(hypervisor) = hypervisor() else { return };
-    let mut machine = boot(&hypervisor, 2, HANG / 4, &NEVER);
+    let mut machine = boot(&hypervisor, 2, HANG / 4);
     let spec = BlockSpec {
         cell: CellId { route: Route::Memory, target_state: TargetState::Spin, ..HALTED },
         worker: Worker::Fault,
@@ -93,7 +91,7 @@ fn a_worker_that_faults_in_a_polling_target_is_a_bug_check_too() {
 fn a_worker_that_never_returns_on_a_target_is_a_bug_check() {
     let _turn = turn();
     let Some(hypervisor) = hypervisor() else { return };
-    let mut machine = boot(&hypervisor, 2, SHORT, &NEVER);
+    let mut machine = boot(&hypervisor, 2, SHORT);
     let error = run(&mut machine, &BlockSpec { worker: Worker::Hang, ..CALL }).expect_err("an overstay");
     assert!(matches!(error, Error::BugCheck(_)), "{error:?}");
     assert_says(
@@ -107,7 +105,7 @@ fn a_worker_that_never_returns_on_a_target_is_a_bug_check() {
 fn a_worker_that_never_returns_on_the_initiator_meets_the_watchdog() {
     let _turn = turn();
     let Some(hypervisor) = hypervisor() else { return };
-    let mut machine = boot(&hypervisor, 1, SHORT / 4, &NEVER);
+    let mut machine = boot(&hypervisor, 1, SHORT / 4);
     let error = run(&mut machine, &BlockSpec { worker: Worker::Hang, ..CALL }).expect_err("a hang");
     assert!(matches!(error, Error::BugCheck(_)), "{error:?}");
     assert_says(
@@ -121,7 +119,7 @@ fn a_worker_that_never_returns_on_the_initiator_meets_the_watchdog() {
 fn a_silent_target_is_named_with_its_place() {
     let _turn = turn();
     let Some(hypervisor) = hypervisor() else { return };
-    let mut machine = boot(&hypervisor, 3, SHORT, &NEVER);
+    let mut machine = boot(&hypervisor, 3, SHORT);
     run_well(&mut machine);
     machine.vm().pause(2);
     let error = run(&mut machine, &CALL).expect_err("nobody speaks for vCPU 2");
@@ -187,7 +185,7 @@ fn a_silent_target_costs_its_cell_a_call_and_the_others_nothing() {
     let mut boots = 0;
     let boot = |_: MachineSpec| {
         boots += 1;
-        let session = boot(&hypervisor, vcpus, SHORT, &NEVER);
+        let session = boot(&hypervisor, vcpus, SHORT);
         // After the call that follows the boot, and one block of each cell.
         let blocks = (boots == 1).then_some(3);
         Ok(Unlucky { machine: VirtualMachine::new(session, None, &[], &[0]), vcpus, blocks })
@@ -215,7 +213,7 @@ fn run_well(machine: &mut Session<'_>) {
 fn a_paused_vcpu_goes_on_where_it_was() {
     let _turn = turn();
     let Some(hypervisor) = hypervisor() else { return };
-    let mut machine = boot(&hypervisor, 2, HANG / 4, &NEVER);
+    let mut machine = boot(&hypervisor, 2, HANG / 4);
     for _ in 0..3 {
         machine.vm().pause(1);
         let stopped = machine.vm().wait(HANG).expect("vCPU 1 pauses");
@@ -232,7 +230,7 @@ fn a_dropped_machine_leaves_no_thread() {
     let Some(hypervisor) = hypervisor() else { return };
     assert_eq!(vcpu_threads(), 0);
     let with = |what: &str, deadline: Duration, use_it: &dyn Fn(&mut Session<'_>)| {
-        let mut machine = boot(&hypervisor, 4, deadline, &NEVER);
+        let mut machine = boot(&hypervisor, 4, deadline);
         use_it(&mut machine);
         assert_eq!(vcpu_threads(), 4, "{what}: these threads are vCPUs'");
         drop(machine);
@@ -269,7 +267,8 @@ fn an_interruption_ends_a_block_in_the_middle() {
     let _turn = turn();
     let Some(hypervisor) = hypervisor() else { return };
     let stop = AtomicBool::new(false);
-    let mut machine = boot(&hypervisor, 2, HANG, &stop);
+    let limits = Limits { deadline: HANG, settle: Duration::ZERO };
+    let mut machine = Session::boot(&hypervisor, &machine(2), limits, &stop).expect("a guest");
     // Each round takes a good second, the block far longer than any patience.
     let argument = machine.tsc_khz() * 1000;
     let spec = BlockSpec { worker: Worker::Spin, argument, rounds: 1000, ..CALL };

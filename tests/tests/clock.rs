@@ -13,11 +13,8 @@ use kipi::statistics::clock_error::{ClockError, Comparisons};
 use kipi::statistics::metrics;
 use kipi::statistics::stages::{Path, offered};
 use kipi::vm::{Hypervisor, VmConfig};
-use kipi_tests::{HANG, hypervisor, machine, turn};
-use std::sync::atomic::AtomicBool;
+use kipi_tests::{HANG, NEVER, hypervisor, machine, turn};
 use std::time::Duration;
-
-static NEVER: AtomicBool = AtomicBool::new(false);
 
 /// Seconds: no figure of a call comes near, unless the clocks' difference is in it.
 const FAR: i64 = 20_000_000_000;

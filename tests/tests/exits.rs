@@ -4,16 +4,13 @@ use guest_stub::abi::act::Act;
 use kipi::config::LocalApics;
 use kipi::events::acts::{ActBlock, ActCounts, Acted};
 use kipi::guest::acts;
-use kipi::guest::session::{Limits, Session};
+use kipi::guest::session::Limits;
 use kipi::results::exit_cost::ExitCost;
 use kipi::results::measurement::Measurement;
 use kipi::vm::VmConfig;
-use kipi_tests::{HANG, document, hypervisor, kipi, machine, turn};
+use kipi_tests::{HANG, boot, document, hypervisor, kipi, machine, turn};
 use std::collections::BTreeSet;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
-
-static NEVER: AtomicBool = AtomicBool::new(false);
 
 /// What both have counted of the same act.
 fn least(one: ActCounts, other: ActCounts) -> ActCounts {
@@ -59,7 +56,7 @@ fn every_act_can_be_done_again_and_again_and_calls_go_on_afterwards() {
     for local_apics in [LocalApics::Kernel, LocalApics::User] {
         let config = VmConfig { local_apics, ..machine(2) };
         let limits = Limits { deadline: HANG / 4, settle: Duration::from_micros(10) };
-        let mut session = Session::boot(&hypervisor, &config, limits, &NEVER).expect("a guest");
+        let mut session = boot(&hypervisor, &config, limits);
         let mut run = |act| match acts::run(&mut session, act, 1, 5) {
             Ok(Acted::Done(block)) => Some(block),
             Ok(Acted::Absent(reason)) => {

@@ -9,15 +9,12 @@ use kipi::guest::serve::{Waiting, serve};
 use kipi::guest::session::{Limits, Session};
 use kipi::vm::{Hypervisor, VmConfig};
 use kipi_tests::{HANG, hypervisor, machine, turn};
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
-
-static NEVER: AtomicBool = AtomicBool::new(false);
 
 fn boot(hypervisor: &Hypervisor, vcpus: usize, local_apics: LocalApics) -> Session<'static> {
     let config = VmConfig { local_apics, ..machine(vcpus) };
     let limits = Limits { deadline: HANG / 4, settle: Duration::ZERO };
-    Session::boot(hypervisor, &config, limits, &NEVER).unwrap_or_else(|error| panic!("{vcpus} vCPUs: {error}"))
+    kipi_tests::boot(hypervisor, &config, limits)
 }
 
 fn host_call(targets: Callees<'_>, deadline: Duration) -> HostCall<'_> {

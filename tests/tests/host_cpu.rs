@@ -8,13 +8,10 @@ use kipi::events::samples::CpuTime;
 use kipi::experiment::machine::{Machine, VirtualMachine};
 use kipi::experiment::native::NativeMachine;
 use kipi::guest::blocks::{self, BlockSpec};
-use kipi::guest::session::{Limits, Session};
+use kipi::guest::session::Limits;
 use kipi::vm::{Hypervisor, VmConfig};
-use kipi_tests::{HANG, hypervisor, machine, turn};
-use std::sync::atomic::AtomicBool;
+use kipi_tests::{HANG, NEVER, hypervisor, machine, turn};
 use std::time::Duration;
-
-static NEVER: AtomicBool = AtomicBool::new(false);
 
 const VCPUS: usize = 2;
 const ROUNDS: usize = 40;
@@ -50,7 +47,7 @@ fn times(machine: &mut impl Machine, cell: CellId) -> Vec<CpuTime> {
 
 fn boot(hypervisor: &Hypervisor, halt_poll_ns: Option<u32>) -> VirtualMachine<'static> {
     let config = VmConfig { halt_poll_ns, ..machine(VCPUS) };
-    let session = Session::boot(hypervisor, &config, LIMITS, &NEVER).unwrap_or_else(|error| panic!("{error}"));
+    let session = kipi_tests::boot(hypervisor, &config, LIMITS);
     VirtualMachine::new(session, None, config.pin, &[0, 1])
 }
 
@@ -76,8 +73,7 @@ fn busy_vcpus_have_all_of_the_time_that_passes_but_what_they_wait_for_a_cpu() {
     const BEHIND_NS: u64 = 40_000_000;
     let Some(hypervisor) = hypervisor() else { return };
     let _turn = turn();
-    let mut session =
-        Session::boot(&hypervisor, &machine(VCPUS), LIMITS, &NEVER).unwrap_or_else(|error| panic!("{error}"));
+    let mut session = kipi_tests::boot(&hypervisor, &machine(VCPUS), LIMITS);
     let threads: Vec<u32> = (0..VCPUS).filter_map(|vcpu| session.vm().thread_id(vcpu)).collect();
     let pings = CellId { call: Call::Ping, destination: Destination::Unicast, ..cell(Route::XApic, TargetState::User) };
     for cell in [cell(Route::XApic, TargetState::User), cell(Route::Memory, TargetState::Spin), pings] {

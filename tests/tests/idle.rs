@@ -9,11 +9,8 @@ use kipi::guest::blocks::{self, BlockSpec};
 use kipi::guest::session::{Error, Limits, Session};
 use kipi::results::halts::Regime;
 use kipi::vm::{Hypervisor, VmConfig};
-use kipi_tests::{HANG, hypervisor, machine, turn};
-use std::sync::atomic::AtomicBool;
+use kipi_tests::{HANG, NEVER, hypervisor, machine, turn};
 use std::time::Duration;
-
-static NEVER: AtomicBool = AtomicBool::new(false);
 
 const VCPUS: usize = 2;
 const ROUNDS: usize = 10;
@@ -22,7 +19,7 @@ const IDLE_US: u32 = 300;
 
 fn boot(hypervisor: &Hypervisor, config: &VmConfig<'static>) -> Session<'static> {
     let limits = Limits { deadline: HANG / 4, settle: Duration::ZERO };
-    Session::boot(hypervisor, config, limits, &NEVER).unwrap_or_else(|error| panic!("{config:?}: {error}"))
+    kipi_tests::boot(hypervisor, config, limits)
 }
 
 /// A block of a cell with an empty worker, in which every round counts.

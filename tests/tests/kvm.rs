@@ -11,11 +11,9 @@ use kipi::guest::{calibration, clock_exchange};
 use kipi::results::source::Source;
 use kipi::statistics::clock_error::{self, Ahead};
 use kipi::vm::{Hypervisor, VmConfig};
-use kipi_tests::{HANG, hypervisor, machine, turn};
+use kipi_tests::{HANG, NEVER, hypervisor, machine, turn};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-
-static NEVER: AtomicBool = AtomicBool::new(false);
 
 const HALTED: CellId = CellId::broadcast(Route::X2Apic, Destination::AllButSelf, TargetState::Halt, 2);
 
@@ -39,12 +37,11 @@ fn boot(hypervisor: &Hypervisor, vcpus: usize) -> Session<'static> {
 }
 
 fn boot_config(hypervisor: &Hypervisor, config: &VmConfig<'static>) -> Session<'static> {
-    let vcpus = config.vcpus;
     // One vCPU waits for nobody: what it waits for would never come.
-    let deadline = if vcpus == 1 { HANG / 60 } else { HANG / 4 };
+    let deadline = if config.vcpus == 1 { HANG / 60 } else { HANG / 4 };
     // Long enough for a target to get from readiness into HLT.
     let limits = Limits { deadline, settle: Duration::from_micros(100) };
-    Session::boot(hypervisor, config, limits, &NEVER).unwrap_or_else(|error| panic!("{vcpus} vCPUs: {error}"))
+    kipi_tests::boot(hypervisor, config, limits)
 }
 
 /// A block in which at least one round counts. A host that is busy elsewhere may keep a target from its HLT, which makes

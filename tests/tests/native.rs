@@ -2,11 +2,10 @@
 
 use guest_stub::abi::{Destination, TargetState};
 use kipi::config::routes::Route;
-use kipi::guest::session::{Limits, Session};
+use kipi::guest::session::Limits;
 use kipi::results::measurement::{Cell, LocalApics, Measurement};
 use kipi::results::metric::MetricName;
-use kipi_tests::{Ran, document, hypervisor, kipi, machine, turn};
-use std::sync::atomic::AtomicBool;
+use kipi_tests::{Ran, boot, document, hypervisor, kipi, machine, turn};
 use std::time::Duration;
 
 /// Whether two threads can be busy at once, and there is a virtual machine to be measured beside them.
@@ -129,11 +128,10 @@ fn threads_need_no_kvm() {
 /// Both say how fast the host's TSC runs: KVM by the kernel's calibration at its boot.
 #[test]
 fn the_frequency_of_the_tsc_is_that_which_kvm_says() {
-    static NEVER: AtomicBool = AtomicBool::new(false);
     let _turn = turn();
     let Some(hypervisor) = hypervisor() else { return };
     let limits = Limits { deadline: Duration::from_secs(20), settle: Duration::ZERO };
-    let session = Session::boot(&hypervisor, &machine(1), limits, &NEVER).expect("a guest");
+    let session = boot(&hypervisor, &machine(1), limits);
     let kipi::native::Frequency { khz, error_ppm } = kipi::native::frequency();
     let apart = khz.abs_diff(session.tsc_khz()) as f64 / khz as f64 * 1e6;
     // Beyond the measurement's own error, an early calibration is good to some hundred ppm.

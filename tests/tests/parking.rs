@@ -11,14 +11,11 @@ use kipi::results::source::Source;
 use kipi::vm::Hypervisor;
 use kipi_tests::{HANG, document, hypervisor, kipi, machine, turn};
 use serde_json::Value;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
-
-static NEVER: AtomicBool = AtomicBool::new(false);
 
 fn boot(hypervisor: &Hypervisor, vcpus: usize, deadline: Duration) -> Session<'static> {
     let limits = Limits { deadline, settle: Duration::from_micros(100) };
-    Session::boot(hypervisor, &machine(vcpus), limits, &NEVER).unwrap_or_else(|error| panic!("{vcpus} vCPUs: {error}"))
+    kipi_tests::boot(hypervisor, &machine(vcpus), limits)
 }
 
 fn spec(route: Route, target_state: TargetState, vcpus: usize) -> BlockSpec {
@@ -71,7 +68,7 @@ fn participants_park_on_every_route() {
             ..machine(2)
         };
         let limits = Limits { deadline: HANG / 4, settle: Duration::ZERO };
-        let mut session = Session::boot(&hypervisor, &machine, limits, &NEVER).expect("a guest");
+        let mut session = kipi_tests::boot(&hypervisor, &machine, limits);
         // The guest goes from one wait to the other and back.
         for wait in [Wait::Park, Wait::Spin, Wait::Park] {
             let spec = BlockSpec { cell: CellId { wait, ..parked.cell }, ..parked };

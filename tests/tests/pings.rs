@@ -6,14 +6,11 @@ use kipi::config::routes::Route;
 use kipi::config::{Call, CellId};
 use kipi::events::recording::Recording;
 use kipi::guest::blocks::{self, BlockSpec};
-use kipi::guest::session::{Error, Limits, Session};
-use kipi_tests::{document, hypervisor, kipi, machine, turn};
+use kipi::guest::session::{Error, Limits};
+use kipi_tests::{boot, document, hypervisor, kipi, machine, turn};
 use serde_json::Value;
 use std::collections::BTreeSet;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
-
-static NEVER: AtomicBool = AtomicBool::new(false);
 
 const VCPUS: usize = 3;
 const ROUNDS: usize = 10;
@@ -36,7 +33,7 @@ fn a_ping_that_is_lost_in_a_mesh_is_given_up_whoever_sent_it() {
     let limits = Limits { deadline: Duration::from_millis(400), settle: Duration::ZERO };
     for sender in 0..VCPUS {
         for lost in [0, 3, ROUNDS - 1] {
-            let mut session = Session::boot(&hypervisor, &machine(VCPUS), limits, &NEVER).expect("a machine");
+            let mut session = boot(&hypervisor, &machine(VCPUS), limits);
             session.vm().hooks().lose_messages(sender, u32::try_from(lost).expect("a round"));
             let context = format!("vCPU {sender}'s ping of round {lost}");
             let Err(Error::GivenUp(given_up)) = blocks::run(&mut session, &MESH, None) else { panic!("{context}") };

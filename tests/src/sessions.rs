@@ -1,0 +1,38 @@
+//! Virtual machines for tests, and guests that run on them.
+
+use kipi::config::{Interface, LocalApics};
+use kipi::guest::session::{Limits, Session};
+use kipi::vm::{ApicIds, Hypervisor, VmConfig};
+use std::sync::atomic::AtomicBool;
+use std::thread;
+
+/// The flag of a session that nobody interrupts.
+pub static NEVER: AtomicBool = AtomicBool::new(false);
+
+/// The configuration of a machine of `vcpus` vCPUs on all CPUs, and kipi's own image.
+pub fn machine(vcpus: usize) -> VmConfig<'static> {
+    let cpus = thread::available_parallelism().map_or(1, usize::from);
+    VmConfig {
+        vcpus,
+        ids: ApicIds::Consecutive,
+        local_apics: LocalApics::Kernel,
+        interface: Interface::Kvm,
+        pin: &[],
+        cpus,
+        image: kipi::vm::image::EMBEDDED,
+        halt_poll_ns: None,
+        tsc_shifts: &[],
+    }
+}
+
+/// A guest whose processors are all up, and which nobody interrupts.
+///
+/// # Panics
+/// If it does not boot.
+pub fn boot(hypervisor: &Hypervisor, config: &VmConfig<'static>, limits: Limits) -> Session<'static> {
+    Session::boot(hypervisor, config, limits, &NEVER).unwrap_or_else(|error| {
+        // Not all of the configuration: the image is in it.
+        let VmConfig { vcpus, local_apics, interface, pin, .. } = config;
+        panic!("{vcpus} vCPUs, local APICs {local_apics:?}, interface {interface:?}, CPUs {pin:?}: {error}")
+    })
+}
