@@ -1,5 +1,6 @@
 //! Virtual machines for tests, and guests that run on them.
 
+use kipi::config::routes::{self, Route};
 use kipi::config::{Interface, LocalApics};
 use kipi::guest::session::{Limits, Session};
 use kipi::vm::{ApicIds, Hypervisor, VmConfig};
@@ -23,6 +24,16 @@ pub fn machine(vcpus: usize) -> VmConfig<'static> {
         halt_poll_ns: None,
         tsc_shifts: &[],
     }
+}
+
+/// As [`machine`], with the local APICs and the interface that a route needs.
+///
+/// # Panics
+/// If it needs no virtual machine.
+pub fn machine_of(route: Route, vcpus: usize) -> VmConfig<'static> {
+    let route = routes::of(route);
+    let local_apics = route.local_apics().expect("a guest's route");
+    VmConfig { local_apics, interface: route.interface(), ..machine(vcpus) }
 }
 
 /// A guest whose processors are all up, and which nobody interrupts.

@@ -2,7 +2,7 @@
 
 use guest_stub::abi::{Destination, TargetState, Worker};
 use kipi::config::routes::{self, Route};
-use kipi::config::{Call, CellId, LocalApics};
+use kipi::config::{Call, CellId};
 use kipi::events::exit::ExitKind;
 use kipi::events::recording::Recording;
 use kipi::events::samples::Block;
@@ -11,7 +11,7 @@ use kipi::guest::session::{Limits, Session};
 use kipi::host::Machine;
 use kipi::results::source::Source;
 use kipi::vm::{Hypervisor, VmConfig};
-use kipi_tests::{HANG, hypervisor, machine, turn};
+use kipi_tests::{HANG, hypervisor, machine, machine_of, turn};
 use std::time::Duration;
 
 const ROUNDS: usize = 8;
@@ -70,8 +70,7 @@ fn offered(hypervisor: &Hypervisor) -> impl Iterator<Item = (Route, VmConfig<'st
     let can_be = move |route: &Route| routes::of(*route).interrupts() && routes::of(*route).lacks(offers).is_none();
     Route::ALL.iter().copied().filter(can_be).map(|route| {
         let vcpus = if routes::of(route).is_host() { 1 } else { 2 };
-        let local_apics = routes::of(route).local_apics().unwrap_or(LocalApics::Kernel);
-        (route, VmConfig { local_apics, interface: routes::of(route).interface(), ..machine(vcpus) })
+        (route, machine_of(route, vcpus))
     })
 }
 

@@ -11,7 +11,7 @@ use kipi::guest::{calibration, clock_exchange};
 use kipi::results::source::Source;
 use kipi::statistics::clock_error::{self, Ahead};
 use kipi::vm::{Hypervisor, VmConfig};
-use kipi_tests::{HANG, NEVER, hypervisor, machine, turn};
+use kipi_tests::{HANG, NEVER, hypervisor, machine, machine_of, turn};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -151,10 +151,7 @@ fn states() -> impl Iterator<Item = TargetState> {
 fn every_cell(vcpus: usize, over: &[Route], expected: usize, without_x2apic: usize) {
     let _turn = turn();
     let Some(hypervisor) = hypervisor() else { return };
-    let mut machine = boot_config(
-        &hypervisor,
-        &VmConfig { local_apics: routes::of(over[0]).local_apics().unwrap_or_default(), ..machine(vcpus) },
-    );
+    let mut machine = boot_config(&hypervisor, &machine_of(over[0], vcpus));
     let error = clock_error(&mut machine) + machine.vm().tsc().clock.host_error();
     let mut cells = 0;
     for &route in over.iter().filter(|&&route| !routes::of(route).is_x2apic() || hypervisor.offers_x2apic()) {

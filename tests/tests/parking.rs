@@ -9,7 +9,7 @@ use kipi::guest::blocks::{self, BlockSpec};
 use kipi::guest::session::{Error, GivenUp, Limits, Session};
 use kipi::results::source::Source;
 use kipi::vm::Hypervisor;
-use kipi_tests::{HANG, document, hypervisor, kipi, machine, turn};
+use kipi_tests::{HANG, document, hypervisor, kipi, machine, machine_of, turn};
 use serde_json::Value;
 use std::time::Duration;
 
@@ -62,13 +62,8 @@ fn participants_park_on_every_route() {
         if config::refuse(&parked.cell, hypervisor.offers()).is_some() {
             continue;
         }
-        let machine = kipi::vm::VmConfig {
-            local_apics: routes::of(route).local_apics().expect("a guest's route"),
-            interface: routes::of(route).interface(),
-            ..machine(2)
-        };
         let limits = Limits { deadline: HANG / 4, settle: Duration::ZERO };
-        let mut session = kipi_tests::boot(&hypervisor, &machine, limits);
+        let mut session = kipi_tests::boot(&hypervisor, &machine_of(route, 2), limits);
         // The guest goes from one wait to the other and back.
         for wait in [Wait::Park, Wait::Spin, Wait::Park] {
             let spec = BlockSpec { cell: CellId { wait, ..parked.cell }, ..parked };
