@@ -6,7 +6,7 @@
 pub mod code;
 mod sessions;
 
-pub use sessions::{NEVER, boot, machine, machine_of};
+pub use sessions::{NEVER, block_that, boot, machine, machine_of};
 
 use guest_stub::abi::{Destination, TargetState, Wait, Worker};
 use kipi::config::routes::Route;

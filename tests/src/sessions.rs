@@ -2,6 +2,8 @@
 
 use kipi::config::routes::{self, Route};
 use kipi::config::{Interface, LocalApics};
+use kipi::events::samples::Block;
+use kipi::guest::blocks::{self, BlockSpec};
 use kipi::guest::session::{Limits, Session};
 use kipi::vm::{ApicIds, Hypervisor, VmConfig};
 use std::sync::atomic::AtomicBool;
@@ -46,4 +48,20 @@ pub fn boot(hypervisor: &Hypervisor, config: &VmConfig<'static>, limits: Limits)
         let VmConfig { vcpus, local_apics, interface, pin, .. } = config;
         panic!("{vcpus} vCPUs, local APICs {local_apics:?}, interface {interface:?}, CPUs {pin:?}: {error}")
     })
+}
+
+/// The first block that is enough: a host that is busy elsewhere may keep targets from their state, so that no round counts, or few.
+/// `is_enough` sees every block that is run, and may assert what is true of each.
+///
+/// # Panics
+/// If a block fails, or none is enough.
+pub fn block_that(session: &mut Session<'_>, spec: &BlockSpec, is_enough: impl Fn(&Block) -> bool) -> Block {
+    const TRIES: usize = 50;
+    for _ in 0..TRIES {
+        let block = blocks::run(session, spec, None).unwrap_or_else(|error| panic!("{spec:?}: {error}"));
+        if is_enough(&block) {
+            return block;
+        }
+    }
+    panic!("{spec:?}: in {TRIES} blocks, too few rounds found every target in its state");
 }

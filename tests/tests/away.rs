@@ -11,7 +11,7 @@ use kipi::guest::session::{Limits, Session};
 use kipi::host::Machine;
 use kipi::results::source::Source;
 use kipi::vm::{Hypervisor, VmConfig};
-use kipi_tests::{HANG, hypervisor, machine, machine_of, turn};
+use kipi_tests::{HANG, block_that, hypervisor, machine, machine_of, turn};
 use std::time::Duration;
 
 const ROUNDS: usize = 8;
@@ -31,18 +31,13 @@ fn run(session: &mut Session<'_>, cell: CellId, initiator: usize) -> Block {
 }
 
 fn run_recorded(session: &mut Session<'_>, cell: CellId, initiator: usize, recording: Recording) -> Block {
-    const TRIES: usize = 50;
     let worker = Worker::Stamp;
     let spec = BlockSpec { cell, initiator, worker, argument: 0, recording, warmup: 1, rounds: ROUNDS };
-    for _ in 0..TRIES {
-        let block = blocks::run(session, &spec, None).unwrap_or_else(|error| panic!("{cell}: {error}"));
+    block_that(session, &spec, |block| {
         assert!(block.integrity.is_clean(), "{cell}: {:?}", block.integrity);
         assert_eq!(block.rounds.len() as u64 + block.not_in_state, ROUNDS as u64, "{cell}");
-        if !block.rounds.is_empty() {
-            return block;
-        }
-    }
-    panic!("{cell}: in {TRIES} blocks, no round found its targets {}", cell.target_state.name());
+        !block.rounds.is_empty()
+    })
 }
 
 /// Each target was away when the interrupt was sent, and arrived when it was back.

@@ -5,11 +5,11 @@ use kipi::config::routes::{self, Route};
 use kipi::config::{Call, CellId, LocalApics};
 use kipi::events::recording::Recording;
 use kipi::events::samples::Block;
-use kipi::guest::blocks::{self, BlockSpec};
+use kipi::guest::blocks::BlockSpec;
 use kipi::guest::session::{Error, Limits, Session};
 use kipi::results::halts::Regime;
 use kipi::vm::{Hypervisor, VmConfig};
-use kipi_tests::{HANG, NEVER, hypervisor, machine, turn};
+use kipi_tests::{HANG, NEVER, block_that, hypervisor, machine, turn};
 use std::time::Duration;
 
 const VCPUS: usize = 2;
@@ -29,16 +29,9 @@ fn run(session: &mut Session<'_>, cell: CellId) -> Block {
 
 /// A block of a cell in which every round counts: a host that is busy elsewhere may keep a target from its HLT.
 fn run_with(session: &mut Session<'_>, cell: CellId, worker: Worker, argument: u64) -> Block {
-    const TRIES: usize = 50;
     let recording = Recording::COUNTS;
     let spec = BlockSpec { cell, initiator: 0, worker, argument, recording, warmup: 2, rounds: ROUNDS };
-    for _ in 0..TRIES {
-        let block = blocks::run(session, &spec, None).unwrap_or_else(|error| panic!("{cell}: {error}"));
-        if block.rounds.len() == ROUNDS {
-            return block;
-        }
-    }
-    panic!("{cell}: in {TRIES} blocks, no {ROUNDS} rounds in a row found every target halted");
+    block_that(session, &spec, |block| block.rounds.len() == ROUNDS)
 }
 
 fn halted(route: Route) -> CellId {

@@ -11,7 +11,7 @@ use kipi::guest::{calibration, clock_exchange};
 use kipi::results::source::Source;
 use kipi::statistics::clock_error::{self, Ahead};
 use kipi::vm::{Hypervisor, VmConfig};
-use kipi_tests::{HANG, NEVER, hypervisor, machine, machine_of, turn};
+use kipi_tests::{HANG, NEVER, block_that, hypervisor, machine, machine_of, turn};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -47,10 +47,8 @@ fn boot_config(hypervisor: &Hypervisor, config: &VmConfig<'static>) -> Session<'
 /// A block in which at least one round counts. A host that is busy elsewhere may keep a target from its HLT, which makes
 /// a whole block of `halt` rounds worthless: then another is run.
 fn run(machine: &mut Session<'_>, spec: &BlockSpec) -> Block {
-    const TRIES: usize = 50;
     let spec = &BlockSpec { cell: CellId { vcpus: machine.vcpus(), ..spec.cell }, ..*spec };
-    for _ in 0..TRIES {
-        let block = blocks::run(machine, spec, None).unwrap_or_else(|error| panic!("{spec:?}: {error}"));
+    block_that(machine, spec, |block| {
         assert!(block.integrity.is_clean(), "{spec:?}: {:?}", block.integrity);
         assert_eq!(block.exit_calls, (spec.warmup + spec.rounds) as u64, "{spec:?}");
         assert_eq!(block.rounds.len() as u64 + block.not_in_state, spec.rounds as u64, "{spec:?}");
@@ -62,11 +60,8 @@ fn run(machine: &mut Session<'_>, spec: &BlockSpec) -> Block {
         );
         let generations: Vec<u32> = block.rounds.iter().map(|round| round.generation).collect();
         assert!(generations.is_sorted_by(|a, b| a < b), "{spec:?}: {generations:?}");
-        if !block.rounds.is_empty() {
-            return block;
-        }
-    }
-    panic!("{spec:?}: in {TRIES} blocks, no round found every target halted");
+        !block.rounds.is_empty()
+    })
 }
 
 /// The clock error between any two vCPUs.
