@@ -2,7 +2,7 @@
 //! misplaces an interrupt, and the models must find it.
 
 use super::machine::{Deposit, Fault};
-use std::panic::{self, AssertUnwindSafe};
+use kipi_models::caught;
 
 /// How a mistake shows: nobody can go on,
 const HANG: &str = "Model exceeded maximum number of branches";
@@ -10,13 +10,6 @@ const HANG: &str = "Model exceeded maximum number of branches";
 const LOST: &str = "an interrupt is lost";
 /// or is given too soon.
 const OVERTAKES: &str = "an interrupt overtakes an NMI";
-
-/// That a model fails, and why.
-fn caught(model: impl FnOnce(), why: &str) {
-    let panic = panic::catch_unwind(AssertUnwindSafe(model)).expect_err("no model has found it");
-    let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
-    assert!(text.is_some_and(|text| text.contains(why)), "found for another reason: {text:?}");
-}
 
 /// A mistake around the inbox.
 macro_rules! fault {

@@ -4,13 +4,7 @@
 use super::check::check;
 use super::machine::Fault;
 use super::scenarios;
-use std::cell::Cell;
-use std::panic::{self, AssertUnwindSafe};
-use std::sync::Once;
-
-thread_local! {
-    static SILENT: Cell<bool> = const { Cell::new(false) };
-}
+use kipi_models::caught;
 
 /// How a mistake shows: somebody reads what another may be writing,
 const RACE: &str = "Causality violation";
@@ -25,25 +19,6 @@ const TWICE: &str = "what was left over: Some(";
 const STALE: &str = "a result of this call";
 /// or finds nothing to do in an interrupt.
 const NOTHING: &str = "an interrupt brought Nothing";
-
-/// That a model fails, and why. Its panics print nothing.
-fn caught(model: impl FnOnce(), why: &str) {
-    static HOOK: Once = Once::new();
-    HOOK.call_once(|| {
-        let report = panic::take_hook();
-        panic::set_hook(Box::new(move |panic| {
-            if !SILENT.get() {
-                report(panic);
-            }
-        }));
-    });
-    SILENT.set(true);
-    let outcome = panic::catch_unwind(AssertUnwindSafe(model));
-    SILENT.set(false);
-    let panic = outcome.expect_err("no model has found it");
-    let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
-    assert!(text.is_some_and(|text| text.contains(why)), "found for another reason: {text:?}");
-}
 
 /// A mistake below the algorithm, or in its use.
 macro_rules! fault {

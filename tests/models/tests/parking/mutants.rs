@@ -2,19 +2,12 @@
 //! the models must find it.
 
 use super::machine::Fault;
-use std::panic::{self, AssertUnwindSafe};
+use kipi_models::caught;
 
 /// How a mistake shows: somebody sleeps for ever,
 const ASLEEP: &str = "Model exceeded maximum number of branches";
 /// or somebody reads what another may be writing.
 const RACE: &str = "Causality violation";
-
-/// That a model fails, and why.
-fn caught(model: impl FnOnce(), why: &str) {
-    let panic = panic::catch_unwind(AssertUnwindSafe(model)).expect_err("no model has found it");
-    let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
-    assert!(text.is_some_and(|text| text.contains(why)), "found for another reason: {text:?}");
-}
 
 #[test]
 fn a_look_apart_from_the_sleep_is_found() {
