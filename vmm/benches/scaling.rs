@@ -7,7 +7,6 @@
 mod measured;
 
 use kipi::config::routes::Route;
-use kipi::host;
 use kipi::results::measurement::{Cell, Instruments, Measurement};
 use kipi::results::metric::MetricName;
 use std::collections::BTreeMap;
@@ -36,11 +35,12 @@ fn row(measurement: &Measurement, machine: &Instruments, cpus: f64) -> Option<Ro
     let cells: Vec<&Cell> = measurement.cells.iter().filter(is_of).collect();
     let each = |cell: &&Cell| Some((cell.id.wait.name(), cell.metrics.get(&MetricName::RoundTrip)?.p50 / targets));
     let parked = cells.iter().find(|cell| !cell.id.wait.is_spin())?;
-    let counted = parked.exits.iter().find(|exits| exits.reason == "insn_emulation").map_or(0.0, |it| it.per_target);
-    let instructions = counted * machine.instruction_ns?.p50 / cpus;
+    machine.instruction_ns?;
+    // Where none were counted, none were emulated.
+    let instructions = machine.instructions_of_each_ns(parked).unwrap_or(0.0) / cpus;
     Some(Row {
         each: cells.iter().filter_map(each).collect(),
-        floor: [machine.park_floor_ns?.p50 / targets, instructions],
+        floor: [machine.park_floor_of_each_ns()?, instructions],
         boot: machine.up_ns?,
     })
 }
@@ -57,7 +57,7 @@ fn main() -> anyhow::Result<()> {
         println!("SKIP: this host cannot do it");
         return Ok(());
     };
-    let cpus = host::Machine::read().allowed_cpus.map_or(1, |cpus| cpus.len()) as f64;
+    let cpus = measurement.host.cpus.len().max(1) as f64;
     let rows: BTreeMap<usize, Row> = measurement
         .instruments
         .iter()

@@ -14,6 +14,7 @@ pub(crate) mod fixture;
 pub mod halts;
 pub mod host;
 pub mod host_cpu;
+mod instruments;
 pub mod integrity;
 pub mod measurement;
 pub mod metric;

@@ -26,7 +26,7 @@ pub(super) fn table(measurement: &Measurement) -> Option<Table> {
     table.columns.extend([
         Column::number("", "each target", 0, values(&each_target)),
         Column::number("floor", "threads", 0, values(&|cell| floor(machine(cell)?, cell))),
-        Column::number("floor", "instructions", 1, values(&|cell| instructions(machine(cell)?, cell))),
+        Column::number("floor", "instructions", 1, values(&|cell| machine(cell)?.instructions_of_each_ns(cell))),
         Column::number("", "boot", 2, values(&|cell| machine(cell)?.up_ns)),
     ]);
     table.notes.extend(note(measurement));
@@ -53,15 +53,7 @@ fn each_target(cell: &Cell) -> Option<f64> {
 
 /// Of the rendezvous of threads that sleep.
 fn floor(machine: &Instruments, cell: &Cell) -> Option<f64> {
-    let floor = machine.park_floor_ns.filter(|_| !cell.id.wait.is_spin())?;
-    Some(floor.p50 / (cell.id.vcpus - 1) as f64)
-}
-
-/// The time that a CPU takes for the instructions of a target that KVM emulates, in a round. Others cost next to nothing.
-fn instructions(machine: &Instruments, cell: &Cell) -> Option<f64> {
-    const EMULATED: &str = "insn_emulation";
-    let counted = cell.exits.iter().find(|exits| exits.reason == EMULATED)?.per_target;
-    Some(counted * machine.instruction_ns?.p50)
+    machine.park_floor_of_each_ns().filter(|_| !cell.id.wait.is_spin())
 }
 
 fn note(measurement: &Measurement) -> Option<String> {
