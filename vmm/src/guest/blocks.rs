@@ -16,6 +16,10 @@ use crate::events::samples::Block;
 use crate::host::watch::Watch;
 use guest_stub::abi::{Report, TargetState, UserPage, command};
 use std::mem::offset_of;
+use std::time::Duration;
+
+/// The kernel's account of a wait may lack so much that a competitor's stamps have: it is kept by another clock.
+const AT_A_SWITCH: Duration = Duration::from_micros(2);
 
 /// Runs one block, on a machine of `spec.cell.vcpus`. `tracer` records the kernel's events, where they are asked for.
 ///
@@ -50,7 +54,7 @@ pub fn run(session: &mut Session<'_>, spec: &BlockSpec, tracer: Option<&Tracer>)
         TargetState::Preempted => {
             rounds::assign_absences(&mut rounds, &absences, &session.vm().tsc().clock);
             let waited: Vec<Option<u64>> = waited.into_iter().map(|waited| Some(session.cycles(waited?))).collect();
-            rounds::limit_absences(&mut rounds, &waited);
+            rounds::limit_absences(&mut rounds, &absences, &waited, session.cycles(AT_A_SWITCH));
         }
     }
     let mut block = rounds::assess(spec, rounds, &ended, std::mem::take(&mut found.exits), &found.events);

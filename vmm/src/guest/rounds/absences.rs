@@ -17,20 +17,44 @@ pub(in crate::guest) fn assign(rounds: &mut [RawRound], absences: &[Vec<Absence>
     }
 }
 
-/// Believes in no absence of a vCPU that has waited for its CPU for less time than its absences last after their sends, by the
-/// kernel's account: `waited`, in cycles, where there is one. Which of them it did not wait through cannot be told.
-pub(in crate::guest) fn limit(rounds: &mut [RawRound], waited: &[Option<u64>]) {
-    for (vcpu, waited) in waited.iter().enumerate() {
+/// Believes in no absence of a vCPU whose thread has waited for its CPU for less time than it was kept from it between calls, by
+/// the kernel's account: `waited`, in cycles, where there is one. It slept then, and through which of its absences cannot be told.
+/// During a call it may sleep. `absences` are those that were [assigned](assign); each may be longer than the wait by `tolerance`.
+pub(in crate::guest) fn limit(
+    rounds: &mut [RawRound],
+    absences: &[Vec<Absence>],
+    waited: &[Option<u64>],
+    tolerance: u64,
+) {
+    for (vcpu, (waited, absences)) in waited.iter().zip(absences).enumerate() {
         let Some(waited) = *waited else { continue };
-        let left = |round: &RawRound| {
-            let target = round.targets().find(|target| target.vcpu == vcpu)?;
-            Some(target.back?.saturating_sub(round.stamps.t0))
-        };
-        if rounds.iter().filter_map(left).sum::<u64>() > waited {
+        if kept_between_calls(rounds, vcpu, absences, tolerance) > waited {
             let of_vcpu = rounds.iter_mut().flat_map(|round| &mut round.participants).filter(|it| it.vcpu == vcpu);
             of_vcpu.for_each(|target| target.back = None);
         }
     }
+}
+
+/// For how long absences have kept a vCPU from the guest between the end of each of its calls and when it could enter to serve the
+/// next one, as far as they were assigned, each less by `tolerance`; cycles.
+fn kept_between_calls(rounds: &[RawRound], vcpu: usize, absences: &[Absence], tolerance: u64) -> u64 {
+    let mut ended = None;
+    let mut kept = 0;
+    for round in rounds {
+        let Some(participant) = round.participants.iter().find(|participant| participant.vcpu == vcpu) else {
+            continue;
+        };
+        // What it did before the first call is not known.
+        let since = ended.replace(round.stamps.t2).unwrap_or(round.stamps.t0);
+        let Some(until) = participant.back else { continue };
+        let first = absences.partition_point(|absence| absence.until <= since);
+        let between = absences[first..].iter().take_while(|absence| absence.since < until);
+        kept += between
+            .map(|absence| absence.until.min(until).saturating_sub(absence.since.max(since)))
+            .map(|kept| kept.saturating_sub(tolerance))
+            .sum::<u64>();
+    }
+    kept
 }
 
 #[cfg(test)]
@@ -109,12 +133,25 @@ mod tests {
     #[test]
     fn a_thread_that_did_not_wait_for_so_long_was_not_preempted() {
         let mut rounds = rounds(0);
-        assign(&mut rounds, &[NEVER.to_vec(), vec![absence(900, 1500), absence(1990, 2600)]], &exact());
-        limit(&mut rounds, &[None, Some(500 + 600)]);
-        assert_eq!(backs(&rounds), [Some(1500), Some(2600), None], "its waits are as long as its absences");
-        limit(&mut rounds, &[Some(0), None]);
-        assert_eq!(backs(&rounds), [Some(1500), Some(2600), None], "nobody knows");
-        limit(&mut rounds, &[None, Some(500 + 599)]);
-        assert_eq!(backs(&rounds), [None; 3]);
+        for round in &mut rounds {
+            round.stamps.t2 = round.stamps.t0 + 700;
+        }
+        // It is kept from the first call for 500, from the second one for 600 and, before the send, for 150 of 250; from the third
+        // one, it is not.
+        let target = [(900, 1500), (1600, 1850), (1990, 2600), (2650, 2800)];
+        let away = [NEVER.to_vec(), target.map(|(since, until)| absence(since, until)).into()];
+        assign(&mut rounds, &away, &exact());
+        let mut limited = |waited, tolerance| {
+            limit(&mut rounds, &away, waited, tolerance);
+            backs(&rounds)
+        };
+        assert_eq!(limited(&[None, Some(500 + 610 + 150)], 0), [Some(1500), Some(2600), None], "it waited for as long");
+        assert_eq!(limited(&[Some(0), None], 0), [Some(1500), Some(2600), None], "nobody knows");
+        assert_eq!(
+            limited(&[None, Some(500 + 610 + 150 - 3 * 7)], 7),
+            [Some(1500), Some(2600), None],
+            "as well as is known"
+        );
+        assert_eq!(limited(&[None, Some(500 + 610 + 150 - 3 * 7 - 1)], 7), [None; 3]);
     }
 }
