@@ -13,7 +13,7 @@ use super::silence::Silence;
 use crate::config::{Call, routes};
 use crate::events::kernel::Tracer;
 use crate::events::samples::Block;
-use crate::host::watch::Watch;
+use crate::host::watch::{Plan, Watch};
 use guest_stub::abi::{Report, TargetState, UserPage, command};
 use std::mem::offset_of;
 use std::time::Duration;
@@ -43,9 +43,8 @@ pub fn run(session: &mut Session<'_>, spec: &BlockSpec, tracer: Option<&Tracer>)
     };
     let Competed { absences, waited, planned } = competitors.end(session);
     let ended = ended?;
-    // One that parks sleeps in a block, too.
-    let awake = spec.initiator().vcpu().filter(|_| spec.cell.wait.is_spin());
-    let disturbances = session.watch_mut().map(|watch| watch.end_beside(planned, awake));
+    let plan = Plan { competitors: planned, initiator_sleeps: !spec.cell.wait.is_spin() };
+    let disturbances = session.watch_mut().map(|watch| watch.end_as_planned(plan, spec.initiator().vcpu()));
     let mut found = recorder.stop(session)?;
     let mut rounds = rounds::read(session, spec, &ended, &found.stays)?;
     match spec.cell.target_state {

@@ -18,7 +18,7 @@ mod thresholds;
 
 pub use baseline::Baseline;
 pub use modes::Modes;
-pub use planned::Planned;
+pub use planned::{Plan, Planned};
 pub use stops::count_continues;
 pub use task::waited_ns;
 
@@ -107,11 +107,11 @@ impl Watch {
 
     /// What has disturbed the block that has ended, whose calls `initiator` made: a vCPU or (`None`) the host.
     pub fn end(&mut self, initiator: Option<usize>) -> Vec<Disturbance> {
-        self.end_beside(Vec::new(), initiator)
+        self.end_as_planned(Plan::default(), initiator)
     }
 
-    /// As [`Watch::end`], of a block whose plan was that these compete with vCPUs.
-    pub fn end_beside(&mut self, planned: Vec<Planned>, initiator: Option<usize>) -> Vec<Disturbance> {
+    /// As [`Watch::end`], of a block with a plan of its own.
+    pub fn end_as_planned(&mut self, planned: Plan, initiator: Option<usize>) -> Vec<Disturbance> {
         let after = Reading { planned, ..self.read() };
         let found = reading::disturbances(&self.threads(), initiator, &self.baseline, &self.before, &after);
         self.ambiguous.extend(found.ambiguous);
@@ -137,7 +137,7 @@ impl Watch {
             tasks: self.threads.iter().map(|(_, files)| files.read(buffer)).collect(),
             throttled_ns: self.cgroups.read(buffer),
             cpus: self.cpus.read(buffer),
-            planned: Vec::new(),
+            planned: Plan::default(),
         }
     }
 }

@@ -1,4 +1,13 @@
-//! What a block's plan takes of the CPUs: it disturbs nothing.
+//! What a block's own plan does to its threads: it disturbs nothing.
+
+/// All of it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Plan {
+    /// Threads that compete with vCPUs'.
+    pub competitors: Vec<Planned>,
+    /// The vCPU that makes the calls sleeps while it waits for the others.
+    pub initiator_sleeps: bool,
+}
 
 /// A thread of kipi's that has competed with a vCPU's thread for its CPU, as target state `preempted` asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use super::Thread;
 use super::baseline::Baseline;
 use super::contention::{self, Runner};
 use super::cpus::Cpu;
-use super::planned::Planned;
+use super::planned::{Plan, Planned};
 use super::task::{Task, Times};
 use super::thresholds::exceeds;
 use crate::host::clocks::nanoseconds;
@@ -25,7 +25,7 @@ pub(super) struct Reading {
     pub(super) throttled_ns: Option<u64>,
     pub(super) cpus: BTreeMap<usize, Cpu>,
     /// What was to run beside the threads since the block began.
-    pub(super) planned: Vec<Planned>,
+    pub(super) planned: Plan,
 }
 
 /// The system's clocks.
@@ -226,7 +226,7 @@ fn of_thread(
         found.add(wall_ns, disturbance(kind, amount, vcpu, cpu), by_request);
     };
     let waited_for_others_ns = contention::longest_wait_ns(&change.runner(wall_ns), others);
-    let (planned_ns, planned_slices) = Planned::on(&after.planned, pin);
+    let (planned_ns, planned_slices) = Planned::on(&after.planned.competitors, pin);
     if let Some(times) = change.times() {
         // While the block's own competitor ran, the thread waited: what is left is due to others.
         let waited_ns = times.waited_ns.saturating_sub(planned_ns);
@@ -252,10 +252,10 @@ fn of_thread(
     add(Kind::MajorFault, change.counted(|task| task.major_faults) as f64, 0.0, None);
 }
 
-/// For how long the initiator's thread neither ran nor waited for a CPU. It has no other reason to sleep, so that it
-/// was stopped (SIGSTOP, ptrace, the freezer of its cgroup) or waited for a disk.
+/// For how long the initiator's thread neither ran nor waited for a CPU. Unless the block's plan is that it sleeps, it has no other
+/// reason to, so that it was stopped (SIGSTOP, ptrace, the freezer of its cgroup) or waited for a disk.
 fn absent_ns(changes: &[Change<'_>], initiator: Option<usize>, before: &Reading, after: &Reading, wall_ns: u64) -> u64 {
-    let change = changes.iter().find(|change| change.thread.vcpu == initiator);
+    let change = changes.iter().find(|change| change.thread.vcpu == initiator && !after.planned.initiator_sleeps);
     let absent_ns = |change: &Change<'_>| {
         let times = change.times()?;
         let stolen_ns = stolen_ns(change.thread.pin, before, after);

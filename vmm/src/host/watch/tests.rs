@@ -250,7 +250,7 @@ fn a_planned_competitor_disturbs_nothing_and_hides_nobody() {
     let competitor = Planned { cpu: 1, ran_ns: 50_000_000, slices: 400 };
     let found = |waited_ms| {
         let (before, mut after) = readings(None, &[times(99, 0), times(100 - waited_ms, waited_ms)], 0);
-        after.planned.push(competitor);
+        after.planned.competitors.push(competitor);
         let (before_switches, after_switches) = (0, competitor.slices);
         let count = |mut reading: Reading, switches| {
             reading.tasks[1].involuntary_switches = Some(switches);
@@ -400,6 +400,17 @@ fn a_stop_of_the_process_is_named_once_and_hides_no_longer_wait() {
     let beside_a_neighbour = [times(40, 50), times(50, 0)];
     let found = compare(&beside_a_neighbour, 50_000_000, 1);
     assert_eq!(found, [(Kind::WaitedForCpu, 50e6), (Kind::Continued, 10e6)]);
+}
+
+#[test]
+fn an_initiator_that_sleeps_while_it_waits_is_not_stopped() {
+    let compare = |initiator_sleeps| {
+        let (before, mut after) = readings(None, &[times(40, 0)], 60_000_000);
+        after.planned.initiator_sleeps = initiator_sleeps;
+        amounts(reading::disturbances(&[vcpu(0, 0)], Some(0), &Baseline::default(), &before, &after))
+    };
+    assert_eq!(compare(true), []);
+    assert_eq!(compare(false), [(Kind::Stopped, 60e6)]);
 }
 
 #[test]
