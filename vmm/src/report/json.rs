@@ -1,6 +1,7 @@
 //! Documents as JSON, and the JSON Schemas that they keep to.
 
 use super::finite::{self, NotFinite};
+use crate::results::comparison::Comparison;
 use crate::results::measurement::Measurement;
 use crate::results::trace::Trace;
 use serde::Serialize;
@@ -48,6 +49,14 @@ pub fn write_trace(trace: &Trace, writer: impl Write) -> Result<(), JsonError> {
     write_document(trace, writer)
 }
 
+/// As [`write()`], of a comparison.
+///
+/// # Errors
+/// As [`write()`].
+pub fn write_comparison(comparison: &Comparison, writer: impl Write) -> Result<(), JsonError> {
+    write_document(comparison, writer)
+}
+
 /// The JSON Schema of a measurement, made from the types.
 pub fn schema() -> Value {
     schemars::schema_for!(Measurement).to_value()
@@ -56,6 +65,11 @@ pub fn schema() -> Value {
 /// The JSON Schema of a trace, made from the types.
 pub fn trace_schema() -> Value {
     schemars::schema_for!(Trace).to_value()
+}
+
+/// The JSON Schema of a comparison, made from the types.
+pub fn comparison_schema() -> Value {
+    schemars::schema_for!(Comparison).to_value()
 }
 
 fn write_document(document: &impl Serialize, mut writer: impl Write) -> Result<(), JsonError> {

@@ -1,4 +1,5 @@
 use super::*;
+use crate::results::comparison;
 use crate::results::fixture;
 use crate::results::measurement::MEASUREMENT_SCHEMA;
 use crate::results::metric::MetricName;
@@ -32,7 +33,11 @@ fn place_and_field(measurement: &Measurement) -> (String, String) {
 
 #[test]
 fn schema_files_are_the_types_schemas() {
-    for (file, schema) in [("measurement.schema.json", schema()), ("trace.schema.json", trace_schema())] {
+    for (file, schema) in [
+        ("measurement.schema.json", schema()),
+        ("trace.schema.json", trace_schema()),
+        ("comparison.schema.json", comparison_schema()),
+    ] {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../resources").join(file);
         if env::var_os("KIPI_BLESS").is_some() {
             let text = serde_json::to_string_pretty(&schema).expect("JSON") + "\n";
@@ -147,4 +152,14 @@ fn a_trace_keeps_to_its_schema_and_comes_back_from_json() {
     let value: Value = serde_json::from_slice(&bytes).expect("JSON");
     jsonschema::validator_for(&trace_schema()).expect("a schema").validate(&value).expect("valid");
     assert_eq!(serde_json::from_value::<Trace>(value).expect("a trace"), trace);
+}
+
+#[test]
+fn a_comparison_keeps_to_its_schema_and_comes_back_from_json() {
+    let comparison = comparison::fixture::comparison();
+    let mut bytes = Vec::new();
+    write_comparison(&comparison, &mut bytes).expect("a vector takes everything");
+    let value: Value = serde_json::from_slice(&bytes).expect("JSON");
+    jsonschema::validator_for(&comparison_schema()).expect("a schema").validate(&value).expect("valid");
+    assert_eq!(serde_json::from_value::<Comparison>(value).expect("a comparison"), comparison);
 }
