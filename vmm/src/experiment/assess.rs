@@ -9,6 +9,7 @@ use crate::events::recording::Recording;
 use crate::events::samples::{Block, Round};
 use crate::results::exit_cost::ExitCost;
 use crate::results::halts::CellWakeups;
+use crate::results::histogram::Histogram;
 use crate::results::measurement::{self, Cell, Instruments, ObserverEffect};
 use crate::results::metric::MetricName;
 use crate::results::source::Source;
@@ -62,6 +63,10 @@ impl Collected {
         let counted = self.counted();
         let boots = boots(counted.iter().map(|block| block.boot), drift);
         let rounds: Vec<&[Round]> = counted.iter().map(|block| block.rounds.as_slice()).collect();
+        let samples = metrics::collect(&rounds);
+        let round_trips = samples
+            .get(&MetricName::RoundTrip)
+            .map(|sample| Histogram::of(sample.values().map(|cycles| metrics::nanoseconds(cycles, khz))));
         let worker = metrics::shortest_worker(&rounds).map(|cycles| metrics::nanoseconds(cycles, khz));
         let targets = config::targets(&self.id);
         let with_exits: Vec<&Block> = counted.iter().copied().chain(traced()).collect();
@@ -87,7 +92,7 @@ impl Collected {
                 let [initiator, target] = [initiator, target].map(|vcpu| config::cpu_of(&config.pin, vcpu));
                 Some(topology.label(initiator?, target?))
             }),
-            metrics: metrics::collect(&rounds)
+            metrics: samples
                 .into_iter()
                 .map(|(metric, sample)| (metric, sample, boots.clone(), of_stamps))
                 .chain(of_events.filter_map(|(metric, sample, boots)| Some((metric, sample?, boots, clock))))
@@ -95,6 +100,7 @@ impl Collected {
                     (metric, metric.to_document(&sample, &boots, khz, metric.clock_error(clock.error_ns, worker)))
                 })
                 .collect(),
+            round_trips,
             blocks: self.blocks.iter().map(|block| documents::block(block, targets, khz)).collect(),
             never_quiet: self.is_never_quiet(),
             // Of other cells' blocks as well.

@@ -45,6 +45,7 @@ pub(super) fn describe(config: &Config, boots: usize) -> MeasurementConfig {
         argument: config.argument,
         pin: config.pin.clone(),
         latency_us: config.latency_us,
+        halt_poll_ns: config.halt_poll_ns,
         out_us: config
             .target_states
             .contains(&TargetState::Out)

@@ -122,6 +122,7 @@ fn run_once<M: Machine>(
     boot: impl FnMut(MachineSpec) -> Result<M, machine::Error>,
     observer: &mut Observer<'_>,
 ) -> (Measurement, Option<Error>) {
+    let started = host::unix_time();
     let cells = cells.iter().map(|&cell| Collected::new(cell, config)).collect();
     let boots = config.boots.unwrap_or_else(|| config::boots(config.rounds));
     let blocks = config::blocks(config.rounds, config.warmup, boots).len();
@@ -154,6 +155,7 @@ fn run_once<M: Machine>(
     let quiet = machines.unknown_disturbances().map(|unknown| Quiet::of_cells(&assessed, unknown));
     let measurement = Measurement {
         schema: MEASUREMENT_SCHEMA.to_owned(),
+        started,
         host,
         config: describe(config, boots_of(blocks, boots, &cells)),
         intervals: IntervalScope::WithinRun,

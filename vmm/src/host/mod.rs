@@ -20,6 +20,7 @@ use crate::results::power::Power;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 /// The module parameters that change what an IPI costs or which route it can take.
 const SETTINGS: [(&str, &[&str]); 4] = [
@@ -93,6 +94,8 @@ pub fn read_facts(sources: &Sources) -> Facts {
     Facts {
         kernel: sources.machine.kernel.clone(),
         cpu: cpuinfo.as_deref().and_then(|text| field(text, "model name")).map(str::to_owned),
+        microcode: cpuinfo.as_deref().and_then(|text| field(text, "microcode")).map(str::to_owned),
+        command_line: sources.proc("cmdline"),
         online_cpus: online_cpus(sources),
         virtualization: if has("vmx") == Some(true) {
             Some(Virtualization::Vmx)
@@ -144,6 +147,8 @@ fn describe_facts(facts: &Facts, power: Power) -> Host {
     Host {
         kernel: facts.kernel.clone(),
         cpu: facts.cpu.clone().unwrap_or_else(|| "unknown".to_owned()),
+        microcode: facts.microcode.clone(),
+        command_line: facts.command_line.clone(),
         cpus: facts.allowed_cpus.clone(),
         topology: facts.topology.clone(),
         kvm,
@@ -151,6 +156,7 @@ fn describe_facts(facts: &Facts, power: Power) -> Host {
         apic_acceleration: Vec::new(),
         power,
         nested: facts.nested,
+        hypervisor: facts.hypervisor.clone(),
         kipi: env!("CARGO_PKG_VERSION").to_owned(),
     }
 }
@@ -161,6 +167,12 @@ pub fn describe() -> Host {
     let facts = read_facts(&sources);
     let power = power::read_power(&sources, &facts.allowed_cpus, &facts.governors);
     describe_facts(&facts, power)
+}
+
+/// Seconds since 1970-01-01 00:00 UTC, to the millisecond; `None`: the clock is set to a time before.
+pub fn unix_time() -> Option<f64> {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).ok()?;
+    Some((since.as_secs_f64() * 1e3).round() / 1e3)
 }
 
 /// A file's text without the white space around it.

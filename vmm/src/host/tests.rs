@@ -31,8 +31,9 @@ impl Tree {
     }
 
     fn cpu(self, model: &str, flags: &str) -> Self {
-        let text =
-            format!("processor\t: 0\nmodel\t\t: 106\nmodel name\t: {model}\nflags\t\t: {flags}\n\nprocessor\t: 1\n");
+        let text = format!(
+            "processor\t: 0\nmodel\t\t: 106\nmodel name\t: {model}\nmicrocode\t: 0xd0003a5\nflags\t\t: {flags}\n\nprocessor\t: 1\n"
+        );
         self.file("proc/cpuinfo", &text)
     }
 
@@ -95,6 +96,7 @@ fn intel_on_bare_metal() {
 fn amd_inside_a_virtual_machine() {
     let mut tree = Tree::new()
         .cpu("AMD EPYC 7763 64-Core Processor", "fpu constant_tsc svm hypervisor")
+        .file("proc/cmdline", "BOOT_IMAGE=/boot/vmlinuz root=/dev/vda1 mitigations=off\n")
         .parameters("kvm", &[("halt_poll_ns", "0")])
         .parameters("kvm_amd", &[("avic", "N"), ("nested", "1"), ("npt", "Y"), ("pause_filter_count", "3000")]);
     tree.sources.machine.hypervisor_bit = true;
@@ -108,6 +110,9 @@ fn amd_inside_a_virtual_machine() {
     assert_eq!((facts.tsc.constant, facts.tsc.nonstop), (Some(true), Some(false)));
     let host = describe_facts(&facts, Power::default());
     assert!(host.nested);
+    assert_eq!(host.hypervisor.as_deref(), Some("KVMKVMKVM"));
+    assert_eq!(host.microcode.as_deref(), Some("0xd0003a5"));
+    assert_eq!(host.command_line.as_deref(), Some("BOOT_IMAGE=/boot/vmlinuz root=/dev/vda1 mitigations=off"));
     assert_eq!(host.kvm, ["kvm_amd"]);
     assert_eq!(host.kernel, "6.12.0-made-up");
     assert_eq!(host.cpus, [0, 1, 2, 3]);
@@ -136,7 +141,7 @@ fn kvm_built_in_shows_its_common_part_only() {
 #[test]
 fn nothing_can_be_read() {
     let facts = Tree::new().facts();
-    assert_eq!(facts.cpu, None);
+    assert_eq!((&facts.cpu, &facts.microcode, &facts.command_line), (&None, &None, &None));
     assert_eq!(facts.virtualization, None);
     assert!(facts.kvm_modules.is_empty() && facts.settings.is_empty() && facts.governors.is_empty());
     assert_eq!(facts.online_cpus, None);

@@ -26,6 +26,7 @@ const EPSILON_NS: f64 = 35.0;
 pub(crate) fn measurement() -> Measurement {
     Measurement {
         schema: MEASUREMENT_SCHEMA.to_owned(),
+        started: Some(1_764_230_400.0),
         host: host(),
         config: config(),
         instruments: vec![instruments()],
@@ -108,6 +109,7 @@ pub(crate) fn cell(target_state: &str, round_trip: f64) -> Cell {
         by_distance: Vec::new(),
         exits: vec![exits(Source::Stats, "exits", 2.0, 1.0), exits(Source::Vmm, "io", 0.01, 0.0)],
         metrics,
+        round_trips: None,
         blocks: Vec::new(),
         never_quiet: false,
         times_native: Vec::new(),
@@ -149,6 +151,8 @@ fn host() -> Host {
     Host {
         kernel: "6.18.0".to_owned(),
         cpu: "AMD EPYC 9B14".to_owned(),
+        microcode: Some("0xa101154".to_owned()),
+        command_line: Some("BOOT_IMAGE=/vmlinuz-6.18.0 root=/dev/vda1 ro".to_owned()),
         cpus: vec![0, 1, 2, 5],
         topology: Topology::default(),
         kvm: vec!["kvm_amd".to_owned()],
@@ -156,6 +160,7 @@ fn host() -> Host {
         apic_acceleration: Vec::new(),
         power: Power::default(),
         nested: true,
+        hypervisor: Some("KVMKVMKVM".to_owned()),
         kipi: "0.1.0".to_owned(),
     }
 }
@@ -178,6 +183,7 @@ fn config() -> MeasurementConfig {
         argument: 0,
         pin: Vec::new(),
         latency_us: None,
+        halt_poll_ns: None,
         out_us: None,
     }
 }

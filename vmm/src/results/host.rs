@@ -40,6 +40,12 @@ pub struct Facts {
     pub kernel: String,
     /// Processor model name.
     pub cpu: Option<String>,
+    /// The processor's microcode revision (`/proc/cpuinfo`); left out where the kernel shows none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub microcode: Option<String>,
+    /// The kernel's command line (`/proc/cmdline`); left out where it cannot be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command_line: Option<String>,
     /// CPUs that this process may run on, by number; empty if that cannot be found out.
     pub allowed_cpus: Vec<usize>,
     /// CPUs that are online, by number.

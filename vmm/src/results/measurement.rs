@@ -8,6 +8,7 @@ use super::distance::ByDistance;
 use super::disturbance::Disturbance;
 use super::exit_cost::ExitCost;
 use super::halts::CellWakeups;
+use super::histogram::Histogram;
 use super::host_cpu::HostCpu;
 use super::integrity::Integrity;
 use super::metric::{Metric, MetricName};
@@ -34,6 +35,9 @@ pub struct Measurement {
     /// Name and version of this document's schema: `kipi.measurement/1`.
     #[schemars(extend("const" = "kipi.measurement/1"))]
     pub schema: String,
+    /// When the run began: seconds since 1970-01-01 00:00 UTC, to the millisecond.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started: Option<f64>,
     /// Where it was measured.
     pub host: Host,
     /// What was asked for.
@@ -87,6 +91,12 @@ pub struct Host {
     pub kernel: String,
     /// Processor model name.
     pub cpu: String,
+    /// The processor's microcode revision (`/proc/cpuinfo`); left out where the kernel shows none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub microcode: Option<String>,
+    /// The kernel's command line (`/proc/cmdline`); left out where it cannot be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command_line: Option<String>,
     /// Processors that this process may run on.
     pub cpus: Vec<usize>,
     /// What they share.
@@ -104,6 +114,9 @@ pub struct Host {
     pub power: Power,
     /// This machine is itself a virtual machine (CPUID's hypervisor bit).
     pub nested: bool,
+    /// The signature of the hypervisor below it, such as `KVMKVMKVM`; left out where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hypervisor: Option<String>,
     /// Version of kipi.
     pub kipi: String,
 }
@@ -151,6 +164,9 @@ pub struct MeasurementConfig {
     /// The longest time that CPUs may take to leave an idle state, µs (`/dev/cpu_dma_latency`); `null`: not limited.
     #[serde(default)]
     pub latency_us: Option<u32>,
+    /// The virtual machines' halt-polling limit, ns, if one was set; left out where it was the host's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub halt_poll_ns: Option<u32>,
     /// How long an exit kept targets out of the guest in state `out`, µs; left out where no target was in it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub out_us: Option<u64>,
@@ -335,6 +351,9 @@ pub struct Cell {
     pub by_distance: Vec<ByDistance>,
     /// By metric name; a metric that cannot exist here (a skew of one target) is left out.
     pub metrics: BTreeMap<MetricName, Metric>,
+    /// Its round trips by buckets of 1 %: of the rounds that the metrics are made of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub round_trips: Option<Histogram>,
     /// All blocks, in the order in which they were measured. The metrics are made of those that nothing disturbed, and of all
     /// where `never_quiet` is true.
     #[serde(default)]

@@ -13,6 +13,7 @@ pub mod exit_cost;
 #[cfg(test)]
 pub(crate) mod fixture;
 pub mod halts;
+pub mod histogram;
 pub mod host;
 pub mod host_cpu;
 mod instruments;
