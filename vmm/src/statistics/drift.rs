@@ -27,6 +27,9 @@ const MOST_TURNS: usize = 128;
 /// Fewest turns that tell anything.
 const FEWEST_TURNS: usize = 4;
 
+/// Fewest runs of a set that tell anything: two have one difference, whose size is all that there is.
+const FEWEST_RUNS: usize = 3;
+
 /// What a run's turns tell of the host's memory.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Drift {
@@ -65,10 +68,24 @@ impl Drift {
         if means.len() < FEWEST_TURNS || is_constant {
             return Self::none();
         }
+        let scores = normal_scores(&means);
+        Self::by_likelihood(|memory| log_likelihood(&scores, memory))
+    }
+
+    /// Of sets of runs, of each one value for each run, by rising time: what drifts from run to run. What lies between two sets is what
+    /// is asked about, and tells nothing here. Few runs tell little, and leave what is believed of any host.
+    pub fn of_runs(sets: &[&[f64]]) -> Self {
+        let is_constant = |set: &[f64]| set.windows(2).all(|pair| (pair[0] - pair[1]).abs() < f64::EPSILON);
+        let telling = sets.iter().filter(|set| set.len() >= FEWEST_RUNS && !is_constant(set));
+        let scores: Vec<Vec<f64>> = telling.map(|set| normal_scores(set)).collect();
+        Self::by_likelihood(|memory| scores.iter().map(|scores| log_likelihood(scores, memory)).sum())
+    }
+
+    /// Each H with its probability, by what is believed of any host and how likely H makes what was measured, in logarithms.
+    fn by_likelihood(log_likelihood: impl Fn(f64) -> f64) -> Self {
         let memories = (0..=STEPS).map(|step| NONE + STEP * f64::from(step));
         let prior = |step: u32| if step == 0 { PRIOR_OF_NONE } else { (1.0 - PRIOR_OF_NONE) / f64::from(STEPS) };
-        let scores = normal_scores(&means);
-        let likelihoods: Vec<(f64, f64)> = memories.map(|memory| (memory, log_likelihood(&scores, memory))).collect();
+        let likelihoods: Vec<(f64, f64)> = memories.map(|memory| (memory, log_likelihood(memory))).collect();
         let most = likelihoods.iter().map(|&(_, likelihood)| likelihood).fold(f64::NEG_INFINITY, f64::max);
         let weights: Vec<(f64, f64)> = (0..)
             .zip(likelihoods)

@@ -8,6 +8,7 @@ pub mod bootstrap;
 pub mod breakdown;
 #[cfg(test)]
 mod chance;
+pub mod change;
 pub mod clock_error;
 pub mod distances;
 pub mod documents;
@@ -16,6 +17,7 @@ pub mod exit_costs;
 mod exit_kinds;
 pub mod exits;
 pub mod halts;
+pub mod holm;
 pub mod host_cpu;
 pub mod metrics;
 pub mod order;
