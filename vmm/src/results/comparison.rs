@@ -275,6 +275,8 @@ pub enum OpenReason {
     OneRun,
     /// The reference changed, in the opposite direction, and may be all that did.
     ReferenceMoved,
+    /// A run has no counts of its round trips, by which a tail is compared.
+    NoCounts,
 }
 
 /// A tail, compared by counts of rounds beyond a bound.
@@ -288,15 +290,15 @@ pub struct Gate {
     pub quantile: f64,
     /// By how much it may grow, a fraction.
     pub margin: f64,
-    /// The bound: the base's quantile, grown by that, ns.
-    pub bound_ns: f64,
+    /// The bound: the base's quantile, grown by that, ns; `null`: there are no counts to tell it.
+    pub bound_ns: Option<f64>,
     /// The fraction of rounds that may lie beyond it.
     pub allowed: f64,
     /// Rounds of the new side.
     pub rounds: u64,
     /// Those of them that lie beyond it.
     pub beyond: u64,
-    /// The interval of their fraction; `null`: too few runs.
+    /// The interval of their fraction, wider by how much the base's quantile is uncertain; `null`: too few runs.
     pub interval: Option<[f64; 2]>,
     /// `slower`: more than may lie beyond it; `same`: no more do; `undecided`.
     pub verdict: Verdict,

@@ -42,6 +42,28 @@ impl Histogram {
         self.not_positive + self.buckets.values().sum::<u64>()
     }
 
+    /// Adds another one's values.
+    pub fn add(&mut self, other: &Self) {
+        self.not_positive += other.not_positive;
+        for (&bucket, count) in &other.buckets {
+            *self.buckets.entry(bucket).or_default() += count;
+        }
+    }
+
+    /// The middle of the bucket that this quantile's value lies in, in ns, by its logarithm; zero where it is not positive. `None` of nothing.
+    pub fn quantile(&self, quantile: f64) -> Option<f64> {
+        let rank = quantile * self.n() as f64;
+        let mut below = self.not_positive;
+        if below as f64 >= rank && below > 0 {
+            return Some(0.0);
+        }
+        let reached = self.buckets.iter().find(|(_, count)| {
+            below += **count;
+            below as f64 >= rank
+        });
+        reached.map(|(&bucket, _)| GROWTH.powf(f64::from(bucket) + 0.5))
+    }
+
     /// How many values lie in higher buckets than `limit`, in ns: two histograms are asked about one limit, which then means the
     /// same to both.
     pub fn above(&self, limit: f64) -> u64 {
@@ -80,6 +102,18 @@ mod tests {
         let histogram = Histogram::of([0.0, -5.0, 100.0, 100.1, 150.0, 1e6]);
         assert_eq!((histogram.n(), histogram.not_positive), (6, 2));
         assert_eq!([0.0, 50.0, 100.0, 200.0, 2e6].map(|limit| histogram.above(limit)), [4, 4, 2, 1, 0]);
+    }
+
+    #[test]
+    fn a_quantile_is_known_to_its_bucket() {
+        let mut histogram = Histogram::of((1..=50).map(|value| f64::from(value) * 100.0));
+        histogram.add(&Histogram::of((51..=100).map(|value| f64::from(value) * 100.0)));
+        for (quantile, value) in [(0.01, 100.0), (0.5, 5_000.0), (0.99, 9_900.0), (1.0, 10_000.0)] {
+            let found = histogram.quantile(quantile).unwrap();
+            assert!((found / value - 1.0).abs() < GROWTH - 1.0, "{quantile}: {found}");
+        }
+        assert_eq!(Histogram::default().quantile(0.5), None);
+        assert_eq!(Histogram::of([-1.0, 5.0]).quantile(0.5), Some(0.0));
     }
 
     #[test]

@@ -129,7 +129,7 @@ fn gate(route: &str, state: &str, beyond: u64, interval: [f64; 2], verdict: Verd
         id: id(route, state),
         quantile: 0.99,
         margin: 0.2,
-        bound_ns: 120_000.0,
+        bound_ns: Some(120_000.0),
         allowed: 0.01,
         rounds: 10_000,
         beyond,
