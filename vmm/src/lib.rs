@@ -8,6 +8,7 @@
 
 pub mod check;
 pub mod commands;
+pub mod comparison;
 pub mod config;
 pub mod doctor;
 pub mod events;

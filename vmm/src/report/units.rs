@@ -58,6 +58,19 @@ pub fn share(fraction: f64) -> String {
     format!("{} %", without_negative_zero(whole(100.0 * fraction)))
 }
 
+/// A fraction by which something changed: `+5.0 %`, `-12 %`.
+pub fn change(fraction: f64) -> String {
+    let percent = 100.0 * fraction;
+    let text = if percent.abs() < 9.95 { format!("{percent:+.1}") } else { format!("{percent:+.0}") };
+    format!("{} %", text.replace("-0.0", "+0.0"))
+}
+
+/// The ends of a change, `-0.3 to +4.1 %`.
+pub fn change_range([low, high]: [f64; 2]) -> String {
+    let low = change(low);
+    format!("{} to {}", low.trim_end_matches(" %"), change(high))
+}
+
 /// A count for each call, on average: `0`, `<0.01`, `1.02`, `340`. Only a true zero is `0`.
 pub fn per_call(count: f64) -> String {
     if count == 0.0 {

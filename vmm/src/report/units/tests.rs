@@ -90,3 +90,10 @@ fn ratio_has_three_decimals() {
     assert_eq!(ratio(0.98249), "0.982");
     assert_eq!(ratio(1.0), "1.000");
 }
+
+#[test]
+fn a_change_has_its_sign_and_two_digits() {
+    let texts = [0.05, -0.0004, 0.0996, -0.123, 1.5].map(change);
+    assert_eq!(texts, ["+5.0 %", "+0.0 %", "+10 %", "-12 %", "+150 %"]);
+    assert_eq!(change_range([-0.003, 0.041]), "-0.3 to +4.1 %");
+}

@@ -1,0 +1,181 @@
+//! In what the hosts and the settings of two sets of runs differ.
+
+use super::Run;
+use crate::results::comparison::Difference;
+use crate::results::cpu_list::ranges;
+use crate::results::measurement::{Measurement, MeasurementConfig};
+use std::collections::{BTreeMap, BTreeSet};
+use strum::{IntoStaticStr, VariantArray};
+
+/// What may be expected to differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, VariantArray, IntoStaticStr)]
+#[strum(serialize_all = "kebab-case")]
+pub enum Factor {
+    /// The processor's model.
+    Cpu,
+    /// Its microcode.
+    Microcode,
+    /// The CPUs that kipi may use.
+    Cpus,
+    /// The kernel's release.
+    Kernel,
+    /// The kernel's command line, but for what names its image.
+    CommandLine,
+    /// KVM's vendor modules.
+    Kvm,
+    /// Parameters of KVM's modules, one by one.
+    Settings,
+    /// Idle states, frequencies, mitigations, one by one.
+    Power,
+    /// The hypervisor below.
+    Hypervisor,
+    /// The CPUs that vCPUs are pinned to.
+    Pin,
+    /// Other options of `kipi measure` that change times, one by one.
+    Options,
+    /// kipi's version.
+    Kipi,
+}
+
+impl Factor {
+    /// All factors, in the order of output.
+    pub const ALL: &[Self] = Self::VARIANTS;
+
+    /// The name in documents and on the command line.
+    pub fn name(self) -> &'static str {
+        self.into()
+    }
+}
+
+/// What tells one kernel's image from another's, and names the kernel once more.
+const OF_THE_IMAGE: [&str; 2] = ["BOOT_IMAGE=", "initrd="];
+
+/// What is said of something that the kernel does not show, or a document of before does not have.
+const NOT_KNOWN: &str = "not known";
+
+/// One thing that may differ.
+type Subject = (Factor, Option<String>);
+
+/// All that differs, between the sides or among the runs of one, in the order of the factors.
+pub(super) fn find(base: &[Run], new: &[Run], expected: &[Factor]) -> Vec<Difference> {
+    let facts =
+        |runs: &[Run]| -> Vec<BTreeMap<Subject, String>> { runs.iter().map(|run| facts(&run.measurement)).collect() };
+    let [base, new] = [facts(base), facts(new)];
+    let subjects: BTreeSet<&Subject> = base.iter().chain(&new).flat_map(BTreeMap::keys).collect();
+    let values = |side: &[BTreeMap<Subject, String>], subject: &Subject| -> BTreeSet<String> {
+        side.iter().map(|facts| facts.get(subject).map_or(NOT_KNOWN, String::as_str).to_owned()).collect()
+    };
+    let found = subjects.into_iter().filter_map(|subject| {
+        let [of_base, of_new] = [values(&base, subject), values(&new, subject)];
+        let (factor, item) = subject;
+        let differs = of_base != of_new || of_base.len() > 1;
+        // Hosts of a fleet that are on both sides favour neither.
+        let is_expected = of_base == of_new || is_expected(*factor, item.as_deref(), [&of_base, &of_new], expected);
+        differs.then(|| Difference {
+            factor: factor.name().to_owned(),
+            item: item.clone(),
+            base: of_base.into_iter().collect(),
+            new: of_new.into_iter().collect(),
+            allowed: is_expected,
+        })
+    });
+    found.collect()
+}
+
+/// Whether it was expected, or follows from what was: another kernel has other parameters and mitigations.
+fn is_expected(factor: Factor, item: Option<&str>, values: [&BTreeSet<String>; 2], expected: &[Factor]) -> bool {
+    let is_unknown = |values: &BTreeSet<String>| values.iter().all(|value| value == NOT_KNOWN);
+    let other_kernel = expected.contains(&Factor::Kernel);
+    let follows = match factor {
+        Factor::Settings => other_kernel && values.into_iter().any(is_unknown),
+        Factor::Power => (other_kernel || expected.contains(&Factor::Microcode)) && item.is_some_and(is_mitigation),
+        // Documents of before do not have it.
+        Factor::Microcode | Factor::CommandLine | Factor::Hypervisor => values.into_iter().any(is_unknown),
+        Factor::Cpu | Factor::Cpus | Factor::Kernel | Factor::Kvm | Factor::Pin | Factor::Options | Factor::Kipi => {
+            false
+        }
+    };
+    follows || expected.contains(&factor)
+}
+
+fn is_mitigation(item: &str) -> bool {
+    item.starts_with(VULNERABILITY)
+}
+
+const VULNERABILITY: &str = "vulnerability ";
+
+/// All facts of a run.
+fn facts(measurement: &Measurement) -> BTreeMap<Subject, String> {
+    let Measurement { host, config, .. } = measurement;
+    let mut facts = BTreeMap::new();
+    let mut add = |factor, item: Option<&str>, value: Option<String>| {
+        facts.extend(value.map(|value| ((factor, item.map(str::to_owned)), value)));
+    };
+    add(Factor::Cpu, None, Some(host.cpu.clone()));
+    add(Factor::Microcode, None, host.microcode.clone());
+    add(Factor::Cpus, None, Some(ranges(&host.cpus)));
+    add(Factor::Kernel, None, Some(host.kernel.clone()));
+    add(Factor::CommandLine, None, host.command_line.as_deref().map(without_image));
+    add(Factor::Kvm, None, Some(host.kvm.join(", ")));
+    for (name, value) in &host.settings {
+        add(Factor::Settings, Some(name), Some(value.clone()));
+    }
+    let power = &host.power;
+    add(Factor::Power, Some("idle driver"), power.idle_driver.clone());
+    add(Factor::Power, Some("idle governor"), power.idle_governor.clone());
+    let states = power
+        .idle_states
+        .iter()
+        .map(|state| if state.disabled { format!("{} off", state.name) } else { state.name.clone() });
+    add(Factor::Power, Some("idle states"), joined(states));
+    add(Factor::Power, Some("frequency driver"), power.frequency_driver.clone());
+    add(Factor::Power, Some("frequency governors"), joined(power.frequency_governors.iter().cloned()));
+    add(Factor::Power, Some("boost"), power.boost.map(|boost| if boost { "on" } else { "off" }.to_owned()));
+    add(
+        Factor::Power,
+        Some("frequency limits"),
+        joined(power.limited.iter().map(|it| format!("CPU {}: {} kHz", it.cpu, it.most_khz))),
+    );
+    for (name, value) in &power.vulnerabilities {
+        add(Factor::Power, Some(&format!("{VULNERABILITY}{name}")), Some(value.clone()));
+    }
+    add(Factor::Hypervisor, None, host.hypervisor.clone());
+    add(
+        Factor::Pin,
+        None,
+        Some(if config.pin.is_empty() {
+            "none".to_owned()
+        } else {
+            joined(config.pin.iter().map(usize::to_string)).unwrap_or_default()
+        }),
+    );
+    for (item, value) in options(config) {
+        add(Factor::Options, Some(item), Some(value));
+    }
+    add(Factor::Kipi, None, Some(host.kipi.clone()));
+    facts
+}
+
+/// What was asked for and is not in the cells' names.
+fn options(config: &MeasurementConfig) -> Vec<(&'static str, String)> {
+    let or_none = |value: Option<String>| value.unwrap_or_else(|| "none".to_owned());
+    vec![
+        ("worker", format!("{} {}", config.worker, config.argument)),
+        ("rounds", config.rounds.to_string()),
+        ("warm-up", config.warmup.to_string()),
+        ("boots", config.boots.to_string()),
+        ("latency", or_none(config.latency_us.map(|us| format!("{us} µs")))),
+        ("halt-poll", or_none(config.halt_poll_ns.map(|ns| format!("{ns} ns")))),
+        ("out", or_none(config.out_us.map(|us| format!("{us} µs")))),
+    ]
+}
+
+fn joined(values: impl Iterator<Item = String>) -> Option<String> {
+    let values: Vec<String> = values.collect();
+    (!values.is_empty()).then(|| values.join(", "))
+}
+
+fn without_image(command_line: &str) -> String {
+    let words = command_line.split_whitespace().filter(|word| !OF_THE_IMAGE.iter().any(|it| word.starts_with(it)));
+    words.collect::<Vec<_>>().join(" ")
+}

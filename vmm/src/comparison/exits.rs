@@ -1,0 +1,102 @@
+//! Exits a call that changed. They are counts, which no drift of the host's speed touches, and tell why a time changed.
+
+use super::Run;
+use super::rules::ERROR_RATE;
+use crate::report::units;
+use crate::results::comparison::{Finding, FindingKind, Severity};
+use crate::results::measurement::{Cell, Exits};
+use crate::results::source::Source;
+use crate::statistics::change::{Difference, Set};
+use guest_stub::abi::cell::CellId;
+use std::collections::BTreeSet;
+
+/// A change of fewer exits a call is none.
+const LEAST: f64 = 0.1;
+
+/// A change of a smaller fraction of the base's is none.
+const LEAST_FRACTION: f64 = 0.05;
+
+/// Exits that the host's own interrupts and signals cause: the longer a call takes, the more of them there are.
+const OF_THE_HOST: [&str; 4] = ["irq_exits", "signal_exits", "request_irq_exits", "interrupted"];
+
+/// Whose exits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Who {
+    Initiator,
+    Target,
+}
+
+/// A count of a cell: who counted, the reason, and whose exits.
+type Count = (Source, String, Who);
+
+/// Those that changed, of each cell in turn.
+pub(super) fn find(base: &[Run], new: &[Run], cells: &[CellId]) -> Vec<Finding> {
+    let mut compared = Vec::new();
+    for &id in cells {
+        let [of_base, of_new] = [base, new].map(|runs| of_cell(runs, id));
+        if of_base.is_empty() || of_new.is_empty() {
+            continue;
+        }
+        let counts: BTreeSet<Count> = of_base.iter().chain(&of_new).flat_map(|cell| counts(cell)).collect();
+        for count in counts {
+            let [base, new] = [&of_base, &of_new].map(|cells| set(cells, &count));
+            compared.extend(Difference::between(&base, &new).map(|difference| (id, count, base, new, difference)));
+        }
+    }
+    // Of these, hardly any change: to test each at the level for all of them loses next to nothing against Holm's steps.
+    let miss = ERROR_RATE / compared.len().max(1) as f64;
+    let changed = compared.into_iter().filter_map(|(id, count, base, new, difference)| {
+        let (was, is) = (mean(&base), mean(&new));
+        let is_large = (is - was).abs() > LEAST && (is - was).abs() > LEAST_FRACTION * was;
+        let is_sure = difference.interval(miss).is_some_and(|[low, high]| low > 0.0 || high < 0.0);
+        let is_known = difference.error.is_some();
+        let (source, reason, who) = count;
+        let is_worse = is_sure && is > was && !OF_THE_HOST.contains(&reason.as_str());
+        let of = match who {
+            Who::Initiator => "initiator",
+            Who::Target => "each target",
+        };
+        (is_large && (is_sure || !is_known)).then(|| Finding {
+            kind: FindingKind::Exits,
+            cell: Some(id),
+            subject: format!("{} {reason}, {of}", source.name()),
+            base: units::per_call(was),
+            new: units::per_call(is),
+            severity: if is_worse { Severity::Worse } else { Severity::Noted },
+        })
+    });
+    changed.collect()
+}
+
+fn of_cell(runs: &[Run], id: CellId) -> Vec<&Cell> {
+    runs.iter().flat_map(|run| &run.measurement.cells).filter(|cell| cell.id == id).collect()
+}
+
+fn counts(cell: &Cell) -> impl Iterator<Item = Count> {
+    let exits = cell.exits.iter().filter(|exits| counts_exits(exits));
+    exits.flat_map(|exits| [Who::Initiator, Who::Target].map(|who| (exits.source, exits.reason.clone(), who)))
+}
+
+/// KVM's statistics count much else, such as emulated instructions, of which a call that takes longer has more.
+fn counts_exits(exits: &Exits) -> bool {
+    match exits.source {
+        Source::Stats => exits.reason.ends_with("exits"),
+        Source::Vmm | Source::Kernel | Source::Guest => true,
+    }
+}
+
+/// A count in each run; what never occurred is left out of documents.
+fn set(cells: &[&Cell], (source, reason, who): &Count) -> Set {
+    let of = |cell: &&Cell| {
+        let found = cell.exits.iter().find(|exits| exits.source == *source && exits.reason == *reason);
+        found.map_or(0.0, |exits| match who {
+            Who::Initiator => exits.initiator,
+            Who::Target => exits.per_target,
+        })
+    };
+    Set { values: cells.iter().map(of).collect(), is_trimmed: true, ..Set::default() }
+}
+
+fn mean(set: &Set) -> f64 {
+    set.values.iter().sum::<f64>() / set.values.len().max(1) as f64
+}

@@ -1,0 +1,108 @@
+//! Tails, by counts: how many rounds of the new side lie beyond the base's quantile, grown by what is tolerated.
+//!
+//! A quantile far out is known badly: one of p99.9 rests on the thousandth of the rounds that lies beyond it, and those come in bursts. The
+//! share of rounds beyond a bound is a mean of runs like any other, and bursts show in how it varies from run to run.
+
+use super::Run;
+use super::rules::ERROR_RATE;
+use crate::results::comparison::{Gate, Open, OpenReason, Verdict};
+use crate::results::histogram::Histogram;
+use crate::statistics::change::{Difference, Set};
+use guest_stub::abi::cell::CellId;
+use std::str::FromStr;
+
+/// What is tolerated of a tail.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Limit {
+    /// The quantile: 0.99 is p99.
+    pub quantile: f64,
+    /// By how much it may grow, a fraction.
+    pub margin: f64,
+}
+
+impl FromStr for Limit {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        const FORM: &str = "it is not of the form p99=20%";
+        let (quantile, margin) = text.split_once('=').ok_or(FORM)?;
+        let percent =
+            |text: &str| text.parse::<f64>().ok().filter(|value| value.is_finite()).map(|value| value / 100.0);
+        let quantile = quantile.strip_prefix('p').and_then(percent).ok_or(FORM)?;
+        let margin = margin.strip_suffix('%').and_then(percent).ok_or(FORM)?;
+        if !(0.5..1.0).contains(&quantile) {
+            return Err("a tail's quantile lies between p50 and p100");
+        }
+        if margin < 0.0 {
+            return Err("a tail cannot be tolerated to grow by less than nothing");
+        }
+        Ok(Self { quantile, margin })
+    }
+}
+
+/// A gate for each cell that both sides have, and each limit.
+pub(super) fn all(base: &[Run], new: &[Run], cells: &[CellId], limits: &[Limit]) -> Vec<Gate> {
+    let gates = (cells.len() * limits.len()).max(1);
+    let miss = ERROR_RATE / gates as f64;
+    let of_cell = |&id: &CellId| {
+        let [base, new] = [base, new].map(|runs| histograms(runs, id));
+        limits.iter().map(move |&limit| gate(id, limit, base.as_deref(), new.as_deref(), miss))
+    };
+    cells.iter().flat_map(of_cell).collect()
+}
+
+/// The counts of all of a side's runs that have the cell; `None`: one of them has none.
+fn histograms(runs: &[Run], id: CellId) -> Option<Vec<&Histogram>> {
+    let cells = runs.iter().flat_map(|run| &run.measurement.cells).filter(|cell| cell.id == id);
+    cells.map(|cell| cell.round_trips.as_ref().filter(|counts| counts.n() > 0)).collect()
+}
+
+fn gate(id: CellId, limit: Limit, base: Option<&[&Histogram]>, new: Option<&[&Histogram]>, miss: f64) -> Gate {
+    let Limit { quantile, margin } = limit;
+    let allowed = 1.0 - quantile;
+    let undecided = |reason| Gate {
+        id,
+        quantile,
+        margin,
+        bound_ns: None,
+        allowed,
+        rounds: 0,
+        beyond: 0,
+        interval: None,
+        verdict: Verdict::Undecided,
+        open: Some(Open { reason, more_runs: None }),
+    };
+    let (Some(base), Some(new)) = (base, new) else { return undecided(OpenReason::NoCounts) };
+    let mut all = Histogram::default();
+    base.iter().for_each(|counts| all.add(counts));
+    let Some(at) = all.quantile(quantile) else { return undecided(OpenReason::NoCounts) };
+    let bound = at * (1.0 + margin);
+    // How far the base's own share varies is how uncertain its quantile is.
+    let Some(difference) = Difference::between(&shares(base, at), &shares(new, bound)) else {
+        return undecided(OpenReason::NoCounts);
+    };
+    let interval = difference.interval(miss).map(|ends| ends.map(|end| (end + allowed).clamp(0.0, 1.0)));
+    let (verdict, open) = match (interval, &difference.error) {
+        (Some([low, _]), _) if low > allowed => (Verdict::Slower, None),
+        (Some([_, high]), _) if high <= allowed => (Verdict::Same, None),
+        (Some(_), Some(error)) => {
+            let runs = base.len().min(new.len());
+            let needed = error.runs(miss, difference.estimate.abs(), runs + 1);
+            let more_runs = needed.map(|needed| (needed - runs) as u64);
+            (Verdict::Undecided, Some(Open { reason: OpenReason::TooWide, more_runs }))
+        }
+        (None, _) | (_, None) => (Verdict::Undecided, Some(Open { reason: OpenReason::OneRun, more_runs: None })),
+    };
+    let rounds = new.iter().map(|counts| counts.n()).sum();
+    let beyond = new.iter().map(|counts| counts.above(bound)).sum();
+    Gate { bound_ns: Some(bound), rounds, beyond, interval, verdict, open, ..undecided(OpenReason::NoCounts) }
+}
+
+/// Each run's share of rounds beyond a bound, which varies at least as counts of independent rounds do.
+fn shares(runs: &[&Histogram], bound: f64) -> Set {
+    let share = |counts: &&Histogram| counts.above(bound) as f64 / counts.n() as f64;
+    let values: Vec<f64> = runs.iter().map(share).collect();
+    let mean = values.iter().sum::<f64>() / values.len().max(1) as f64;
+    let each = runs.iter().map(|counts| mean * (1.0 - mean) / counts.n() as f64).sum::<f64>();
+    Set { values, within: each / runs.len().max(1) as f64, ..Set::default() }
+}

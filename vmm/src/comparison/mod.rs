@@ -1,0 +1,123 @@
+//! Two sets of runs compared: what changed that is no time ([`findings`]), in what else their hosts and settings differ
+//! ([`differences`]), and each cell's time in that of its reference ([`references`], [`values`], [`rows`]); tails apart ([`gates`]).
+
+pub mod differences;
+mod exits;
+mod findings;
+pub mod gates;
+pub mod references;
+mod rows;
+pub mod rules;
+mod values;
+
+use crate::results::comparison::{
+    COMPARISON_SCHEMA, Comparison, Difference, Finding, FindingKind, Gate, Overall, Row, Settings, Severity, Side,
+    SideHost, Verdict,
+};
+use crate::results::measurement::Measurement;
+use rules::{ERROR_RATE, Rules};
+use std::collections::BTreeMap;
+
+/// A document of a side.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Run {
+    /// The file, as it was named.
+    pub file: String,
+    /// What it holds.
+    pub measurement: Measurement,
+}
+
+/// Compares two sets of runs, each by rising time.
+pub fn compare(base: &[Run], new: &[Run], rules: &Rules) -> Comparison {
+    let differences = differences::find(base, new, &rules.expected);
+    let findings = findings::find(base, new);
+    let pairs = references::pair(base, new, rules.reference);
+    let (cells, references) = rows::all(base, new, &pairs, rules);
+    let asked: Vec<_> = cells.iter().chain(&references).map(|row| row.id).filter(|id| is_asked(base, *id)).collect();
+    let gates = gates::all(base, new, &asked, &rules.gates);
+    let is_open = |verdict: Verdict| verdict == Verdict::Undecided;
+    let undecided = cells
+        .iter()
+        .map(|row| row.verdict)
+        .chain(gates.iter().map(|gate| gate.verdict))
+        .filter(|it| is_open(*it))
+        .count();
+    Comparison {
+        schema: COMPARISON_SCHEMA.to_owned(),
+        kipi: env!("CARGO_PKG_VERSION").to_owned(),
+        base: side(base),
+        new: side(new),
+        settings: Settings {
+            threshold: rules.threshold,
+            error_rate: ERROR_RATE,
+            expected: rules.expected.iter().map(|factor| factor.name().to_owned()).collect(),
+        },
+        verdict: overall(&differences, &findings, cells.iter().chain(&references), &gates, undecided > 0),
+        undecided: undecided as u64,
+        warnings: warnings(&cells, &references),
+        differences,
+        findings,
+        cells,
+        references,
+        gates,
+    }
+}
+
+fn is_asked(runs: &[Run], id: guest_stub::abi::cell::CellId) -> bool {
+    runs.iter().flat_map(|run| run.measurement.asked()).any(|cell| cell.id == id)
+}
+
+/// A call that went wrong is a fault wherever it happened. All else says nothing of sides that cannot be compared.
+fn overall<'a>(
+    differences: &[Difference],
+    findings: &[Finding],
+    mut rows: impl Iterator<Item = &'a Row>,
+    gates: &[Gate],
+    is_open: bool,
+) -> Overall {
+    let is_worse = |finding: &Finding| finding.severity == Severity::Worse;
+    let is_slower = |verdict: Verdict| verdict == Verdict::Slower;
+    if findings.iter().any(|finding| is_worse(finding) && finding.kind == FindingKind::Integrity) {
+        Overall::Worse
+    } else if differences.iter().any(|difference| !difference.allowed) {
+        Overall::NotComparable
+    } else if findings.iter().any(is_worse)
+        || rows.any(|row| is_slower(row.verdict))
+        || gates.iter().any(|gate| is_slower(gate.verdict))
+    {
+        Overall::Worse
+    } else if is_open {
+        Overall::Undecided
+    } else {
+        Overall::NothingWorse
+    }
+}
+
+fn side(runs: &[Run]) -> Side {
+    let mut hosts: BTreeMap<SideHost, u64> = BTreeMap::new();
+    for Run { measurement: Measurement { host, .. }, .. } in runs {
+        let (cpu, kernel, kvm, kipi) = (host.cpu.clone(), host.kernel.clone(), host.kvm.clone(), host.kipi.clone());
+        *hosts.entry(SideHost { cpu, kernel, kvm, kipi, runs: 0 }).or_default() += 1;
+    }
+    Side {
+        files: runs.iter().map(|run| run.file.clone()).collect(),
+        runs: runs.len() as u64,
+        hosts: hosts.into_iter().map(|(host, runs)| SideHost { runs, ..host }).collect(),
+    }
+}
+
+fn warnings(cells: &[Row], references: &[Row]) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if cells.is_empty() && references.is_empty() {
+        warnings.push("the sides have no cell in common: no time is compared".to_owned());
+    }
+    let alone = cells.iter().filter(|row| row.reference.is_none()).count();
+    if alone > 0 {
+        warnings.push(format!(
+            "{alone} of {} cells have no reference, and the host's drift is in their changes: only what is beyond the threshold \
+             with certainty counts (measure a second route, or the memory route, in the same run)",
+            cells.len()
+        ));
+    }
+    warnings
+}

@@ -1,0 +1,184 @@
+//! The rows of a comparison: each cell's change, and the verdict on it.
+
+use super::Run;
+use super::references::Pairs;
+use super::rules::{ERROR_RATE, Rules};
+use super::values::{self, Observed, RunValue};
+use crate::results::comparison::{Change, Open, OpenReason, Role, Row, Verdict};
+use crate::statistics::change::{Difference, Set, Variance};
+use crate::statistics::holm;
+use guest_stub::abi::cell::CellId;
+
+/// The rows of the cells that are judged, and of those that they are divided by.
+pub(super) fn all(base: &[Run], new: &[Run], pairs: &Pairs, rules: &Rules) -> (Vec<Row>, Vec<Row>) {
+    let compare = |pairs: &[(CellId, Option<CellId>)]| -> Vec<Compared> {
+        pairs.iter().filter_map(|&(id, reference)| Compared::of(base, new, id, reference)).collect()
+    };
+    let references = compare(&pairs.references).into_iter().map(|row| row.judge(Role::Reference, ERROR_RATE, rules));
+    let references: Vec<Row> = references.collect();
+    let judged = compare(&pairs.judged);
+    let p: Vec<f64> = judged.iter().map(|row| row.judged().p().unwrap_or(1.0)).collect();
+    let levels = holm::levels(&p, ERROR_RATE);
+    let rows = judged.into_iter().zip(levels).map(|(row, miss)| {
+        let mut row = row.judge(Role::Primary, miss, rules);
+        doubt(&mut row, &references);
+        row
+    });
+    (rows.collect(), references)
+}
+
+/// A cell, before the level is known at which it is tested.
+struct Compared {
+    id: CellId,
+    reference: Option<CellId>,
+    p50_ns: [f64; 2],
+    /// The runs of the side that has fewer of them.
+    runs: usize,
+    raw: Difference,
+    divided: Option<Difference>,
+}
+
+impl Compared {
+    /// `None` if a side has no run with a value.
+    fn of(base: &[Run], new: &[Run], id: CellId, reference: Option<CellId>) -> Option<Self> {
+        let sides = [base, new].map(|runs| Side::of(runs, &id, reference.as_ref()));
+        let [of_base, of_new] = &sides;
+        let raw = Difference::between(&of_base.raw(), &of_new.raw())?;
+        let by_turns = sides.iter().all(Side::has_turns);
+        let [divided_base, divided_new] = sides.each_ref().map(|side| side.divided(by_turns));
+        let divided = reference.and_then(|_| Difference::between(&divided_base, &divided_new));
+        Some(Self {
+            id,
+            reference: divided.is_some().then_some(reference).flatten(),
+            p50_ns: sides.each_ref().map(Side::median),
+            runs: sides.iter().map(Side::runs).min().unwrap_or(0),
+            raw,
+            divided,
+        })
+    }
+
+    fn judged(&self) -> &Difference {
+        self.divided.as_ref().unwrap_or(&self.raw)
+    }
+
+    fn judge(self, role: Role, miss: f64, rules: &Rules) -> Row {
+        let judged = self.judged();
+        let change = |difference: &Difference| Change {
+            estimate: difference.estimate.exp_m1(),
+            interval: difference.interval(miss).map(|ends| ends.map(f64::exp_m1)),
+            level: 1.0 - miss,
+        };
+        // What no reference protects from the host's drift has to be beyond doubt.
+        let is_protected = role == Role::Primary && self.divided.is_some();
+        let (verdict, open) = verdict(judged, change(judged), is_protected, self.runs, rules.threshold);
+        Row {
+            id: self.id,
+            metric: values::METRIC,
+            role,
+            reference: self.reference,
+            base_ns: self.p50_ns[0],
+            new_ns: self.p50_ns[1],
+            raw: change(&self.raw),
+            divided: self.divided.as_ref().map(change),
+            spread: judged.error.as_ref().map(|error| error.spread),
+            p: judged.p(),
+            verdict,
+            open,
+        }
+    }
+}
+
+fn verdict(
+    difference: &Difference,
+    change: Change,
+    is_protected: bool,
+    runs: usize,
+    threshold: f64,
+) -> (Verdict, Option<Open>) {
+    let (Some([low, high]), Some(error)) = (change.interval, &difference.error) else {
+        return (Verdict::Undecided, Some(Open { reason: OpenReason::OneRun, more_runs: None }));
+    };
+    let (beyond, least) = if is_protected { (0.0, threshold / 2.0) } else { (threshold, threshold) };
+    if low > beyond && change.estimate > least {
+        return (Verdict::Slower, None);
+    }
+    if high < -beyond && change.estimate < -least {
+        return (Verdict::Faster, None);
+    }
+    if -threshold < low && high < threshold {
+        return (Verdict::Same, None);
+    }
+    // Where a verdict is as near as may be, from the estimate: that it is the same, or that it changed.
+    let (size, limit) = (difference.estimate.abs(), threshold.ln_1p());
+    let same = limit - size;
+    let changed = if change.estimate.abs() > least { size - beyond.ln_1p() } else { 0.0 };
+    let room = same.max(changed);
+    let needed = (room > 0.0).then(|| error.runs(1.0 - change.level, room, runs + 1)).flatten();
+    let more_runs = needed.map(|needed| (needed - runs) as u64);
+    (Verdict::Undecided, Some(Open { reason: OpenReason::TooWide, more_runs }))
+}
+
+/// A change that the reference's own, in the other direction, explains is none of the cell's.
+fn doubt(row: &mut Row, references: &[Row]) {
+    let moved = references.iter().find(|reference| Some(reference.id) == row.reference).map(|it| it.verdict);
+    match (row.verdict, moved) {
+        (Verdict::Slower, Some(Verdict::Faster)) | (Verdict::Faster, Some(Verdict::Slower)) => {
+            row.verdict = Verdict::Undecided;
+            row.open = Some(Open { reason: OpenReason::ReferenceMoved, more_runs: None });
+        }
+        (Verdict::Slower | Verdict::Faster | Verdict::Undecided | Verdict::Same, _) => {}
+    }
+}
+
+/// A side's runs of a cell, and of its reference.
+struct Side {
+    runs: Vec<(Observed, Option<Observed>)>,
+}
+
+impl Side {
+    fn of(runs: &[Run], id: &CellId, reference: Option<&CellId>) -> Self {
+        let of = |run: &Run| Some((values::observe(run, id)?, reference.and_then(|it| values::observe(run, it))));
+        Self { runs: runs.iter().filter_map(of).collect() }
+    }
+
+    fn runs(&self) -> usize {
+        self.runs.len()
+    }
+
+    fn with_reference(&self) -> impl Iterator<Item = (&Observed, &Observed)> {
+        self.runs.iter().filter_map(|(own, reference)| Some((own, reference.as_ref()?)))
+    }
+
+    fn has_turns(&self) -> bool {
+        self.with_reference().all(|(own, reference)| own.has_turns(Some(reference)))
+    }
+
+    fn median(&self) -> f64 {
+        let mut values: Vec<f64> = self.runs.iter().map(|(own, _)| own.p50_ns).collect();
+        values.sort_unstable_by(f64::total_cmp);
+        let (low, high) = (values.len().saturating_sub(1) / 2, values.len() / 2);
+        f64::midpoint(values[low], values[high])
+    }
+
+    /// The cell's own values.
+    fn raw(&self) -> Set {
+        set(self.runs.iter().map(|(own, _)| (own.value(None, false), own.known(None))))
+    }
+
+    /// Those divided by the reference's, of the runs that have it.
+    fn divided(&self, by_turns: bool) -> Set {
+        set(self.with_reference().map(|(own, other)| (own.value(Some(other), by_turns), own.known(Some(other)))))
+    }
+}
+
+/// The values of runs, each with how much it is known to differ from run to run: the one that is known best is taken.
+fn set(runs: impl Iterator<Item = (RunValue, Option<Variance>)>) -> Set {
+    let (values, known): (Vec<RunValue>, Vec<_>) = runs.unzip();
+    let n = values.len().max(1) as f64;
+    Set {
+        is_trimmed: true,
+        within: values.iter().map(|value| value.within).sum::<f64>() / n,
+        values: values.into_iter().map(|value| value.logarithm).collect(),
+        known: known.into_iter().flatten().max_by(|one, other| one.degrees.total_cmp(&other.degrees)),
+    }
+}
