@@ -5,6 +5,7 @@
 //! printed as text and as HTML. [`output`] knows files and no format.
 
 pub mod check;
+pub mod comparison;
 pub mod csv;
 pub mod doctor;
 mod finite;

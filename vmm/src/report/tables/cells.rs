@@ -7,7 +7,7 @@ use crate::results::integrity::Integrity;
 use crate::results::measurement::{Cell, Measurement};
 use crate::results::metric::{Metric, MetricName, Unit};
 use guest_stub::abi::Wait;
-use guest_stub::abi::cell::Call;
+use guest_stub::abi::cell::{Call, CellId};
 
 /// A cell and its index in the document.
 pub(super) type Row<'a> = (usize, &'a Cell);
@@ -87,37 +87,40 @@ pub(super) fn rows_of<'m, T, I: IntoIterator<Item = T>>(
 
 /// A table of these cells with what tells them apart; `None` if there are none.
 pub(super) fn table(title: &str, rows: &[Row<'_>]) -> Option<Table> {
-    let (_, first) = rows.first()?;
+    rows.first()?;
     let mut table = Table::new(title, Vec::new());
     table.cells = rows.iter().map(|(index, _)| *index).collect();
-    let mut key = |name: &str, of: fn(&Cell) -> &'static str| {
-        let values = rows.iter().map(|(_, cell)| Value::text(of(cell))).collect();
-        separate(&mut table, Column::key(name, values), |value| format!("{name} {value}"));
+    add_keys(&mut table, &rows.iter().map(|(_, cell)| cell.id).collect::<Vec<_>>());
+    Some(table)
+}
+
+/// Adds what tells the cells of the rows apart.
+pub(in crate::report) fn add_keys(table: &mut Table, ids: &[CellId]) {
+    let mut key = |name: &str, of: fn(&CellId) -> &'static str| {
+        let values = ids.iter().map(|id| Value::text(of(id))).collect();
+        separate(table, Column::key(name, values), |value| format!("{name} {value}"));
     };
     // The default goes without saying.
-    if rows.iter().any(|(_, cell)| cell.id.call != Call::Broadcast) {
-        key("call", |cell| cell.id.call.name());
+    if ids.iter().any(|id| id.call != Call::Broadcast) {
+        key("call", |id| id.call.name());
     }
-    key("route", |cell| cell.id.route.name());
-    key("destination", |cell| cell.id.destination.name());
-    key("state", |cell| cell.id.target_state.name());
-    let vcpus = rows.iter().map(|(_, cell)| Value::Count(cell.id.vcpus as u64)).collect();
-    separate(&mut table, Column::number("", "vCPUs", 0, vcpus), |value| counted(value, "vCPU"));
-    if rows.iter().any(|(_, cell)| cell.id.wait != Wait::Spin) {
-        let values = rows.iter().map(|(_, cell)| Value::text(cell.id.wait.name())).collect();
-        separate(&mut table, Column::key("wait", values), |value| format!("wait {value}"));
+    key("route", |id| id.route.name());
+    key("destination", |id| id.destination.name());
+    key("state", |id| id.target_state.name());
+    let vcpus = ids.iter().map(|id| Value::Count(id.vcpus as u64)).collect();
+    separate(table, Column::number("", "vCPUs", 0, vcpus), |value| counted(value, "vCPU"));
+    if ids.iter().any(|id| id.wait != Wait::Spin) {
+        let values = ids.iter().map(|id| Value::text(id.wait.name())).collect();
+        separate(table, Column::key("wait", values), |value| format!("wait {value}"));
     }
-    if rows.iter().any(|(_, cell)| cell.id.observe != first.id.observe) {
-        let values = rows.iter().map(|(_, cell)| Value::text(cell.id.observe.name())).collect();
+    if ids.windows(2).any(|pair| pair[0].observe != pair[1].observe) {
+        let values = ids.iter().map(|id| Value::text(id.observe.name())).collect();
         table.columns.push(Column::key("observe", values));
     }
-    if is_idle_asked(rows) {
-        let asked = |(_, cell): &Row<'_>| {
-            cell.id.idle_before_us.map_or(Value::Nothing, |time| Value::Text(format!("{time} µs")))
-        };
-        table.columns.push(Column::number("in HLT", "asked", 0, rows.iter().map(asked).collect()));
+    if ids.iter().any(|id| id.idle_before_us.is_some()) {
+        let asked = |id: &CellId| id.idle_before_us.map_or(Value::Nothing, |time| Value::Text(format!("{time} µs")));
+        table.columns.push(Column::number("in HLT", "asked", 0, ids.iter().map(asked).collect()));
     }
-    Some(table)
 }
 
 /// Whether some cell asks for a time in HLT.
@@ -165,7 +168,7 @@ pub(super) fn measured(title: &str, rows: &[Row<'_>], metrics: &[Shown]) -> Opti
 }
 
 /// Adds a column, or where its values are all the same, the one value to what the rows have in common.
-pub(super) fn separate(table: &mut Table, column: Column, common: impl Fn(&Value) -> String) {
+pub(in crate::report) fn separate(table: &mut Table, column: Column, common: impl Fn(&Value) -> String) {
     match column.values.split_first() {
         Some((first, rest)) if rest.iter().all(|value| value == first) => table.common.push(common(first)),
         _ => table.columns.push(column),
@@ -211,31 +214,36 @@ fn integrity(integrity: Integrity) -> Value {
 
 /// A cell's name among others: what tells it apart, and its route in any case.
 pub(in crate::report) fn name<'a>(cell: &Cell, others: &(impl Iterator<Item = &'a Cell> + Clone)) -> String {
-    let varies = |differs: &dyn Fn(&Cell) -> bool| others.clone().any(differs);
+    name_of(&cell.id, &others.clone().map(|other| &other.id))
+}
+
+/// As [`name`], of a cell's identity among others.
+pub(in crate::report) fn name_of<'a>(id: &CellId, others: &(impl Iterator<Item = &'a CellId> + Clone)) -> String {
+    let varies = |differs: &dyn Fn(&CellId) -> bool| others.clone().any(differs);
     let mut parts = Vec::new();
-    if varies(&|other| other.id.call != cell.id.call) {
-        parts.push(cell.id.call.name().to_owned());
+    if varies(&|other| other.call != id.call) {
+        parts.push(id.call.name().to_owned());
     }
-    parts.push(cell.id.route.name().to_owned());
-    if varies(&|other| other.id.destination != cell.id.destination) {
-        parts.push(cell.id.destination.name().to_owned());
+    parts.push(id.route.name().to_owned());
+    if varies(&|other| other.destination != id.destination) {
+        parts.push(id.destination.name().to_owned());
     }
-    if varies(&|other| other.id.target_state != cell.id.target_state) {
-        parts.push(cell.id.target_state.name().to_owned());
+    if varies(&|other| other.target_state != id.target_state) {
+        parts.push(id.target_state.name().to_owned());
     }
-    if let Some(time) = cell.id.idle_before_us
-        && varies(&|other| other.id.idle_before_us != cell.id.idle_before_us)
+    if let Some(time) = id.idle_before_us
+        && varies(&|other| other.idle_before_us != id.idle_before_us)
     {
         parts.push(format!("{time} µs"));
     }
-    if varies(&|other| other.id.vcpus != cell.id.vcpus) {
-        parts.push(count(cell.id.vcpus, "vCPU"));
+    if varies(&|other| other.vcpus != id.vcpus) {
+        parts.push(count(id.vcpus, "vCPU"));
     }
-    if varies(&|other| other.id.wait != cell.id.wait) {
-        parts.push(cell.id.wait.name().to_owned());
+    if varies(&|other| other.wait != id.wait) {
+        parts.push(id.wait.name().to_owned());
     }
-    if varies(&|other| other.id.observe != cell.id.observe) {
-        parts.push(cell.id.observe.name().to_owned());
+    if varies(&|other| other.observe != id.observe) {
+        parts.push(id.observe.name().to_owned());
     }
     parts.join(" ")
 }

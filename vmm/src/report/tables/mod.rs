@@ -21,7 +21,7 @@ mod timeline;
 mod times_native;
 mod vantages;
 
-pub(super) use cells::name;
+pub(super) use cells::{add_keys, name, name_of, separate};
 pub(super) use exits::of_trace as exits_of_trace;
 pub(super) use halts::median_in_hlt;
 pub(super) use stages::{of_call as stages_of_call, of_rounds as stages_of_rounds};

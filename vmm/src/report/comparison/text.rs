@@ -1,0 +1,256 @@
+//! The comparison on the terminal: what differs, what changed that is no time, the cells, and what it comes to.
+
+use crate::report::summary::count;
+use crate::report::table::{Column, Table, Value};
+use crate::report::tables::{add_keys, name_of, separate};
+use crate::report::text::{table, warnings};
+use crate::report::units;
+use crate::report::wrap::{hang, list, wrap};
+use crate::results::comparison::{
+    Change, Comparison, Difference, Finding, Gate, Open, OpenReason, Overall, Row, Severity, Side, Verdict,
+};
+use guest_stub::abi::cell::CellId;
+
+/// The widest label of a line, and the space behind it.
+const LABEL_COLUMNS: usize = 9;
+
+/// The report in lines of at most `width` columns; it ends in a newline.
+pub(super) fn render(comparison: &Comparison, width: usize) -> String {
+    let mut sections = vec![sides(comparison, width)];
+    sections.extend(differences(&comparison.differences, width));
+    sections.extend(findings(comparison, width));
+    sections.extend(
+        rows("Round trip p50: changes, and those of the quotient with the reference", &comparison.cells)
+            .map(|it| table::print(&it, width)),
+    );
+    sections.extend(
+        rows(
+            "References: a change of their own counts if all of its interval is beyond the threshold",
+            &comparison.references,
+        )
+        .map(|it| table::print(&it, width)),
+    );
+    sections.extend(gates(&comparison.gates).map(|it| table::print(&it, width)));
+    sections.extend(warnings(&comparison.warnings, width));
+    sections.push(verdict(comparison, width));
+    sections.join("\n\n") + "\n"
+}
+
+fn labelled(label: &str, text: &str, width: usize) -> String {
+    hang(&format!("{label:<LABEL_COLUMNS$}"), text, width, LABEL_COLUMNS)
+}
+
+fn sides(comparison: &Comparison, width: usize) -> String {
+    [("base", &comparison.base), ("new", &comparison.new)]
+        .map(|(label, side)| labelled(label, &describe(side), width))
+        .join("\n")
+}
+
+fn describe(side: &Side) -> String {
+    let hosts: Vec<String> = side
+        .hosts
+        .iter()
+        .map(|host| {
+            let runs = if side.hosts.len() > 1 { format!(" ({})", count_u64(host.runs, "run")) } else { String::new() };
+            format!("Linux {} · {} · {} · kipi {}{runs}", host.kernel, host.kvm.join(", "), host.cpu, host.kipi)
+        })
+        .collect();
+    let files = match side.files.as_slice() {
+        [first, .., last] => format!("{first} to {last}"),
+        files => files.join(""),
+    };
+    format!("{}: {files} · {}", count_u64(side.runs, "run"), hosts.join("; "))
+}
+
+fn count_u64(number: u64, noun: &str) -> String {
+    count(usize::try_from(number).unwrap_or(usize::MAX), noun)
+}
+
+fn differences(differences: &[Difference], width: usize) -> Option<String> {
+    let line = |difference: &Difference| {
+        let Difference { factor, item, base, new, allowed } = difference;
+        let item = item.as_ref().map_or_else(String::new, |item| format!(" {item}"));
+        let values = format!("{} → {}", base.join(" | "), new.join(" | "));
+        let label = if *allowed { "differs" } else { "DIFFERS" };
+        let way_out = if *allowed { String::new() } else { format!(" (not expected: --expect {factor})") };
+        labelled(label, &format!("{factor}{item}: {values}{way_out}"), width)
+    };
+    (!differences.is_empty()).then(|| differences.iter().map(line).collect::<Vec<_>>().join("\n"))
+}
+
+fn findings(comparison: &Comparison, width: usize) -> Option<String> {
+    let findings = &comparison.findings;
+    let ids: Vec<CellId> = all_cells(comparison);
+    let line = |finding: &Finding| {
+        let label = match finding.severity {
+            Severity::Worse => "WORSE",
+            Severity::Noted => "noted",
+        };
+        let cell = finding.cell.map_or_else(String::new, |cell| format!("{}: ", name_of(&cell, &ids.iter())));
+        let Finding { kind, subject, base, new, .. } = finding;
+        labelled(label, &format!("{} · {cell}{subject}: {base} → {new}", kind.name()), width)
+    };
+    (!findings.is_empty()).then(|| findings.iter().map(line).collect::<Vec<_>>().join("\n"))
+}
+
+fn all_cells(comparison: &Comparison) -> Vec<CellId> {
+    let rows = comparison.cells.iter().chain(&comparison.references).map(|row| row.id);
+    rows.chain(comparison.findings.iter().filter_map(|finding| finding.cell)).collect()
+}
+
+fn rows(title: &str, rows: &[Row]) -> Option<Table> {
+    rows.first()?;
+    let mut table = Table::new(title, Vec::new());
+    let ids: Vec<CellId> = rows.iter().map(|row| row.id).collect();
+    add_keys(&mut table, &ids);
+    if rows.iter().any(|row| row.reference.is_some()) {
+        let references = rows.iter().map(|row| Value::Text(reference(row))).collect();
+        separate(&mut table, Column::key("reference", references), |value| format!("reference {value}"));
+    }
+    let column = |group, name, rank, of: &dyn Fn(&Row) -> Value| {
+        Column::number(group, name, rank, rows.iter().map(of).collect())
+    };
+    let text = |text: Option<String>| Value::or_missing(text.map(Value::Text));
+    let divided = |of: &dyn Fn(&Change) -> Option<String>| {
+        let values = rows.iter().map(|row| text(row.divided.as_ref().and_then(of)));
+        values.collect::<Vec<_>>()
+    };
+    let interval = |change: &Change| change.interval.map(units::change_range);
+    table.columns.push(column("median of runs", "base", 3, &|row| Value::Time(row.base_ns)));
+    table.columns.push(column("median of runs", "new", 2, &|row| Value::Time(row.new_ns)));
+    table.columns.push(column("change", "raw", 1, &|row| Value::Text(units::change(row.raw.estimate))));
+    if rows.iter().any(|row| row.divided.is_some()) {
+        let estimates = divided(&|change| Some(units::change(change.estimate)));
+        table.columns.push(Column::number("change", "divided", 0, estimates));
+    }
+    table.columns.push(column("change", "interval", 1, &|row| text(interval(&row.judged()))));
+    table.columns.push(Column::key("verdict", rows.iter().map(|row| Value::text(row.verdict.name())).collect()));
+    let levels = rows.iter().filter(|row| row.judged().interval.is_some()).map(|row| row.judged().level);
+    let [low, high] =
+        levels.fold([f64::INFINITY, f64::NEG_INFINITY], |[low, high], level| [low.min(level), high.max(level)]);
+    if low <= high {
+        let percent = |level: f64| format!("{:.2}", 100.0 * level);
+        let (low, high) = (percent(low), percent(high));
+        let levels = if low == high { format!("{low} %") } else { format!("{low} to {high} %, by Holm's correction") };
+        table.notes.push(format!("Intervals: {levels}, of what the verdict is about"));
+    }
+    let opens = rows.iter().filter_map(|row| Some((name_of(&row.id, &ids.iter()), row.open.as_ref()?)));
+    table.notes.extend(by_reason(opens));
+    Some(table)
+}
+
+/// A row's reference, by what tells it from the row's cell.
+fn reference(row: &Row) -> String {
+    let Some(reference) = row.reference else { return "none".to_owned() };
+    if (CellId { route: row.id.route, ..reference }) == row.id {
+        reference.route.name().to_owned()
+    } else {
+        format!("{} {}", reference.route.name(), reference.target_state.name())
+    }
+}
+
+/// Why rows are undecided, those together that have one reason.
+fn by_reason<'a>(opens: impl Iterator<Item = (String, &'a Open)>) -> Vec<String> {
+    let mut reasons: Vec<(String, Vec<String>)> = Vec::new();
+    for (name, open) in opens {
+        let reason = why(open);
+        match reasons.iter_mut().find(|(known, _)| *known == reason) {
+            Some((_, names)) => names.push(name),
+            None => reasons.push((reason, vec![name])),
+        }
+    }
+    reasons.into_iter().map(|(reason, names)| format!("{}: {reason}", names.join(", "))).collect()
+}
+
+/// Why something is undecided, and what would decide it.
+fn why(open: &Open) -> String {
+    match (open.reason, open.more_runs) {
+        (OpenReason::TooWide, Some(runs)) => {
+            format!("undecided, about {} a side would decide it", count_u64(runs, "more run"))
+        }
+        (OpenReason::TooWide, None) => {
+            "undecided, and runs would not decide it: the change is near the threshold, or the drift is as large"
+                .to_owned()
+        }
+        (OpenReason::OneRun, _) => {
+            "undecided: one run a side says nothing of how much runs differ (more runs, or kipi measure --calibrate)"
+                .to_owned()
+        }
+        (OpenReason::ReferenceMoved, _) => {
+            "undecided: its reference moved the other way, and may be all that changed (--reference takes another)"
+                .to_owned()
+        }
+        (OpenReason::NoCounts, _) => {
+            "undecided: a run has no counts of its round trips, as documents of an older kipi".to_owned()
+        }
+    }
+}
+
+fn gates(gates: &[Gate]) -> Option<Table> {
+    gates.first()?;
+    let mut table =
+        Table::new("Tails: rounds of the new side beyond the base's quantile and what is tolerated", Vec::new());
+    let ids: Vec<CellId> = gates.iter().map(|gate| gate.id).collect();
+    add_keys(&mut table, &ids);
+    let percent = |share: f64| format!("{:.2} %", 100.0 * share);
+    let column = |name, of: &dyn Fn(&Gate) -> Value| Column::number("", name, 0, gates.iter().map(of).collect());
+    let limit = |gate: &Gate| Value::Text(format!("{}{}", quantile(gate.quantile), units::change(gate.margin)));
+    table.columns.push(column("gate", &limit));
+    table.columns.push(column("bound", &|gate| Value::or_missing(gate.bound_ns.map(Value::Time))));
+    table.columns.push(column("allowed", &|gate| Value::Text(percent(gate.allowed))));
+    let beyond = |gate: &Gate| (gate.rounds > 0).then(|| Value::Text(percent(gate.beyond as f64 / gate.rounds as f64)));
+    table.columns.push(column("beyond", &|gate| Value::or_missing(beyond(gate))));
+    let interval =
+        |gate: &Gate| gate.interval.map(|[low, high]| Value::Text(format!("{:.2}–{}", 100.0 * low, percent(high))));
+    table.columns.push(column("interval", &|gate| Value::or_missing(interval(gate))));
+    table.columns.push(Column::key("verdict", gates.iter().map(|gate| Value::text(gate.verdict.name())).collect()));
+    let name = |gate: &Gate| format!("{} {}", name_of(&gate.id, &ids.iter()), quantile(gate.quantile));
+    table.notes.extend(by_reason(gates.iter().filter_map(|gate| Some((name(gate), gate.open.as_ref()?)))));
+    Some(table)
+}
+
+/// `p99`, `p99.9`.
+fn quantile(quantile: f64) -> String {
+    // Two to three digits are what anybody asks for; more are noise of the division by 100.
+    format!("p{}", (1e6 * quantile).round() / 1e4)
+}
+
+fn verdict(comparison: &Comparison, width: usize) -> String {
+    let ids = all_cells(comparison);
+    let of = |wanted| comparison.cells.iter().filter(|row| row.verdict == wanted).count();
+    let mut parts: Vec<String> = Verdict::ALL
+        .iter()
+        .map(|&verdict| (of(verdict), verdict))
+        .filter(|(number, _)| *number > 0)
+        .map(|(number, verdict)| format!("{} {}", count(number, "cell"), verdict.name()))
+        .collect();
+    let moved = comparison.references.iter().filter(|row| matches!(row.verdict, Verdict::Slower | Verdict::Faster));
+    parts.extend(moved.map(|row| format!("reference {} {}", name_of(&row.id, &ids.iter()), row.verdict.name())));
+    let tails = comparison.gates.iter().filter(|gate| gate.verdict == Verdict::Slower).count();
+    parts.extend((tails > 0).then(|| format!("{} longer", count(tails, "tail"))));
+    let worse = comparison.findings.iter().filter(|finding| finding.severity == Severity::Worse).count();
+    parts.extend((worse > 0).then(|| format!("{} above", count(worse, "worse finding"))));
+    let word = match comparison.verdict {
+        Overall::Worse | Overall::NotComparable => comparison.verdict.name().to_uppercase(),
+        Overall::NothingWorse | Overall::Undecided => comparison.verdict.name().to_owned(),
+    };
+    let threshold = units::change(comparison.settings.threshold);
+    let head = wrap(
+        &format!(
+            "{:<LABEL_COLUMNS$}{word} (threshold {}, {} % of error for all cells together)",
+            "verdict",
+            threshold.trim_start_matches('+'),
+            100.0 * comparison.settings.error_rate
+        ),
+        width,
+        LABEL_COLUMNS,
+    );
+    if parts.is_empty() {
+        head
+    } else {
+        format!("{head}\n{}", list(&" ".repeat(LABEL_COLUMNS - 1), &parts, ",", width, LABEL_COLUMNS))
+    }
+}
+
+#[cfg(test)]
+mod tests;
