@@ -1,7 +1,7 @@
 //! `kipi`: parse, dispatch, exit status.
 
 use kipi::commands::measure::ProcessStart;
-use kipi::commands::{self, Command, check, doctor, measure, trace};
+use kipi::commands::{self, Command, check, compare, doctor, measure, trace};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -16,6 +16,7 @@ fn main() -> ExitCode {
         Some(Command::Trace(options)) => trace::run(options),
         Some(Command::Check(options)) => check::run(options),
         Some(Command::Doctor(options)) => doctor::run(options),
+        Some(Command::Compare(options)) => compare::run(options),
     };
     outcome.unwrap_or_else(|failure| failure.report()).into()
 }

@@ -5,7 +5,9 @@
 #![deny(clippy::wildcard_enum_match_arm)]
 
 pub mod check;
+pub mod compare;
 pub mod doctor;
+mod documents;
 mod hints;
 mod interrupts;
 mod machines;
@@ -18,6 +20,7 @@ mod values;
 
 use check::Check;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use compare::Compare;
 use doctor::Doctor;
 use measure::Measure;
 use status::Status;
@@ -46,6 +49,8 @@ pub enum Command {
     Check(Check),
     /// Say what this host offers, route by route, and why not
     Doctor(Doctor),
+    /// Say whether one set of runs is slower than another, or otherwise worse
+    Compare(Compare),
 }
 
 /// The command line of this process; help texts fit the terminal.

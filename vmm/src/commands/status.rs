@@ -12,12 +12,16 @@ use std::process::ExitCode;
 pub enum Status {
     /// As asked.
     Good = 0,
-    /// A call, a test or an output went wrong.
+    /// A call, a test or an output went wrong, or something is worse than it was.
     Failed = 1,
     /// What was asked for cannot be: options, files, combinations.
     BadInput = 2,
+    /// Two sets of runs differ in something else than what was to be compared.
+    NotComparable = 3,
     /// This host cannot do it (the kselftest skip code).
     HostCannot = 4,
+    /// A comparison decides nothing, and was to (`--decide`).
+    Undecided = 5,
     /// Ctrl-C.
     Interrupted = 130,
 }

@@ -1,9 +1,12 @@
 //! The values of options: which are possible, and how they are read.
 
+use crate::comparison::differences::Factor;
+use crate::comparison::references::Choice;
 use crate::config::routes::{self, Route};
 use crate::config::sources;
 use crate::config::{Call, Observe, Pin, calls, destinations, target_states, waits};
 use crate::host;
+use crate::report::comparison::Format;
 use crate::results::source::Source;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use guest_stub::abi::{self, Destination, Fault, TargetState, Wait, Worker};
@@ -46,6 +49,30 @@ pub(super) fn sources() -> impl TypedValueParser<Value = Source> {
 
 pub(super) fn observes() -> impl TypedValueParser<Value = Observe> {
     named(Observe::ALL, Observe::name, |_, value| value)
+}
+
+pub(super) fn factors() -> impl TypedValueParser<Value = Factor> {
+    named(Factor::ALL, Factor::name, |_, value| value)
+}
+
+pub(super) fn comparison_formats() -> impl TypedValueParser<Value = Format> {
+    named(Format::ALL, Format::name, |format, value| value.help(format.about()))
+}
+
+/// A fraction, as a percentage.
+pub(super) fn percentage(text: &str) -> Result<f64, String> {
+    let number = text.strip_suffix('%').unwrap_or(text).trim_end().parse::<f64>().ok();
+    let fraction = number.map(|percent| percent / 100.0).filter(|fraction| 0.0 < *fraction && *fraction < 1.0);
+    fraction.ok_or_else(|| "it is no percentage between 0 and 100 such as 5%".to_owned())
+}
+
+/// A route and a state.
+pub(super) fn reference(text: &str) -> Result<Choice, String> {
+    let (route, state) = text.split_once('/').ok_or("it is not of the form ROUTE/STATE, such as memory/spin")?;
+    let found = Route::ALL.iter().copied().find(|known| known.name() == route);
+    let route = found.ok_or_else(|| format!("there is no route {route}"))?;
+    let found = TargetState::ALL.iter().copied().find(|known| known.name() == state);
+    Ok((route, found.ok_or_else(|| format!("there is no state {state}"))?))
 }
 
 pub(super) fn waits() -> impl TypedValueParser<Value = Wait> {

@@ -1,0 +1,88 @@
+//! `kipi compare`.
+
+use super::outputs::{print, terminal_width};
+use super::status::{Failure, Status};
+use super::{documents, values};
+use crate::comparison::differences::Factor;
+use crate::comparison::gates::Limit;
+use crate::comparison::references::Choice;
+use crate::comparison::rules::Rules;
+use crate::comparison::{self, Run};
+use crate::report;
+use crate::report::comparison::Format;
+use crate::results::comparison::Overall;
+use clap::Args;
+use std::path::PathBuf;
+
+/// Options of `kipi compare`.
+#[derive(Debug, Args)]
+pub struct Compare {
+    /// What to compare with: documents of measure --json, as files, patterns, and directories of them
+    #[arg(value_name = "BASE", required = true)]
+    base: Vec<PathBuf>,
+    /// What to judge
+    #[arg(long, value_name = "NEW", required = true, num_args = 1..)]
+    new: Vec<PathBuf>,
+    /// The change that matters. One of less than half of it is never called a change, and what is certain to be less is the same
+    #[arg(long, value_name = "PERCENT", value_parser = values::percentage, default_value = "5%")]
+    threshold: f64,
+    /// What may differ between the sides, because it is what is tested; that anything else differs is status 3
+    #[arg(long, value_name = "F[,F..]", value_delimiter = ',', value_parser = values::factors())]
+    expect: Vec<Factor>,
+    /// Divide all cells by this one, and not each by another route's of the same state, or the memory route's
+    #[arg(long, value_name = "ROUTE/STATE", value_parser = values::reference)]
+    reference: Option<Choice>,
+    /// Compare tails, too: p99=20% is worse if more than 1 % of the new rounds are beyond the base's p99 and 20 %
+    #[arg(long, value_name = "Q=PERCENT[,..]", value_delimiter = ',')]
+    gate: Vec<Limit>,
+    /// Take what runs that ended early have measured
+    #[arg(long)]
+    allow_partial: bool,
+    /// End with status 5 where nothing is worse, and something is undecided
+    #[arg(long)]
+    decide: bool,
+    /// How to report
+    #[arg(long, value_name = "FORMAT", value_parser = values::comparison_formats(), default_value = "text")]
+    format: Format,
+}
+
+/// Runs it.
+///
+/// # Errors
+/// Whatever keeps the sets from being read, or the report from being printed.
+pub fn run(options: &Compare) -> Result<Status, Failure> {
+    let read = |names: &[PathBuf]| documents::read(names, options.allow_partial).map_err(Failure::bad_input);
+    let (base, new) = (read(&options.base)?, read(&options.new)?);
+    check_reference(options, &base, &new)?;
+    let rules = Rules {
+        threshold: options.threshold,
+        expected: options.expect.clone(),
+        reference: options.reference,
+        gates: options.gate.clone(),
+    };
+    let comparison = comparison::compare(&base, &new, &rules);
+    let text = report::comparison::render(&comparison, options.format, terminal_width()).map_err(Failure::failed)?;
+    print(&text).map_err(Failure::failed)?;
+    Ok(match comparison.verdict {
+        Overall::Worse => Status::Failed,
+        Overall::NotComparable => Status::NotComparable,
+        Overall::Undecided if options.decide => Status::Undecided,
+        Overall::Undecided | Overall::NothingWorse => Status::Good,
+    })
+}
+
+/// A reference that a side does not have divides nothing.
+fn check_reference(options: &Compare, base: &[Run], new: &[Run]) -> Result<(), Failure> {
+    let Some((route, state)) = options.reference else { return Ok(()) };
+    for (side, runs) in [("BASE", base), ("--new", new)] {
+        let cells = runs.iter().flat_map(|run| &run.measurement.cells).map(|cell| cell.id);
+        let beside = runs.iter().flat_map(|run| &run.measurement.references).filter_map(|reference| reference.cell);
+        if !cells.chain(beside).any(|cell| (cell.route, cell.target_state) == (route, state)) {
+            let (route, state) = (route.name(), state.name());
+            let error =
+                anyhow::anyhow!("--reference {route}/{state}: no run of {side} has it (measure it, or name another)");
+            return Err(Failure::bad_input(error));
+        }
+    }
+    Ok(())
+}
