@@ -114,7 +114,7 @@ fn a_device_without_permission() {
 fn outputs_that_cannot_be_written() {
     let directory = tempfile::tempdir().expect("a directory for temporary files");
     let a_directory = directory.path().to_str().expect("a plain path");
-    for option in ["--json", "--csv"] {
+    for option in ["--json", "--csv", "--html", "--bmf"] {
         for (path, reason) in [
             ("/nonexistent/out", "No such file or directory"),
             (a_directory, "Is a directory"),
@@ -124,6 +124,9 @@ fn outputs_that_cannot_be_written() {
             refused(&[option, path, "--device", "/nonexistent/kvm"], BAD_INPUT, &[option, path, reason]);
         }
     }
+    let path = "/nonexistent/kipi.prom";
+    let arguments = ["--prometheus", path, "--device", "/nonexistent/kvm"];
+    refused(&arguments, BAD_INPUT, &["--prometheus", path, "No such file or directory"]);
     let names: Vec<_> = fs::read_dir(directory.path()).expect("the directory").collect();
     assert!(names.is_empty(), "left behind: {names:?}");
 }

@@ -11,7 +11,7 @@ use crate::events::samples::Block;
 use crate::experiment::{self, Observer, RawSink, Repeats};
 use crate::report::csv::CsvWriter;
 use crate::report::output::{self, Output};
-use crate::report::{html, json, text};
+use crate::report::{bmf, html, json, prometheus, text};
 use crate::results::integrity::Integrity;
 use crate::results::measurement::{Cell, Measurement};
 use crate::results::source::Source;
@@ -105,6 +105,12 @@ pub struct Measure {
     /// every vCPU, too
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
+    /// Write the figures as Prometheus text, for the node exporter's textfile collector; - is standard output
+    #[arg(long, value_name = "FILE.prom", value_parser = values::prom_file)]
+    prometheus: Option<PathBuf>,
+    /// Write the figures in Bencher Metric Format (bencher run --adapter json); - is standard output
+    #[arg(long, value_name = "FILE")]
+    bmf: Option<PathBuf>,
     #[command(flatten)]
     machine: options::Machine,
 }
@@ -169,8 +175,13 @@ impl Measure {
 /// Whatever keeps it from measuring, or its results from being written.
 pub fn run(options: &Measure, start: ProcessStart) -> Result<Status, Failure> {
     let mut config = options.to_config(machines::allowed_cpus()).map_err(Failure::bad_input)?;
-    let outputs = [("--json", &options.json), ("--csv", &options.csv), ("--html", &options.html)];
-    let [json, csv, html] = open_all(outputs)?;
+    let [json, csv, html, prometheus, bmf] = open_all([
+        ("--json", &options.json),
+        ("--csv", &options.csv),
+        ("--html", &options.html),
+        ("--prometheus", &options.prometheus),
+        ("--bmf", &options.bmf),
+    ])?;
     let image = machines::image(config.guest.as_deref())?;
     let device = config.device.clone();
     let kvm = machines::Kvm::at(&device);
@@ -190,7 +201,7 @@ pub fn run(options: &Measure, start: ProcessStart) -> Result<Status, Failure> {
     interrupts::handle()?;
     let tracer = machines::open_tracer(&mut config.trace, Detail::Stages);
 
-    let to_stdout = any_is_stdout([&json, &csv, &html]);
+    let to_stdout = any_is_stdout([&json, &csv, &html, &prometheus, &bmf]);
     let mut csv = csv.map(CsvWriter::new).transpose().map_err(Failure::failed)?;
     let bar = progress_bar();
     let mut progress = |done: usize, total: usize, cell: &CellId| {
@@ -234,8 +245,11 @@ pub fn run(options: &Measure, start: ProcessStart) -> Result<Status, Failure> {
     let csv = csv.filter(|_| !matches!(error, Some(experiment::Error::Samples(_))));
     // A run that never began leaves alone what an earlier one has written.
     let written = if began { write_results(&measurement, json, csv, to_stdout, options.details) } else { Ok(()) };
-    let html = html.filter(|_| began);
-    let written = written.and(write_text(html, || Ok(html::render(&measurement, &details))));
+    let [html, prometheus, bmf] = [html, prometheus, bmf].map(|output| output.filter(|_| began));
+    let written = written
+        .and(write_text(html, || Ok(html::render(&measurement, &details))))
+        .and(write_text(prometheus, || Ok(prometheus::render(&measurement)?)))
+        .and(write_text(bmf, || Ok(bmf::render(&measurement)?)));
     if let Some(error) = error.map(anyhow::Error::from).filter(|error| !nobody_reads(error)) {
         complain(&hints::line(error.as_ref()));
     } else if !is_clean(&measurement) {

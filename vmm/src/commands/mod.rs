@@ -107,6 +107,7 @@ mod tests {
             (vec!["--worker", "nobody"], vec!["'nobody'", "--worker", "stamp"]),
             (vec!["--pin", "zero"], vec!["'zero'", "--pin", "auto"]),
             (vec!["measure", "--rounds", "0"], vec!["'0'", "--rounds"]),
+            (vec!["--prometheus", "kipi.txt"], vec!["'kipi.txt'", "--prometheus", "textfile collector", ".prom"]),
             (vec!["dance"], vec!["'dance'"]),
         ] {
             let line = one_line(&parse(&arguments).unwrap_err());

@@ -10,6 +10,7 @@ use crate::report::comparison::Format;
 use crate::results::source::Source;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use guest_stub::abi::{self, Destination, Fault, TargetState, Wait, Worker};
+use std::path::PathBuf;
 
 /// A number of vCPUs.
 pub(super) fn vcpus() -> impl TypedValueParser<Value = u16> {
@@ -86,6 +87,16 @@ pub(super) fn faults() -> impl TypedValueParser<Value = Fault> {
 /// The workers that break a rule can be asked for, to see what happens then, but are not offered.
 pub(super) fn workers() -> impl TypedValueParser<Value = Worker> {
     named(Worker::ALL, Worker::name, |worker, value| value.hide(!matches!(worker, Worker::Stamp | Worker::Spin)))
+}
+
+/// A file that the node exporter's textfile collector reads, or standard output.
+pub(super) fn prom_file(text: &str) -> Result<PathBuf, String> {
+    let path = PathBuf::from(text);
+    if text == "-" || path.extension().is_some_and(|extension| extension == "prom") {
+        Ok(path)
+    } else {
+        Err("the node exporter's textfile collector reads files whose name ends in .prom, and no others".to_owned())
+    }
 }
 
 /// Where vCPU threads run.

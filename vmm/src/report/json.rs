@@ -72,6 +72,16 @@ pub fn comparison_schema() -> Value {
     schemars::schema_for!(Comparison).to_value()
 }
 
+/// As [`write()`], of any document, as text.
+///
+/// # Errors
+/// [`JsonError::NotFinite`].
+pub(super) fn to_text(document: &impl Serialize) -> Result<String, JsonError> {
+    let mut text = Vec::new();
+    write_document(document, &mut text)?;
+    String::from_utf8(text).map_err(|error| JsonError::Write(io::Error::other(error)))
+}
+
 fn write_document(document: &impl Serialize, mut writer: impl Write) -> Result<(), JsonError> {
     refuse(|| "document".to_owned(), finite::find(document))?;
     serde_json::to_writer_pretty(&mut writer, document).map_err(io::Error::from)?;

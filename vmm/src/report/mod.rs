@@ -4,6 +4,7 @@
 //! block, and [`html`] draws the cells' details too. The tables that people read are built once, in `tables`, and
 //! printed as text and as HTML. [`output`] knows files and no format.
 
+pub mod bmf;
 pub mod check;
 pub mod comparison;
 pub mod csv;
@@ -12,6 +13,7 @@ mod finite;
 pub mod html;
 pub mod json;
 pub mod output;
+pub mod prometheus;
 mod quiet;
 mod summary;
 mod table;
