@@ -1,6 +1,7 @@
 //! A block of rounds: one processor makes measured calls of all processors, which are in a target state.
 
 use crate::activity;
+use crate::call::delayed;
 use crate::call::everybody::Everybody;
 use crate::call::initiator::Owned;
 use crate::call::window::{Parked, Participants};
@@ -99,6 +100,7 @@ pub(crate) fn follow(private: &'static Private, processors: usize, command: &com
 /// Makes the block's calls, on its initiator.
 fn run_rounds(private: &'static Private, processors: usize, block: &Block<'_>, worker: WorkerFn) -> Report {
     let everybody = Everybody::new(private, processors, block.route, block.destination);
+    let worker = delayed::delay(worker, block.command.delay_instructions);
     let call = everybody.call(worker, block.command.argument as usize, block.command.deadline);
     if block.wait == Wait::Park {
         return rounds(private, processors, block, &call, &Parked(&everybody));

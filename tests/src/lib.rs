@@ -227,6 +227,7 @@ pub fn measurement() -> Config {
         deadline: None,
         settle: Duration::ZERO,
         halt_poll_ns: None,
+        delay_millionths: None,
         out: kipi::config::OUT,
         latency_us: None,
         limit_time: false,

@@ -83,8 +83,8 @@ pub struct Block {
     pub counted_from: u32,
     /// [`Wait`].
     pub wait: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// Instructions that every participant executes before its worker, to lengthen the calls; zero: none.
+    pub delay_instructions: u32,
     /// The worker's argument.
     pub argument: u64,
     /// TSC cycles between the targets' readiness and the send, at least; in state `halt`, between the last target's HLT and the

@@ -4,6 +4,7 @@
 //! [`polling`], by the way it is called; the latter two and stepped calls have [`target`] in common. It is [`parked`] where
 //! participants sleep while they wait.
 
+pub(crate) mod delayed;
 pub(crate) mod entry;
 pub(crate) mod everybody;
 pub(crate) mod initiator;

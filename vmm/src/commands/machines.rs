@@ -4,7 +4,7 @@ use super::hints;
 use super::interrupts::INTERRUPTED;
 use super::status::{Failure, Status};
 use crate::config::CellId;
-use crate::config::{Config, HostOffers, LocalApics, MachineSpec, Refused, plan, routes};
+use crate::config::{Call, Config, HostOffers, LocalApics, MachineSpec, Refused, plan, routes};
 use crate::events::kernel::{Detail, Tracer};
 use crate::experiment;
 use crate::experiment::machine::{self, Machine, VirtualMachine};
@@ -67,6 +67,19 @@ pub(super) fn image(path: Option<&Path>) -> Result<Cow<'static, [u8]>, Failure> 
 pub(super) fn cells(config: &Config, offers: HostOffers) -> Result<(Vec<CellId>, Vec<Refused>), Failure> {
     let (cells, refused) = plan(config, offers);
     if cells.is_empty() { Err(nothing_to_measure(&refused)) } else { Ok((cells, refused)) }
+}
+
+/// Refuses to lengthen calls that cannot be: those that no vCPU makes have no worker that a vCPU could delay, and the calls that are
+/// tried before a block find nobody in a state that the host puts targets into.
+pub(super) fn refuse_delay(cells: &[CellId]) -> Result<(), Failure> {
+    let cannot =
+        |cell: &&CellId| cell.call == Call::Ping || routes::of(cell.route).is_host() || cell.target_state.is_away();
+    cells.iter().find(cannot).map_or(Ok(()), |cell| {
+        Err(Failure::bad_input(anyhow::anyhow!(
+            "--inject: {cell}: only broadcast calls that a vCPU makes, of targets that the host does not keep from the guest, can be \
+             lengthened (leave such cells out)"
+        )))
+    })
 }
 
 fn nothing_to_measure(refused: &[Refused]) -> Failure {

@@ -111,6 +111,10 @@ pub struct Measure {
     /// Write the figures in Bencher Metric Format (bencher run --adapter json); - is standard output
     #[arg(long, value_name = "FILE")]
     bmf: Option<PathBuf>,
+    /// Lengthen each call of the cells that have a virtual machine by this share of its own round trip, to see whether a comparison
+    /// finds it
+    #[arg(long, value_name = "delay=P%", value_parser = values::injected_delay, hide = true)]
+    inject: Option<u32>,
     #[command(flatten)]
     machine: options::Machine,
 }
@@ -163,6 +167,7 @@ impl Measure {
             limit_time: self.rounds.is_none(),
             warmup: self.warmup as usize,
             boots: self.boots.map(|boots| boots as usize),
+            delay_millionths: self.inject,
             repetitions: self.calibrate.map_or(0, |repetitions| repetitions as usize),
             ..self.calls.to_config(&self.machine, cpus)?
         })
@@ -189,6 +194,9 @@ pub fn run(options: &Measure, start: ProcessStart) -> Result<Status, Failure> {
     let (mut cells, refused) = machines::cells(&config, offers)?;
     if let Some(refused) = config::acts::refuse(&cells).filter(|_| config.exit_costs) {
         return Err(Failure::bad_input(anyhow::anyhow!("--exits: {}", hints::refusals(&[refused]))));
+    }
+    if config.delay_millionths.is_some() {
+        machines::refuse_delay(&cells)?;
     }
     config.references = (options.references == "auto").then(|| config::references(&cells, offers));
     if options.native == "auto" {

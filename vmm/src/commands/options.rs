@@ -83,6 +83,7 @@ impl Calls {
             out: Duration::from_micros(self.out_us.into()),
             halt_poll_ns: self.halt_poll,
             latency_us: self.latency,
+            delay_millionths: None,
             limit_time: false,
         })
     }

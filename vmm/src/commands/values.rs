@@ -99,6 +99,15 @@ pub(super) fn prom_file(text: &str) -> Result<PathBuf, String> {
     }
 }
 
+/// `delay=5%` as millionths.
+pub(super) fn injected_delay(text: &str) -> Result<u32, String> {
+    let percent = text.strip_prefix("delay=").and_then(|share| share.strip_suffix('%'));
+    let percent =
+        percent.and_then(|number| number.parse::<f64>().ok()).filter(|percent| (0.0..=1000.0).contains(percent));
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "at most ten million")]
+    percent.map(|percent| (percent * 1e4).round() as u32).ok_or_else(|| "it is no share such as delay=5%".to_owned())
+}
+
 /// Where vCPU threads run.
 pub(super) fn pin(text: &str) -> Result<Pin, String> {
     match text {

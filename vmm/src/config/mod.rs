@@ -100,6 +100,9 @@ pub struct Config {
     pub out: Duration,
     /// The virtual machines' halt-polling limit, ns; `None`: the host's.
     pub halt_poll_ns: Option<u32>,
+    /// By how much of their own round trip calls of the cells are lengthened on virtual machines, in millionths: a slowdown that is
+    /// planted to see whether it is found.
+    pub delay_millionths: Option<u32>,
 }
 
 impl Config {

@@ -7,6 +7,7 @@ use crate::events::samples::Block;
 use crate::guest::acts;
 use crate::guest::blocks::{self, BlockSpec};
 use crate::guest::calibration::{self, Calibration};
+use crate::guest::delay::{self, Share};
 use crate::guest::session::{self, Session};
 use crate::host::watch::{Baseline, Watch};
 use crate::native;
@@ -58,6 +59,14 @@ pub trait Machine {
     /// # Errors
     /// Every variant of [`enum@Error`].
     fn run_block(&mut self, spec: &BlockSpec) -> Result<Block, Error>;
+
+    /// Runs one block whose calls are lengthened by a share of what they take, if this machine can do that: natively, they are not.
+    ///
+    /// # Errors
+    /// Every variant of [`enum@Error`].
+    fn run_delayed_block(&mut self, spec: &BlockSpec, _: Share) -> Result<Block, Error> {
+        self.run_block(spec)
+    }
 
     /// Measures the instruments, each so often.
     ///
@@ -114,6 +123,10 @@ pub trait Machine {
 impl<M: Machine + ?Sized> Machine for Box<M> {
     fn run_block(&mut self, spec: &BlockSpec) -> Result<Block, Error> {
         M::run_block(self, spec)
+    }
+
+    fn run_delayed_block(&mut self, spec: &BlockSpec, share: Share) -> Result<Block, Error> {
+        M::run_delayed_block(self, spec, share)
     }
 
     fn calibrate(&mut self, count: usize) -> Result<Calibration, Error> {
@@ -182,6 +195,10 @@ impl<'a> VirtualMachine<'a> {
 impl Machine for VirtualMachine<'_> {
     fn run_block(&mut self, spec: &BlockSpec) -> Result<Block, Error> {
         Ok(blocks::run(&mut self.session, spec, self.tracer.as_deref())?)
+    }
+
+    fn run_delayed_block(&mut self, spec: &BlockSpec, share: Share) -> Result<Block, Error> {
+        Ok(delay::run(&mut self.session, spec, share)?)
     }
 
     fn calibrate(&mut self, count: usize) -> Result<Calibration, Error> {

@@ -11,6 +11,7 @@ use crate::config::{self, Config, MachineSpec};
 use crate::events::recording::Recording;
 use crate::events::samples::Block;
 use crate::guest::blocks::BlockSpec;
+use crate::guest::delay::Share;
 use crate::native;
 use std::time::{Duration, Instant};
 
@@ -269,7 +270,11 @@ impl<M: Machine, B: FnMut(MachineSpec) -> Result<M, machine::Error>> Run<'_, '_,
 
     fn try_block(&mut self, cell: usize, spec: &BlockSpec) -> Result<Ran, Error> {
         let collected = &mut self.cells[cell];
-        let result = self.machines.get(&collected.id)?.run_block(spec);
+        let machine = self.machines.get(&collected.id)?;
+        let result = match self.config.delay_millionths {
+            None => machine.run_block(spec),
+            Some(share) => machine.run_delayed_block(spec, Share(share)),
+        };
         let boot = self.machines.boot_number(&collected.id);
         match result {
             Ok(block) => Ok(Ran::Whole(Block { boot, ..block })),

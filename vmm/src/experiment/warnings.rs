@@ -15,6 +15,7 @@ pub(super) fn all<M: Machine, B>(config: &Config, machines: &Machines<M, B>, cel
     warnings.extend(host_shares_a_cpu(config, cells));
     warnings.extend(refused_sources(config));
     warnings.extend(nobody_halts(config).map(str::to_owned));
+    warnings.extend(delay(config));
     for cell in cells {
         warnings.extend(given_up(cell));
         warnings.extend(lost_events(cell));
@@ -45,6 +46,11 @@ fn shared_cpus(config: &Config, most_vcpus: Option<usize>) -> Option<String> {
     let most = most_vcpus.filter(|&vcpus| vcpus > cpus)?;
     let cpus = if cpus == 1 { "1 CPU".to_owned() } else { format!("{cpus} CPUs") };
     Some(format!("{most} vCPUs share {cpus}: a call waits for the host's scheduler, and the numbers tell about that"))
+}
+
+fn delay(config: &Config) -> Option<String> {
+    let percent = f64::from(config.delay_millionths?) / 1e4;
+    Some(format!("calls on virtual machines were lengthened by {percent} % of their round trip on purpose (--inject)"))
 }
 
 fn host_shares_a_cpu(config: &Config, cells: &[Collected]) -> Option<String> {

@@ -75,7 +75,7 @@ fn tell_out(session: &Session<'_>) -> Result<(), Error> {
     (0..session.vcpus()).try_for_each(|vcpu| session.set_user_word(vcpu, offset_of!(UserPage, out_cycles), cycles))
 }
 
-fn run_in_guest(session: &mut Session<'_>, spec: &BlockSpec) -> Result<Ended, Error> {
+pub(super) fn run_in_guest(session: &mut Session<'_>, spec: &BlockSpec) -> Result<Ended, Error> {
     let limits = session.limits();
     let asked = spec.all_rounds();
     let route = routes::of(spec.cell.route).number_in_guest();
@@ -98,7 +98,7 @@ fn run_in_guest(session: &mut Session<'_>, spec: &BlockSpec) -> Result<Ended, Er
                 argument,
                 counted_from,
                 wait,
-                reserved: 0,
+                delay_instructions: session.delay_instructions(),
                 settle,
                 deadline,
             };

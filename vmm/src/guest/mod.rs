@@ -16,6 +16,7 @@ pub mod calls;
 mod calls_spec;
 pub mod clock_exchange;
 mod competitors;
+pub mod delay;
 mod error;
 mod host_blocks;
 mod host_broadcast;

@@ -3,6 +3,7 @@
 pub use super::error::{Error, GivenUp};
 
 use super::bug_check;
+use super::delay::Delay;
 use super::host_call::{self, HostCall, HostResults};
 use super::host_caller::HostCaller;
 use super::silence::{self, Diagnosis, Paused, Silence};
@@ -42,6 +43,7 @@ pub struct Session<'a> {
     limits: Limits,
     /// How long a target in state `out` is out, each time.
     out: Duration,
+    delay: Delay,
     /// What is no call may take so long: a deadline of the calls may be short on purpose.
     patience: Duration,
     boot_time: Duration,
@@ -77,6 +79,7 @@ impl<'a> Session<'a> {
             interrupted,
             limits,
             out: config::OUT,
+            delay: Delay::default(),
             patience,
             boot_time: Duration::ZERO,
             paused: Paused::new(),
@@ -116,6 +119,16 @@ impl<'a> Session<'a> {
     /// Sets it, from the next block on.
     pub fn set_out(&mut self, out: Duration) {
         self.out = out;
+    }
+
+    /// Instructions that lengthen the calls of blocks.
+    pub(super) fn delay_instructions(&self) -> u32 {
+        self.delay.instructions
+    }
+
+    /// What is known of them.
+    pub(super) fn delay_mut(&mut self) -> &mut Delay {
+        &mut self.delay
     }
 
     /// The virtual machine.

@@ -184,6 +184,7 @@ fn config() -> MeasurementConfig {
         pin: Vec::new(),
         latency_us: None,
         halt_poll_ns: None,
+        injected_delay: None,
         out_us: None,
     }
 }

@@ -167,6 +167,10 @@ pub struct MeasurementConfig {
     /// The virtual machines' halt-polling limit, ns, if one was set; left out where it was the host's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub halt_poll_ns: Option<u32>,
+    /// By how much of its own round trip each call on a virtual machine was lengthened on purpose, to see whether that is found: a
+    /// share; left out where none was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub injected_delay: Option<f64>,
     /// How long an exit kept targets out of the guest in state `out`, µs; left out where no target was in it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub out_us: Option<u64>,

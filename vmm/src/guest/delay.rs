@@ -1,0 +1,139 @@
+//! Calls that are lengthened by a share of their own round trip: a slowdown of known size, planted to see whether it is found.
+//!
+//! The guest executes some instructions more before each worker. How many they are to be is found out before each block, from a few
+//! calls without them, and from what the instructions took when there were many. Where an instruction takes as long as on a KVM that
+//! emulates CPL0, the share is a few of them, or a part of one: blocks then have one more or one less by chance, so that it is right
+//! on average.
+
+use super::blocks::{self, BlockSpec};
+use super::error::GivenUp;
+use super::session::{Error, Session};
+use crate::events::recording::Recording;
+use crate::events::samples::Block;
+use crate::results::integrity::Integrity;
+use guest_stub::abi::Sample;
+use std::hash::{DefaultHasher, Hasher};
+
+/// Calls that tell how long one takes, the first of which does not count.
+const CALLS: usize = 8;
+/// Instructions that are tried to learn what one takes: the next number where those before take too little of the TSC to be told.
+const TRIED: [u32; 2] = [60, 1 << 15];
+/// TSC cycles that can be told.
+const TOLD: f64 = 4_000.0;
+
+/// A share of a call's round trip, in millionths.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Share(pub u32);
+
+/// What a session knows of delays.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Delay {
+    /// Instructions in each call of the next blocks.
+    pub(super) instructions: u32,
+    /// What one takes, in TSC cycles.
+    cost: Option<f64>,
+}
+
+/// Runs one block, as [`blocks::run`] does, whose calls are lengthened by that share of what the call takes by itself. Nothing, too,
+/// is a share: such a block begins like others.
+///
+/// # Errors
+/// As [`blocks::run`].
+pub fn run(session: &mut Session<'_>, spec: &BlockSpec, share: Share) -> Result<Block, Error> {
+    let (round_trip, chance) = {
+        let (samples, round_trip) = try_calls(session, spec, 0)?;
+        (round_trip, chance(&samples))
+    };
+    let cost = if let Some(cost) = session.delay_mut().cost {
+        cost
+    } else {
+        let cost = cost(session, spec)?;
+        *session.delay_mut().cost.insert(cost)
+    };
+    session.delay_mut().instructions = instructions(round_trip, share, cost, chance);
+    let block = blocks::run(session, spec, None);
+    session.delay_mut().instructions = 0;
+    block
+}
+
+/// How many instructions of so many cycles are that share of a round trip, in cycles; `chance`, from 0 up to 1, rounds.
+fn instructions(round_trip: f64, Share(millionths): Share, cost: f64, chance: f64) -> u32 {
+    let wanted = round_trip * f64::from(millionths) / 1e6 / cost + chance;
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it saturates, and is not negative")]
+    let instructions = wanted as u32;
+    instructions
+}
+
+/// What one of many instructions takes, in cycles: by how much they lengthen a worker.
+fn cost(session: &mut Session<'_>, spec: &BlockSpec) -> Result<f64, Error> {
+    let worker = |samples: &[Sample]| median(samples.iter().map(|sample| difference(sample.x, sample.w)));
+    let without = worker(&try_calls(session, spec, 0)?.0);
+    let mut cost = f64::MIN_POSITIVE;
+    for instructions in TRIED {
+        let longer = worker(&try_calls(session, spec, instructions)?.0) - without;
+        cost = longer.max(1.0) / f64::from(instructions);
+        if longer > TOLD {
+            break;
+        }
+    }
+    Ok(cost)
+}
+
+/// Makes a few calls like those of the block, with these instructions in each. The initiator's samples, and the median round trip in
+/// cycles.
+fn try_calls(session: &mut Session<'_>, spec: &BlockSpec, instructions: u32) -> Result<(Vec<Sample>, f64), Error> {
+    session.delay_mut().instructions = instructions;
+    let tried = BlockSpec { recording: Recording::NOTHING, warmup: 0, rounds: CALLS, ..*spec };
+    let ended = blocks::run_in_guest(session, &tried);
+    session.delay_mut().instructions = 0;
+    let ended = ended?;
+    if let Some(diagnosis) = ended.given_up {
+        let integrity = Integrity { timed_out: 1, ..Integrity::default() };
+        return Err(Error::GivenUp(Box::new(GivenUp { diagnosis, block: Block { integrity, ..Block::default() } })));
+    }
+    let samples = (1..CALLS).map(|number| session.sample(spec.initiator, number)).collect::<Result<Vec<_>, _>>()?;
+    let round_trip = median(samples.iter().map(|sample| difference(sample.t2, sample.t0)));
+    Ok((samples, round_trip))
+}
+
+/// A number from 0 up to 1 that nobody can know before: it is made of the stamps, whose low bits are as good as random.
+fn chance(samples: &[Sample]) -> f64 {
+    let mut hasher = DefaultHasher::new();
+    samples.iter().for_each(|sample| hasher.write_u64(sample.t0));
+    (hasher.finish() >> 11) as f64 / (1_u64 << 53) as f64
+}
+
+fn difference(later: u64, earlier: u64) -> f64 {
+    later.wrapping_sub(earlier).cast_signed() as f64
+}
+
+/// The median of an odd number of values.
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_unstable_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_is_rounded_by_chance_so_that_it_is_right_on_average() {
+        let of = |chance| instructions(180_000.0, Share(20_000), 2_400.0, chance);
+        assert_eq!([0.0, 0.49, 0.51, 0.999].map(of), [1, 1, 2, 2], "1.5 of them");
+        assert_eq!(instructions(180_000.0, Share(0), 2_400.0, 0.999), 0);
+        assert_eq!(instructions(5_000.0, Share(50_000), 0.25, 0.0), 1_000, "where instructions are fast");
+    }
+
+    #[test]
+    fn chance_is_spread_over_its_range() {
+        let samples = (0..1_000).map(|n| [Sample { t0: 7_000_000_000 + 181_733 * n, ..Sample::default() }]);
+        let chances: Vec<f64> = samples.map(|sample| chance(&sample)).collect();
+        for tenth in 0..10 {
+            let range = f64::from(tenth) / 10.0..f64::from(tenth + 1) / 10.0;
+            let share = chances.iter().filter(|chance| range.contains(chance)).count();
+            assert!((50..150).contains(&share), "{range:?}: {share} of 1000");
+        }
+    }
+}
