@@ -46,6 +46,10 @@ bench-ping *OPTIONS:
 bench-scaling *OPTIONS:
     cargo bench --package kipi --bench scaling -- {{ OPTIONS }}
 
+# Count false and missed change points of histories that are made up; --quick for a short look
+bench-change-points *OPTIONS:
+    cargo bench --package kipi --bench change_points -- {{ OPTIONS }}
+
 # Measure a send of the broadcast service against its floor; a part of a name runs those that contain it
 bench-send *FILTER:
     cargo bench --package kipi --bench send_path -- {{ FILTER }}

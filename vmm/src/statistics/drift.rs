@@ -10,6 +10,8 @@
 //! the turns Gaussian: a host that is slow for a while is slower by a quarter, not by a little. So H is that of their normal
 //! scores (van der Waerden): each turn counts by its rank, and a slow while by how long it lasts.
 
+use super::order::middle;
+use guest_stub::random::SplitMix64;
 use statrs::distribution::{ContinuousCDF, Normal};
 use std::iter;
 
@@ -50,13 +52,13 @@ impl Drift {
         for cell in cells {
             let logarithms: Vec<(u32, f64)> =
                 cell.iter().filter(|(_, value)| *value > 0.0).map(|&(turn, value)| (turn, value.ln())).collect();
-            let Some(middle) = median(logarithms.iter().map(|&(_, value)| value).collect()) else { continue };
+            let Some(middle) = middle(logarithms.iter().map(|&(_, value)| value).collect()) else { continue };
             by_turn.extend(logarithms.into_iter().map(|(turn, value)| (turn, value - middle)));
         }
         by_turn.sort_by_key(|&(turn, _)| turn);
         let turns = by_turn.chunk_by(|one, other| one.0 == other.0);
         let common: Vec<f64> =
-            turns.filter_map(|turn| median(turn.iter().map(|&(_, value)| value).collect())).collect();
+            turns.filter_map(|turn| middle(turn.iter().map(|&(_, value)| value).collect())).collect();
         Self::of_series(&common)
     }
 
@@ -132,6 +134,19 @@ impl Drift {
         self.mean(of)
     }
 
+    /// An H, each as often as it is probable.
+    pub(super) fn draw(&self, random: &mut SplitMix64) -> f64 {
+        const PARTS: usize = 1 << 32;
+        let mut left = random.below(PARTS) as f64 / PARTS as f64;
+        for &(memory, probability) in &self.memories {
+            left -= probability;
+            if left < 0.0 {
+                return memory;
+            }
+        }
+        NONE
+    }
+
     /// The mean of something that depends on H.
     fn mean(&self, of: impl Fn(f64) -> f64) -> f64 {
         self.memories.iter().map(|&(memory, probability)| probability * of(memory)).sum()
@@ -158,41 +173,63 @@ fn normal_scores(values: &[f64]) -> Vec<f64> {
     values.iter().map(score).collect()
 }
 
-/// The median; the mean of the middle two of an even number. `None` of nothing.
-fn median(mut values: Vec<f64>) -> Option<f64> {
-    values.sort_unstable_by(f64::total_cmp);
-    let (low, high) = (values.get(values.len().checked_sub(1)? / 2)?, values.get(values.len() / 2)?);
-    Some(f64::midpoint(*low, *high))
-}
-
 /// The logarithm, less a constant, of the likelihood of fractional Gaussian noise of this H, whose mean and variance are not
-/// known: restricted maximum likelihood. Each value is predicted from those before it (Durbin and Levinson); the errors of the
-/// predictions are independent.
+/// known: restricted maximum likelihood. Each value is predicted from those before it; the errors of the predictions are
+/// independent.
 fn log_likelihood(values: &[f64], memory: f64) -> f64 {
-    let covariances: Vec<f64> = (0..values.len()).map(|lag| covariance(memory, lag)).collect();
-    let mut coefficients: Vec<f64> = Vec::with_capacity(values.len());
-    let mut variance = covariances[0];
+    let mut predictions = Predictions::new(memory, values.len());
     let [mut of_mean, mut of_both, mut of_values, mut logarithms] = [0.0; 4];
     for (number, &value) in values.iter().enumerate() {
-        let before = values[..number].iter().rev();
-        let error = value - coefficients.iter().zip(before).map(|(one, other)| one * other).sum::<f64>();
-        let mean_error = 1.0 - coefficients.iter().sum::<f64>();
+        let (error, variance) = (predictions.error(&values[..number], value), predictions.variance());
+        let mean_error = 1.0 - predictions.coefficients.iter().sum::<f64>();
         of_mean += mean_error * mean_error / variance;
         of_both += mean_error * error / variance;
         of_values += error * error / variance;
         logarithms += variance.ln();
-        if let Some(next) = covariances.get(number + 1) {
-            let lags = covariances[1..=number].iter().rev();
-            let predicted: f64 = coefficients.iter().zip(lags).map(|(one, other)| one * other).sum();
-            let partial = (next - predicted) / variance;
-            let reversed: Vec<f64> = coefficients.iter().rev().copied().collect();
-            coefficients = iter::zip(&coefficients, reversed).map(|(own, other)| own - partial * other).collect();
-            coefficients.push(partial);
-            variance *= 1.0 - partial * partial;
-        }
+        predictions.advance();
     }
     let squares = (of_values - of_both * of_both / of_mean).max(f64::MIN_POSITIVE);
     -0.5 * ((values.len() as f64 - 1.0) * squares.ln() + logarithms + of_mean.ln())
+}
+
+/// Predictions of each value of fractional Gaussian noise, whose mean is 0 and variance 1, from all before it (Durbin and Levinson).
+pub(super) struct Predictions {
+    covariances: Vec<f64>,
+    /// Of the values before, the last one first.
+    coefficients: Vec<f64>,
+    variance: f64,
+}
+
+impl Predictions {
+    /// Of `count` values of noise of this H; first of the first value.
+    pub(super) fn new(memory: f64, count: usize) -> Self {
+        let covariances = (0..count).map(|lag| covariance(memory, lag)).collect();
+        Self { covariances, coefficients: Vec::with_capacity(count), variance: 1.0 }
+    }
+
+    /// By how much `value` exceeds what is predicted from those `before` it.
+    pub(super) fn error(&self, before: &[f64], value: f64) -> f64 {
+        value - self.coefficients.iter().zip(before.iter().rev()).map(|(one, other)| one * other).sum::<f64>()
+    }
+
+    /// The variance of the prediction's error.
+    pub(super) fn variance(&self) -> f64 {
+        self.variance
+    }
+
+    /// Goes on to the next value.
+    pub(super) fn advance(&mut self) {
+        let known = self.coefficients.len() + 1;
+        if let Some(next) = self.covariances.get(known) {
+            let lags = self.covariances[1..known].iter().rev();
+            let predicted: f64 = self.coefficients.iter().zip(lags).map(|(one, other)| one * other).sum();
+            let partial = (next - predicted) / self.variance;
+            let reversed: Vec<f64> = self.coefficients.iter().rev().copied().collect();
+            iter::zip(&mut self.coefficients, reversed).for_each(|(own, other)| *own -= partial * other);
+            self.coefficients.push(partial);
+            self.variance *= 1.0 - partial * partial;
+        }
+    }
 }
 
 #[cfg(test)]

@@ -1,14 +1,15 @@
 //! From samples and events to numbers: order statistics ([`order`]) and their intervals ([`bootstrap`]), the metrics
 //! ([`metrics`]) and their form in documents ([`documents`]), where a call's time went ([`stages`], [`breakdown`]) and how much
 //! of it exits explain ([`parts`]), its [`exits`] and what one of them costs ([`exit_costs`]), how its targets were woken
-//! ([`halts`]), how far its deliveries went ([`distances`]), what it took of the host's CPUs ([`host_cpu`]), and how far the clocks
-//! may be apart ([`clock_error`]).
+//! ([`halts`]), how far its deliveries went ([`distances`]), what it took of the host's CPUs ([`host_cpu`]), how far the clocks
+//! may be apart ([`clock_error`]), and where a series of runs changed ([`change_points`]).
 
 pub mod bootstrap;
 pub mod breakdown;
 #[cfg(test)]
 mod chance;
 pub mod change;
+pub mod change_points;
 pub mod clock_error;
 pub mod distances;
 pub mod documents;

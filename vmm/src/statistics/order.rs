@@ -2,7 +2,7 @@
 //!
 //! Own code, because what crates offer interpolates between order statistics or asks for more than it gives. Nothing here
 //! interpolates between order statistics: every quantile, and every end of an interval, is a value that
-//! was measured. (The one exception is the slope's median, see [`theil_sen`].)
+//! was measured. (The exceptions are estimates: the slope's median, see [`theil_sen`], and [`middle`].)
 //!
 //! Values are expected to be finite, and those of this program are by construction: each is an integer, or the quotient
 //! of two by one that was checked not to be zero. Order is `f64::total_cmp`, so that a NaN from elsewhere would come to
@@ -118,6 +118,14 @@ pub fn theil_sen(points: &[(f64, f64)]) -> Option<f64> {
     let (lower, &mut upper, _) = slopes.select_nth_unstable_by(middle, f64::total_cmp);
     let below = if even { lower.iter().copied().max_by(f64::total_cmp) } else { None };
     Some(below.map_or(upper, |below| f64::midpoint(below, upper)))
+}
+
+/// The textbook's median, of an even number the mean of the middle two, where a value is no measured one but an estimate, as of a
+/// logarithm or a level. `None` of nothing.
+pub fn middle(mut values: Vec<f64>) -> Option<f64> {
+    values.sort_unstable_by(f64::total_cmp);
+    let (low, high) = (values.get(values.len().checked_sub(1)? / 2)?, values.get(values.len() / 2)?);
+    Some(f64::midpoint(*low, *high))
 }
 
 #[cfg(test)]
