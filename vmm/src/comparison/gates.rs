@@ -74,7 +74,9 @@ fn gate(id: CellId, limit: Limit, base: Option<&[&Histogram]>, new: Option<&[&Hi
     };
     let (Some(base), Some(new)) = (base, new) else { return undecided(OpenReason::NoCounts) };
     let mut all = Histogram::default();
-    base.iter().for_each(|counts| all.add(counts));
+    for counts in base {
+        all.add(counts);
+    }
     let Some(at) = all.quantile(quantile) else { return undecided(OpenReason::NoCounts) };
     let bound = at * (1.0 + margin);
     // How far the base's own share varies is how uncertain its quantile is.

@@ -99,7 +99,9 @@ fn try_calls(session: &mut Session<'_>, spec: &BlockSpec, instructions: u32) -> 
 /// A number from 0 up to 1 that nobody can know before: it is made of the stamps, whose low bits are as good as random.
 fn chance(samples: &[Sample]) -> f64 {
     let mut hasher = DefaultHasher::new();
-    samples.iter().for_each(|sample| hasher.write_u64(sample.t0));
+    for sample in samples {
+        hasher.write_u64(sample.t0);
+    }
     (hasher.finish() >> 11) as f64 / (1_u64 << 53) as f64
 }
 

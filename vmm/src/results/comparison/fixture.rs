@@ -25,8 +25,22 @@ pub(crate) fn comparison() -> Comparison {
             row("x2apic", "halt", "xapic", [0.060, 0.010], Verdict::Slower, None),
             row("x2apic", "user", "xapic", [-0.110, 0.020], Verdict::Faster, None),
             row("x2apic", "spin", "xapic", [0.010, 0.030], Verdict::Same, None),
-            row("kvm-pv", "halt", "xapic", [0.040, 0.050], Verdict::Undecided, open(OpenReason::TooWide, Some(4))),
-            row("kvm-pv", "spin", "xapic", [0.060, 0.020], Verdict::Undecided, open(OpenReason::ReferenceMoved, None)),
+            row(
+                "kvm-pv",
+                "halt",
+                "xapic",
+                [0.040, 0.050],
+                Verdict::Undecided,
+                Some(open(OpenReason::TooWide, Some(4))),
+            ),
+            row(
+                "kvm-pv",
+                "spin",
+                "xapic",
+                [0.060, 0.020],
+                Verdict::Undecided,
+                Some(open(OpenReason::ReferenceMoved, None)),
+            ),
         ],
         references: vec![
             reference("xapic", "halt", [0.004, 0.020], Verdict::Same),
@@ -34,7 +48,7 @@ pub(crate) fn comparison() -> Comparison {
         ],
         gates: vec![
             gate("x2apic", "halt", 210, [0.016, 0.028], Verdict::Slower, None),
-            gate("x2apic", "user", 70, [0.004, 0.013], Verdict::Undecided, open(OpenReason::TooWide, Some(6))),
+            gate("x2apic", "user", 70, [0.004, 0.013], Verdict::Undecided, Some(open(OpenReason::TooWide, Some(6)))),
         ],
         verdict: Overall::Worse,
         undecided: 3,
@@ -85,8 +99,8 @@ fn findings() -> Vec<Finding> {
     ]
 }
 
-fn open(reason: OpenReason, more_runs: Option<u64>) -> Option<Open> {
-    Some(Open { reason, more_runs })
+fn open(reason: OpenReason, more_runs: Option<u64>) -> Open {
+    Open { reason, more_runs }
 }
 
 /// A row of 60 µs in the base; `change`: the estimate and half of its interval.
