@@ -6,6 +6,7 @@ use super::rules::{ERROR_RATE, Rules};
 use super::values::{self, Observed, RunValue};
 use crate::results::comparison::{Change, Open, OpenReason, Role, Row, Verdict};
 use crate::statistics::change::{Difference, Set, Variance};
+use crate::statistics::drift::Belief;
 use crate::statistics::holm;
 use guest_stub::abi::cell::CellId;
 
@@ -45,7 +46,9 @@ impl Compared {
         let [of_base, of_new] = &sides;
         let raw = Difference::between(&of_base.raw(), &of_new.raw())?;
         let by_turns = sides.iter().all(Side::has_turns);
-        let [divided_base, divided_new] = sides.each_ref().map(|side| side.divided(by_turns));
+        let is_alike = reference.is_some_and(|it| CellId { route: id.route, ..it } == id);
+        let belief = if is_alike { Belief::Quotient } else { Belief::Host };
+        let [divided_base, divided_new] = sides.each_ref().map(|side| Set { belief, ..side.divided(by_turns) });
         let divided = reference.and_then(|_| Difference::between(&divided_base, &divided_new));
         Some(Self {
             id,
@@ -180,5 +183,6 @@ fn set(runs: impl Iterator<Item = (RunValue, Option<Variance>)>) -> Set {
         within: values.iter().map(|value| value.within).sum::<f64>() / n,
         values: values.into_iter().map(|value| value.logarithm).collect(),
         known: known.into_iter().flatten().max_by(|one, other| one.degrees.total_cmp(&other.degrees)),
+        belief: Belief::Host,
     }
 }

@@ -6,7 +6,7 @@
 //! differently, and a percentile bootstrap of five runs has no tails. It is widened by what the order of the runs tells of a drift that lasts
 //! longer than a run ([`Drift`]), and no run counts as surer than its own boots and blocks show it to be.
 
-use super::drift::Drift;
+use super::drift::{Belief, Drift};
 use statrs::distribution::{ContinuousCDF, Normal, StudentsT};
 
 /// What one in so many runs at either end of a set is trimmed: with ten runs and more, one that was out of line does not decide.
@@ -29,6 +29,8 @@ pub struct Set {
     pub within: f64,
     /// How runs were found to differ on this host by repetitions of one.
     pub known: Option<Variance>,
+    /// What is believed of the drift from run to run before the runs are looked at.
+    pub belief: Belief,
 }
 
 /// A variance of single runs, and how well it is known.
@@ -58,6 +60,8 @@ pub struct DifferenceError {
     pub degrees: f64,
     /// The standard deviation of single runs.
     pub spread: f64,
+    /// The degrees of freedom that each run brings but the first of a side.
+    degrees_of_each: f64,
     drift: Drift,
 }
 
@@ -68,7 +72,7 @@ impl Difference {
         let means = sides.map(|side| Trimmed::of(&side.values, side.is_trimmed));
         let [Some(of_base), Some(of_new)] = means else { return None };
         let estimate = of_new.mean - of_base.mean;
-        let drift = Drift::of_runs(&sides.map(|side| side.values.as_slice()));
+        let drift = Drift::of_runs(&sides.map(|side| side.values.as_slice()), base.belief);
         let own = [(base, &of_base), (new, &of_new)].map(|(side, trimmed)| side.variance(trimmed, &drift));
         // A single run varies as the other side's do.
         let (variances, is_shared) = match own {
@@ -88,7 +92,9 @@ impl Difference {
             if squares > 0.0 { sum * sum / squares } else { variances[0].degrees + variances[1].degrees }
         };
         let spread = f64::midpoint(variances[0].value, variances[1].value).sqrt();
-        Some(Self { estimate, error: Some(DifferenceError { standard: sum.sqrt(), degrees, spread, drift }) })
+        let degrees_of_each = degrees / (sides.map(|side| side.values.len() - 1).iter().sum::<usize>().max(1)) as f64;
+        let error = DifferenceError { standard: sum.sqrt(), degrees, spread, degrees_of_each, drift };
+        Some(Self { estimate, error: Some(error) })
     }
 
     /// The probability of a difference as large as this one where there is none; `None`: it cannot be said.
@@ -115,7 +121,7 @@ impl DifferenceError {
     pub fn runs(&self, miss: f64, room: f64, from: usize) -> Option<usize> {
         let is_enough = |runs: usize| {
             let standard = self.spread * (2.0 * self.drift.inflation(runs) / runs as f64).sqrt();
-            let degrees = 2.0 * self.drift.degrees_of_freedom(runs);
+            let degrees = self.degrees_of_each * 2.0 * (runs - 1) as f64;
             standard * (quantile(degrees, miss) + Normal::standard().inverse_cdf(POWER)) <= room
         };
         let (mut too_few, mut enough) = (from.max(2) - 1, from.max(2));
