@@ -1,6 +1,6 @@
 //! `kipi compare`.
 
-use super::outputs::{print, terminal_width};
+use super::outputs::{any_is_stdout, nobody_reads, open_all, print, terminal_width, write_text};
 use super::status::{Failure, Status};
 use super::{documents, values};
 use crate::comparison::differences::Factor;
@@ -44,6 +44,9 @@ pub struct Compare {
     /// How to report
     #[arg(long, value_name = "FORMAT", value_parser = values::comparison_formats(), default_value = "text")]
     format: Format,
+    /// Write the result as Prometheus text, too, for the node exporter's textfile collector; - is standard output
+    #[arg(long, value_name = "FILE.prom", value_parser = values::prom_file)]
+    prometheus: Option<PathBuf>,
 }
 
 /// Runs it.
@@ -51,6 +54,7 @@ pub struct Compare {
 /// # Errors
 /// Whatever keeps the sets from being read, or the report from being printed.
 pub fn run(options: &Compare) -> Result<Status, Failure> {
+    let [prometheus] = open_all([("--prometheus", &options.prometheus)])?;
     let read = |names: &[PathBuf]| documents::read(names, options.allow_partial).map_err(Failure::bad_input);
     let (base, new) = (read(&options.base)?, read(&options.new)?);
     check_reference(options, &base, &new)?;
@@ -62,7 +66,12 @@ pub fn run(options: &Compare) -> Result<Status, Failure> {
     };
     let comparison = comparison::compare(&base, &new, &rules);
     let text = report::comparison::render(&comparison, options.format, terminal_width()).map_err(Failure::failed)?;
-    print(&text).map_err(Failure::failed)?;
+    let printed = if any_is_stdout([&prometheus]) { Ok(()) } else { print(&text) };
+    let written = write_text(prometheus, || Ok(report::comparison::render_prometheus(&comparison)?));
+    printed
+        .and(written)
+        .or_else(|error| if nobody_reads(&error) { Ok(()) } else { Err(error) })
+        .map_err(Failure::failed)?;
     Ok(match comparison.verdict {
         Overall::Worse => Status::Failed,
         Overall::NotComparable => Status::NotComparable,

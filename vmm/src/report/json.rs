@@ -49,14 +49,6 @@ pub fn write_trace(trace: &Trace, writer: impl Write) -> Result<(), JsonError> {
     write_document(trace, writer)
 }
 
-/// As [`write()`], of a comparison.
-///
-/// # Errors
-/// As [`write()`].
-pub fn write_comparison(comparison: &Comparison, writer: impl Write) -> Result<(), JsonError> {
-    write_document(comparison, writer)
-}
-
 /// The JSON Schema of a measurement, made from the types.
 pub fn schema() -> Value {
     schemars::schema_for!(Measurement).to_value()

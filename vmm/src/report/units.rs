@@ -58,6 +58,12 @@ pub fn share(fraction: f64) -> String {
     format!("{} %", without_negative_zero(whole(100.0 * fraction)))
 }
 
+/// A fraction as a percentage, with two decimals where there are any: `1 %`, `0.25 %`.
+pub fn percent(fraction: f64) -> String {
+    // What is noise of the multiplication is rounded away.
+    format!("{} %", (1e4 * fraction).round() / 1e2)
+}
+
 /// A fraction by which something changed: `+5.0 %`, `-12 %`.
 pub fn change(fraction: f64) -> String {
     let percent = 100.0 * fraction;

@@ -308,7 +308,7 @@ pub struct Gate {
 }
 
 /// What a comparison comes to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, VariantArray, IntoStaticStr, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Overall {
     /// Something is worse.
@@ -326,6 +326,9 @@ pub enum Overall {
 }
 
 impl Overall {
+    /// All of them.
+    pub const ALL: &[Self] = Self::VARIANTS;
+
     /// The name in reports.
     pub fn name(self) -> &'static str {
         self.into()

@@ -57,7 +57,8 @@ impl<W: Write> Sink for Junit<W> {
     }
 }
 
-fn property(name: &str, value: &str) -> Property {
+/// A property of a suite.
+pub(in crate::report) fn property(name: &str, value: &str) -> Property {
     Property::new(name, printable(value))
 }
 
@@ -84,7 +85,7 @@ fn case(test: &Finished) -> TestCase {
 }
 
 /// The reason twice: some servers show the attribute, some the text.
-fn explained(mut status: TestCaseStatus, reason: &str) -> TestCaseStatus {
+pub(in crate::report) fn explained(mut status: TestCaseStatus, reason: &str) -> TestCaseStatus {
     let reason = printable(reason);
     status.set_message(&reason).set_description(&reason);
     status

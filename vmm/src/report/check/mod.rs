@@ -44,17 +44,17 @@ fn counts(summary: &Summary) -> String {
 
 /// Runs made up for tests.
 #[cfg(test)]
-mod fixture {
+pub(super) mod fixture {
     use super::Sink;
     use crate::results::check::{Finished, Head, Outcome, Summary};
     use std::time::Duration;
 
     /// What could break a report: line ends, TAP's and XML's own signs, a terminal's escapes, what XML forbids.
-    pub(super) const HOSTILE: &str = "a\r\nnot ok 9 - b # SKIP \\# c\\ ]]> <&\"'> \u{1b}[31mred\u{1b}]0;t \0 \u{7f} \
+    pub(in crate::report) const HOSTILE: &str = "a\r\nnot ok 9 - b # SKIP \\# c\\ ]]> <&\"'> \u{1b}[31mred\u{1b}]0;t \0 \u{7f} \
                                       \u{9b} \u{2028} \u{202e} \u{ffff} µ: - \"x\"\n  ...\nBail out!";
 
     /// [`HOSTILE`] as a report shows it.
-    pub(super) const TAMED: &str = concat!(
+    pub(in crate::report) const TAMED: &str = concat!(
         r#"a\r\nnot ok 9 - b # SKIP \# c\ ]]> <&"'> \u{1b}[31mred\u{1b}]0;t \0 \u{7f} "#,
         r#"\u{9b} \u{2028} \u{202e} \u{ffff} µ: - "x"\n  ...\nBail out!"#
     );

@@ -23,11 +23,11 @@ impl<W: Write> Tap<W> {
     fn diagnostics(&mut self, reason: Option<&str>, test: &Finished) -> io::Result<()> {
         writeln!(self.writer, "  ---")?;
         if let Some(reason) = reason {
-            writeln!(self.writer, "  message: {}", quoted(reason)?)?;
+            writeln!(self.writer, "  message: {}", quoted(reason))?;
         }
         writeln!(self.writer, "  duration_ms: {:.3}", milliseconds(test.duration))?;
         if !test.detail.is_empty() {
-            writeln!(self.writer, "  detail: {}", quoted(&test.detail)?)?;
+            writeln!(self.writer, "  detail: {}", quoted(&test.detail))?;
         }
         writeln!(self.writer, "  ...")
     }
@@ -75,18 +75,20 @@ impl<W: Write> Sink for Tap<W> {
 }
 
 /// A description or a reason in a test's line.
-fn escaped(text: &str) -> String {
+pub(in crate::report) fn escaped(text: &str) -> String {
     printable(text).replace('\\', r"\\").replace('#', r"\#")
 }
 
 /// A string of JSON, which YAML has the same way as long as every character is printable.
-fn quoted(text: &str) -> io::Result<String> {
-    Ok(serde_json::to_string(&printable(text))?)
+pub(in crate::report) fn quoted(text: &str) -> String {
+    serde_json::Value::from(printable(text)).to_string()
 }
 
 fn milliseconds(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1e3
 }
 
+#[cfg(test)]
+pub(in crate::report) mod reader;
 #[cfg(test)]
 mod tests;

@@ -46,7 +46,8 @@ fn sides(comparison: &Comparison, width: usize) -> String {
         .join("\n")
 }
 
-fn describe(side: &Side) -> String {
+/// Its runs, files and hosts.
+pub(super) fn describe(side: &Side) -> String {
     let hosts: Vec<String> = side
         .hosts
         .iter()
@@ -163,7 +164,7 @@ fn by_reason<'a>(opens: impl Iterator<Item = (String, &'a Open)>) -> Vec<String>
 }
 
 /// Why something is undecided, and what would decide it.
-fn why(open: &Open) -> String {
+pub(super) fn why(open: &Open) -> String {
     match (open.reason, open.more_runs) {
         (OpenReason::TooWide, Some(runs)) => {
             format!("undecided, about {} a side would decide it", count_u64(runs, "more run"))
@@ -194,8 +195,7 @@ fn gates(gates: &[Gate]) -> Option<Table> {
     add_keys(&mut table, &ids);
     let percent = |share: f64| format!("{:.2} %", 100.0 * share);
     let column = |name, of: &dyn Fn(&Gate) -> Value| Column::number("", name, 0, gates.iter().map(of).collect());
-    let limit = |gate: &Gate| Value::Text(format!("{}{}", quantile(gate.quantile), units::change(gate.margin)));
-    table.columns.push(column("gate", &limit));
+    table.columns.push(column("gate", &|gate| Value::Text(limit(gate))));
     table.columns.push(column("bound", &|gate| Value::or_missing(gate.bound_ns.map(Value::Time))));
     table.columns.push(column("allowed", &|gate| Value::Text(percent(gate.allowed))));
     let beyond = |gate: &Gate| (gate.rounds > 0).then(|| Value::Text(percent(gate.beyond as f64 / gate.rounds as f64)));
@@ -209,8 +209,13 @@ fn gates(gates: &[Gate]) -> Option<Table> {
     Some(table)
 }
 
+/// A gate as it is asked for: `p99 +20 %`.
+pub(super) fn limit(gate: &Gate) -> String {
+    format!("{} {}", quantile(gate.quantile), units::change(gate.margin))
+}
+
 /// `p99`, `p99.9`.
-fn quantile(quantile: f64) -> String {
+pub(super) fn quantile(quantile: f64) -> String {
     // Two to three digits are what anybody asks for; more are noise of the division by 100.
     format!("p{}", (1e6 * quantile).round() / 1e4)
 }

@@ -1,6 +1,6 @@
 //! A measurement as gauges: one for each statistic of a metric, with a sample for each cell.
 
-use super::{Gauge, Labels, encode, labels};
+use super::{Gauge, Labels, encode, labels, truth};
 use crate::results::integrity::Integrity;
 use crate::results::measurement::{Cell, Exits, Measurement};
 use crate::results::metric::{Metric, MetricName, Unit};
@@ -194,10 +194,6 @@ fn with<const N: usize>(cell: &Cell, more: [(&'static str, &str); N]) -> Labels 
     let mut labels = labels(&cell.id);
     labels.extend(more.map(|(name, value)| (name, value.to_owned())));
     labels
-}
-
-fn truth(truth: bool) -> f64 {
-    f64::from(u8::from(truth))
 }
 
 #[cfg(test)]

@@ -53,6 +53,11 @@ pub(super) fn labels(cell: &CellId) -> Labels {
     ]
 }
 
+/// What is true is 1, as Prometheus has it.
+pub(super) fn truth(truth: bool) -> f64 {
+    f64::from(u8::from(truth))
+}
+
 /// Writes gauges in their order; one without samples is left out.
 ///
 /// # Errors

@@ -97,3 +97,12 @@ fn a_change_has_its_sign_and_two_digits() {
     assert_eq!(texts, ["+5.0 %", "+0.0 %", "+10 %", "-12 %", "+150 %"]);
     assert_eq!(change_range([-0.003, 0.041]), "-0.3 to +4.1 %");
 }
+
+#[test]
+fn percentages_have_the_decimals_that_they_need() {
+    for (fraction, text) in
+        [(0.01, "1 %"), (0.07, "7 %"), (0.2, "20 %"), (0.001, "0.1 %"), (0.0025, "0.25 %"), (0.0, "0 %")]
+    {
+        assert_eq!(percent(fraction), text);
+    }
+}

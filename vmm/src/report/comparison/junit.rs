@@ -1,0 +1,57 @@
+//! The comparison as JUnit XML, which CI servers show: what is undecided is skipped, and that the sides are not comparable is an
+//! error, not a failure.
+
+use super::cases::{Case, Outcome, cases};
+use super::text::describe;
+use crate::report::check::junit::{explained, property};
+use crate::report::units;
+use crate::report::wrap::printable;
+use crate::results::comparison::Comparison;
+use quick_junit::{NonSuccessKind, Report, SerializeError, TestCase, TestCaseStatus, TestSuite};
+
+/// The name of the one suite.
+const SUITE: &str = "kipi compare";
+
+/// The document.
+pub(super) fn render(comparison: &Comparison) -> Result<String, SerializeError> {
+    let mut suite = TestSuite::new(SUITE);
+    let undecided = comparison.undecided.to_string();
+    suite.add_properties([
+        property("kipi", &comparison.kipi),
+        property("base", &describe(&comparison.base)),
+        property("new", &describe(&comparison.new)),
+        property("threshold", &units::percent(comparison.settings.threshold)),
+        property("error-rate", &units::percent(comparison.settings.error_rate)),
+        property("verdict", comparison.verdict.name()),
+        property("undecided", &undecided),
+    ]);
+    suite.add_test_cases(cases(comparison).iter().map(case));
+    if !comparison.warnings.is_empty() {
+        let lines: Vec<String> = comparison.warnings.iter().map(|warning| printable(warning)).collect();
+        suite.set_system_out(lines.join("\n"));
+    }
+    let mut report = Report::new("kipi");
+    report.add_test_suite(suite);
+    report.to_string()
+}
+
+fn case(case: &Case) -> TestCase {
+    let failed = |kind, reason: &str| explained(TestCaseStatus::non_success(kind), reason);
+    let status = match &case.outcome {
+        Outcome::Passed(_) => TestCaseStatus::success(),
+        Outcome::Worse(reason) => failed(NonSuccessKind::Failure, reason),
+        Outcome::Undecided(reason) => explained(TestCaseStatus::skipped(), reason),
+        Outcome::NotComparable(reason) => failed(NonSuccessKind::Error, reason),
+    };
+    let mut test = TestCase::new(printable(&case.name), status);
+    test.set_classname(case.group);
+    if let Outcome::Passed(found) = &case.outcome
+        && !found.is_empty()
+    {
+        test.set_system_out(printable(found));
+    }
+    test
+}
+
+#[cfg(test)]
+mod tests;

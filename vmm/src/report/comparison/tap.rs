@@ -1,0 +1,42 @@
+//! The comparison as a TAP stream, version 13 (<https://testanything.org/tap-version-13-specification.html>), the latest that
+//! Perl's `prove` and the kernel's kselftest know.
+
+use super::cases::{Case, Outcome, cases};
+use super::text::describe;
+use crate::report::check::tap::{escaped, quoted};
+use crate::report::wrap::printable;
+use crate::results::comparison::Comparison;
+
+/// The stream, the plan first.
+pub(super) fn render(comparison: &Comparison) -> String {
+    let cases = cases(comparison);
+    let mut lines = vec!["TAP version 13".to_owned(), format!("1..{}", cases.len())];
+    let kipi = format!("kipi {}", comparison.kipi);
+    let [base, new] = [("base", &comparison.base), ("new", &comparison.new)]
+        .map(|(label, side)| format!("{label}: {}", describe(side)));
+    lines.extend([kipi, base, new].iter().chain(&comparison.warnings).map(|text| comment(text)));
+    lines.extend(cases.iter().enumerate().flat_map(|(index, case)| test(index + 1, case)));
+    lines.push(comment(&format!("{}, {} undecided", comparison.verdict.name(), comparison.undecided)));
+    lines.join("\n") + "\n"
+}
+
+fn comment(text: &str) -> String {
+    format!("# {}", printable(text))
+}
+
+/// A test's line, and what was found as a YAML block where the line does not say it.
+fn test(number: usize, case: &Case) -> Vec<String> {
+    let name = escaped(&format!("{}: {}", case.group, case.name));
+    let (line, found) = match &case.outcome {
+        Outcome::Passed(found) => (format!("ok {number} - {name}"), found.as_str()),
+        Outcome::Worse(found) | Outcome::NotComparable(found) => (format!("not ok {number} - {name}"), found.as_str()),
+        Outcome::Undecided(reason) => (format!("ok {number} - {name} # SKIP {}", escaped(reason)), ""),
+    };
+    if found.is_empty() {
+        return vec![line];
+    }
+    vec![line, "  ---".to_owned(), format!("  message: {}", quoted(found)), "  ...".to_owned()]
+}
+
+#[cfg(test)]
+mod tests;
