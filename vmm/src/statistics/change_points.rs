@@ -35,6 +35,9 @@ const RESAMPLES: usize = 999;
 /// With more resamples than these that have as large a division, the probability is above [`LEVEL`].
 const MOST_AS_LARGE: usize = 4;
 
+/// A permutation that makes the same two parts in another order has the same size, but for how sums are rounded.
+const ROUNDING: f64 = 1e-9;
+
 /// Fewest runs of a level. A single one may be an outlier.
 pub const FEWEST: usize = 2;
 
@@ -109,11 +112,12 @@ fn significance(
     random: &mut SplitMix64,
 ) -> Option<f64> {
     let mut as_large = 0;
+    let least = size * (1.0 - ROUNDING);
     for _ in 0..RESAMPLES {
         let memory = drift.draw(random);
         let is_as_large = parts.iter().any(|part| {
             let resample = resample(&series[part.clone()], memory, random);
-            distances.best(&resample).is_some_and(|division| division.size >= size)
+            distances.best(&resample).is_some_and(|division| division.size >= least)
         });
         as_large += usize::from(is_as_large);
         if as_large > MOST_AS_LARGE {

@@ -118,6 +118,8 @@ fn what_cannot_be_told_is_not() {
     assert_eq!(change_points(&[]), []);
     assert_eq!(change_points(&[1.0, 1.0, 2.0, 2.0]), []);
     assert_eq!(change_points(&[3.0; 50]), []);
+    // Of 70 ways to divide eight runs into halves, two are those.
+    assert_eq!(change_points(&[1.0, 1.1, 1.2, 1.3, 2.0, 2.1, 2.2, 2.3]), []);
 }
 
 #[test]
