@@ -1,7 +1,7 @@
 //! `kipi`: parse, dispatch, exit status.
 
 use kipi::commands::measure::ProcessStart;
-use kipi::commands::{self, Command, check, compare, doctor, measure, trace};
+use kipi::commands::{self, Command, check, compare, doctor, history, measure, trace};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -17,6 +17,7 @@ fn main() -> ExitCode {
         Some(Command::Check(options)) => check::run(options),
         Some(Command::Doctor(options)) => doctor::run(options),
         Some(Command::Compare(options)) => compare::run(options),
+        Some(Command::History(options)) => history::run(options),
     };
     outcome.unwrap_or_else(|failure| failure.report()).into()
 }

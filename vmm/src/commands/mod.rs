@@ -9,6 +9,7 @@ pub mod compare;
 pub mod doctor;
 mod documents;
 mod hints;
+pub mod history;
 mod interrupts;
 mod machines;
 pub mod measure;
@@ -51,6 +52,8 @@ pub enum Command {
     Doctor(Doctor),
     /// Say whether one set of runs is slower than another, or otherwise worse
     Compare(Compare),
+    /// Show the course of each cell over many runs, and where it changed
+    History(history::Options),
 }
 
 /// The command line of this process; help texts fit the terminal.

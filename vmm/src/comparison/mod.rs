@@ -1,10 +1,11 @@
 //! Two sets of runs compared: what changed that is no time ([`findings`]), in what else their hosts and settings differ
-//! ([`differences`]), and each cell's time in that of its reference ([`references`], [`values`], [`rows`]); tails apart ([`gates`]).
+//! ([`differences`]), and each cell's time in that of its reference ([`references`], [`values`], [`rows`]); tails apart ([`gates`]). [`history`] follows one set over time.
 
 pub mod differences;
 mod exits;
 mod findings;
 pub mod gates;
+pub mod history;
 pub mod references;
 mod rows;
 pub mod rules;

@@ -2,6 +2,7 @@
 
 use super::finite::{self, NotFinite};
 use crate::results::comparison::Comparison;
+use crate::results::history::History;
 use crate::results::measurement::Measurement;
 use crate::results::trace::Trace;
 use serde::Serialize;
@@ -49,6 +50,14 @@ pub fn write_trace(trace: &Trace, writer: impl Write) -> Result<(), JsonError> {
     write_document(trace, writer)
 }
 
+/// As [`write()`], of a history.
+///
+/// # Errors
+/// As [`write()`].
+pub fn write_history(history: &History, writer: impl Write) -> Result<(), JsonError> {
+    write_document(history, writer)
+}
+
 /// The JSON Schema of a measurement, made from the types.
 pub fn schema() -> Value {
     schemars::schema_for!(Measurement).to_value()
@@ -72,6 +81,11 @@ pub(super) fn to_text(document: &impl Serialize) -> Result<String, JsonError> {
     let mut text = Vec::new();
     write_document(document, &mut text)?;
     String::from_utf8(text).map_err(|error| JsonError::Write(io::Error::other(error)))
+}
+
+/// The JSON Schema of a history, made from the types.
+pub fn history_schema() -> Value {
+    schemars::schema_for!(History).to_value()
 }
 
 fn write_document(document: &impl Serialize, mut writer: impl Write) -> Result<(), JsonError> {

@@ -10,6 +10,7 @@ pub mod comparison;
 pub mod csv;
 pub mod doctor;
 mod finite;
+pub mod history;
 pub mod html;
 pub mod json;
 pub mod output;

@@ -14,6 +14,7 @@ pub mod exit_cost;
 pub(crate) mod fixture;
 pub mod halts;
 pub mod histogram;
+pub mod history;
 pub mod host;
 pub mod host_cpu;
 mod instruments;

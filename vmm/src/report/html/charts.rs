@@ -3,10 +3,12 @@
 //! Colours are the page's own: what is drawn in a stand-in colour gets the style sheet's variable for it, so that one picture
 //! serves light, dark and paper. Lines differ by their dashes too.
 
+mod course;
 mod curves;
 mod deliveries;
 mod timeline;
 
+pub(super) use course::{At, Course, HOST, LEVELS, VALUES, course};
 pub(super) use curves::curves;
 pub(super) use deliveries::{arrivals, over_idle};
 pub(super) use timeline::{SPANS, timeline, timeline_end};

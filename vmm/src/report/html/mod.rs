@@ -6,6 +6,7 @@
 mod cell;
 mod charts;
 mod heat_map;
+pub mod history;
 mod host;
 mod idle;
 mod pictures;
@@ -25,6 +26,38 @@ pub fn render(measurement: &Measurement, details: &[CellDetail]) -> String {
     let cells: Vec<(usize, &Cell)> = measurement.cells.iter().enumerate().collect();
     let guest: Vec<(usize, &Cell)> =
         cells.iter().copied().filter(|(_, cell)| cell.id.observe == Observe::Guest).collect();
+    let body = html! {
+        header {
+            h1 { (heading(measurement)) }
+            (verdict(measurement))
+            (host::trust(measurement))
+            p.soft {
+                "kipi " (measurement.host.kipi) " · Linux " (measurement.host.kernel) " · KVM: "
+                (measurement.host.kvm.join(", ")) " · " (measurement.host.cpu)
+            }
+        }
+        main {
+            section #cells aria-labelledby="cells-title" {
+                h2 #cells-title { "Cells" }
+                @if let Some(result) = tables::result(measurement) { (table::print(&result)) }
+                (pictures::overview(&guest, details))
+                (idle::figure(&guest))
+                @if let Some(exits) = tables::exit_costs(measurement) { (table::print(&exits)) }
+                @for more in tables::details(measurement) { (table::print(&more)) }
+            }
+            @for (index, cell) in &cells {
+                (cell::section(measurement, *index, cell, details.get(*index)))
+            }
+            (host::host(measurement))
+            (host::warnings(measurement))
+        }
+    };
+    let title = format!("kipi: {} on Linux {}", measurement.host.kvm.join(", "), measurement.host.kernel);
+    page(&title, "#cells", &body)
+}
+
+/// The page around its body; `table` is where the table is.
+fn page(title: &str, table: &str, body: &Markup) -> String {
     let page = html! {
         (DOCTYPE)
         html lang="en" {
@@ -33,35 +66,12 @@ pub fn render(measurement: &Measurement, details: &[CellDetail]) -> String {
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 // Without it, a browser asks the page's host for one.
                 link rel="icon" href="data:,";
-                title { "kipi: " (measurement.host.kvm.join(", ")) " on Linux " (measurement.host.kernel) }
+                title { (title) }
                 style { (PreEscaped(include_str!("style.css"))) }
             }
             body {
-                a.skip href="#cells" { "Skip to the table" }
-                header {
-                    h1 { (heading(measurement)) }
-                    (verdict(measurement))
-                    (host::trust(measurement))
-                    p.soft {
-                        "kipi " (measurement.host.kipi) " · Linux " (measurement.host.kernel) " · KVM: "
-                        (measurement.host.kvm.join(", ")) " · " (measurement.host.cpu)
-                    }
-                }
-                main {
-                    section #cells aria-labelledby="cells-title" {
-                        h2 #cells-title { "Cells" }
-                        @if let Some(result) = tables::result(measurement) { (table::print(&result)) }
-                        (pictures::overview(&guest, details))
-                        (idle::figure(&guest))
-                        @if let Some(exits) = tables::exit_costs(measurement) { (table::print(&exits)) }
-                        @for more in tables::details(measurement) { (table::print(&more)) }
-                    }
-                    @for (index, cell) in &cells {
-                        (cell::section(measurement, *index, cell, details.get(*index)))
-                    }
-                    (host::host(measurement))
-                    (host::warnings(measurement))
-                }
+                a.skip href=(table) { "Skip to the table" }
+                (body)
             }
         }
     };

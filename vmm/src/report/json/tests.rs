@@ -1,6 +1,7 @@
 use super::*;
 use crate::results::comparison;
 use crate::results::fixture;
+use crate::results::history;
 use crate::results::measurement::MEASUREMENT_SCHEMA;
 use crate::results::metric::MetricName;
 use jsonschema::Validator;
@@ -37,6 +38,7 @@ fn schema_files_are_the_types_schemas() {
         ("measurement.schema.json", schema()),
         ("trace.schema.json", trace_schema()),
         ("comparison.schema.json", comparison_schema()),
+        ("history.schema.json", history_schema()),
     ] {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../resources").join(file);
         if env::var_os("KIPI_BLESS").is_some() {
@@ -161,4 +163,14 @@ fn a_comparison_keeps_to_its_schema_and_comes_back_from_json() {
     let value: Value = serde_json::from_str(&text).expect("JSON");
     jsonschema::validator_for(&comparison_schema()).expect("a schema").validate(&value).expect("valid");
     assert_eq!(serde_json::from_value::<Comparison>(value).expect("a comparison"), comparison);
+}
+
+#[test]
+fn a_history_keeps_to_its_schema_and_comes_back_from_json() {
+    let history = history::fixture::history();
+    let mut bytes = Vec::new();
+    write_history(&history, &mut bytes).expect("a vector takes everything");
+    let value: Value = serde_json::from_slice(&bytes).expect("JSON");
+    jsonschema::validator_for(&history_schema()).expect("a schema").validate(&value).expect("valid");
+    assert_eq!(serde_json::from_value::<History>(value).expect("a history"), history);
 }
