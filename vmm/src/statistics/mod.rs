@@ -3,6 +3,9 @@
 //! of it exits explain ([`parts`]), its [`exits`] and what one of them costs ([`exit_costs`]), how its targets were woken
 //! ([`halts`]), how far its deliveries went ([`distances`]), what it took of the host's CPUs ([`host_cpu`]), how far the clocks
 //! may be apart ([`clock_error`]), and where a series of runs changed ([`change_points`]).
+//! ([`halts`]), how far its deliveries went ([`distances`]), what it took of the host's CPUs ([`host_cpu`]), and how far the clocks
+//! may be apart ([`clock_error`]). Of several runs: by how much two sets of them differ ([`change`]), or two settings that were measured
+//! in turns ([`paired`]).
 
 pub mod bootstrap;
 pub mod breakdown;
@@ -22,6 +25,7 @@ pub mod holm;
 pub mod host_cpu;
 pub mod metrics;
 pub mod order;
+pub mod paired;
 pub mod parts;
 pub mod ratio;
 pub mod stages;
