@@ -1,11 +1,13 @@
 //! Two sets of runs compared: what changed that is no time ([`findings`]), in what else their hosts and settings differ
-//! ([`differences`]), and each cell's time in that of its reference ([`references`], [`values`], [`rows`]); tails apart ([`gates`]). [`history`] follows one set over time.
+//! ([`differences`]), and each cell's time in that of its reference ([`references`], [`values`], [`rows`]); tails apart ([`gates`]).
+//! Settings that were measured in turns are compared pair by pair ([`paired`]); [`history`] follows one set over time.
 
 pub mod differences;
 mod exits;
 mod findings;
 pub mod gates;
 pub mod history;
+pub mod paired;
 pub mod references;
 mod rows;
 pub mod rules;
@@ -48,6 +50,7 @@ pub fn compare(base: &[Run], new: &[Run], rules: &Rules) -> Comparison {
         kipi: env!("CARGO_PKG_VERSION").to_owned(),
         base: side(base),
         new: side(new),
+        pairs: None,
         settings: Settings {
             threshold: rules.threshold,
             error_rate: ERROR_RATE,

@@ -24,6 +24,10 @@ pub struct Comparison {
     pub base: Side,
     /// What is judged.
     pub new: Side,
+    /// The sides are settings of one `kipi measure --ab`, and their runs are boots, in so many pairs of neighbours that are compared
+    /// one by one; left out of comparisons of runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pairs: Option<u64>,
     /// By which rules.
     pub settings: Settings,
     /// In what the sides' hosts and settings differ.

@@ -1,11 +1,9 @@
 //! From samples and events to numbers: order statistics ([`order`]) and their intervals ([`bootstrap`]), the metrics
 //! ([`metrics`]) and their form in documents ([`documents`]), where a call's time went ([`stages`], [`breakdown`]) and how much
 //! of it exits explain ([`parts`]), its [`exits`] and what one of them costs ([`exit_costs`]), how its targets were woken
-//! ([`halts`]), how far its deliveries went ([`distances`]), what it took of the host's CPUs ([`host_cpu`]), how far the clocks
-//! may be apart ([`clock_error`]), and where a series of runs changed ([`change_points`]).
 //! ([`halts`]), how far its deliveries went ([`distances`]), what it took of the host's CPUs ([`host_cpu`]), and how far the clocks
 //! may be apart ([`clock_error`]). Of several runs: by how much two sets of them differ ([`change`]), or two settings that were measured
-//! in turns ([`paired`]).
+//! in turns ([`paired`]), and where a series of them changed ([`change_points`]).
 
 pub mod bootstrap;
 pub mod breakdown;

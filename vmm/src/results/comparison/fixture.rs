@@ -15,6 +15,7 @@ pub(crate) fn comparison() -> Comparison {
         kipi: "0.1.0".to_owned(),
         base: side("base", "6.17.0"),
         new: side("new", "6.18.0"),
+        pairs: None,
         settings: Settings { threshold: 0.05, error_rate: 0.01, expected: vec!["kernel".to_owned()] },
         differences: vec![
             difference("kernel", None, "6.17.0", "6.18.0", true),

@@ -1,0 +1,161 @@
+//! Two settings that were measured in turns, in pairs of runs.
+
+use super::differences::{self, Factor};
+use super::rules::ERROR_RATE;
+use super::{Run, findings, overall, side, values};
+use crate::results::comparison::{
+    COMPARISON_SCHEMA, Change, Comparison, Difference, Open, OpenReason, Role, Row, Settings, Verdict,
+};
+use crate::statistics::holm;
+use crate::statistics::paired::Paired;
+use guest_stub::abi::cell::CellId;
+
+/// Most pairs that are thought of.
+const MOST_PAIRS: f64 = 10_000.0;
+
+/// Compares two settings, of which every two runs of the same place were measured one after the other. `setting` is what was set
+/// differently; that anything else differs is told, and forbids nothing: it came in turns, too.
+///
+/// Nothing is divided: a pair's runs have the host's drift in common.
+pub fn compare(base: &[Run], new: &[Run], setting: Difference, threshold: f64) -> Comparison {
+    let mut differences = vec![setting];
+    differences.extend(differences::find(base, new, Factor::ALL));
+    let findings = findings::find(base, new);
+    let cells = rows(base, new, threshold);
+    let undecided = cells.iter().filter(|row| row.verdict == Verdict::Undecided).count();
+    let warnings = cells.is_empty().then(|| "the settings have no cell in common: no time is compared".to_owned());
+    Comparison {
+        schema: COMPARISON_SCHEMA.to_owned(),
+        kipi: env!("CARGO_PKG_VERSION").to_owned(),
+        base: side(base),
+        new: side(new),
+        pairs: Some(base.len().min(new.len()) as u64),
+        settings: Settings { threshold, error_rate: ERROR_RATE, expected: Vec::new() },
+        verdict: overall(&differences, &findings, cells.iter(), &[], undecided > 0),
+        undecided: undecided as u64,
+        warnings: warnings.into_iter().collect(),
+        differences,
+        findings,
+        cells,
+        references: Vec::new(),
+        gates: Vec::new(),
+    }
+}
+
+/// The rows of the cells that were asked for and that some pair has on both sides.
+fn rows(base: &[Run], new: &[Run], threshold: f64) -> Vec<Row> {
+    let mut ids: Vec<CellId> = Vec::new();
+    for cell in base.iter().flat_map(|run| run.measurement.asked()) {
+        if !ids.contains(&cell.id) {
+            ids.push(cell.id);
+        }
+    }
+    let compared: Vec<(CellId, Pairs, Paired)> = ids
+        .into_iter()
+        .filter_map(|id| {
+            let pairs = Pairs::of(base, new, &id);
+            let paired = Paired::of(&pairs.differences())?;
+            Some((id, pairs, paired))
+        })
+        .collect();
+    let levels = holm::levels(&compared.iter().map(|(.., paired)| paired.p()).collect::<Vec<_>>(), ERROR_RATE);
+    compared.iter().zip(levels).map(|((id, pairs, paired), miss)| row(*id, pairs, paired, miss, threshold)).collect()
+}
+
+fn row(id: CellId, pairs: &Pairs, paired: &Paired, miss: f64, threshold: f64) -> Row {
+    let change = Change {
+        estimate: paired.estimate().exp_m1(),
+        interval: paired.interval(miss).map(|ends| ends.map(f64::exp_m1)),
+        level: 1.0 - miss,
+    };
+    let (verdict, open) = judge(change, paired.pairs(), threshold);
+    Row {
+        id,
+        metric: values::METRIC,
+        role: Role::Primary,
+        reference: None,
+        base_ns: pairs.median(|pair| pair[0]),
+        new_ns: pairs.median(|pair| pair[1]),
+        raw: change,
+        divided: None,
+        spread: None,
+        p: Some(paired.p()),
+        verdict,
+        open,
+    }
+}
+
+/// The verdict on a change that so many pairs show. They protect it from the host's drift.
+pub fn judge(change: Change, pairs: usize, threshold: f64) -> (Verdict, Option<Open>) {
+    let Some([low, high]) = change.interval else {
+        return (Verdict::Undecided, Some(Open { reason: OpenReason::TooWide, more_runs: None }));
+    };
+    let half = threshold / 2.0;
+    if low > 0.0 && change.estimate > half {
+        return (Verdict::Slower, None);
+    }
+    if high < 0.0 && change.estimate < -half {
+        return (Verdict::Faster, None);
+    }
+    if -threshold < low && high < threshold {
+        return (Verdict::Same, None);
+    }
+    // An interval gets narrower by the square root of the pairs. It is to keep clear of none, or of the threshold.
+    let size = change.estimate.abs();
+    let room = (threshold - size).max(if size > half { size } else { 0.0 });
+    let needed = pairs as f64 * ((high - low) / 2.0 / room).powi(2);
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "positive, and at most MOST_PAIRS")]
+    let more =
+        (needed.is_finite() && needed < MOST_PAIRS).then(|| (needed.ceil() as u64).saturating_sub(pairs as u64).max(1));
+    (Verdict::Undecided, Some(Open { reason: OpenReason::TooWide, more_runs: more }))
+}
+
+/// The medians of a cell in each pair, in ns; pairs in which one has none are left out.
+struct Pairs(Vec<[f64; 2]>);
+
+impl Pairs {
+    fn of(base: &[Run], new: &[Run], id: &CellId) -> Self {
+        let pairs = base.iter().zip(new).filter_map(|(base, new)| {
+            let [base, new] = [base, new].map(|run| values::observe(run, id).map(|observed| observed.p50_ns));
+            Some([base?, new?])
+        });
+        Self(pairs.collect())
+    }
+
+    fn differences(&self) -> Vec<f64> {
+        self.0.iter().map(|[base, new]| (new / base).ln()).collect()
+    }
+
+    fn median(&self, side: impl Fn(&[f64; 2]) -> f64) -> f64 {
+        let mut values: Vec<f64> = self.0.iter().map(side).collect();
+        values.sort_unstable_by(f64::total_cmp);
+        let (low, high) = (values.len().saturating_sub(1) / 2, values.len() / 2);
+        f64::midpoint(values[low], values[high])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn change(estimate: f64, interval: [f64; 2]) -> Change {
+        Change { estimate, interval: Some(interval), level: 0.99 }
+    }
+
+    #[test]
+    fn a_change_needs_certainty_and_half_of_the_threshold() {
+        let verdict = |estimate, interval| judge(change(estimate, interval), 20, 0.02).0;
+        assert_eq!(verdict(0.02, [0.005, 0.03]), Verdict::Slower);
+        assert_eq!(verdict(-0.02, [-0.03, -0.005]), Verdict::Faster);
+        assert_eq!(verdict(0.005, [0.001, 0.009]), Verdict::Same, "certain, and too small to matter");
+        assert_eq!(verdict(0.02, [-0.005, 0.045]), Verdict::Undecided);
+        assert_eq!(judge(Change { interval: None, ..change(0.5, [0.0; 2]) }, 3, 0.02).0, Verdict::Undecided);
+    }
+
+    #[test]
+    fn what_would_decide_it_is_said() {
+        let more = |estimate, interval| judge(change(estimate, interval), 20, 0.02).1.unwrap().more_runs;
+        assert_eq!(more(0.0, [-0.04, 0.04]), Some(60), "four times as many halve the interval");
+        assert_eq!(more(0.03, [-0.03, 0.09]), Some(60), "to keep clear of none");
+    }
+}
