@@ -227,6 +227,7 @@ pub fn measurement() -> Config {
         deadline: None,
         settle: Duration::ZERO,
         halt_poll_ns: None,
+        is_one_of_many: false,
         delay_millionths: None,
         out: kipi::config::OUT,
         latency_us: None,

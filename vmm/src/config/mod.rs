@@ -100,6 +100,9 @@ pub struct Config {
     pub out: Duration,
     /// The virtual machines' halt-polling limit, ns; `None`: the host's.
     pub halt_poll_ns: Option<u32>,
+    /// It is one of many short runs in turns: what each would find out anew of its instruments and clocks is looked at less, and
+    /// disturbed blocks are not measured again.
+    pub is_one_of_many: bool,
     /// By how much of their own round trip calls of the cells are lengthened on virtual machines, in millionths: a slowdown that is
     /// planted to see whether it is found.
     pub delay_millionths: Option<u32>,

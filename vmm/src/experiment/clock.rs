@@ -1,13 +1,13 @@
 //! The clocks of a machine that is booted again and again.
 
-use super::instruments::frequency;
+use super::instruments::{Effort, frequency};
 use super::machine::{self, Machine};
 use crate::results::measurement::Clock;
 use crate::statistics::clock_error::{ClockError, Comparisons};
 use crate::statistics::metrics;
 
 /// How often the clocks of one boot are compared: a neighbour that has a CPU at the time loosens the bound.
-const LOOKS: usize = 3;
+pub(super) const LOOKS: usize = 3;
 
 /// What is known of a machine's clocks, from all of its boots.
 #[derive(Debug, Clone)]
@@ -18,9 +18,9 @@ pub(super) struct Clocks {
 
 impl Clocks {
     /// Of a machine's first boot.
-    pub(super) fn of(machine: &mut impl Machine) -> Result<Self, machine::Error> {
+    pub(super) fn of(machine: &mut impl Machine, effort: Effort) -> Result<Self, machine::Error> {
         let mut known = Self::compare(machine, &Comparisons::default())?;
-        for _ in 1..LOOKS {
+        for _ in 1..effort.looks() {
             known = Self::compare(machine, &known.comparisons)?;
         }
         Ok(known)

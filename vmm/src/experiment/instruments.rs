@@ -1,5 +1,6 @@
 //! What the instruments of a machine cost.
 
+use super::clock::LOOKS;
 use super::machine::{self, Machine};
 use crate::config::MachineSpec;
 use crate::results::measurement::{Clock, Instruments, Spread};
@@ -7,6 +8,33 @@ use crate::statistics::documents;
 use guest_stub::abi::command::TIMED_INSTRUCTIONS;
 use std::num::NonZeroU64;
 use std::time::Duration;
+
+/// How much is done to learn what instruments cost, and how far clocks are apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Effort {
+    /// What a run needs that stands alone.
+    Full,
+    /// What one of many needs.
+    Little,
+}
+
+impl Effort {
+    /// How often each instrument is used.
+    const fn pairs(self) -> usize {
+        match self {
+            Self::Full => 200,
+            Self::Little => 10,
+        }
+    }
+
+    /// How often the clocks of a first boot are compared: a neighbour that has a CPU at the time loosens the bound.
+    pub(super) const fn looks(self) -> usize {
+        match self {
+            Self::Full => LOOKS,
+            Self::Little => 1,
+        }
+    }
+}
 
 /// Measures them, of a machine with this clock. `since_boot` is from KVM_CREATE_VM, `since_start` from the process's start, each to the first complete call. If some cell of it
 /// `parks`, the floor of such calls is measured, too.
@@ -17,10 +45,10 @@ pub(super) fn measure(
     since_boot: Duration,
     since_start: Option<Duration>,
     parks: bool,
+    effort: Effort,
 ) -> Result<Instruments, machine::Error> {
-    const PAIRS: usize = 200;
     const FLOOR_ROUNDS: u32 = 15;
-    let calibration = machine.calibrate(PAIRS)?;
+    let calibration = machine.calibrate(effort.pairs())?;
     let khz = frequency(clock.tsc_khz);
     let floor = if parks { machine.sleeping_threads(FLOOR_ROUNDS)? } else { None };
     let instructions = documents::spread(&calibration.instructions, khz);

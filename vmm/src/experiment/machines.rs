@@ -1,7 +1,7 @@
 //! The machines of a measurement: each is booted when a cell needs it, and booted anew when it is of no more use.
 
 use super::clock::Clocks;
-use super::instruments;
+use super::instruments::{self, Effort};
 use super::machine::{self, Machine};
 use crate::config::{CellId, MachineSpec};
 use crate::host::watch::Baseline;
@@ -98,11 +98,13 @@ impl<M: Machine, B: FnMut(MachineSpec) -> Result<M, machine::Error>> Machines<M,
         since_boot: Duration,
         since_start: Option<Duration>,
         parks: bool,
+        effort: Effort,
     ) -> Result<(), machine::Error> {
         let spec = MachineSpec::of(cell);
         let machine = self.get(cell)?;
-        let clocks = Clocks::of(machine)?;
-        let instruments = instruments::measure(spec, machine, clocks.clock.clone(), since_boot, since_start, parks)?;
+        let clocks = Clocks::of(machine, effort)?;
+        let clock = clocks.clock.clone();
+        let instruments = instruments::measure(spec, machine, clock, since_boot, since_start, parks, effort)?;
         self.instruments.insert(spec, instruments);
         self.clocks.insert(spec, clocks);
         Ok(())

@@ -2,6 +2,7 @@
 
 use super::collected::Collected;
 use super::exit_costs::{self, Priced};
+use super::instruments::Effort;
 use super::machine::{self, Machine};
 use super::machines::Machines;
 use super::pace::Pace;
@@ -108,7 +109,8 @@ impl<M: Machine, B: FnMut(MachineSpec) -> Result<M, machine::Error>> Run<'_, '_,
         };
         let since_start = self.observer.started.filter(|_| self.machines.is_first(&id)).map(|started| started());
         let parks = self.cells.iter().any(|other| is_of_same(other) && !other.id.wait.is_spin());
-        Ok(self.machines.measure_instruments(&id, since_boot, since_start, parks)?)
+        let effort = if self.config.is_one_of_many { Effort::Little } else { Effort::Full };
+        Ok(self.machines.measure_instruments(&id, since_boot, since_start, parks, effort)?)
     }
 
     /// What went wrong natively with a cell that nobody asked for is noted there, and ends no measurement of the others.
@@ -183,6 +185,9 @@ impl<M: Machine, B: FnMut(MachineSpec) -> Result<M, machine::Error>> Run<'_, '_,
     /// Runs disturbed blocks once more, and those that are disturbed again, until all are quiet, as many have been run again as
     /// there are blocks, or the time is up. Each boot's blocks are run on fresh machines, as they were at first.
     fn measure_again(&mut self, mut disturbed: Vec<Planned>, numbers: usize, total: usize) -> Result<(), Error> {
+        if self.config.is_one_of_many {
+            return Ok(());
+        }
         let limit = self.pace.repeats(total, self.config.limit_time);
         if let Some(announce) = self.observer.repeats.as_mut().filter(|_| !disturbed.is_empty()) {
             let expected = self.pace.quiet_time(disturbed.len());

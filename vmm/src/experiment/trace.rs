@@ -2,6 +2,7 @@
 
 use super::clock::Clocks;
 use super::described_call::{choose, describe};
+use super::instruments::Effort;
 use super::instruments::frequency;
 use super::machine::{self, Machine};
 use crate::config::{self, CellId, routes};
@@ -44,7 +45,7 @@ const PATIENCE: usize = 5;
 /// As [`Machine::run_block`].
 pub fn run(plan: &Plan, machine: &mut impl Machine) -> Result<Trace, machine::Error> {
     let khz = frequency(machine.tsc_khz());
-    let Clocks { clock, .. } = Clocks::of(machine)?;
+    let Clocks { clock, .. } = Clocks::of(machine, Effort::Full)?;
     let (blocks, given_up) = run_blocks(plan, machine)?;
     let mut integrity = Integrity::default();
     let mut ways = Ways::default();

@@ -45,6 +45,7 @@ pub(in crate::config) fn config() -> Config {
         deadline: None,
         settle: Duration::ZERO,
         halt_poll_ns: None,
+        is_one_of_many: false,
         delay_millionths: None,
         out: crate::config::OUT,
         latency_us: None,

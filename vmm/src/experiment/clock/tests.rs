@@ -51,7 +51,7 @@ impl Machine for Boot {
 /// Boots with these bounds leave ε at so many ns.
 fn assert_error(is_exact: bool, boots: &[&[u64]], error_ns: f64) {
     let mut machines = boots.iter().map(|bounds| Boot { is_exact, bounds: bounds.to_vec(), host: 0 });
-    let mut clocks = Clocks::of(&mut machines.next().unwrap()).unwrap();
+    let mut clocks = Clocks::of(&mut machines.next().unwrap(), Effort::Full).unwrap();
     machines.for_each(|mut boot| clocks.hold_for(&mut boot).unwrap());
     let found = clocks.clock.error_ns.unwrap();
     assert!((found - error_ns).abs() < 1e-9, "{found} ns: {boots:?}");
@@ -71,7 +71,7 @@ fn estimated_offsets_have_the_error_of_their_worst_boot_and_of_its_closest_look(
 #[test]
 fn the_hosts_error_is_that_of_the_boot_with_the_largest_whatever_the_vcpus_is() {
     let boot = |bound, host| Boot { is_exact: false, bounds: vec![bound; LOOKS], host };
-    let mut clocks = Clocks::of(&mut boot(100, 5)).unwrap();
+    let mut clocks = Clocks::of(&mut boot(100, 5), Effort::Full).unwrap();
     for (bound, host, expected) in [(70, 30, (100.0, 30.0)), (200, 10, (200.0, 30.0)), (50, 40, (200.0, 40.0))] {
         clocks.hold_for(&mut boot(bound, host)).unwrap();
         assert_eq!((clocks.clock.error_ns, clocks.clock.host_error_ns), (Some(expected.0), expected.1));
