@@ -106,7 +106,7 @@ fn read_one(path: &Path, allow_partial: bool) -> Result<Run, Error> {
     Ok(Run { file, measurement })
 }
 
-fn parse(file: &str, text: &[u8]) -> Result<Measurement, Error> {
+pub(super) fn parse(file: &str, text: &[u8]) -> Result<Measurement, Error> {
     #[derive(Deserialize)]
     struct Head {
         schema: Option<String>,

@@ -1,5 +1,6 @@
 //! `kipi measure`.
 
+use super::ab::{self, Ab};
 use super::options::{self, default_vcpus};
 use super::outputs::{any_is_stdout, nobody_reads, open_all, print, terminal_width, write_text};
 use super::status::{Failure, Status, complain};
@@ -29,7 +30,7 @@ const ROUNDS: usize = 500;
 const WORTH_SAYING: Duration = Duration::from_secs(1);
 
 /// Options of `kipi measure`.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct Measure {
     /// vCPU counts [default: the CPUs that kipi may use, at least 2, at most 4]
     #[arg(long, value_name = "N[,N..]", value_delimiter = ',', value_parser = values::vcpus())]
@@ -54,21 +55,21 @@ pub struct Measure {
     /// still have to come
     #[arg(long, value_name = "W[,W..]", value_delimiter = ',', value_parser = values::waits(), default_value = "spin")]
     wait: Vec<Wait>,
-    /// Where time stamps are taken: in the guest only, or at an exit of each worker too
-    #[arg(long, value_name = "O[,O..]", value_delimiter = ',', value_parser = values::observes(), default_value = "guest,exits")]
-    observe: Vec<Observe>,
+    /// Where time stamps are taken: in the guest only, or at an exit of each worker too [default: guest,exits; with --ab, guest]
+    #[arg(long, value_name = "O[,O..]", value_delimiter = ',', value_parser = values::observes())]
+    pub(super) observe: Vec<Observe>,
     /// Record events by these sources too: where the time goes, and what recording costs. Each source doubles the work
     #[arg(long, value_name = "S[,S..]", value_delimiter = ',', value_parser = values::sources())]
     trace: Vec<Source>,
     /// Measured rounds of each cell, in some 50 blocks that alternate with the other cells' blocks [default: 500, fewer where
     /// others use the machine so much that they would take twice as long as on a quiet one]
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
-    rounds: Option<u32>,
+    pub(super) rounds: Option<u32>,
     /// Spread each cell's blocks over this many machines, booted one after the other; fewer than 5 give no intervals
     /// [default: 25, fewer for fewer than 500 rounds, and at least 5 where booting them would take more than a second, and more than
     /// a quarter of the time]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
-    boots: Option<u32>,
+    pub(super) boots: Option<u32>,
     /// Measure the drift from run to run, too: repeat the measurement so often, and widen the intervals by what a single run
     /// does not show [default: 10; few repetitions estimate the drift roughly, which makes intervals wider]
     #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "10", value_parser = clap::value_parser!(u32).range(2..=1000))]
@@ -88,7 +89,7 @@ pub struct Measure {
     #[arg(long, value_name = "W", default_value_t = 3, value_parser = clap::value_parser!(u32).range(0..=1000))]
     warmup: u32,
     #[command(flatten)]
-    calls: options::Calls,
+    pub(super) calls: options::Calls,
     /// Print everything: stages, exits, both vantages, what the instruments cost
     #[arg(long)]
     details: bool,
@@ -97,7 +98,7 @@ pub struct Measure {
     strict: bool,
     /// Write the result as JSON; - is standard output
     #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
+    pub(super) json: Option<PathBuf>,
     /// Write the raw samples as CSV; - is standard output
     #[arg(long, value_name = "FILE")]
     csv: Option<PathBuf>,
@@ -114,9 +115,11 @@ pub struct Measure {
     /// Lengthen each call of the cells that have a virtual machine by this share of its own round trip, to see whether a comparison
     /// finds it
     #[arg(long, value_name = "delay=P%", value_parser = values::injected_delay, hide = true)]
-    inject: Option<u32>,
+    pub(super) inject: Option<u32>,
     #[command(flatten)]
-    machine: options::Machine,
+    pub(super) ab: Ab,
+    #[command(flatten)]
+    pub(super) machine: options::Machine,
 }
 
 /// When the process began.
@@ -141,11 +144,16 @@ impl ProcessStart {
 
 impl Measure {
     /// The measurement that the options ask for, on `cpus`.
-    fn to_config(&self, cpus: Vec<usize>) -> Result<Config, config::Error> {
+    pub(super) fn to_config(&self, cpus: Vec<usize>) -> Result<Config, config::Error> {
         let vcpus = if self.vcpus.is_empty() {
             vec![default_vcpus(&cpus)]
         } else {
             without_repeats(&self.vcpus.iter().map(|&count| count.into()).collect::<Vec<usize>>())
+        };
+        let observe = match (self.observe.as_slice(), self.ab.is_asked()) {
+            ([], false) => Observe::ALL,
+            ([], true) => &[Observe::Guest],
+            (asked, _) => asked,
         };
         let mut idle_before: Vec<Option<u32>> = without_repeats(&self.idle_before).into_iter().map(Some).collect();
         if idle_before.is_empty() {
@@ -159,7 +167,7 @@ impl Measure {
             routes: without_repeats(&self.route),
             destinations: without_repeats(&self.destination),
             target_states: without_repeats(&self.target_state),
-            observe: without_repeats(&self.observe),
+            observe: without_repeats(observe),
             trace: without_repeats(&self.trace).into_iter().map(|source| (source, None)).collect(),
             sweep: self.html.is_some(),
             exit_costs: self.exits,
@@ -179,6 +187,9 @@ impl Measure {
 /// # Errors
 /// Whatever keeps it from measuring, or its results from being written.
 pub fn run(options: &Measure, start: ProcessStart) -> Result<Status, Failure> {
+    if options.ab.is_asked() {
+        return ab::run(options);
+    }
     let mut config = options.to_config(machines::allowed_cpus()).map_err(Failure::bad_input)?;
     let [json, csv, html, prometheus, bmf] = open_all([
         ("--json", &options.json),
@@ -318,7 +329,7 @@ fn write_results(
 }
 
 /// Drawn on a terminal only, and not more often than blocks end: a ticking thread would disturb what it reports.
-fn progress_bar() -> ProgressBar {
+pub(super) fn progress_bar() -> ProgressBar {
     let target = if io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
     let style = ProgressStyle::with_template("{elapsed} [{bar:20}] {pos}/{len} blocks, {eta} left: {wide_msg}");
     ProgressBar::with_draw_target(None, target).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))

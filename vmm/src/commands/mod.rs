@@ -4,6 +4,7 @@
 
 #![deny(clippy::wildcard_enum_match_arm)]
 
+mod ab;
 pub mod check;
 pub mod compare;
 pub mod doctor;

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// How calls are made, and by whom.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(super) struct Calls {
     /// What runs on every vCPU: stamp is empty, spin is busy for --spin-cycles
     #[arg(long, value_name = "NAME", value_parser = values::workers(), default_value = "stamp")]
@@ -37,7 +37,7 @@ pub(super) struct Calls {
 }
 
 /// What virtual machines are made of.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(super) struct Machine {
     /// The KVM device
     #[arg(long, value_name = "FILE", default_value = "/dev/kvm")]
@@ -83,6 +83,7 @@ impl Calls {
             out: Duration::from_micros(self.out_us.into()),
             halt_poll_ns: self.halt_poll,
             latency_us: self.latency,
+            is_one_of_many: false,
             delay_millionths: None,
             limit_time: false,
         })

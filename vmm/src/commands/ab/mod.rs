@@ -1,0 +1,227 @@
+//! `kipi measure --ab` and `--ab-exec`: two settings, or two builds, boot by boot in turns.
+//!
+//! Neighbouring boots are a pair, and which setting comes first alternates (A B, B A): what the host does meanwhile, it does to both.
+
+mod keys;
+mod other;
+
+use super::interrupts::{self, INTERRUPTED};
+use super::measure::{Measure, progress_bar};
+use super::outputs::{any_is_stdout, open_all, print, terminal_width};
+use super::status::{Failure, Status};
+use super::{machines, values};
+use crate::comparison::{Run, paired};
+use crate::config::{CellId, Config, Refused};
+use crate::experiment::{self, Observer};
+use crate::report::comparison::Format;
+use crate::report::{self, json};
+use crate::results::comparison::{Comparison, Difference, Overall};
+use crate::results::measurement::Measurement;
+use clap::Args;
+use keys::Contrast;
+use std::borrow::Cow;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+/// Fewest pairs where their number is not given, and the time that is spent where more fit in.
+const FEWEST: usize = 20;
+const TIME: Duration = Duration::from_secs(10);
+
+/// Rounds of each cell in a boot, where nothing is said.
+const ROUNDS: usize = 50;
+
+/// Options of `kipi measure` that compare.
+#[derive(Debug, Clone, Args)]
+pub(super) struct Ab {
+    /// Compare two settings, boot by boot in turns (A B B A): halt-poll=0,200000, pin=0-1,none, guest=OLD,NEW, latency=0,100 or
+    /// settle=10,50. --boots pairs of boots, of --rounds each [default: 20, and as many as take 10 s; 50]
+    #[arg(long, value_name = "KEY=A,B", conflicts_with_all = NOT_WITH)]
+    ab: Option<Contrast>,
+    /// Compare this kipi with another build, boot by boot in turns; the other is the base
+    #[arg(long, value_name = "KIPI", conflicts_with_all = NOT_WITH, conflicts_with = "ab")]
+    ab_exec: Option<PathBuf>,
+    /// With --ab, the change that matters. One of less than half of it is never called a change, and what is certain to be less is the
+    /// same
+    #[arg(long, value_name = "PERCENT", value_parser = values::percentage, default_value = "2%")]
+    threshold: f64,
+}
+
+/// Options of a run that stands alone.
+const NOT_WITH: [&str; 6] = ["csv", "html", "calibrate", "trace", "exits", "details"];
+
+impl Ab {
+    /// Whether anything is to be compared.
+    pub(super) fn is_asked(&self) -> bool {
+        self.ab.is_some() || self.ab_exec.is_some()
+    }
+}
+
+/// Runs it.
+///
+/// # Errors
+/// Whatever keeps it from measuring, or its result from being written.
+pub(super) fn run(options: &Measure) -> Result<Status, Failure> {
+    let [json] = open_all([("--json", &options.json)])?;
+    interrupts::handle()?;
+    let rounds = options.rounds.map_or(ROUNDS, |rounds| rounds as usize);
+    let boots = options.boots.map(|boots| boots as usize);
+    let pairs = match (&options.ab.ab, &options.ab.ab_exec) {
+        (Some(contrast), _) => settings(options, contrast, rounds, boots)?,
+        (None, Some(other)) => builds(options, other, rounds, boots)?,
+        (None, None) => unreachable!("asked for"),
+    };
+    let is_interrupted = INTERRUPTED.load(Ordering::Relaxed);
+    let comparison = pairs.compare(options.ab.threshold);
+    let to_stdout = any_is_stdout([&json]);
+    if let Some(mut output) = json {
+        json::write_comparison(&comparison, &mut output).map_err(Failure::failed)?;
+        output.commit().map_err(Failure::failed)?;
+    }
+    if !to_stdout {
+        let text = report::comparison::render(&comparison, Format::Text, terminal_width()).map_err(Failure::failed)?;
+        print(&text).map_err(Failure::failed)?;
+    }
+    Ok(match comparison.verdict {
+        _ if is_interrupted => Status::Interrupted,
+        Overall::Worse => Status::Failed,
+        Overall::NotComparable => Status::NotComparable,
+        Overall::NothingWorse | Overall::Undecided => Status::Good,
+    })
+}
+
+/// The boots of both sides so far.
+struct Pairs {
+    setting: Difference,
+    sides: [Vec<Run>; 2],
+}
+
+impl Pairs {
+    fn new(factor: &str, item: Option<&str>, values: [String; 2]) -> Self {
+        let [base, new] = values.map(|value| vec![value]);
+        let setting = Difference { factor: factor.to_owned(), item: item.map(str::to_owned), base, new, allowed: true };
+        Self { setting, sides: [Vec::new(), Vec::new()] }
+    }
+
+    /// Measures pairs with `boot`, which gets the side, and gives nothing once the user wants to stop: `asked` of them, or else as
+    /// many as take [`TIME`].
+    fn measure(
+        mut self,
+        asked: Option<usize>,
+        mut boot: impl FnMut(usize) -> Result<Option<Measurement>, Failure>,
+    ) -> Result<Self, Failure> {
+        let start = Instant::now();
+        let bar = progress_bar();
+        let is_enough = |pairs: usize| match asked {
+            Some(asked) => pairs >= asked,
+            // Either side has been first as often as the other.
+            None => pairs >= FEWEST && pairs.is_multiple_of(2) && start.elapsed() >= TIME,
+        };
+        for pair in 0.. {
+            if is_enough(pair) {
+                break;
+            }
+            let boots = |pairs: usize| 2 * pairs as u64;
+            bar.set_length(boots(asked.unwrap_or(FEWEST).max(pair + 1)));
+            bar.set_position(boots(pair));
+            let order = if pair % 2 == 0 { [0, 1] } else { [1, 0] };
+            let mut measured = [None, None];
+            for side in order {
+                measured[side] = boot(side)?;
+            }
+            let [Some(base), Some(new)] = measured else { break };
+            for (side, measurement) in self.sides.iter_mut().zip([base, new]) {
+                side.push(Run { file: String::new(), measurement });
+            }
+        }
+        bar.finish_and_clear();
+        Ok(self)
+    }
+
+    fn compare(mut self, threshold: f64) -> Comparison {
+        let names = [&self.setting.base, &self.setting.new].map(|value| value.join(" "));
+        for (side, name) in self.sides.iter_mut().zip(names) {
+            let item = self.setting.item.as_deref();
+            let name = item.map_or_else(|| name.clone(), |item| format!("{item}={name}"));
+            side.iter_mut().for_each(|run| run.file.clone_from(&name));
+        }
+        let [base, new] = self.sides;
+        let mut comparison = paired::compare(&base, &new, self.setting, threshold);
+        for side in [&mut comparison.base, &mut comparison.new] {
+            side.files.dedup();
+        }
+        comparison
+    }
+}
+
+/// Boots with two settings.
+fn settings(options: &Measure, contrast: &Contrast, rounds: usize, boots: Option<usize>) -> Result<Pairs, Failure> {
+    let cpus = machines::allowed_cpus();
+    let sides = contrast.apply(options).map_err(|error| Failure::bad_input(anyhow::anyhow!(error)))?;
+    let [a, b] = sides.map(|options| Setting::new(&options, cpus.clone(), rounds));
+    let (a, b) = (a?, b?);
+    let device = a.config.device.clone();
+    let kvm = machines::Kvm::at(&device);
+    let offers = kvm.offers(&a.config)?;
+    let (cells, refused) = machines::cells(&a.config, offers)?;
+    if a.config.delay_millionths.or(b.config.delay_millionths).is_some() {
+        machines::refuse_delay(&cells)?;
+    }
+    machines::raise_open_file_limit();
+    let settings = [a, b];
+    Pairs::new("ab", Some(contrast.key), contrast.values.clone())
+        .measure(boots, |side| settings[side].boot(&kvm, &cells, &refused))
+}
+
+/// Boots of two builds, each a process of its own: one that has run for longer has warm caches.
+fn builds(options: &Measure, other: &PathBuf, rounds: usize, boots: Option<usize>) -> Result<Pairs, Failure> {
+    let own = std::env::current_exe()
+        .map_err(|error| Failure::failed(anyhow::anyhow!("cannot find this kipi's own file: {error}")))?;
+    let mut arguments: Vec<OsString> = other::boot_arguments(std::env::args_os().skip(1), rounds);
+    if options.observe.is_empty() {
+        arguments.extend(["--observe", "guest"].map(OsString::from));
+    }
+    let programs = [other, &own];
+    let names = programs.map(|program| program.display().to_string());
+    Pairs::new("kipi", None, names).measure(boots, |side| other::run(programs[side], &arguments))
+}
+
+/// One of two settings, as each of its boots needs it.
+struct Setting {
+    config: Config,
+    image: Cow<'static, [u8]>,
+}
+
+impl Setting {
+    fn new(options: &Measure, cpus: Vec<usize>, rounds: usize) -> Result<Self, Failure> {
+        let config = Config {
+            rounds,
+            boots: Some(1),
+            limit_time: false,
+            is_one_of_many: true,
+            ..options.to_config(cpus).map_err(Failure::bad_input)?
+        };
+        let image = machines::image(config.guest.as_deref())?;
+        Ok(Self { config, image })
+    }
+
+    /// Measures the cells on machines that are booted for it; `None`: the user wants to stop.
+    fn boot(
+        &self,
+        kvm: &machines::Kvm<'_>,
+        cells: &[CellId],
+        refused: &[Refused],
+    ) -> Result<Option<Measurement>, Failure> {
+        let _latency = machines::limit_latency(&self.config)?;
+        let mut observer =
+            Observer { progress: &mut |_, _, _| (), samples: None, started: None, details: None, repeats: None };
+        let boot = |machine| machines::boot(kvm, &self.config, &self.image, machine, None);
+        match experiment::run(&self.config, cells, refused, boot, &mut observer) {
+            (measurement, None) => Ok(Some(measurement)),
+            (_, Some(_)) if INTERRUPTED.load(Ordering::Relaxed) => Ok(None),
+            (_, Some(experiment::Error::Machine(error))) => Err(error.into()),
+            (_, Some(error @ experiment::Error::Samples(_))) => Err(Failure::failed(error)),
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! Boots of another build of kipi: each a process of its own.
+
+use super::super::documents;
+use super::super::status::{Failure, Status};
+use crate::results::measurement::Measurement;
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+/// Options of `kipi measure` that say what becomes of a run, or how long it is, and have a value.
+const NOT_PASSED_ON: [&str; 7] =
+    ["--ab-exec", "--threshold", "--boots", "--rounds", "--references", "--native", "--json"];
+
+/// The command line of one boot, of that of the whole run: `arguments` without the program's name.
+pub(super) fn boot_arguments(arguments: impl IntoIterator<Item = OsString>, rounds: usize) -> Vec<OsString> {
+    let mut passed_on = Vec::new();
+    let mut arguments = arguments.into_iter();
+    while let Some(argument) = arguments.next() {
+        let is = |option: &&str| argument == OsStr::new(option);
+        let is_with_value = |option: &&str| {
+            argument.to_str().and_then(|it| it.strip_prefix(option)).is_some_and(|rest| rest.starts_with('='))
+        };
+        if NOT_PASSED_ON.iter().any(|option| is(&option)) {
+            arguments.next();
+        } else if !NOT_PASSED_ON.iter().any(|option| is_with_value(&option)) {
+            passed_on.push(argument);
+        }
+    }
+    let fixed = ["--boots", "1", "--references", "none", "--native", "none", "--json", "-", "--rounds"];
+    passed_on.extend(fixed.map(OsString::from));
+    passed_on.push(rounds.to_string().into());
+    passed_on
+}
+
+/// One run of a kipi; `None`: it was interrupted.
+///
+/// # Errors
+/// It cannot be run, ends with an error, or writes no document that is read here.
+pub(super) fn run(kipi: &Path, arguments: &[OsString]) -> Result<Option<Measurement>, Failure> {
+    let name = kipi.display();
+    let output = Command::new(kipi)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|error| Failure::bad_input(anyhow::anyhow!("cannot run {name}: {error}")))?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    let said = said.lines().last().unwrap_or("nothing on standard error").trim_start_matches("kipi: ");
+    let failed = |status| Failure::new(status, anyhow::anyhow!("{name}: {said}"));
+    match output.status.code() {
+        // A call that went wrong is in the document.
+        Some(0 | 1) if !output.stdout.is_empty() => {
+            documents::parse(&name.to_string(), &output.stdout).map(Some).map_err(Failure::bad_input)
+        }
+        Some(2) => Err(failed(Status::BadInput)),
+        Some(4) => Err(failed(Status::HostCannot)),
+        Some(130) => Ok(None),
+        Some(_) | None => Err(failed(Status::Failed)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_boot_has_the_cells_of_the_run_and_none_of_its_outputs() {
+        let whole =
+            "measure --route x2apic --ab-exec ../old/kipi --json=result.json --boots 40 --vcpus 2 --threshold=1%";
+        let boot = boot_arguments(whole.split(' ').map(OsString::from), 50);
+        let boot: Vec<&str> = boot.iter().filter_map(|argument| argument.to_str()).collect();
+        assert_eq!(
+            boot.join(" "),
+            "measure --route x2apic --vcpus 2 --boots 1 --references none --native none --json - --rounds 50"
+        );
+    }
+}
