@@ -58,8 +58,7 @@ fn a_job_makes_one_run_on_each_host() {
         assert_eq!(spec.completion_mode.as_deref(), Some("Indexed"));
         assert!(spec.completions == spec.parallelism && spec.completions == spec.max_failed_indexes);
         let affinity = pod_of(&job).affinity.as_ref().and_then(|it| it.pod_anti_affinity.as_ref()).expect("affinity");
-        let [term] = &affinity.required_during_scheduling_ignored_during_execution.as_deref().expect("required")[..]
-        else {
+        let [term] = affinity.required_during_scheduling_ignored_during_execution.as_deref().expect("required") else {
             panic!("one term")
         };
         assert_eq!(term.topology_key, "kubernetes.io/hostname");

@@ -47,13 +47,13 @@ fn main() -> ExitCode {
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--bench" => asked = true,
-            "--pairs" => match arguments.next().and_then(|count| count.parse().ok()) {
-                Some(count @ 1..) => pairs = count,
-                Some(0) | None => {
+            "--pairs" => {
+                let Some(count @ 1..) = arguments.next().and_then(|count| count.parse().ok()) else {
                     eprintln!("error_rates: --pairs takes a number from 1");
                     return ExitCode::from(2);
-                }
-            },
+                };
+                pairs = count;
+            }
             "--data" => directories.extend(arguments.next().map(PathBuf::from)),
             other => {
                 eprintln!("error_rates: there is no option {other}");

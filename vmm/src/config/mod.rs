@@ -42,6 +42,7 @@ pub const OUT: Duration = Duration::from_micros(200);
 
 /// What is to be measured.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of its own")]
 pub struct Config {
     /// The KVM device.
     pub device: PathBuf,

@@ -13,14 +13,15 @@ use super::{machines, values};
 use crate::comparison::{Run, paired};
 use crate::config::{CellId, Config, Refused};
 use crate::experiment::{self, Observer};
+use crate::report;
 use crate::report::comparison::Format;
-use crate::report::{self, json};
 use crate::results::comparison::{Comparison, Difference, Overall};
 use crate::results::measurement::Measurement;
 use clap::Args;
 use keys::Contrast;
 use std::borrow::Cow;
 use std::ffi::OsString;
+use std::io::Write;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -34,6 +35,7 @@ const ROUNDS: usize = 50;
 
 /// Options of `kipi measure` that compare.
 #[derive(Debug, Clone, Args)]
+#[expect(clippy::struct_field_names, reason = "the options' names")]
 pub(super) struct Ab {
     /// Compare two settings, boot by boot in turns (A B B A): halt-poll=0,200000, pin=0-1,none, guest=OLD,NEW, latency=0,100 or
     /// settle=10,50. --boots pairs of boots, of --rounds each [default: 20, and as many as take 10 s; 50]
@@ -76,7 +78,8 @@ pub(super) fn run(options: &Measure) -> Result<Status, Failure> {
     let comparison = pairs.compare(options.ab.threshold);
     let to_stdout = any_is_stdout([&json]);
     if let Some(mut output) = json {
-        json::write_comparison(&comparison, &mut output).map_err(Failure::failed)?;
+        let text = report::comparison::render(&comparison, Format::Json, terminal_width()).map_err(Failure::failed)?;
+        output.write_all(text.as_bytes()).map_err(Failure::failed)?;
         output.commit().map_err(Failure::failed)?;
     }
     if !to_stdout {
@@ -144,7 +147,9 @@ impl Pairs {
         for (side, name) in self.sides.iter_mut().zip(names) {
             let item = self.setting.item.as_deref();
             let name = item.map_or_else(|| name.clone(), |item| format!("{item}={name}"));
-            side.iter_mut().for_each(|run| run.file.clone_from(&name));
+            for run in side.iter_mut() {
+                run.file.clone_from(&name);
+            }
         }
         let [base, new] = self.sides;
         let mut comparison = paired::compare(&base, &new, self.setting, threshold);

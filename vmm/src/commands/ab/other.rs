@@ -20,9 +20,9 @@ pub(super) fn boot_arguments(arguments: impl IntoIterator<Item = OsString>, roun
         let is_with_value = |option: &&str| {
             argument.to_str().and_then(|it| it.strip_prefix(option)).is_some_and(|rest| rest.starts_with('='))
         };
-        if NOT_PASSED_ON.iter().any(|option| is(&option)) {
+        if NOT_PASSED_ON.iter().any(is) {
             arguments.next();
-        } else if !NOT_PASSED_ON.iter().any(|option| is_with_value(&option)) {
+        } else if !NOT_PASSED_ON.iter().any(is_with_value) {
             passed_on.push(argument);
         }
     }

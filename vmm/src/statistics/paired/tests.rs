@@ -20,6 +20,7 @@ fn the_test_is_wilcoxons() {
 #[test]
 fn the_normal_distribution_takes_over_where_it_is_as_good() {
     let (exact, normal) = (Ranks::of(MOST_EXACT), Ranks::of(MOST_EXACT + 1));
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a place among some pairs")]
     let place = |pairs: usize, deviations: f64| {
         let n = pairs as f64;
         let (mean, variance) = (n * (n + 1.0) / 4.0, n * (n + 1.0) * (2.0 * n + 1.0) / 24.0);
@@ -34,7 +35,7 @@ fn the_normal_distribution_takes_over_where_it_is_as_good() {
 
 #[test]
 fn the_estimate_is_the_median_of_means_and_resists_outliers() {
-    assert_eq!(of(&[1.0, 2.0, 9.0]).estimate(), 3.5);
+    assert!((of(&[1.0, 2.0, 9.0]).estimate() - 3.5).abs() < 1e-12);
     let mut differences = vec![0.02; 20];
     differences[7] = 5.0;
     assert!((of(&differences).estimate() - 0.02).abs() < 1e-12);
