@@ -43,7 +43,8 @@ impl FromStr for Limit {
 /// A gate for each cell that both sides have, and each limit.
 pub(super) fn all(base: &[Run], new: &[Run], cells: &[CellId], limits: &[Limit]) -> Vec<Gate> {
     let gates = (cells.len() * limits.len()).max(1);
-    let miss = ERROR_RATE / gates as f64;
+    // Each end of an interval is a question of its own: whether more lie beyond the bound, and whether no more do.
+    let miss = 2.0 * ERROR_RATE / gates as f64;
     let of_cell = |&id: &CellId| {
         let [base, new] = [base, new].map(|runs| histograms(runs, id));
         limits.iter().map(move |&limit| gate(id, limit, base.as_deref(), new.as_deref(), miss))

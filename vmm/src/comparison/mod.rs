@@ -125,3 +125,6 @@ fn warnings(cells: &[Row], references: &[Row]) -> Vec<String> {
     }
     warnings
 }
+
+#[cfg(test)]
+mod tests;

@@ -94,7 +94,12 @@ impl Drift {
 
     /// Of sets of runs, of each one value for each run, by rising time: what drifts from run to run. What lies between two sets is what
     /// is asked about, and tells nothing here. Few runs tell little, and leave what is believed.
-    pub fn of_runs(sets: &[&[f64]], belief: Belief) -> Self {
+    pub fn of_runs(sets: &[&[f64]]) -> Self {
+        Self::of_sets(sets, Belief::Host)
+    }
+
+    /// As [`Drift::of_runs`], of values of which this is believed.
+    pub fn of_sets(sets: &[&[f64]], belief: Belief) -> Self {
         let is_constant = |set: &[f64]| set.windows(2).all(|pair| (pair[0] - pair[1]).abs() < f64::EPSILON);
         let telling = sets.iter().filter(|set| set.len() >= FEWEST_RUNS && !is_constant(set));
         let scores: Vec<Vec<f64>> = telling.map(|set| normal_scores(set)).collect();

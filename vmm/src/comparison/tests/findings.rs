@@ -1,0 +1,126 @@
+//! What is no time.
+
+use super::*;
+
+fn found(base: &[Run], new: &[Run]) -> Vec<(FindingKind, String, String, String, Severity)> {
+    let findings = compared(base, new).findings;
+    findings.into_iter().map(|it| (it.kind, it.subject, it.base, it.new, it.severity)).collect()
+}
+
+fn finding(
+    kind: FindingKind,
+    subject: &str,
+    base: &str,
+    new: &str,
+    severity: Severity,
+) -> (FindingKind, String, String, String, Severity) {
+    (kind, subject.to_owned(), base.to_owned(), new.to_owned(), severity)
+}
+
+#[test]
+fn calls_that_went_wrong_come_first_whatever_else_differs() {
+    let [mut base, mut new] = [runs(2, 1), runs(2, 2)];
+    assert_eq!(found(&base, &new), []);
+    new[1].measurement.cells[0].integrity.lost = 2;
+    new[0].measurement.host.kernel = "another".to_owned();
+    let said = finding(FindingKind::Integrity, "calls that went wrong", "none", "2 lost", Severity::Worse);
+    assert_eq!(found(&base, &new), [said]);
+    assert_eq!(compared(&base, &new).verdict, Overall::Worse);
+    base[0].measurement.cells[0].integrity.late = 1;
+    new[1].measurement.cells[0].integrity.lost = 0;
+    let said = finding(FindingKind::Integrity, "calls that went wrong", "1 late", "none", Severity::Noted);
+    assert_eq!(found(&base, &new), [said]);
+}
+
+#[test]
+fn a_cell_that_vanished_is_worse_and_one_that_came_is_not() {
+    let [mut base, mut new] = [runs(2, 1), runs(2, 2)];
+    change(&mut new, |it| {
+        it.cells.remove(1);
+        it.skipped.push(fixture::skipped("x2apic", "halt", "no x2APIC mode"));
+    });
+    base[0].measurement.cells.remove(0);
+    assert_eq!(
+        found(&base, &new),
+        [
+            finding(FindingKind::Cell, "measured", "in 2 of 2 runs", "in no run: no x2APIC mode", Severity::Worse),
+            finding(FindingKind::Cell, "measured", "in 1 of 2 runs", "in 2 of 2 runs", Severity::Noted),
+        ]
+    );
+}
+
+#[test]
+fn an_acceleration_that_ceased_is_worse() {
+    let [mut base, mut new] = [runs(2, 1), runs(2, 2)];
+    let of = |state| vec![Acceleration { feature: Feature::Avic, state, why: String::new(), inhibits: Vec::new() }];
+    change(&mut base, |it| it.host.apic_acceleration = of(AccelerationState::On));
+    change(&mut new, |it| it.host.apic_acceleration = of(AccelerationState::Inhibited));
+    let said = |base, new, severity| [finding(FindingKind::Acceleration, "AVIC", base, new, severity)];
+    assert_eq!(found(&base, &new), said("on", "inhibited", Severity::Worse));
+    assert_eq!(found(&new, &base), said("inhibited", "on", Severity::Noted));
+    change(&mut new, |it| it.host.apic_acceleration.clear());
+    assert_eq!(found(&base, &new), said("on", "not known", Severity::Noted), "nobody has looked");
+}
+
+/// Sets a cell's exits a call.
+fn exits(runs: &mut [Run], reason: &str, count: impl Fn(usize) -> f64) {
+    for (number, run) in runs.iter_mut().enumerate() {
+        run.measurement.cells[0].exits = vec![fixture::exits(Source::Stats, reason, 1.0, count(number))];
+    }
+}
+
+#[test]
+fn more_exits_a_call_are_worse_and_fewer_are_noted() {
+    let [mut base, mut new] = [runs(4, 1), runs(4, 2)];
+    exits(&mut base, "exits", |run| 1.015 + 0.01 * run as f64);
+    exits(&mut new, "exits", |run| 2.015 + 0.01 * run as f64);
+    let said = |base, new, severity| [finding(FindingKind::Exits, "stats exits, each target", base, new, severity)];
+    assert_eq!(found(&base, &new), said("1.03", "2.03", Severity::Worse));
+    assert_eq!(found(&new, &base), said("2.03", "1.03", Severity::Noted));
+    exits(&mut new, "exits", |run| 1.04 + 0.02 * run as f64);
+    assert_eq!(found(&base, &new), [], "too little to matter");
+    exits(&mut new, "exits", |run| if run == 0 { 3.0 } else { 1.0 });
+    assert_eq!(found(&base, &new), [], "one run says nothing");
+}
+
+#[test]
+fn counts_that_never_vary_need_no_interval() {
+    let [mut base, mut new] = [runs(2, 1), runs(2, 2)];
+    exits(&mut base, "exits", |_| 1.0);
+    exits(&mut new, "exits", |_| 2.0);
+    assert_eq!(found(&base, &new).len(), 1);
+    for side in [&mut base, &mut new] {
+        side.truncate(1);
+    }
+    let one = found(&base, &new);
+    assert_eq!(
+        one.iter().map(|it| it.4).collect::<Vec<_>>(),
+        [Severity::Noted],
+        "one run a side may have been out of line"
+    );
+}
+
+#[test]
+fn what_the_host_does_and_what_is_no_exit_is_not_worse() {
+    let [mut base, mut new] = [runs(4, 1), runs(4, 2)];
+    exits(&mut base, "irq_exits", |_| 1.0);
+    exits(&mut new, "irq_exits", |_| 2.0);
+    assert_eq!(found(&base, &new).iter().map(|it| it.4).collect::<Vec<_>>(), [Severity::Noted]);
+    exits(&mut base, "insn_emulation", |_| 100.0);
+    exits(&mut new, "insn_emulation", |_| 200.0);
+    assert_eq!(found(&base, &new), []);
+}
+
+#[test]
+fn runs_that_ended_early_and_cells_that_were_never_quiet_are_noted() {
+    let [base, mut new] = [runs(2, 1), runs(2, 2)];
+    new[0].measurement.partial = true;
+    new[1].measurement.cells[0].never_quiet = true;
+    assert_eq!(
+        found(&base, &new),
+        [
+            finding(FindingKind::PartialRun, "ended early", "in no run", "in 1 of 2 runs", Severity::Noted),
+            finding(FindingKind::Disturbed, "never quiet", "in no run", "in 1 of 2 runs", Severity::Noted),
+        ]
+    );
+}
