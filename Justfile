@@ -50,6 +50,10 @@ bench-scaling *OPTIONS:
 bench-change-points *OPTIONS:
     cargo bench --package kipi --bench change_points -- {{ OPTIONS }}
 
+# Compare made-up sets of runs, whose truth is known: how often kipi compare is wrong, and what it finds; --data DIR takes real runs
+bench-errors *OPTIONS:
+    cargo bench --package kipi --bench error_rates -- {{ OPTIONS }}
+
 # Measure a send of the broadcast service against its floor; a part of a name runs those that contain it
 bench-send *FILTER:
     cargo bench --package kipi --bench send_path -- {{ FILTER }}

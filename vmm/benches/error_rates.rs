@@ -48,7 +48,8 @@ fn main() -> ExitCode {
         match argument.as_str() {
             "--bench" => asked = true,
             "--pairs" => {
-                let Some(count @ 1..) = arguments.next().and_then(|count| count.parse().ok()) else {
+                let count = arguments.next().and_then(|count| count.parse().ok()).filter(|count| *count > 0);
+                let Some(count) = count else {
                     eprintln!("error_rates: --pairs takes a number from 1");
                     return ExitCode::from(2);
                 };

@@ -53,7 +53,9 @@ fn runs(count: usize, seed: u64) -> Vec<Run> {
 
 /// A change of each run.
 fn change(runs: &mut [Run], mut change: impl FnMut(&mut Measurement)) {
-    runs.iter_mut().for_each(|run| change(&mut run.measurement));
+    for run in runs {
+        change(&mut run.measurement);
+    }
 }
 
 /// Grows a cell's time.
@@ -99,7 +101,7 @@ fn a_cell_alone_in_its_state_is_divided_by_the_memory_route() {
     let [mut base, mut new] = [runs(3, 1), runs(3, 2)];
     for side in [&mut base, &mut new] {
         change(side, |it| {
-            it.cells.retain(|cell| cell.id.route != Route::XApic || cell.id.target_state == TargetState::User)
+            it.cells.retain(|cell| cell.id.route != Route::XApic || cell.id.target_state == TargetState::User);
         });
     }
     let comparison = compared(&base, &new);

@@ -93,7 +93,8 @@ fn round_trip(measurement: &mut Measurement) -> &mut crate::results::metric::Met
 
 #[test]
 fn a_document_that_contradicts_itself_was_changed_by_hand() {
-    let changes: [(fn(&mut Measurement), &str); 6] = [
+    type Change = fn(&mut Measurement);
+    let changes: [(Change, &str); 6] = [
         (|it| round_trip(it).p50 *= 100.0, "quantiles of round_trip do not rise"),
         (|it| round_trip(it).n = 0, "round_trip has 0 values"),
         (|it| it.cells[0].exits[0].initiator = -1.0, "fewer than no exits"),

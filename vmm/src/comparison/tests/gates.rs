@@ -5,10 +5,10 @@ use crate::comparison::gates::Limit;
 use crate::results::comparison::Gate;
 
 /// Runs whose first cell has 1000 round trips of 100 µs, of which so many of each run take ten times as long.
-fn with_tail(mut runs: Vec<Run>, tail: impl Fn(usize) -> usize) -> Vec<Run> {
-    for (number, run) in runs.iter_mut().enumerate() {
+fn with_tail(mut runs: Vec<Run>, tail: impl Fn(u16) -> u16) -> Vec<Run> {
+    for (number, run) in (0..).zip(&mut runs) {
         let slow = tail(number);
-        let times = (0..1000).map(|round| if round < slow { 1e6 } else { 100_000.0 + 10.0 * f64::from(round as u16) });
+        let times = (0_u16..1000).map(|round| if round < slow { 1e6 } else { 100_000.0 + 10.0 * f64::from(round) });
         run.measurement.cells.truncate(1);
         run.measurement.cells[0].round_trips = Some(Histogram::of(times));
     }
