@@ -1,10 +1,12 @@
 //! Two sets of runs compared: what changed that is no time ([`findings`]), in what else their hosts and settings differ
 //! ([`differences`]), and each cell's time in that of its reference ([`references`], [`values`], [`rows`]); tails apart ([`gates`]).
-//! Settings that were measured in turns are compared pair by pair ([`paired`]); [`history`] follows one set over time.
+//! Settings that were measured in turns are compared pair by pair ([`paired`]). [`fleet`] names the hosts of a side that are not as
+//! their kind; [`history`] follows one set over time.
 
 pub mod differences;
 mod exits;
 mod findings;
+mod fleet;
 pub mod gates;
 pub mod history;
 pub mod paired;
@@ -14,8 +16,8 @@ pub mod rules;
 mod values;
 
 use crate::results::comparison::{
-    COMPARISON_SCHEMA, Comparison, Difference, Finding, FindingKind, Gate, Overall, Row, Settings, Severity, Side,
-    SideHost, Verdict,
+    COMPARISON_SCHEMA, Comparison, Difference, Finding, FindingKind, Gate, Overall, Row, Settings, Severity,
+    Side, SideHost, Verdict,
 };
 use crate::results::measurement::Measurement;
 use rules::{ERROR_RATE, Rules};
@@ -48,8 +50,8 @@ pub fn compare(base: &[Run], new: &[Run], rules: &Rules) -> Comparison {
     Comparison {
         schema: COMPARISON_SCHEMA.to_owned(),
         kipi: env!("CARGO_PKG_VERSION").to_owned(),
-        base: side(base),
-        new: side(new),
+        base: Side { outliers: fleet::find(base, &pairs, rules.threshold), ..side(base) },
+        new: Side { outliers: fleet::find(new, &pairs, rules.threshold), ..side(new) },
         pairs: None,
         settings: Settings {
             threshold: rules.threshold,
@@ -107,6 +109,7 @@ fn side(runs: &[Run]) -> Side {
         files: runs.iter().map(|run| run.file.clone()).collect(),
         runs: runs.len() as u64,
         hosts: hosts.into_iter().map(|(host, runs)| SideHost { runs, ..host }).collect(),
+        outliers: Vec::new(),
     }
 }
 

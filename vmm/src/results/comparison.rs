@@ -59,6 +59,28 @@ pub struct Side {
     pub runs: u64,
     /// Where they were measured: an entry for each combination of what follows.
     pub hosts: Vec<SideHost>,
+    /// Runs, of at least ten on hosts of one processor model and kernel, that are not as the others.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub outliers: Vec<Outlier>,
+}
+
+/// A run that is not as the others on hosts of its kind, in one cell.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Outlier {
+    /// Its file.
+    pub file: String,
+    /// Processor model name of its kind.
+    pub cpu: String,
+    /// Kernel release of its kind.
+    pub kernel: String,
+    /// How many runs of its kind have the cell.
+    pub group: u64,
+    /// The cell.
+    #[serde(flatten)]
+    pub id: CellId,
+    /// How much more what is judged of the cell (its time in its reference's) is than the median of its kind, a fraction.
+    pub change: f64,
 }
 
 /// A host that some runs of a side were measured on.

@@ -3,7 +3,7 @@
 //! of it exits explain ([`parts`]), its [`exits`] and what one of them costs ([`exit_costs`]), how its targets were woken
 //! ([`halts`]), how far its deliveries went ([`distances`]), what it took of the host's CPUs ([`host_cpu`]), and how far the clocks
 //! may be apart ([`clock_error`]). Of several runs: by how much two sets of them differ ([`change`]), or two settings that were measured
-//! in turns ([`paired`]), and where a series of them changed ([`change_points`]).
+//! in turns ([`paired`]); where a series of them changed ([`change_points`]), and which do not belong to a group ([`outliers`]).
 
 pub mod bootstrap;
 pub mod breakdown;
@@ -23,6 +23,7 @@ pub mod holm;
 pub mod host_cpu;
 pub mod metrics;
 pub mod order;
+pub mod outliers;
 pub mod paired;
 pub mod parts;
 pub mod ratio;

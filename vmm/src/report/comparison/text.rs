@@ -7,7 +7,7 @@ use crate::report::text::{table, warnings};
 use crate::report::units;
 use crate::report::wrap::{hang, list, wrap};
 use crate::results::comparison::{
-    Change, Comparison, Difference, Finding, Gate, Open, OpenReason, Overall, Row, Severity, Side, Verdict,
+    Change, Comparison, Difference, Finding, Gate, Open, OpenReason, Outlier, Overall, Row, Severity, Side, Verdict,
 };
 use guest_stub::abi::cell::CellId;
 
@@ -30,10 +30,26 @@ pub(super) fn render(comparison: &Comparison, width: usize) -> String {
         )
         .map(|it| table::print(&it, width)),
     );
+    sections.extend(outliers(comparison, width));
     sections.extend(gates(&comparison.gates).map(|it| table::print(&it, width)));
     sections.extend(warnings(&comparison.warnings, width));
     sections.push(verdict(comparison, width));
     sections.join("\n\n") + "\n"
+}
+
+/// The runs that are not as others of their kind.
+fn outliers(comparison: &Comparison, width: usize) -> Option<String> {
+    let ids: Vec<CellId> = all_cells(comparison);
+    let sides = [("base", &comparison.base), ("new", &comparison.new)];
+    let outliers = sides.into_iter().flat_map(|(side, of)| of.outliers.iter().map(move |outlier| (side, outlier)));
+    let line = |(side, outlier): (&str, &Outlier)| {
+        let Outlier { file, cpu, kernel, group, id, change } = outlier;
+        let (name, change) = (name_of(id, &ids.iter()), units::change(*change));
+        let text = format!("{side} · {file}: {name} {change} against the {group} of its kind ({cpu}, Linux {kernel})");
+        labelled("outlier", &text, width)
+    };
+    let lines: Vec<String> = outliers.map(line).collect();
+    (!lines.is_empty()).then(|| lines.join("\n"))
 }
 
 fn labelled(label: &str, text: &str, width: usize) -> String {

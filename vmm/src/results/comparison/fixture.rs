@@ -65,7 +65,12 @@ fn side(directory: &str, kernel: &str) -> Side {
         kipi: "0.1.0".to_owned(),
         runs: 10,
     };
-    Side { files: (1..=10).map(|run| format!("{directory}/run-{run:02}.json")).collect(), runs: 10, hosts: vec![host] }
+    Side {
+        files: (1..=10).map(|run| format!("{directory}/run-{run:02}.json")).collect(),
+        runs: 10,
+        hosts: vec![host],
+        outliers: Vec::new(),
+    }
 }
 
 fn difference(factor: &str, item: Option<&str>, base: &str, new: &str, allowed: bool) -> Difference {
