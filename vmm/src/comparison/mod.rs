@@ -16,8 +16,8 @@ pub mod rules;
 mod values;
 
 use crate::results::comparison::{
-    COMPARISON_SCHEMA, Comparison, Difference, Finding, FindingKind, Gate, Overall, Row, Settings, Severity,
-    Side, SideHost, Verdict,
+    COMPARISON_SCHEMA, Comparison, Difference, Finding, FindingKind, Gate, Overall, Row, Settings, Severity, Side,
+    SideHost, Verdict,
 };
 use crate::results::measurement::Measurement;
 use rules::{ERROR_RATE, Rules};

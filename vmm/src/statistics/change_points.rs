@@ -20,7 +20,7 @@
 //! nobody who sees 20 or 50 runs only can tell so long a memory from a change of level. The price is power: `benches/change_points.rs`
 //! measures it.
 
-use super::drift::{Belief, Drift, Predictions};
+use super::drift::{Drift, Predictions};
 use super::order::middle;
 use guest_stub::random::SplitMix64;
 use std::ops::Range;
@@ -98,7 +98,7 @@ fn memory_of(series: &[f64], parts: &[Range<usize>], divisions: [usize; 2]) -> D
             runs.iter().map(move |run| run - level)
         })
         .collect();
-    Drift::of_runs(&[&residuals], Belief::Host)
+    Drift::of_runs(&[&residuals])
 }
 
 /// How probable a division of this size is by chance; `None` if it is more than [`LEVEL`]: the first few resamples tell that of
