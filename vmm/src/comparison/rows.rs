@@ -121,15 +121,23 @@ fn verdict(
     (Verdict::Undecided, Some(Open { reason: OpenReason::TooWide, more_runs }))
 }
 
-/// A change that the reference's own, in the other direction, explains is none of the cell's.
+/// What is divided is one number: a cell that seems to have moved may stand still beside a reference that moved the other way. So no cell
+/// is faster whose reference may have got slower by as much, by its own interval; otherwise a reference that nobody judges would
+/// hide a slowdown. Slower it is unless the reference is known to have got faster: an alarm too many can be looked into.
 fn doubt(row: &mut Row, references: &[Row]) {
-    let moved = references.iter().find(|reference| Some(reference.id) == row.reference).map(|it| it.verdict);
-    match (row.verdict, moved) {
-        (Verdict::Slower, Some(Verdict::Faster)) | (Verdict::Faster, Some(Verdict::Slower)) => {
-            row.verdict = Verdict::Undecided;
-            row.open = Some(Open { reason: OpenReason::ReferenceMoved, more_runs: None });
+    let Some(reference) = references.iter().find(|reference| Some(reference.id) == row.reference) else { return };
+    let may_be_the_references = match row.verdict {
+        Verdict::Slower => reference.verdict == Verdict::Faster,
+        Verdict::Faster => {
+            let explains = (1.0 + row.judged().estimate).recip() - 1.0;
+            reference.verdict == Verdict::Slower
+                || reference.judged().interval.is_none_or(|[low, high]| low <= explains && explains <= high)
         }
-        (Verdict::Slower | Verdict::Faster | Verdict::Undecided | Verdict::Same, _) => {}
+        Verdict::Undecided | Verdict::Same => false,
+    };
+    if may_be_the_references {
+        row.verdict = Verdict::Undecided;
+        row.open = Some(Open { reason: OpenReason::ReferenceMoved, more_runs: None });
     }
 }
 

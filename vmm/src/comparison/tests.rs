@@ -163,6 +163,17 @@ fn a_reference_that_moved_is_worse_itself_and_no_excuse_for_its_cells() {
 }
 
 #[test]
+fn a_reference_that_may_have_got_slower_makes_no_cell_faster() {
+    let [base, mut new] = [runs(10, 7), runs(10, 8)];
+    grow(&mut new, "xapic", "halt", 1.06);
+    let comparison = compared(&base, &new);
+    let halt = row(&comparison, "x2apic", "halt");
+    assert!(halt.judged().interval.is_some_and(|[_, high]| high < 0.0), "{halt:?}");
+    assert_eq!(halt.open.as_ref().map(|open| open.reason), Some(OpenReason::ReferenceMoved));
+    assert_eq!(comparison.verdict, Overall::Undecided, "{comparison:#?}");
+}
+
+#[test]
 fn few_runs_leave_it_open_and_say_how_many_more_it_takes() {
     let comparison = compared(&runs(2, 9), &runs(2, 10));
     assert_eq!(comparison.verdict, Overall::Undecided);

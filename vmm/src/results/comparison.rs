@@ -299,7 +299,7 @@ pub enum OpenReason {
     TooWide,
     /// One run a side, and no document says how much runs differ here.
     OneRun,
-    /// The reference changed, in the opposite direction, and may be all that did.
+    /// The reference may have changed instead, in the opposite direction.
     ReferenceMoved,
     /// A run has no counts of its round trips, by which a tail is compared.
     NoCounts,

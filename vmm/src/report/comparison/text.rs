@@ -194,7 +194,7 @@ pub(super) fn why(open: &Open) -> String {
                 .to_owned()
         }
         (OpenReason::ReferenceMoved, _) => {
-            "undecided: its reference moved the other way, and may be all that changed (--reference takes another)"
+            "undecided: its reference may have moved the other way instead (--reference takes another; more runs may tell)"
                 .to_owned()
         }
         (OpenReason::NoCounts, _) => {
