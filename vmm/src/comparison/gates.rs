@@ -81,16 +81,17 @@ fn gate(id: CellId, limit: Limit, base: Option<&[&Histogram]>, new: Option<&[&Hi
     let Some(at) = all.quantile(quantile) else { return undecided(OpenReason::NoCounts) };
     let bound = at * (1.0 + margin);
     // How far the base's own share varies is how uncertain its quantile is.
-    let Some(difference) = Difference::between(&shares(base, at), &shares(new, bound)) else {
-        return undecided(OpenReason::NoCounts);
-    };
-    let interval = difference.interval(miss).map(|ends| ends.map(|end| (end + allowed).clamp(0.0, 1.0)));
+    let [of_base, of_new] = [shares(base, at), shares(new, bound)];
+    let share = of_new.values.iter().sum::<f64>() / of_new.values.len().max(1) as f64;
+    let Some(difference) = Difference::between(&of_base, &of_new) else { return undecided(OpenReason::NoCounts) };
+    let around = |end: f64| (share + end - difference.estimate).clamp(0.0, 1.0);
+    let interval = difference.interval(miss).map(|ends| ends.map(around));
     let (verdict, open) = match (interval, &difference.error) {
         (Some([low, _]), _) if low > allowed => (Verdict::Slower, None),
         (Some([_, high]), _) if high <= allowed => (Verdict::Same, None),
         (Some(_), Some(error)) => {
             let runs = base.len().min(new.len());
-            let needed = error.runs(miss, difference.estimate.abs(), runs + 1);
+            let needed = error.runs(miss, (share - allowed).abs(), runs + 1);
             let more_runs = needed.map(|needed| (needed - runs) as u64);
             (Verdict::Undecided, Some(Open { reason: OpenReason::TooWide, more_runs }))
         }

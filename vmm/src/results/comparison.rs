@@ -43,7 +43,7 @@ pub struct Comparison {
     pub gates: Vec<Gate>,
     /// All in a word.
     pub verdict: Overall,
-    /// How many rows and gates are undecided.
+    /// How many of `cells` and `gates` are undecided.
     pub undecided: u64,
     /// What the reader should know before trusting a verdict.
     pub warnings: Vec<String>,
