@@ -50,6 +50,14 @@ pub fn write_trace(trace: &Trace, writer: impl Write) -> Result<(), JsonError> {
     write_document(trace, writer)
 }
 
+/// As [`write()`], of a comparison.
+///
+/// # Errors
+/// As [`write()`].
+pub fn write_comparison(comparison: &Comparison, writer: impl Write) -> Result<(), JsonError> {
+    write_document(comparison, writer)
+}
+
 /// As [`write()`], of a history.
 ///
 /// # Errors
