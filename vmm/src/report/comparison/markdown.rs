@@ -5,7 +5,7 @@ use super::cases::difference;
 use super::text::{describe, limit, why};
 use crate::report::units;
 use crate::report::wrap::printable;
-use crate::results::comparison::{Comparison, Gate, Overall, Row, Severity, Verdict};
+use crate::results::comparison::{Comparison, Finding, Gate, Overall, Row, Severity, Verdict};
 use std::fmt::Write as _;
 
 /// The comment.
@@ -32,7 +32,7 @@ fn headline(comparison: &Comparison) -> String {
     let threshold = units::percent(comparison.settings.threshold);
     let mut line = format!("{mark} **kipi: {}**", comparison.verdict.name());
     let unexpected: Vec<_> = comparison.differences.iter().filter(|it| !it.allowed).map(difference).collect();
-    if !unexpected.is_empty() {
+    if comparison.verdict == Overall::NotComparable {
         let _ = write!(line, ", since these differ: {}", literal(&unexpected.join("; ")));
     }
     let of = |verdict| comparison.cells.iter().filter(|row| row.verdict == verdict).count();
@@ -42,14 +42,15 @@ fn headline(comparison: &Comparison) -> String {
         .filter(|(number, _)| *number > 0)
         .map(|(number, name)| format!("{number} {name}"))
         .collect();
-    let runs = [&comparison.base, &comparison.new].map(|side| side.runs);
-    let _ = write!(line, " · cells: {} · threshold {threshold} · {} and {} runs", cells.join(", "), runs[0], runs[1]);
+    let cells = if cells.is_empty() { "none that both sides have".to_owned() } else { cells.join(", ") };
+    let [base, new] = [&comparison.base, &comparison.new].map(|side| side.runs);
+    let _ = write!(line, " · cells: {cells} · threshold {threshold} · {base} and {new} runs");
     line
 }
 
 /// A list of what changed and is no time.
 fn findings(comparison: &Comparison, severity: Severity) -> Option<String> {
-    let line = |finding: &crate::results::comparison::Finding| {
+    let line = |finding: &Finding| {
         let cell = finding.cell.map_or_else(String::new, |cell| format!("{cell}: "));
         let what = format!("{cell}{}: {} → {}", finding.subject, finding.base, finding.new);
         format!("- {}: {}", finding.kind.name(), literal(&what))

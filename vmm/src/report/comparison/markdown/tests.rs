@@ -42,9 +42,7 @@ fn the_verdict_comes_first_and_what_is_the_same_is_folded() {
     let first = text.lines().next().unwrap();
     assert_eq!(
         first,
-        "❌ **kipi: worse**, since these differ: <code>settings kvm&#46;halt&#95;poll&#95;ns: 200000 → 0</code> · \
-         cells: 1 slower, 1 faster, 2 undecided, 1 same · threshold 5 % · 10 and 10 runs"
-            .replace("&#46;", ".")
+        "❌ **kipi: worse** · cells: 1 slower, 1 faster, 2 undecided, 1 same · threshold 5 % · 10 and 10 runs"
     );
     let seen = seen(&text);
     let [open, tails, same, references] = &seen.tables[..] else { panic!("{:?}", seen.tables) };
@@ -64,6 +62,14 @@ fn the_verdict_comes_first_and_what_is_the_same_is_folded() {
     let folded = text.find("<details>").unwrap();
     assert!(text[..folded].contains("1 lost") && !text[..folded].contains("| same |"), "{text}");
     assert!(text[..folded].contains("about 4 more runs a side would decide it"), "{text}");
+}
+
+#[test]
+fn sides_that_are_not_comparable_say_why() {
+    let text = render(&Comparison { verdict: Overall::NotComparable, cells: Vec::new(), ..comparison() });
+    let begin =
+        "🚫 **kipi: not comparable**, since these differ: <code>settings kvm.halt&#95;poll&#95;ns: 200000 → 0</code>";
+    assert!(text.starts_with(&format!("{begin} · cells: none that both sides have · ")), "{text}");
 }
 
 #[test]
