@@ -6,7 +6,7 @@ use super::{documents, values};
 use crate::comparison::differences::Factor;
 use crate::comparison::gates::Limit;
 use crate::comparison::references::Choice;
-use crate::comparison::rules::Rules;
+use crate::comparison::rules::{ERROR_RATE, Rules};
 use crate::comparison::{self, Run};
 use crate::report;
 use crate::report::comparison::Format;
@@ -60,6 +60,7 @@ pub fn run(options: &Compare) -> Result<Status, Failure> {
     check_reference(options, &base, &new)?;
     let rules = Rules {
         threshold: options.threshold,
+        error_rate: ERROR_RATE,
         expected: options.expect.clone(),
         reference: options.reference,
         gates: options.gate.clone(),

@@ -258,7 +258,13 @@ pub fn run(options: &Measure, start: ProcessStart) -> Result<Status, Failure> {
     let status = status_of(&measurement, error.as_ref(), options.strict);
     let began = match status {
         Status::BadInput | Status::HostCannot => false,
-        Status::Good | Status::Failed | Status::Interrupted | Status::NotComparable | Status::Undecided => true,
+        Status::Good
+        | Status::Failed
+        | Status::Interrupted
+        | Status::NotComparable
+        | Status::Undecided
+        | Status::Skip
+        | Status::Stop => true,
     };
     // Samples that could not be written once are told once.
     let csv = csv.filter(|_| !matches!(error, Some(experiment::Error::Samples(_))));

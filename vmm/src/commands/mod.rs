@@ -5,6 +5,7 @@
 #![deny(clippy::wildcard_enum_match_arm)]
 
 mod ab;
+pub mod bisect_step;
 pub mod check;
 pub mod compare;
 pub mod doctor;
@@ -16,6 +17,7 @@ mod machines;
 pub mod measure;
 mod options;
 mod outputs;
+mod processes;
 pub mod status;
 pub mod trace;
 mod values;
@@ -55,6 +57,8 @@ pub enum Command {
     Compare(Compare),
     /// Show the course of each cell over many runs, and where it changed
     History(history::Options),
+    /// Judge a version for git bisect run: 0 is as good as the base, 1 worse, 125 undecided, 128 and more an error
+    BisectStep(bisect_step::BisectStep),
 }
 
 /// The command line of this process; help texts fit the terminal.
@@ -70,7 +74,9 @@ pub fn parse() -> Result<Cli, clap::Error> {
 pub fn end_parsing(error: &clap::Error) -> Status {
     if error.use_stderr() {
         status::complain(&one_line(error));
-        return Status::BadInput;
+        // To git bisect run, 2 would be a bad version.
+        let is_step = std::env::args_os().nth(1).is_some_and(|command| command == "bisect-step");
+        return if is_step { Status::Stop } else { Status::BadInput };
     }
     let _ = error.print();
     Status::Good

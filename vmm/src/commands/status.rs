@@ -22,6 +22,10 @@ pub enum Status {
     HostCannot = 4,
     /// A comparison decides nothing, and was to (`--decide`).
     Undecided = 5,
+    /// To `git bisect run`: nothing can be said of this version (`kipi bisect-step`).
+    Skip = 125,
+    /// To `git bisect run`: stop. It takes all smaller ones but 0 and 125 for a bad version, those of usage errors and panics, too.
+    Stop = 128,
     /// Ctrl-C.
     Interrupted = 130,
 }
@@ -84,6 +88,11 @@ pub struct Failure {
 }
 
 impl Failure {
+    /// The same, with another status.
+    pub(super) fn with_status(self, status: impl FnOnce(Status) -> Status) -> Self {
+        Self { status: status(self.status), ..self }
+    }
+
     pub(super) fn new(status: Status, error: impl Into<anyhow::Error>) -> Self {
         Self { status, error: error.into() }
     }

@@ -1,7 +1,6 @@
 //! Exits a call that changed. They are counts, which no drift of the host's speed touches, and tell why a time changed.
 
 use super::Run;
-use super::rules::ERROR_RATE;
 use crate::report::units;
 use crate::results::comparison::{Finding, FindingKind, Severity};
 use crate::results::measurement::{Cell, Exits};
@@ -30,7 +29,7 @@ enum Who {
 type Count = (Source, String, Who);
 
 /// Those that changed, of each cell in turn.
-pub(super) fn find(base: &[Run], new: &[Run], cells: &[CellId]) -> Vec<Finding> {
+pub(super) fn find(base: &[Run], new: &[Run], cells: &[CellId], error_rate: f64) -> Vec<Finding> {
     let mut compared = Vec::new();
     for &id in cells {
         let [of_base, of_new] = [base, new].map(|runs| of_cell(runs, id));
@@ -44,7 +43,7 @@ pub(super) fn find(base: &[Run], new: &[Run], cells: &[CellId]) -> Vec<Finding> 
         }
     }
     // Of these, hardly any change: to test each at the level for all of them loses next to nothing against Holm's steps.
-    let miss = ERROR_RATE / compared.len().max(1) as f64;
+    let miss = error_rate / compared.len().max(1) as f64;
     let changed = compared.into_iter().filter_map(|(id, count, base, new, difference)| {
         let (was, is) = (mean(&base), mean(&new));
         let is_large = (is - was).abs() > LEAST && (is - was).abs() > LEAST_FRACTION * was;

@@ -9,12 +9,12 @@ use guest_stub::abi::cell::CellId;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// All of it, in the order of the kinds.
-pub(super) fn find(base: &[Run], new: &[Run]) -> Vec<Finding> {
+pub(super) fn find(base: &[Run], new: &[Run], error_rate: f64) -> Vec<Finding> {
     let cells = cells(base, new);
     let mut findings: Vec<Finding> = cells.iter().filter_map(|cell| integrity(base, new, *cell)).collect();
     findings.extend(cells.iter().filter_map(|cell| presence(base, new, *cell)));
     findings.extend(accelerations(base, new));
-    findings.extend(exits::find(base, new, &cells));
+    findings.extend(exits::find(base, new, &cells, error_rate));
     findings.extend(partial(base, new));
     findings.extend(cells.iter().filter_map(|cell| disturbed(base, new, *cell)));
     findings

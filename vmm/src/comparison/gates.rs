@@ -4,7 +4,6 @@
 //! share of rounds beyond a bound is a mean of runs like any other, and bursts show in how it varies from run to run.
 
 use super::Run;
-use super::rules::ERROR_RATE;
 use crate::results::comparison::{Gate, Open, OpenReason, Verdict};
 use crate::results::histogram::Histogram;
 use crate::statistics::change::{Difference, Set};
@@ -41,10 +40,10 @@ impl FromStr for Limit {
 }
 
 /// A gate for each cell that both sides have, and each limit.
-pub(super) fn all(base: &[Run], new: &[Run], cells: &[CellId], limits: &[Limit]) -> Vec<Gate> {
+pub(super) fn all(base: &[Run], new: &[Run], cells: &[CellId], limits: &[Limit], error_rate: f64) -> Vec<Gate> {
     let gates = (cells.len() * limits.len()).max(1);
     // Each end of an interval is a question of its own: whether more lie beyond the bound, and whether no more do.
-    let miss = 2.0 * ERROR_RATE / gates as f64;
+    let miss = 2.0 * error_rate / gates as f64;
     let of_cell = |&id: &CellId| {
         let [base, new] = [base, new].map(|runs| histograms(runs, id));
         limits.iter().map(move |&limit| gate(id, limit, base.as_deref(), new.as_deref(), miss))

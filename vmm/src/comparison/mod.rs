@@ -20,7 +20,7 @@ use crate::results::comparison::{
     SideHost, Verdict,
 };
 use crate::results::measurement::Measurement;
-use rules::{ERROR_RATE, Rules};
+use rules::Rules;
 use std::collections::BTreeMap;
 
 /// A document of a side.
@@ -35,11 +35,11 @@ pub struct Run {
 /// Compares two sets of runs, each by rising time.
 pub fn compare(base: &[Run], new: &[Run], rules: &Rules) -> Comparison {
     let differences = differences::find(base, new, &rules.expected);
-    let findings = findings::find(base, new);
+    let findings = findings::find(base, new, rules.error_rate);
     let pairs = references::pair(base, new, rules.reference);
     let (cells, references) = rows::all(base, new, &pairs, rules);
     let asked: Vec<_> = cells.iter().chain(&references).map(|row| row.id).filter(|id| is_asked(base, *id)).collect();
-    let gates = gates::all(base, new, &asked, &rules.gates);
+    let gates = gates::all(base, new, &asked, &rules.gates, rules.error_rate);
     let is_open = |verdict: Verdict| verdict == Verdict::Undecided;
     let undecided = cells
         .iter()
@@ -55,7 +55,7 @@ pub fn compare(base: &[Run], new: &[Run], rules: &Rules) -> Comparison {
         pairs: None,
         settings: Settings {
             threshold: rules.threshold,
-            error_rate: ERROR_RATE,
+            error_rate: rules.error_rate,
             expected: rules.expected.iter().map(|factor| factor.name().to_owned()).collect(),
         },
         verdict: overall(&differences, &findings, cells.iter().chain(&references), &gates, undecided > 0),

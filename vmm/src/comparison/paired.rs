@@ -20,7 +20,7 @@ const MOST_PAIRS: f64 = 10_000.0;
 pub fn compare(base: &[Run], new: &[Run], setting: Difference, threshold: f64) -> Comparison {
     let mut differences = vec![setting];
     differences.extend(differences::find(base, new, Factor::ALL));
-    let findings = findings::find(base, new);
+    let findings = findings::find(base, new, ERROR_RATE);
     let cells = rows(base, new, threshold);
     let undecided = cells.iter().filter(|row| row.verdict == Verdict::Undecided).count();
     let warnings = cells.is_empty().then(|| "the settings have no cell in common: no time is compared".to_owned());

@@ -2,7 +2,7 @@
 
 use super::Run;
 use super::references::Pairs;
-use super::rules::{ERROR_RATE, Rules};
+use super::rules::Rules;
 use super::values::{self, Observed, RunValue};
 use crate::results::comparison::{Change, Open, OpenReason, Role, Row, Verdict};
 use crate::statistics::change::{Difference, Set, Variance};
@@ -15,11 +15,12 @@ pub(super) fn all(base: &[Run], new: &[Run], pairs: &Pairs, rules: &Rules) -> (V
     let compare = |pairs: &[(CellId, Option<CellId>)]| -> Vec<Compared> {
         pairs.iter().filter_map(|&(id, reference)| Compared::of(base, new, id, reference)).collect()
     };
-    let references = compare(&pairs.references).into_iter().map(|row| row.judge(Role::Reference, ERROR_RATE, rules));
+    let references =
+        compare(&pairs.references).into_iter().map(|row| row.judge(Role::Reference, rules.error_rate, rules));
     let references: Vec<Row> = references.collect();
     let judged = compare(&pairs.judged);
     let p: Vec<f64> = judged.iter().map(|row| row.judged().p().unwrap_or(1.0)).collect();
-    let levels = holm::levels(&p, ERROR_RATE);
+    let levels = holm::levels(&p, rules.error_rate);
     let rows = judged.into_iter().zip(levels).map(|(row, miss)| {
         let mut row = row.judge(Role::Primary, miss, rules);
         doubt(&mut row, &references);

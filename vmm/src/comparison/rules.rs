@@ -15,6 +15,8 @@ pub const ERROR_RATE: f64 = 0.01;
 pub struct Rules {
     /// A change of this size matters.
     pub threshold: f64,
+    /// The probability that any row is wrongly called slower or faster: [`ERROR_RATE`], or a part of it where there are several looks.
+    pub error_rate: f64,
     /// The factors that are expected to differ.
     pub expected: Vec<Factor>,
     /// What all cells are divided by; `None`: each by a cell of its own state, or the memory route.
@@ -25,6 +27,6 @@ pub struct Rules {
 
 impl Default for Rules {
     fn default() -> Self {
-        Self { threshold: THRESHOLD, expected: Vec::new(), reference: None, gates: Vec::new() }
+        Self { threshold: THRESHOLD, error_rate: ERROR_RATE, expected: Vec::new(), reference: None, gates: Vec::new() }
     }
 }

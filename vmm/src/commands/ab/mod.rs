@@ -9,7 +9,7 @@ use super::interrupts::{self, INTERRUPTED};
 use super::measure::{Measure, progress_bar};
 use super::outputs::{any_is_stdout, open_all, print, terminal_width};
 use super::status::{Failure, Status};
-use super::{machines, values};
+use super::{machines, processes, values};
 use crate::comparison::{Run, paired};
 use crate::config::{CellId, Config, Refused};
 use crate::experiment::{self, Observer};
@@ -181,15 +181,14 @@ fn settings(options: &Measure, contrast: &Contrast, rounds: usize, boots: Option
 
 /// Boots of two builds, each a process of its own: one that has run for longer has warm caches.
 fn builds(options: &Measure, other: &PathBuf, rounds: usize, boots: Option<usize>) -> Result<Pairs, Failure> {
-    let own = std::env::current_exe()
-        .map_err(|error| Failure::failed(anyhow::anyhow!("cannot find this kipi's own file: {error}")))?;
+    let own = processes::own()?;
     let mut arguments: Vec<OsString> = other::boot_arguments(std::env::args_os().skip(1), rounds);
     if options.observe.is_empty() {
         arguments.extend(["--observe", "guest"].map(OsString::from));
     }
     let programs = [other, &own];
     let names = programs.map(|program| program.display().to_string());
-    Pairs::new("kipi", None, names).measure(boots, |side| other::run(programs[side], &arguments))
+    Pairs::new("kipi", None, names).measure(boots, |side| processes::run(programs[side], &arguments))
 }
 
 /// One of two settings, as each of its boots needs it.

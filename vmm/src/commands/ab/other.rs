@@ -1,11 +1,6 @@
-//! Boots of another build of kipi: each a process of its own.
+//! What a process of kipi is to measure that is one boot of many.
 
-use super::super::documents;
-use super::super::status::{Failure, Status};
-use crate::results::measurement::Measurement;
 use std::ffi::{OsStr, OsString};
-use std::path::Path;
-use std::process::{Command, Stdio};
 
 /// Options of `kipi measure` that say what becomes of a run, or how long it is, and have a value.
 const NOT_PASSED_ON: [&str; 7] =
@@ -30,32 +25,6 @@ pub(super) fn boot_arguments(arguments: impl IntoIterator<Item = OsString>, roun
     passed_on.extend(fixed.map(OsString::from));
     passed_on.push(rounds.to_string().into());
     passed_on
-}
-
-/// One run of a kipi; `None`: it was interrupted.
-///
-/// # Errors
-/// It cannot be run, ends with an error, or writes no document that is read here.
-pub(super) fn run(kipi: &Path, arguments: &[OsString]) -> Result<Option<Measurement>, Failure> {
-    let name = kipi.display();
-    let output = Command::new(kipi)
-        .args(arguments)
-        .stdin(Stdio::null())
-        .output()
-        .map_err(|error| Failure::bad_input(anyhow::anyhow!("cannot run {name}: {error}")))?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    let said = said.lines().last().unwrap_or("nothing on standard error").trim_start_matches("kipi: ");
-    let failed = |status| Failure::new(status, anyhow::anyhow!("{name}: {said}"));
-    match output.status.code() {
-        // A call that went wrong is in the document.
-        Some(0 | 1) if !output.stdout.is_empty() => {
-            documents::parse(&name.to_string(), &output.stdout).map(Some).map_err(Failure::bad_input)
-        }
-        Some(2) => Err(failed(Status::BadInput)),
-        Some(4) => Err(failed(Status::HostCannot)),
-        Some(130) => Ok(None),
-        Some(_) | None => Err(failed(Status::Failed)),
-    }
 }
 
 #[cfg(test)]

@@ -1,0 +1,181 @@
+//! `kipi bisect-step`: a step of `git bisect run`.
+//!
+//! It measures until the comparison with the base is decided. Each look at what there is could be wrong; when it looks is fixed
+//! beforehand, and the probability of an error is shared out among the looks (Bonferroni's bound, which asks nothing of how
+//! they depend on each other): all of them together are wrong as rarely as one comparison.
+
+use super::outputs::print;
+use super::status::{Failure, Status};
+use super::{documents, interrupts, processes, values};
+use crate::comparison::differences::Factor;
+use crate::comparison::rules::{ERROR_RATE, Rules};
+use crate::comparison::{self, Run};
+use crate::report::units;
+use crate::results::comparison::{Comparison, Overall, Severity, Verdict};
+use clap::Args;
+use std::ffi::OsString;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// New runs at each look.
+const LOOKS: [usize; 5] = [3, 5, 8, 12, 20];
+
+/// Options of `kipi bisect-step`.
+#[derive(Debug, Args)]
+pub struct BisectStep {
+    /// Runs of a version that is known to be good: documents of measure --json, as files, patterns, and directories of them
+    #[arg(long, value_name = "BASE", required = true, num_args = 1..)]
+    base: Vec<PathBuf>,
+    /// Give up after this many seconds: the version cannot be judged, and git skips it
+    #[arg(long, value_name = "S", default_value_t = 300, value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    budget: u32,
+    /// The change that matters. One of less than half of it is never called a change
+    #[arg(long, value_name = "PERCENT", value_parser = values::percentage, default_value = "5%")]
+    threshold: f64,
+    /// What may differ from the base, because it is what is bisected
+    #[arg(long, value_name = "F[,F..]", value_delimiter = ',', value_parser = values::factors(), default_value = "kernel,kipi")]
+    expect: Vec<Factor>,
+    /// Measure with this build of kipi [default: this one]
+    #[arg(long, value_name = "KIPI")]
+    exec: Option<PathBuf>,
+    /// How to measure, as the base was: measure, and options of it
+    #[arg(last = true, value_name = "measure ..", required = true)]
+    measure: Vec<OsString>,
+}
+
+/// Runs it. Nothing ends with a status that git takes for a bad version but a version that is.
+///
+/// # Errors
+/// Whatever keeps the version from being judged.
+pub fn run(options: &BisectStep) -> Result<Status, Failure> {
+    let outcome = catch_unwind(AssertUnwindSafe(|| step(options)));
+    // What it was has been said.
+    outcome.unwrap_or(Ok(Status::Stop)).map_err(|failure| {
+        failure.with_status(|status| match status {
+            Status::HostCannot => Status::Skip,
+            Status::Interrupted => Status::Interrupted,
+            Status::Good
+            | Status::Failed
+            | Status::BadInput
+            | Status::NotComparable
+            | Status::Undecided
+            | Status::Skip
+            | Status::Stop => Status::Stop,
+        })
+    })
+}
+
+fn step(options: &BisectStep) -> Result<Status, Failure> {
+    let arguments = arguments(&options.measure)?;
+    let base = documents::read(&options.base, false).map_err(Failure::bad_input)?;
+    let kipi = options.exec.clone().map_or_else(processes::own, Ok)?;
+    interrupts::handle()?;
+    let start = Instant::now();
+    let budget = Duration::from_secs(options.budget.into());
+    let mut new: Vec<Run> = Vec::new();
+    for runs in LOOKS {
+        while new.len() < runs {
+            if start.elapsed() >= budget {
+                return conclude(
+                    Status::Skip,
+                    &format!("undecided: the budget of {} s is spent", options.budget),
+                    &new,
+                    start,
+                );
+            }
+            let Some(measurement) = processes::run(&kipi, &arguments)? else { return Ok(Status::Interrupted) };
+            new.push(Run { file: format!("run {}", new.len() + 1), measurement });
+        }
+        let comparison = comparison::compare(&base, &new, &rules(options.threshold, &options.expect));
+        match comparison.verdict {
+            Overall::Worse => return conclude(Status::Failed, &what_is_worse(&comparison), &new, start),
+            Overall::NothingWorse => return conclude(Status::Good, "same: nothing is worse", &new, start),
+            Overall::NotComparable => return Err(Failure::new(Status::Stop, not_comparable(&comparison))),
+            Overall::Undecided => {}
+        }
+    }
+    conclude(Status::Skip, "undecided: more runs would not decide it soon", &new, start)
+}
+
+/// Those of each look.
+fn rules(threshold: f64, expected: &[Factor]) -> Rules {
+    let error_rate = ERROR_RATE / LOOKS.len() as f64;
+    Rules { threshold, error_rate, expected: expected.to_vec(), ..Rules::default() }
+}
+
+/// The one line that it says.
+fn conclude(status: Status, what: &str, new: &[Run], start: Instant) -> Result<Status, Failure> {
+    let runs = if new.len() == 1 { "1 run".to_owned() } else { format!("{} runs", new.len()) };
+    let line = format!("{what} ({runs} in {:.0} s)\n", start.elapsed().as_secs_f64());
+    print(&line).map_err(Failure::failed)?;
+    Ok(status)
+}
+
+/// The command line of a run: its result goes to this process.
+fn arguments(measure: &[OsString]) -> Result<Vec<OsString>, Failure> {
+    let is =
+        |argument: &OsString, option: &str| argument.to_str().is_some_and(|it| it.split('=').next() == Some(option));
+    if !measure.first().is_some_and(|first| is(first, "measure")) {
+        return Err(Failure::bad_input(anyhow::anyhow!("behind -- stands what to run: measure, and its options")));
+    }
+    let is_refused = |option: &&str| measure.iter().any(|argument| is(argument, option));
+    if let Some(option) =
+        ["--json", "--csv", "--html", "--prometheus", "--ab", "--ab-exec"].iter().find(|it| is_refused(it))
+    {
+        return Err(Failure::bad_input(anyhow::anyhow!("{option} is none of a step's options (leave it out)")));
+    }
+    Ok(measure.iter().cloned().chain(["--json", "-"].map(OsString::from)).collect())
+}
+
+fn what_is_worse(comparison: &Comparison) -> String {
+    let slower = comparison.cells.iter().chain(&comparison.references).filter(|row| row.verdict == Verdict::Slower);
+    let worst = slower.max_by(|one, other| one.judged().estimate.total_cmp(&other.judged().estimate));
+    if let Some(row) = worst {
+        let change = row.judged();
+        let interval = change.interval.map_or_else(String::new, |it| format!(", {}", units::change_range(it)));
+        return format!("slower: {}: {}{interval}", row.id, units::change(change.estimate));
+    }
+    let worse = comparison.findings.iter().find(|finding| finding.severity == Severity::Worse);
+    worse.map_or_else(
+        || "worse".to_owned(),
+        |finding| {
+            let cell = finding.cell.map_or_else(String::new, |cell| format!("{cell}: "));
+            format!("worse: {cell}{}: {} → {}", finding.subject, finding.base, finding.new)
+        },
+    )
+}
+
+fn not_comparable(comparison: &Comparison) -> anyhow::Error {
+    let differs = comparison.differences.iter().find(|difference| !difference.allowed);
+    let what = differs.map_or_else(String::new, |it| {
+        let item = it.item.as_ref().map_or_else(String::new, |item| format!(" {item}"));
+        format!("{}{item}: {} → {} (--expect {0} allows it)", it.factor, it.base.join(" | "), it.new.join(" | "))
+    });
+    anyhow::anyhow!("the base is not comparable: {what}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(words: &str) -> Result<Vec<OsString>, Failure> {
+        arguments(&words.split(' ').map(OsString::from).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn a_step_runs_measure_and_takes_its_result() {
+        let arguments = of("measure --route x2apic").unwrap();
+        assert_eq!(arguments, ["measure", "--route", "x2apic", "--json", "-"]);
+        for wrong in ["check", "measure --json=x.json", "measure --ab halt-poll=0,1"] {
+            assert!(of(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_looks_together_are_wrong_as_rarely_as_one_comparison() {
+        let each = rules(0.05, &[]).error_rate;
+        assert!((each * LOOKS.len() as f64 - ERROR_RATE).abs() < 1e-12);
+        assert!(LOOKS.is_sorted());
+    }
+}
