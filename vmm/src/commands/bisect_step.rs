@@ -136,8 +136,8 @@ fn what_is_worse(comparison: &Comparison) -> String {
         let interval = change.interval.map_or_else(String::new, |it| format!(", {}", units::change_range(it)));
         return format!("slower: {}: {}{interval}", row.id, units::change(change.estimate));
     }
-    let worse = comparison.findings.iter().find(|finding| finding.severity == Severity::Worse);
-    worse.map_or_else(
+    let finding = comparison.findings.iter().find(|finding| finding.severity == Severity::Worse);
+    finding.map_or_else(
         || "worse".to_owned(),
         |finding| {
             let cell = finding.cell.map_or_else(String::new, |cell| format!("{cell}: "));
