@@ -16,7 +16,7 @@ fn side(at: &TempDir, name: &str, runs: u32, factor: f64, change: impl Fn(&mut V
     for run in 0..runs {
         let mut document: Value = serde_json::from_str(DOCUMENT).expect("JSON");
         for (number, cell) in (0..).zip(document["cells"].as_array_mut().expect("cells")) {
-            let own = 1.0 + 0.004 * f64::from((run * 7 + number * 3) % 5);
+            let own = 1.0 + 0.002 * f64::from((run * 7 + number * 3) % 11);
             let planted = if cell["route"] == "x2apic" { factor } else { 1.0 };
             let round_trip = &mut cell["metrics"]["round_trip"];
             round_trip["p50"] = json!(round_trip["p50"].as_f64().expect("a time") * own * planted);
