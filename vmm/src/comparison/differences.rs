@@ -156,14 +156,14 @@ fn facts(measurement: &Measurement) -> BTreeMap<Subject, String> {
     facts
 }
 
-/// What was asked for and is not in the cells' names.
+/// What was asked for and is not in the cells' names. Over how many boots the blocks were spread is chosen by the time that boots take,
+/// and changes how sure a time is, not the time.
 fn options(config: &MeasurementConfig) -> Vec<(&'static str, String)> {
     let or_none = |value: Option<String>| value.unwrap_or_else(|| "none".to_owned());
     vec![
         ("worker", format!("{} {}", config.worker, config.argument)),
         ("rounds", config.rounds.to_string()),
         ("warm-up", config.warmup.to_string()),
-        ("boots", config.boots.to_string()),
         ("latency", or_none(config.latency_us.map(|us| format!("{us} µs")))),
         ("halt-poll", or_none(config.halt_poll_ns.map(|ns| format!("{ns} ns")))),
         ("out", or_none(config.out_us.map(|us| format!("{us} µs")))),
