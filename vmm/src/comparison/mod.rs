@@ -1,7 +1,7 @@
-//! Two sets of runs compared: what changed that is no time ([`findings`]), in what else their hosts and settings differ
-//! ([`differences`]), and each cell's time in that of its reference ([`references`], [`values`], [`rows`]); tails apart ([`gates`]).
-//! Settings that were measured in turns are compared pair by pair ([`paired`]). [`fleet`] names the hosts of a side that are not as
-//! their kind; [`history`] follows one set over time.
+//! Two sets of runs compared: what changed that is no time (`findings`), in what else their hosts and settings differ
+//! (`differences`), and each cell's time in that of its reference (`references`, `values`, `rows`); tails apart (`gates`).
+//! Settings that were measured in turns are compared pair by pair (`paired`). `fleet` names the hosts of a side that are not as
+//! their kind; `history` follows one set over time.
 
 pub mod differences;
 mod exits;
