@@ -55,6 +55,14 @@ take_along() {
     { mkdir -p "$2${1%/*}" && cp -L "$1" "$2$1"; } 2>/dev/null || fail "$1 cannot be copied into $2: is the disk full?"
 }
 
+# Copies the executable $1 to $2, without its debug information where that can be left out: it is ten times as large as the rest,
+# and has to fit into the emulated machine's memory.
+take_executable() {
+    mkdir -p "${2%/*}" 2>/dev/null
+    strip --strip-debug -o "$2" "$1" 2>/dev/null || cp -L "$1" "$2" 2>/dev/null ||
+        fail "$1 cannot be copied to $2: is the disk full?"
+}
+
 # The path that the argument $1 could name, absolute; nothing if it is an option.
 path_of() {
     local path=$1
@@ -73,8 +81,11 @@ path_of() {
 make_archive() {
     local stage=$run/stage argument path library
     mkdir -p "$stage/job" "$stage$PWD" 2>/dev/null || fail "$stage cannot be made: is the disk full?"
-    cp "$program" "$stage/job/${program##*/}" 2>/dev/null || fail "$program cannot be copied into $stage: is the disk full?"
-    for path in "${takes[@]}"; do take_along "$(realpath "$path")" "$stage"; done
+    take_executable "$program" "$stage/job/${program##*/}"
+    for path in "${takes[@]}"; do
+        path=$(realpath "$path")
+        take_executable "$path" "$stage$path"
+    done
     # "not a dynamic executable" is an answer, too.
     for library in $(ldd "$program" "${takes[@]}" 2>/dev/null | grep -o '[[:blank:]]/[^ ]*' | sort -u || true); do
         take_along "$library" "$stage"
