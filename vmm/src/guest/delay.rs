@@ -17,7 +17,8 @@ use std::hash::{DefaultHasher, Hasher};
 /// Calls that tell how long one takes, the first of which does not count.
 const CALLS: usize = 8;
 /// Instructions that are tried to learn what one takes: the next number where those before take too little of the TSC to be told.
-const TRIED: [u32; 2] = [60, 1 << 15];
+const FEW: u32 = 60;
+const MANY: u32 = 1 << 15;
 /// TSC cycles that can be told.
 const TOLD: f64 = 4_000.0;
 
@@ -30,8 +31,14 @@ pub struct Share(pub u32);
 pub(super) struct Delay {
     /// Instructions in each call of the next blocks.
     pub(super) instructions: u32,
-    /// What one takes, in TSC cycles.
-    cost: Option<f64>,
+    cost: Option<Cost>,
+}
+
+/// What instructions take, in TSC cycles. The first is a jump by way of memory, and may take longer than the others.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Cost {
+    first: f64,
+    each: f64,
 }
 
 /// Runs one block, as [`blocks::run`] does, whose calls are lengthened by that share of what the call takes by itself. Nothing, too,
@@ -56,27 +63,29 @@ pub fn run(session: &mut Session<'_>, spec: &BlockSpec, share: Share) -> Result<
     block
 }
 
-/// How many instructions of so many cycles are that share of a round trip, in cycles; `chance`, from 0 up to 1, rounds.
-fn instructions(round_trip: f64, Share(millionths): Share, cost: f64, chance: f64) -> u32 {
-    let wanted = round_trip * f64::from(millionths) / 1e6 / cost + chance;
+/// How many instructions are that share of a round trip, in cycles; `chance`, from 0 up to 1, rounds.
+fn instructions(round_trip: f64, Share(millionths): Share, Cost { first, each }: Cost, chance: f64) -> u32 {
+    let wanted = round_trip * f64::from(millionths) / 1e6;
+    let exact = if wanted < first { wanted / first } else { 1.0 + (wanted - first) / each };
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it saturates, and is not negative")]
-    let instructions = wanted as u32;
+    let instructions = (exact + chance) as u32;
     instructions
 }
 
-/// What one of many instructions takes, in cycles: by how much they lengthen a worker.
-fn cost(session: &mut Session<'_>, spec: &BlockSpec) -> Result<f64, Error> {
-    let worker = |samples: &[Sample]| median(samples.iter().map(|sample| difference(sample.x, sample.w)));
-    let without = worker(&try_calls(session, spec, 0)?.0);
-    let mut cost = f64::MIN_POSITIVE;
-    for instructions in TRIED {
-        let longer = worker(&try_calls(session, spec, instructions)?.0) - without;
-        cost = longer.max(1.0) / f64::from(instructions);
-        if longer > TOLD {
-            break;
-        }
+/// What instructions take: by how much they lengthen a worker.
+fn cost(session: &mut Session<'_>, spec: &BlockSpec) -> Result<Cost, Error> {
+    let mut worker = |instructions| {
+        let (samples, _) = try_calls(session, spec, instructions)?;
+        Ok::<_, Error>(median(samples.iter().map(|sample| difference(sample.x, sample.w))))
+    };
+    let without = worker(0)?;
+    let few = worker(FEW)? - without;
+    if few > TOLD {
+        let first = (worker(1)? - without).clamp(few / f64::from(FEW), few / 2.0);
+        return Ok(Cost { first, each: (few - first) / f64::from(FEW - 1) });
     }
-    Ok(cost)
+    let each = (worker(MANY)? - without).max(1.0) / f64::from(MANY);
+    Ok(Cost { first: each, each })
 }
 
 /// Makes a few calls like those of the block, with these instructions in each. The initiator's samples, and the median round trip in
@@ -122,10 +131,13 @@ mod tests {
 
     #[test]
     fn a_share_is_rounded_by_chance_so_that_it_is_right_on_average() {
-        let of = |chance| instructions(180_000.0, Share(20_000), 2_400.0, chance);
-        assert_eq!([0.0, 0.49, 0.51, 0.999].map(of), [1, 1, 2, 2], "1.5 of them");
-        assert_eq!(instructions(180_000.0, Share(0), 2_400.0, 0.999), 0);
-        assert_eq!(instructions(5_000.0, Share(50_000), 0.25, 0.0), 1_000, "where instructions are fast");
+        let cost = Cost { first: 3_000.0, each: 1_200.0 };
+        let of = |share, chance| instructions(180_000.0, Share(share), cost, chance);
+        assert_eq!([0.0, 0.49, 0.51, 0.999].map(|chance| of(20_000, chance)), [1, 1, 2, 2], "1.5 of them");
+        assert_eq!([0.0, 0.39, 0.41].map(|chance| of(10_000, chance)), [0, 0, 1], "0.6 of the first");
+        assert_eq!(of(0, 0.999), 0);
+        let fast = Cost { first: 0.25, each: 0.25 };
+        assert_eq!(instructions(5_000.0, Share(50_000), fast, 0.0), 1_000, "where instructions are fast");
     }
 
     #[test]
