@@ -39,6 +39,9 @@ pub(super) fn find(base: &[Run], new: &[Run], cells: &[CellId], error_rate: f64)
         let counts: BTreeSet<Count> = of_base.iter().chain(&of_new).flat_map(|cell| counts(cell)).collect();
         for count in counts {
             let [base, new] = [&of_base, &of_new].map(|cells| set(cells, &count));
+            if base.values.is_empty() || new.values.is_empty() {
+                continue;
+            }
             compared.extend(Difference::between(&base, &new).map(|difference| (id, count, base, new, difference)));
         }
     }
@@ -84,7 +87,13 @@ fn counts_exits(exits: &Exits) -> bool {
     }
 }
 
-/// A count in each run; what never occurred is left out of documents.
+/// Whether a source's events were counted. What never occurred is left out of documents, and so are sources that nobody asked for.
+fn has_source(cell: &Cell, source: Source) -> bool {
+    let is_recorded = cell.observer_effect.iter().any(|it| it.source == source && it.unavailable.is_none());
+    is_recorded || cell.exits.iter().any(|exits| exits.source == source)
+}
+
+/// A count in each run that has its source.
 fn set(cells: &[&Cell], (source, reason, who): &Count) -> Set {
     let of = |cell: &&Cell| {
         let found = cell.exits.iter().find(|exits| exits.source == *source && exits.reason == *reason);
@@ -93,7 +102,8 @@ fn set(cells: &[&Cell], (source, reason, who): &Count) -> Set {
             Who::Target => exits.per_target,
         })
     };
-    Set { values: cells.iter().map(of).collect(), is_trimmed: true, ..Set::default() }
+    let cells = cells.iter().filter(|cell| has_source(cell, *source));
+    Set { values: cells.map(of).collect(), is_trimmed: true, ..Set::default() }
 }
 
 fn mean(set: &Set) -> f64 {

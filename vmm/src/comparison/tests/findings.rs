@@ -101,6 +101,19 @@ fn counts_that_never_vary_need_no_interval() {
 }
 
 #[test]
+fn exits_that_one_side_has_not_counted_tell_nothing() {
+    let [mut base, mut new] = [runs(4, 1), runs(4, 2)];
+    for side in [&mut base, &mut new] {
+        change(side, |it| it.cells.iter_mut().for_each(|cell| cell.observer_effect.clear()));
+        exits(side, "exits", |_| 1.0);
+    }
+    change(&mut new, |it| it.cells[0].exits.push(fixture::exits(Source::Kernel, "HLT", 1.0, 3.0)));
+    assert_eq!(found(&base, &new), []);
+    change(&mut base, |it| it.cells[0].exits.push(fixture::exits(Source::Kernel, "MSR_WRITE", 1.0, 0.0)));
+    assert_eq!(found(&base, &new).len(), 3, "now both have: two reasons are new or gone");
+}
+
+#[test]
 fn what_the_host_does_and_what_is_no_exit_is_not_worse() {
     let [mut base, mut new] = [runs(4, 1), runs(4, 2)];
     exits(&mut base, "irq_exits", |_| 1.0);
