@@ -1,15 +1,12 @@
 //! `kipi bisect-step`: a step of `git bisect run`.
 //!
-//! It measures until the comparison with the base is decided. Each look at what there is could be wrong; when it looks is fixed
-//! beforehand, and the probability of an error is shared out among the looks (Bonferroni's bound, which asks nothing of how
-//! they depend on each other): all of them together are wrong as rarely as one comparison.
+//! It measures until the comparison with the base is decided, at one of the [`looks`].
 
 use super::outputs::print;
 use super::status::{Failure, Status};
 use super::{documents, interrupts, processes, values};
 use crate::comparison::differences::Factor;
-use crate::comparison::rules::{ERROR_RATE, Rules};
-use crate::comparison::{self, Run};
+use crate::comparison::{self, Run, looks};
 use crate::report::units;
 use crate::results::comparison::{Comparison, Overall, Severity, Verdict};
 use clap::Args;
@@ -17,9 +14,6 @@ use std::ffi::OsString;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
-
-/// New runs at each look.
-const LOOKS: [usize; 5] = [3, 5, 8, 12, 20];
 
 /// Options of `kipi bisect-step`.
 #[derive(Debug, Args)]
@@ -74,7 +68,7 @@ fn step(options: &BisectStep) -> Result<Status, Failure> {
     let start = Instant::now();
     let budget = Duration::from_secs(options.budget.into());
     let mut new: Vec<Run> = Vec::new();
-    for runs in LOOKS {
+    for runs in looks::RUNS {
         while new.len() < runs {
             if start.elapsed() >= budget {
                 return conclude(
@@ -87,7 +81,7 @@ fn step(options: &BisectStep) -> Result<Status, Failure> {
             let Some(measurement) = processes::run(&kipi, &arguments)? else { return Ok(Status::Interrupted) };
             new.push(Run { file: format!("run {}", new.len() + 1), measurement });
         }
-        let comparison = comparison::compare(&base, &new, &rules(options.threshold, &options.expect));
+        let comparison = comparison::compare(&base, &new, &looks::rules(options.threshold, &options.expect));
         match comparison.verdict {
             Overall::Worse => return conclude(Status::Failed, &what_is_worse(&comparison), &new, start),
             Overall::NothingWorse => return conclude(Status::Good, "same: nothing is worse", &new, start),
@@ -96,12 +90,6 @@ fn step(options: &BisectStep) -> Result<Status, Failure> {
         }
     }
     conclude(Status::Skip, "undecided: more runs would not decide it soon", &new, start)
-}
-
-/// Those of each look.
-fn rules(threshold: f64, expected: &[Factor]) -> Rules {
-    let error_rate = ERROR_RATE / LOOKS.len() as f64;
-    Rules { threshold, error_rate, expected: expected.to_vec(), ..Rules::default() }
 }
 
 /// The one line that it says.
@@ -170,12 +158,5 @@ mod tests {
         for wrong in ["check", "measure --json=x.json", "measure --ab halt-poll=0,1"] {
             assert!(of(wrong).is_err(), "{wrong}");
         }
-    }
-
-    #[test]
-    fn the_looks_together_are_wrong_as_rarely_as_one_comparison() {
-        let each = rules(0.05, &[]).error_rate;
-        assert!((each * LOOKS.len() as f64 - ERROR_RATE).abs() < 1e-12);
-        assert!(LOOKS.is_sorted());
     }
 }

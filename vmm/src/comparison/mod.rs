@@ -1,7 +1,7 @@
 //! Two sets of runs compared: what changed that is no time (`findings`), in what else their hosts and settings differ
 //! (`differences`), and each cell's time in that of its reference (`references`, `values`, `rows`); tails apart (`gates`).
 //! Settings that were measured in turns are compared pair by pair (`paired`). `fleet` names the hosts of a side that are not as
-//! their kind; `history` follows one set over time.
+//! their kind; `history` follows one set over time, and `looks` says when runs are looked at that are compared as they come.
 
 pub mod differences;
 mod exits;
@@ -9,6 +9,7 @@ mod findings;
 mod fleet;
 pub mod gates;
 pub mod history;
+pub mod looks;
 pub mod paired;
 pub mod references;
 mod rows;
