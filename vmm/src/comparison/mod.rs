@@ -61,7 +61,7 @@ pub fn compare(base: &[Run], new: &[Run], rules: &Rules) -> Comparison {
         },
         verdict: overall(&differences, &findings, cells.iter().chain(&references), &gates, undecided > 0),
         undecided: undecided as u64,
-        warnings: warnings(&cells, &references),
+        warnings: warnings([base, new], &cells, &references),
         differences,
         findings,
         cells,
@@ -114,8 +114,13 @@ fn side(runs: &[Run]) -> Side {
     }
 }
 
-fn warnings(cells: &[Row], references: &[Row]) -> Vec<String> {
+fn warnings([base, new]: [&[Run]; 2], cells: &[Row], references: &[Row]) -> Vec<String> {
     let mut warnings = Vec::new();
+    let is_in_base = |run: &&Run| base.iter().any(|other| other.measurement == run.measurement);
+    let on_both = new.iter().filter(is_in_base).count();
+    if on_both > 0 {
+        warnings.push(format!("{on_both} of {} new runs are the base's, too: they hide what changed", new.len()));
+    }
     if cells.is_empty() && references.is_empty() {
         warnings.push("the sides have no cell in common: no time is compared".to_owned());
     }

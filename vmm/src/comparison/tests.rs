@@ -217,6 +217,14 @@ fn a_drift_within_runs_is_divided_out_turn_by_turn() {
 }
 
 #[test]
+fn runs_that_are_on_both_sides_are_noticed() {
+    let base = runs(3, 1);
+    let comparison = compared(&base, &[&base[1..2], &runs(2, 2)].concat());
+    assert!(comparison.warnings.iter().any(|it| it.starts_with("1 of 3 new runs")), "{:?}", comparison.warnings);
+    assert_eq!(compared(&base, &runs(3, 2)).warnings, [""; 0]);
+}
+
+#[test]
 fn sides_without_a_common_cell_have_no_times_to_compare() {
     let [mut base, mut new] = [runs(2, 1), runs(2, 2)];
     change(&mut base, |it| it.cells.retain(|cell| cell.id.route == Route::XApic));
