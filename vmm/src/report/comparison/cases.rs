@@ -1,6 +1,6 @@
 //! A comparison as cases that pass or do not, for harnesses that count tests.
 
-use super::text::{limit, why};
+use super::text::{Unit, limit, why};
 use crate::report::units;
 use crate::results::comparison::{
     Change, Comparison, Difference, Finding, Gate, Open, Overall, Row, Severity, Verdict,
@@ -108,7 +108,7 @@ fn outcome(verdict: Verdict, open: Option<&Open>, figures: &str) -> Outcome {
     match (verdict, open) {
         (Verdict::Slower, _) => Outcome::Worse(named()),
         (Verdict::Faster | Verdict::Same, _) => Outcome::Passed(named()),
-        (Verdict::Undecided, Some(open)) => Outcome::Undecided(format!("{}: {figures}", why(open))),
+        (Verdict::Undecided, Some(open)) => Outcome::Undecided(format!("{}: {figures}", why(open, Unit::Run))),
         (Verdict::Undecided, None) => Outcome::Undecided(named()),
     }
 }

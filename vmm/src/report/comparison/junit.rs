@@ -2,7 +2,7 @@
 //! error, not a failure.
 
 use super::cases::{Case, Outcome, cases};
-use super::text::describe;
+use super::text::{Unit, describe};
 use crate::report::check::junit::{explained, property};
 use crate::report::units;
 use crate::report::wrap::printable;
@@ -18,8 +18,8 @@ pub(super) fn render(comparison: &Comparison) -> Result<String, SerializeError> 
     let undecided = comparison.undecided.to_string();
     suite.add_properties([
         property("kipi", &comparison.kipi),
-        property("base", &describe(&comparison.base)),
-        property("new", &describe(&comparison.new)),
+        property("base", &describe(&comparison.base, Unit::of(comparison))),
+        property("new", &describe(&comparison.new, Unit::of(comparison))),
         property("threshold", &units::percent(comparison.settings.threshold)),
         property("error-rate", &units::percent(comparison.settings.error_rate)),
         property("verdict", comparison.verdict.name()),

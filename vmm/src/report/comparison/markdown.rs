@@ -2,7 +2,7 @@
 //! everything else folded.
 
 use super::cases::difference;
-use super::text::{describe, limit, why};
+use super::text::{Unit, describe, limit, why};
 use crate::report::units;
 use crate::report::wrap::printable;
 use crate::results::comparison::{Comparison, Finding, Gate, Overall, Row, Severity, Verdict};
@@ -71,7 +71,7 @@ fn rows(rows: &[&Row]) -> Option<String> {
         let interval = judged.interval.map(|ends| format!(" ({})", units::change_range(ends))).unwrap_or_default();
         let reference = row.reference.map_or_else(|| "nothing".to_owned(), |reference| reference.to_string());
         let verdict = match (row.verdict, &row.open) {
-            (Verdict::Undecided, Some(open)) => why(open),
+            (Verdict::Undecided, Some(open)) => why(open, Unit::Run),
             (verdict @ (Verdict::Slower | Verdict::Faster), _) => format!("**{}**", verdict.name()),
             (verdict @ (Verdict::Same | Verdict::Undecided), _) => verdict.name().to_owned(),
         };
@@ -89,7 +89,7 @@ fn gates(gates: &[Gate]) -> Option<String> {
     lines.extend(gates.iter().map(|gate| {
         let bound = gate.bound_ns.map_or_else(|| "unknown".to_owned(), units::time);
         let verdict = match &gate.open {
-            Some(open) => why(open),
+            Some(open) => why(open, Unit::Run),
             None if gate.verdict == Verdict::Slower => format!("**{}**", gate.verdict.name()),
             None => gate.verdict.name().to_owned(),
         };
@@ -102,8 +102,8 @@ fn gates(gates: &[Gate]) -> Option<String> {
 
 fn sides(comparison: &Comparison) -> String {
     let mut lines = vec![
-        format!("- base: {}", literal(&describe(&comparison.base))),
-        format!("- new: {}", literal(&describe(&comparison.new))),
+        format!("- base: {}", literal(&describe(&comparison.base, Unit::of(comparison)))),
+        format!("- new: {}", literal(&describe(&comparison.new, Unit::of(comparison)))),
     ];
     lines.extend(comparison.differences.iter().map(|it| format!("- differs: {}", literal(&difference(it)))));
     lines.extend(comparison.warnings.iter().map(|warning| format!("- warning: {}", literal(warning))));

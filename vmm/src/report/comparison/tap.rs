@@ -2,7 +2,7 @@
 //! Perl's `prove` and the kernel's kselftest know.
 
 use super::cases::{Case, Outcome, cases};
-use super::text::describe;
+use super::text::{Unit, describe};
 use crate::report::check::tap::{escaped, quoted};
 use crate::report::wrap::printable;
 use crate::results::comparison::Comparison;
@@ -13,7 +13,7 @@ pub(super) fn render(comparison: &Comparison) -> String {
     let mut lines = vec!["TAP version 13".to_owned(), format!("1..{}", cases.len())];
     let kipi = format!("kipi {}", comparison.kipi);
     let [base, new] = [("base", &comparison.base), ("new", &comparison.new)]
-        .map(|(label, side)| format!("{label}: {}", describe(side)));
+        .map(|(label, side)| format!("{label}: {}", describe(side, Unit::of(comparison))));
     lines.extend([kipi, base, new].iter().chain(&comparison.warnings).map(|text| comment(text)));
     lines.extend(cases.iter().enumerate().flat_map(|(index, case)| test(index + 1, case)));
     lines.push(comment(&format!("{}, {} undecided", comparison.verdict.name(), comparison.undecided)));

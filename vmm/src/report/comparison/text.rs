@@ -10,6 +10,7 @@ use crate::results::comparison::{
     Change, Comparison, Difference, Finding, Gate, Open, OpenReason, Outlier, Overall, Row, Severity, Side, Verdict,
 };
 use guest_stub::abi::cell::CellId;
+use strum::IntoStaticStr;
 
 /// The widest label of a line, and the space behind it.
 const LABEL_COLUMNS: usize = 9;
@@ -19,17 +20,14 @@ pub(super) fn render(comparison: &Comparison, width: usize) -> String {
     let mut sections = vec![sides(comparison, width)];
     sections.extend(differences(&comparison.differences, width));
     sections.extend(findings(comparison, width));
-    sections.extend(
-        rows("Round trip p50: changes, and those of the quotient with the reference", &comparison.cells)
-            .map(|it| table::print(&it, width)),
-    );
-    sections.extend(
-        rows(
-            "References: a change of their own counts if all of its interval is beyond the threshold",
-            &comparison.references,
-        )
-        .map(|it| table::print(&it, width)),
-    );
+    let title = match comparison.pairs {
+        Some(pairs) => format!("Round trip p50: changes, of {pairs} pairs of boots, one after the other"),
+        None => "Round trip p50: changes, and those of the quotient with the reference".to_owned(),
+    };
+    let unit = Unit::of(comparison);
+    sections.extend(rows(&title, &comparison.cells, unit).map(|it| table::print(&it, width)));
+    let title = "References: a change of their own counts if all of its interval is beyond the threshold";
+    sections.extend(rows(title, &comparison.references, unit).map(|it| table::print(&it, width)));
     sections.extend(outliers(comparison, width));
     sections.extend(gates(&comparison.gates).map(|it| table::print(&it, width)));
     sections.extend(warnings(&comparison.warnings, width));
@@ -58,17 +56,45 @@ fn labelled(label: &str, text: &str, width: usize) -> String {
 
 fn sides(comparison: &Comparison, width: usize) -> String {
     [("base", &comparison.base), ("new", &comparison.new)]
-        .map(|(label, side)| labelled(label, &describe(side), width))
+        .map(|(label, side)| labelled(label, &describe(side, Unit::of(comparison)), width))
         .join("\n")
 }
 
-/// Its runs, files and hosts.
-pub(super) fn describe(side: &Side) -> String {
+/// What a side has several of.
+#[derive(Debug, Clone, Copy, IntoStaticStr)]
+#[strum(serialize_all = "lowercase")]
+pub(super) enum Unit {
+    /// Runs of kipi.
+    Run,
+    /// Boots of one run that measured both sides in turns.
+    Boot,
+}
+
+impl Unit {
+    pub(super) const fn of(comparison: &Comparison) -> Self {
+        if comparison.pairs.is_some() { Self::Boot } else { Self::Run }
+    }
+
+    fn name(self) -> &'static str {
+        self.into()
+    }
+
+    const fn medians(self) -> &'static str {
+        match self {
+            Self::Run => "median of runs",
+            Self::Boot => "median of boots",
+        }
+    }
+}
+
+/// Its runs, or boots, files and hosts.
+pub(super) fn describe(side: &Side, unit: Unit) -> String {
     let hosts: Vec<String> = side
         .hosts
         .iter()
         .map(|host| {
-            let runs = if side.hosts.len() > 1 { format!(" ({})", count_u64(host.runs, "run")) } else { String::new() };
+            let runs =
+                if side.hosts.len() > 1 { format!(" ({})", count(host.runs, unit.name())) } else { String::new() };
             format!("Linux {} · {} · {} · kipi {}{runs}", host.kernel, host.kvm.join(", "), host.cpu, host.kipi)
         })
         .collect();
@@ -76,11 +102,7 @@ pub(super) fn describe(side: &Side) -> String {
         [first, .., last] => format!("{first} to {last}"),
         files => files.join(""),
     };
-    format!("{}: {files} · {}", count_u64(side.runs, "run"), hosts.join("; "))
-}
-
-fn count_u64(number: u64, noun: &str) -> String {
-    count(usize::try_from(number).unwrap_or(usize::MAX), noun)
+    format!("{}: {files} · {}", count(side.runs, unit.name()), hosts.join("; "))
 }
 
 fn differences(differences: &[Difference], width: usize) -> Option<String> {
@@ -115,7 +137,7 @@ fn all_cells(comparison: &Comparison) -> Vec<CellId> {
     rows.chain(comparison.findings.iter().filter_map(|finding| finding.cell)).collect()
 }
 
-fn rows(title: &str, rows: &[Row]) -> Option<Table> {
+fn rows(title: &str, rows: &[Row], unit: Unit) -> Option<Table> {
     rows.first()?;
     let mut table = Table::new(title, Vec::new());
     let ids: Vec<CellId> = rows.iter().map(|row| row.id).collect();
@@ -133,8 +155,8 @@ fn rows(title: &str, rows: &[Row]) -> Option<Table> {
         values.collect::<Vec<_>>()
     };
     let interval = |change: &Change| change.interval.map(units::change_range);
-    table.columns.push(column("median of runs", "base", 3, &|row| Value::Time(row.base_ns)));
-    table.columns.push(column("median of runs", "new", 2, &|row| Value::Time(row.new_ns)));
+    table.columns.push(column(unit.medians(), "base", 3, &|row| Value::Time(row.base_ns)));
+    table.columns.push(column(unit.medians(), "new", 2, &|row| Value::Time(row.new_ns)));
     table.columns.push(column("change", "raw", 1, &|row| Value::Text(units::change(row.raw.estimate))));
     if rows.iter().any(|row| row.divided.is_some()) {
         let estimates = divided(&|change| Some(units::change(change.estimate)));
@@ -152,7 +174,7 @@ fn rows(title: &str, rows: &[Row]) -> Option<Table> {
         table.notes.push(format!("Intervals: {levels}, of what the verdict is about"));
     }
     let opens = rows.iter().filter_map(|row| Some((name_of(&row.id, &ids.iter()), row.open.as_ref()?)));
-    table.notes.extend(by_reason(opens));
+    table.notes.extend(by_reason(opens, unit));
     Some(table)
 }
 
@@ -167,10 +189,10 @@ fn reference(row: &Row) -> String {
 }
 
 /// Why rows are undecided, those together that have one reason.
-fn by_reason<'a>(opens: impl Iterator<Item = (String, &'a Open)>) -> Vec<String> {
+fn by_reason<'a>(opens: impl Iterator<Item = (String, &'a Open)>, unit: Unit) -> Vec<String> {
     let mut reasons: Vec<(String, Vec<String>)> = Vec::new();
     for (name, open) in opens {
-        let reason = why(open);
+        let reason = why(open, unit);
         match reasons.iter_mut().find(|(known, _)| *known == reason) {
             Some((_, names)) => names.push(name),
             None => reasons.push((reason, vec![name])),
@@ -179,15 +201,17 @@ fn by_reason<'a>(opens: impl Iterator<Item = (String, &'a Open)>) -> Vec<String>
     reasons.into_iter().map(|(reason, names)| format!("{}: {reason}", names.join(", "))).collect()
 }
 
-/// Why something is undecided, and what would decide it.
-pub(super) fn why(open: &Open) -> String {
+/// Why something is undecided, and what would decide it: more of this unit.
+pub(super) fn why(open: &Open, unit: Unit) -> String {
     match (open.reason, open.more_runs) {
         (OpenReason::TooWide, Some(runs)) => {
-            format!("undecided, about {} a side would decide it", count_u64(runs, "more run"))
+            format!("undecided, about {} a side would decide it", count(runs, &format!("more {}", unit.name())))
         }
         (OpenReason::TooWide, None) => {
-            "undecided, and runs would not decide it: the change is near the threshold, or the drift is as large"
-                .to_owned()
+            format!(
+                "undecided, and {}s would not decide it: the change is near the threshold, or the drift is as large",
+                unit.name()
+            )
         }
         (OpenReason::OneRun, _) => {
             "undecided: one run a side says nothing of how much runs differ (more runs, or kipi measure --calibrate)"
@@ -221,7 +245,7 @@ fn gates(gates: &[Gate]) -> Option<Table> {
     table.columns.push(column("interval", &|gate| Value::or_missing(interval(gate))));
     table.columns.push(Column::key("verdict", gates.iter().map(|gate| Value::text(gate.verdict.name())).collect()));
     let name = |gate: &Gate| format!("{} {}", name_of(&gate.id, &ids.iter()), quantile(gate.quantile));
-    table.notes.extend(by_reason(gates.iter().filter_map(|gate| Some((name(gate), gate.open.as_ref()?)))));
+    table.notes.extend(by_reason(gates.iter().filter_map(|gate| Some((name(gate), gate.open.as_ref()?))), Unit::Run));
     Some(table)
 }
 
