@@ -1,0 +1,56 @@
+//! `kipi measure --ab` and `--ab-exec` on real vCPUs: two settings, or two builds, in turns.
+
+use kipi::results::comparison::{Comparison, Overall, Verdict};
+use kipi_tests::{Ran, binary, hypervisor, kipi, turn};
+
+const CELL: [&str; 8] = ["measure", "--vcpus", "2", "--route", "x2apic", "--observe", "guest", "--rounds"];
+
+/// Some pairs of boots of 10 rounds each; `None`: there is no virtual machine here.
+fn compared(more: &[&str]) -> Option<(Ran, Comparison)> {
+    hypervisor()?;
+    let ran = kipi(CELL.iter().chain(&["10", "--json", "-"]).chain(more));
+    let comparison = serde_json::from_str(&ran.stdout).unwrap_or_else(|error| panic!("{error}: {ran:?}"));
+    Some((ran, comparison))
+}
+
+#[test]
+fn two_settings_are_measured_in_pairs_of_boots() {
+    let _turn = turn();
+    let options = ["--target-state", "user", "--ab", "halt-poll=0,1000", "--boots", "4"];
+    let Some((ran, found)) = compared(&options) else { return };
+    assert_eq!(ran.status, Some(0), "{ran:?}");
+    assert_eq!((found.pairs, found.base.runs, found.new.runs), (Some(4), 4, 4));
+    let setting = found.differences.iter().find(|it| it.item.as_deref() == Some("halt-poll")).expect("what was set");
+    assert_eq!(
+        (&*setting.base, &*setting.new, setting.allowed),
+        (&["0".to_owned()][..], &["1000".to_owned()][..], true)
+    );
+    let [row] = &found.cells[..] else { panic!("one cell: {found:?}") };
+    // Of four pairs, 2 of 16 patterns are as far from no change as can be: more than 1 %.
+    assert_eq!((row.verdict, row.raw.interval, found.verdict), (Verdict::Undecided, None, Overall::Undecided));
+    assert!(row.base_ns > 0.0 && row.new_ns > 0.0, "{row:?}");
+}
+
+#[test]
+fn a_build_is_compared_with_itself() {
+    let _turn = turn();
+    let other = binary().to_str().expect("a plain path");
+    let Some((ran, found)) = compared(&["--target-state", "user", "--ab-exec", other, "--boots", "8"]) else { return };
+    assert!(matches!(ran.status, Some(0 | 1)), "{ran:?}");
+    assert_eq!((found.pairs, found.cells.len()), (Some(8), 1));
+    assert!(found.cells[0].raw.interval.is_some(), "eight pairs have one: {found:?}");
+}
+
+#[test]
+fn what_cannot_be_compared_is_refused_before_anything_runs() {
+    for (options, needle) in [
+        (&["--ab", "halt-poll=0"][..], "--ab"),
+        (&["--ab", "weather=0,1"], "weather"),
+        (&["--ab", "halt-poll=0,1", "--csv", "x.csv"], "--csv"),
+        (&["--ab-exec", "/nonexistent/kipi"], "/nonexistent/kipi"),
+    ] {
+        let ran = kipi(["measure"].iter().chain(options));
+        assert_eq!((ran.status, ran.stdout.as_str()), (Some(2), ""), "{ran:?}");
+        assert!(ran.complaint().contains(needle), "{options:?}: {}", ran.complaint());
+    }
+}
