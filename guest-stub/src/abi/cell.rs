@@ -211,6 +211,13 @@ mod documents {
     macro_rules! by_name {
         ($($name:ident),+) => {
             $(
+                impl $name {
+                    /// The one of this name; `None`: there is none.
+                    pub fn from_name(name: &str) -> Option<Self> {
+                        Self::ALL.iter().copied().find(|value| value.name() == name)
+                    }
+                }
+
                 impl Serialize for $name {
                     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                         serializer.serialize_str(self.name())
@@ -229,8 +236,7 @@ mod documents {
                             }
 
                             fn visit_str<E: Error>(self, text: &str) -> Result<$name, E> {
-                                let found = $name::ALL.iter().copied().find(|value| value.name() == text);
-                                found.ok_or_else(|| E::invalid_value(Unexpected::Str(text), &self))
+                                $name::from_name(text).ok_or_else(|| E::invalid_value(Unexpected::Str(text), &self))
                             }
                         }
 

@@ -70,10 +70,8 @@ pub(super) fn percentage(text: &str) -> Result<f64, String> {
 /// A route and a state.
 pub(super) fn reference(text: &str) -> Result<Choice, String> {
     let (route, state) = text.split_once('/').ok_or("it is not of the form ROUTE/STATE, such as memory/spin")?;
-    let found = Route::ALL.iter().copied().find(|known| known.name() == route);
-    let route = found.ok_or_else(|| format!("there is no route {route}"))?;
-    let found = TargetState::ALL.iter().copied().find(|known| known.name() == state);
-    Ok((route, found.ok_or_else(|| format!("there is no state {state}"))?))
+    let route = Route::from_name(route).ok_or_else(|| format!("there is no route {route}"))?;
+    Ok((route, TargetState::from_name(state).ok_or_else(|| format!("there is no state {state}"))?))
 }
 
 pub(super) fn waits() -> impl TypedValueParser<Value = Wait> {

@@ -215,8 +215,8 @@ fn instruments() -> Instruments {
 
 /// A cell of the guest's vantage, to all but self of 2 vCPUs, by the names of its route and state.
 pub(crate) fn id(route: &str, target_state: &str) -> CellId {
-    let route = Route::ALL.iter().copied().find(|known| known.name() == route);
-    let target_state = TargetState::ALL.iter().copied().find(|known| known.name() == target_state);
+    let route = Route::from_name(route);
+    let target_state = TargetState::from_name(target_state);
     let (route, target_state) = (route.expect("the name of a route"), target_state.expect("the name of a state"));
     CellId::broadcast(route, Destination::AllButSelf, target_state, 2)
 }
