@@ -56,9 +56,7 @@ pub(super) fn observe(run: &Run, id: &CellId) -> Option<Observed> {
 
 fn of_cell(cell: &Cell) -> Option<Observed> {
     let metric = cell.metrics.get(&METRIC)?;
-    let counts = |disturbed: bool| !disturbed || cell.never_quiet;
-    let blocks = cell.blocks.iter().filter(|block| counts(!block.disturbances.is_empty()));
-    let turns = blocks.filter_map(|block| {
+    let turns = cell.counted_blocks().filter_map(|block| {
         let turn = Turn { boot: block.boot, logarithm: logarithm(block.metrics.get(&METRIC)?.p50)? };
         Some((block.number, turn))
     });

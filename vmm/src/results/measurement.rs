@@ -385,6 +385,11 @@ impl Cell {
         self.never_quiet || recorded() || self.by_initiator.iter().any(|from| !from.disturbances.is_empty())
     }
 
+    /// The blocks that its metrics are made of.
+    pub fn counted_blocks(&self) -> impl Iterator<Item = &Block> {
+        self.blocks.iter().filter(|block| self.never_quiet || block.disturbances.is_empty())
+    }
+
     /// Its native counterpart's share of a metric, of busy threads: the first of its divisors.
     pub fn times_native(&self, metric: MetricName) -> Option<&TimesNative> {
         self.times_native.iter().find(|times| times.metric == metric)

@@ -59,10 +59,7 @@ fn between(measurement: &Measurement) -> String {
 /// Why these cells have no interval.
 fn too_few(measurement: &Measurement, cells: &[&Cell]) -> String {
     let needed = u64::try_from(MIN_BOOTS).unwrap_or(u64::MAX);
-    let boots = |cell: &&Cell| {
-        let counted = cell.blocks.iter().filter(|block| cell.never_quiet || block.disturbances.is_empty());
-        counted.map(|block| block.boot).collect::<BTreeSet<_>>().len()
-    };
+    let boots = |cell: &&Cell| cell.counted_blocks().map(|block| block.boot).collect::<BTreeSet<_>>().len();
     let most = cells.iter().map(boots).max().unwrap_or(0);
     let config = &measurement.config;
     let ended_early = measurement.partial || cells.iter().any(|cell| cell.rounds < cell.rounds_asked);
