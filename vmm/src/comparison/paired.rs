@@ -1,12 +1,14 @@
 //! Two settings that were measured in turns, in pairs of runs.
 
 use super::differences::{self, Factor};
+use super::rows::Needed;
 use super::rules::ERROR_RATE;
 use super::{Run, findings, overall, side, values};
 use crate::results::comparison::{
     COMPARISON_SCHEMA, Change, Comparison, Difference, Open, OpenReason, Role, Row, Settings, Verdict,
 };
 use crate::statistics::holm;
+use crate::statistics::order::middle;
 use crate::statistics::paired::Paired;
 use guest_stub::abi::cell::CellId;
 
@@ -90,16 +92,10 @@ pub fn judge(change: Change, pairs: usize, threshold: f64) -> (Verdict, Option<O
     let Some([low, high]) = change.interval else {
         return (Verdict::Undecided, Some(Open { reason: OpenReason::TooWide, more_runs: None }));
     };
+    if let Some(verdict) = Needed::of(true, threshold).decide(change.estimate, [low, high], threshold) {
+        return (verdict, None);
+    }
     let half = threshold / 2.0;
-    if low > 0.0 && change.estimate > half {
-        return (Verdict::Slower, None);
-    }
-    if high < 0.0 && change.estimate < -half {
-        return (Verdict::Faster, None);
-    }
-    if -threshold < low && high < threshold {
-        return (Verdict::Same, None);
-    }
     // An interval gets narrower by the square root of the pairs. It is to keep clear of none, or of the threshold.
     let size = change.estimate.abs();
     let room = (threshold - size).max(if size > half { size } else { 0.0 });
@@ -127,10 +123,7 @@ impl Pairs {
     }
 
     fn median(&self, side: impl Fn(&[f64; 2]) -> f64) -> f64 {
-        let mut values: Vec<f64> = self.0.iter().map(side).collect();
-        values.sort_unstable_by(f64::total_cmp);
-        let (low, high) = (values.len().saturating_sub(1) / 2, values.len() / 2);
-        f64::midpoint(values[low], values[high])
+        middle(self.0.iter().map(side).collect()).expect("there is a pair")
     }
 }
 

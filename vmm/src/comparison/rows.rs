@@ -8,6 +8,7 @@ use crate::results::comparison::{Change, Open, OpenReason, Role, Row, Verdict};
 use crate::statistics::change::{Difference, Set, Variance};
 use crate::statistics::drift::Belief;
 use crate::statistics::holm;
+use crate::statistics::order::middle;
 use guest_stub::abi::cell::CellId;
 
 /// The rows of the cells that are judged, and of those that they are divided by.
@@ -72,7 +73,6 @@ impl Compared {
             interval: difference.interval(miss).map(|ends| ends.map(f64::exp_m1)),
             level: 1.0 - miss,
         };
-        // What no reference protects from the host's drift has to be beyond doubt.
         let is_protected = role == Role::Primary && self.divided.is_some();
         let (verdict, open) = verdict(judged, change(judged), is_protected, self.runs, rules.threshold);
         Row {
@@ -92,6 +92,35 @@ impl Compared {
     }
 }
 
+/// What a change has to be to be called one.
+pub(super) struct Needed {
+    /// All of its interval lies farther from none than this.
+    beyond: f64,
+    /// Its estimate does.
+    least: f64,
+}
+
+impl Needed {
+    /// `is_protected`: the host's drift is not in the change. One that it is in has to be beyond doubt.
+    pub(super) fn of(is_protected: bool, threshold: f64) -> Self {
+        let (beyond, least) = if is_protected { (0.0, threshold / 2.0) } else { (threshold, threshold) };
+        Self { beyond, least }
+    }
+
+    /// The verdict, if the interval allows for one.
+    pub(super) fn decide(&self, estimate: f64, [low, high]: [f64; 2], threshold: f64) -> Option<Verdict> {
+        if low > self.beyond && estimate > self.least {
+            Some(Verdict::Slower)
+        } else if high < -self.beyond && estimate < -self.least {
+            Some(Verdict::Faster)
+        } else if -threshold < low && high < threshold {
+            Some(Verdict::Same)
+        } else {
+            None
+        }
+    }
+}
+
 fn verdict(
     difference: &Difference,
     change: Change,
@@ -102,16 +131,11 @@ fn verdict(
     let (Some([low, high]), Some(error)) = (change.interval, &difference.error) else {
         return (Verdict::Undecided, Some(Open { reason: OpenReason::OneRun, more_runs: None }));
     };
-    let (beyond, least) = if is_protected { (0.0, threshold / 2.0) } else { (threshold, threshold) };
-    if low > beyond && change.estimate > least {
-        return (Verdict::Slower, None);
+    let needed = Needed::of(is_protected, threshold);
+    if let Some(verdict) = needed.decide(change.estimate, [low, high], threshold) {
+        return (verdict, None);
     }
-    if high < -beyond && change.estimate < -least {
-        return (Verdict::Faster, None);
-    }
-    if -threshold < low && high < threshold {
-        return (Verdict::Same, None);
-    }
+    let Needed { beyond, least } = needed;
     // Where a verdict is as near as may be, from the estimate: that it is the same, or that it changed.
     let (size, limit) = (difference.estimate.abs(), threshold.ln_1p());
     let same = limit - size;
@@ -166,10 +190,7 @@ impl Side {
     }
 
     fn median(&self) -> f64 {
-        let mut values: Vec<f64> = self.runs.iter().map(|(own, _)| own.p50_ns).collect();
-        values.sort_unstable_by(f64::total_cmp);
-        let (low, high) = (values.len().saturating_sub(1) / 2, values.len() / 2);
-        f64::midpoint(values[low], values[high])
+        middle(self.runs.iter().map(|(own, _)| own.p50_ns).collect()).expect("it has a run")
     }
 
     /// The cell's own values.

@@ -11,6 +11,7 @@ use super::session::{Error, Session};
 use crate::events::recording::Recording;
 use crate::events::samples::Block;
 use crate::results::integrity::Integrity;
+use crate::statistics::order::middle;
 use guest_stub::abi::Sample;
 use std::hash::{DefaultHasher, Hasher};
 
@@ -76,7 +77,7 @@ fn instructions(round_trip: f64, Share(millionths): Share, Cost { first, each }:
 fn cost(session: &mut Session<'_>, spec: &BlockSpec) -> Result<Cost, Error> {
     let mut worker = |instructions| {
         let (samples, _) = try_calls(session, spec, instructions)?;
-        Ok::<_, Error>(median(samples.iter().map(|sample| difference(sample.x, sample.w))))
+        Ok::<_, Error>(median(&samples, |sample| difference(sample.x, sample.w)))
     };
     let without = worker(0)?;
     let few = worker(FEW)? - without;
@@ -101,7 +102,7 @@ fn try_calls(session: &mut Session<'_>, spec: &BlockSpec, instructions: u32) -> 
         return Err(Error::GivenUp(Box::new(GivenUp { diagnosis, block: Block { integrity, ..Block::default() } })));
     }
     let samples = (1..CALLS).map(|number| session.sample(spec.initiator, number)).collect::<Result<Vec<_>, _>>()?;
-    let round_trip = median(samples.iter().map(|sample| difference(sample.t2, sample.t0)));
+    let round_trip = median(&samples, |sample| difference(sample.t2, sample.t0));
     Ok((samples, round_trip))
 }
 
@@ -114,15 +115,12 @@ fn chance(samples: &[Sample]) -> f64 {
     (hasher.finish() >> 11) as f64 / (1_u64 << 53) as f64
 }
 
-fn difference(later: u64, earlier: u64) -> f64 {
-    later.wrapping_sub(earlier).cast_signed() as f64
+fn median(samples: &[Sample], value: impl Fn(&Sample) -> f64) -> f64 {
+    middle(samples.iter().map(value).collect()).unwrap_or_default()
 }
 
-/// The median of an odd number of values.
-fn median(values: impl Iterator<Item = f64>) -> f64 {
-    let mut values: Vec<f64> = values.collect();
-    values.sort_unstable_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or_default()
+fn difference(later: u64, earlier: u64) -> f64 {
+    later.wrapping_sub(earlier).cast_signed() as f64
 }
 
 #[cfg(test)]
