@@ -8,7 +8,7 @@ use super::{documents, interrupts, processes, values};
 use crate::comparison::differences::Factor;
 use crate::comparison::{self, Run, looks};
 use crate::report::units;
-use crate::results::comparison::{Comparison, Overall, Severity, Verdict};
+use crate::results::comparison::{Comparison, Overall, Verdict};
 use clap::Args;
 use std::ffi::OsString;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -109,7 +109,7 @@ fn arguments(measure: &[OsString]) -> Result<Vec<OsString>, Failure> {
     }
     let is_refused = |option: &&str| measure.iter().any(|argument| is(argument, option));
     if let Some(option) =
-        ["--json", "--csv", "--html", "--prometheus", "--ab", "--ab-exec"].iter().find(|it| is_refused(it))
+        ["--json", "--csv", "--html", "--prometheus", "--bmf", "--ab", "--ab-exec"].iter().find(|it| is_refused(it))
     {
         return Err(Failure::bad_input(anyhow::anyhow!("{option} is none of a step's options (leave it out)")));
     }
@@ -124,22 +124,12 @@ fn what_is_worse(comparison: &Comparison) -> String {
         let interval = change.interval.map_or_else(String::new, |it| format!(", {}", units::change_range(it)));
         return format!("slower: {}: {}{interval}", row.id, units::change(change.estimate));
     }
-    let finding = comparison.findings.iter().find(|finding| finding.severity == Severity::Worse);
-    finding.map_or_else(
-        || "worse".to_owned(),
-        |finding| {
-            let cell = finding.cell.map_or_else(String::new, |cell| format!("{cell}: "));
-            format!("worse: {cell}{}: {} → {}", finding.subject, finding.base, finding.new)
-        },
-    )
+    comparison.worse_findings().next().map_or_else(|| "worse".to_owned(), |finding| format!("worse: {finding}"))
 }
 
 fn not_comparable(comparison: &Comparison) -> anyhow::Error {
     let differs = comparison.differences.iter().find(|difference| !difference.allowed);
-    let what = differs.map_or_else(String::new, |it| {
-        let item = it.item.as_ref().map_or_else(String::new, |item| format!(" {item}"));
-        format!("{}{item}: {} → {} (--expect {0} allows it)", it.factor, it.base.join(" | "), it.new.join(" | "))
-    });
+    let what = differs.map_or_else(String::new, |it| format!("{it} (--expect {} allows it)", it.factor));
     anyhow::anyhow!("the base is not comparable: {what}")
 }
 

@@ -6,6 +6,7 @@ use super::metric::MetricName;
 use guest_stub::abi::cell::CellId;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::fmt;
 use strum::{IntoStaticStr, VariantArray};
 
 /// The comparison document's name and version.
@@ -47,6 +48,18 @@ pub struct Comparison {
     pub undecided: u64,
     /// What the reader should know before trusting a verdict.
     pub warnings: Vec<String>,
+}
+
+impl Comparison {
+    /// How many cells have this verdict.
+    pub fn cells_that_are(&self, verdict: Verdict) -> usize {
+        self.cells.iter().filter(|row| row.verdict == verdict).count()
+    }
+
+    /// What is worse and no time.
+    pub fn worse_findings(&self) -> impl Iterator<Item = &Finding> {
+        self.findings.iter().filter(|finding| finding.severity == Severity::Worse)
+    }
 }
 
 /// One of the two sets.
@@ -128,6 +141,26 @@ pub struct Difference {
     pub allowed: bool,
 }
 
+/// `kernel: 6.17.0 → 6.18.0`.
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { factor, item, base, new, allowed: _ } = self;
+        write_change(f, factor, item.as_deref(), &base.join(" | "), &new.join(" | "))
+    }
+}
+
+/// What was one thing and is another, of an item of a factor.
+pub(super) fn write_change(
+    f: &mut fmt::Formatter<'_>,
+    factor: &str,
+    item: Option<&str>,
+    was: &str,
+    is: &str,
+) -> fmt::Result {
+    let space = if item.is_some() { " " } else { "" };
+    write!(f, "{factor}{space}{}: {was} → {is}", item.unwrap_or_default())
+}
+
 /// Something that changed and is no time.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -144,6 +177,16 @@ pub struct Finding {
     pub new: String,
     /// Whether that is worse.
     pub severity: Severity,
+}
+
+/// `x2apic, all-but-self, halt, 2 vCPUs, guest: stats exits, each target: 1.03 → 2.03`.
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(cell) = &self.cell {
+            write!(f, "{cell}: ")?;
+        }
+        write!(f, "{}: {} → {}", self.subject, self.base, self.new)
+    }
 }
 
 /// Kinds of findings, in the order of output.

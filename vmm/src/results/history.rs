@@ -3,9 +3,11 @@
 //! Times of calls are in nanoseconds; changes are fractions of what was before (0.05 is 5 % more); runs are named by their
 //! place in `runs`, from 0.
 
+use super::comparison::write_change;
 use guest_stub::abi::cell::CellId;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::fmt;
 use strum::IntoStaticStr;
 
 /// The history document's name and version.
@@ -73,6 +75,13 @@ pub struct HostChange {
     pub before: String,
     /// What it is.
     pub after: String,
+}
+
+/// `kernel: 6.17.0 → 6.18.0`.
+impl fmt::Display for HostChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_change(f, &self.factor, self.item.as_deref(), &self.before, &self.after)
+    }
 }
 
 /// A cell, over the runs that have it.

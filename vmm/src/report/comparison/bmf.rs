@@ -2,7 +2,7 @@
 
 use crate::report::bmf::{Benchmarks, Figure, LATENCY, Measures, encode};
 use crate::report::json::JsonError;
-use crate::results::comparison::{Comparison, Row, Severity, Verdict};
+use crate::results::comparison::{Comparison, Row, Verdict};
 
 /// The benchmark of the whole comparison, which no cell is named like.
 const WHOLE: &str = "kipi compare";
@@ -27,11 +27,10 @@ fn measures(row: &Row) -> Measures {
 fn whole(comparison: &Comparison) -> Measures {
     let rows = comparison.cells.iter().chain(&comparison.references).map(|row| row.verdict);
     let slower = rows.chain(comparison.gates.iter().map(|gate| gate.verdict)).filter(|it| *it == Verdict::Slower);
-    let worse = comparison.findings.iter().filter(|finding| finding.severity == Severity::Worse);
     let count = |number: usize| Figure::new(number as f64, None);
     Measures::from([
         ("slower", count(slower.count())),
-        ("worse-findings", count(worse.count())),
+        ("worse-findings", count(comparison.worse_findings().count())),
         ("undecided", Figure::new(comparison.undecided as f64, None)),
     ])
 }

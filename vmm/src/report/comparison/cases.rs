@@ -2,9 +2,7 @@
 
 use super::text::{Unit, limit, why};
 use crate::report::units;
-use crate::results::comparison::{
-    Change, Comparison, Difference, Finding, Gate, Open, Overall, Row, Severity, Verdict,
-};
+use crate::results::comparison::{Change, Comparison, Finding, Gate, Open, Overall, Row, Severity, Verdict};
 
 /// What a harness counts as one test.
 #[derive(Debug)]
@@ -41,20 +39,13 @@ pub(super) fn cases(comparison: &Comparison) -> Vec<Case> {
 fn comparable(comparison: &Comparison) -> Case {
     let list = |allowed| -> String {
         let differences = comparison.differences.iter().filter(|it| it.allowed == allowed);
-        differences.map(difference).collect::<Vec<_>>().join("; ")
+        differences.map(ToString::to_string).collect::<Vec<_>>().join("; ")
     };
     let outcome = match comparison.verdict {
         Overall::NotComparable => Outcome::NotComparable(format!("not expected to differ: {}", list(false))),
         Overall::Worse | Overall::NothingWorse | Overall::Undecided => Outcome::Passed(list(true)),
     };
     Case { group: "sides", name: "comparable".to_owned(), outcome }
-}
-
-/// `kernel: 6.17.0 → 6.18.0`.
-pub(super) fn difference(difference: &Difference) -> String {
-    let Difference { factor, item, base, new, allowed: _ } = difference;
-    let item = item.as_ref().map_or_else(String::new, |item| format!(" {item}"));
-    format!("{factor}{item}: {} → {}", base.join(" | "), new.join(" | "))
 }
 
 fn finding(finding: &Finding) -> Case {
@@ -85,7 +76,7 @@ fn figures(row: &Row) -> String {
 }
 
 /// `+6.0 % (+5.0 to +7.0 %)`.
-fn change(change: Change) -> String {
+pub(super) fn change(change: Change) -> String {
     let interval = change.interval.map(|ends| format!(" ({})", units::change_range(ends))).unwrap_or_default();
     units::change(change.estimate) + &interval
 }

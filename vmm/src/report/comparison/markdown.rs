@@ -1,7 +1,7 @@
 //! The comparison as GitHub's and GitLab's Markdown, for a comment on a pull request: the verdict, what is not the same, and
 //! everything else folded.
 
-use super::cases::difference;
+use super::cases::change;
 use super::text::{Unit, describe, limit, why};
 use crate::report::units;
 use crate::report::wrap::printable;
@@ -31,14 +31,13 @@ fn headline(comparison: &Comparison) -> String {
     };
     let threshold = units::percent(comparison.settings.threshold);
     let mut line = format!("{mark} **kipi: {}**", comparison.verdict.name());
-    let unexpected: Vec<_> = comparison.differences.iter().filter(|it| !it.allowed).map(difference).collect();
+    let unexpected: Vec<_> = comparison.differences.iter().filter(|it| !it.allowed).map(ToString::to_string).collect();
     if comparison.verdict == Overall::NotComparable {
         let _ = write!(line, ", since these differ: {}", literal(&unexpected.join("; ")));
     }
-    let of = |verdict| comparison.cells.iter().filter(|row| row.verdict == verdict).count();
     let cells: Vec<String> = Verdict::ALL
         .iter()
-        .map(|&verdict| (of(verdict), verdict.name()))
+        .map(|&verdict| (comparison.cells_that_are(verdict), verdict.name()))
         .filter(|(number, _)| *number > 0)
         .map(|(number, name)| format!("{number} {name}"))
         .collect();
@@ -50,11 +49,7 @@ fn headline(comparison: &Comparison) -> String {
 
 /// A list of what changed and is no time.
 fn findings(comparison: &Comparison, severity: Severity) -> Option<String> {
-    let line = |finding: &Finding| {
-        let cell = finding.cell.map_or_else(String::new, |cell| format!("{cell}: "));
-        let what = format!("{cell}{}: {} → {}", finding.subject, finding.base, finding.new);
-        format!("- {}: {}", finding.kind.name(), literal(&what))
-    };
+    let line = |finding: &Finding| format!("- {}: {}", finding.kind.name(), literal(&finding.to_string()));
     let lines: Vec<String> = comparison.findings.iter().filter(|it| it.severity == severity).map(line).collect();
     (!lines.is_empty()).then(|| lines.join("\n"))
 }
@@ -67,8 +62,6 @@ fn rows(rows: &[&Row]) -> Option<String> {
     ];
     lines.extend(rows.iter().map(|row| {
         let times = [row.base_ns, row.new_ns].map(units::time);
-        let judged = row.judged();
-        let interval = judged.interval.map(|ends| format!(" ({})", units::change_range(ends))).unwrap_or_default();
         let reference = row.reference.map_or_else(|| "nothing".to_owned(), |reference| reference.to_string());
         let verdict = match (row.verdict, &row.open) {
             (Verdict::Undecided, Some(open)) => why(open, Unit::Run),
@@ -76,8 +69,8 @@ fn rows(rows: &[&Row]) -> Option<String> {
             (verdict @ (Verdict::Same | Verdict::Undecided), _) => verdict.name().to_owned(),
         };
         let [base, new] = times;
-        let (raw, change) = (units::change(row.raw.estimate), units::change(judged.estimate));
-        format!("| {} | {base} | {new} | {raw} | {reference} | {change}{interval} | {verdict} |", row.id)
+        let (raw, change) = (units::change(row.raw.estimate), change(row.judged()));
+        format!("| {} | {base} | {new} | {raw} | {reference} | {change} | {verdict} |", row.id)
     }));
     Some(lines.join("\n"))
 }
@@ -105,7 +98,7 @@ fn sides(comparison: &Comparison) -> String {
         format!("- base: {}", literal(&describe(&comparison.base, Unit::of(comparison)))),
         format!("- new: {}", literal(&describe(&comparison.new, Unit::of(comparison)))),
     ];
-    lines.extend(comparison.differences.iter().map(|it| format!("- differs: {}", literal(&difference(it)))));
+    lines.extend(comparison.differences.iter().map(|it| format!("- differs: {}", literal(&it.to_string()))));
     lines.extend(comparison.warnings.iter().map(|warning| format!("- warning: {}", literal(warning))));
     lines.push(format!(
         "- {} of error for all cells together, by kipi {}",

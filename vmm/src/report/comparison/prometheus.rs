@@ -2,7 +2,7 @@
 
 use super::text::quantile;
 use crate::report::prometheus::{Gauge, Labels, encode, labels, truth};
-use crate::results::comparison::{Change, Comparison, FindingKind, Gate, Overall, Row, Severity, SideHost, Verdict};
+use crate::results::comparison::{Change, Comparison, FindingKind, Gate, Overall, Row, SideHost, Verdict};
 use std::fmt;
 
 /// The document.
@@ -20,8 +20,7 @@ fn of_whole(comparison: &Comparison) -> Vec<Gauge> {
     let runs =
         sides.iter().flat_map(|(name, side)| side.hosts.iter().map(|host| (of_host(name, host), host.runs as f64)));
     let worse = |kind: &FindingKind| {
-        let is_it = |severity, of: FindingKind| severity == Severity::Worse && of == *kind;
-        let number = comparison.findings.iter().filter(|it| is_it(it.severity, it.kind)).count();
+        let number = comparison.worse_findings().filter(|finding| finding.kind == *kind).count();
         (vec![("kind", kind.name().replace(' ', "-"))], number as f64)
     };
     vec![

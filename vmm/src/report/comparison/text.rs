@@ -107,12 +107,10 @@ pub(super) fn describe(side: &Side, unit: Unit) -> String {
 
 fn differences(differences: &[Difference], width: usize) -> Option<String> {
     let line = |difference: &Difference| {
-        let Difference { factor, item, base, new, allowed } = difference;
-        let item = item.as_ref().map_or_else(String::new, |item| format!(" {item}"));
-        let values = format!("{} → {}", base.join(" | "), new.join(" | "));
+        let Difference { factor, allowed, .. } = difference;
         let label = if *allowed { "differs" } else { "DIFFERS" };
         let way_out = if *allowed { String::new() } else { format!(" (not expected: --expect {factor})") };
-        labelled(label, &format!("{factor}{item}: {values}{way_out}"), width)
+        labelled(label, &format!("{difference}{way_out}"), width)
     };
     (!differences.is_empty()).then(|| differences.iter().map(line).collect::<Vec<_>>().join("\n"))
 }
@@ -262,10 +260,9 @@ pub(super) fn quantile(quantile: f64) -> String {
 
 fn verdict(comparison: &Comparison, width: usize) -> String {
     let ids = all_cells(comparison);
-    let of = |wanted| comparison.cells.iter().filter(|row| row.verdict == wanted).count();
     let mut parts: Vec<String> = Verdict::ALL
         .iter()
-        .map(|&verdict| (of(verdict), verdict))
+        .map(|&verdict| (comparison.cells_that_are(verdict), verdict))
         .filter(|(number, _)| *number > 0)
         .map(|(number, verdict)| format!("{} {}", count(number, "cell"), verdict.name()))
         .collect();
@@ -273,7 +270,7 @@ fn verdict(comparison: &Comparison, width: usize) -> String {
     parts.extend(moved.map(|row| format!("reference {} {}", name_of(&row.id, &ids.iter()), row.verdict.name())));
     let tails = comparison.gates.iter().filter(|gate| gate.verdict == Verdict::Slower).count();
     parts.extend((tails > 0).then(|| format!("{} longer", count(tails, "tail"))));
-    let worse = comparison.findings.iter().filter(|finding| finding.severity == Severity::Worse).count();
+    let worse = comparison.worse_findings().count();
     parts.extend((worse > 0).then(|| format!("{} above", count(worse, "worse finding"))));
     let word = match comparison.verdict {
         Overall::Worse | Overall::NotComparable => comparison.verdict.name().to_uppercase(),

@@ -37,12 +37,6 @@ pub(super) fn date(seconds: f64) -> String {
     time.map_or_else(|_| format!("{seconds} s"), |time| time.strftime("%Y-%m-%d %H:%M").to_string())
 }
 
-/// A change of the host in words.
-pub(super) fn describe(change: &HostChange) -> String {
-    let item = change.item.as_ref().map_or_else(String::new, |item| format!(" {item}"));
-    format!("{}{item}: {} → {}", change.factor, change.before, change.after)
-}
-
 /// The runs on either side of each change.
 fn runs(history: &History, width: usize) -> Option<String> {
     let changes = history.courses.iter().flat_map(|course| &course.changes);
@@ -63,7 +57,7 @@ fn host_changes(history: &History, width: usize) -> Option<String> {
     } else {
         "Changes of host and settings".to_owned()
     };
-    let line = |change: &HostChange| hang(&format!("run {:<4} ", change.run), &describe(change), width, 9);
+    let line = |change: &HostChange| hang(&format!("run {:<4} ", change.run), &change.to_string(), width, 9);
     let lines = std::iter::once(wrap(&title, width, 2)).chain(all[left_out..].iter().map(line));
     (!all.is_empty()).then(|| lines.collect::<Vec<_>>().join("\n"))
 }

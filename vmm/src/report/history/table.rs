@@ -1,6 +1,5 @@
 //! The table of changes: a row for each, and one for each cell that has none.
 
-use super::describe;
 use crate::report::table::{Column, Table, Value};
 use crate::report::tables::add_keys;
 use crate::report::units;
@@ -98,7 +97,7 @@ fn on_the_host(history: &History, change: &ChangeAt) -> Value {
             None
         }
     };
-    let found = history.host_changes.iter().filter_map(|it| Some(format!("{}{}", describe(it), told(it.run)?)));
+    let found = history.host_changes.iter().filter_map(|it| Some(format!("{it}{}", told(it.run)?)));
     let found: Vec<String> = found.collect();
     if found.is_empty() { Value::text("nothing that the documents tell") } else { Value::Items(found) }
 }

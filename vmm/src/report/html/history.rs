@@ -4,7 +4,7 @@ use super::charts::{self, At, HOST, LEVELS, VALUES};
 use super::pictures::{key, picture};
 use super::{page, table};
 use crate::report::history::table::{changes, divided_by};
-use crate::report::history::{date, describe, head};
+use crate::report::history::{date, head};
 use crate::report::summary::count;
 use crate::report::{tables, units};
 use crate::results::history::{ChangeAt, Course, History, Series, TimeBy};
@@ -108,7 +108,7 @@ fn host(history: &History) -> Markup {
         section aria-labelledby="host" {
             h2 #host { "Changes of host and settings" }
             @if history.host_changes.is_empty() { p { "None that the documents tell." } }
-            dl { @for change in &history.host_changes { dt { "run " (change.run) } dd { (describe(change)) } } }
+            dl { @for change in &history.host_changes { dt { "run " (change.run) } dd { (change) } } }
         }
     }
 }
