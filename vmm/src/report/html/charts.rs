@@ -14,6 +14,7 @@ pub(super) use deliveries::{arrivals, over_idle};
 pub(super) use timeline::{SPANS, timeline, timeline_end};
 
 use plotters::chart::MeshStyle;
+use plotters::coord::Shift;
 use plotters::prelude::*;
 use std::ops::Range;
 
@@ -47,6 +48,26 @@ fn hexadecimal(color: RGBColor) -> String {
 /// The texts within a picture.
 fn text() -> TextStyle<'static> {
     ("sans-serif", 14).into_font().color(&INK)
+}
+
+/// A picture, on an area of which `draw` draws all that it shows.
+fn picture(
+    title: &str,
+    description: &str,
+    draw: impl FnOnce(&DrawingArea<SVGBackend<'_>, Shift>) -> Result<(), String>,
+) -> Drawn {
+    let mut svg = String::new();
+    {
+        let area = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
+        draw(&area)?;
+        area.present().map_err(failed)?;
+    }
+    Ok(finish(&svg, title, description))
+}
+
+/// An index at an axis: whole numbers, and nothing between them.
+fn whole(index: f64) -> String {
+    if (index - index.round()).abs() < 0.01 { format!("{index:.0}") } else { String::new() }
 }
 
 /// Axes, grid and their texts, as all pictures have them.

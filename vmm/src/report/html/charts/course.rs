@@ -1,6 +1,6 @@
 //! A cell's course over runs.
 
-use super::{Drawn, INK, SIZE, failed, finish, series, styled};
+use super::{Drawn, INK, failed, picture, series, styled, whole};
 use plotters::prelude::*;
 
 /// Labels of the axis of runs, at most.
@@ -40,22 +40,19 @@ pub(in crate::report::html) fn course(title: &str, description: &str, course: &C
 }
 
 fn draw(title: &str, description: &str, course: &Course<'_>, [low, high]: [f64; 2]) -> Drawn {
-    let mut svg = String::new();
-    {
-        let area = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
-        let mut chart = ChartBuilder::on(&area)
+    picture(title, description, |area| {
+        let mut chart = ChartBuilder::on(area)
             .margin(12)
             .x_label_area_size(42)
             .y_label_area_size(78)
             .build_cartesian_2d(-0.5..course.runs as f64 - 0.5, low..high)
             .map_err(failed)?;
-        let whole = |run: &f64| if (run - run.round()).abs() < 0.01 { format!("{run:.0}") } else { String::new() };
         styled(&mut chart.configure_mesh())
             .max_light_lines(2)
             .x_labels(course.runs.min(MOST_LABELS))
             .x_desc("run")
             .y_desc(course.name)
-            .x_label_formatter(&whole)
+            .x_label_formatter(&|run| whole(*run))
             .y_label_formatter(&|value| (course.label)(*value))
             .draw()
             .map_err(failed)?;
@@ -77,9 +74,8 @@ fn draw(title: &str, description: &str, course: &Course<'_>, [low, high]: [f64; 
         chart.draw_series(lines).map_err(failed)?;
         let changes = course.levels.iter().skip(1).map(|&(first, ..)| across(first as f64 - 0.5, INK.stroke_width(1)));
         chart.draw_series(changes).map_err(failed)?;
-        area.present().map_err(failed)?;
-    }
-    Ok(finish(&svg, title, description))
+        Ok(())
+    })
 }
 
 #[cfg(test)]

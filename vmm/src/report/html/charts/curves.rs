@@ -1,6 +1,6 @@
 //! Distribution functions.
 
-use super::{Drawn, SIZE, failed, finish, positive_range, series, styled};
+use super::{Drawn, failed, picture, positive_range, series, styled};
 use crate::report::units;
 use crate::results::detail::Curve;
 use plotters::prelude::*;
@@ -9,34 +9,28 @@ use plotters::prelude::*;
 pub(in crate::report::html) fn curves(title: &str, description: &str, curves: &[(usize, &Curve)]) -> Option<Drawn> {
     let values = curves.iter().flat_map(|(_, curve)| curve.points.iter().map(|(value, _)| value));
     let range = positive_range(values)?;
-    let draw = || {
-        let mut svg = String::new();
-        {
-            let area = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
-            let mut chart = ChartBuilder::on(&area)
-                .margin(12)
-                .x_label_area_size(42)
-                .y_label_area_size(52)
-                .build_cartesian_2d(range.clone().log_scale(), 0.0..1.0)
-                .map_err(failed)?;
-            styled(&mut chart.configure_mesh())
-                .y_max_light_lines(1)
-                .x_labels(8)
-                .x_desc("time (logarithmic)")
-                .y_desc("fraction of values")
-                .x_label_formatter(&|ns| units::time(*ns))
-                .y_label_formatter(&|fraction| format!("{fraction:.1}"))
-                .draw()
-                .map_err(failed)?;
-            for (index, curve) in curves {
-                let style = series(*index).stroke_width(2);
-                chart.draw_series(LineSeries::new(steps(curve), style)).map_err(failed)?;
-            }
-            area.present().map_err(failed)?;
+    Some(picture(title, description, |area| {
+        let mut chart = ChartBuilder::on(area)
+            .margin(12)
+            .x_label_area_size(42)
+            .y_label_area_size(52)
+            .build_cartesian_2d(range.clone().log_scale(), 0.0..1.0)
+            .map_err(failed)?;
+        styled(&mut chart.configure_mesh())
+            .y_max_light_lines(1)
+            .x_labels(8)
+            .x_desc("time (logarithmic)")
+            .y_desc("fraction of values")
+            .x_label_formatter(&|ns| units::time(*ns))
+            .y_label_formatter(&|fraction| format!("{fraction:.1}"))
+            .draw()
+            .map_err(failed)?;
+        for (index, curve) in curves {
+            let style = series(*index).stroke_width(2);
+            chart.draw_series(LineSeries::new(steps(curve), style)).map_err(failed)?;
         }
-        Ok(finish(&svg, title, description))
-    };
-    Some(draw())
+        Ok(())
+    }))
 }
 
 /// A curve as the staircase that it is, where a logarithm has a place for it.

@@ -1,6 +1,6 @@
 //! Delivery over the vCPU's index, and over the time in HLT.
 
-use super::{Drawn, SIZE, failed, finish, positive_range, series, styled};
+use super::{Drawn, failed, picture, positive_range, series, styled, whole};
 use crate::report::units;
 use crate::results::detail::Arrival;
 use plotters::coord::ranged1d::{AsRangedCoord, ValueFormatter};
@@ -31,10 +31,8 @@ where
     Y: AsRangedCoord<Value = f64>,
     Y::CoordDescType: ValueFormatter<f64>,
 {
-    let mut svg = String::new();
-    {
-        let area = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
-        let mut chart = ChartBuilder::on(&area)
+    picture(title, description, |area| {
+        let mut chart = ChartBuilder::on(area)
             .margin(12)
             .x_label_area_size(42)
             .y_label_area_size(78)
@@ -55,9 +53,8 @@ where
             chart.draw_series(LineSeries::new(points, series(index).stroke_width(2))).map_err(failed)?;
             chart.draw_series(dots).map_err(failed)?;
         }
-        area.present().map_err(failed)?;
-    }
-    Ok(finish(&svg, title, description))
+        Ok(())
+    })
 }
 
 /// Delivery over the target's index: median and 99th percentile.
@@ -66,8 +63,7 @@ pub(in crate::report::html) fn arrivals(title: &str, description: &str, arrivals
     let high = arrivals.iter().map(|arrival| arrival.p99.max(arrival.p50)).fold(1.0, f64::max) * 1.05;
     let first = arrivals.first().map_or(0, |arrival| arrival.vcpu) as f64 - 0.5;
     let last = arrivals.last().map_or(0, |arrival| arrival.vcpu) as f64 + 0.5;
-    let index = |vcpu: f64| if (vcpu - vcpu.round()).abs() < 0.01 { format!("{vcpu:.0}") } else { String::new() };
-    let x = Axis { range: first..last, name: "vCPU", labels: arrivals.len().min(16), label: &index };
+    let x = Axis { range: first..last, name: "vCPU", labels: arrivals.len().min(16), label: &whole };
     let y = Axis { range: low..high, name: "delivery", labels: LABELS, label: &units::time };
     let values: [fn(&Arrival) -> f64; 2] = [|arrival| arrival.p50, |arrival| arrival.p99];
     let points = values.map(|value| arrivals.iter().map(|arrival| (arrival.vcpu as f64, value(arrival))).collect());

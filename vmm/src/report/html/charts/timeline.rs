@@ -1,6 +1,6 @@
 //! A call as a timeline, a lane for each vCPU.
 
-use super::{Drawn, GRID, INK, SIZE, failed, finish, series, styled, text};
+use super::{Drawn, GRID, INK, failed, picture, series, styled, text};
 use crate::report::{tables, units};
 use crate::results::source::Source;
 use crate::results::trace::Call;
@@ -24,10 +24,8 @@ pub(in crate::report::html) const SPANS: [(&str, &str, &str); 4] = [
 pub(in crate::report::html) fn timeline(title: &str, description: &str, call: &Call, lanes: &[Option<usize>]) -> Drawn {
     let end = timeline_end(call);
     let rows = lanes.len().max(1) as f64;
-    let mut svg = String::new();
-    {
-        let area = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
-        let mut chart = ChartBuilder::on(&area)
+    picture(title, description, |area| {
+        let mut chart = ChartBuilder::on(area)
             .margin(12)
             .x_label_area_size(42)
             .y_label_area_size(70)
@@ -69,9 +67,8 @@ pub(in crate::report::html) fn timeline(title: &str, description: &str, call: &C
             let name = tables::lane_name(lane);
             area.draw_text(&name, &text(), (x - 62, y - 8)).map_err(failed)?;
         }
-        area.present().map_err(failed)?;
-    }
-    Ok(finish(&svg, title, description))
+        Ok(())
+    })
 }
 
 #[cfg(test)]
