@@ -47,6 +47,8 @@ fn what_cannot_be_compared_is_refused_before_anything_runs() {
         (&["--ab", "halt-poll=0"][..], "--ab"),
         (&["--ab", "weather=0,1"], "weather"),
         (&["--ab", "halt-poll=0,1", "--csv", "x.csv"], "--csv"),
+        (&["--ab", "halt-poll=0,1", "--prometheus", "x.prom"], "--prometheus"),
+        (&["--ab-exec", "kipi", "--bmf", "x.json"], "--bmf"),
         (&["--ab-exec", "/nonexistent/kipi"], "/nonexistent/kipi"),
     ] {
         let ran = kipi(["measure"].iter().chain(options));

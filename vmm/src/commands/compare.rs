@@ -1,6 +1,6 @@
 //! `kipi compare`.
 
-use super::outputs::{any_is_stdout, nobody_reads, open_all, print, terminal_width, write_text};
+use super::outputs::{any_is_stdout, open_all, print, terminal_width, unless_nobody_reads, write_text};
 use super::status::{Failure, Status};
 use super::{documents, values};
 use crate::comparison::differences::Factor;
@@ -10,7 +10,6 @@ use crate::comparison::rules::{ERROR_RATE, Rules};
 use crate::comparison::{self, Run};
 use crate::report;
 use crate::report::comparison::Format;
-use crate::results::comparison::Overall;
 use clap::Args;
 use std::path::PathBuf;
 
@@ -69,16 +68,8 @@ pub fn run(options: &Compare) -> Result<Status, Failure> {
     let text = report::comparison::render(&comparison, options.format, terminal_width()).map_err(Failure::failed)?;
     let printed = if any_is_stdout([&prometheus]) { Ok(()) } else { print(&text) };
     let written = write_text(prometheus, || Ok(report::comparison::render_prometheus(&comparison)?));
-    printed
-        .and(written)
-        .or_else(|error| if nobody_reads(&error) { Ok(()) } else { Err(error) })
-        .map_err(Failure::failed)?;
-    Ok(match comparison.verdict {
-        Overall::Worse => Status::Failed,
-        Overall::NotComparable => Status::NotComparable,
-        Overall::Undecided if options.decide => Status::Undecided,
-        Overall::Undecided | Overall::NothingWorse => Status::Good,
-    })
+    unless_nobody_reads(printed.and(written)).map_err(Failure::failed)?;
+    Ok(Status::of_comparison(comparison.verdict, options.decide))
 }
 
 /// A reference that a side does not have divides nothing.

@@ -1,6 +1,6 @@
 //! `kipi history`.
 
-use super::outputs::{any_is_stdout, nobody_reads, open_all, print, terminal_width, write_text};
+use super::outputs::{any_is_stdout, open_all, print, terminal_width, unless_nobody_reads, write_text};
 use super::status::{Failure, Status};
 use super::{documents, values};
 use crate::comparison::history::{Time, follow};
@@ -41,15 +41,13 @@ pub struct Options {
 /// Whatever keeps the runs from being read, or the report from being written.
 pub fn run(options: &Options) -> Result<Status, Failure> {
     let runs = documents::read(&options.runs, options.allow_partial).map_err(Failure::bad_input)?;
-    let mut dated = runs.into_iter().map(|run| Ok((time(&run)?, run))).collect::<anyhow::Result<Vec<_>>>();
-    if let Ok(dated) = &mut dated {
-        dated.sort_by(|((one, _), _), ((other, _), _)| one.total_cmp(other));
-    }
-    let (times, runs): (Vec<Time>, Vec<Run>) = dated.map_err(Failure::bad_input)?.into_iter().unzip();
+    let dated = runs.into_iter().map(|run| Ok((time(&run)?, run))).collect::<anyhow::Result<Vec<_>>>();
+    let mut dated = dated.map_err(Failure::bad_input)?;
+    dated.sort_by(|((one, _), _), ((other, _), _)| one.total_cmp(other));
+    let (times, runs): (Vec<Time>, Vec<Run>) = dated.into_iter().unzip();
     let [html, json] = open_all([("--html", &options.html), ("--json", &options.json)])?;
     let history = follow(&runs, &times, options.reference);
-    let written = write_results(&history, html, json);
-    written.or_else(|error| if nobody_reads(&error) { Ok(()) } else { Err(Failure::failed(error)) })?;
+    unless_nobody_reads(write_results(&history, html, json)).map_err(Failure::failed)?;
     Ok(Status::Good)
 }
 

@@ -2,7 +2,7 @@
 
 use super::ab::{self, Ab};
 use super::options::{self, default_vcpus};
-use super::outputs::{any_is_stdout, nobody_reads, open_all, print, terminal_width, write_text};
+use super::outputs::{any_is_stdout, nobody_reads, open_all, print, terminal_width, unless_nobody_reads, write_text};
 use super::status::{Failure, Status, complain};
 use super::{hints, interrupts, machines, values};
 use crate::config::routes::Route;
@@ -331,7 +331,7 @@ fn write_results(
     // Without a cell there is nothing to show that the error's line does not say.
     let silent = to_stdout || measurement.cells.is_empty();
     let table = if silent { Ok(()) } else { print(&text::render(measurement, terminal_width(), details)) };
-    csv.and(json).and(table).or_else(|error| if nobody_reads(&error) { Ok(()) } else { Err(error) })
+    unless_nobody_reads(csv.and(json).and(table))
 }
 
 /// Drawn on a terminal only, and not more often than blocks end: a ticking thread would disturb what it reports.

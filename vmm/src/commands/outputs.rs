@@ -70,6 +70,11 @@ pub(super) fn nobody_reads(error: &anyhow::Error) -> bool {
         || error.downcast_ref().is_some_and(output::OutputError::is_broken_pipe)
 }
 
+/// What became of results: that nobody reads them any more is no error.
+pub(super) fn unless_nobody_reads(written: anyhow::Result<()>) -> anyhow::Result<()> {
+    written.or_else(|error| if nobody_reads(&error) { Ok(()) } else { Err(error) })
+}
+
 /// Columns of the terminal that standard output is; a file or a pipe has none, and a reader who cannot be asked.
 pub(super) fn terminal_width() -> usize {
     let size = rustix::termios::tcgetwinsize(io::stdout()).ok();

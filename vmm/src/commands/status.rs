@@ -3,6 +3,7 @@
 use super::hints;
 use crate::experiment::machine;
 use crate::guest::session;
+use crate::results::comparison::Overall;
 use crate::{native, vm};
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -37,6 +38,16 @@ impl From<Status> for ExitCode {
 }
 
 impl Status {
+    /// A comparison's status; `decide`: that nothing is decided has one of its own.
+    pub(super) fn of_comparison(verdict: Overall, decide: bool) -> Self {
+        match verdict {
+            Overall::Worse => Self::Failed,
+            Overall::NotComparable => Self::NotComparable,
+            Overall::Undecided if decide => Self::Undecided,
+            Overall::Undecided | Overall::NothingWorse => Self::Good,
+        }
+    }
+
     /// An error's status, where the machine could not be had.
     pub(super) fn of_vm(error: &vm::Error) -> Self {
         if error.is_host_limit() { Self::HostCannot } else { Self::BadInput }

@@ -1,7 +1,7 @@
 //! `kipi trace`.
 
 use super::options::{self, default_vcpus};
-use super::outputs::{any_is_stdout, nobody_reads, open_all, print, terminal_width, write_text};
+use super::outputs::{any_is_stdout, open_all, print, terminal_width, unless_nobody_reads, write_text};
 use super::status::{Failure, Status};
 use super::{interrupts, machines, values};
 use crate::config::routes::{self, Route};
@@ -128,7 +128,7 @@ pub fn run(options: &Trace) -> Result<Status, Failure> {
         Some(results::trace::Recorder { source, unavailable: Some(refusal?), lost: 0 })
     }));
     let written = write_results(&trace, json, perfetto);
-    written.or_else(|error| if nobody_reads(&error) { Ok(()) } else { Err(Failure::failed(error)) })?;
+    unless_nobody_reads(written).map_err(Failure::failed)?;
     if trace.calls.is_empty() {
         return Err(Failure::failed(anyhow::anyhow!("no call can be shown: {}", trace.warnings.join("; "))));
     }

@@ -7,7 +7,7 @@ mod other;
 
 use super::interrupts::{self, INTERRUPTED};
 use super::measure::{Measure, progress_bar};
-use super::outputs::{any_is_stdout, open_all, print, terminal_width};
+use super::outputs::{any_is_stdout, open_all, print, terminal_width, unless_nobody_reads, write_text};
 use super::status::{Failure, Status};
 use super::{machines, processes, values};
 use crate::comparison::{Run, paired};
@@ -15,13 +15,12 @@ use crate::config::{CellId, Config, Refused};
 use crate::experiment::{self, Observer};
 use crate::report;
 use crate::report::comparison::Format;
-use crate::results::comparison::{Comparison, Difference, Overall};
+use crate::results::comparison::{Comparison, Difference};
 use crate::results::measurement::Measurement;
 use clap::Args;
 use keys::Contrast;
 use std::borrow::Cow;
 use std::ffi::OsString;
-use std::io::Write;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -51,7 +50,7 @@ pub(super) struct Ab {
 }
 
 /// Options of a run that stands alone.
-const NOT_WITH: [&str; 6] = ["csv", "html", "calibrate", "trace", "exits", "details"];
+const NOT_WITH: [&str; 8] = ["csv", "html", "prometheus", "bmf", "calibrate", "trace", "exits", "details"];
 
 impl Ab {
     /// Whether anything is to be compared.
@@ -76,22 +75,10 @@ pub(super) fn run(options: &Measure) -> Result<Status, Failure> {
     };
     let is_interrupted = INTERRUPTED.load(Ordering::Relaxed);
     let comparison = pairs.compare(options.ab.threshold);
-    let to_stdout = any_is_stdout([&json]);
-    if let Some(mut output) = json {
-        let text = report::comparison::render(&comparison, Format::Json, terminal_width()).map_err(Failure::failed)?;
-        output.write_all(text.as_bytes()).map_err(Failure::failed)?;
-        output.commit().map_err(Failure::failed)?;
-    }
-    if !to_stdout {
-        let text = report::comparison::render(&comparison, Format::Text, terminal_width()).map_err(Failure::failed)?;
-        print(&text).map_err(Failure::failed)?;
-    }
-    Ok(match comparison.verdict {
-        _ if is_interrupted => Status::Interrupted,
-        Overall::Worse => Status::Failed,
-        Overall::NotComparable => Status::NotComparable,
-        Overall::NothingWorse | Overall::Undecided => Status::Good,
-    })
+    let render = |format| Ok(report::comparison::render(&comparison, format, terminal_width())?);
+    let printed = if any_is_stdout([&json]) { Ok(()) } else { render(Format::Text).and_then(|text| print(&text)) };
+    unless_nobody_reads(printed.and(write_text(json, || render(Format::Json)))).map_err(Failure::failed)?;
+    Ok(if is_interrupted { Status::Interrupted } else { Status::of_comparison(comparison.verdict, false) })
 }
 
 /// The boots of both sides so far.
