@@ -9,9 +9,11 @@
 //! | back | those that change for a quarter of their runs, and have two such change points |
 //! | last 4, last 8 | those that changed before so many last runs, and have such a change point |
 
+mod chance;
+
+use chance::normal;
 use guest_stub::random::SplitMix64;
 use kipi::statistics::change_points::change_points;
-use std::f64::consts::TAU;
 use std::ops::Range;
 
 const NOISE: f64 = 0.015;
@@ -36,15 +38,6 @@ const NOISES: [Noise; 7] = [
     Noise { name: "0.6, heavy tails", kept: 0.6, heavy: true },
     Noise { name: "autocorrelation 0.9", kept: 0.9, heavy: false },
 ];
-
-fn uniform(random: &mut SplitMix64) -> f64 {
-    ((random.next() >> 11) as f64 + 0.5) / (1_u64 << 53) as f64
-}
-
-/// Box and Muller's.
-fn normal(random: &mut SplitMix64) -> f64 {
-    (-2.0 * uniform(random).ln()).sqrt() * (TAU * uniform(random)).cos()
-}
 
 impl Noise {
     fn series(self, runs: usize, slower: Range<usize>, random: &mut SplitMix64) -> Vec<f64> {

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 /// Why a set cannot be had. Each is one line that names the file.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Error {
+pub enum Error {
     /// A path that nothing is at.
     #[error("{0}: no such file or directory")]
     Missing(String),
@@ -47,7 +47,10 @@ pub(super) enum Error {
 }
 
 /// The runs that `names` stand for, by rising time; where some document does not say when it was measured, in the order of the names.
-pub(super) fn read(names: &[PathBuf], allow_partial: bool) -> Result<Vec<Run>, Error> {
+///
+/// # Errors
+/// Every variant of [`enum@Error`].
+pub fn read(names: &[PathBuf], allow_partial: bool) -> Result<Vec<Run>, Error> {
     let mut runs: Vec<Run> = Vec::new();
     for file in files(names)? {
         let run = read_one(&file, allow_partial)?;
@@ -159,9 +162,7 @@ fn check_cell(cell: &Cell) -> Result<(), String> {
             return Err("the quantiles of round_trip in a block do not rise".to_owned());
         }
     }
-    let counts = |disturbed: bool| !disturbed || cell.never_quiet;
-    let blocks = cell.blocks.iter().filter(|block| counts(!block.disturbances.is_empty()));
-    let in_blocks = blocks.filter_map(|block| block.metrics.get(&MetricName::RoundTrip));
+    let in_blocks = cell.counted_blocks().filter_map(|block| block.metrics.get(&MetricName::RoundTrip));
     let [lowest, highest] = in_blocks
         .fold([f64::INFINITY, f64::NEG_INFINITY], |[low, high], block| [low.min(block.p50), high.max(block.p50)]);
     if lowest <= highest && !(lowest..=highest).contains(&round_trip.p50) {

@@ -9,7 +9,7 @@ pub mod bisect_step;
 pub mod check;
 pub mod compare;
 pub mod doctor;
-mod documents;
+pub mod documents;
 mod hints;
 pub mod history;
 mod interrupts;

@@ -72,7 +72,7 @@ impl Difference {
         let means = sides.map(|side| Trimmed::of(&side.values, side.is_trimmed));
         let [Some(of_base), Some(of_new)] = means else { return None };
         let estimate = of_new.mean - of_base.mean;
-        let drift = Drift::of_sets(&sides.map(|side| side.values.as_slice()), base.belief);
+        let drift = Drift::of_runs(&sides.map(|side| side.values.as_slice()), base.belief);
         let own = [(base, &of_base), (new, &of_new)].map(|(side, trimmed)| side.variance(trimmed, &drift));
         // A single run varies as the other side's do.
         let (variances, is_shared) = match own {

@@ -20,7 +20,7 @@
 //! nobody who sees 20 or 50 runs only can tell so long a memory from a change of level. The price is power: `benches/change_points.rs`
 //! measures it.
 
-use super::drift::{Drift, Predictions};
+use super::drift::{Belief, Drift, innovations, noise_of};
 use super::order::middle;
 use guest_stub::random::SplitMix64;
 use std::ops::Range;
@@ -98,7 +98,7 @@ fn memory_of(series: &[f64], parts: &[Range<usize>], divisions: [usize; 2]) -> D
             runs.iter().map(move |run| run - level)
         })
         .collect();
-    Drift::of_runs(&[&residuals])
+    Drift::of_runs(&[&residuals], Belief::Host)
 }
 
 /// How probable a division of this size is by chance; `None` if it is more than [`LEVEL`]: the first few resamples tell that of
@@ -133,27 +133,12 @@ fn resample(series: &[f64], memory: f64, random: &mut SplitMix64) -> Vec<f64> {
     let mut values: Vec<f64> = series.iter().map(|value| value - mean).collect();
     let has_none = memory <= 0.5;
     if !has_none {
-        let mut predictions = Predictions::new(memory, values.len());
-        values = (0..values.len())
-            .map(|number| {
-                let innovation = predictions.error(&values[..number], values[number]) / predictions.variance().sqrt();
-                predictions.advance();
-                innovation
-            })
-            .collect();
+        values = innovations(&values, memory);
     }
     for last in (1..values.len()).rev() {
         values.swap(last, random.below(last + 1));
     }
-    if !has_none {
-        let mut predictions = Predictions::new(memory, values.len());
-        for number in 0..values.len() {
-            let innovation = values[number] * predictions.variance().sqrt();
-            values[number] = innovation - predictions.error(&values[..number], 0.0);
-            predictions.advance();
-        }
-    }
-    values
+    if has_none { values } else { noise_of(&values, memory) }
 }
 
 /// A division of a part.

@@ -84,8 +84,7 @@ impl Drift {
     fn of_series(series: &[f64]) -> Self {
         let size = series.len().div_ceil(MOST_TURNS).max(1);
         let means: Vec<f64> = series.chunks_exact(size).map(|chunk| chunk.iter().sum::<f64>() / size as f64).collect();
-        let is_constant = means.windows(2).all(|pair| (pair[0] - pair[1]).abs() < f64::EPSILON);
-        if means.len() < FEWEST_TURNS || is_constant {
+        if means.len() < FEWEST_TURNS || is_constant(&means) {
             return Self::none();
         }
         let scores = normal_scores(&means);
@@ -94,13 +93,7 @@ impl Drift {
 
     /// Of sets of runs, of each one value for each run, by rising time: what drifts from run to run. What lies between two sets is what
     /// is asked about, and tells nothing here. Few runs tell little, and leave what is believed.
-    pub fn of_runs(sets: &[&[f64]]) -> Self {
-        Self::of_sets(sets, Belief::Host)
-    }
-
-    /// As [`Drift::of_runs`], of values of which this is believed.
-    pub fn of_sets(sets: &[&[f64]], belief: Belief) -> Self {
-        let is_constant = |set: &[f64]| set.windows(2).all(|pair| (pair[0] - pair[1]).abs() < f64::EPSILON);
+    pub fn of_runs(sets: &[&[f64]], belief: Belief) -> Self {
         let telling = sets.iter().filter(|set| set.len() >= FEWEST_RUNS && !is_constant(set));
         let scores: Vec<Vec<f64>> = telling.map(|set| normal_scores(set)).collect();
         Self::by_likelihood(belief, |memory| scores.iter().map(|scores| log_likelihood(scores, memory)).sum())
@@ -177,6 +170,10 @@ impl Drift {
     }
 }
 
+fn is_constant(values: &[f64]) -> bool {
+    values.windows(2).all(|pair| (pair[0] - pair[1]).abs() < f64::EPSILON)
+}
+
 /// Of fractional Gaussian noise of this H, whose variance is 1.
 fn covariance(memory: f64, lag: usize) -> f64 {
     let lag = lag as f64;
@@ -204,7 +201,7 @@ fn log_likelihood(values: &[f64], memory: f64) -> f64 {
     let mut predictions = Predictions::new(memory, values.len());
     let [mut of_mean, mut of_both, mut of_values, mut logarithms] = [0.0; 4];
     for (number, &value) in values.iter().enumerate() {
-        let (error, variance) = (predictions.error(&values[..number], value), predictions.variance());
+        let (error, variance) = (predictions.error(&values[..number], value), predictions.variance);
         let mean_error = 1.0 - predictions.coefficients.iter().sum::<f64>();
         of_mean += mean_error * mean_error / variance;
         of_both += mean_error * error / variance;
@@ -216,33 +213,51 @@ fn log_likelihood(values: &[f64], memory: f64) -> f64 {
     -0.5 * ((values.len() as f64 - 1.0) * squares.ln() + logarithms + of_mean.ln())
 }
 
+/// What each value of noise of this H adds to what is predicted from those before it, in standard deviations.
+pub fn innovations(noise: &[f64], memory: f64) -> Vec<f64> {
+    let mut predictions = Predictions::new(memory, noise.len());
+    let innovation = |number: usize| {
+        let innovation = predictions.error(&noise[..number], noise[number]) / predictions.variance.sqrt();
+        predictions.advance();
+        innovation
+    };
+    (0..noise.len()).map(innovation).collect()
+}
+
+/// The noise of this H that has these [innovations] (Hosking 1984).
+pub fn noise_of(innovations: &[f64], memory: f64) -> Vec<f64> {
+    let mut predictions = Predictions::new(memory, innovations.len());
+    let mut noise = Vec::with_capacity(innovations.len());
+    for innovation in innovations {
+        noise.push(innovation * predictions.variance.sqrt() - predictions.error(&noise, 0.0));
+        predictions.advance();
+    }
+    noise
+}
+
 /// Predictions of each value of fractional Gaussian noise, whose mean is 0 and variance 1, from all before it (Durbin and Levinson).
-pub(super) struct Predictions {
+struct Predictions {
     covariances: Vec<f64>,
     /// Of the values before, the last one first.
     coefficients: Vec<f64>,
+    /// Of the prediction's error.
     variance: f64,
 }
 
 impl Predictions {
     /// Of `count` values of noise of this H; first of the first value.
-    pub(super) fn new(memory: f64, count: usize) -> Self {
+    fn new(memory: f64, count: usize) -> Self {
         let covariances = (0..count).map(|lag| covariance(memory, lag)).collect();
         Self { covariances, coefficients: Vec::with_capacity(count), variance: 1.0 }
     }
 
     /// By how much `value` exceeds what is predicted from those `before` it.
-    pub(super) fn error(&self, before: &[f64], value: f64) -> f64 {
+    fn error(&self, before: &[f64], value: f64) -> f64 {
         value - self.coefficients.iter().zip(before.iter().rev()).map(|(one, other)| one * other).sum::<f64>()
     }
 
-    /// The variance of the prediction's error.
-    pub(super) fn variance(&self) -> f64 {
-        self.variance
-    }
-
     /// Goes on to the next value.
-    pub(super) fn advance(&mut self) {
+    fn advance(&mut self) {
         let known = self.coefficients.len() + 1;
         if let Some(next) = self.covariances.get(known) {
             let lags = self.covariances[1..known].iter().rev();
