@@ -228,7 +228,7 @@ pub fn measurement() -> Config {
         settle: Duration::ZERO,
         halt_poll_ns: None,
         is_one_of_many: false,
-        delay_millionths: None,
+        injected_delay: None,
         out: kipi::config::OUT,
         latency_us: None,
         limit_time: false,

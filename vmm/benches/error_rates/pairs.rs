@@ -25,6 +25,14 @@ pub(super) struct Count {
 impl Count {
     /// Two sets of the same thing, and once more with each cell's time planted in turn.
     pub(super) fn add(&mut self, base: &[Run], new: &[Run]) {
+        for id in self.add_same(base, new) {
+            let new: Vec<Run> = new.iter().map(|run| plant(run, &id)).collect();
+            self.add_planted(base, &new, |cell| *cell == id);
+        }
+    }
+
+    /// Two sets of the same thing; the cells that were judged.
+    pub(super) fn add_same(&mut self, base: &[Run], new: &[Run]) -> Vec<CellId> {
         let rules = Rules::default();
         let comparison = compare(base, new, &rules);
         self.comparisons += 1;
@@ -34,12 +42,14 @@ impl Count {
         self.moved += u64::from(comparison.references.iter().any(|row| is_changed(row.verdict)));
         self.cells += comparison.cells.len() as u64;
         self.same += comparison.cells.iter().filter(|row| row.verdict == Verdict::Same).count() as u64;
-        for row in &comparison.cells {
-            let new: Vec<Run> = new.iter().map(|run| plant(run, &row.id)).collect();
-            let planted = compare(base, &new, &rules);
-            let is_found = planted.cells.iter().any(|it| it.id == row.id && it.verdict == Verdict::Slower);
+        comparison.cells.iter().map(|row| row.id).collect()
+    }
+
+    /// Two sets, of which the new one's cells were lengthened that are said to be.
+    pub(super) fn add_planted(&mut self, base: &[Run], new: &[Run], is_planted: impl Fn(&CellId) -> bool) {
+        for row in compare(base, new, &Rules::default()).cells.iter().filter(|row| is_planted(&row.id)) {
             self.planted += 1;
-            self.found += u64::from(is_found);
+            self.found += u64::from(row.verdict == Verdict::Slower);
         }
     }
 

@@ -71,10 +71,11 @@ pub(super) fn cells(config: &Config, offers: HostOffers) -> Result<(Vec<CellId>,
 
 /// Refuses to lengthen calls that cannot be: those that no vCPU makes have no worker that a vCPU could delay, and the calls that are
 /// tried before a block find nobody in a state that the host puts targets into.
-pub(super) fn refuse_delay(cells: &[CellId]) -> Result<(), Failure> {
+pub(super) fn refuse_delay(config: &Config, cells: &[CellId]) -> Result<(), Failure> {
+    let Some(delay) = config.injected_delay else { return Ok(()) };
     let cannot =
         |cell: &&CellId| cell.call == Call::Ping || routes::of(cell.route).is_host() || cell.target_state.is_away();
-    cells.iter().find(cannot).map_or(Ok(()), |cell| {
+    cells.iter().filter(|cell| delay.is_of(cell)).find(cannot).map_or(Ok(()), |cell| {
         Err(Failure::bad_input(anyhow::anyhow!(
             "--inject: {cell}: only broadcast calls that a vCPU makes, of targets that the host does not keep from the guest, can be \
              lengthened (leave such cells out)"

@@ -6,7 +6,7 @@ use super::outputs::{any_is_stdout, nobody_reads, open_all, print, terminal_widt
 use super::status::{Failure, Status, complain};
 use super::{hints, interrupts, machines, values};
 use crate::config::routes::Route;
-use crate::config::{self, Call, CellId, Config, Observe, without_repeats};
+use crate::config::{self, Call, CellId, Config, InjectedDelay, Observe, without_repeats};
 use crate::events::kernel::Detail;
 use crate::events::samples::Block;
 use crate::experiment::{self, Observer, RawSink, Repeats};
@@ -112,10 +112,10 @@ pub struct Measure {
     /// Write the figures in Bencher Metric Format (bencher run --adapter json); - is standard output
     #[arg(long, value_name = "FILE")]
     bmf: Option<PathBuf>,
-    /// Lengthen each call of the cells that have a virtual machine by this share of its own round trip, to see whether a comparison
-    /// finds it
-    #[arg(long, value_name = "delay=P%", value_parser = values::injected_delay, hide = true)]
-    pub(super) inject: Option<u32>,
+    /// Lengthen each call of the cells that have a virtual machine, or of those of a route, by this share of its own round trip, to
+    /// see whether a comparison finds it
+    #[arg(long, value_name = "delay=P%[:ROUTE]", value_parser = values::injected_delay, hide = true)]
+    pub(super) inject: Option<InjectedDelay>,
     #[command(flatten)]
     pub(super) ab: Ab,
     #[command(flatten)]
@@ -175,7 +175,7 @@ impl Measure {
             limit_time: self.rounds.is_none(),
             warmup: self.warmup as usize,
             boots: self.boots.map(|boots| boots as usize),
-            delay_millionths: self.inject,
+            injected_delay: self.inject,
             repetitions: self.calibrate.map_or(0, |repetitions| repetitions as usize),
             ..self.calls.to_config(&self.machine, cpus)?
         })
@@ -206,9 +206,7 @@ pub fn run(options: &Measure, start: ProcessStart) -> Result<Status, Failure> {
     if let Some(refused) = config::acts::refuse(&cells).filter(|_| config.exit_costs) {
         return Err(Failure::bad_input(anyhow::anyhow!("--exits: {}", hints::refusals(&[refused]))));
     }
-    if config.delay_millionths.is_some() {
-        machines::refuse_delay(&cells)?;
-    }
+    machines::refuse_delay(&config, &cells)?;
     config.references = (options.references == "auto").then(|| config::references(&cells, offers));
     if options.native == "auto" {
         let (beside, undivided) = config::divisors::plan(&config, &cells, offers);

@@ -84,7 +84,7 @@ impl Calls {
             halt_poll_ns: self.halt_poll,
             latency_us: self.latency,
             is_one_of_many: false,
-            delay_millionths: None,
+            injected_delay: None,
             limit_time: false,
         })
     }

@@ -4,7 +4,7 @@ use crate::comparison::differences::Factor;
 use crate::comparison::references::Choice;
 use crate::config::routes::{self, Route};
 use crate::config::sources;
-use crate::config::{Call, Observe, Pin, calls, destinations, target_states, waits};
+use crate::config::{Call, InjectedDelay, Observe, Pin, calls, destinations, target_states, waits};
 use crate::host;
 use crate::report::comparison::Format;
 use crate::results::source::Source;
@@ -97,13 +97,21 @@ pub(super) fn prom_file(text: &str) -> Result<PathBuf, String> {
     }
 }
 
-/// `delay=5%` as millionths.
-pub(super) fn injected_delay(text: &str) -> Result<u32, String> {
-    let percent = text.strip_prefix("delay=").and_then(|share| share.strip_suffix('%'));
-    let percent =
-        percent.and_then(|number| number.parse::<f64>().ok()).filter(|percent| (0.0..=1000.0).contains(percent));
+/// `delay=5%`, or of one route only: `delay=5%:x2apic`.
+pub(super) fn injected_delay(text: &str) -> Result<InjectedDelay, String> {
+    let share = text.strip_prefix("delay=");
+    let (share, route) = share.map_or((None, None), |share| match share.split_once(':') {
+        Some((share, route)) => (Some(share), Some(route)),
+        None => (Some(share), None),
+    });
+    let percent = share
+        .and_then(|share| share.strip_suffix('%')?.parse::<f64>().ok())
+        .filter(|percent| (0.0..=1000.0).contains(percent))
+        .ok_or("it is no share such as delay=5% or delay=5%:x2apic")?;
+    let route =
+        route.map(|name| Route::from_name(name).ok_or_else(|| format!("there is no route {name}"))).transpose()?;
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "at most ten million")]
-    percent.map(|percent| (percent * 1e4).round() as u32).ok_or_else(|| "it is no share such as delay=5%".to_owned())
+    Ok(InjectedDelay { millionths: (percent * 1e4).round() as u32, route })
 }
 
 /// Where vCPU threads run.

@@ -104,9 +104,24 @@ pub struct Config {
     /// It is one of many short runs in turns: what each would find out anew of its instruments and clocks is looked at less, and
     /// disturbed blocks are not measured again.
     pub is_one_of_many: bool,
-    /// By how much of their own round trip calls of the cells are lengthened on virtual machines, in millionths: a slowdown that is
-    /// planted to see whether it is found.
-    pub delay_millionths: Option<u32>,
+    /// A slowdown that is planted to see whether it is found.
+    pub injected_delay: Option<InjectedDelay>,
+}
+
+/// By how much of its own round trip each call on virtual machines is lengthened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InjectedDelay {
+    /// Of the round trip.
+    pub millionths: u32,
+    /// The route of which all cells are lengthened; `None`: all routes.
+    pub route: Option<Route>,
+}
+
+impl InjectedDelay {
+    /// Whether it lengthens a cell's calls.
+    pub fn is_of(self, cell: &CellId) -> bool {
+        self.route.is_none_or(|route| route == cell.route)
+    }
 }
 
 impl Config {

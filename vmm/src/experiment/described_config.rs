@@ -46,7 +46,8 @@ pub(super) fn describe(config: &Config, boots: usize) -> MeasurementConfig {
         pin: config.pin.clone(),
         latency_us: config.latency_us,
         halt_poll_ns: config.halt_poll_ns,
-        injected_delay: config.delay_millionths.map(|millionths| f64::from(millionths) / 1e6),
+        injected_delay: config.injected_delay.map(|delay| f64::from(delay.millionths) / 1e6),
+        injected_route: config.injected_delay.and_then(|delay| delay.route),
         out_us: config
             .target_states
             .contains(&TargetState::Out)

@@ -276,9 +276,9 @@ impl<M: Machine, B: FnMut(MachineSpec) -> Result<M, machine::Error>> Run<'_, '_,
     fn try_block(&mut self, cell: usize, spec: &BlockSpec) -> Result<Ran, Error> {
         let collected = &mut self.cells[cell];
         let machine = self.machines.get(&collected.id)?;
-        let result = match self.config.delay_millionths {
+        let result = match self.config.injected_delay.filter(|delay| delay.is_of(&collected.id)) {
             None => machine.run_block(spec),
-            Some(share) => machine.run_delayed_block(spec, Share(share)),
+            Some(delay) => machine.run_delayed_block(spec, Share(delay.millionths)),
         };
         let boot = self.machines.boot_number(&collected.id);
         match result {

@@ -49,8 +49,10 @@ fn shared_cpus(config: &Config, most_vcpus: Option<usize>) -> Option<String> {
 }
 
 fn delay(config: &Config) -> Option<String> {
-    let percent = f64::from(config.delay_millionths?) / 1e4;
-    Some(format!("calls on virtual machines were lengthened by {percent} % of their round trip on purpose (--inject)"))
+    let delay = config.injected_delay?;
+    let percent = f64::from(delay.millionths) / 1e4;
+    let whose = delay.route.map_or_else(|| "on virtual machines".to_owned(), |route| format!("over {}", route.name()));
+    Some(format!("calls {whose} were lengthened by {percent} % of their round trip on purpose (--inject)"))
 }
 
 fn host_shares_a_cpu(config: &Config, cells: &[Collected]) -> Option<String> {

@@ -185,6 +185,7 @@ fn config() -> MeasurementConfig {
         latency_us: None,
         halt_poll_ns: None,
         injected_delay: None,
+        injected_route: None,
         out_us: None,
     }
 }

@@ -19,7 +19,7 @@ use super::source::Source;
 use super::stage::Breakdown;
 use super::times_native::TimesNative;
 use super::topology::Topology;
-use guest_stub::abi::cell::CellId;
+use guest_stub::abi::cell::{CellId, Route};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -171,6 +171,9 @@ pub struct MeasurementConfig {
     /// share; left out where none was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub injected_delay: Option<f64>,
+    /// The route whose calls alone were lengthened; left out where all were, or none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub injected_route: Option<Route>,
     /// How long an exit kept targets out of the guest in state `out`, µs; left out where no target was in it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub out_us: Option<u64>,

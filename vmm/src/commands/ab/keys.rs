@@ -130,7 +130,8 @@ mod tests {
     fn each_side_has_its_value() {
         assert_eq!(applied("halt-poll=0,200000").map(|options| options.calls.halt_poll), [Some(0), Some(200_000)]);
         assert_eq!(applied("pin=0+2,none").map(|options| options.calls.pin), [Pin::List(vec![0, 2]), Pin::None]);
-        assert_eq!(applied("inject=0%,2%").map(|options| options.inject), [Some(0), Some(20_000)]);
+        let delays = applied("inject=0%,2%").map(|options| options.inject.map(|delay| delay.millionths));
+        assert_eq!(delays, [Some(0), Some(20_000)]);
         assert_eq!(applied("settle=10,50").map(|options| options.calls.settle), [10, 50]);
     }
 

@@ -157,8 +157,8 @@ fn settings(options: &Measure, contrast: &Contrast, rounds: usize, boots: Option
     let kvm = machines::Kvm::at(&device);
     let offers = kvm.offers(&a.config)?;
     let (cells, refused) = machines::cells(&a.config, offers)?;
-    if a.config.delay_millionths.or(b.config.delay_millionths).is_some() {
-        machines::refuse_delay(&cells)?;
+    for setting in [&a, &b] {
+        machines::refuse_delay(&setting.config, &cells)?;
     }
     machines::raise_open_file_limit();
     let settings = [a, b];

@@ -46,7 +46,7 @@ pub(in crate::config) fn config() -> Config {
         settle: Duration::ZERO,
         halt_poll_ns: None,
         is_one_of_many: false,
-        delay_millionths: None,
+        injected_delay: None,
         out: crate::config::OUT,
         latency_us: None,
         limit_time: false,
