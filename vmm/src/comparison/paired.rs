@@ -16,14 +16,16 @@ use guest_stub::abi::cell::CellId;
 const MOST_PAIRS: f64 = 10_000.0;
 
 /// Compares two settings, of which every two runs of the same place were measured one after the other. `setting` is what was set
-/// differently; that anything else differs is told, and forbids nothing: it came in turns, too.
+/// differently; that anything else differs is told, and forbids nothing: it came in turns, too. If it is one of several looks at more
+/// and more pairs, `looks`, they are wrong together as rarely as one (Bonferroni's bound).
 ///
 /// Nothing is divided: a pair's runs have the host's drift in common.
-pub fn compare(base: &[Run], new: &[Run], setting: Difference, threshold: f64) -> Comparison {
+pub fn compare(base: &[Run], new: &[Run], setting: Difference, threshold: f64, looks: usize) -> Comparison {
+    let error_rate = ERROR_RATE / looks as f64;
     let mut differences = vec![setting];
     differences.extend(differences::find(base, new, Factor::ALL));
-    let findings = findings::find(base, new, ERROR_RATE);
-    let cells = rows(base, new, threshold);
+    let findings = findings::find(base, new, error_rate);
+    let cells = rows(base, new, threshold, error_rate);
     let undecided = cells.iter().filter(|row| row.verdict == Verdict::Undecided).count();
     let warnings = cells.is_empty().then(|| "the settings have no cell in common: no time is compared".to_owned());
     Comparison {
@@ -45,7 +47,7 @@ pub fn compare(base: &[Run], new: &[Run], setting: Difference, threshold: f64) -
 }
 
 /// The rows of the cells that were asked for and that some pair has on both sides.
-fn rows(base: &[Run], new: &[Run], threshold: f64) -> Vec<Row> {
+fn rows(base: &[Run], new: &[Run], threshold: f64, error_rate: f64) -> Vec<Row> {
     let mut ids: Vec<CellId> = Vec::new();
     for cell in base.iter().flat_map(|run| run.measurement.asked()) {
         if !ids.contains(&cell.id) {
@@ -60,7 +62,7 @@ fn rows(base: &[Run], new: &[Run], threshold: f64) -> Vec<Row> {
             Some((id, pairs, paired))
         })
         .collect();
-    let levels = holm::levels(&compared.iter().map(|(.., paired)| paired.p()).collect::<Vec<_>>(), ERROR_RATE);
+    let levels = holm::levels(&compared.iter().map(|(.., paired)| paired.p()).collect::<Vec<_>>(), error_rate);
     compared.iter().zip(levels).map(|((id, pairs, paired), miss)| row(*id, pairs, paired, miss, threshold)).collect()
 }
 

@@ -25,9 +25,12 @@ use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-/// Fewest pairs where their number is not given, and the time that is spent where more fit in.
+/// Fewest pairs where their number is not given.
 const FEWEST: usize = 20;
-const TIME: Duration = Duration::from_secs(10);
+
+/// When it is looked at whether all is decided, where the number of pairs is not given: as early as a quiet host allows, and once more.
+/// The looks share the probability of an error.
+const LOOKS: [Duration; 2] = [Duration::from_secs(10), Duration::from_secs(30)];
 
 /// Rounds of each cell in a boot, where nothing is said.
 const ROUNDS: usize = 50;
@@ -37,7 +40,7 @@ const ROUNDS: usize = 50;
 #[expect(clippy::struct_field_names, reason = "the options' names")]
 pub(super) struct Ab {
     /// Compare two settings, boot by boot in turns (A B B A): halt-poll=0,200000, pin=0-1,none, guest=OLD,NEW, latency=0,100 or
-    /// settle=10,50. --boots pairs of boots, of --rounds each [default: 20, and as many as take 10 s; 50]
+    /// settle=10,50. --boots pairs of boots, of --rounds each [default: 20, and as many as take 10 s, or 30 s if anything is undecided then; 50]
     #[arg(long, value_name = "KEY=A,B", conflicts_with_all = NOT_WITH)]
     ab: Option<Contrast>,
     /// Compare this kipi with another build, boot by boot in turns; the other is the base
@@ -68,13 +71,12 @@ pub(super) fn run(options: &Measure) -> Result<Status, Failure> {
     interrupts::handle()?;
     let rounds = options.rounds.map_or(ROUNDS, |rounds| rounds as usize);
     let boots = options.boots.map(|boots| boots as usize);
-    let pairs = match (&options.ab.ab, &options.ab.ab_exec) {
+    let comparison = match (&options.ab.ab, &options.ab.ab_exec) {
         (Some(contrast), _) => settings(options, contrast, rounds, boots)?,
         (None, Some(other)) => builds(options, other, rounds, boots)?,
         (None, None) => unreachable!("asked for"),
     };
     let is_interrupted = INTERRUPTED.load(Ordering::Relaxed);
-    let comparison = pairs.compare(options.ab.threshold);
     let render = |format| Ok(report::comparison::render(&comparison, format, terminal_width())?);
     let printed = if any_is_stdout([&json]) { Ok(()) } else { render(Format::Text).and_then(|text| print(&text)) };
     unless_nobody_reads(printed.and(write_text(json, || render(Format::Json)))).map_err(Failure::failed)?;
@@ -84,32 +86,42 @@ pub(super) fn run(options: &Measure) -> Result<Status, Failure> {
 /// The boots of both sides so far.
 struct Pairs {
     setting: Difference,
+    /// What the runs of each side are called.
+    names: [String; 2],
     sides: [Vec<Run>; 2],
 }
 
 impl Pairs {
     fn new(factor: &str, item: Option<&str>, values: [String; 2]) -> Self {
+        let names = values.clone().map(|value| item.map_or_else(|| value.clone(), |item| format!("{item}={value}")));
         let [base, new] = values.map(|value| vec![value]);
         let setting = Difference { factor: factor.to_owned(), item: item.map(str::to_owned), base, new, allowed: true };
-        Self { setting, sides: [Vec::new(), Vec::new()] }
+        Self { setting, names, sides: [Vec::new(), Vec::new()] }
     }
 
-    /// Measures pairs with `boot`, which gets the side, and gives nothing once the user wants to stop: `asked` of them, or else as
-    /// many as take [`TIME`].
+    /// Measures pairs with `boot`, which gets the side, and gives nothing once the user wants to stop: `asked` of them, or else until all
+    /// is decided at one of the [`LOOKS`].
     fn measure(
         mut self,
         asked: Option<usize>,
+        threshold: f64,
         mut boot: impl FnMut(usize) -> Result<Option<Measurement>, Failure>,
-    ) -> Result<Self, Failure> {
+    ) -> Result<Comparison, Failure> {
         let start = Instant::now();
         let bar = progress_bar();
-        let is_enough = |pairs: usize| match asked {
-            Some(asked) => pairs >= asked,
-            // Either side has been first as often as the other.
-            None => pairs >= FEWEST && pairs.is_multiple_of(2) && start.elapsed() >= TIME,
-        };
+        let looks = if asked.is_some() { 1 } else { LOOKS.len() };
+        let mut looked = 0;
         for pair in 0.. {
-            if is_enough(pair) {
+            let is_last = match asked {
+                Some(asked) => pair >= asked,
+                // Either side has been first as often as the other.
+                None if pair >= FEWEST && pair.is_multiple_of(2) && start.elapsed() >= LOOKS[looked] => {
+                    looked += 1;
+                    looked == looks || self.compare(threshold, looks).undecided == 0
+                }
+                None => false,
+            };
+            if is_last {
                 break;
             }
             let boots = |pairs: usize| 2 * pairs as u64;
@@ -121,25 +133,18 @@ impl Pairs {
                 measured[side] = boot(side)?;
             }
             let [Some(base), Some(new)] = measured else { break };
-            for (side, measurement) in self.sides.iter_mut().zip([base, new]) {
-                side.push(Run { file: String::new(), measurement });
+            for ((side, name), measurement) in self.sides.iter_mut().zip(&self.names).zip([base, new]) {
+                side.push(Run { file: name.clone(), measurement });
             }
         }
         bar.finish_and_clear();
-        Ok(self)
+        Ok(self.compare(threshold, looks))
     }
 
-    fn compare(mut self, threshold: f64) -> Comparison {
-        let names = [&self.setting.base, &self.setting.new].map(|value| value.join(" "));
-        for (side, name) in self.sides.iter_mut().zip(names) {
-            let item = self.setting.item.as_deref();
-            let name = item.map_or_else(|| name.clone(), |item| format!("{item}={name}"));
-            for run in side.iter_mut() {
-                run.file.clone_from(&name);
-            }
-        }
-        let [base, new] = self.sides;
-        let mut comparison = paired::compare(&base, &new, self.setting, threshold);
+    /// As one of so many looks.
+    fn compare(&self, threshold: f64, looks: usize) -> Comparison {
+        let [base, new] = &self.sides;
+        let mut comparison = paired::compare(base, new, self.setting.clone(), threshold, looks);
         for side in [&mut comparison.base, &mut comparison.new] {
             side.files.dedup();
         }
@@ -148,7 +153,12 @@ impl Pairs {
 }
 
 /// Boots with two settings.
-fn settings(options: &Measure, contrast: &Contrast, rounds: usize, boots: Option<usize>) -> Result<Pairs, Failure> {
+fn settings(
+    options: &Measure,
+    contrast: &Contrast,
+    rounds: usize,
+    boots: Option<usize>,
+) -> Result<Comparison, Failure> {
     let cpus = machines::allowed_cpus();
     let sides = contrast.apply(options).map_err(|error| Failure::bad_input(anyhow::anyhow!(error)))?;
     let [a, b] = sides.map(|options| Setting::new(&options, cpus.clone(), rounds));
@@ -163,11 +173,11 @@ fn settings(options: &Measure, contrast: &Contrast, rounds: usize, boots: Option
     machines::raise_open_file_limit();
     let settings = [a, b];
     Pairs::new("ab", Some(contrast.key), contrast.values.clone())
-        .measure(boots, |side| settings[side].boot(&kvm, &cells, &refused))
+        .measure(boots, options.ab.threshold, |side| settings[side].boot(&kvm, &cells, &refused))
 }
 
 /// Boots of two builds, each a process of its own: one that has run for longer has warm caches.
-fn builds(options: &Measure, other: &PathBuf, rounds: usize, boots: Option<usize>) -> Result<Pairs, Failure> {
+fn builds(options: &Measure, other: &PathBuf, rounds: usize, boots: Option<usize>) -> Result<Comparison, Failure> {
     let own = processes::own()?;
     let mut arguments: Vec<OsString> = other::boot_arguments(std::env::args_os().skip(1), rounds);
     if options.observe.is_empty() {
@@ -175,7 +185,8 @@ fn builds(options: &Measure, other: &PathBuf, rounds: usize, boots: Option<usize
     }
     let programs = [other, &own];
     let names = programs.map(|program| program.display().to_string());
-    Pairs::new("kipi", None, names).measure(boots, |side| processes::run(programs[side], &arguments))
+    Pairs::new("kipi", None, names)
+        .measure(boots, options.ab.threshold, |side| processes::run(programs[side], &arguments))
 }
 
 /// One of two settings, as each of its boots needs it.
