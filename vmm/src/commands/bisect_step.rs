@@ -122,7 +122,7 @@ fn what_is_worse(comparison: &Comparison) -> String {
     if let Some(row) = worst {
         let change = row.judged();
         let interval = change.interval.map_or_else(String::new, |it| format!(", {}", units::change_range(it)));
-        return format!("slower: {}: {}{interval}", row.id, units::change(change.estimate));
+        return format!("slower: {}: {}{interval}", row.name(), units::change(change.estimate));
     }
     comparison.worse_findings().next().map_or_else(|| "worse".to_owned(), |finding| format!("worse: {finding}"))
 }

@@ -60,6 +60,7 @@ pub(super) fn find(base: &[Run], new: &[Run], cells: &[CellId], error_rate: f64)
         };
         (is_large && (is_sure || !is_known)).then(|| Finding {
             kind: FindingKind::Exits,
+            hosts: None,
             cell: Some(id),
             subject: format!("{} {reason}, {of}", source.name()),
             base: units::per_call(was),

@@ -1,5 +1,6 @@
 //! What changed that is no time, and is told before any.
 
+use super::kinds::Kind;
 use super::{Run, exits};
 use crate::results::acceleration::{AccelerationState, Feature};
 use crate::results::comparison::{Finding, FindingKind, Severity};
@@ -8,8 +9,18 @@ use crate::results::measurement::Cell;
 use guest_stub::abi::cell::CellId;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// All of it, in the order of the kinds.
-pub(super) fn find(base: &[Run], new: &[Run], error_rate: f64) -> Vec<Finding> {
+/// All of it, in the order of what kind of thing it is; on each kind of hosts apart.
+pub(super) fn find(kinds: &[Kind<'_>], error_rate: f64) -> Vec<Finding> {
+    let of = |kind: &Kind<'_>| -> Vec<Finding> {
+        let found = of_kind(&kind.base, &kind.new, error_rate / kinds.len() as f64);
+        found.into_iter().map(|finding| Finding { hosts: kind.hosts.clone(), ..finding }).collect()
+    };
+    let mut findings: Vec<Finding> = kinds.iter().flat_map(of).collect();
+    findings.sort_by_key(|finding| finding.kind);
+    findings
+}
+
+fn of_kind(base: &[Run], new: &[Run], error_rate: f64) -> Vec<Finding> {
     let cells = cells(base, new);
     let mut findings: Vec<Finding> = cells.iter().filter_map(|cell| integrity(base, new, *cell)).collect();
     findings.extend(cells.iter().filter_map(|cell| presence(base, new, *cell)));
@@ -45,6 +56,7 @@ fn integrity(base: &[Run], new: &[Run], id: CellId) -> Option<Finding> {
     let said = |faults: Integrity| if faults.is_clean() { "none".to_owned() } else { faults.faults().join(", ") };
     (!of_base.is_clean() || !of_new.is_clean()).then(|| Finding {
         kind: FindingKind::Integrity,
+        hosts: None,
         cell: Some(id),
         subject: "calls that went wrong".to_owned(),
         base: said(of_base),
@@ -64,6 +76,7 @@ fn presence(base: &[Run], new: &[Run], id: CellId) -> Option<Finding> {
     let is_worse = of_new * base.len() < of_base * new.len();
     (of_base < base.len() || of_new < new.len()).then(|| Finding {
         kind: FindingKind::Cell,
+        hosts: None,
         cell: Some(id),
         subject: "measured".to_owned(),
         base: said(base, of_base),
@@ -96,6 +109,7 @@ fn accelerations(base: &[Run], new: &[Run]) -> Vec<Finding> {
         let said = |states: &BTreeSet<&str>| states.iter().copied().collect::<Vec<_>>().join(", ");
         (base != new).then(|| Finding {
             kind: FindingKind::Acceleration,
+            hosts: None,
             cell: None,
             subject: feature.name().to_owned(),
             base: said(base),
@@ -110,6 +124,7 @@ fn partial(base: &[Run], new: &[Run]) -> Option<Finding> {
     let [of_base, of_new] = [base, new].map(|runs| runs.iter().filter(|run| run.measurement.partial).count());
     (of_base + of_new > 0).then(|| Finding {
         kind: FindingKind::PartialRun,
+        hosts: None,
         cell: None,
         subject: "ended early".to_owned(),
         base: of_runs(of_base, base.len()),
@@ -122,6 +137,7 @@ fn disturbed(base: &[Run], new: &[Run], id: CellId) -> Option<Finding> {
     let [of_base, of_new] = [base, new].map(|runs| of_cell(runs, id).filter(|cell| cell.never_quiet).count());
     (of_base + of_new > 0).then(|| Finding {
         kind: FindingKind::Disturbed,
+        hosts: None,
         cell: Some(id),
         subject: "never quiet".to_owned(),
         base: of_runs(of_base, base.len()),

@@ -4,6 +4,7 @@
 //! share of rounds beyond a bound is a mean of runs like any other, and bursts show in how it varies from run to run.
 
 use super::Run;
+use super::kinds::Kind;
 use crate::results::comparison::{Gate, Open, OpenReason, Verdict};
 use crate::results::histogram::Histogram;
 use crate::statistics::change::{Difference, Set};
@@ -39,16 +40,25 @@ impl FromStr for Limit {
     }
 }
 
-/// A gate for each cell that both sides have, and each limit.
-pub(super) fn all(base: &[Run], new: &[Run], cells: &[CellId], limits: &[Limit], error_rate: f64) -> Vec<Gate> {
-    let gates = (cells.len() * limits.len()).max(1);
+/// A gate for each kind of hosts, each cell that both sides have on them, and each limit.
+pub(super) fn all(kinds: &[Kind<'_>], cells: &[CellId], limits: &[Limit], error_rate: f64) -> Vec<Gate> {
+    let gates = (kinds.len() * cells.len() * limits.len()).max(1);
     // Each end of an interval is a question of its own: whether more lie beyond the bound, and whether no more do.
     let miss = 2.0 * error_rate / gates as f64;
-    let of_cell = |&id: &CellId| {
-        let [base, new] = [base, new].map(|runs| histograms(runs, id));
-        limits.iter().map(move |&limit| gate(id, limit, base.as_deref(), new.as_deref(), miss))
+    let of_cell = |kind: &Kind<'_>, id: CellId| {
+        let has_it = [&kind.base, &kind.new].iter().all(|runs| runs.iter().any(|run| has(run, id)));
+        let [base, new] = [&kind.base, &kind.new].map(|runs| histograms(runs, id));
+        let of = |&limit: &Limit| Gate {
+            hosts: kind.hosts.clone(),
+            ..gate(id, limit, base.as_deref(), new.as_deref(), miss)
+        };
+        if has_it { limits.iter().map(of).collect() } else { Vec::new() }
     };
-    cells.iter().flat_map(of_cell).collect()
+    kinds.iter().flat_map(|kind| cells.iter().flat_map(move |&id| of_cell(kind, id))).collect()
+}
+
+fn has(run: &Run, id: CellId) -> bool {
+    run.measurement.cells.iter().any(|cell| cell.id == id)
 }
 
 /// The counts of all of a side's runs that have the cell; `None`: one of them has none.
@@ -62,6 +72,7 @@ fn gate(id: CellId, limit: Limit, base: Option<&[&Histogram]>, new: Option<&[&Hi
     let allowed = 1.0 - quantile;
     let undecided = |reason| Gate {
         id,
+        hosts: None,
         quantile,
         margin,
         bound_ns: None,

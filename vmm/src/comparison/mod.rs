@@ -1,7 +1,8 @@
 //! Two sets of runs compared: what changed that is no time (`findings`), in what else their hosts and settings differ
 //! (`differences`), and each cell's time in that of its reference (`references`, `values`, `rows`); tails apart (`gates`).
-//! Settings that were measured in turns are compared pair by pair (`paired`). `fleet` names the hosts of a side that are not as
-//! their kind; `history` follows one set over time, and `looks` says when runs are looked at that are compared as they come.
+//! Hosts of several kinds are compared apart (`kinds`), and `fleet` names those that are not as others of their kind. Settings that were
+//! measured in turns are compared pair by pair (`paired`). `history` follows one set over time, and `looks` says when runs are looked
+//! at that are compared as they come.
 
 pub mod differences;
 mod exits;
@@ -9,6 +10,7 @@ mod findings;
 mod fleet;
 pub mod gates;
 pub mod history;
+mod kinds;
 pub mod looks;
 pub mod paired;
 pub mod references;
@@ -36,11 +38,17 @@ pub struct Run {
 /// Compares two sets of runs, each by rising time.
 pub fn compare(base: &[Run], new: &[Run], rules: &Rules) -> Comparison {
     let differences = differences::find(base, new, &rules.expected);
-    let findings = findings::find(base, new, rules.error_rate);
+    let kinds = kinds::kinds(base, new);
+    let findings = findings::find(&kinds, rules.error_rate);
     let pairs = references::pair(base, new, rules.reference);
-    let (cells, references) = rows::all(base, new, &pairs, rules);
-    let asked: Vec<_> = cells.iter().chain(&references).map(|row| row.id).filter(|id| is_asked(base, *id)).collect();
-    let gates = gates::all(base, new, &asked, &rules.gates, rules.error_rate);
+    let (cells, references) = rows::all(&kinds, &pairs, rules);
+    let mut asked = Vec::new();
+    for id in cells.iter().chain(&references).map(|row| row.id).filter(|id| is_asked(base, *id)) {
+        if !asked.contains(&id) {
+            asked.push(id);
+        }
+    }
+    let gates = gates::all(&kinds, &asked, &rules.gates, rules.error_rate);
     let is_open = |verdict: Verdict| verdict == Verdict::Undecided;
     let undecided = cells
         .iter()

@@ -1,6 +1,7 @@
 //! Two settings that were measured in turns, in pairs of runs.
 
 use super::differences::{self, Factor};
+use super::kinds::Kind;
 use super::rows::Needed;
 use super::rules::ERROR_RATE;
 use super::{Run, findings, overall, side, values};
@@ -24,7 +25,7 @@ pub fn compare(base: &[Run], new: &[Run], setting: Difference, threshold: f64, l
     let error_rate = ERROR_RATE / looks as f64;
     let mut differences = vec![setting];
     differences.extend(differences::find(base, new, Factor::ALL));
-    let findings = findings::find(base, new, error_rate);
+    let findings = findings::find(&[Kind { hosts: None, base: base.into(), new: new.into() }], error_rate);
     let cells = rows(base, new, threshold, error_rate);
     let undecided = cells.iter().filter(|row| row.verdict == Verdict::Undecided).count();
     let warnings = cells.is_empty().then(|| "the settings have no cell in common: no time is compared".to_owned());
@@ -75,6 +76,7 @@ fn row(id: CellId, pairs: &Pairs, paired: &Paired, miss: f64, threshold: f64) ->
     let (verdict, open) = judge(change, paired.pairs(), threshold);
     Row {
         id,
+        hosts: None,
         metric: values::METRIC,
         role: Role::Primary,
         reference: None,

@@ -1,20 +1,22 @@
 //! The rows of a comparison: each cell's change, and the verdict on it.
 
 use super::Run;
+use super::kinds::Kind;
 use super::references::Pairs;
 use super::rules::Rules;
 use super::values::{self, Observed, RunValue};
-use crate::results::comparison::{Change, Open, OpenReason, Role, Row, Verdict};
+use crate::results::comparison::{Change, Hosts, Open, OpenReason, Role, Row, Verdict};
 use crate::statistics::change::{Difference, Set, Variance};
 use crate::statistics::drift::Belief;
 use crate::statistics::holm;
 use crate::statistics::order::middle;
 use guest_stub::abi::cell::CellId;
 
-/// The rows of the cells that are judged, and of those that they are divided by.
-pub(super) fn all(base: &[Run], new: &[Run], pairs: &Pairs, rules: &Rules) -> (Vec<Row>, Vec<Row>) {
+/// The rows of the cells that are judged, and of those that they are divided by, kind by kind.
+pub(super) fn all(kinds: &[Kind<'_>], pairs: &Pairs, rules: &Rules) -> (Vec<Row>, Vec<Row>) {
     let compare = |pairs: &[(CellId, Option<CellId>)]| -> Vec<Compared> {
-        pairs.iter().filter_map(|&(id, reference)| Compared::of(base, new, id, reference)).collect()
+        let of = |kind| pairs.iter().filter_map(move |&(id, reference)| Compared::of(kind, id, reference));
+        kinds.iter().flat_map(of).collect()
     };
     let references =
         compare(&pairs.references).into_iter().map(|row| row.judge(Role::Reference, rules.error_rate, rules));
@@ -33,6 +35,7 @@ pub(super) fn all(base: &[Run], new: &[Run], pairs: &Pairs, rules: &Rules) -> (V
 /// A cell, before the level is known at which it is tested.
 struct Compared {
     id: CellId,
+    hosts: Option<Hosts>,
     reference: Option<CellId>,
     p50_ns: [f64; 2],
     /// The runs of the side that has fewer of them.
@@ -43,8 +46,8 @@ struct Compared {
 
 impl Compared {
     /// `None` if a side has no run with a value.
-    fn of(base: &[Run], new: &[Run], id: CellId, reference: Option<CellId>) -> Option<Self> {
-        let sides = [base, new].map(|runs| Side::of(runs, &id, reference.as_ref()));
+    fn of(kind: &Kind<'_>, id: CellId, reference: Option<CellId>) -> Option<Self> {
+        let sides = [&kind.base, &kind.new].map(|runs| Side::of(runs, &id, reference.as_ref()));
         let [of_base, of_new] = &sides;
         let raw = Difference::between(&of_base.raw(), &of_new.raw())?;
         let by_turns = sides.iter().all(Side::has_turns);
@@ -54,6 +57,7 @@ impl Compared {
         let divided = reference.and_then(|_| Difference::between(&divided_base, &divided_new));
         Some(Self {
             id,
+            hosts: kind.hosts.clone(),
             reference: divided.is_some().then_some(reference).flatten(),
             p50_ns: sides.each_ref().map(Side::median),
             runs: sides.iter().map(Side::runs).min().unwrap_or(0),
@@ -77,6 +81,7 @@ impl Compared {
         let (verdict, open) = verdict(judged, change(judged), is_protected, self.runs, rules.threshold);
         Row {
             id: self.id,
+            hosts: self.hosts.clone(),
             metric: values::METRIC,
             role,
             reference: self.reference,
@@ -150,7 +155,8 @@ fn verdict(
 /// is faster whose reference may have got slower by as much, by its own interval; otherwise a reference that nobody judges would
 /// hide a slowdown. Slower it is unless the reference is known to have got faster: an alarm too many can be looked into.
 fn doubt(row: &mut Row, references: &[Row]) {
-    let Some(reference) = references.iter().find(|reference| Some(reference.id) == row.reference) else { return };
+    let is_its = |reference: &&Row| Some(reference.id) == row.reference && reference.hosts == row.hosts;
+    let Some(reference) = references.iter().find(is_its) else { return };
     let may_be_the_references = match row.verdict {
         Verdict::Slower => reference.verdict == Verdict::Faster,
         Verdict::Faster => {

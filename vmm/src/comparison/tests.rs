@@ -17,6 +17,7 @@ use proptest::prelude::*;
 mod differences;
 mod findings;
 mod gates;
+mod kinds;
 
 /// The cells of each run, and their times, ns.
 const CELLS: [(&str, &str, f64); 5] = [

@@ -56,6 +56,12 @@ impl Comparison {
         self.cells.iter().filter(|row| row.verdict == verdict).count()
     }
 
+    /// The runs that are not as others of their kind, each with the name of its side.
+    pub fn outliers(&self) -> impl Iterator<Item = (&'static str, &Outlier)> {
+        let sides = [("base", &self.base), ("new", &self.new)];
+        sides.into_iter().flat_map(|(side, of)| of.outliers.iter().map(move |outlier| (side, outlier)))
+    }
+
     /// What is worse and no time.
     pub fn worse_findings(&self) -> impl Iterator<Item = &Finding> {
         self.findings.iter().filter(|finding| finding.severity == Severity::Worse)
@@ -110,6 +116,29 @@ pub struct SideHost {
     pub kipi: String,
     /// How many runs.
     pub runs: u64,
+}
+
+/// Hosts of a kind, where a side has several.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Hosts {
+    /// Processor model name.
+    pub cpu: String,
+    /// Kernel release, as `uname -r`; `null`: the sides' kernels differ.
+    pub kernel: Option<String>,
+}
+
+/// `AMD EPYC 9B14, Linux 6.18.0`.
+impl fmt::Display for Hosts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.cpu)?;
+        self.kernel.as_ref().map_or(Ok(()), |kernel| write!(f, ", Linux {kernel}"))
+    }
+}
+
+/// A cell's name, behind that of the hosts where there are several kinds of them: `AMD EPYC 9B14: x2apic, all-but-self, …`.
+fn name_on(hosts: Option<&Hosts>, id: &CellId) -> String {
+    hosts.map_or_else(|| id.to_string(), |hosts| format!("{hosts}: {id}"))
 }
 
 /// The rules.
@@ -167,6 +196,9 @@ pub(super) fn write_change(
 pub struct Finding {
     /// What kind of thing.
     pub kind: FindingKind,
+    /// The hosts whose runs are compared; left out where all are of one kind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hosts: Option<Hosts>,
     /// The cell, where it is one's.
     pub cell: Option<CellId>,
     /// What exactly: an exit's source and reason, the name of an acceleration.
@@ -182,6 +214,9 @@ pub struct Finding {
 /// `x2apic, all-but-self, halt, 2 vCPUs, guest: stats exits, each target: 1.03 → 2.03`.
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(hosts) = &self.hosts {
+            write!(f, "{hosts}: ")?;
+        }
         if let Some(cell) = &self.cell {
             write!(f, "{cell}: ")?;
         }
@@ -242,6 +277,9 @@ pub struct Row {
     /// The cell.
     #[serde(flatten)]
     pub id: CellId,
+    /// The hosts whose runs are compared; left out where all are of one kind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hosts: Option<Hosts>,
     /// What is compared of it: the median.
     pub metric: MetricName,
     /// What the row is for.
@@ -272,6 +310,11 @@ impl Row {
     /// The change that the verdict is about: the divided one where there is one.
     pub fn judged(&self) -> Change {
         self.divided.unwrap_or(self.raw)
+    }
+
+    /// The cell, and where, if there are several kinds of hosts.
+    pub fn name(&self) -> String {
+        name_on(self.hosts.as_ref(), &self.id)
     }
 }
 
@@ -355,6 +398,9 @@ pub struct Gate {
     /// The cell.
     #[serde(flatten)]
     pub id: CellId,
+    /// The hosts whose runs are compared; left out where all are of one kind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hosts: Option<Hosts>,
     /// The quantile: 0.99 is p99.
     pub quantile: f64,
     /// By how much it may grow, a fraction.
@@ -374,6 +420,13 @@ pub struct Gate {
     /// Where it is undecided: why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub open: Option<Open>,
+}
+
+impl Gate {
+    /// The cell, and where, if there are several kinds of hosts.
+    pub fn name(&self) -> String {
+        name_on(self.hosts.as_ref(), &self.id)
+    }
 }
 
 /// What a comparison comes to.

@@ -9,7 +9,7 @@ const WHOLE: &str = "kipi compare";
 
 /// The document.
 pub(super) fn render(comparison: &Comparison) -> Result<String, JsonError> {
-    let mut benchmarks: Benchmarks = comparison.cells.iter().map(|row| (row.id.to_string(), measures(row))).collect();
+    let mut benchmarks: Benchmarks = comparison.cells.iter().map(|row| (row.name(), measures(row))).collect();
     benchmarks.insert(WHOLE.to_owned(), whole(comparison));
     encode(&benchmarks)
 }

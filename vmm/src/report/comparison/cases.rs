@@ -1,8 +1,8 @@
 //! A comparison as cases that pass or do not, for harnesses that count tests.
 
-use super::text::{Unit, limit, why};
+use super::text::{Unit, against_its_kind, limit, why};
 use crate::report::units;
-use crate::results::comparison::{Change, Comparison, Finding, Gate, Open, Overall, Row, Severity, Verdict};
+use crate::results::comparison::{Change, Comparison, Finding, Gate, Open, Outlier, Overall, Row, Severity, Verdict};
 
 /// What a harness counts as one test.
 #[derive(Debug)]
@@ -26,13 +26,14 @@ pub(super) enum Outcome {
     NotComparable(String),
 }
 
-/// Whether the sides are comparable, then findings, cells, references and tails.
+/// Whether the sides are comparable, then findings, cells, references, tails, and runs that are not as others of their kind.
 pub(super) fn cases(comparison: &Comparison) -> Vec<Case> {
     let mut cases = vec![comparable(comparison)];
     cases.extend(comparison.findings.iter().map(finding));
     cases.extend(comparison.cells.iter().map(|it| row("cells", it)));
     cases.extend(comparison.references.iter().map(|it| row("references", it)));
     cases.extend(comparison.gates.iter().map(gate));
+    cases.extend(comparison.outliers().map(|(side, it)| outlier(side, it)));
     cases
 }
 
@@ -49,19 +50,20 @@ fn comparable(comparison: &Comparison) -> Case {
 }
 
 fn finding(finding: &Finding) -> Case {
-    let Finding { kind, cell, subject, base, new, severity } = finding;
+    let Finding { kind, hosts, cell, subject, base, new, severity } = finding;
+    let hosts = hosts.as_ref().map_or_else(String::new, |hosts| format!("{hosts}: "));
     let cell = cell.map_or_else(String::new, |cell| format!("{cell}: "));
     let outcome = match severity {
         Severity::Worse => Outcome::Worse,
         Severity::Noted => Outcome::Passed,
     };
-    let name = format!("{}: {cell}{subject}", kind.name());
+    let name = format!("{}: {hosts}{cell}{subject}", kind.name());
     Case { group: "findings", name, outcome: outcome(format!("{base} → {new}")) }
 }
 
 fn row(group: &'static str, row: &Row) -> Case {
     let outcome = outcome(row.verdict, row.open.as_ref(), &figures(row));
-    Case { group, name: format!("{}: {} p50", row.id, row.metric.name()), outcome }
+    Case { group, name: format!("{}: {} p50", row.name(), row.metric.name()), outcome }
 }
 
 /// `+6.0 % (+5.0 to +7.0 %) divided by xapic, all-but-self, halt, 2 vCPUs, guest; 60.0 µs → 64.8 µs, +8.0 %`.
@@ -91,7 +93,13 @@ fn gate(gate: &Gate) -> Case {
         units::percent(gate.allowed)
     );
     let outcome = outcome(gate.verdict, gate.open.as_ref(), &figures);
-    Case { group: "tails", name: format!("{}: {limit}", gate.id), outcome }
+    Case { group: "tails", name: format!("{}: {limit}", gate.name()), outcome }
+}
+
+/// It is named, and judges nothing.
+fn outlier(side: &str, outlier: &Outlier) -> Case {
+    let name = format!("{side}: {}: {}", outlier.file, outlier.id);
+    Case { group: "outliers", name, outcome: Outcome::Passed(against_its_kind(outlier)) }
 }
 
 fn outcome(verdict: Verdict, open: Option<&Open>, figures: &str) -> Outcome {

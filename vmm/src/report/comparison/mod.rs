@@ -95,10 +95,13 @@ pub fn render_prometheus(comparison: &Comparison) -> Result<String, RenderError>
 /// A comparison whose texts, all of which documents may bring along, could break a report.
 #[cfg(test)]
 fn hostile(text: &str) -> Comparison {
+    use crate::results::comparison::Hosts;
+
     let mut comparison = crate::results::comparison::fixture::comparison();
     let mut texts: Vec<&mut String> = vec![&mut comparison.kipi];
     for side in [&mut comparison.base, &mut comparison.new] {
         texts.extend(&mut side.files);
+        texts.extend(side.outliers.iter_mut().flat_map(|it| [&mut it.file, &mut it.cpu, &mut it.kernel]));
         for host in &mut side.hosts {
             texts.extend([&mut host.cpu, &mut host.kernel, &mut host.kipi]);
             texts.extend(&mut host.kvm);
@@ -111,6 +114,11 @@ fn hostile(text: &str) -> Comparison {
         texts.extend([&mut finding.subject, &mut finding.base, &mut finding.new]);
     }
     texts.extend(&mut comparison.warnings);
+    let mut rows: Vec<&mut Option<Hosts>> = comparison.cells.iter_mut().map(|row| &mut row.hosts).collect();
+    rows.extend(comparison.gates.iter_mut().map(|gate| &mut gate.hosts));
+    for hosts in rows {
+        *hosts = Some(Hosts { cpu: text.to_owned(), kernel: Some(text.to_owned()) });
+    }
     for each in texts {
         text.clone_into(each);
     }

@@ -2,7 +2,9 @@
 
 use super::text::quantile;
 use crate::report::prometheus::{Gauge, Labels, encode, labels, truth};
-use crate::results::comparison::{Change, Comparison, FindingKind, Gate, Overall, Row, SideHost, Verdict};
+use crate::results::comparison::{
+    Change, Comparison, FindingKind, Gate, Hosts, Outlier, Overall, Row, SideHost, Verdict,
+};
 use std::fmt;
 
 /// The document.
@@ -10,6 +12,7 @@ pub(super) fn render(comparison: &Comparison) -> Result<String, fmt::Error> {
     let mut gauges = of_whole(comparison);
     gauges.extend(of_rows(comparison));
     gauges.extend(of_gates(comparison));
+    gauges.push(of_outliers(comparison));
     encode(gauges)
 }
 
@@ -50,12 +53,37 @@ fn of_host(side: &str, host: &SideHost) -> Labels {
     ]
 }
 
+/// The hosts that a row or a tail is about, where there are several kinds of them.
+fn of_kind(hosts: Option<&Hosts>) -> Labels {
+    let of = |hosts: &Hosts| {
+        let kernel = hosts.kernel.iter().map(|kernel| ("kernel", kernel.clone()));
+        [("cpu", hosts.cpu.clone())].into_iter().chain(kernel).collect()
+    };
+    hosts.map_or_else(Vec::new, of)
+}
+
+fn of_outliers(comparison: &Comparison) -> Gauge {
+    let sample = |(side, outlier): (&'static str, &Outlier)| {
+        let Outlier { file, cpu, kernel, id, change, group: _ } = outlier;
+        let mut labels = labels(id);
+        labels.extend([("side", side.to_owned()), ("file", file.clone())]);
+        labels.extend([("cpu", cpu.clone()), ("kernel", kernel.clone())]);
+        (labels, *change)
+    };
+    Gauge::new(
+        "kipi_compare_outlier_ratio",
+        "How much more a run's cell is than the median of its kind, of runs that are not as the others",
+        comparison.outliers().map(sample).collect(),
+    )
+}
+
 fn of_rows(comparison: &Comparison) -> Vec<Gauge> {
     let rows = [("cell", &comparison.cells), ("reference", &comparison.references)];
     let of = |name: &str, help: &str, value: &dyn Fn(&Row) -> Option<f64>| {
         let samples = rows.iter().flat_map(|(role, rows)| {
             rows.iter().filter_map(move |row| {
                 let mut labels = labels(&row.id);
+                labels.extend(of_kind(row.hosts.as_ref()));
                 labels.extend([("metric", row.metric.name().to_owned()), ("role", (*role).to_owned())]);
                 Some((labels, value(row)?))
             })
@@ -80,6 +108,7 @@ fn of_gates(comparison: &Comparison) -> Vec<Gauge> {
     let of = |name: &str, help: &str, value: &dyn Fn(&Gate) -> Option<f64>| {
         let samples = comparison.gates.iter().filter_map(|gate| {
             let mut labels = labels(&gate.id);
+            labels.extend(of_kind(gate.hosts.as_ref()));
             labels.push(("tail", quantile(gate.quantile)));
             Some((labels, value(gate)?))
         });

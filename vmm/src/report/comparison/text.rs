@@ -7,9 +7,11 @@ use crate::report::text::{table, warnings};
 use crate::report::units;
 use crate::report::wrap::{hang, list, wrap};
 use crate::results::comparison::{
-    Change, Comparison, Difference, Finding, Gate, Open, OpenReason, Outlier, Overall, Row, Severity, Side, Verdict,
+    Change, Comparison, Difference, Finding, Gate, Hosts, Open, OpenReason, Outlier, Overall, Row, Severity, Side,
+    Verdict,
 };
 use guest_stub::abi::cell::CellId;
+use std::iter;
 use strum::IntoStaticStr;
 
 /// The widest label of a line, and the space behind it.
@@ -25,11 +27,16 @@ pub(super) fn render(comparison: &Comparison, width: usize) -> String {
         None => "Round trip p50: changes, and those of the quotient with the reference".to_owned(),
     };
     let unit = Unit::of(comparison);
-    sections.extend(rows(&title, &comparison.cells, unit).map(|it| table::print(&it, width)));
+    let tables = |title: &str, all: &[Row]| -> Vec<String> {
+        let of = |rows: &[Row]| table::print(&self::rows(&on(title, rows[0].hosts.as_ref()), rows, unit), width);
+        all.chunk_by(|one, other| one.hosts == other.hosts).map(of).collect()
+    };
+    sections.extend(tables(&title, &comparison.cells));
     let title = "References: a change of their own counts if all of its interval is beyond the threshold";
-    sections.extend(rows(title, &comparison.references, unit).map(|it| table::print(&it, width)));
+    sections.extend(tables(title, &comparison.references));
     sections.extend(outliers(comparison, width));
-    sections.extend(gates(&comparison.gates).map(|it| table::print(&it, width)));
+    let of_kinds = comparison.gates.chunk_by(|one, other| one.hosts == other.hosts);
+    sections.extend(of_kinds.map(|gates| table::print(&self::gates(gates), width)));
     sections.extend(warnings(&comparison.warnings, width));
     sections.push(verdict(comparison, width));
     sections.join("\n\n") + "\n"
@@ -38,16 +45,18 @@ pub(super) fn render(comparison: &Comparison, width: usize) -> String {
 /// The runs that are not as others of their kind.
 fn outliers(comparison: &Comparison, width: usize) -> Option<String> {
     let ids: Vec<CellId> = all_cells(comparison);
-    let sides = [("base", &comparison.base), ("new", &comparison.new)];
-    let outliers = sides.into_iter().flat_map(|(side, of)| of.outliers.iter().map(move |outlier| (side, outlier)));
     let line = |(side, outlier): (&str, &Outlier)| {
-        let Outlier { file, cpu, kernel, group, id, change } = outlier;
-        let (name, change) = (name_of(id, &ids.iter()), units::change(*change));
-        let text = format!("{side} · {file}: {name} {change} against the {group} of its kind ({cpu}, Linux {kernel})");
-        labelled("outlier", &text, width)
+        let name = name_of(&outlier.id, &ids.iter());
+        labelled("outlier", &format!("{side} · {}: {name} {}", outlier.file, against_its_kind(outlier)), width)
     };
-    let lines: Vec<String> = outliers.map(line).collect();
+    let lines: Vec<String> = comparison.outliers().map(line).collect();
     (!lines.is_empty()).then(|| lines.join("\n"))
+}
+
+/// `+15 % against the 24 of its kind (AMD EPYC, Linux 6.18.0)`.
+pub(super) fn against_its_kind(outlier: &Outlier) -> String {
+    let Outlier { cpu, kernel, group, change, .. } = outlier;
+    format!("{} against the {group} of its kind ({cpu}, Linux {kernel})", units::change(*change))
 }
 
 fn labelled(label: &str, text: &str, width: usize) -> String {
@@ -124,8 +133,9 @@ fn findings(comparison: &Comparison, width: usize) -> Option<String> {
             Severity::Noted => "noted",
         };
         let cell = finding.cell.map_or_else(String::new, |cell| format!("{}: ", name_of(&cell, &ids.iter())));
-        let Finding { kind, subject, base, new, .. } = finding;
-        labelled(label, &format!("{} · {cell}{subject}: {base} → {new}", kind.name()), width)
+        let Finding { kind, hosts, subject, base, new, .. } = finding;
+        let hosts = hosts.as_ref().map_or_else(String::new, |hosts| format!("{hosts}: "));
+        labelled(label, &format!("{} · {hosts}{cell}{subject}: {base} → {new}", kind.name()), width)
     };
     (!findings.is_empty()).then(|| findings.iter().map(line).collect::<Vec<_>>().join("\n"))
 }
@@ -135,8 +145,13 @@ fn all_cells(comparison: &Comparison) -> Vec<CellId> {
     rows.chain(comparison.findings.iter().filter_map(|finding| finding.cell)).collect()
 }
 
-fn rows(title: &str, rows: &[Row], unit: Unit) -> Option<Table> {
-    rows.first()?;
+/// A table's title, with the hosts that it is about where there are several kinds of them.
+fn on(title: &str, hosts: Option<&Hosts>) -> String {
+    hosts.map_or_else(|| title.to_owned(), |hosts| format!("{hosts} · {title}"))
+}
+
+/// The rows of one kind of hosts.
+fn rows(title: &str, rows: &[Row], unit: Unit) -> Table {
     let mut table = Table::new(title, Vec::new());
     let ids: Vec<CellId> = rows.iter().map(|row| row.id).collect();
     add_keys(&mut table, &ids);
@@ -173,17 +188,11 @@ fn rows(title: &str, rows: &[Row], unit: Unit) -> Option<Table> {
     }
     let opens = rows.iter().filter_map(|row| Some((name_of(&row.id, &ids.iter()), row.open.as_ref()?)));
     table.notes.extend(by_reason(opens, unit));
-    Some(table)
+    table
 }
 
-/// A row's reference, by what tells it from the row's cell.
 fn reference(row: &Row) -> String {
-    let Some(reference) = row.reference else { return "none".to_owned() };
-    if (CellId { route: row.id.route, ..reference }) == row.id {
-        reference.route.name().to_owned()
-    } else {
-        format!("{} {}", reference.route.name(), reference.target_state.name())
-    }
+    row.reference.map_or_else(|| "none".to_owned(), |reference| name_of(&reference, &iter::once(&row.id)))
 }
 
 /// Why rows are undecided, those together that have one reason.
@@ -225,10 +234,11 @@ pub(super) fn why(open: &Open, unit: Unit) -> String {
     }
 }
 
-fn gates(gates: &[Gate]) -> Option<Table> {
-    gates.first()?;
-    let mut table =
-        Table::new("Tails: rounds of the new side beyond the base's quantile and what is tolerated", Vec::new());
+/// The tails of one kind of hosts.
+fn gates(gates: &[Gate]) -> Table {
+    let title = "Tails: rounds of the new side beyond the base's quantile and what is tolerated";
+    let hosts = gates.first().and_then(|gate| gate.hosts.as_ref());
+    let mut table = Table::new(on(title, hosts), Vec::new());
     let ids: Vec<CellId> = gates.iter().map(|gate| gate.id).collect();
     add_keys(&mut table, &ids);
     let percent = |share: f64| format!("{:.2} %", 100.0 * share);
@@ -244,7 +254,7 @@ fn gates(gates: &[Gate]) -> Option<Table> {
     table.columns.push(Column::key("verdict", gates.iter().map(|gate| Value::text(gate.verdict.name())).collect()));
     let name = |gate: &Gate| format!("{} {}", name_of(&gate.id, &ids.iter()), quantile(gate.quantile));
     table.notes.extend(by_reason(gates.iter().filter_map(|gate| Some((name(gate), gate.open.as_ref()?))), Unit::Run));
-    Some(table)
+    table
 }
 
 /// A gate as it is asked for: `p99 +20 %`.
@@ -267,7 +277,10 @@ fn verdict(comparison: &Comparison, width: usize) -> String {
         .map(|(number, verdict)| format!("{} {}", count(number, "cell"), verdict.name()))
         .collect();
     let moved = comparison.references.iter().filter(|row| matches!(row.verdict, Verdict::Slower | Verdict::Faster));
-    parts.extend(moved.map(|row| format!("reference {} {}", name_of(&row.id, &ids.iter()), row.verdict.name())));
+    parts.extend(moved.map(|row| {
+        let name = on(&name_of(&row.id, &ids.iter()), row.hosts.as_ref());
+        format!("reference {name} {}", row.verdict.name())
+    }));
     let tails = comparison.gates.iter().filter(|gate| gate.verdict == Verdict::Slower).count();
     parts.extend((tails > 0).then(|| format!("{} longer", count(tails, "tail"))));
     let worse = comparison.worse_findings().count();

@@ -1,20 +1,20 @@
 //! A comparison made up for tests: every verdict, every kind of finding.
 
 use super::{
-    COMPARISON_SCHEMA, Change, Comparison, Difference, Finding, FindingKind, Gate, Open, OpenReason, Overall, Role,
-    Row, Settings, Severity, Side, SideHost, Verdict,
+    COMPARISON_SCHEMA, Change, Comparison, Difference, Finding, FindingKind, Gate, Open, OpenReason, Outlier, Overall,
+    Role, Row, Settings, Severity, Side, SideHost, Verdict,
 };
 use crate::results::fixture::id;
 use crate::results::metric::MetricName;
 
 /// Two kernels, ten runs each: one cell slower, one faster, one the same, two undecided; a reference that is the same and one that moved;
-/// a tail that grew and one that is undecided; findings of all kinds.
+/// a tail that grew and one that is undecided; findings of all kinds; a run that is not as the others.
 pub(crate) fn comparison() -> Comparison {
     Comparison {
         schema: COMPARISON_SCHEMA.to_owned(),
         kipi: "0.1.0".to_owned(),
         base: side("base", "6.17.0"),
-        new: side("new", "6.18.0"),
+        new: Side { outliers: vec![outlier()], ..side("new", "6.18.0") },
         pairs: None,
         settings: Settings { threshold: 0.05, error_rate: 0.01, expected: vec!["kernel".to_owned()] },
         differences: vec![
@@ -73,6 +73,17 @@ fn side(directory: &str, kernel: &str) -> Side {
     }
 }
 
+fn outlier() -> Outlier {
+    Outlier {
+        file: "new/run-07.json".to_owned(),
+        cpu: "AMD EPYC 9B14".to_owned(),
+        kernel: "6.18.0".to_owned(),
+        group: 10,
+        id: id("x2apic", "halt"),
+        change: 0.15,
+    }
+}
+
 fn difference(factor: &str, item: Option<&str>, base: &str, new: &str, allowed: bool) -> Difference {
     let (factor, item) = (factor.to_owned(), item.map(str::to_owned));
     Difference { factor, item, base: vec![base.to_owned()], new: vec![new.to_owned()], allowed }
@@ -81,6 +92,7 @@ fn difference(factor: &str, item: Option<&str>, base: &str, new: &str, allowed: 
 fn findings() -> Vec<Finding> {
     let finding = |kind, cell: Option<(&str, &str)>, subject: &str, base: &str, new: &str, severity| Finding {
         kind,
+        hosts: None,
         cell: cell.map(|(route, state)| id(route, state)),
         subject: subject.to_owned(),
         base: base.to_owned(),
@@ -125,6 +137,7 @@ fn row(
     };
     Row {
         id: id(route, state),
+        hosts: None,
         metric: MetricName::RoundTrip,
         role: Role::Primary,
         reference: Some(id(reference, state)),
@@ -147,6 +160,7 @@ fn reference(route: &str, state: &str, change: [f64; 2], verdict: Verdict) -> Ro
 fn gate(route: &str, state: &str, beyond: u64, interval: [f64; 2], verdict: Verdict, open: Option<Open>) -> Gate {
     Gate {
         id: id(route, state),
+        hosts: None,
         quantile: 0.99,
         margin: 0.2,
         bound_ns: Some(120_000.0),

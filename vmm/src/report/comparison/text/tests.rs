@@ -1,6 +1,5 @@
 use super::*;
 use crate::report::wrap::width_of;
-use crate::results::comparison::Outlier;
 use crate::results::comparison::fixture::comparison;
 
 #[test]
@@ -13,16 +12,22 @@ fn no_line_is_wider_than_it_may_be() {
 
 #[test]
 fn a_run_that_is_not_as_its_kind_is_named_with_its_side() {
-    let mut comparison = comparison();
-    let id = comparison.cells[0].id;
-    let (cpu, kernel) = ("AMD EPYC".to_owned(), "6.18.0".to_owned());
-    comparison.new.outliers =
-        vec![Outlier { file: "node-7.json".to_owned(), cpu, kernel, group: 24, id, change: 0.15 }];
-    let text = render(&comparison, 200);
+    let text = render(&comparison(), 200);
     let line = text.lines().find(|line| line.starts_with("outlier")).unwrap_or_else(|| panic!("{text}"));
     assert!(
-        line.contains("new · node-7.json: ")
-            && line.contains(" +15 % against the 24 of its kind (AMD EPYC, Linux 6.18.0)"),
+        line.contains("new · new/run-07.json: ")
+            && line.contains(" +15 % against the 10 of its kind (AMD EPYC 9B14, Linux 6.18.0)"),
         "{line}"
     );
+}
+
+#[test]
+fn each_kind_of_hosts_has_a_table() {
+    let mut comparison = comparison();
+    for (cpu, row) in ["EPYC", "EPYC", "EPYC", "Xeon", "Xeon"].into_iter().zip(&mut comparison.cells) {
+        row.hosts = Some(Hosts { cpu: cpu.to_owned(), kernel: None });
+    }
+    let text = render(&comparison, 120);
+    let titles: Vec<&str> = text.lines().filter(|line| line.contains("· Round trip p50: changes")).collect();
+    assert!(titles.len() == 2 && titles[0].starts_with("EPYC") && titles[1].starts_with("Xeon"), "{text}");
 }
