@@ -2,24 +2,94 @@
 //! everything else folded.
 
 use super::cases::change;
-use super::text::{Unit, describe, limit, why};
+use super::text::{Unit, against_its_kind, describe, limit, why};
 use crate::report::units;
 use crate::report::wrap::printable;
-use crate::results::comparison::{Comparison, Finding, Gate, Overall, Row, Severity, Verdict};
+use crate::results::comparison::{Comparison, Finding, Gate, Hosts, Outlier, Overall, Row, Severity, Verdict};
+use guest_stub::abi::cell::CellId;
 use std::fmt::Write as _;
 
-/// The comment.
+/// The most characters that GitHub takes in a comment (GitLab takes a million).
+const MOST_CHARACTERS: usize = 65_536;
+
+/// The most unexpected differences that the headline names.
+const NAMED: usize = 5;
+
+/// The comment. What GitHub has no room for is left out, the last first, and how much that is is said.
 pub(super) fn render(comparison: &Comparison) -> String {
     let (same, others): (Vec<&Row>, Vec<&Row>) = comparison.cells.iter().partition(|row| row.verdict == Verdict::Same);
-    let mut blocks = vec![headline(comparison)];
-    blocks.extend(findings(comparison, Severity::Worse));
-    blocks.extend(rows(&others));
-    blocks.extend(gates(&comparison.gates));
-    blocks.extend(details("The same", rows(&same)));
-    blocks.extend(details("References", rows(&comparison.references.iter().collect::<Vec<_>>())));
-    blocks.extend(details("Also changed", findings(comparison, Severity::Noted)));
-    blocks.extend(details("What was compared", Some(sides(comparison))));
-    blocks.join("\n\n") + "\n"
+    let mut blocks = vec![Block::plain(vec![headline(comparison)])];
+    blocks.extend([
+        findings(comparison, Severity::Worse),
+        rows(&others),
+        gates(&comparison.gates),
+        outliers(comparison),
+        rows(&same).folded("The same"),
+        rows(&comparison.references.iter().collect::<Vec<_>>()).folded("References"),
+        findings(comparison, Severity::Noted).folded("Also changed"),
+        sides(comparison).folded("What was compared"),
+    ]);
+    fit(blocks, MOST_CHARACTERS)
+}
+
+/// A list or a table, whose last lines can be left out.
+struct Block {
+    /// What a table's lines are under.
+    head: Vec<String>,
+    lines: Vec<String>,
+    /// The title under which it is folded.
+    summary: Option<&'static str>,
+}
+
+impl Block {
+    const fn plain(lines: Vec<String>) -> Self {
+        Self { head: Vec::new(), lines, summary: None }
+    }
+
+    fn table(head: [&str; 2], lines: Vec<String>) -> Self {
+        Self { head: head.map(str::to_owned).to_vec(), lines, summary: None }
+    }
+
+    fn folded(self, summary: &'static str) -> Self {
+        Self { summary: Some(summary), ..self }
+    }
+
+    /// Its first lines, and how many are left out.
+    fn print(&self, lines: usize) -> String {
+        let left_out = self.lines.len() - lines;
+        let shown = self.head.iter().chain(&self.lines[..lines]).cloned().collect::<Vec<_>>();
+        let mut text = if lines > 0 { shown.join("\n") } else { String::new() };
+        if left_out > 0 {
+            let gap = if lines > 0 { "\n\n" } else { "" };
+            let _ = write!(text, "{gap}{left_out} more lines are not in this comment: it has no room for them.");
+        }
+        match self.summary {
+            // A block that opens when it is clicked.
+            Some(summary) => format!("<details><summary>{summary}</summary>\n\n{text}\n\n</details>"),
+            None => text,
+        }
+    }
+}
+
+/// The blocks in at most so many characters, one behind the other: each has what those before it, and what little is said of
+/// those behind it, leave.
+fn fit(blocks: Vec<Block>, most: usize) -> String {
+    let blocks: Vec<Block> = blocks.into_iter().filter(|block| !block.lines.is_empty()).collect();
+    let gaps = 2 * blocks.len();
+    let length = |block: &Block, lines| block.print(lines).chars().count();
+    let mut behind: usize = blocks.iter().map(|block| length(block, 0)).sum::<usize>() + gaps;
+    let mut before = 0;
+    let mut printed = Vec::new();
+    for block in &blocks {
+        behind -= length(block, 0);
+        let fits = |lines: usize| before + length(block, lines) + behind <= most;
+        let all = block.lines.len();
+        let lines = if fits(all) { all } else { (0..all).rev().find(|&lines| fits(lines)).unwrap_or(0) };
+        let text = block.print(lines);
+        before += text.chars().count();
+        printed.push(text);
+    }
+    printed.join("\n\n") + "\n"
 }
 
 fn headline(comparison: &Comparison) -> String {
@@ -33,7 +103,11 @@ fn headline(comparison: &Comparison) -> String {
     let mut line = format!("{mark} **kipi: {}**", comparison.verdict.name());
     let unexpected: Vec<_> = comparison.differences.iter().filter(|it| !it.allowed).map(ToString::to_string).collect();
     if comparison.verdict == Overall::NotComparable {
-        let _ = write!(line, ", since these differ: {}", literal(&unexpected.join("; ")));
+        let named = &unexpected[..unexpected.len().min(NAMED)];
+        let _ = write!(line, ", since these differ: {}", literal(&named.join("; ")));
+        if unexpected.len() > NAMED {
+            let _ = write!(line, " and {} more", unexpected.len() - NAMED);
+        }
     }
     let cells: Vec<String> = Verdict::ALL
         .iter()
@@ -48,19 +122,27 @@ fn headline(comparison: &Comparison) -> String {
 }
 
 /// A list of what changed and is no time.
-fn findings(comparison: &Comparison, severity: Severity) -> Option<String> {
+fn findings(comparison: &Comparison, severity: Severity) -> Block {
     let line = |finding: &Finding| format!("- {}: {}", finding.kind.name(), literal(&finding.to_string()));
-    let lines: Vec<String> = comparison.findings.iter().filter(|it| it.severity == severity).map(line).collect();
-    (!lines.is_empty()).then(|| lines.join("\n"))
+    Block::plain(comparison.findings.iter().filter(|it| it.severity == severity).map(line).collect())
 }
 
-fn rows(rows: &[&Row]) -> Option<String> {
-    rows.first()?;
-    let mut lines = vec![
-        "| cell | base | new | raw change | divided by | change | verdict |".to_owned(),
-        "| --- | --: | --: | --: | --- | --: | --- |".to_owned(),
-    ];
-    lines.extend(rows.iter().map(|row| {
+/// A list of runs that are not as others of their kind.
+fn outliers(comparison: &Comparison) -> Block {
+    let line = |(side, outlier): (&str, &Outlier)| {
+        let text = format!("{side}: {}: {} {}", outlier.file, outlier.id, against_its_kind(outlier));
+        format!("- outlier: {}", literal(&text))
+    };
+    Block::plain(comparison.outliers().map(line).collect())
+}
+
+/// A cell, and the hosts whose runs of it are compared.
+fn cell(hosts: Option<&Hosts>, id: &CellId) -> String {
+    hosts.map_or_else(|| id.to_string(), |hosts| format!("{}: {id}", literal(&hosts.to_string())))
+}
+
+fn rows(rows: &[&Row]) -> Block {
+    let line = |row: &&Row| {
         let times = [row.base_ns, row.new_ns].map(units::time);
         let reference = row.reference.map_or_else(|| "nothing".to_owned(), |reference| reference.to_string());
         let verdict = match (row.verdict, &row.open) {
@@ -70,16 +152,20 @@ fn rows(rows: &[&Row]) -> Option<String> {
         };
         let [base, new] = times;
         let (raw, change) = (units::change(row.raw.estimate), change(row.judged()));
-        format!("| {} | {base} | {new} | {raw} | {reference} | {change} | {verdict} |", row.id)
-    }));
-    Some(lines.join("\n"))
+        let cell = cell(row.hosts.as_ref(), &row.id);
+        format!("| {cell} | {base} | {new} | {raw} | {reference} | {change} | {verdict} |")
+    };
+    Block::table(
+        [
+            "| cell | base | new | raw change | divided by | change | verdict |",
+            "| --- | --: | --: | --: | --- | --: | --- |",
+        ],
+        rows.iter().map(line).collect(),
+    )
 }
 
-fn gates(gates: &[Gate]) -> Option<String> {
-    gates.first()?;
-    let mut lines =
-        vec!["| tail | bound | allowed | beyond | verdict |".to_owned(), "| --- | --: | --: | --: | --- |".to_owned()];
-    lines.extend(gates.iter().map(|gate| {
+fn gates(gates: &[Gate]) -> Block {
+    let line = |gate: &Gate| {
         let bound = gate.bound_ns.map_or_else(|| "unknown".to_owned(), units::time);
         let verdict = match &gate.open {
             Some(open) => why(open, Unit::Run),
@@ -88,12 +174,16 @@ fn gates(gates: &[Gate]) -> Option<String> {
         };
         let beyond = format!("{} of {}", gate.beyond, gate.rounds);
         let allowed = units::percent(gate.allowed);
-        format!("| {}: {} | {bound} | {allowed} | {beyond} | {verdict} |", gate.id, limit(gate))
-    }));
-    Some(lines.join("\n"))
+        let cell = cell(gate.hosts.as_ref(), &gate.id);
+        format!("| {cell}: {} | {bound} | {allowed} | {beyond} | {verdict} |", limit(gate))
+    };
+    Block::table(
+        ["| tail | bound | allowed | beyond | verdict |", "| --- | --: | --: | --: | --- |"],
+        gates.iter().map(line).collect(),
+    )
 }
 
-fn sides(comparison: &Comparison) -> String {
+fn sides(comparison: &Comparison) -> Block {
     let mut lines = vec![
         format!("- base: {}", literal(&describe(&comparison.base, Unit::of(comparison)))),
         format!("- new: {}", literal(&describe(&comparison.new, Unit::of(comparison)))),
@@ -105,12 +195,7 @@ fn sides(comparison: &Comparison) -> String {
         units::percent(comparison.settings.error_rate),
         literal(&comparison.kipi)
     ));
-    lines.join("\n")
-}
-
-/// A block that opens when it is clicked.
-fn details(summary: &str, block: Option<String>) -> Option<String> {
-    Some(format!("<details><summary>{summary}</summary>\n\n{}\n\n</details>", block?))
+    Block::plain(lines)
 }
 
 /// Text of others, as code: neither markup nor a mention (`@name`), an issue (`#1`) or a link is looked for there. Character

@@ -84,3 +84,18 @@ fn texts_of_others_are_neither_markup_nor_mentions() {
     }
     assert!(seen(&render(&hostile(HOSTILE))).texts.contains(TAMED));
 }
+
+#[test]
+fn what_a_comment_has_no_room_for_is_counted() {
+    let mut comparison = comparison();
+    let same = comparison.cells.iter().find(|row| row.verdict == Verdict::Same).unwrap().clone();
+    comparison.cells.extend(std::iter::repeat_n(same, 1000));
+    let markdown = render(&comparison);
+    assert!(markdown.chars().count() <= MOST_CHARACTERS + 1, "{}", markdown.chars().count());
+    let seen = seen(&markdown);
+    let rows = |table: &[String]| table.len() / 7 - 1;
+    let left_out = seen.texts.split(" more lines are not in this comment").next().unwrap();
+    let left_out = left_out.rsplit(|it: char| !it.is_ascii_digit()).next().unwrap().parse::<usize>().unwrap();
+    assert_eq!((rows(&seen.tables[0]), rows(&seen.tables[2]) + left_out), (4, 1001), "{left_out}");
+    assert!(markdown.ends_with("</details>\n"), "what stands behind it is there, if only in a word");
+}
