@@ -3,11 +3,11 @@
 use super::outputs::{any_is_stdout, open_all, print, terminal_width, unless_nobody_reads, write_text};
 use super::status::{Failure, Status};
 use super::{documents, values};
+use crate::comparison;
 use crate::comparison::differences::Factor;
 use crate::comparison::gates::Limit;
 use crate::comparison::references::Choice;
 use crate::comparison::rules::{ERROR_RATE, Rules};
-use crate::comparison::{self, Run};
 use crate::report;
 use crate::report::comparison::Format;
 use clap::Args;
@@ -56,7 +56,9 @@ pub fn run(options: &Compare) -> Result<Status, Failure> {
     let [prometheus] = open_all([("--prometheus", &options.prometheus)])?;
     let read = |names: &[PathBuf]| documents::read(names, options.allow_partial).map_err(Failure::bad_input);
     let (base, new) = (read(&options.base)?, read(&options.new)?);
-    check_reference(options, &base, &new)?;
+    for (side, runs) in [("BASE", &base), ("--new", &new)] {
+        documents::check_reference(options.reference, side, runs).map_err(Failure::bad_input)?;
+    }
     let rules = Rules {
         threshold: options.threshold,
         error_rate: ERROR_RATE,
@@ -70,20 +72,4 @@ pub fn run(options: &Compare) -> Result<Status, Failure> {
     let written = write_text(prometheus, || Ok(report::comparison::render_prometheus(&comparison)?));
     unless_nobody_reads(printed.and(written)).map_err(Failure::failed)?;
     Ok(Status::of_comparison(comparison.verdict, options.decide))
-}
-
-/// A reference that a side does not have divides nothing.
-fn check_reference(options: &Compare, base: &[Run], new: &[Run]) -> Result<(), Failure> {
-    let Some((route, state)) = options.reference else { return Ok(()) };
-    for (side, runs) in [("BASE", base), ("--new", new)] {
-        let cells = runs.iter().flat_map(|run| &run.measurement.cells).map(|cell| cell.id);
-        let beside = runs.iter().flat_map(|run| &run.measurement.references).filter_map(|reference| reference.cell);
-        if !cells.chain(beside).any(|cell| (cell.route, cell.target_state) == (route, state)) {
-            let (route, state) = (route.name(), state.name());
-            let error =
-                anyhow::anyhow!("--reference {route}/{state}: no run of {side} has it (measure it, or name another)");
-            return Err(Failure::bad_input(error));
-        }
-    }
-    Ok(())
 }

@@ -1,6 +1,7 @@
 //! Sets of documents that a user names: files, patterns, directories.
 
 use crate::comparison::Run;
+use crate::comparison::references::Choice;
 use crate::results::measurement::{Cell, MEASUREMENT_SCHEMA, Measurement, Spread};
 use crate::results::metric::MetricName;
 use serde::Deserialize;
@@ -44,6 +45,16 @@ pub enum Error {
     /// A run that is there twice: it would count as two that agree.
     #[error("{0} and {1} are the same run")]
     Twice(String, String),
+    /// A reference that no run has.
+    #[error("--reference {route}/{state}: no run of {side} has it (measure it, or name another)")]
+    NoReference {
+        /// The reference's route.
+        route: &'static str,
+        /// Its state.
+        state: &'static str,
+        /// Whose runs.
+        side: &'static str,
+    },
 }
 
 /// The runs that `names` stand for, by rising time; where some document does not say when it was measured, in the order of the names.
@@ -123,6 +134,18 @@ pub(super) fn parse(file: &str, text: &[u8]) -> Result<Measurement, Error> {
         // From the text once more: an error then has its line.
         Some(_) => serde_json::from_slice(text).map_err(|error| Error::NotOfSchema(file.to_owned(), error)),
     }
+}
+
+/// Refuses a reference that none of a side's runs has: it divides nothing.
+///
+/// # Errors
+/// [`Error::NoReference`].
+pub(super) fn check_reference(choice: Option<Choice>, side: &'static str, runs: &[Run]) -> Result<(), Error> {
+    let Some((route, state)) = choice else { return Ok(()) };
+    let cells = runs.iter().flat_map(|run| &run.measurement.cells).map(|cell| cell.id);
+    let beside = runs.iter().flat_map(|run| &run.measurement.references).filter_map(|reference| reference.cell);
+    let has_it = cells.chain(beside).any(|cell| (cell.route, cell.target_state) == (route, state));
+    if has_it { Ok(()) } else { Err(Error::NoReference { route: route.name(), state: state.name(), side }) }
 }
 
 /// Whether a document is one that kipi can have written: what is compared of it agrees with the rest. The error says what does not.

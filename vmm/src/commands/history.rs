@@ -41,6 +41,7 @@ pub struct Options {
 /// Whatever keeps the runs from being read, or the report from being written.
 pub fn run(options: &Options) -> Result<Status, Failure> {
     let runs = documents::read(&options.runs, options.allow_partial).map_err(Failure::bad_input)?;
+    documents::check_reference(options.reference, "RUNS", &runs).map_err(Failure::bad_input)?;
     let dated = runs.into_iter().map(|run| Ok((time(&run)?, run))).collect::<anyhow::Result<Vec<_>>>();
     let mut dated = dated.map_err(Failure::bad_input)?;
     dated.sort_by(|((one, _), _), ((other, _), _)| one.total_cmp(other));

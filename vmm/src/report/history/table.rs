@@ -1,10 +1,11 @@
 //! The table of changes: a row for each, and one for each cell that has none.
 
 use crate::report::table::{Column, Table, Value};
-use crate::report::tables::add_keys;
+use crate::report::tables::{add_keys, name_of};
 use crate::report::units;
 use crate::results::history::{ChangeAt, Course, History, Series};
 use guest_stub::abi::cell::CellId;
+use std::iter;
 
 /// A cell, and one of its changes, if it has any.
 type Row<'a> = (&'a Course, Option<&'a ChangeAt>);
@@ -65,14 +66,9 @@ fn of((course, change): &Row<'_>) -> Value {
     }
 }
 
-/// `÷ xapic`, and the state where it is another.
+/// `÷ xapic`.
 pub(in crate::report) fn divided_by(cell: &CellId, reference: &CellId) -> String {
-    let state = if cell.target_state == reference.target_state {
-        String::new()
-    } else {
-        format!(" {}", reference.target_state.name())
-    };
-    format!("÷ {}{state}", reference.route.name())
+    format!("÷ {}", name_of(reference, &iter::once(cell)))
 }
 
 /// Whether a cell with a reference changed there in its time alone.
