@@ -15,8 +15,15 @@ const LEAST: f64 = 0.1;
 /// A change of a smaller fraction of the base's is none.
 const LEAST_FRACTION: f64 = 0.05;
 
-/// Exits that the host's own interrupts and signals cause: the longer a call takes, the more of them there are.
-const OF_THE_HOST: [&str; 4] = ["irq_exits", "signal_exits", "request_irq_exits", "interrupted"];
+/// Exits that the host's own interrupts and signals cause: the longer a call takes, the more of them there are. The last three are
+/// what kvm_amd's and kvm_intel's tracepoints call them (arch/x86/include/uapi/asm/{svm,vmx}.h).
+const OF_THE_HOST: [&str; 7] =
+    ["irq_exits", "signal_exits", "request_irq_exits", "interrupted", "interrupt", "nmi", "EXTERNAL_INTERRUPT"];
+
+/// KVM's count of all exits, of those among them that are the host's interrupts, and what is compared: the others.
+const ALL: &str = "exits";
+const INTERRUPTS: &str = "irq_exits";
+const ALL_BUT_INTERRUPTS: &str = "exits less irq_exits";
 
 /// Whose exits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -36,8 +43,7 @@ pub(super) fn find(base: &[Run], new: &[Run], cells: &[CellId], error_rate: f64)
         if of_base.is_empty() || of_new.is_empty() {
             continue;
         }
-        let counts: BTreeSet<Count> = of_base.iter().chain(&of_new).flat_map(|cell| counts(cell)).collect();
-        for count in counts {
+        for count in counts(&[&of_base[..], &of_new].concat()) {
             let [base, new] = [&of_base, &of_new].map(|cells| set(cells, &count));
             if base.values.is_empty() || new.values.is_empty() {
                 continue;
@@ -75,9 +81,20 @@ fn of_cell(runs: &[Run], id: CellId) -> Vec<&Cell> {
     runs.iter().flat_map(|run| &run.measurement.cells).filter(|cell| cell.id == id).collect()
 }
 
-fn counts(cell: &Cell) -> impl Iterator<Item = Count> {
-    let exits = cell.exits.iter().filter(|exits| counts_exits(exits));
-    exits.flat_map(|exits| [Who::Initiator, Who::Target].map(|who| (exits.source, exits.reason.clone(), who)))
+/// All that was counted in any of the cells. The host's interrupts are taken out of KVM's count of all exits, which would follow
+/// the time with them.
+fn counts(cells: &[&Cell]) -> BTreeSet<Count> {
+    let exits = cells.iter().flat_map(|cell| &cell.exits).filter(|exits| counts_exits(exits));
+    let counts =
+        exits.flat_map(|exits| [Who::Initiator, Who::Target].map(|who| (exits.source, exits.reason.clone(), who)));
+    let mut counts: BTreeSet<Count> = counts.collect();
+    for who in [Who::Initiator, Who::Target] {
+        let of = |reason: &str| (Source::Stats, reason.to_owned(), who);
+        if counts.contains(&of(INTERRUPTS)) && counts.remove(&of(ALL)) {
+            counts.insert(of(ALL_BUT_INTERRUPTS));
+        }
+    }
+    counts
 }
 
 /// KVM's statistics count much else, such as emulated instructions, of which a call that takes longer has more.
@@ -96,15 +113,19 @@ fn has_source(cell: &Cell, source: Source) -> bool {
 
 /// A count in each run that has its source.
 fn set(cells: &[&Cell], (source, reason, who): &Count) -> Set {
-    let of = |cell: &&Cell| {
-        let found = cell.exits.iter().find(|exits| exits.source == *source && exits.reason == *reason);
+    let of = |cell: &Cell, reason: &str| {
+        let found = cell.exits.iter().find(|exits| exits.source == *source && exits.reason == reason);
         found.map_or(0.0, |exits| match who {
             Who::Initiator => exits.initiator,
             Who::Target => exits.per_target,
         })
     };
     let cells = cells.iter().filter(|cell| has_source(cell, *source));
-    Set { values: cells.map(of).collect(), is_trimmed: true, ..Set::default() }
+    let values = cells.map(|cell| match reason.as_str() {
+        ALL_BUT_INTERRUPTS => of(cell, ALL) - of(cell, INTERRUPTS),
+        reason => of(cell, reason),
+    });
+    Set { values: values.collect(), is_trimmed: true, ..Set::default() }
 }
 
 fn mean(set: &Set) -> f64 {

@@ -122,6 +122,31 @@ fn what_the_host_does_and_what_is_no_exit_is_not_worse() {
     exits(&mut base, "insn_emulation", |_| 100.0);
     exits(&mut new, "insn_emulation", |_| 200.0);
     assert_eq!(found(&base, &new), []);
+    for side in [&mut base, &mut new] {
+        change(side, |it| it.cells[0].exits = vec![fixture::exits(Source::Kernel, "interrupt", 1.0, 1.0)]);
+    }
+    change(&mut new, |it| it.cells[0].exits[0].per_target = 3.0);
+    assert_eq!(found(&base, &new).iter().map(|it| it.4).collect::<Vec<_>>(), [Severity::Noted]);
+}
+
+#[test]
+fn the_hosts_interrupts_are_no_part_of_all_exits() {
+    let [mut base, mut new] = [runs(4, 1), runs(4, 2)];
+    let of = |all, interrupts| {
+        move |it: &mut Measurement| {
+            it.cells[0].exits = vec![fixture::exits(Source::Stats, "exits", 2.0, all)];
+            it.cells[0].exits.push(fixture::exits(Source::Stats, "irq_exits", 0.0, interrupts));
+        }
+    };
+    change(&mut base, of(3.0, 1.0));
+    change(&mut new, of(7.0, 5.0));
+    let interrupts = finding(FindingKind::Exits, "stats irq_exits, each target", "1.00", "5.00", Severity::Noted);
+    assert_eq!(found(&base, &new), std::slice::from_ref(&interrupts), "a call that takes longer has more of them");
+    change(&mut new, of(7.0, 4.0));
+    let others =
+        finding(FindingKind::Exits, "stats exits less irq_exits, each target", "2.00", "3.00", Severity::Worse);
+    let interrupts = (interrupts.0, interrupts.1, interrupts.2, "4.00".to_owned(), interrupts.4);
+    assert_eq!(found(&base, &new), [others, interrupts]);
 }
 
 #[test]
