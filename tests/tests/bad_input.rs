@@ -4,7 +4,7 @@ use guest_stub::abi::{self, ImageHeader};
 use kipi_tests::{Ran, Running, binary, file_offset, hypervisor, kipi, turn};
 use std::fs::{self, Permissions};
 use std::mem::offset_of;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
@@ -142,6 +142,50 @@ fn two_outputs_in_one_place() {
     }
     refused(&["--json", "-", "--csv", "/dev/stdout"], BAD_INPUT, &["--json", "--csv", "standard output"]);
     assert!(!Path::new(file).exists());
+}
+
+#[test]
+fn two_outputs_in_one_place_under_two_names() {
+    let directory = tempfile::tempdir().expect("a directory for temporary files");
+    let path = |name: &str| format!("{}/{name}", directory.path().display());
+    fs::create_dir(path("sub")).expect("a directory");
+    symlink("out", path("link")).expect("a link");
+    fs::write(path("there"), "yesterday's").expect("a file");
+    fs::hard_link(path("there"), path("hard")).expect("a hard link");
+    let commands: [(&[&str], [&str; 2]); 3] = [
+        (&["measure", "--device", "/nonexistent/kvm"], ["--json", "--csv"]),
+        (&["trace", "--device", "/nonexistent/kvm"], ["--json", "--perfetto"]),
+        (&["history", "/nonexistent/runs"], ["--html", "--json"]),
+    ];
+    for (command, [one, other]) in commands {
+        for [first, second] in [["out", "./out"], ["out", "sub/../out"], ["out", "link"], ["there", "hard"]] {
+            let (first, second) = (path(first), path(second));
+            let arguments = [command, &[one, &first, other, &second]].concat();
+            refused(&arguments, BAD_INPUT, &[one, &first, other, &second, "are the same file"]);
+        }
+        refused(&[command, &[one, "-", other, "/dev/stdout"]].concat(), BAD_INPUT, &[one, other, "standard output"]);
+    }
+    assert_eq!(fs::read(path("there")).expect("the file"), b"yesterday's");
+    assert_eq!(fs::read_dir(directory.path()).expect("the directory").count(), 4, "nothing is left behind");
+}
+
+/// `kipi --csv out > out`: the file of the samples would replace the one that the table goes to.
+#[test]
+fn an_output_that_standard_output_was_redirected_to() {
+    let directory = tempfile::tempdir().expect("a directory for temporary files");
+    let path = directory.path().join("out");
+    let name = path.to_str().expect("a plain path");
+    for command in [
+        &["--csv", name, "--device", "/nonexistent/kvm"][..],
+        &["--csv", name, "--json", "-", "--device", "/nonexistent/kvm"],
+    ] {
+        let stdout = fs::File::create(&path).expect("a file");
+        let mut kipi = Command::new(binary());
+        let ran = kipi.args(command).stdout(stdout).output().expect("kipi runs");
+        let line = String::from_utf8_lossy(&ran.stderr);
+        assert!(line.contains("--csv") && line.contains(name) && line.contains("are the same file"), "{line}");
+        assert_eq!((ran.status.code(), line.lines().count()), (Some(BAD_INPUT), 1), "{line}");
+    }
 }
 
 #[test]

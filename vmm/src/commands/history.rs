@@ -40,13 +40,13 @@ pub struct Options {
 /// # Errors
 /// Whatever keeps the runs from being read, or the report from being written.
 pub fn run(options: &Options) -> Result<Status, Failure> {
+    let [html, json] = open_all([("--html", &options.html), ("--json", &options.json)])?;
     let runs = documents::read(&options.runs, options.allow_partial).map_err(Failure::bad_input)?;
     documents::check_reference(options.reference, "RUNS", &runs).map_err(Failure::bad_input)?;
     let dated = runs.into_iter().map(|run| Ok((time(&run)?, run))).collect::<anyhow::Result<Vec<_>>>();
     let mut dated = dated.map_err(Failure::bad_input)?;
     dated.sort_by(|((one, _), _), ((other, _), _)| one.total_cmp(other));
     let (times, runs): (Vec<Time>, Vec<Run>) = dated.into_iter().unzip();
-    let [html, json] = open_all([("--html", &options.html), ("--json", &options.json)])?;
     let history = follow(&runs, &times, options.reference);
     unless_nobody_reads(write_results(&history, html, json)).map_err(Failure::failed)?;
     Ok(Status::Good)

@@ -3,12 +3,13 @@
 use super::status::Failure;
 use crate::experiment;
 use crate::report::json;
-use crate::report::output::{self, Output};
+use crate::report::output::{self, Output, Place};
 use crate::report::wrap::UNKNOWN_WIDTH;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
-/// Opens what results go to, before anything is measured: no two options may name the same place.
+/// Opens what results go to, before anything is measured: no two options may lead to one place, and none to the file that
+/// standard output goes to, which its own file would replace.
 pub(super) fn open_all<const N: usize>(
     named: [(&'static str, &Option<PathBuf>); N],
 ) -> Result<[Option<Output>; N], Failure> {
@@ -16,25 +17,28 @@ pub(super) fn open_all<const N: usize>(
 }
 
 fn open<const N: usize>(named: [(&'static str, &Option<PathBuf>); N]) -> anyhow::Result<[Option<Output>; N]> {
-    for (index, (option, path)) in named.iter().enumerate() {
-        let same = named[..index].iter().find(|(_, other)| path.is_some() && path == other);
-        if let (Some((other, _)), Some(path)) = (same, path) {
-            anyhow::bail!("{other} and {option} both name {} (give them different files)", path.display());
+    let mut places = [const { None }; N];
+    for (index, (option, path)) in named.into_iter().enumerate() {
+        let Some(path) = path else { continue };
+        let place = Place::find(option, path)?;
+        if let Some(other) = places[..index].iter().flatten().find(|other| place.is_same(other)) {
+            anyhow::bail!("{} (give them different files)", told_same(other, &place));
         }
+        places[index] = Some(place);
+    }
+    if let Some(place) = places.iter().flatten().find(|place| place.replaces_stdout()) {
+        anyhow::bail!("standard output and {} are the same file (give them different files)", place.as_typed());
     }
     let mut outputs = [const { None }; N];
-    let mut stdout = None;
-    for (output, (option, path)) in outputs.iter_mut().zip(named) {
-        let Some(path) = path else { continue };
-        let opened = Output::open(option, path)?;
-        if opened.is_stdout()
-            && let Some(other) = stdout.replace(option)
-        {
-            anyhow::bail!("{other} and {option} both go to standard output (send one of them to a file)");
-        }
-        *output = Some(opened);
+    for (output, place) in outputs.iter_mut().zip(places) {
+        *output = place.map(Output::open).transpose()?;
     }
     Ok(outputs)
+}
+
+fn told_same(one: &Place, other: &Place) -> String {
+    let what = if one.is_stdout() && other.is_stdout() { "both go to standard output" } else { "are the same file" };
+    format!("{} and {} {what}", one.as_typed(), other.as_typed())
 }
 
 /// Whether one of `outputs` is standard output, which then belongs to it alone.

@@ -1,18 +1,18 @@
 //! Where results go: standard output, a device, or a file that appears whole or not at all.
 
+mod place;
+
+pub use place::Place;
+
+use place::{FilePlace, Target};
 use rustix::io::Errno;
-use std::ffi::OsStr;
+use std::fmt;
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, BufWriter, Stdout, Write};
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
-use std::{fmt, process};
 use tempfile::NamedTempFile;
-
-/// As many symbolic links as Linux follows in one path.
-const MAX_LINKS: usize = 40;
 
 /// The files that are to become outputs, under the names that they have until then.
 static UNFINISHED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
@@ -101,23 +101,22 @@ enum Sink {
 }
 
 impl Output {
-    /// Opens `path`, `-` being standard output, for the option of that name: to be called before measuring, since all
-    /// that can be known to prevent writing fails here. Symbolic links are followed. Opening a FIFO waits for its
-    /// reader.
+    /// Opens a place: to be called before measuring, since all that can be known to prevent writing fails here. Opening a
+    /// FIFO waits for its reader.
     ///
     /// # Errors
-    /// The directory does not exist or cannot be written, the path is a directory, or what is there cannot be replaced.
-    pub fn open(option: &'static str, path: &Path) -> Result<Self, OutputError> {
-        if path == Path::new("-") {
-            return Ok(Self::stdout(option));
-        }
-        let name = path.display().to_string();
-        let sink = match open_sink(path) {
-            Ok(Some(sink)) => sink,
-            Ok(None) => return Ok(Self::stdout(option)),
-            Err(error) => return Err(OutputError { operation: Operation::Open, path: name, option, error }),
+    /// The place cannot be written, or what is there cannot be replaced.
+    pub fn open(place: Place) -> Result<Self, OutputError> {
+        let Place { option, path, target, .. } = place;
+        let (path, sink) = match target {
+            Target::Stdout => ("standard output".to_owned(), Ok(Sink::Stdout(BufWriter::new(io::stdout())))),
+            Target::Direct(place) => (path, direct(&place)),
+            Target::File(place) => (path, whole_file(place)),
         };
-        Ok(Self { option, path: name, sink })
+        match sink {
+            Ok(sink) => Ok(Self { option, path, sink }),
+            Err(error) => Err(OutputError { operation: Operation::Open, path, option, error }),
+        }
     }
 
     /// Whether this is standard output, where no two documents fit.
@@ -144,10 +143,6 @@ impl Output {
             file.persist(target).map_err(|error| failed(Operation::Rename)(error.error))?;
         }
         Ok(())
-    }
-
-    fn stdout(option: &'static str) -> Self {
-        Self { option, path: "standard output".to_owned(), sink: Sink::Stdout(BufWriter::new(io::stdout())) }
     }
 
     fn writer(&mut self) -> &mut dyn Write {
@@ -180,62 +175,28 @@ impl Write for Output {
     }
 }
 
-/// Opens what the path leads to; `None`: it is this process's standard output.
-fn open_sink(path: &Path) -> io::Result<Option<Sink>> {
-    let mut path = path.to_owned();
-    for _ in 0..MAX_LINKS {
-        let (directory, name) = split(&path)?;
-        let place = directory.join(name);
-        let existing = match fs::symlink_metadata(&place) {
-            Ok(metadata) if metadata.is_symlink() && !directory.starts_with("/proc") => {
-                path = directory.join(fs::read_link(&place)?);
-                continue;
-            }
-            Ok(metadata) => Some(metadata),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(error) => return Err(error),
-        };
-        if place == Path::new(&format!("/proc/{}/fd/1", process::id())) {
-            return Ok(None);
-        }
-        return match existing {
-            Some(metadata) if metadata.is_dir() => Err(Errno::ISDIR.into()),
-            // Renaming over a device or FIFO would replace it, and a link in /proc cannot be renamed over.
-            Some(metadata) if !metadata.is_file() => {
-                Ok(Some(Sink::Direct(BufWriter::new(OpenOptions::new().append(true).open(&place)?))))
-            }
-            existing => whole_file(&directory, place, existing.as_ref()).map(Some),
-        };
-    }
-    Err(Errno::LOOP.into())
+fn direct(path: &Path) -> io::Result<Sink> {
+    Ok(Sink::Direct(BufWriter::new(OpenOptions::new().append(true).open(path)?)))
 }
 
-/// The directory, without symbolic links, and the name in it.
-fn split(path: &Path) -> io::Result<(PathBuf, &OsStr)> {
-    let Some(name) = path.file_name().filter(|_| !path.as_os_str().as_bytes().ends_with(b"/")) else {
-        return Err(if path.as_os_str().is_empty() { Errno::NOENT } else { Errno::ISDIR }.into());
-    };
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    Ok((fs::canonicalize(directory)?, name))
-}
-
-/// A file in the same directory that is to become `place`, with the mode that an ordinary write would leave there.
-fn whole_file(directory: &Path, place: PathBuf, existing: Option<&fs::Metadata>) -> io::Result<Sink> {
-    if let Some(existing) = existing {
+/// A file in the place's directory that is to become it, with the mode that an ordinary write would leave there.
+fn whole_file(place: FilePlace) -> io::Result<Sink> {
+    let FilePlace { directory, path, existing } = place;
+    if let Some(existing) = &existing {
         // A rename needs no permission on what it replaces; write protection is meant all the same.
-        OpenOptions::new().write(true).open(&place)?;
-        check_sticky(directory, existing)?;
+        OpenOptions::new().write(true).open(&path)?;
+        check_sticky(&directory, existing)?;
     }
     let file = tempfile::Builder::new()
         .prefix(".kipi-")
         .suffix(".tmp")
         .permissions(Permissions::from_mode(0o666))
-        .tempfile_in(directory)?;
+        .tempfile_in(&directory)?;
     UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner).push(file.path().to_owned());
     if let Some(existing) = existing {
         file.as_file().set_permissions(existing.permissions())?;
     }
-    Ok(Sink::Whole(BufWriter::new(file), place))
+    Ok(Sink::Whole(BufWriter::new(file), path))
 }
 
 /// In a sticky directory (`/tmp`) only a file's owner may replace it.

@@ -1,4 +1,5 @@
 use super::*;
+use std::process;
 use tempfile::TempDir;
 
 fn directory() -> TempDir {
@@ -10,12 +11,16 @@ fn names(directory: &Path) -> Vec<String> {
     entries.map(|entry| entry.expect("entry").file_name().to_string_lossy().into_owned()).collect()
 }
 
+fn try_open(path: &Path) -> Result<Output, OutputError> {
+    Output::open(Place::find("--json", path)?)
+}
+
 fn open(path: &Path) -> Output {
-    Output::open("--json", path).expect("opens")
+    try_open(path).expect("opens")
 }
 
 fn refused(path: &Path) -> String {
-    Output::open("--json", path).expect_err("refused").to_string()
+    try_open(path).expect_err("refused").to_string()
 }
 
 /// Fills an output as a report writer does, and fails after so many of three parts.
