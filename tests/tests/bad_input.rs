@@ -192,6 +192,7 @@ fn an_output_that_standard_output_was_redirected_to() {
 fn guest_images_that_cannot_be_read() {
     refused(&["--guest", "/nonexistent/guest"], BAD_INPUT, &["guest image", "/nonexistent/guest", "--guest"]);
     refused(&["--guest", "/"], BAD_INPUT, &["guest image /", "--guest"]);
+    refused(&["--guest", "/dev/zero"], BAD_INPUT, &["guest image /dev/zero", "character device", "--guest"]);
 }
 
 /// The system's reason stands in the sentence; it is not appended once more.

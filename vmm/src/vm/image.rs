@@ -1,13 +1,17 @@
 //! The guest image: embedded at build time, or read from a file; checked, and loaded into guest memory.
 
-use crate::vm::wire;
+mod segments;
+
 use guest_stub::abi::{self, ImageHeader};
-use linux_loader::loader::{Elf, KernelLoader};
+use linux_loader::loader::{Elf, KernelLoader as _};
 use object::{Object, ObjectSymbol, SymbolKind};
-use std::io::Cursor;
+use std::fs::{File, FileType};
+use std::io::{self, Cursor, Read as _};
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 use thiserror::Error;
-use vm_memory::{GuestAddress, GuestMemoryMmap};
+use vm_memory::GuestMemoryMmap;
+use zerocopy::{FromBytes as _, FromZeros as _};
 
 /// The image that this VMM was built with.
 pub static EMBEDDED: &[u8] = include_bytes!(env!("KIPI_GUEST_IMAGE"));
@@ -21,11 +25,25 @@ pub enum Error {
         /// The file.
         path: PathBuf,
         /// The system's reason.
-        source: std::io::Error,
+        source: io::Error,
     },
-    /// linux-loader refuses it.
+    /// It is no file that an image could be read from to its end.
+    #[error("cannot read guest image {}: it is a {kind}, not a file or a pipe", path.display())]
+    NotAFile {
+        /// What was named.
+        path: PathBuf,
+        /// What it is.
+        kind: &'static str,
+    },
+    /// No image of this VMM's guest is as large.
+    #[error("guest image {} is too large: an image has at most {} MiB", .0.display(), MAX_BYTES >> 20)]
+    TooLarge(PathBuf),
+    /// It is not an ELF file, or one that this machine cannot run.
     #[error("guest image is not a loadable ELF file: {0} (build it with this kipi's guest-stub)")]
-    Elf(#[from] linux_loader::loader::Error),
+    Elf(String),
+    /// A segment of it, or its entry, is where none may be.
+    #[error("guest image does not fit the guest's memory map: {0} (build it with this kipi's guest-stub)")]
+    Layout(String),
     /// It loads, but is not a kipi guest.
     #[error(
         "guest image has no kipi header at {:#x}: found {found:#x} (build it with this kipi's guest-stub)",
@@ -54,13 +72,13 @@ pub enum Error {
         /// End of the data.
         end: u64,
     },
-    /// Guest memory cannot be accessed.
-    #[error("cannot read the guest image's header back: {0}")]
-    Memory(#[from] vm_memory::GuestMemoryError),
 }
 
+/// The largest image that is read: the embedded one has less than a MiB, and one with debug information a few.
+const MAX_BYTES: u64 = 64 << 20;
+
 /// A loaded image.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Loaded {
     /// Where vCPU 0 starts.
     pub entry: u64,
@@ -68,23 +86,59 @@ pub struct Loaded {
     pub header: ImageHeader,
 }
 
-/// Reads an image from `path`.
+/// Reads an image from `path`, of at most 64 MiB, and checks it as [`load`] does.
 ///
 /// # Errors
-/// [`Error::Read`].
+/// Every variant.
 pub fn read(path: &Path) -> Result<Vec<u8>, Error> {
-    std::fs::read(path).map_err(|source| Error::Read { path: path.to_owned(), source })
+    let error = |source| Error::Read { path: path.to_owned(), source };
+    // Found before it is opened: opening a device can have effects, or wait.
+    if let Some(kind) = endless(std::fs::metadata(path).map_err(error)?.file_type()) {
+        return Err(Error::NotAFile { path: path.to_owned(), kind });
+    }
+    let mut image = Vec::new();
+    File::open(path).and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut image)).map_err(error)?;
+    if image.len() as u64 > MAX_BYTES {
+        return Err(Error::TooLarge(path.to_owned()));
+    }
+    parse(&image)?;
+    Ok(image)
 }
 
-/// Loads `image` into fresh memory (the loader zeroes no BSS) and checks that it is one for this VMM.
+/// What kind of file this is, if reading it need not come to an end.
+fn endless(kind: FileType) -> Option<&'static str> {
+    match kind {
+        _ if kind.is_char_device() => Some("character device"),
+        _ if kind.is_block_device() => Some("block device"),
+        _ if kind.is_socket() => Some("socket"),
+        _ => None,
+    }
+}
+
+/// Checks that `image` is one for this VMM, and loads it into fresh memory: what a segment has no bytes for stays as it is.
 ///
 /// # Errors
-/// Every variant but [`Error::Read`].
+/// Every variant but those of reading.
 pub fn load(memory: &GuestMemoryMmap, image: &[u8]) -> Result<Loaded, Error> {
-    let loaded = Elf::load(memory, None, &mut Cursor::new(image), None)?;
-    let header: ImageHeader = wire::read(memory, GuestAddress(abi::IMAGE))?;
-    let header = check(header)?;
-    Ok(Loaded { entry: loaded.kernel_load.0, header })
+    let loaded = parse(image)?;
+    // What linux-loader does not check, and so would write wherever the headers say: segments' places, machine, type.
+    Elf::load(memory, None, &mut Cursor::new(image), None).map_err(|error| Error::Elf(error.to_string()))?;
+    Ok(loaded)
+}
+
+/// What an image for this VMM says about itself.
+fn parse(image: &[u8]) -> Result<Loaded, Error> {
+    let segments::Parsed { segments, entry } = segments::parse(image)?;
+    let at_header = segments.iter().find(|segment| segment.start == abi::IMAGE);
+    let found = at_header.and_then(|segment| ImageHeader::read_from_prefix(segment.bytes).ok());
+    let header = check(found.map_or_else(ImageHeader::new_zeroed, |(header, _)| header))?;
+    if !(header.text_start..header.data_start).contains(&entry) {
+        let ImageHeader { text_start, data_start, .. } = header;
+        return Err(Error::Layout(format!(
+            "its entry {entry:#x} is not in its text, {text_start:#x} to {data_start:#x}"
+        )));
+    }
+    Ok(Loaded { entry, header })
 }
 
 fn check(header: ImageHeader) -> Result<ImageHeader, Error> {
@@ -122,63 +176,4 @@ pub fn symbolise(image: &[u8], address: u64) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const GOOD: ImageHeader = ImageHeader {
-        magic: abi::MAGIC,
-        abi_version: abi::ABI_VERSION,
-        reserved: 0,
-        text_start: abi::IMAGE + 0x1000,
-        data_start: abi::IMAGE + 0x2000,
-        data_end: abi::IMAGE + 0x3000,
-    };
-
-    fn memory() -> GuestMemoryMmap {
-        GuestMemoryMmap::from_ranges(&[(GuestAddress(0), 4 << 20)]).unwrap()
-    }
-
-    #[test]
-    fn the_embedded_image_loads_and_knows_its_entry() {
-        let loaded = load(&memory(), EMBEDDED).unwrap();
-        assert!((loaded.header.text_start..loaded.header.data_start).contains(&loaded.entry));
-        assert_eq!(symbolise(EMBEDDED, loaded.entry).as_deref(), Some("_start+0x0"));
-    }
-
-    #[test]
-    fn an_image_of_another_abi_version_is_refused() {
-        let other = ImageHeader { abi_version: abi::ABI_VERSION + 1, ..GOOD };
-        let error = check(other).unwrap_err().to_string();
-        assert!(error.contains(&format!("ABI version {}", abi::ABI_VERSION + 1)), "{error}");
-    }
-
-    #[test]
-    fn addresses_outside_the_image_have_no_name() {
-        // Where a reset processor starts, and where the host's kernel may lie.
-        for address in [0xFFF0, 0xFFFF_FFFF_C035_120C, u64::MAX] {
-            assert_eq!(symbolise(EMBEDDED, address), None, "{address:#x}");
-        }
-    }
-
-    #[test]
-    fn other_files_are_refused() {
-        assert!(matches!(
-            load(&memory(), b"not an ELF file, but long enough to hold a header of one....."),
-            Err(Error::Elf(_))
-        ));
-        assert!(matches!(check(ImageHeader { magic: 7, ..GOOD }), Err(Error::NotKipi { found: 7 })));
-    }
-
-    #[test]
-    fn a_header_cannot_map_what_is_not_the_images() {
-        for damaged in [
-            ImageHeader { text_start: 0, ..GOOD },
-            ImageHeader { data_start: abi::IMAGE, ..GOOD },
-            ImageHeader { data_end: abi::IMAGE_END + 0x1000, ..GOOD },
-            ImageHeader { data_end: u64::MAX, ..GOOD },
-            ImageHeader { text_start: abi::IMAGE + 1, ..GOOD },
-        ] {
-            assert!(matches!(check(damaged), Err(Error::Damaged { .. })), "{damaged:?}");
-        }
-    }
-}
+mod tests;
