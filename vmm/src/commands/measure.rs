@@ -277,6 +277,8 @@ pub fn run(options: &Measure, start: ProcessStart) -> Result<Status, Failure> {
         complain(&hints::line(error.as_ref()));
     } else if !is_clean(&measurement) {
         complain("calls went wrong: see the integrity column");
+    } else if let Some(cell) = measurement.asked().find(|cell| cell.rounds == 0) {
+        complain(&nothing_counts(cell));
     } else if status != Status::Good {
         complain("the machine was never quiet for some cells (--strict): see the result's head");
     }
@@ -301,6 +303,16 @@ fn is_clean(measurement: &Measurement) -> bool {
     measurement.asked().all(|cell| cell.integrity == Integrity::default())
 }
 
+/// Why a cell has no numbers, none of its calls having gone wrong.
+fn nothing_counts(cell: &Cell) -> String {
+    let Cell { id, not_in_state, rounds_asked, .. } = cell;
+    let why = match not_in_state {
+        0 => "none was completed".to_owned(),
+        _ => format!("in {not_in_state}, a target was not in state {}", id.target_state.name()),
+    };
+    format!("{id}: of {rounds_asked} rounds, none counts: {why}")
+}
+
 fn status_of(measurement: &Measurement, error: Option<&experiment::Error>, strict: bool) -> Status {
     // Those of repetitions included.
     let never_quiet = measurement.quiet.as_ref().is_some_and(|quiet| !quiet.never_quiet.is_empty());
@@ -308,7 +320,7 @@ fn status_of(measurement: &Measurement, error: Option<&experiment::Error>, stric
     match error {
         Some(experiment::Error::Machine(error)) => Status::of_machine(error),
         Some(experiment::Error::Samples(error)) if output::is_broken_pipe(error) => Status::Good,
-        None if is_clean(measurement) && !is_loud => Status::Good,
+        None if is_clean(measurement) && !is_loud && measurement.asked().all(|cell| cell.rounds > 0) => Status::Good,
         Some(experiment::Error::Samples(_)) | None => Status::Failed,
     }
 }
@@ -391,6 +403,19 @@ mod tests {
         measurement.cells.push(wrong(true));
         assert_eq!(status_of(&measurement, None, true), Status::Good);
         measurement.cells.push(wrong(false));
+        assert_eq!(status_of(&measurement, None, false), Status::Failed);
+    }
+
+    #[test]
+    fn a_cell_without_a_round_fails_and_says_why() {
+        let mut measurement = fixture::measurement();
+        assert_eq!(status_of(&measurement, None, false), Status::Good);
+        let empty = Cell { rounds: 0, rounds_asked: 40, not_in_state: 40, ..fixture::cell("halt", 7_000.0) };
+        measurement.cells.push(Cell { beside: true, ..empty.clone() });
+        assert_eq!(status_of(&measurement, None, false), Status::Good, "nobody has asked for it");
+        let line = nothing_counts(&empty);
+        assert!(line.ends_with("of 40 rounds, none counts: in 40, a target was not in state halt"), "{line}");
+        measurement.cells.push(empty);
         assert_eq!(status_of(&measurement, None, false), Status::Failed);
     }
 

@@ -2,7 +2,6 @@
 
 use super::block_spec::{BlockSpec, Initiator, Part};
 use super::session::{Error, Session};
-use crate::events::counters::StatsFile;
 use crate::events::cpu_time::CpuTimes;
 use crate::events::event::{Event, EventKind};
 use crate::events::exit::ExitKind;
@@ -132,21 +131,31 @@ fn dropped(vm: &Vm) -> u64 {
 /// Every exit counter that is recorded, by source and reason, of the vCPUs that call, and of those that are called.
 fn counters(vm: &Vm, spec: &BlockSpec) -> Exits {
     let recording = spec.recording;
+    let parts: Vec<(usize, Part)> = (0..vm.vcpus()).filter_map(|vcpu| Some((vcpu, spec.part_of(vcpu)?))).collect();
     let mut exits = Exits::new();
-    for (vcpu, part) in (0..vm.vcpus()).filter_map(|vcpu| Some((vcpu, spec.part_of(vcpu)?))) {
-        let mut add = |source, reason: &str, count: u64| {
-            exits.entry((source, reason.to_owned())).or_default().add(part == Part::Calls, count);
-        };
-        if recording.counts(Source::Vmm) {
+    if recording.counts(Source::Vmm) {
+        for &(vcpu, part) in &parts {
             for (kind, count) in vm.ring(vcpu).counts() {
-                add(Source::Vmm, kind.name(), count);
+                let reason = (Source::Vmm, kind.name().to_owned());
+                exits.entry(reason).or_default().add(part == Part::Calls, count);
             }
         }
-        // Counters that cannot be read are left out; `Vm::stats_error` says why.
-        if let Some(Ok(counters)) = vm.stats(vcpu).filter(|_| recording.stats).map(StatsFile::read) {
-            for (name, count) in counters {
-                add(Source::Stats, name, count);
-            }
+    }
+    if recording.stats {
+        exits
+            .extend(of_all(parts.iter().map(|&(vcpu, part)| (part, vm.stats(vcpu).and_then(|file| file.read().ok())))));
+    }
+    exits
+}
+
+/// KVM's counters of all these vCPUs; none if one of them has none that can be read ([`Vm::stats_error`] says why): the sum of the
+/// others would look as if that vCPU had not exited.
+fn of_all(vcpus: impl Iterator<Item = (Part, Option<BTreeMap<&'static str, u64>>)>) -> Exits {
+    let mut exits = Exits::new();
+    for (part, counters) in vcpus {
+        let Some(counters) = counters else { return Exits::new() };
+        for (name, count) in counters {
+            exits.entry((Source::Stats, name.to_owned())).or_default().add(part == Part::Calls, count);
         }
     }
     exits
@@ -192,13 +201,28 @@ fn kernel_exits(block: &Block, tracer: &Tracer) -> Exits {
     exits
 }
 
+/// What both readings have, by what it has risen.
 fn difference(before: &Exits, after: &Exits) -> Exits {
-    after
-        .iter()
-        .map(|(key, count)| {
-            let earlier = before.get(key).copied().unwrap_or_default();
-            let initiator = count.initiator.saturating_sub(earlier.initiator);
-            (key.clone(), ExitCount { initiator, targets: count.targets.saturating_sub(earlier.targets) })
-        })
-        .collect()
+    let risen = |(key, count): (&(Source, String), &ExitCount)| {
+        let earlier = before.get(key)?;
+        let initiator = count.initiator.saturating_sub(earlier.initiator);
+        Some((key.clone(), ExitCount { initiator, targets: count.targets.saturating_sub(earlier.targets) }))
+    };
+    after.iter().filter_map(risen).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counters_of_some_vcpus_are_none_of_all() {
+        let read = |halts| Some(BTreeMap::from([("halt_exits", halts)]));
+        let whole = of_all([(Part::Calls, read(1)), (Part::IsCalled, read(3)), (Part::IsCalled, read(4))].into_iter());
+        let halts = (Source::Stats, "halt_exits".to_owned());
+        assert_eq!(whole, Exits::from([(halts, ExitCount { initiator: 1, targets: 7 })]));
+        let partial = [(Part::Calls, read(1)), (Part::IsCalled, read(3)), (Part::IsCalled, None)];
+        assert_eq!(of_all(partial.into_iter()), Exits::new());
+        assert_eq!(difference(&Exits::new(), &whole), Exits::new(), "nobody knows how far they had risen before");
+    }
 }

@@ -56,6 +56,7 @@ fn integrity(cells: &[&Cell], repetitions: u64) -> Option<String> {
     let all = count(cells.len(), "cell");
     Some(match broken.as_slice() {
         [] if cells.is_empty() => return None,
+        [] if cells.iter().all(|cell| cell.rounds == 0) => "not known: no round counts".to_owned(),
         [] => format!("ok: none of {}{repeated} lost, duplicate, late or timed out", calls(cells)),
         [only] => format!("WRONG: {} in 1 of {all} ({})", sum.faults().join(", "), only.id),
         [first, ..] => {
@@ -114,8 +115,12 @@ fn clock(measurement: &Measurement) -> Option<String> {
 /// What is wrong with the calls, if anything is: the first thing to know.
 pub(super) fn wrong(measurement: &Measurement) -> Option<String> {
     let cells = asked(measurement);
-    let broken = cells.iter().filter(|cell| !cell.integrity.is_clean()).count();
-    (broken > 0).then(|| format!("Calls went WRONG in {broken} of {}", count(cells.len(), "cell")))
+    let of_all = |is_wrong: fn(&&&Cell) -> bool| {
+        let wrong = cells.iter().filter(is_wrong).count();
+        (wrong > 0).then(|| format!("{wrong} of {}", count(cells.len(), "cell")))
+    };
+    let broken = of_all(|cell| !cell.integrity.is_clean()).map(|cells| format!("Calls went WRONG in {cells}"));
+    broken.or_else(|| of_all(|cell| cell.rounds == 0).map(|cells| format!("NO ROUND counts in {cells}")))
 }
 
 /// Whether the machine was quiet, if anything was measured: in one line of `width` columns where it fits.
@@ -310,6 +315,15 @@ mod tests {
         );
         measurement.cells[0].integrity.lost = 1;
         assert_eq!(wrong(&measurement).as_deref(), Some("Calls went WRONG in 1 of 1 cell"));
+    }
+
+    #[test]
+    fn without_a_round_nobody_knows_how_calls_went() {
+        let mut measurement = fixture::measurement();
+        measurement.cells[1].rounds = 0;
+        assert_eq!(wrong(&measurement).as_deref(), Some("NO ROUND counts in 1 of 2 cells"));
+        measurement.cells.remove(0);
+        assert_eq!(integrity(&asked(&measurement), 0).as_deref(), Some("not known: no round counts"));
     }
 
     #[test]
