@@ -11,6 +11,7 @@ use std::error::Error;
 
 const DOCTOR: &str = "run 'kipi doctor' for what this host offers";
 const OTHER_CPUS: &str = "name CPUs that are online and allowed by --pin, or none by --pin none";
+const MORE_PROCESSES: &str = "KVM needs a thread of its own, which the limit of processes may forbid: raise ulimit -u";
 const FEWER_VCPUS: &str = "pass a smaller --vcpus";
 
 /// The whole line.
@@ -70,8 +71,8 @@ fn hint(error: &(dyn Error + 'static)) -> Option<&'static str> {
     if let Some(error) = error.downcast_ref() {
         return of_image(error);
     }
-    if let Some(session::Error::Vm(error)) = error.downcast_ref() {
-        return of_vm(error);
+    if let Some(error) = error.downcast_ref() {
+        return of_session(error);
     }
     match (error.downcast_ref(), error.downcast_ref()) {
         (Some(experiment::Error::Machine(error)), _) | (_, Some(error)) => of_machine(error),
@@ -81,9 +82,27 @@ fn hint(error: &(dyn Error + 'static)) -> Option<&'static str> {
 
 fn of_machine(error: &machine::Error) -> Option<&'static str> {
     match error {
-        machine::Error::Virtual(session::Error::Vm(error)) => of_vm(error),
+        machine::Error::Virtual(error) => of_session(error),
         machine::Error::Native(error) => of_native(error),
-        machine::Error::Virtual(_) | machine::Error::GivenUp(_) => None,
+        machine::Error::GivenUp(_) => None,
+    }
+}
+
+fn of_session(error: &session::Error) -> Option<&'static str> {
+    match error {
+        session::Error::Vm(error) => of_vm(error),
+        session::Error::Stopped { exit, .. } => {
+            let lacks_thread = |failure: kipi_kvm_apic::Error| failure.errno == libc::EAGAIN;
+            exit.failure().is_some_and(lacks_thread).then_some(MORE_PROCESSES)
+        }
+        session::Error::Interrupted
+        | session::Error::BugCheck(_)
+        | session::Error::GivenUp(_)
+        | session::Error::Silent(_)
+        | session::Error::HostCall(_)
+        | session::Error::BadReport(_)
+        | session::Error::Trace(_)
+        | session::Error::Memory(_) => None,
     }
 }
 

@@ -118,8 +118,11 @@ impl Exit {
         Self { kind: ExitKind::Failed, payload }
     }
 
-    /// What failed, of an exit that [`Exit::failed`] made.
-    fn failure(self) -> Option<Error> {
+    /// What failed; `None`: nothing did ([`Exit::failed`] has not made it).
+    pub fn failure(self) -> Option<Error> {
+        if self.kind != ExitKind::Failed {
+            return None;
+        }
         let [e0, e1, e2, e3, operation, ..] = self.payload.to_le_bytes();
         let operation = *Operation::ALL.get(usize::from(operation))?;
         Some(Error { operation, errno: i32::from_le_bytes([e0, e1, e2, e3]) })

@@ -9,6 +9,7 @@ pub mod away;
 pub mod interrupt;
 mod next;
 pub mod parking;
+pub mod refusals;
 pub mod run;
 pub mod state;
 pub mod stop;

@@ -4,6 +4,7 @@ use super::away::Away;
 use super::interrupt::{self, Delivered, Injection, InterruptBus};
 use super::next::{Next, next};
 use super::parking::Parking;
+use super::refusals::{Patience, Refusals};
 use super::run::Vcpu;
 use super::state::VcpuState;
 use super::stop::{Resume, StopReason, Stopped};
@@ -45,6 +46,8 @@ pub struct VcpuThread<B> {
     pub stopped: Sender<Stopped>,
     /// Leave to go on.
     pub resume: Receiver<Resume>,
+    /// KVM_RUN's refusals to enter the guest, since it last did.
+    pub refusals: Refusals,
 }
 
 impl<B: InterruptBus> VcpuThread<B> {
@@ -67,7 +70,7 @@ impl<B: InterruptBus> VcpuThread<B> {
 
     /// One stay in the guest, and what follows it.
     ///
-    /// From KVM_RUN's return to the next KVM_RUN, an exit costs three reads of the TSC, the ring's seven plain stores, and what
+    /// From KVM_RUN's return to the next KVM_RUN, an exit costs three reads of the TSC, the ring's seven plain stores and the refusals' one, and what
     /// the exit itself asks for. No lock, no allocation, no system call but those of [`VcpuThread::carry_out`] and
     /// of an exit that is to keep the guest out.
     fn step(&mut self) -> ControlFlow<()> {
@@ -77,7 +80,15 @@ impl<B: InterruptBus> VcpuThread<B> {
             ExitKind::Interrupted | ExitKind::Again => self.kick.acknowledge(),
             _ => Request::Run,
         };
-        let next = next(exit, request, self.vcpu.local_apics(), self.bus.vcpus());
+        self.refusals.note(exit.kind);
+        let next = match next(exit, request, self.vcpu.local_apics(), self.bus.vcpus()) {
+            Next::Enter => match self.refusals.patience() {
+                Patience::Enter => Next::Enter,
+                Patience::StayOut(time) => Next::StayOut(time),
+                Patience::GiveUp(exit) => Next::Stop(StopReason::Unhandled(exit)),
+            },
+            next => next,
+        };
         self.carry_out(self.hooks.in_place_of(next, self.index, exit))
     }
 

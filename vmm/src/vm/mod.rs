@@ -26,6 +26,7 @@ use crate::events::wakeups::Counters;
 use crate::vcpu::away::Away;
 use crate::vcpu::interrupt::{Injection, InterruptBus as _};
 use crate::vcpu::parking::Parking;
+use crate::vcpu::refusals::Refusals;
 use crate::vcpu::stop::Stopped;
 use crate::vcpu::test_hooks::TestHooks;
 use crate::vcpu::thread::VcpuThread;
@@ -169,6 +170,7 @@ impl Vm {
                 counters: vm.counters.clone(),
                 stopped: sender.clone(),
                 resume: receiver,
+                refusals: Refusals::default(),
             };
             vm.vcpus.push(VcpuHandle::start(thread, resume)?);
         }
