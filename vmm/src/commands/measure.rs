@@ -255,7 +255,8 @@ pub fn run(options: &Measure, start: ProcessStart) -> Result<Status, Failure> {
 
     let status = status_of(&measurement, error.as_ref(), options.strict);
     let began = match status {
-        Status::BadInput | Status::HostCannot => false,
+        // What cannot be had any more, such as a CPU that went offline, takes nothing from what was measured before.
+        Status::BadInput | Status::HostCannot => !measurement.cells.is_empty(),
         Status::Good
         | Status::Failed
         | Status::Interrupted

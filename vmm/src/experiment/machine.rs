@@ -12,6 +12,7 @@ use crate::guest::session::{self, Session};
 use crate::host::watch::{Baseline, Watch};
 use crate::native;
 use crate::results::disturbance::Kind;
+use crate::results::ran_on::RanOn;
 use crate::statistics::clock_error::{ClockError, Comparisons};
 use guest_stub::abi::act::Act;
 use std::collections::BTreeSet;
@@ -111,6 +112,11 @@ pub trait Machine {
         None
     }
 
+    /// Where its vCPUs' threads ran; empty: nobody has looked, or it has no vCPUs.
+    fn ran_on(&self) -> Vec<RanOn> {
+        Vec::new()
+    }
+
     /// Looks for disturbances of a host that the run has found so, and adds what it has not yet looked at.
     fn compare_with(&mut self, _baseline: &mut Baseline) {}
 
@@ -159,6 +165,10 @@ impl<M: Machine + ?Sized> Machine for Box<M> {
 
     fn unknown_disturbances(&self) -> Option<BTreeSet<Kind>> {
         M::unknown_disturbances(self)
+    }
+
+    fn ran_on(&self) -> Vec<RanOn> {
+        M::ran_on(self)
     }
 
     fn compare_with(&mut self, baseline: &mut Baseline) {
@@ -223,6 +233,10 @@ impl Machine for VirtualMachine<'_> {
 
     fn unknown_disturbances(&self) -> Option<BTreeSet<Kind>> {
         self.session.watch().map(Watch::unknown)
+    }
+
+    fn ran_on(&self) -> Vec<RanOn> {
+        self.session.watch().map_or_else(Vec::new, |watch| watch.ran_on().to_vec())
     }
 
     fn compare_with(&mut self, baseline: &mut Baseline) {

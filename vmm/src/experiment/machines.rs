@@ -7,6 +7,7 @@ use crate::config::{CellId, MachineSpec};
 use crate::host::watch::Baseline;
 use crate::results::disturbance::Kind;
 use crate::results::measurement::Instruments;
+use crate::results::ran_on::RanOn;
 use std::collections::BTreeSet;
 use std::collections::btree_map::{BTreeMap, Entry};
 use std::time::{Duration, Instant};
@@ -24,6 +25,8 @@ pub(super) struct Machines<M, B> {
     warnings: Vec<String>,
     /// Which disturbances could not be told on one of those that are gone; `None`: nobody has looked for any.
     unknown_disturbances: Option<BTreeSet<Kind>>,
+    /// Where the vCPUs of those that are gone ran.
+    ran_on: Vec<RanOn>,
     /// The host as the first of them found it.
     baseline: Baseline,
 }
@@ -48,6 +51,7 @@ impl<M: Machine, B: FnMut(MachineSpec) -> Result<M, machine::Error>> Machines<M,
             clocks: BTreeMap::new(),
             warnings: Vec::new(),
             unknown_disturbances: None,
+            ran_on: Vec::new(),
             baseline: Baseline::default(),
         }
     }
@@ -62,6 +66,7 @@ impl<M: Machine, B: FnMut(MachineSpec) -> Result<M, machine::Error>> Machines<M,
             for unknown in gone.iter().filter_map(Machine::unknown_disturbances) {
                 self.unknown_disturbances.get_or_insert_default().extend(unknown);
             }
+            gone.iter().flat_map(Machine::ran_on).for_each(|found| add_to(&mut self.ran_on, found));
         }
         match self.booted.entry(spec) {
             Entry::Occupied(machine) => Ok(machine.into_mut()),
@@ -123,6 +128,24 @@ impl<M: Machine, B> Machines<M, B> {
     pub(super) fn unknown_disturbances(&self) -> Option<BTreeSet<Kind>> {
         let booted = self.booted.values().filter_map(Machine::unknown_disturbances);
         self.unknown_disturbances.iter().cloned().chain(booted).reduce(|all, of_one| &all | &of_one)
+    }
+}
+
+impl<M: Machine, B> Machines<M, B> {
+    /// Where the threads of all machines' vCPUs ran, by vCPU.
+    pub(super) fn ran_on(&self) -> Vec<RanOn> {
+        let mut all = self.ran_on.clone();
+        self.booted.values().flat_map(Machine::ran_on).for_each(|found| add_to(&mut all, found));
+        all.sort_by_key(|of| of.vcpu);
+        all
+    }
+}
+
+/// Adds what a machine found of a vCPU.
+fn add_to(all: &mut Vec<RanOn>, found: RanOn) {
+    match all.iter_mut().find(|known| (known.vcpu, known.pin) == (found.vcpu, found.pin)) {
+        Some(known) => known.add(&found),
+        None => all.push(found),
     }
 }
 

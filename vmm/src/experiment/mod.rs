@@ -163,6 +163,7 @@ fn run_once<M: Machine>(
         references: references.into_iter().map(Referred::into_document).collect(),
         exit_costs,
         quiet,
+        ran_on: machines.ran_on(),
         warnings: ended.into_iter().chain(warnings::all(config, &machines, &cells)).collect(),
         instruments: machines.into_instruments(),
         skipped: refused.iter().map(skipped).collect(),

@@ -5,12 +5,14 @@ use super::machine::Machine;
 use super::machines::Machines;
 use crate::config::{CellId, Config, Observe, routes};
 use crate::events::samples::Block;
+use crate::results::ran_on::RanOn;
 use guest_stub::abi::TargetState;
 use std::collections::BTreeSet;
 
 /// All warnings, each a line.
 pub(super) fn all<M: Machine, B>(config: &Config, machines: &Machines<M, B>, cells: &[Collected]) -> Vec<String> {
     let mut warnings = Vec::new();
+    warnings.extend(moved(&machines.ran_on()));
     warnings.extend(shared_cpus(config, machines.most_vcpus()));
     warnings.extend(host_shares_a_cpu(config, cells));
     warnings.extend(refused_sources(config));
@@ -33,6 +35,17 @@ pub(super) fn all<M: Machine, B>(config: &Config, machines: &Machines<M, B>, cel
         }
     }
     warnings
+}
+
+/// Which vCPUs ran where they were not to: of some hundred, the first ones.
+fn moved(ran_on: &[RanOn]) -> Option<String> {
+    const MOST: usize = 4;
+    let moved: Vec<&RanOn> = ran_on.iter().filter(|vcpu| vcpu.was_moved()).collect();
+    let mut told: Vec<String> = moved.iter().take(MOST).map(ToString::to_string).collect();
+    if let Some(others @ 1..) = moved.len().checked_sub(MOST) {
+        told.push(format!("and {others} more (ran_on of --json)"));
+    }
+    (!told.is_empty()).then(|| told.join("; "))
 }
 
 /// The CPUs that vCPUs run on.
@@ -123,6 +136,21 @@ mod tests {
     use super::*;
     use crate::config::routes::Route;
     use guest_stub::abi::Destination;
+
+    #[test]
+    fn vcpus_that_were_moved_are_named_with_where_they_ran() {
+        let of = |vcpu: usize, cpu: usize| RanOn {
+            vcpu,
+            pin: Some(vcpu),
+            cpus: [vcpu, cpu].into(),
+            affinity_changed: cpu != vcpu,
+        };
+        assert_eq!(moved(&[of(0, 0), of(1, 1)]), None);
+        let one = "vCPU 1 ran on CPUs 0-1, pinned to CPU 1, with its affinity changed";
+        assert_eq!(moved(&[of(0, 0), of(1, 0)]).as_deref(), Some(one));
+        let six: Vec<RanOn> = (0..6).map(|vcpu| of(vcpu, 9)).collect();
+        assert!(moved(&six).is_some_and(|told| told.ends_with("; and 2 more (ran_on of --json)")));
+    }
 
     #[test]
     fn targets_that_are_kept_from_the_guest_are_warned_of_where_many_rounds_do_not_count() {

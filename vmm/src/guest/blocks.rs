@@ -41,8 +41,9 @@ pub fn run(session: &mut Session<'_>, spec: &BlockSpec, tracer: Option<&Tracer>)
         Initiator::Vcpu(_) => run_in_guest(session, spec),
         Initiator::Host => host_blocks::run(session, spec),
     };
-    let Competed { absences, waited, planned } = competitors.end(session);
+    let competed = competitors.end(session);
     let ended = ended?;
+    let Competed { absences, waited, planned } = competed?;
     let plan = Plan { competitors: planned, initiator_sleeps: !spec.cell.wait.is_spin() };
     let disturbances = session.watch_mut().map(|watch| watch.end_as_planned(plan, spec.initiator().vcpu()));
     let mut found = recorder.stop(session)?;

@@ -13,7 +13,9 @@ use crate::host::watch::{self, Planned};
 use crate::native::pinning::pin_this_thread;
 use crate::native::switches;
 use crate::vcpu::away::Away;
+use crate::vm;
 use guest_stub::abi::TargetState;
+use rustix::io::Errno;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{Builder, JoinHandle};
@@ -44,8 +46,10 @@ struct Competitor {
 #[derive(Default)]
 struct Turns {
     /// Its turns on the CPU, in host TSC cycles.
-    turns: Vec<Absence>,
+    taken: Vec<Absence>,
     ran_ns: u64,
+    /// Why it has not competed.
+    not_pinned: Option<Errno>,
 }
 
 /// What came of all of them.
@@ -74,7 +78,7 @@ impl Competitors {
             let away = Away::of(vcpu, vm.memory().clone(), clock.clone());
             let thread =
                 Builder::new().name(format!("competitor{vcpu}")).spawn(move || compete(cpu, &away, fresh, gap, &stop));
-            let thread = thread.map_err(|source| crate::vm::Error::System {
+            let thread = thread.map_err(|source| vm::Error::System {
                 operation: "starting a thread that competes with a vCPU",
                 source,
             })?;
@@ -84,22 +88,28 @@ impl Competitors {
     }
 
     /// Ends them.
-    pub(super) fn end(mut self, session: &Session<'_>) -> Competed {
+    ///
+    /// # Errors
+    /// [`vm::Error::NotPinned`], of one that could not be kept on its target's CPU.
+    pub(super) fn end(mut self, session: &Session<'_>) -> Result<Competed, Error> {
         let vcpus = session.vcpus();
         let mut competed =
             Competed { absences: vec![Vec::new(); vcpus], waited: vec![None; vcpus], planned: Vec::new() };
         self.stop.store(true, Ordering::Relaxed);
         for Competitor { vcpu, cpu, waited_ns: before, thread } in self.threads.drain(..) {
             // A panic has been printed by its thread, and shows no absence.
-            let Turns { turns, ran_ns } = thread.join().unwrap_or_default();
-            let slices = turns.len() as u64;
+            let Turns { taken, ran_ns, not_pinned } = thread.join().unwrap_or_default();
+            if let Some(errno) = not_pinned {
+                return Err(vm::Error::NotPinned { vcpu, cpu, source: errno.into() }.into());
+            }
+            let slices = taken.len() as u64;
             let waited_ns = before.zip(waited_ns(session, vcpu)).map(|(before, after)| after.saturating_sub(before));
             competed.planned.push(Planned { cpu, ran_ns, slices });
             competed.waited[vcpu] = waited_ns.map(Duration::from_nanos);
             let clock = &session.vm().tsc().clock;
-            competed.absences[vcpu] = turns.into_iter().map(|turn| turn.of_host(clock)).collect();
+            competed.absences[vcpu] = taken.into_iter().map(|turn| turn.of_host(clock)).collect();
         }
-        competed
+        Ok(competed)
     }
 }
 
@@ -120,9 +130,8 @@ fn waited_ns(session: &Session<'_>, vcpu: usize) -> Option<u64> {
 /// Runs on `cpu` whenever the scheduler lets it, until it is told to stop, and tells the guest so. The kernel's count of context
 /// switches says where a turn ends; times are in TSC cycles.
 fn compete(cpu: usize, away: &Away, fresh: u64, gap: u64, stop: &AtomicBool) -> Turns {
-    if pin_this_thread(cpu).is_err() {
-        // Nobody is preempted then, and no round counts.
-        return Turns::default();
+    if let Err(errno) = pin_this_thread(cpu) {
+        return Turns { not_pinned: Some(errno), ..Turns::default() };
     }
     let mut turns = Vec::new();
     let mut switches = switches::of_this_thread();
@@ -147,5 +156,5 @@ fn compete(cpu: usize, away: &Away, fresh: u64, gap: u64, stop: &AtomicBool) -> 
     }
     away.end();
     turns.push(turn);
-    Turns { turns, ran_ns: cpu_time::of_this_thread() }
+    Turns { taken: turns, ran_ns: cpu_time::of_this_thread(), not_pinned: None }
 }

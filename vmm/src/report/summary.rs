@@ -123,6 +123,12 @@ pub(super) fn wrong(measurement: &Measurement) -> Option<String> {
     broken.or_else(|| of_all(|cell| cell.rounds == 0).map(|cells| format!("NO ROUND counts in {cells}")))
 }
 
+/// That vCPUs ran where they were not to, if they did; a warning says which, and where.
+pub(super) fn moved(measurement: &Measurement) -> Option<String> {
+    let moved = measurement.ran_on.iter().filter(|vcpu| vcpu.was_moved()).count();
+    (moved > 0).then(|| format!("{moved} of {} did NOT STAY on their CPUs", count(measurement.ran_on.len(), "vCPU")))
+}
+
 /// Whether the machine was quiet, if anything was measured: in one line of `width` columns where it fits.
 pub(super) fn quiet(measurement: &Measurement, width: usize) -> Option<String> {
     let all = asked(measurement).len();
@@ -287,6 +293,7 @@ mod tests {
     use super::*;
     use crate::results::fixture;
     use crate::results::quiet::Quiet;
+    use crate::results::ran_on::RanOn;
     use guest_stub::abi::Destination;
 
     #[test]
@@ -324,6 +331,20 @@ mod tests {
         assert_eq!(wrong(&measurement).as_deref(), Some("NO ROUND counts in 1 of 2 cells"));
         measurement.cells.remove(0);
         assert_eq!(integrity(&asked(&measurement), 0).as_deref(), Some("not known: no round counts"));
+    }
+
+    #[test]
+    fn vcpus_that_left_their_cpus_are_in_the_head() {
+        let of = |vcpu: usize, cpus: &[usize]| RanOn {
+            vcpu,
+            pin: Some(vcpu),
+            cpus: cpus.iter().copied().collect(),
+            affinity_changed: false,
+        };
+        let with = |ran_on| moved(&Measurement { ran_on, ..fixture::measurement() });
+        assert_eq!(with(vec![of(0, &[0]), of(1, &[1])]), None);
+        let one = "1 of 2 vCPUs did NOT STAY on their CPUs";
+        assert_eq!(with(vec![of(0, &[0]), of(1, &[0, 1])]).as_deref(), Some(one));
     }
 
     #[test]

@@ -37,6 +37,7 @@ pub(crate) fn measurement() -> Measurement {
         undivided: Vec::new(),
         skipped: vec![skipped("vmm", "spin", "KVM_CAP_X86_USER_SPACE_MSR is 0")],
         quiet: None,
+        ran_on: Vec::new(),
         warnings: vec!["2 vCPUs on 2 CPUs leave none for the VMM".to_owned()],
         partial: false,
         error: None,

@@ -14,6 +14,7 @@ use super::integrity::Integrity;
 use super::metric::{Metric, MetricName};
 use super::power::Power;
 use super::quiet::Quiet;
+use super::ran_on::RanOn;
 use super::reference::Reference;
 use super::source::Source;
 use super::stage::Breakdown;
@@ -64,6 +65,9 @@ pub struct Measurement {
     /// Whether something disturbed it; `null`: nobody has looked.
     #[serde(default)]
     pub quiet: Option<Quiet>,
+    /// Where each vCPU's thread really ran, by vCPU; left out where nobody has looked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ran_on: Vec<RanOn>,
     /// What the reader should know before trusting a number.
     pub warnings: Vec<String>,
     /// The run was interrupted or failed: cells hold what was measured until then.

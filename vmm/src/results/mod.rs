@@ -23,6 +23,7 @@ pub mod measurement;
 pub mod metric;
 pub mod power;
 pub mod quiet;
+pub mod ran_on;
 pub mod reference;
 pub mod source;
 pub mod stage;

@@ -24,6 +24,7 @@ pub use task::waited_ns;
 
 use super::Sources;
 use crate::results::disturbance::{Disturbance, Kind};
+use crate::results::ran_on::RanOn;
 use cgroups::Cgroups;
 use cpus::Cpus;
 use reading::{Clocks, Reading};
@@ -55,6 +56,8 @@ pub struct Watch {
     modes: Option<Modes>,
     /// What may have disturbed a block, unless the machine's own threads did.
     ambiguous: BTreeSet<Kind>,
+    /// Where the vCPUs' threads ran in blocks that have ended.
+    ran_on: Vec<RanOn>,
     buffer: Vec<u8>,
 }
 
@@ -66,6 +69,10 @@ impl Watch {
         let threads: Vec<_> = threads.iter().map(|thread| (*thread, files(thread))).collect();
         let vcpus = threads.iter().filter(|(thread, _)| thread.vcpu.is_some());
         let cpus = vcpus.flat_map(|(_, files)| files.read(&mut buffer).allowed_cpus.unwrap_or_default()).collect();
+        let ran_on = threads.iter().filter_map(|(thread, _)| {
+            Some(RanOn { vcpu: thread.vcpu?, pin: thread.pin, cpus: BTreeSet::new(), affinity_changed: false })
+        });
+        let ran_on = ran_on.collect();
         let mut watch = Self {
             threads,
             cgroups: Cgroups::open(&sources.proc, &sources.sys),
@@ -75,6 +82,7 @@ impl Watch {
             before: Reading::default(),
             modes: None,
             ambiguous: BTreeSet::new(),
+            ran_on,
             buffer,
         };
         let first = watch.read();
@@ -115,6 +123,7 @@ impl Watch {
         let after = Reading { planned, ..self.read() };
         let found = reading::disturbances(&self.threads(), initiator, &self.baseline, &self.before, &after);
         self.ambiguous.extend(found.ambiguous);
+        self.see_where_they_ran(&after);
         self.modes = modes::of_block(&self.threads(), initiator, &self.before.tasks, &after.tasks);
         found.disturbances
     }
@@ -123,6 +132,26 @@ impl Watch {
     /// say.
     pub fn modes(&self) -> Option<Modes> {
         self.modes
+    }
+
+    /// Where the vCPUs' threads ran, as far as the ends of blocks show it.
+    pub fn ran_on(&self) -> &[RanOn] {
+        &self.ran_on
+    }
+
+    /// Of threads that have run since the block began: where another one ran last, it has run before.
+    fn see_where_they_ran(&mut self, after: &Reading) {
+        let vcpus = self.threads.iter().zip(self.before.tasks.iter().zip(&after.tasks));
+        let vcpus = vcpus.filter(|((thread, _), _)| thread.vcpu.is_some());
+        for (((thread, _), (before, after)), ran_on) in vcpus.zip(&mut self.ran_on) {
+            let has_run = before.times.is_none() || before.times != after.times;
+            ran_on.cpus.extend(after.last_cpu.filter(|_| has_run));
+            ran_on.affinity_changed |= match (thread.pin, &after.allowed_cpus) {
+                (Some(pin), Some(allowed)) => *allowed != [pin],
+                (None, Some(_)) => self.baseline.is_affinity_changed(*thread, after),
+                (_, None) => false,
+            };
+        }
     }
 
     fn threads(&self) -> Vec<Thread> {

@@ -434,6 +434,23 @@ fn a_machine_that_is_booted_later_is_compared_with_what_the_first_found() {
 }
 
 #[test]
+fn where_a_vcpu_ran_is_told_and_whether_somebody_changed_where_it_may() {
+    let ran_on = |after: Recorded| {
+        let tree = machine();
+        let mut watch = watch(&tree, &[VCPU1]);
+        watch.begin();
+        let _tree = after.write(tree);
+        watch.end(Some(0));
+        let [RanOn { vcpu: 1, pin: Some(1), cpus, affinity_changed }] = watch.ran_on() else { panic!("one vCPU") };
+        (cpus.iter().copied().collect::<Vec<_>>(), *affinity_changed)
+    };
+    let ran_ns = THREAD.ran_ns + 1_000;
+    assert_eq!(ran_on(Recorded { ran_ns, ..THREAD }), (vec![1], false));
+    assert_eq!(ran_on(Recorded { ran_ns, cpu: 0, allowed: "0-1", ..THREAD }), (vec![0], true));
+    assert_eq!(ran_on(Recorded { cpu: 0, ..THREAD }), (vec![], false), "it slept, and had run there before");
+}
+
+#[test]
 fn the_time_of_a_block_is_divided_by_what_the_ticks_found() {
     let modes = |ticks: [[u64; 3]; 2], initiator| {
         let tree = Recorded { ticks: [7, 5, 6], ..THREAD }.write(machine());
