@@ -5,6 +5,7 @@ use kipi::results::trace::{Call, Event, Trace};
 use kipi_tests::{Ran, Running, binary, hypervisor, kipi, turn, wait_until};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -181,15 +182,34 @@ fn instances() -> Option<(Instance, PathBuf)> {
     }
 }
 
-/// Starts a long trace and ends it by `signal` once it has its instance, whose directory comes with what became of it.
-fn end_by(signal: Signal, instances: &Path) -> (Ran, PathBuf) {
+/// The instances that there are.
+fn names(instances: &Path) -> BTreeSet<PathBuf> {
+    let entries = fs::read_dir(instances).expect("tracefs is mounted");
+    entries.map(|entry| entry.expect("an instance").path()).collect()
+}
+
+/// Starts a long trace, and waits until it has its instance, whose directory comes with it.
+fn long_trace(instances: &Path) -> (Running, PathBuf) {
+    let before = names(instances);
     let mut running =
         Running::start(Command::new(binary()).args(["trace", "--vcpus", "2", "--route", "xapic", "--rounds", "10000"]));
-    let id = running.id();
-    let own = instances.join(format!("kipi-{id}"));
-    wait_until("its instance", || own.is_dir() || running.has_ended());
-    let process = Pid::from_raw(id.cast_signed()).expect("a process id");
+    let mut own = None;
+    wait_until("its instance", || {
+        own = names(instances).difference(&before).next().cloned();
+        own.is_some() || running.has_ended()
+    });
+    (running, own.expect("a trace has an instance"))
+}
+
+fn send(signal: Signal, running: &Running) {
+    let process = Pid::from_raw(running.id().cast_signed()).expect("a process id");
     kill_process(process, signal).expect("it still runs");
+}
+
+/// Ends a long trace by `signal`: its instance's directory comes with what became of it.
+fn end_by(signal: Signal, instances: &Path) -> (Ran, PathBuf) {
+    let (running, own) = long_trace(instances);
+    send(signal, &running);
     (running.finish(), own)
 }
 
@@ -201,9 +221,31 @@ fn no_trace_buffer_is_left_behind() {
         let (ran, own) = end_by(signal, &instances);
         assert_eq!((ran.status, own.is_dir()), (Some(130), false), "{signal:?}: {ran:?}");
     }
-    // Nobody can clean up after that, but the next one does.
+    // Nobody can clean up after that, but the next kipi does, whatever it is for.
     let (ran, own) = end_by(Signal::KILL, &instances);
     assert_eq!((ran.status, own.is_dir()), (None, true));
-    assert_eq!(kipi(["trace", "--vcpus", "2", "--route", "xapic"]).status, Some(0));
+    assert_eq!(kipi(["doctor", "--device", "/nonexistent/kvm"]).status, Some(4));
     assert!(!own.is_dir(), "{}", own.display());
+}
+
+/// In a PID namespace of its own, a process has a number that a process outside of it has, too, and does not see that one.
+#[test]
+fn a_trace_leaves_those_of_other_pid_namespaces_alone() {
+    let _turn = turn();
+    let (Some(_), Some((_own, instances))) = (hypervisor(), instances()) else { return };
+    let in_namespace = |program: &Path, arguments: &[&str]| {
+        let mut unshare = Command::new("unshare");
+        unshare.args(["--pid", "--fork", "--mount-proc", "--"]).arg(program).args(arguments).output()
+    };
+    if !in_namespace(Path::new("true"), &[]).is_ok_and(|ran| ran.status.success()) {
+        eprintln!("SKIP: no PID namespaces here (unshare)");
+        return;
+    }
+    let (outside, its_own) = long_trace(&instances);
+    let inside = in_namespace(binary(), &["trace", "--vcpus", "2", "--route", "xapic", "--rounds", "5"]);
+    let lives = its_own.is_dir();
+    send(Signal::INT, &outside);
+    assert_eq!(outside.finish().status, Some(130));
+    let inside = inside.expect("unshare is here");
+    assert!(lives && inside.status.success(), "{} is gone, or {inside:?}", its_own.display());
 }

@@ -2,6 +2,7 @@
 
 use kipi::commands::measure::ProcessStart;
 use kipi::commands::{self, Command, bisect_step, check, compare, doctor, history, measure, trace};
+use kipi::events::kernel::tracefs;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -10,6 +11,7 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return commands::end_parsing(&error).into(),
     };
+    tracefs::remove_left_over();
     let outcome = match &cli.command {
         None => measure::run(&cli.measure, start),
         Some(Command::Measure(options)) => measure::run(options, start),

@@ -3,14 +3,20 @@
 //!
 //! Where tracefs is not mounted, it is mounted for this process alone: the mount has no place in the file tree and ends
 //! with the descriptor. The instance is removed when it is dropped, by [`remove_at_exit`] where nothing is dropped any
-//! more, and, if its process was killed, by the next one that makes an instance.
+//! more, and, if its process was killed, by the next kipi that starts ([`remove_left_over`]).
+//!
+//! Whose process is gone is told by a lock (flock(2)) on the instance's directory, which ends with the process. Its number would
+//! not tell: processes of another PID namespace have the same numbers, and see the same instances.
 
 use crate::host::tracing;
 use rustix::fd::OwnedFd;
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 use std::fs::{self, File, OpenOptions};
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::process;
 use std::sync::{Mutex, PoisonError};
 use thiserror::Error;
 
@@ -37,11 +43,13 @@ pub enum Error {
     },
 }
 
-/// What instances' names begin with; the process's number follows.
+/// What instances' names begin with; [`DIGITS`] hexadecimal ones follow.
 const PREFIX: &str = "kipi-";
+/// Digits of a random number of 64 bits.
+const DIGITS: usize = 16;
 
 /// The instance that this process has, for [`remove_at_exit`].
-static INSTANCE: Mutex<Option<PathBuf>> = Mutex::new(None);
+static INSTANCE: Mutex<Option<Locked>> = Mutex::new(None);
 
 /// An instance.
 #[derive(Debug)]
@@ -67,12 +75,9 @@ impl Instance {
             let (mount, place) = tracing::mount().map_err(|errno| Error::Mount(errno.into()))?;
             (place, Some(mount))
         };
-        let instances = root.join("instances");
-        remove_left_over(&instances);
-        let name = format!("{PREFIX}{}", process::id());
-        let directory = instances.join(&name);
-        fs::create_dir(&directory).map_err(|source| Error::File { operation: "make", file: name, source })?;
-        *INSTANCE.lock().unwrap_or_else(PoisonError::into_inner) = Some(directory.clone());
+        let locked = Locked::make(&root.join("instances"))?;
+        let directory = locked.directory.clone();
+        *INSTANCE.lock().unwrap_or_else(PoisonError::into_inner) = Some(locked);
         Ok(Self { directory, _mount: mount })
     }
 
@@ -133,44 +138,145 @@ impl Drop for Instance {
 
 /// Removes this process's instance, if there is one: for a way out on which nothing is dropped.
 pub fn remove_at_exit() {
-    if let Some(directory) = INSTANCE.lock().unwrap_or_else(PoisonError::into_inner).take() {
-        // Should it be in use still, the next process that makes one removes it.
-        let _ = fs::remove_dir(directory);
+    if let Some(locked) = INSTANCE.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        // Should it be in use still, the next kipi that starts removes it.
+        let _ = fs::remove_dir(&locked.directory);
     }
 }
 
-/// Removes the instances of processes that have ended without doing so.
-fn remove_left_over(instances: &Path) {
-    let Ok(entries) = fs::read_dir(instances) else { return };
-    for entry in entries.flatten() {
-        let name = entry.file_name();
-        let Some(process) = name.to_str().and_then(|name| name.strip_prefix(PREFIX)?.parse::<u32>().ok()) else {
-            continue;
-        };
-        if !Path::new(&format!("/proc/{process}")).exists() {
-            // Somebody else may have been faster.
-            let _ = fs::remove_dir(entry.path());
+/// An instance's directory, and the lock that says that its process lives.
+#[derive(Debug)]
+struct Locked {
+    directory: PathBuf,
+    _lock: File,
+}
+
+impl Locked {
+    /// Makes a directory with a name that nobody else has, and locks it.
+    fn make(instances: &Path) -> Result<Self, Error> {
+        loop {
+            let name = format!("{PREFIX}{:0DIGITS$x}", RandomState::new().build_hasher().finish());
+            let directory = instances.join(&name);
+            match fs::create_dir(&directory) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
+                Err(source) => return Err(Error::File { operation: "make", file: name, source }),
+            }
+            match Self::lock(directory.clone()) {
+                Ok(Some(locked)) => return Ok(locked),
+                // Somebody who starts has taken it for left over, and removes it.
+                Ok(None) => {}
+                Err(source) => {
+                    // It is nobody's any more.
+                    let _ = fs::remove_dir(directory);
+                    return Err(Error::File { operation: "lock", file: name, source });
+                }
+            }
         }
     }
+
+    /// Takes an instance's lock; `None`: another process has it, or the instance is gone.
+    fn lock(directory: PathBuf) -> io::Result<Option<Self>> {
+        let if_there = |error: io::Error| if error.kind() == io::ErrorKind::NotFound { Ok(None) } else { Err(error) };
+        let lock = match File::open(&directory) {
+            Ok(lock) => lock,
+            Err(error) => return if_there(error),
+        };
+        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(Errno::WOULDBLOCK) => return Ok(None),
+            Err(errno) => return Err(errno.into()),
+        }
+        // Who had the lock before may have removed what it is of.
+        let there = match fs::metadata(&directory) {
+            Ok(there) => there,
+            Err(error) => return if_there(error),
+        };
+        let locked = lock.metadata()?;
+        let is_same = (locked.dev(), locked.ino()) == (there.dev(), there.ino());
+        Ok(is_same.then_some(Self { directory, _lock: lock }))
+    }
+}
+
+/// Removes the instances of processes that have ended without doing so, as far as this process may.
+pub fn remove_left_over() {
+    let (root, _mount) = match tracing::mount_point(Path::new("/sys")) {
+        Some(place) => (place, None),
+        None => match tracing::mount() {
+            Ok((mount, place)) => (place, Some(mount)),
+            Err(_) => return,
+        },
+    };
+    remove_unlocked(&root.join("instances"));
+}
+
+fn remove_unlocked(instances: &Path) {
+    let Ok(entries) = fs::read_dir(instances) else { return };
+    for entry in entries.flatten() {
+        if entry.file_name().to_str().is_some_and(is_name)
+            && let Ok(Some(left_over)) = Locked::lock(entry.path())
+        {
+            // Who reads it keeps it, until the next start.
+            let _ = fs::remove_dir(left_over.directory);
+        }
+    }
+}
+
+/// Whether kipi gives such names.
+fn is_name(name: &str) -> bool {
+    let is_digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+    name.strip_prefix(PREFIX).is_some_and(|digits| digits.len() == DIGITS && digits.bytes().all(is_digit))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    fn names(instances: &Path) -> Vec<String> {
+        let name = |entry: io::Result<fs::DirEntry>| entry.unwrap().file_name().into_string().unwrap();
+        let mut names: Vec<String> = fs::read_dir(instances).unwrap().map(name).collect();
+        names.sort();
+        names
+    }
 
     #[test]
     fn instances_of_the_dead_are_removed_and_no_others() {
-        let instances = tempfile::tempdir().unwrap();
-        let own = format!("{PREFIX}{}", process::id());
-        for name in ["kipi-4294967294", &own, "kipi-x", "somebodys"] {
-            fs::create_dir(instances.path().join(name)).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let instances = directory.path();
+        // Those of kipis that lock nothing, and of others.
+        let unknown = ["kipi-4294967294", "kipi-x", "kipi-0123456789ABCDEF", "somebodys"];
+        for name in unknown.iter().chain(&["kipi-0123456789abcdef"]) {
+            fs::create_dir(instances.join(name)).unwrap();
         }
-        remove_left_over(instances.path());
-        let mut left: Vec<_> =
-            fs::read_dir(instances.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-        left.sort();
-        let mut expected = [own.as_str(), "kipi-x", "somebodys"];
-        expected.sort_unstable();
-        assert_eq!(left, expected);
+        let [one, other] = [Locked::make(instances).unwrap(), Locked::make(instances).unwrap()];
+        remove_unlocked(instances);
+        assert!(one.directory.is_dir() && other.directory.is_dir(), "their process lives");
+        drop([one, other]);
+        remove_unlocked(instances);
+        let mut expected = unknown.map(str::to_owned);
+        expected.sort();
+        assert_eq!(names(instances), expected);
+    }
+
+    #[test]
+    fn what_was_made_is_never_removed_before_it_is_locked() {
+        let directory = tempfile::tempdir().unwrap();
+        let (instances, done) = (directory.path(), AtomicBool::new(false));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                // Relaxed: there is nothing to see but the flag itself.
+                while !done.load(Ordering::Relaxed) {
+                    remove_unlocked(instances);
+                }
+            });
+            for _ in 0..300 {
+                let made = Locked::make(instances).unwrap();
+                assert!(made.directory.is_dir(), "{made:?}");
+            }
+            done.store(true, Ordering::Relaxed);
+        });
+        remove_unlocked(instances);
+        assert_eq!(names(instances), <[String; 0]>::default());
     }
 }
