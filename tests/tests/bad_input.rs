@@ -109,6 +109,13 @@ fn a_device_without_permission() {
     expect_refusal(&ran, &["--device", device], HOST_CANNOT, &["no permission", device, "usermod -aG kvm"]);
 }
 
+/// What has no controlling terminal has no /dev/tty, although its file is there.
+#[test]
+fn a_device_without_a_driver() {
+    let ran = Running::start(Command::new("setsid").arg("-w").arg(binary()).args(["--device", "/dev/tty"])).finish();
+    expect_refusal(&ran, &["--device", "/dev/tty"], HOST_CANNOT, &["/dev/tty is there", "no driver", "--device"]);
+}
+
 /// Found before anything else is done: even before KVM is looked for, which here is not to be found.
 #[test]
 fn outputs_that_cannot_be_written() {

@@ -168,6 +168,15 @@ fn bad_input_is_one_line() {
     assert!(both.complaint().contains("--perfetto"), "{both:?}");
 }
 
+/// The memory route's targets poll: their usual state is another than that of the other routes.
+#[test]
+fn every_route_can_be_traced_as_it_comes() {
+    let _turn = turn();
+    if hypervisor().is_some() {
+        assert_eq!(trace("2", &["--route", "memory"]).config.id.target_state.name(), "spin");
+    }
+}
+
 /// The directory of tracefs' instances, kept mounted by the instance that this process has.
 fn instances() -> Option<(Instance, PathBuf)> {
     match Instance::make() {

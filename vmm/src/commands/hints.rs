@@ -7,6 +7,7 @@ use crate::experiment::machine;
 use crate::guest::session;
 use crate::vm::image;
 use crate::{config, experiment, native, vm};
+use std::borrow::Cow;
 use std::error::Error;
 
 const DOCTOR: &str = "run 'kipi doctor' for what this host offers";
@@ -64,12 +65,12 @@ fn option(change: Change) -> String {
     }
 }
 
-fn hint(error: &(dyn Error + 'static)) -> Option<&'static str> {
+fn hint(error: &(dyn Error + 'static)) -> Option<Cow<'static, str>> {
     if let Some(error) = error.downcast_ref() {
         return of_vm(error);
     }
     if let Some(error) = error.downcast_ref() {
-        return of_image(error);
+        return of_image(error).map(Cow::Borrowed);
     }
     if let Some(error) = error.downcast_ref() {
         return of_session(error);
@@ -80,20 +81,20 @@ fn hint(error: &(dyn Error + 'static)) -> Option<&'static str> {
     }
 }
 
-fn of_machine(error: &machine::Error) -> Option<&'static str> {
+fn of_machine(error: &machine::Error) -> Option<Cow<'static, str>> {
     match error {
         machine::Error::Virtual(error) => of_session(error),
-        machine::Error::Native(error) => of_native(error),
+        machine::Error::Native(error) => of_native(error).map(Cow::Borrowed),
         machine::Error::GivenUp(_) => None,
     }
 }
 
-fn of_session(error: &session::Error) -> Option<&'static str> {
+fn of_session(error: &session::Error) -> Option<Cow<'static, str>> {
     match error {
         session::Error::Vm(error) => of_vm(error),
         session::Error::Stopped { exit, .. } => {
             let lacks_thread = |failure: kipi_kvm_apic::Error| failure.errno == libc::EAGAIN;
-            exit.failure().is_some_and(lacks_thread).then_some(MORE_PROCESSES)
+            exit.failure().is_some_and(lacks_thread).then_some(Cow::Borrowed(MORE_PROCESSES))
         }
         session::Error::Interrupted
         | session::Error::BugCheck(_)
@@ -116,12 +117,13 @@ fn of_native(error: &native::Error) -> Option<&'static str> {
     }
 }
 
-fn of_vm(error: &vm::Error) -> Option<&'static str> {
-    match error {
-        vm::Error::NoDevice(_) => {
+fn of_vm(error: &vm::Error) -> Option<Cow<'static, str>> {
+    let hint = match error {
+        vm::Error::NoPermission { path, way_in } => return Some(way_in.advice(path).into()),
+        vm::Error::NoDevice(_) | vm::Error::NoDriver(_) => {
             Some("load kvm_intel or kvm_amd, enable virtualisation in the firmware, or pass --device")
         }
-        vm::Error::NoPermission(_) => Some("join the group that owns it, usually with: sudo usermod -aG kvm $USER"),
+        vm::Error::Forbidden(_) => Some("in a container, start it with --device /dev/kvm"),
         vm::Error::Open { .. } | vm::Error::Kvm { .. } | vm::Error::Vcpu(_) => Some(DOCTOR),
         vm::Error::NotKvm { .. } => Some("pass --device /dev/kvm"),
         vm::Error::NoIrqchip => Some("use --route vmm, or another host"),
@@ -130,7 +132,8 @@ fn of_vm(error: &vm::Error) -> Option<&'static str> {
         vm::Error::NoWideApicIds(_) => Some("pass --vcpus 254 or less"),
         vm::Error::Guest(error) => of_image(error),
         vm::Error::System { .. } | vm::Error::Paging(_) => None,
-    }
+    };
+    hint.map(Cow::Borrowed)
 }
 
 fn of_image(error: &image::Error) -> Option<&'static str> {

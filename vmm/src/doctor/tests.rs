@@ -177,8 +177,7 @@ fn room_for_vcpus() {
     assert_eq!(cpus.verdict, Verdict::Limited);
     assert!(cpus.detail.starts_with("4 for 600 vCPUs"));
     let files = check(&doctor, "open files");
-    assert_eq!((files.verdict, files.detail.as_str()), (Verdict::Missing, "1024, but 1232 needed"));
-    assert_eq!(files.advice.as_deref(), Some("ulimit -n 1232"));
+    assert_eq!((files.verdict, files.detail.as_str()), (Verdict::Ready, "1024, raised by kipi: 3632 needed"));
     assert_eq!(check(&doctor, "MAX_VCPUS").verdict, Verdict::Missing);
     assert_eq!(check(&doctor, "MAX_VCPU_ID").verdict, Verdict::Ready);
     assert_eq!(check(&doctor, "NR_VCPUS").verdict, Verdict::Limited);
@@ -187,7 +186,7 @@ fn room_for_vcpus() {
 
     let strict = Facts { open_files: OpenFiles { soft: Some(16), hard: Some(16) }, ..host() };
     let doctor = diagnose_for(1025, strict, Ok(offer_of(&[])));
-    assert!(check(&doctor, "open files").advice.as_deref().is_some_and(|advice| advice.contains("-Hn 2082")));
+    assert!(check(&doctor, "open files").advice.as_deref().is_some_and(|advice| advice.contains("-Hn 6182")));
     assert_eq!(check(&doctor, "guest").verdict, Verdict::Missing);
 }
 
@@ -236,6 +235,9 @@ fn a_closed_device_says_how_to_open_it() {
     assert!(advice.starts_with("sudo usermod -aG kvm $USER"));
     let (_, advice) = closed(Error::Denied { path: path.clone(), mode: 0o600, owner: 0, group: 0 });
     assert!(advice.contains("chgrp kvm /dev/kvm"), "the group alone would not help");
+    let of = |group| closed(Error::Denied { path: path.clone(), mode: 0o660, owner: 65534, group }).1;
+    assert!(of(0).contains("chgrp kvm /dev/kvm"), "nobody joins root's group");
+    assert!(of(65534).contains("keep-groups"), "its group is none of this user namespace's");
     let (_, advice) = closed(Error::Forbidden { path });
     assert!(advice.contains("--device /dev/kvm"));
 }
@@ -269,6 +271,18 @@ fn the_kernels_flags_vouch_for_a_tsc_that_cpuid_does_not() {
     let doctor = diagnose_for(2, host, Ok(offer_of(&[])));
     assert_eq!(check(&doctor, "tsc").verdict, Verdict::Ready);
     assert_eq!(check(&doctor, "tsc").detail, "not invariant by CPUID, constant_tsc, nonstop_tsc");
+}
+
+#[test]
+fn a_lockdown_is_told() {
+    let of = |lockdown: Option<&str>| {
+        diagnose_for(2, Facts { lockdown: lockdown.map(str::to_owned), ..host() }, Ok(offer_of(&[])))
+    };
+    assert_eq!(check(&of(Some("none")), "lockdown").verdict, Verdict::Ready);
+    assert_eq!(check(&of(Some("integrity")), "lockdown").verdict, Verdict::Ready);
+    let locked = of(Some("confidentiality"));
+    assert!(check(&locked, "lockdown").detail.contains("root included"));
+    assert!(of(None).checks.iter().all(|check| check.name != "lockdown"), "not known");
 }
 
 #[test]

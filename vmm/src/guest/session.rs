@@ -33,6 +33,15 @@ pub struct Limits {
     pub settle: Duration,
 }
 
+impl Limits {
+    /// Whether an interrupt that had not arrived when it was sent again was lost. The second send comes after half the deadline: where
+    /// that is no longer than a thread may wait for its CPU, the first one may still have been on its way.
+    pub(super) fn tell_lost_from_slow(self) -> bool {
+        const LONGEST_WAIT: Duration = Duration::from_millis(50);
+        self.deadline / 2 >= LONGEST_WAIT
+    }
+}
+
 /// A booted guest that waits for a command.
 #[derive(Debug)]
 pub struct Session<'a> {
@@ -348,6 +357,12 @@ fn members(members: &Mask, vcpus: usize) -> Vec<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn under_a_short_deadline_a_second_send_is_no_evidence_of_a_loss() {
+        let tell = |ms| Limits { deadline: Duration::from_millis(ms), settle: Duration::ZERO }.tell_lost_from_slow();
+        assert_eq!([1, 99, 100, 4_000].map(tell), [false, false, true, true]);
+    }
 
     #[test]
     fn a_mask_names_its_members_within_the_machine() {

@@ -116,6 +116,7 @@ pub fn read_facts(sources: &Sources) -> Facts {
             clocksource: sources.sys("devices/system/clocksource/clocksource0/current_clocksource"),
         },
         tracefs: tracing::find(&sources.sys),
+        lockdown: sources.sys("kernel/security/lockdown").as_deref().and_then(bracketed).map(str::to_owned),
         perf: tracing::perf(&sources.proc),
         transparent_hugepages: sources
             .sys("kernel/mm/transparent_hugepage/enabled")
@@ -235,17 +236,22 @@ fn settings(sources: &Sources) -> BTreeMap<String, String> {
     settings
 }
 
-/// The tightest `cpu.max` from this process's cgroup (version 2) up to the root.
+/// The tightest quota from this process's cgroups, of both versions, up to the root.
 fn cpu_quota(sources: &Sources) -> Option<f64> {
     let cgroups = sources.proc("self/cgroup")?;
-    let own = Path::new(cgroups.lines().find_map(|line| line.strip_prefix("0::/"))?);
-    own.ancestors()
-        .filter_map(|cgroup| read(&sources.sys.join("fs/cgroup").join(cgroup).join("cpu.max")))
-        .filter_map(|limit| {
-            let (quota, period) = limit.split_once(' ')?;
-            Some(quota.parse::<f64>().ok()? / period.parse::<f64>().ok()?)
-        })
-        .min_by(f64::total_cmp)
+    let directories = cgroups.lines().flat_map(|line| watch::cgroup_directories(&sources.sys.join("fs/cgroup"), line));
+    directories.filter_map(|directory| quota_of(&directory)).min_by(f64::total_cmp)
+}
+
+/// A cgroup's own quota, in CPUs' worth of time: `cpu.max` of version 2 (Documentation/admin-guide/cgroup-v2.rst), and of version 1
+/// `cpu.cfs_quota_us`, which is -1 where there is none (Documentation/scheduler/sched-bwc.rst).
+fn quota_of(cgroup: &Path) -> Option<f64> {
+    let version_1 = || Some((read(&cgroup.join("cpu.cfs_quota_us"))?, read(&cgroup.join("cpu.cfs_period_us"))?));
+    let version_2 =
+        || read(&cgroup.join("cpu.max"))?.split_once(' ').map(|(quota, period)| (quota.into(), period.into()));
+    let (quota, period): (String, String) = version_2().or_else(version_1)?;
+    let quota = quota.parse::<f64>().ok()? / period.parse::<f64>().ok()?;
+    (quota > 0.0).then_some(quota)
 }
 
 fn governors(sources: &Sources, cpus: &[usize]) -> BTreeSet<String> {

@@ -132,6 +132,13 @@ fn pvm_without_hardware_virtualisation() {
 }
 
 #[test]
+fn a_lockdown_is_the_chosen_one() {
+    let tree = Tree::new().file("sys/kernel/security/lockdown", "none integrity [confidentiality]\n");
+    assert_eq!(tree.facts().lockdown.as_deref(), Some("confidentiality"));
+    assert_eq!(Tree::new().facts().lockdown, None);
+}
+
+#[test]
 fn kvm_built_in_shows_its_common_part_only() {
     let tree = Tree::new().cpu("Intel", "vmx").parameters("kvm", &[("halt_poll_ns", "200000")]);
     assert_eq!(tree.facts().kvm_modules, ["kvm"]);
@@ -172,6 +179,16 @@ fn quota_is_the_tightest_on_the_way_up() {
 
     let unlimited = Tree::new().file("proc/self/cgroup", "0::/\n").file("sys/fs/cgroup/cpu.max", "max 100000\n");
     assert_eq!(unlimited.facts().cpu_quota, None);
+
+    let of_version_1 = |quota: &str| {
+        Tree::new()
+            .file("proc/self/cgroup", "4:memory:/job\n3:cpu,cpuacct:/job\n0::/\n")
+            .file("sys/fs/cgroup/cpu,cpuacct/job/cpu.cfs_quota_us", quota)
+            .file("sys/fs/cgroup/cpu,cpuacct/job/cpu.cfs_period_us", "100000\n")
+            .facts()
+            .cpu_quota
+    };
+    assert_eq!([of_version_1("50000\n"), of_version_1("-1\n")], [Some(0.5), None]);
 }
 
 #[test]

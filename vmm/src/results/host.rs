@@ -70,6 +70,10 @@ pub struct Facts {
     pub tsc: Tsc,
     /// tracefs, and what this process may do there; `null`: not mounted, and it cannot mount it.
     pub tracefs: Option<Tracefs>,
+    /// What the kernel is locked down to keep, from root as well: `none`, `integrity` or `confidentiality` (kernel_lockdown(7)); left
+    /// out where it cannot be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lockdown: Option<String>,
     /// What this process may do with perf events.
     pub perf: Perf,
     /// Transparent huge pages: `always`, `madvise` or `never`.

@@ -65,6 +65,57 @@ pub enum Error {
     },
 }
 
+/// What lets a process open a device whose file's mode keeps it out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WayIn {
+    /// Its group may open it.
+    JoinGroup,
+    /// Its group may not, or is root's.
+    OpenToGroup,
+    /// Its group has no number in this process's user namespace: nobody here can join it.
+    KeepGroup,
+}
+
+impl WayIn {
+    /// Of the device's file.
+    pub(super) fn of(device: &Path) -> Self {
+        fs::metadata(device).map_or(Self::OpenToGroup, |file| Self::of_file(file.mode(), file.gid()))
+    }
+
+    /// Of a file with this mode and group.
+    pub fn of_file(mode: u32, group: u32) -> Self {
+        const GROUP_READ_WRITE: u32 = 0o060;
+        const ROOT: u32 = 0;
+        // user_namespaces(7): what /proc/sys/kernel/overflowgid is unless somebody changes it.
+        const OVERFLOW: u32 = 65534;
+        match group {
+            OVERFLOW => Self::KeepGroup,
+            ROOT => Self::OpenToGroup,
+            _ if mode & GROUP_READ_WRITE == GROUP_READ_WRITE => Self::JoinGroup,
+            _ => Self::OpenToGroup,
+        }
+    }
+
+    /// What to do.
+    pub fn advice(self, device: &Path) -> String {
+        match self {
+            Self::JoinGroup => {
+                "sudo usermod -aG kvm $USER, then log in again; in a container, add the device's group".to_owned()
+            }
+            Self::OpenToGroup => {
+                let device = device.display();
+                format!(
+                    "run as root, or let the group kvm in: sudo chgrp kvm {device} && sudo chmod g+rw {device} && sudo \
+                     usermod -aG kvm $USER, then log in again"
+                )
+            }
+            Self::KeepGroup => "the device's group is unknown in this user namespace: run outside of it, or have the \
+                                container keep the caller's groups (podman: --group-add keep-groups)"
+                .to_owned(),
+        }
+    }
+}
+
 /// Opens the device of a KVM that speaks the version of its interface that kipi needs.
 ///
 /// # Errors

@@ -1,5 +1,6 @@
 //! Why a virtual machine could not be made.
 
+use super::device::WayIn;
 use super::{image, paging};
 use std::io;
 use std::path::PathBuf;
@@ -11,9 +12,20 @@ pub enum Error {
     /// There is no KVM device.
     #[error("no KVM here: {} does not exist", .0.display())]
     NoDevice(PathBuf),
-    /// The device may not be opened.
-    #[error("no permission to use {}", .0.display())]
-    NoPermission(PathBuf),
+    /// The device's file is there, and no driver answers.
+    #[error("no KVM here: {} is there, but no driver stands behind it", .0.display())]
+    NoDriver(PathBuf),
+    /// The mode of the device's file keeps this process out.
+    #[error("no permission to use {}", path.display())]
+    NoPermission {
+        /// The device.
+        path: PathBuf,
+        /// What may let this process in.
+        way_in: WayIn,
+    },
+    /// Something other than the mode of the device's file keeps this process out: a container's device rules.
+    #[error("no permission to use {}, whatever its file mode", .0.display())]
+    Forbidden(PathBuf),
     /// The device cannot be opened for another reason.
     #[error("cannot open {}: {source}", path.display())]
     Open {

@@ -1,5 +1,6 @@
 //! KVM, opened and found usable.
 
+use super::device::WayIn;
 use super::error::{Error, kvm_error};
 use super::hypercall_probe;
 use guest_stub::abi;
@@ -27,13 +28,15 @@ impl Hypervisor {
     /// Opens the KVM device at `path`.
     ///
     /// # Errors
-    /// [`Error::NoDevice`], [`Error::NoPermission`], [`Error::Open`], [`Error::NotKvm`].
+    /// [`Error::NoDevice`], [`Error::NoDriver`], [`Error::NoPermission`], [`Error::Forbidden`], [`Error::Open`], [`Error::NotKvm`].
     pub fn open(path: &Path) -> Result<Self, Error> {
         let name = CString::new(path.as_os_str().as_encoded_bytes())
             .map_err(|error| Error::Open { path: path.to_owned(), source: error.into() })?;
         let kvm = Kvm::new_with_path(name).map_err(|error| match error.errno() {
-            libc::ENOENT | libc::ENODEV | libc::ENXIO => Error::NoDevice(path.to_owned()),
-            libc::EACCES | libc::EPERM => Error::NoPermission(path.to_owned()),
+            libc::ENOENT => Error::NoDevice(path.to_owned()),
+            libc::ENODEV | libc::ENXIO => Error::NoDriver(path.to_owned()),
+            libc::EACCES => Error::NoPermission { path: path.to_owned(), way_in: WayIn::of(path) },
+            libc::EPERM => Error::Forbidden(path.to_owned()),
             errno => Error::Open { path: path.to_owned(), source: io::Error::from_raw_os_error(errno) },
         })?;
         let version = kvm.get_api_version();

@@ -1,6 +1,7 @@
 use super::*;
 use crate::config::routes::Route;
 use crate::config::{Call, HostOffers, Observe};
+use crate::vm::device::WayIn;
 use guest_stub::abi::{Destination, TargetState};
 use std::io;
 use std::path::PathBuf;
@@ -14,8 +15,23 @@ fn vm_errors() -> Vec<(vm::Error, &'static str)> {
              or pass --device)",
         ),
         (
-            vm::Error::NoPermission(path()),
-            "no permission to use /dev/kvm (join the group that owns it, usually with: sudo usermod -aG kvm $USER)",
+            vm::Error::NoDriver(PathBuf::from("/dev/tty")),
+            "no KVM here: /dev/tty is there, but no driver stands behind it (load kvm_intel or kvm_amd, enable \
+             virtualisation in the firmware, or pass --device)",
+        ),
+        (
+            vm::Error::NoPermission { path: path(), way_in: WayIn::JoinGroup },
+            "no permission to use /dev/kvm (sudo usermod -aG kvm $USER, then log in again; in a container, add the \
+             device's group)",
+        ),
+        (
+            vm::Error::NoPermission { path: path(), way_in: WayIn::OpenToGroup },
+            "no permission to use /dev/kvm (run as root, or let the group kvm in: sudo chgrp kvm /dev/kvm && sudo \
+             chmod g+rw /dev/kvm && sudo usermod -aG kvm $USER, then log in again)",
+        ),
+        (
+            vm::Error::Forbidden(path()),
+            "no permission to use /dev/kvm, whatever its file mode (in a container, start it with --device /dev/kvm)",
         ),
         (
             vm::Error::Open { path: path(), source: io::ErrorKind::IsADirectory.into() },

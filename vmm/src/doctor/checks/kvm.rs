@@ -4,11 +4,8 @@ use crate::results::acceleration::{Acceleration, AccelerationState};
 use crate::results::doctor::{Check, Group, Verdict};
 use crate::results::doctor::{GuestCpuid, Offer};
 use crate::results::host::{Facts, Virtualization};
-use crate::vm::device::Error;
+use crate::vm::device::{Error, WayIn};
 use crate::vm::offers::Capability;
-
-/// Permission bits that let a file's group read and write.
-const GROUP_READ_WRITE: u32 = 0o060;
 
 /// What a capability means: what its presence gives, what its absence costs, and how bad that is.
 struct Meaning {
@@ -104,16 +101,7 @@ pub(super) fn device(host: &Facts, offer: &Result<Offer, Error>) -> Check {
 fn way_out(host: &Facts, error: &Error) -> String {
     match error {
         Error::Absent { .. } | Error::NoDriver { .. } => driver_needed(host).to_owned(),
-        Error::Denied { mode, .. } if mode & GROUP_READ_WRITE == GROUP_READ_WRITE => {
-            "sudo usermod -aG kvm $USER, then log in again; in a container, add the device's group".to_owned()
-        }
-        Error::Denied { path, .. } => {
-            let device = path.display();
-            format!(
-                "run as root, or let the group kvm in: sudo chgrp kvm {device} && sudo chmod g+rw {device} && sudo \
-                 usermod -aG kvm $USER, then log in again"
-            )
-        }
+        Error::Denied { path, mode, group, .. } => WayIn::of_file(*mode, *group).advice(path),
         Error::Forbidden { .. } => "in a container, start it with --device /dev/kvm".to_owned(),
         Error::NotKvm { .. } => "name KVM's device, usually /dev/kvm".to_owned(),
         Error::ApiVersion { .. } => "use a kernel from 2.6.22 on".to_owned(),

@@ -4,7 +4,18 @@ use crate::results::doctor::{Check, Group, Verdict};
 use crate::results::host::{Facts, PerfAccess, Tracefs};
 
 pub(super) fn checks(host: &Facts) -> Vec<Check> {
-    vec![tracefs(host.tracefs.as_ref()), perf(host)]
+    [Some(tracefs(host.tracefs.as_ref())), Some(perf(host)), lockdown(host)].into_iter().flatten().collect()
+}
+
+/// What is closed to root as well: of what kipi uses, tracefs and perf events (`lockdown_reasons` in security/security.c), by
+/// `confidentiality` alone.
+fn lockdown(host: &Facts) -> Option<Check> {
+    let lockdown = host.lockdown.as_deref()?;
+    if lockdown != "confidentiality" {
+        return Some(check("lockdown", Verdict::Ready, lockdown));
+    }
+    let detail = "confidentiality: the kernel keeps tracefs and perf events from everybody, root included";
+    Some(check("lockdown", Verdict::Limited, detail).advise("boot with lockdown=integrity, or without Secure Boot"))
 }
 
 fn tracefs(tracefs: Option<&Tracefs>) -> Check {

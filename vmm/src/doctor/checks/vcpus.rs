@@ -6,8 +6,8 @@ use crate::results::host::Facts;
 use crate::vm::offers::Capability;
 use guest_stub::abi::MAX_VCPUS;
 
-/// Files that each vCPU keeps open: the vCPU itself and its statistics.
-const FILES_PER_VCPU: u64 = 2;
+/// Files that each vCPU keeps open: the vCPU itself, its statistics, and what the scheduler says about its thread, in four.
+const FILES_PER_VCPU: u64 = 6;
 /// Files that kipi keeps open besides: standard streams, the device, the VM, reports, and some to spare.
 const FILES_BESIDES: u64 = 32;
 
@@ -67,14 +67,13 @@ fn open_files(host: &Facts, vcpus: usize) -> Check {
     match limit.soft {
         None => check("open files", Verdict::Ready, format!("unlimited, {needed} needed")),
         Some(soft) if soft >= needed => check("open files", Verdict::Ready, format!("{soft}, {needed} needed")),
-        Some(soft) => {
-            let way_out = if limit.hard.is_none_or(|hard| hard >= needed) {
-                format!("ulimit -n {needed}")
-            } else {
-                format!("raise the hard limit first, as root: ulimit -Hn {needed}; ulimit -n {needed}")
-            };
-            check("open files", Verdict::Missing, format!("{soft}, but {needed} needed")).advise(way_out)
-        }
+        Some(soft) => match limit.hard {
+            Some(hard) if hard < needed => {
+                check("open files", Verdict::Missing, format!("{hard} at most, but {needed} needed"))
+                    .advise(format!("as root: ulimit -Hn {needed}"))
+            }
+            _ => check("open files", Verdict::Ready, format!("{soft}, raised by kipi: {needed} needed")),
+        },
     }
 }
 

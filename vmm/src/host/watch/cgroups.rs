@@ -23,8 +23,8 @@ impl Cgroups {
     }
 }
 
-/// The directories of a line of `/proc/self/cgroup` that may have a `cpu.stat`, `hierarchy:controllers:/path`.
-fn directories(mount: &Path, line: &str) -> Vec<PathBuf> {
+/// The directories of a line of `/proc/self/cgroup` that may have a `cpu.stat` or a quota, `hierarchy:controllers:/path`.
+pub(in crate::host) fn directories(mount: &Path, line: &str) -> Vec<PathBuf> {
     let mut parts = line.splitn(3, ':');
     let (Some(_), Some(controllers), Some(path)) = (parts.next(), parts.next(), parts.next()) else {
         return Vec::new();

@@ -17,6 +17,7 @@ mod task;
 mod thresholds;
 
 pub use baseline::Baseline;
+pub(in crate::host) use cgroups::directories as cgroup_directories;
 pub use modes::Modes;
 pub use planned::{Plan, Planned};
 pub use stops::count_continues;
