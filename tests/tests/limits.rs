@@ -1,0 +1,141 @@
+//! What a host's limits and its other users do to a run: it is told, and no number is of something else than it says.
+
+use kipi::results::measurement::Measurement;
+use kipi_tests::{Ran, Running, assert_valid, binary, hypervisor, kipi, turn};
+use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
+use rustix::thread::{CpuSet, Pid, sched_getaffinity, sched_setaffinity};
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Command;
+use std::thread;
+use std::time::Duration;
+
+/// One cell, and nothing beside it.
+const ONE_CELL: [&str; 8] = ["--route", "x2apic", "--native", "none", "--references", "none", "--observe", "guest"];
+
+/// The program under a limit, as prlimit(1) names it.
+fn limited(limit: &str, program: &Path) -> Command {
+    let mut command = Command::new("prlimit");
+    command.arg(limit).arg(program);
+    command
+}
+
+fn measurement(path: &Path) -> Measurement {
+    let document = serde_json::from_str(&fs::read_to_string(path).expect("it was written")).expect("JSON");
+    assert_valid(&document);
+    serde_json::from_value(document).expect("a measurement")
+}
+
+/// Some vCPUs have KVM's counters and others do not: nobody takes what is missing for HLTs that never were.
+#[test]
+fn rounds_count_where_files_run_out() {
+    let _turn = turn();
+    if hypervisor().is_none() {
+        return;
+    }
+    let ran = Running::start(limited("--nofile=30", binary()).args(ONE_CELL).args([
+        "--vcpus",
+        "16",
+        "--target-state",
+        "halt",
+        "--rounds",
+        "20",
+    ]))
+    .finish();
+    assert_eq!(ran.status, Some(0), "{ran:?}");
+    assert!(ran.stdout.contains("none of 20 calls lost"), "{ran:?}");
+    assert!(ran.stdout.contains("KVM's own counters are missing"), "{ran:?}");
+}
+
+/// KVM's own thread is one more than the limit of processes allows: KVM_RUN is refused with EAGAIN as often as it is tried.
+#[test]
+fn a_limit_of_processes_is_named() {
+    const NOBODY: u32 = 65534;
+    const KVM: (u32, u32) = (10, 232);
+    let _turn = turn();
+    if hypervisor().is_none() || !rustix::process::geteuid().is_root() {
+        eprintln!("SKIP: without KVM or root, nobody gets a device of kvm that another user may open");
+        return;
+    }
+    let directory = tempfile::tempdir().expect("a directory for temporary files");
+    let [device, program] = ["kvm", "kipi"].map(|name| directory.path().join(name));
+    if mknodat(CWD, &device, FileType::CharacterDevice, Mode::empty(), makedev(KVM.0, KVM.1)).is_err() {
+        eprintln!("SKIP: no device can be made here");
+        return;
+    }
+    let copied = Command::new("cp").arg(binary()).arg(&program).status().expect("cp runs");
+    assert!(copied.success(), "a copy of kipi");
+    for (path, mode) in [(directory.path(), 0o755), (&device, 0o666), (&program, 0o755)] {
+        fs::set_permissions(path, Permissions::from_mode(mode)).expect("one's own files");
+    }
+    // Which limit is too low for KVM's thread only: kipi has one for the signals, and one for each vCPU.
+    let with = |limit: u32| -> Ran {
+        let mut command = limited(&format!("--nproc={limit}"), &program);
+        command.uid(NOBODY).gid(NOBODY).args(ONE_CELL).arg("--device").arg(&device);
+        Running::start(command.args(["--vcpus", "2", "--target-state", "spin", "--rounds", "20"])).finish()
+    };
+    let ran: Vec<Ran> = (2..=8).map(with).collect();
+    assert!(ran.iter().any(|ran| ran.status == Some(0)), "{ran:?}");
+    let Some(refused) = ran.iter().find(|ran| ran.stderr.contains("KVM_RUN")) else {
+        eprintln!("SKIP: this KVM starts no thread of its own");
+        return;
+    };
+    assert_eq!(refused.status, Some(1), "{refused:?}");
+    let line = refused.complaint();
+    assert!(line.contains("Resource temporarily unavailable") && line.contains("ulimit -u"), "{line}");
+}
+
+/// Keeps a process's threads of this name on a CPU until the process ends.
+fn keep_on(running: &mut Running, name: &str, cpu: usize) {
+    let mut only = CpuSet::new();
+    only.set(cpu);
+    while !running.has_ended() {
+        let tasks = fs::read_dir(format!("/proc/{}/task", running.id())).into_iter().flatten().flatten();
+        for task in tasks.filter(|task| fs::read_to_string(task.path().join("comm")).is_ok_and(|it| it.trim() == name))
+        {
+            let id = task.file_name().to_str().and_then(|id| Pid::from_raw(id.parse().ok()?));
+            // It may have ended by now.
+            let _ = sched_setaffinity(id, &only);
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+#[test]
+fn a_vcpu_that_somebody_moves_is_told_with_where_it_ran() {
+    let _turn = turn();
+    let allowed = sched_getaffinity(None).expect("one's own affinity");
+    let mut cpus = (0..CpuSet::MAX_CPU).filter(|&cpu| allowed.is_set(cpu));
+    let (Some(_), Some(first), Some(second)) = (hypervisor(), cpus.next(), cpus.next()) else {
+        eprintln!("SKIP: without KVM or a second CPU, nothing is moved");
+        return;
+    };
+    let directory = tempfile::tempdir().expect("a directory for temporary files");
+    let [still, moved] = ["still", "moved"].map(|name| directory.path().join(name));
+    let pin = format!("{first},{second}");
+    let arguments = |json: &Path| {
+        let mut all = ONE_CELL.map(str::to_owned).to_vec();
+        all.extend(["--vcpus", "2", "--target-state", "halt", "--rounds", "100", "--pin", &pin].map(str::to_owned));
+        all.extend(["--json".to_owned(), json.to_str().expect("a plain path").to_owned()]);
+        all
+    };
+    let ran = kipi(arguments(&still));
+    assert_eq!(ran.status, Some(0), "{ran:?}");
+    let ran_on = measurement(&still).ran_on;
+    let places: Vec<_> = ran_on.iter().map(|of| (of.vcpu, of.pin, of.cpus.clone(), of.affinity_changed)).collect();
+    let stays = |vcpu, cpu| (vcpu, Some(cpu), [cpu].into(), false);
+    assert_eq!(places, [stays(0, first), stays(1, second)]);
+    assert!(!ran.stdout.contains("NOT STAY"), "{}", ran.stdout);
+
+    let mut running = Running::start(Command::new(binary()).args(arguments(&moved)));
+    keep_on(&mut running, "vcpu1", first);
+    let ran = running.finish();
+    assert_eq!(ran.status, Some(0), "{ran:?}");
+    let ran_on = measurement(&moved).ran_on;
+    assert!(ran_on[1].affinity_changed && ran_on[1].cpus.contains(&first), "{ran_on:?}");
+    assert!(!ran_on[0].was_moved(), "{ran_on:?}");
+    assert!(ran.stdout.contains("1 of 2 vCPUs did NOT STAY on their CPUs"), "{}", ran.stdout);
+    assert!(ran.stdout.contains("vCPU 1 ran on CPU"), "{}", ran.stdout);
+}
