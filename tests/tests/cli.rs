@@ -189,18 +189,20 @@ fn nothing_half_written_gets_the_final_name() {
     assert_eq!(fs::read_dir(directory.path()).expect("the directory").count(), 1, "temporary files are left");
 }
 
-/// A run that lasts until it is stopped, and measures already: raw samples arrive in the file that is to become `csv`.
+/// A run that lasts until it is stopped, and measures already: raw samples arrive in a file in `directory`, whatever its name is.
 fn endless(directory: &Path) -> Running {
     const SOME_BLOCK: u64 = 20_000;
     let (json, csv) = (directory.join("out.json"), directory.join("out.csv"));
     let mut command = Command::new(binary());
     command.args(QUICK).args(["--rounds", "1000000", "--json", text(&json), "--csv", text(&csv)]);
     let mut running = Running::start(&mut command);
-    let samples = || {
-        let entries = fs::read_dir(directory).expect("the directory").filter_map(Result::ok);
-        let temporary = entries.filter(|entry| entry.file_name().as_encoded_bytes().starts_with(b".kipi-"));
-        // A file may take its final name in between.
-        temporary.filter_map(|entry| Some(entry.metadata().ok()?.len())).sum::<u64>()
+    let descriptors = format!("/proc/{}/fd", running.id());
+    let samples = || -> u64 {
+        let descriptors = fs::read_dir(&descriptors).into_iter().flatten().filter_map(Result::ok);
+        let is_ours = |path: &Path| fs::read_link(path).is_ok_and(|file| file.starts_with(directory));
+        let files = descriptors.map(|entry| entry.path()).filter(|path| is_ours(path));
+        // A descriptor may be closed in between.
+        files.filter_map(|path| Some(fs::metadata(path).ok()?.len())).sum()
     };
     wait_until("samples", || running.has_ended() || samples() > SOME_BLOCK);
     running
@@ -297,6 +299,10 @@ fn a_killed_run_leaves_what_was_there_before() {
     assert_eq!(running.finish().status, None, "a signal ended it");
     assert_eq!(fs::read_to_string(&json).expect("the old file"), "yesterday's");
     assert!(!csv.exists(), "half the samples under the final name");
+    // Where the file system has no files without a name, the next start collects them, be it of another command.
+    let next = kipi(["trace", "--json", text(&json), "--device", "/nonexistent/kvm"]);
+    assert_eq!(next.status, Some(4), "{next:?}");
+    assert_eq!(fs::read_dir(directory.path()).expect("the directory").count(), 1, "temporary files are left");
 }
 
 /// `kipi | true`: the reader is gone before the first byte.

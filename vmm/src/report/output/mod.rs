@@ -1,29 +1,19 @@
 //! Where results go: standard output, a device, or a file that appears whole or not at all.
 
 mod place;
+mod unfinished;
 
 pub use place::Place;
+pub use unfinished::remove_unfinished;
 
 use place::{FilePlace, Target};
 use rustix::io::Errno;
 use std::fmt;
-use std::fs::{self, File, OpenOptions, Permissions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Stdout, Write};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
-use tempfile::NamedTempFile;
-
-/// The files that are to become outputs, under the names that they have until then.
-static UNFINISHED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
-
-/// Removes the files of outputs that were not committed: for a way out on which nothing is dropped.
-pub fn remove_unfinished() {
-    for path in UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
-        // What was committed or dropped is not there any more.
-        let _ = fs::remove_file(path);
-    }
-}
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use unfinished::Unfinished;
 
 /// Why results cannot be written to where they were asked for.
 #[derive(Debug, thiserror::Error)]
@@ -81,8 +71,8 @@ pub fn is_broken_pipe(error: &io::Error) -> bool {
 
 /// An open destination for one document.
 ///
-/// A file is written beside its final place and takes its name in [`Output::commit`]: whoever drops an output without
-/// that leaves what was there before. Standard output and whatever is no regular file (a device, a FIFO) are written
+/// A file is written without a name and takes it in [`Output::commit`]: whoever drops an output without that leaves what was
+/// there before. Standard output and whatever is no regular file (a device, a FIFO) are written
 /// directly. Errors of [`Write`] are an [`OutputError`] inside an [`io::Error`] of the same kind, so that they name
 /// option and path whichever format was writing.
 #[derive(Debug)]
@@ -96,8 +86,8 @@ pub struct Output {
 enum Sink {
     Stdout(BufWriter<Stdout>),
     Direct(BufWriter<File>),
-    /// The file to be, and its final name.
-    Whole(BufWriter<NamedTempFile>, PathBuf),
+    /// The file to be, and its place.
+    Whole(Box<(BufWriter<Unfinished>, FilePlace)>),
 }
 
 impl Output {
@@ -137,10 +127,11 @@ impl Output {
             move |error| OutputError { operation, path, option, error }
         };
         flushed.map_err(failed(Operation::Write))?;
-        if let Sink::Whole(writer, target) = sink {
+        if let Sink::Whole(whole) = sink {
+            let (writer, place) = *whole;
             let file = writer.into_inner().map_err(|error| failed(Operation::Write)(error.into_error()))?;
-            file.as_file().sync_all().map_err(failed(Operation::Sync))?;
-            file.persist(target).map_err(|error| failed(Operation::Rename)(error.error))?;
+            file.sync().map_err(failed(Operation::Sync))?;
+            file.persist(&place.directory, &place.path).map_err(failed(Operation::Rename))?;
         }
         Ok(())
     }
@@ -149,7 +140,7 @@ impl Output {
         match &mut self.sink {
             Sink::Stdout(writer) => writer,
             Sink::Direct(writer) => writer,
-            Sink::Whole(writer, _) => writer,
+            Sink::Whole(whole) => &mut whole.0,
         }
     }
 
@@ -181,22 +172,18 @@ fn direct(path: &Path) -> io::Result<Sink> {
 
 /// A file in the place's directory that is to become it, with the mode that an ordinary write would leave there.
 fn whole_file(place: FilePlace) -> io::Result<Sink> {
-    let FilePlace { directory, path, existing } = place;
-    if let Some(existing) = &existing {
-        // A rename needs no permission on what it replaces; write protection is meant all the same.
-        OpenOptions::new().write(true).open(&path)?;
-        check_sticky(&directory, existing)?;
-    }
-    let file = tempfile::Builder::new()
-        .prefix(".kipi-")
-        .suffix(".tmp")
-        .permissions(Permissions::from_mode(0o666))
-        .tempfile_in(&directory)?;
-    UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner).push(file.path().to_owned());
+    let FilePlace { directory, path, existing } = &place;
     if let Some(existing) = existing {
-        file.as_file().set_permissions(existing.permissions())?;
+        // A rename needs no permission on what it replaces; write protection is meant all the same.
+        OpenOptions::new().write(true).open(path)?;
+        check_sticky(directory, existing)?;
     }
-    Ok(Sink::Whole(BufWriter::new(file), path))
+    unfinished::collect(directory);
+    let file = Unfinished::new_in(directory)?;
+    if let Some(existing) = existing {
+        file.set_permissions(existing.permissions())?;
+    }
+    Ok(Sink::Whole(Box::new((BufWriter::new(file), place))))
 }
 
 /// In a sticky directory (`/tmp`) only a file's owner may replace it.
