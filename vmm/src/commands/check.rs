@@ -9,7 +9,7 @@ use crate::config::{self, Pin};
 use crate::host;
 use crate::report::check::Sink;
 use crate::report::check::junit::Junit;
-use crate::report::check::tap::Tap;
+use crate::report::check::tap::{Tap, Version};
 use crate::report::check::text::Text;
 use crate::report::output;
 use crate::results::check::{Head, Summary};
@@ -23,8 +23,10 @@ use std::io;
 pub enum Format {
     /// For people.
     Text,
-    /// TAP version 14.
+    /// TAP version 13, for prove, kselftest and LAVA.
     Tap,
+    /// TAP version 14.
+    Tap14,
     /// JUnit's XML.
     Junit,
 }
@@ -88,7 +90,8 @@ pub fn run(options: &Check) -> Result<Status, Failure> {
     let stdout = io::stdout().lock();
     let mut sink: Box<dyn Sink> = match options.format {
         Format::Text => Box::new(Text::new(stdout, terminal_width())),
-        Format::Tap => Box::new(Tap::new(stdout)),
+        Format::Tap => Box::new(Tap::new(stdout, Version::V13)),
+        Format::Tap14 => Box::new(Tap::new(stdout, Version::V14)),
         Format::Junit => Box::new(Junit::new(stdout)),
     };
     match run_and_report(&suite, &tests, sink.as_mut()) {

@@ -162,7 +162,7 @@ mod tests {
     fn every_test_is_seen_when_it_ends() {
         for new in [
             |writer| Box::new(text::Text::new(writer, 80)) as Box<dyn Sink>,
-            |writer| Box::new(tap::Tap::new(writer)) as Box<dyn Sink>,
+            |writer| Box::new(tap::Tap::new(writer, tap::Version::V13)) as Box<dyn Sink>,
         ] {
             let shared = Shared::default();
             let seen = || String::from_utf8(shared.0.borrow().clone()).expect("UTF-8");
@@ -183,7 +183,7 @@ mod tests {
     fn a_broken_pipe_is_the_callers_to_judge() {
         let kind = |result: io::Result<()>| result.expect_err("nobody reads").kind();
         assert_eq!(kind(text::Text::new(Broken, 80).start(&head())), io::ErrorKind::BrokenPipe);
-        assert_eq!(kind(tap::Tap::new(Broken).start(&head())), io::ErrorKind::BrokenPipe);
+        assert_eq!(kind(tap::Tap::new(Broken, tap::Version::V13).start(&head())), io::ErrorKind::BrokenPipe);
         let mut junit = junit::Junit::new(Broken);
         junit.start(&head()).expect("nothing is written before the end");
         assert_eq!(kind(junit.end(&summary())), io::ErrorKind::BrokenPipe);

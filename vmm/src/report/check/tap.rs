@@ -1,22 +1,45 @@
-//! The suite's results as a TAP stream, version 14 (<https://testanything.org/tap-version-14-specification.html>).
+//! The suite's results as a TAP stream: of version 13 (<https://testanything.org/tap-version-13-specification.html>), which
+//! kselftest writes and every `prove` reads (Perl 5.36's fails on a later one), or of version 14
+//! (<https://testanything.org/tap-version-14-specification.html>), whose first line alone is another, as far as kipi uses it.
 
 use super::{Sink, counts, printable};
+use crate::report::summary::count;
 use crate::results::check::{Finished, Head, Outcome, Summary};
 use std::io::{self, Write};
 use std::time::Duration;
+
+/// A version of the protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Version {
+    /// What harnesses read.
+    V13,
+    /// For those that want it.
+    V14,
+}
+
+impl Version {
+    /// As the stream says it.
+    pub(in crate::report) const fn number(self) -> u32 {
+        match self {
+            Self::V13 => 13,
+            Self::V14 => 14,
+        }
+    }
+}
 
 /// Writes the stream, the plan first.
 #[derive(Debug)]
 pub struct Tap<W: Write> {
     writer: W,
+    version: Version,
     /// Tests so far.
     count: usize,
 }
 
 impl<W: Write> Tap<W> {
     /// A stream that nothing has been written of.
-    pub fn new(writer: W) -> Self {
-        Self { writer, count: 0 }
+    pub fn new(writer: W, version: Version) -> Self {
+        Self { writer, version, count: 0 }
     }
 
     /// What is known of a test that has been run, as a YAML block.
@@ -36,9 +59,9 @@ impl<W: Write> Tap<W> {
 impl<W: Write> Sink for Tap<W> {
     fn start(&mut self, head: &Head) -> io::Result<()> {
         let [kipi, kernel, kvm, cpu] = [&head.kipi, &head.kernel, &head.kvm, &head.cpu].map(|text| printable(text));
-        writeln!(self.writer, "TAP version 14")?;
+        writeln!(self.writer, "TAP version {}", self.version.number())?;
         writeln!(self.writer, "1..{}", head.planned)?;
-        writeln!(self.writer, "# kipi {kipi}, Linux {kernel}, KVM: {kvm}, {cpu}, {} CPUs", head.cpus)?;
+        writeln!(self.writer, "# kipi {kipi}, Linux {kernel}, KVM: {kvm}, {cpu}, {}", count(head.cpus, "CPU"))?;
         writeln!(self.writer, "# seed {}", head.seed)?;
         self.writer.flush()
     }
@@ -56,8 +79,7 @@ impl<W: Write> Sink for Tap<W> {
                 self.diagnostics(Some(reason), test)?;
             }
             Outcome::Skipped(reason) => {
-                let line = format!("ok {number} - {name} # SKIP {}", escaped(reason));
-                writeln!(self.writer, "{}", line.trim_end())?;
+                writeln!(self.writer, "ok {number} - {name}{}", skip(reason))?;
             }
         }
         self.writer.flush()
@@ -74,9 +96,15 @@ impl<W: Write> Sink for Tap<W> {
     }
 }
 
-/// A description or a reason in a test's line.
+/// A test's name in its line: what is behind a `#` would be a directive.
 pub(in crate::report) fn escaped(text: &str) -> String {
     printable(text).replace('\\', r"\\").replace('#', r"\#")
+}
+
+/// The directive of a test that was not run. It ends the line, so that nothing in the reason needs an escape, which harnesses
+/// would show.
+pub(in crate::report) fn skip(reason: &str) -> String {
+    format!(" # SKIP {}", printable(reason)).trim_end().to_owned()
 }
 
 /// A string of JSON, which YAML has the same way as long as every character is printable.

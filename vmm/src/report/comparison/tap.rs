@@ -3,14 +3,14 @@
 
 use super::cases::{Case, Outcome, cases};
 use super::text::{Unit, describe};
-use crate::report::check::tap::{escaped, quoted};
+use crate::report::check::tap::{Version, escaped, quoted, skip};
 use crate::report::wrap::printable;
 use crate::results::comparison::Comparison;
 
 /// The stream, the plan first.
 pub(super) fn render(comparison: &Comparison) -> String {
     let cases = cases(comparison);
-    let mut lines = vec!["TAP version 13".to_owned(), format!("1..{}", cases.len())];
+    let mut lines = vec![format!("TAP version {}", Version::V13.number()), format!("1..{}", cases.len())];
     let kipi = format!("kipi {}", comparison.kipi);
     let [base, new] = [("base", &comparison.base), ("new", &comparison.new)]
         .map(|(label, side)| format!("{label}: {}", describe(side, Unit::of(comparison))));
@@ -30,7 +30,7 @@ fn test(number: usize, case: &Case) -> Vec<String> {
     let (line, found) = match &case.outcome {
         Outcome::Passed(found) => (format!("ok {number} - {name}"), found.as_str()),
         Outcome::Worse(found) | Outcome::NotComparable(found) => (format!("not ok {number} - {name}"), found.as_str()),
-        Outcome::Undecided(reason) => (format!("ok {number} - {name} # SKIP {}", escaped(reason)), ""),
+        Outcome::Undecided(reason) => (format!("ok {number} - {name}{}", skip(reason)), ""),
     };
     if found.is_empty() {
         return vec![line];

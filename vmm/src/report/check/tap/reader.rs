@@ -60,30 +60,25 @@ fn point(line: &str, number: usize, lines: &mut Peekable<Lines<'_>>) -> Point {
     Point { ok, description, skip, yaml: yaml(lines) }
 }
 
-/// Undoes the escapes; an unescaped `#` must be that of `# SKIP reason`.
+/// Undoes the name's escapes; an unescaped `#` must be that of `# SKIP reason`, which is as it stands.
 fn split_directive(rest: &str) -> (String, Option<String>) {
-    let mut parts = vec![String::new()];
+    let mut description = String::new();
     let mut characters = rest.chars();
     while let Some(character) = characters.next() {
-        let part = parts.last_mut().expect("never empty");
         match character {
             '\\' => match characters.next() {
-                Some(escaped @ ('\\' | '#')) => part.push(escaped),
+                Some(escaped @ ('\\' | '#')) => description.push(escaped),
                 other => panic!("a lone backslash before {other:?} in {rest:?}"),
             },
-            '#' => parts.push(String::new()),
-            other => part.push(other),
+            '#' => {
+                let description = description.strip_suffix(' ').expect("a space before the directive");
+                let reason = characters.as_str().strip_prefix(" SKIP").expect("a directive that is known");
+                return (description.to_owned(), Some(reason.strip_prefix(' ').unwrap_or_default().to_owned()));
+            }
+            other => description.push(other),
         }
     }
-    match parts.as_slice() {
-        [description] => (description.clone(), None),
-        [description, directive] => {
-            let description = description.strip_suffix(' ').expect("a space before the directive");
-            let reason = directive.strip_prefix(" SKIP").expect("a directive that is known");
-            (description.to_owned(), Some(reason.strip_prefix(' ').unwrap_or_default().to_owned()))
-        }
-        _ => panic!("more than one directive in {rest:?}"),
-    }
+    (description, None)
 }
 
 /// The block behind a test, if there is one: keys with numbers or strings.

@@ -1,15 +1,33 @@
 use super::super::fixture::{HOSTILE, TAMED, head, summary, test, tests, written};
 use super::*;
 use crate::report::check::tap::reader::{self, Stream};
+use std::process::Command;
 
 fn tap(head: &Head, tests: &[Finished], summary: &Summary) -> String {
+    of_version(Version::V13, (head, tests, summary))
+}
+
+fn of_version(version: Version, run: (&Head, &[Finished], &Summary)) -> String {
     let mut bytes = Vec::new();
-    written(Tap::new, &mut bytes, (head, tests, summary));
+    written(|writer| Tap::new(writer, version), &mut bytes, run);
     String::from_utf8(bytes).expect("UTF-8")
 }
 
 fn parse(text: &str) -> Stream {
-    reader::parse(text, 14)
+    reader::parse(text, 13)
+}
+
+/// What Perl's harness says of a stream; `None`, after a line that says so: there is no such harness here.
+fn prove(text: &str) -> Option<String> {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("check.tap");
+    std::fs::write(&file, text).expect("a file");
+    let Ok(output) = Command::new("prove").args(["--exec", "cat", "--verbose"]).arg(&file).output() else {
+        eprintln!("SKIP: there is no prove");
+        return None;
+    };
+    let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    Some(said.concat())
 }
 
 #[test]
@@ -17,7 +35,7 @@ fn every_outcome_has_its_line() {
     assert_eq!(
         tap(&head(), &tests(), &summary()),
         "\
-TAP version 14
+TAP version 13
 1..3
 # kipi 0.1.0, Linux 6.18.44, KVM: kvm_amd, AMD EPYC, 2 CPUs
 # seed 123
@@ -62,6 +80,28 @@ fn an_interrupted_run_bails_out() {
     let stream = parse(&tap(&head(), &[passed], &interrupted));
     assert_eq!((stream.plan, stream.points.len()), (Some(3), 1));
     assert_eq!(stream.bail_out.as_deref(), Some("interrupted: 1 passed, 0 failed, 0 skipped, 2 not run"));
+}
+
+#[test]
+fn version_14_differs_in_its_first_line() {
+    let tests = tests();
+    let run = (&head(), &tests[..], &summary());
+    let [old, new] = [Version::V13, Version::V14].map(|version| of_version(version, run));
+    assert_eq!(new, old.replacen("TAP version 13", "TAP version 14", 1));
+    assert_eq!(reader::parse(&new, 14).points.len(), 3);
+}
+
+#[test]
+fn prove_reads_a_run_without_a_parse_error() {
+    let [passed, failed, skipped] = tests();
+    let odd = test("size/#2", Outcome::Skipped(HOSTILE.to_owned()), 0, "");
+    let run = [passed.clone(), skipped.clone(), odd];
+    let Some(said) = prove(&tap(&head(), &run, &summary())) else { return };
+    assert!(said.contains("Result: PASS") && !said.contains("Parse errors"), "{said}");
+    assert!(said.contains("(less 2 skipped subtests: 1 okay)") || said.contains("\nok\n"), "{said}");
+    let Some(said) = prove(&tap(&head(), &[passed, failed, skipped], &summary())) else { return };
+    assert!(said.contains("Failed 1/3 subtests") && said.contains("Result: FAIL"), "{said}");
+    assert!(!said.contains("Parse errors"), "{said}");
 }
 
 #[test]
