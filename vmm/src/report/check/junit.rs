@@ -1,8 +1,9 @@
-//! The suite's results as JUnit XML, which CI servers show.
+//! The suite's results as JUnit XML, which CI servers show: with what the schemas of Ant and Maven's Surefire demand, and nothing
+//! that Jenkins' does not know.
 
 use super::{Sink, printable};
 use crate::results::check::{Finished, Head, Outcome, Summary};
-use quick_junit::{NonSuccessKind, Property, Report, TestCase, TestCaseStatus, TestSuite};
+use quick_junit::{NonSuccessKind, Property, Report, SerializeError, TestCase, TestCaseStatus, TestSuite};
 use std::io::{self, Write};
 use std::mem;
 
@@ -19,7 +20,7 @@ pub struct Junit<W: Write> {
 impl<W: Write> Junit<W> {
     /// A document without tests.
     pub fn new(writer: W) -> Self {
-        Self { writer, suite: TestSuite::new(SUITE) }
+        Self { writer, suite: suite(SUITE) }
     }
 }
 
@@ -51,10 +52,25 @@ impl<W: Write> Sink for Junit<W> {
         let mut report = Report::new("kipi");
         report.set_time(summary.duration).add_test_suite(suite);
         // By way of a string: the crate's own error hides the writer's.
-        let text = report.to_string().map_err(io::Error::other)?;
+        let text = render(&report).map_err(io::Error::other)?;
         self.writer.write_all(text.as_bytes())?;
         self.writer.flush()
     }
+}
+
+/// A suite without tests, of this moment on this machine.
+pub(in crate::report) fn suite(name: &str) -> TestSuite {
+    let mut suite = TestSuite::new(name);
+    // In UTC. Ant's schema has no place for a zone, which the crate would write.
+    let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S").to_string();
+    let host = printable(&rustix::system::uname().nodename().to_string_lossy());
+    suite.extra.extend([("timestamp", now), ("hostname", host)].map(|(key, value)| (key.into(), value.into())));
+    suite
+}
+
+/// The document. Jenkins' schema counts skipped tests in suites, and not, as the crate does, in the root, too.
+pub(in crate::report) fn render(report: &Report) -> Result<String, SerializeError> {
+    Ok(report.to_string()?.replacen(&format!(" skipped=\"{}\"", report.skipped), "", 1))
 }
 
 /// A property of a suite.
@@ -65,7 +81,7 @@ pub(in crate::report) fn property(name: &str, value: &str) -> Property {
 fn case(test: &Finished) -> TestCase {
     let status = match &test.outcome {
         Outcome::Passed => TestCaseStatus::success(),
-        Outcome::Failed(reason) => explained(TestCaseStatus::non_success(NonSuccessKind::Failure), reason),
+        Outcome::Failed(reason) => unsuccessful(NonSuccessKind::Failure, "failed", reason),
         Outcome::Skipped(reason) => explained(TestCaseStatus::skipped(), reason),
     };
     let path = printable(&test.name);
@@ -84,6 +100,13 @@ fn case(test: &Finished) -> TestCase {
     case
 }
 
+/// A case that went wrong, in a way that has a name.
+pub(in crate::report) fn unsuccessful(kind: NonSuccessKind, name: &str, reason: &str) -> TestCaseStatus {
+    let mut status = TestCaseStatus::non_success(kind);
+    status.set_type(name);
+    explained(status, reason)
+}
+
 /// The reason twice: some servers show the attribute, some the text.
 pub(in crate::report) fn explained(mut status: TestCaseStatus, reason: &str) -> TestCaseStatus {
     let reason = printable(reason);
@@ -92,4 +115,4 @@ pub(in crate::report) fn explained(mut status: TestCaseStatus, reason: &str) -> 
 }
 
 #[cfg(test)]
-mod tests;
+pub(in crate::report) mod tests;

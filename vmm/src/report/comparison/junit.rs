@@ -3,18 +3,19 @@
 
 use super::cases::{Case, Outcome, cases};
 use super::text::{Unit, describe};
-use crate::report::check::junit::{explained, property};
+use crate::report::check::junit::{self, explained, property, unsuccessful};
 use crate::report::units;
 use crate::report::wrap::printable;
 use crate::results::comparison::Comparison;
-use quick_junit::{NonSuccessKind, Report, SerializeError, TestCase, TestCaseStatus, TestSuite};
+use quick_junit::{NonSuccessKind, Report, SerializeError, TestCase, TestCaseStatus};
+use std::time::Duration;
 
 /// The name of the one suite.
 const SUITE: &str = "kipi compare";
 
 /// The document.
 pub(super) fn render(comparison: &Comparison) -> Result<String, SerializeError> {
-    let mut suite = TestSuite::new(SUITE);
+    let mut suite = junit::suite(SUITE);
     let undecided = comparison.undecided.to_string();
     suite.add_properties([
         property("kipi", &comparison.kipi),
@@ -31,20 +32,22 @@ pub(super) fn render(comparison: &Comparison) -> Result<String, SerializeError> 
         suite.set_system_out(lines.join("\n"));
     }
     let mut report = Report::new("kipi");
+    suite.set_time(Duration::ZERO);
     report.add_test_suite(suite);
-    report.to_string()
+    junit::render(&report)
 }
 
 fn case(case: &Case) -> TestCase {
-    let failed = |kind, reason: &str| explained(TestCaseStatus::non_success(kind), reason);
     let status = match &case.outcome {
         Outcome::Passed(_) => TestCaseStatus::success(),
-        Outcome::Worse(reason) => failed(NonSuccessKind::Failure, reason),
+        Outcome::Worse(reason) => unsuccessful(NonSuccessKind::Failure, "worse", reason),
         Outcome::Undecided(reason) => explained(TestCaseStatus::skipped(), reason),
-        Outcome::NotComparable(reason) => failed(NonSuccessKind::Error, reason),
+        Outcome::NotComparable(reason) => unsuccessful(NonSuccessKind::Error, "not-comparable", reason),
     };
     let mut test = TestCase::new(printable(&case.name), status);
     test.set_classname(case.group);
+    // Ant's schema demands one; a comparison takes no time of its own.
+    test.set_time(Duration::ZERO);
     if let Outcome::Passed(found) = &case.outcome
         && !found.is_empty()
     {

@@ -7,8 +7,58 @@ fn xml(head: &Head, tests: &[Finished], summary: &Summary) -> String {
     String::from_utf8(bytes).expect("UTF-8")
 }
 
+/// The document, read by a crate that takes no time without a zone.
+pub(in crate::report) fn read(text: &str) -> Report {
+    let (_, rest) = text.split_once("timestamp=\"").expect("a time");
+    let (time, _) = rest.split_once('"').expect("its end");
+    Report::deserialize_from_str(&text.replacen(time, &format!("{time}Z"), 1)).expect("JUnit")
+}
+
+/// Every element's name and attributes. Their values have neither `<` nor `>`.
+fn elements(text: &str) -> Vec<(&str, Vec<&str>)> {
+    let tags = text.split('<').filter_map(|part| part.split_once('>')).map(|(tag, _)| tag.trim_end_matches('/'));
+    tags.filter(|tag| tag.starts_with(|first: char| first.is_ascii_lowercase()))
+        .map(|tag| {
+            let (name, rest) = tag.split_once(' ').unwrap_or((tag, ""));
+            // Behind each closing quote is the next name.
+            let names = rest.split('"').step_by(2).filter_map(|name| name.trim().strip_suffix('='));
+            (name, names.collect())
+        })
+        .collect()
+}
+
+/// What the schemas say of an element's attributes: those that Ant's (JUnit.xsd) or Surefire's (surefire-test-report.xsd) demands,
+/// and besides, those that Jenkins' xUnit plug-in (junit-10.xsd) knows, and Ant's.
+pub(in crate::report) fn assert_schemas_hold(text: &str) {
+    let known: [(&str, &[&str], &[&str]); 9] = [
+        ("testsuites", &[], &["name", "time", "tests", "failures", "errors"]),
+        ("testsuite", &["name", "tests", "failures", "errors", "time", "timestamp", "hostname"], &["skipped"]),
+        ("properties", &[], &[]),
+        ("property", &["name", "value"], &[]),
+        ("testcase", &["name", "time"], &["classname"]),
+        ("failure", &["type"], &["message"]),
+        ("error", &["type"], &["message"]),
+        ("skipped", &[], &["message"]),
+        ("system-out", &[], &[]),
+    ];
+    for (element, attributes) in elements(text) {
+        let of_element = known.iter().find(|(name, ..)| *name == element);
+        let (_, demanded, allowed) = of_element.unwrap_or_else(|| panic!("an element {element}"));
+        for attribute in *demanded {
+            assert!(attributes.contains(attribute), "{element} without {attribute}: {text}");
+        }
+        for attribute in &attributes {
+            assert!(demanded.contains(attribute) || allowed.contains(attribute), "{element}/@{attribute}");
+        }
+    }
+}
+
 fn value_of<'a>(suite: &'a TestSuite, name: &str) -> Option<&'a str> {
     suite.properties.iter().find(|property| property.name.as_str() == name).map(|property| property.value.as_str())
+}
+
+fn value_of_extra<'a>(suite: &'a TestSuite, name: &str) -> &'a str {
+    suite.extra.iter().find(|(key, _)| key.as_str() == name).map(|(_, value)| value.as_str()).expect("an attribute")
 }
 
 /// What a case that did not pass says, as attribute and as text.
@@ -22,11 +72,17 @@ fn reasons(case: &TestCase) -> [Option<&str>; 2] {
 
 #[test]
 fn every_outcome_has_its_case() {
+    let text = xml(&head(), &tests(), &summary());
+    let report = read(&text);
+    let [suite] = report.test_suites.as_slice() else { panic!("one suite") };
+    let timestamp = suite.timestamp.expect("a time").format("%Y-%m-%dT%H:%M:%S").to_string();
+    let host = value_of_extra(suite, "hostname");
+    let text = text.replace(&format!("timestamp=\"{timestamp}\" hostname=\"{host}\""), "timestamp=T hostname=H");
     assert_eq!(
-        xml(&head(), &tests(), &summary()),
+        text,
         r#"<?xml version="1.0" encoding="UTF-8"?>
-<testsuites name="kipi" tests="3" skipped="1" failures="1" errors="0" time="1.250">
-    <testsuite name="kipi check" tests="3" skipped="1" errors="0" failures="1" time="1.250">
+<testsuites name="kipi" tests="3" failures="1" errors="0" time="1.250">
+    <testsuite name="kipi check" tests="3" skipped="1" errors="0" failures="1" time="1.250" timestamp=T hostname=H>
         <properties>
             <property name="kipi" value="0.1.0"/>
             <property name="kernel" value="6.18.44"/>
@@ -41,7 +97,7 @@ fn every_outcome_has_its_case() {
             <system-out>96 calls, 288 workers</system-out>
         </testcase>
         <testcase name="xapic" classname="trap/device-interrupt" time="0.012">
-            <failure message="vector 0x31 came 2 times, not once">vector 0x31 came 2 times, not once</failure>
+            <failure message="vector 0x31 came 2 times, not once" type="failed">vector 0x31 came 2 times, not once</failure>
             <system-out>7 calls</system-out>
         </testcase>
         <testcase name="x2apic" classname="size/300" time="0.000">
@@ -54,10 +110,15 @@ fn every_outcome_has_its_case() {
 }
 
 #[test]
+fn the_schemas_of_ci_servers_hold() {
+    assert_schemas_hold(&xml(&head(), &tests(), &summary()));
+}
+
+#[test]
 fn an_interrupted_run_is_a_whole_document_that_says_so() {
     let [passed, ..] = tests();
     let text = xml(&head(), &[passed], &Summary { interrupted: true, not_run: 2, ..summary() });
-    let report = Report::deserialize_from_str(&text).expect("JUnit");
+    let report = read(&text);
     let [suite] = report.test_suites.as_slice() else { panic!("one suite") };
     assert_eq!((report.tests, suite.tests, suite.failures), (1, 1, 0));
     assert_eq!(value_of(suite, "seed"), Some("123"));
@@ -76,7 +137,7 @@ fn nothing_breaks_the_document() {
     let allowed = |character| matches!(character, '\n' | ' '..='\u{7e}' | '\u{a0}'..='\u{fffd}');
     assert!(text.chars().all(allowed), "{text:?}");
 
-    let report = Report::deserialize_from_str(&text).expect("JUnit");
+    let report = read(&text);
     let [suite] = report.test_suites.as_slice() else { panic!("one suite") };
     assert_eq!(value_of(suite, "kernel"), Some(TAMED));
     let [passed, failed, skipped] = suite.test_cases.as_slice() else { panic!("three cases") };

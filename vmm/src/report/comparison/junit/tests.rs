@@ -1,12 +1,15 @@
 use super::*;
 use crate::report::check::fixture::{HOSTILE, TAMED};
+use crate::report::check::junit::tests::{assert_schemas_hold, read};
 use crate::report::comparison::hostile;
 use crate::results::comparison::Overall;
 use crate::results::comparison::fixture::comparison;
+use quick_junit::TestSuite;
 
 fn suite(comparison: &Comparison) -> TestSuite {
     let text = render(comparison).unwrap();
-    let report = Report::deserialize_from_str(&text).expect("JUnit");
+    assert_schemas_hold(&text);
+    let report = read(&text);
     let [suite] = report.test_suites.try_into().expect("one suite");
     suite
 }
