@@ -6,7 +6,7 @@ use serde::Serialize;
 use std::io::{self, Write};
 
 /// The header row.
-const COLUMNS: [&str; 25] = [
+const COLUMNS: [&str; 26] = [
     "call",
     "route",
     "destination",
@@ -29,6 +29,7 @@ const COLUMNS: [&str; 25] = [
     "w",
     "x",
     "vmm",
+    "base",
     "tsc_khz",
     "disturbed",
     "wait",
@@ -50,15 +51,16 @@ struct Row {
     generation: u32,
     vcpu: usize,
     role: &'static str,
-    t0: Option<u64>,
-    t1: Option<u64>,
-    t2: Option<u64>,
-    a: Option<u64>,
-    halted: Option<u64>,
-    back: Option<u64>,
-    w: Option<u64>,
-    x: Option<u64>,
-    vmm: Option<u64>,
+    t0: Option<i128>,
+    t1: Option<i128>,
+    t2: Option<i128>,
+    a: Option<i128>,
+    halted: Option<i128>,
+    back: Option<i128>,
+    w: Option<i128>,
+    x: Option<i128>,
+    vmm: Option<i128>,
+    base: u64,
     tsc_khz: u64,
     disturbed: bool,
     wait: &'static str,
@@ -66,8 +68,10 @@ struct Row {
 
 /// Writes blocks of rounds as they come.
 ///
-/// Stamps are TSC cycles of the guest's clock, empty where none was taken; `t0`, `t1` and `t2` stand in the
-/// initiator's row only. `tsc_khz` turns cycles into time.
+/// Stamps are TSC cycles of the guest's clock since `base`, the first `t0` of their block, and empty where none was taken; `t0`,
+/// `t1` and `t2` stand in the initiator's row only. `tsc_khz` turns cycles into time. A column with empty fields becomes one of
+/// 64-bit floats in pandas and R, which hold no integer beyond 2⁵³: after six weeks, a TSC of 2.6 GHz. `base` is in every row, and
+/// stays an integer.
 pub struct CsvWriter<W: Write> {
     writer: csv::Writer<W>,
 }
@@ -90,13 +94,15 @@ impl<W: Write> CsvWriter<W> {
     /// # Errors
     /// The writer's own.
     pub fn block(&mut self, key: &CellId, samples: &Block, tsc_khz: u64) -> io::Result<()> {
+        let base = samples.rounds.first().map_or(0, |round| round.t0);
         for (index, round) in samples.rounds.iter().enumerate() {
             for participant in &round.participants {
-                let mut row = target_row(key, samples, index, participant, tsc_khz);
+                let mut row = target_row(key, samples, index, participant, (base, tsc_khz));
                 // The host has no row: its stamps stand in vCPU 0's.
                 if participant.vcpu == round.initiator.unwrap_or(0) {
                     row.role = "initiator";
-                    (row.t0, row.t1, row.t2) = (Some(round.t0), Some(round.t1), Some(round.t2));
+                    let stamps = [round.t0, round.t1, round.t2];
+                    [row.t0, row.t1, row.t2] = stamps.map(|stamp| Some(since(base, stamp)));
                 }
                 self.writer.serialize(row).map_err(into_io)?;
             }
@@ -113,7 +119,19 @@ impl<W: Write> CsvWriter<W> {
     }
 }
 
-fn target_row(key: &CellId, samples: &Block, index: usize, participant: &Participant, tsc_khz: u64) -> Row {
+/// A stamp since another. A guest's may be anything, so that the difference of two may need a sign and 64 bits.
+fn since(base: u64, stamp: u64) -> i128 {
+    i128::from(stamp) - i128::from(base)
+}
+
+fn target_row(
+    key: &CellId,
+    samples: &Block,
+    index: usize,
+    participant: &Participant,
+    (base, tsc_khz): (u64, u64),
+) -> Row {
+    let since_base = |stamp: Option<u64>| stamp.map(|stamp| since(base, stamp));
     Row {
         call: key.call.name(),
         route: key.route.name(),
@@ -131,12 +149,13 @@ fn target_row(key: &CellId, samples: &Block, index: usize, participant: &Partici
         t0: None,
         t1: None,
         t2: None,
-        a: participant.a,
-        halted: participant.halted,
-        back: participant.back,
-        w: participant.w,
-        x: participant.x,
-        vmm: participant.vmm,
+        a: since_base(participant.a),
+        halted: since_base(participant.halted),
+        back: since_base(participant.back),
+        w: since_base(participant.w),
+        x: since_base(participant.x),
+        vmm: since_base(participant.vmm),
+        base,
         tsc_khz,
         disturbed: !samples.is_quiet(),
         wait: key.wait.name(),
@@ -202,9 +221,9 @@ mod tests {
         assert_eq!(
             text(writer),
             "call,route,destination,target_state,vcpus,observe,idle_before_us,block,boot,round,generation,vcpu,role,\
-             t0,t1,t2,a,halted,back,w,x,vmm,tsc_khz,disturbed,wait\n\
-             broadcast,x2apic,all-but-self,halt,2,exits,,3,9,0,7,0,initiator,100,150,900,,,,500,600,550,2600000,false,spin\n\
-             broadcast,x2apic,all-but-self,halt,2,exits,,3,9,0,7,1,target,,,,300,20,700,501,610,,2600000,false,spin\n"
+             t0,t1,t2,a,halted,back,w,x,vmm,base,tsc_khz,disturbed,wait\n\
+             broadcast,x2apic,all-but-self,halt,2,exits,,3,9,0,7,0,initiator,0,50,800,,,,400,500,450,100,2600000,false,spin\n\
+             broadcast,x2apic,all-but-self,halt,2,exits,,3,9,0,7,1,target,,,,200,-80,600,401,510,,100,2600000,false,spin\n"
         );
     }
 
@@ -242,10 +261,41 @@ mod tests {
     }
 
     #[test]
-    fn full_stamps_survive() {
+    fn senseless_stamps_survive() {
         let mut writer = CsvWriter::new(Vec::new()).expect("header");
-        writer.block(&KEY, &block(0, vec![Round { t2: u64::MAX, ..round() }]), 1).expect("block");
-        assert!(text(writer).contains("18446744073709551615"));
+        let rounds = [(0, u64::MAX), (u64::MAX, 0)].map(|(t0, t2)| Round { t0, t2, ..round() });
+        for round in rounds {
+            writer.block(&KEY, &block(0, vec![round]), 1).expect("block");
+        }
+        let text = text(writer);
+        assert!(text.contains(",0,150,18446744073709551615,"), "{text}");
+        assert!(text.contains(",-18446744073709551615,") && text.contains(",18446744073709551615,1,false,"), "{text}");
+    }
+
+    /// Guests whose host has been up for months: a float of 64 bits, which pandas reads stamps as, loses their last digits.
+    #[test]
+    fn stamps_beyond_the_floats_integers_lose_nothing() {
+        const LATE: u64 = (1 << 53) + 1;
+        let mut writer = CsvWriter::new(Vec::new()).expect("header");
+        let later = |stamp: Option<u64>| stamp.map(|stamp| stamp + LATE);
+        let mut late = round();
+        (late.t0, late.t1, late.t2) = (late.t0 + LATE, late.t1 + LATE, late.t2 + LATE);
+        for each in &mut late.participants {
+            (each.a, each.w, each.x, each.vmm) = (later(each.a), later(each.w), later(each.x), later(each.vmm));
+        }
+        writer.block(&KEY, &block(0, vec![late]), 1).expect("block");
+        let text = text(writer);
+        let header: Vec<&str> = COLUMNS.to_vec();
+        let place = |name: &str| header.iter().position(|column| *column == name).expect(name);
+        let row: Vec<&str> = text.lines().nth(1).expect("a row").split(',').collect();
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "what a reader does, of a small value"
+        )]
+        let read = |name: &str| row[place(name)].parse::<f64>().expect("a number") as u64;
+        let base: u64 = row[place("base")].parse().expect("an integer");
+        assert_eq!([read("t0"), read("t1"), read("w")].map(|stamp| base + stamp), [100, 150, 500].map(|it| it + LATE));
     }
 
     /// Takes nothing.
