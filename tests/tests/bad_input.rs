@@ -49,6 +49,9 @@ fn unknown_names_come_with_the_known_ones() {
     }
     refused(&["pigeon"], BAD_INPUT, &["'pigeon'", "kipi --help"]);
     refused(&["--pigeon"], BAD_INPUT, &["'--pigeon'", "kipi --help"]);
+    for command in ["measure", "trace", "check", "doctor", "compare", "history"] {
+        refused(&[command, "--fomat"], BAD_INPUT, &["'--fomat'", &format!("'kipi {command} --help'")]);
+    }
 }
 
 #[test]

@@ -164,6 +164,44 @@ fn a_device_that_is_full_costs_the_document_but_not_the_table() {
     }
 }
 
+/// A command whose files may have 512 bytes or a bit more, which stands in for a full disk.
+fn with_little_room(arguments: &[&str]) -> Ran {
+    let mut shell = Command::new("sh");
+    // Without its signal, the limit is an error like any other.
+    shell.args(["-c", "trap '' XFSZ && ulimit -f 1 && exec \"$@\"", "sh"]).arg(binary()).args(QUICK);
+    Running::start(shell.args(arguments)).finish()
+}
+
+#[test]
+fn a_disk_that_is_full_is_told_once() {
+    let _turn = turn();
+    if hypervisor().is_none() {
+        return;
+    }
+    let directory = temporary();
+    let [json, csv, html] = ["out.json", "out.csv", "out.html"].map(|name| directory.path().join(name));
+    let files = ["--json", text(&json), "--html", text(&html)];
+    // Samples of many rounds find no room while they are measured, others when all is over.
+    for more in [&["--rounds", "20"][..], &["--rounds", "500", "--csv", text(&csv)]] {
+        let ran = with_little_room(&[more, &files].concat());
+        assert!(ran.complaint().contains("File too large"), "{ran:?}");
+        assert_eq!(ran.status, Some(1));
+        assert!(ran.stdout.contains("xapic"), "the table is lost: {ran:?}");
+    }
+    assert_eq!(fs::read_dir(directory.path()).expect("the directory").count(), 0, "something is left");
+}
+
+#[test]
+fn help_that_cannot_be_printed_is_a_failure() {
+    for arguments in [&["--help"][..], &["check", "--help"], &["--version"]] {
+        let full = fs::File::options().write(true).open("/dev/full").expect("the device");
+        let output = Command::new(binary()).args(arguments).stdout(full).output().expect("kipi runs");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(said, "kipi: cannot write to standard output: No space left on device (os error 28)\n");
+        assert_eq!(output.status.code(), Some(1));
+    }
+}
+
 /// A limit on the size of files stands in for the full disk: the write fails in the middle of the document.
 #[test]
 fn nothing_half_written_gets_the_final_name() {
@@ -175,10 +213,7 @@ fn nothing_half_written_gets_the_final_name() {
     let (fresh, existing) = (directory.path().join("fresh.json"), directory.path().join("existing.json"));
     fs::write(&existing, "what was there before").expect("a file");
     for path in [&fresh, &existing] {
-        let mut shell = Command::new("sh");
-        // Without its signal, the limit (one unit of 512 bytes or more) is an error like any other.
-        shell.args(["-c", "trap '' XFSZ && ulimit -f 1 && exec \"$@\"", "sh"]).arg(binary()).args(QUICK);
-        let ran = Running::start(shell.args(["--rounds", "20", "--json", text(path)])).finish();
+        let ran = with_little_room(&["--rounds", "20", "--json", text(path)]);
         let line = ran.complaint();
         assert!(line.contains("--json") && line.contains(text(path)) && line.contains("File too large"), "{line}");
         assert_eq!(ran.status, Some(1));
@@ -312,10 +347,10 @@ fn nobody_reads_the_result() {
     if hypervisor().is_none() {
         return;
     }
-    for more in
-        [&["--help"][..], &["--rounds", "20"], &["--rounds", "20", "--json", "-"], &["--rounds", "20", "--csv", "-"]]
-    {
-        let ran = Running::start_unread(Command::new(binary()).args(QUICK).args(more)).finish();
+    let documents = ["--json", "--csv", "--html", "--prometheus", "--bmf"].map(|option| [option, "-"]);
+    for more in [&["--help"][..], &[]].into_iter().chain(documents.iter().map(|document| &document[..])) {
+        let mut command = Command::new(binary());
+        let ran = Running::start_unread(command.args(QUICK).args(["--rounds", "20"]).args(more)).finish();
         assert_eq!((ran.status, ran.stderr.as_str()), (Some(0), ""), "{more:?}");
     }
 }

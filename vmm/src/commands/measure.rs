@@ -266,7 +266,8 @@ pub fn run(options: &Measure, start: ProcessStart) -> Result<Status, Failure> {
         | Status::Stop => true,
     };
     // Samples that could not be written once are told once.
-    let csv = csv.filter(|_| !matches!(error, Some(experiment::Error::Samples(_))));
+    let samples_failed = matches!(error, Some(experiment::Error::Samples(_)));
+    let csv = csv.filter(|_| !samples_failed);
     // A run that never began leaves alone what an earlier one has written.
     let written = if began { write_results(&measurement, json, csv, to_stdout, options.details) } else { Ok(()) };
     let [html, prometheus, bmf] = [html, prometheus, bmf].map(|output| output.filter(|_| began));
@@ -276,6 +277,10 @@ pub fn run(options: &Measure, start: ProcessStart) -> Result<Status, Failure> {
         .and(write_text(bmf, || Ok(bmf::render(&measurement)?)));
     if let Some(error) = error.map(anyhow::Error::from).filter(|error| !nobody_reads(error)) {
         complain(&hints::line(error.as_ref()));
+        // A full disk, too, is told once, and not of each document.
+        if samples_failed {
+            return Ok(status);
+        }
     } else if !is_clean(&measurement) {
         complain("calls went wrong: see the integrity column");
     } else if let Some(cell) = measurement.asked().find(|cell| cell.rounds == 0) {

@@ -27,7 +27,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use compare::Compare;
 use doctor::Doctor;
 use measure::Measure;
-use status::Status;
+use status::{Failure, Status};
 use trace::Trace;
 
 /// Measures how simultaneously code runs on every processor of a KVM guest, and what interrupting them costs.
@@ -73,23 +73,23 @@ pub fn parse() -> Result<Cli, clap::Error> {
 /// Ends a command line that cannot be run: help and version are asked for, everything else is a usage error.
 pub fn end_parsing(error: &clap::Error) -> Status {
     if error.use_stderr() {
-        status::complain(&one_line(error));
+        let command = std::env::args().nth(1).filter(|first| Cli::command().find_subcommand(first).is_some());
+        status::complain(&one_line(error, command.as_deref()));
         // To git bisect run, 2 would be a bad version.
-        let is_step = std::env::args_os().nth(1).is_some_and(|command| command == "bisect-step");
-        return if is_step { Status::Stop } else { Status::BadInput };
+        return if command.is_some_and(|command| command == "bisect-step") { Status::Stop } else { Status::BadInput };
     }
-    let _ = error.print();
-    Status::Good
+    outputs::printed(error.print()).map_or_else(|error| Failure::failed(error).report(), |()| Status::Good)
 }
 
-/// A usage error as one line.
-fn one_line(error: &clap::Error) -> String {
+/// A usage error, of the options of `command` if there is one, as one line.
+fn one_line(error: &clap::Error, command: Option<&str>) -> String {
     let text = error.to_string();
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
     let body: Vec<&str> =
         lines.take_while(|line| !line.starts_with("For more information") && !line.starts_with("Usage:")).collect();
     let body = body.join(" ");
-    format!("{} (see 'kipi --help')", body.strip_prefix("error: ").unwrap_or(&body))
+    let help = command.map_or_else(|| "kipi --help".to_owned(), |command| format!("kipi {command} --help"));
+    format!("{} (see '{help}')", body.strip_prefix("error: ").unwrap_or(&body))
 }
 
 #[cfg(test)]
@@ -120,7 +120,7 @@ mod tests {
             (vec!["--prometheus", "kipi.txt"], vec!["'kipi.txt'", "--prometheus", "textfile collector", ".prom"]),
             (vec!["dance"], vec!["'dance'"]),
         ] {
-            let line = one_line(&parse(&arguments).unwrap_err());
+            let line = one_line(&parse(&arguments).unwrap_err(), None);
             assert!(!line.contains('\n'), "{line}");
             for needle in needles.iter().chain(&["--help"]) {
                 assert!(line.contains(needle), "{arguments:?}: {line}");

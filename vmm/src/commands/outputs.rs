@@ -46,17 +46,22 @@ pub(super) fn any_is_stdout<const N: usize>(outputs: [&Option<Output>; N]) -> bo
     outputs.into_iter().flatten().any(Output::is_stdout)
 }
 
-/// Writes a whole document to an output, if there is one.
+/// Writes a whole document to an output, if there is one; that nobody reads it any more is no error.
 pub(super) fn write_text(output: Option<Output>, text: impl FnOnce() -> anyhow::Result<String>) -> anyhow::Result<()> {
     let Some(mut output) = output else { return Ok(()) };
-    output.write_all(text()?.as_bytes())?;
-    Ok(output.commit()?)
+    let text = text()?;
+    let written = output.write_all(text.as_bytes()).map_err(anyhow::Error::from);
+    unless_nobody_reads(written.and_then(|()| Ok(output.commit()?)))
 }
 
 /// Prints to standard output; that nobody reads it any more is no error.
 pub(super) fn print(text: &str) -> anyhow::Result<()> {
-    let mut stdout = io::stdout().lock();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+    printed(io::stdout().write_all(text.as_bytes()))
+}
+
+/// What became of something that was printed to standard output: that nobody reads it any more is no error.
+pub(super) fn printed(written: io::Result<()>) -> anyhow::Result<()> {
+    match written.and_then(|()| io::stdout().flush()) {
         Err(error) if !output::is_broken_pipe(&error) => {
             Err(anyhow::anyhow!("cannot write to standard output: {error}"))
         }

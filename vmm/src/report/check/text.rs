@@ -1,6 +1,7 @@
 //! The suite's results for people: one line a test, what failed once more at the end.
 
 use super::{Sink, counts};
+use crate::report::summary::count;
 use crate::report::units;
 use crate::report::wrap::{hang, printable};
 use crate::results::check::{Finished, Head, Outcome, Summary};
@@ -51,7 +52,7 @@ impl<W: Write> Sink for Text<W> {
         let [kipi, kernel, kvm, cpu] = [&head.kipi, &head.kernel, &head.kvm, &head.cpu].map(|text| printable(text));
         self.seed = *seed;
         self.line("", &format!("kipi {kipi} · Linux {kernel} · KVM: {kvm}"), 2)?;
-        self.line("", &format!("{cpu} · {cpus} CPUs · {planned} tests · seed {seed}"), 2)?;
+        self.line("", &format!("{cpu} · {} · {} · seed {seed}", count(*cpus, "CPU"), count(*planned, "test")), 2)?;
         self.writer.flush()
     }
 
