@@ -216,6 +216,7 @@ pub(super) fn assess(spec: &BlockSpec, rounds: Vec<RawRound>, ended: &Ended, exi
         }
         block.rounds.push(round);
     }
+    block.rounds.shrink_to_fit();
     block
 }
 
@@ -305,6 +306,14 @@ mod tests {
         assert_eq!((counted, block.not_in_state), (vec![8], 1));
         assert_eq!(block.rounds[0].participants[0].a, None, "the initiator interrupts only others");
         assert_eq!(block.rounds[0].participants[1].a, Some(10));
+    }
+
+    /// Of millions of rounds, which are kept until the end.
+    #[test]
+    fn a_block_has_no_room_for_more_rounds_than_it_has() {
+        let rounds = (1..=5).map(|generation| round(generation * 4, sample_flags::FROM_USER)).collect();
+        let block = assess(&spec(TargetState::User), rounds, &QUIET, Exits::new(), &[]);
+        assert!(block.rounds.len() > 1 && block.rounds.capacity() == block.rounds.len());
     }
 
     #[test]
