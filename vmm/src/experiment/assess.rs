@@ -63,10 +63,10 @@ impl Collected {
         let counted = self.counted();
         let boots = boots(counted.iter().map(|block| block.boot), drift);
         let rounds: Vec<&[Round]> = counted.iter().map(|block| block.rounds.as_slice()).collect();
-        let samples = metrics::collect(&rounds);
-        let round_trips = samples
-            .get(&MetricName::RoundTrip)
+        let round_trips = metrics::sample(MetricName::RoundTrip, &rounds)
             .map(|sample| Histogram::of(sample.values().map(|cycles| metrics::nanoseconds(cycles, khz))));
+        // One at a time: of millions of rounds, all of them together are hundreds of megabytes.
+        let samples = MetricName::ALL.iter().filter_map(|&metric| Some((metric, metrics::sample(metric, &rounds)?)));
         let worker = metrics::shortest_worker(&rounds).map(|cycles| metrics::nanoseconds(cycles, khz));
         let targets = config::targets(&self.id);
         let with_exits: Vec<&Block> = counted.iter().copied().chain(traced()).collect();
@@ -93,7 +93,6 @@ impl Collected {
                 Some(topology.label(initiator?, target?))
             }),
             metrics: samples
-                .into_iter()
                 .map(|(metric, sample)| (metric, sample, boots.clone(), of_stamps))
                 .chain(of_events.filter_map(|(metric, sample, boots)| Some((metric, sample?, boots, clock))))
                 .map(|(metric, sample, boots, clock)| {
