@@ -44,7 +44,7 @@ impl Steps {
 
 /// What a step comes to (worse, nothing worse, undecided), and after how many runs.
 fn step(base: &[Run], new: &[Run]) -> (usize, usize) {
-    let rules = looks::rules(PLANTED, &[]);
+    let rules = looks::rules(PLANTED, &[], true);
     for runs in looks::RUNS {
         match compare(base, &new[..runs], &rules).verdict {
             Overall::Worse => return (0, runs),

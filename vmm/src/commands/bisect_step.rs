@@ -6,6 +6,7 @@ use super::outputs::print;
 use super::status::{Failure, Status};
 use super::{documents, interrupts, processes, values};
 use crate::comparison::differences::Factor;
+use crate::comparison::rules::Rules;
 use crate::comparison::{self, Run, looks};
 use crate::report::units;
 use crate::results::comparison::{Comparison, Overall, Verdict};
@@ -30,6 +31,9 @@ pub struct BisectStep {
     /// What may differ from the base, because it is what is bisected
     #[arg(long, value_name = "F[,F..]", value_delimiter = ',', value_parser = values::factors(), default_value = "kernel,kipi")]
     expect: Vec<Factor>,
+    /// Judge exits a call, and whatever else is no time: for an emulated host, whose times say little
+    #[arg(long, conflicts_with = "threshold")]
+    ignore_times: bool,
     /// Measure with this build of kipi [default: this one]
     #[arg(long, value_name = "KIPI")]
     exec: Option<PathBuf>,
@@ -81,10 +85,11 @@ fn step(options: &BisectStep) -> Result<Status, Failure> {
             let Some(measurement) = processes::run(&kipi, &arguments)? else { return Ok(Status::Interrupted) };
             new.push(Run { file: format!("run {}", new.len() + 1), measurement });
         }
-        let comparison = comparison::compare(&base, &new, &looks::rules(options.threshold, &options.expect));
+        let rules = looks::rules(options.threshold, &options.expect, !options.ignore_times);
+        let comparison = comparison::compare(&base, &new, &rules);
         match comparison.verdict {
-            Overall::Worse => return conclude(Status::Failed, &what_is_worse(&comparison), &new, start),
-            Overall::NothingWorse => return conclude(Status::Good, "same: nothing is worse", &new, start),
+            Overall::Worse => return conclude(Status::Failed, &what_is_worse(&comparison, &rules), &new, start),
+            Overall::NothingWorse => return conclude(Status::Good, nothing_worse(&rules), &new, start),
             Overall::NotComparable => return Err(Failure::new(Status::Stop, not_comparable(&comparison))),
             Overall::Undecided => {}
         }
@@ -116,8 +121,13 @@ fn arguments(measure: &[OsString]) -> Result<Vec<OsString>, Failure> {
     Ok(measure.iter().cloned().chain(["--json", "-"].map(OsString::from)).collect())
 }
 
-fn what_is_worse(comparison: &Comparison) -> String {
-    let slower = comparison.cells.iter().chain(&comparison.references).filter(|row| row.verdict == Verdict::Slower);
+fn nothing_worse(rules: &Rules) -> &'static str {
+    if rules.judges_times { "same: nothing is worse" } else { "same: nothing but times may be worse" }
+}
+
+fn what_is_worse(comparison: &Comparison, rules: &Rules) -> String {
+    let rows = comparison.cells.iter().chain(&comparison.references);
+    let slower = rows.filter(|row| rules.judges_times && row.verdict == Verdict::Slower);
     let worst = slower.max_by(|one, other| one.judged().estimate.total_cmp(&other.judged().estimate));
     if let Some(row) = worst {
         let change = row.judged();

@@ -65,6 +65,7 @@ pub fn run(options: &Compare) -> Result<Status, Failure> {
         expected: options.expect.clone(),
         reference: options.reference,
         gates: options.gate.clone(),
+        judges_times: true,
     };
     let comparison = comparison::compare(&base, &new, &rules);
     let text = report::comparison::render(&comparison, options.format, terminal_width()).map_err(Failure::failed)?;

@@ -35,8 +35,52 @@ enum Who {
 /// A count of a cell: who counted, the reason, and whose exits.
 type Count = (Source, String, Who);
 
+/// A count whose mean differs by enough to matter.
+struct Change {
+    cell: CellId,
+    count: Count,
+    base: f64,
+    new: f64,
+    /// Whether the interval of the difference excludes none; not known where there is no interval.
+    is_sure: Option<bool>,
+}
+
+impl Change {
+    /// Whether it would be worse, if it were sure.
+    fn is_rise(&self) -> bool {
+        self.new > self.base && !OF_THE_HOST.contains(&self.count.1.as_str())
+    }
+}
+
 /// Those that changed, of each cell in turn.
 pub(super) fn find(base: &[Run], new: &[Run], cells: &[CellId], error_rate: f64) -> Vec<Finding> {
+    let changes = changes(base, new, cells, error_rate).into_iter();
+    let found = changes.filter(|change| change.is_sure != Some(false)).map(|change| {
+        let (source, reason, who) = &change.count;
+        let of = match who {
+            Who::Initiator => "initiator",
+            Who::Target => "each target",
+        };
+        let is_worse = change.is_sure == Some(true) && change.is_rise();
+        Finding {
+            kind: FindingKind::Exits,
+            hosts: None,
+            cell: Some(change.cell),
+            subject: format!("{} {reason}, {of}", source.name()),
+            base: units::per_call(change.base),
+            new: units::per_call(change.new),
+            severity: if is_worse { Severity::Worse } else { Severity::Noted },
+        }
+    });
+    found.collect()
+}
+
+/// Whether there may be more exits, and too few runs to be sure.
+pub(super) fn is_open(base: &[Run], new: &[Run], cells: &[CellId], error_rate: f64) -> bool {
+    changes(base, new, cells, error_rate).iter().any(|change| change.is_rise() && change.is_sure != Some(true))
+}
+
+fn changes(base: &[Run], new: &[Run], cells: &[CellId], error_rate: f64) -> Vec<Change> {
     let mut compared = Vec::new();
     for &id in cells {
         let [of_base, of_new] = [base, new].map(|runs| of_cell(runs, id));
@@ -53,26 +97,12 @@ pub(super) fn find(base: &[Run], new: &[Run], cells: &[CellId], error_rate: f64)
     }
     // Of these, hardly any change: to test each at the level for all of them loses next to nothing against Holm's steps.
     let miss = error_rate / compared.len().max(1) as f64;
-    let changed = compared.into_iter().filter_map(|(id, count, base, new, difference)| {
-        let (was, is) = (mean(&base), mean(&new));
-        let is_large = (is - was).abs() > LEAST && (is - was).abs() > LEAST_FRACTION * was;
-        let is_sure = difference.interval(miss).is_some_and(|[low, high]| low > 0.0 || high < 0.0);
-        let is_known = difference.error.is_some();
-        let (source, reason, who) = count;
-        let is_worse = is_sure && is > was && !OF_THE_HOST.contains(&reason.as_str());
-        let of = match who {
-            Who::Initiator => "initiator",
-            Who::Target => "each target",
-        };
-        (is_large && (is_sure || !is_known)).then(|| Finding {
-            kind: FindingKind::Exits,
-            hosts: None,
-            cell: Some(id),
-            subject: format!("{} {reason}, {of}", source.name()),
-            base: units::per_call(was),
-            new: units::per_call(is),
-            severity: if is_worse { Severity::Worse } else { Severity::Noted },
-        })
+    let changed = compared.into_iter().filter_map(|(cell, count, base, new, difference)| {
+        let (base, new) = (mean(&base), mean(&new));
+        let is_large = (new - base).abs() > LEAST && (new - base).abs() > LEAST_FRACTION * base;
+        let is_certain = difference.interval(miss).is_some_and(|[low, high]| low > 0.0 || high < 0.0);
+        let is_sure = difference.error.is_some().then_some(is_certain);
+        is_large.then_some(Change { cell, count, base, new, is_sure })
     });
     changed.collect()
 }

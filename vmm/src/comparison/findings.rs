@@ -31,6 +31,12 @@ fn of_kind(base: &[Run], new: &[Run], error_rate: f64) -> Vec<Finding> {
     findings
 }
 
+/// Whether more runs may find something worse that these do not show with certainty.
+pub(super) fn is_open(kinds: &[Kind<'_>], error_rate: f64) -> bool {
+    let error_rate = error_rate / kinds.len() as f64;
+    kinds.iter().any(|Kind { base, new, .. }| exits::is_open(base, new, &cells(base, new), error_rate))
+}
+
 /// All cells that somebody asked for, in the order of the documents.
 fn cells(base: &[Run], new: &[Run]) -> Vec<CellId> {
     let mut cells = Vec::new();

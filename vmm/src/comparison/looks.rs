@@ -11,9 +11,9 @@ use super::rules::{ERROR_RATE, Rules};
 pub const RUNS: [usize; 5] = [3, 5, 8, 12, 20];
 
 /// The rules of each.
-pub fn rules(threshold: f64, expected: &[Factor]) -> Rules {
+pub fn rules(threshold: f64, expected: &[Factor], judges_times: bool) -> Rules {
     let error_rate = ERROR_RATE / RUNS.len() as f64;
-    Rules { threshold, error_rate, expected: expected.to_vec(), ..Rules::default() }
+    Rules { threshold, error_rate, expected: expected.to_vec(), judges_times, ..Rules::default() }
 }
 
 #[cfg(test)]
@@ -22,7 +22,7 @@ mod tests {
 
     #[test]
     fn the_looks_together_are_wrong_as_rarely_as_one_comparison() {
-        let each = rules(0.05, &[]).error_rate;
+        let each = rules(0.05, &[], true).error_rate;
         assert!((each * RUNS.len() as f64 - ERROR_RATE).abs() < 1e-12);
         assert!(RUNS.is_sorted());
     }

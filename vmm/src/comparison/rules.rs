@@ -23,10 +23,19 @@ pub struct Rules {
     pub reference: Option<Choice>,
     /// Tails that are compared.
     pub gates: Vec<Limit>,
+    /// Whether times decide. Where they move several times over from run to run, as on an emulated host, counts still do.
+    pub judges_times: bool,
 }
 
 impl Default for Rules {
     fn default() -> Self {
-        Self { threshold: THRESHOLD, error_rate: ERROR_RATE, expected: Vec::new(), reference: None, gates: Vec::new() }
+        Self {
+            threshold: THRESHOLD,
+            error_rate: ERROR_RATE,
+            expected: Vec::new(),
+            reference: None,
+            gates: Vec::new(),
+            judges_times: true,
+        }
     }
 }

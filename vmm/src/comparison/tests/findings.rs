@@ -150,6 +150,23 @@ fn the_hosts_interrupts_are_no_part_of_all_exits() {
 }
 
 #[test]
+fn without_times_exits_decide_and_ask_for_more_runs() {
+    let verdict =
+        |base: &[Run], new: &[Run]| compare(base, new, &Rules { judges_times: false, ..Rules::default() }).verdict;
+    let [mut base, mut new] = [runs(3, 1), runs(3, 2)];
+    exits(&mut base, "exits", |_| 1.0);
+    exits(&mut new, "exits", |_| 1.0);
+    grow(&mut new, "x2apic", "halt", 3.0);
+    assert_eq!((verdict(&base, &new), compared(&base, &new).verdict), (Overall::NothingWorse, Overall::Worse));
+    exits(&mut new, "exits", |run| 1.2 + run as f64);
+    assert_eq!(verdict(&base, &new), Overall::Undecided, "there seem to be more");
+    exits(&mut new, "irq_exits", |run| 1.2 + run as f64);
+    assert_eq!(verdict(&base, &new), Overall::NothingWorse, "the host's interrupts follow the time");
+    exits(&mut new, "exits", |_| 2.0);
+    assert_eq!(verdict(&base, &new), Overall::Worse);
+}
+
+#[test]
 fn runs_that_ended_early_and_cells_that_were_never_quiet_are_noted() {
     let [base, mut new] = [runs(2, 1), runs(2, 2)];
     new[0].measurement.partial = true;
