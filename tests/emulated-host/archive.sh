@@ -14,10 +14,10 @@ build_kipi() {
 
 # The part that does not change from run to run, made once: busybox, `init`, the modules.
 prepare_archive() {
-    kernel=$(echo "$folder"/kernel/boot/vmlinuz-*)
-    [ -r "$kernel" ] || fail "$folder/kernel has no kernel: delete $folder and start again"
-    base=$folder/base-$host.cpio
-    [ ! "$base" -nt "$here/init" ] || [ ! "$base" -nt "$folder/kernel.unpacked" ] ||
+    kernel=$(echo "$kernel_folder"/boot/vmlinuz-*)
+    [ -r "$kernel" ] || fail "$kernel_folder has no kernel: delete $folder and start again"
+    base=$folder/base-$host${kernel_folder#"$folder/kernel"}.cpio
+    [ ! "$base" -nt "$here/init" ] || [ ! "$base" -nt "$kernel_folder.unpacked" ] ||
         [ ! "$base" -nt "$here/$host.sh" ] || return 0
     local stage=$run/base name module
     mkdir -p "$stage"/{bin,modules,proc,sys,dev,tmp,run,root,etc} 2>/dev/null || fail "$stage cannot be made: is the disk full?"
@@ -26,7 +26,7 @@ prepare_archive() {
     echo 'root:x:0:0:root:/root:/bin/sh' >"$stage/etc/passwd"
     # A module that is not there is built into the kernel.
     for name in $host_modules; do
-        module=$(find "$folder/kernel" -name "$name.ko*")
+        module=$(find "$kernel_folder" -name "$name.ko*")
         case $module in
         '') continue ;;
         *.ko) cp "$module" "$stage/modules/" ;;
@@ -53,6 +53,15 @@ quote() {
 # Copies the file $1 into the folder $2 under its own path.
 take_along() {
     { mkdir -p "$2${1%/*}" && cp -L "$1" "$2$1"; } 2>/dev/null || fail "$1 cannot be copied into $2: is the disk full?"
+}
+
+# Copies the documents in the folder $1, which kipi reads where an argument names a folder, into the folder $2.
+take_documents() {
+    local document
+    mkdir -p "$2$1" 2>/dev/null
+    for document in "$1"/*.json; do
+        [ ! -f "$document" ] || take_along "$document" "$2"
+    done
 }
 
 # Copies the executable $1 to $2, without its debug information where that can be left out: it is ten times as large as the rest,
@@ -96,8 +105,13 @@ make_archive() {
         # Where the folder is missing, it is missing there, too: the program says so.
         [ ! -d "${path%/*}" ] || mkdir -p "$stage${path%/*}"
         [ ! -f "$path" ] || take_along "$path" "$stage"
+        [ ! -d "$path" ] || take_documents "$path" "$stage"
         printf '%s\n' "$path"
     done >"$stage/job/paths"
+    if [ -n "$script" ]; then
+        cp -L "$script" "$stage/job/script" 2>/dev/null || fail "$script cannot be copied into $stage: is the disk full?"
+        printf '%s\n' "$PWD" >>"$stage/job/paths"
+    fi
     {
         printf 'cd %s || exit 1\n' "$(quote "$PWD")"
         for argument in RUST_BACKTRACE NO_COLOR; do
@@ -108,7 +122,7 @@ make_archive() {
         done
         printf 'exec '
         [ "$(first_cpu)" -eq 0 ] || printf 'taskset -c %s-%s ' "$(first_cpu)" "$(($(first_cpu) + cpus - 1))"
-        quote "/job/${program##*/}"
+        if [ -n "$script" ]; then printf 'env PATH="/job:$PATH" sh /job/script'; else quote "/job/${program##*/}"; fi
         for argument; do printf ' %s' "$(quote "$argument")"; done
         printf '\n'
     } >"$stage/job/command"

@@ -145,7 +145,7 @@ unpack_kernel() {
 
 # Makes the disc that is booted.
 make_disc() {
-    local boot=$run/boot image=$folder/kernel/unpacked
+    local boot=$run/boot image=$kernel_folder/unpacked
     mkdir "$boot" 2>/dev/null || fail "$boot cannot be made: is the disk full?"
     # Any other kernel boots, too, only slowly.
     [ "$image" -nt "$here/intel.sh" ] || unpack_kernel "$kernel" "$image" || image=$kernel

@@ -122,20 +122,30 @@ fetch_busybox() {
     [ -x "$busybox" ] || fail "busybox-static has no busybox: delete $folder and start again"
 }
 
-# The stock kernel, of which only the image and the modules of KVM are unpacked.
+# A stock kernel, the one that was asked for, of which only the image and the modules of KVM are unpacked.
 fetch_kernel() {
     local name archive
-    rm -rf "$folder/apt/archives" "$folder/kernel"
-    mkdir -p "$folder/apt/archives" "$folder/kernel"
-    name=$(private_apt_show_kernel)
+    # What another release adds is for the kernel only.
+    local apt_options=("${apt_options[@]}")
+    case $wanted_kernel in
+    [0-9]*) name=linux-image-$wanted_kernel ;;
+    *)
+        [ -z "$wanted_kernel" ] || add_suite "$wanted_kernel" ||
+            fail "--kernel $wanted_kernel: there is no such release where this machine's comes from: $(tail -n1 "$run/apt.log")"
+        name=$(private_apt_show_kernel)
+        ;;
+    esac
     # apt-get calls it a success when no list could be fetched.
     [ -n "$name" ] || ! grep -q '^W: Failed' "$run/apt.log" || apt_failed "the lists of packages"
     [ -n "$name" ] || fail "linux-image-amd64 is in none of this machine's package sources: add Debian's to them"
+    rm -rf "$folder/apt/archives" "$kernel_folder"
+    mkdir -p "$folder/apt/archives" "$kernel_folder"
     (cd "$folder/apt/archives" && private_apt download "$name") || apt_failed "$name"
     archive=$(echo "$folder"/apt/archives/*.deb)
-    dpkg-deb --fsys-tarfile "$archive" | tar -x -C "$folder/kernel" --wildcards './boot/vmlinuz-*' \
+    dpkg-deb --fsys-tarfile "$archive" | tar -x -C "$kernel_folder" --wildcards './boot/vmlinuz-*' \
         '*/kernel/arch/x86/kvm/*' '*/irqbypass.ko*' '*/ccp.ko*' ||
-        fail "$archive cannot be unpacked into $folder/kernel: is the disk full?"
+        fail "$archive cannot be unpacked into $kernel_folder: is the disk full?"
+    rm -rf "$folder/apt/archives"
 }
 
 # The kernel package that the metapackage stands for.
@@ -148,7 +158,7 @@ private_apt_show_kernel() {
 drop_old_packages() {
     local parts='kernel busybox-alone bochs-complete qemu-8.1'
     [ "$(cat "$folder/parts" 2>/dev/null)" = "$parts" ] && return
-    rm -rf "$tree" "$folder"/{kernel,bochs,*.unpacked}
+    rm -rf "$tree" "$folder"/{kernel,kernel-*,bochs,*.unpacked}
     mkdir -p "$tree"
     echo "$parts" >"$folder/parts"
 }
@@ -172,7 +182,9 @@ take_packages() {
         "${@:2}"
         touch "$folder/$1.unpacked"
     }
-    take kernel fetch_kernel
+    # A release has a newer one at times: what is fetched under its name stays until the folder is deleted.
+    kernel_folder=$folder/kernel${wanted_kernel:+-$wanted_kernel}
+    take "${kernel_folder##*/}" fetch_kernel
     take busybox fetch_busybox
     host_packages
     flock -u 8

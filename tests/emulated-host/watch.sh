@@ -56,13 +56,19 @@ interrupt() {
     echo interrupt >&7
 }
 
+# What runs there, for messages.
+job_name() {
+    local name=${script:-$program}
+    printf '%s' "${name##*/}"
+}
+
 # How far it got, for messages.
 progress() {
     case $stage in
     '')
         if [ -s "$run/console" ]; then echo "while the kernel booted"; else echo "before the kernel said anything"; fi
         ;;
-    running) echo "while ${program##*/} ran" ;;
+    running) echo "while $(job_name) ran" ;;
     *) echo "while KVM was loaded" ;;
     esac
 }
@@ -192,10 +198,10 @@ bring_files() {
     mkdir -p "$files"
     tail -c "$files_size" "$run/report" | gzip -d |
         (cd "$files" && "$busybox" cpio -i -d) 2>"$run/cpio.log" ||
-        fail "the files that ${program##*/} wrote cannot be unpacked: $(tail -n1 "$run/cpio.log")"
+        fail "the files that $(job_name) wrote cannot be unpacked: $(tail -n1 "$run/cpio.log")"
     while read -r path; do
         # The name is given to whole files only.
-        { cp "$files$path" "$path.$$" && mv "$path.$$" "$path"; } 2>"$run/cp.log" || {
+        { mkdir -p "${path%/*}" && cp "$files$path" "$path.$$" && mv "$path.$$" "$path"; } 2>"$run/cp.log" || {
             rm -f "$path.$$"
             mv "$files" "$folder/files-$$"
             fail "$path cannot be written ($(sed 's/.*: //;q' "$run/cp.log")): it is in $folder/files-$$"
