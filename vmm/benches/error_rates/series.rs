@@ -1,7 +1,7 @@
 //! Runs of one and the same thing that were measured in a row.
 
-use crate::SIZES;
 use crate::pairs::{Count, print_head};
+use crate::{SIZES, steps};
 use anyhow::bail;
 use guest_stub::abi::cell::CellId;
 use kipi::commands::documents;
@@ -53,6 +53,7 @@ pub(super) fn compare_windows(series: &Series) -> anyhow::Result<()> {
             }
         }
     }
+    steps::in_series(&runs, planted.as_deref());
     Ok(())
 }
 
