@@ -93,8 +93,7 @@ fn of_session(error: &session::Error) -> Option<Cow<'static, str>> {
     match error {
         session::Error::Vm(error) => of_vm(error),
         session::Error::Stopped { exit, .. } => {
-            let lacks_thread = |failure: kipi_kvm_apic::Error| failure.errno == libc::EAGAIN;
-            exit.failure().is_some_and(lacks_thread).then_some(Cow::Borrowed(MORE_PROCESSES))
+            (exit.errno() == Some(libc::EAGAIN)).then_some(Cow::Borrowed(MORE_PROCESSES))
         }
         session::Error::Interrupted
         | session::Error::BugCheck(_)

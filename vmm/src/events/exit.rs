@@ -118,8 +118,13 @@ impl Exit {
         Self { kind: ExitKind::Failed, payload }
     }
 
+    /// The error number of what failed; `None`: nothing did.
+    pub fn errno(self) -> Option<i32> {
+        self.failure().map(|failure| failure.errno)
+    }
+
     /// What failed; `None`: nothing did ([`Exit::failed`] has not made it).
-    pub fn failure(self) -> Option<Error> {
+    fn failure(self) -> Option<Error> {
         if self.kind != ExitKind::Failed {
             return None;
         }
