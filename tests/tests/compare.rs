@@ -86,7 +86,7 @@ fn undecided_is_a_status_where_it_was_to_be_decided() {
     let [base, new] = ["base", "new"].map(|name| side(&at, name, 1, if name == "new" { 1.02 } else { 1.0 }, |_| ()));
     let ran = compare(&base, &new, &[]);
     assert_eq!(ran.status, Some(0), "{ran:?}");
-    assert!(ran.stdout.contains("one run a side"), "{}", ran.stdout);
+    assert!(ran.stdout.contains("fewer than three runs a side"), "{}", ran.stdout);
     assert_eq!(compare(&base, &new, &["--decide"]).status, Some(5));
 }
 

@@ -4,6 +4,7 @@ use super::Run;
 use crate::results::comparison::Difference;
 use crate::results::cpu_list::ranges;
 use crate::results::measurement::{Measurement, MeasurementConfig};
+use guest_stub::abi::cell::CellId;
 use std::collections::{BTreeMap, BTreeSet};
 use strum::{IntoStaticStr, VariantArray};
 
@@ -60,6 +61,7 @@ type Subject = (Factor, Option<String>);
 pub(super) fn find(base: &[Run], new: &[Run], expected: &[Factor]) -> Vec<Difference> {
     let facts =
         |runs: &[Run]| -> Vec<BTreeMap<Subject, String>> { runs.iter().map(|run| facts(&run.measurement)).collect() };
+    let (base_runs, new_runs) = (base, new);
     let [base, new] = [facts(base), facts(new)];
     let subjects: BTreeSet<&Subject> = base.iter().chain(&new).flat_map(BTreeMap::keys).collect();
     let values = |side: &[BTreeMap<Subject, String>], subject: &Subject| -> BTreeSet<String> {
@@ -79,7 +81,31 @@ pub(super) fn find(base: &[Run], new: &[Run], expected: &[Factor]) -> Vec<Differ
             allowed: is_expected,
         })
     });
-    found.collect()
+    found.chain(no_longer_asked(base_runs, new_runs, expected)).collect()
+}
+
+/// Cells of the base that no new run was asked for.
+fn no_longer_asked(base: &[Run], new: &[Run], expected: &[Factor]) -> Option<Difference> {
+    const NAMED: usize = 3;
+    let asked = |runs: &[Run]| -> BTreeSet<CellId> {
+        let of = |run: &Run| -> Vec<CellId> {
+            let skipped = run.measurement.skipped.iter().map(|skipped| skipped.id);
+            run.measurement.asked().map(|cell| cell.id).chain(skipped).collect()
+        };
+        runs.iter().flat_map(of).collect()
+    };
+    let (in_base, in_new) = (asked(base), asked(new));
+    let missing: Vec<String> = in_base.difference(&in_new).map(ToString::to_string).collect();
+    let more = missing.len().saturating_sub(NAMED);
+    let mut named: Vec<String> = missing.iter().take(NAMED).cloned().collect();
+    named.extend((more > 0).then(|| format!("{more} more")));
+    (!missing.is_empty()).then(|| Difference {
+        factor: Factor::Options.name().to_owned(),
+        item: Some("cells".to_owned()),
+        base: named,
+        new: vec!["not asked for".to_owned()],
+        allowed: expected.contains(&Factor::Options),
+    })
 }
 
 /// Whether it was expected, or follows from what was: another kernel has other parameters and mitigations.
@@ -123,10 +149,10 @@ fn facts(measurement: &Measurement) -> BTreeMap<Subject, String> {
     let power = &host.power;
     add(Factor::Power, Some("idle driver"), power.idle_driver.clone());
     add(Factor::Power, Some("idle governor"), power.idle_governor.clone());
-    let states = power
-        .idle_states
-        .iter()
-        .map(|state| if state.disabled { format!("{} off", state.name) } else { state.name.clone() });
+    let states = power.idle_states.iter().map(|state| {
+        let latency = state.latency_us.map_or_else(String::new, |us| format!(" ({us} µs)"));
+        format!("{}{latency}{}", state.name, if state.disabled { " off" } else { "" })
+    });
     add(Factor::Power, Some("idle states"), joined(states));
     add(Factor::Power, Some("frequency driver"), power.frequency_driver.clone());
     add(Factor::Power, Some("frequency governors"), joined(power.frequency_governors.iter().cloned()));
@@ -140,6 +166,7 @@ fn facts(measurement: &Measurement) -> BTreeMap<Subject, String> {
         add(Factor::Power, Some(&format!("{VULNERABILITY}{name}")), Some(value.clone()));
     }
     add(Factor::Hypervisor, None, host.hypervisor.clone());
+    add(Factor::Hypervisor, Some("nested"), Some(host.nested.to_string()));
     add(
         Factor::Pin,
         None,

@@ -79,7 +79,9 @@ fn presence(base: &[Run], new: &[Run], id: CellId) -> Option<Finding> {
         let why = skipped.map_or_else(String::new, |skipped| format!(": {}", skipped.reason));
         format!("{}{why}", of_runs(count, runs.len()))
     };
-    let is_worse = of_new * base.len() < of_base * new.len();
+    let is_asked = |runs: &[Run]| runs.iter().any(|run| run.measurement.skipped.iter().any(|skipped| skipped.id == id));
+    // That nobody asked for it is a difference of the options.
+    let is_worse = of_new * base.len() < of_base * new.len() && (of_new > 0 || is_asked(new));
     (of_base < base.len() || of_new < new.len()).then(|| Finding {
         kind: FindingKind::Cell,
         hosts: None,

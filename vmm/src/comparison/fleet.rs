@@ -7,14 +7,14 @@
 use super::Run;
 use super::references::Pairs;
 use super::rules::ERROR_RATE;
-use super::values::observe;
+use super::values::{Observed, observe};
 use crate::results::comparison::Outlier;
 use crate::statistics::order::middle;
 use crate::statistics::outliers::{FEWEST, outliers};
 use guest_stub::abi::cell::CellId;
 use std::collections::BTreeMap;
 
-/// The outliers of a side, in the order of its runs: those that are off by more than half of `threshold`. The probability that any
+/// The outliers of a side, in the order of its runs: those that are off by more than `threshold`. The probability that any
 /// is called one in a side of normal values without one is [`ERROR_RATE`].
 pub(super) fn find(runs: &[Run], pairs: &Pairs, threshold: f64) -> Vec<Outlier> {
     let mut groups: BTreeMap<(&str, &str), Vec<&Run>> = BTreeMap::new();
@@ -30,21 +30,22 @@ pub(super) fn find(runs: &[Run], pairs: &Pairs, threshold: f64) -> Vec<Outlier> 
     let mut found: Vec<Outlier> = groups
         .values()
         .flat_map(|group| cells().flat_map(move |(id, reference)| of_cell(group, *id, *reference, level)))
-        .filter(|outlier| outlier.change.abs() > threshold / 2.0)
+        .filter(|outlier| outlier.change.abs() > threshold)
         .collect();
     found.sort_by_key(|outlier| runs.iter().position(|run| run.file == outlier.file));
     found
 }
 
 fn of_cell(group: &[&Run], id: CellId, reference: Option<CellId>, level: f64) -> Vec<Outlier> {
-    let value = |run: &Run| {
-        let own = observe(run, &id)?;
-        match reference {
-            Some(reference) => Some(own.value(Some(&observe(run, &reference)?), false).logarithm),
-            None => Some(own.value(None, false).logarithm),
-        }
+    let observed = |run: &Run| {
+        let other = reference.map(|reference| observe(run, &reference));
+        Some((observe(run, &id)?, if let Some(other) = other { Some(other?) } else { None }))
     };
-    let values: Vec<(&Run, f64)> = group.iter().filter_map(|run| Some((*run, value(run)?))).collect();
+    let all: Vec<(&Run, (Observed, Option<Observed>))> =
+        group.iter().filter_map(|run| Some((*run, observed(run)?))).collect();
+    let by_turns = all.iter().all(|(_, (own, other))| own.has_turns(other.as_ref()));
+    let value = |(own, other): &(Observed, Option<Observed>)| own.value(other.as_ref(), by_turns).logarithm;
+    let values: Vec<(&Run, f64)> = all.iter().map(|(run, observed)| (*run, value(observed))).collect();
     let logarithms: Vec<f64> = values.iter().map(|(_, value)| *value).collect();
     let Some(level_of_group) = middle(logarithms.clone()) else { return Vec::new() };
     let outlier = |place: usize| Outlier {

@@ -5,6 +5,7 @@
 
 use super::Run;
 use super::kinds::Kind;
+use super::rules::FEWEST_RUNS;
 use crate::results::comparison::{Gate, Open, OpenReason, Verdict};
 use crate::results::histogram::Histogram;
 use crate::statistics::change::{Difference, Set};
@@ -96,7 +97,9 @@ fn gate(id: CellId, limit: Limit, base: Option<&[&Histogram]>, new: Option<&[&Hi
     let Some(difference) = Difference::between(&of_base, &of_new) else { return undecided(OpenReason::NoCounts) };
     let around = |end: f64| (share + end - difference.estimate).clamp(0.0, 1.0);
     let interval = difference.interval(miss).map(|ends| ends.map(around));
+    let is_few = base.len().min(new.len()) < FEWEST_RUNS;
     let (verdict, open) = match (interval, &difference.error) {
+        _ if is_few => (Verdict::Undecided, Some(Open { reason: OpenReason::FewRuns, more_runs: None })),
         (Some([low, _]), _) if low > allowed => (Verdict::Slower, None),
         (Some([_, high]), _) if high <= allowed => (Verdict::Same, None),
         (Some(_), Some(error)) => {
@@ -105,7 +108,7 @@ fn gate(id: CellId, limit: Limit, base: Option<&[&Histogram]>, new: Option<&[&Hi
             let more_runs = needed.map(|needed| (needed - runs) as u64);
             (Verdict::Undecided, Some(Open { reason: OpenReason::TooWide, more_runs }))
         }
-        (None, _) | (_, None) => (Verdict::Undecided, Some(Open { reason: OpenReason::OneRun, more_runs: None })),
+        (None, _) | (_, None) => (Verdict::Undecided, Some(Open { reason: OpenReason::FewRuns, more_runs: None })),
     };
     let rounds = new.iter().map(|counts| counts.n()).sum();
     let beyond = new.iter().map(|counts| counts.above(bound)).sum();

@@ -119,6 +119,15 @@ fn warnings(runs: &[Run], times: &[Time]) -> Vec<String> {
             runs.len()
         ));
     }
+    let went_wrong = |run: &&Run| run.measurement.cells.iter().any(|cell| !cell.integrity.is_clean());
+    let wrong: Vec<&str> = runs.iter().filter(went_wrong).map(|run| run.file.as_str()).collect();
+    if let Some(first) = wrong.first() {
+        warnings.push(format!(
+            "calls went wrong in {} of {} runs, in {first} first: kipi compare says which",
+            wrong.len(),
+            runs.len()
+        ));
+    }
     let processors: BTreeSet<&str> = runs.iter().map(|run| run.measurement.host.cpu.as_str()).collect();
     if processors.len() > 1 {
         let processors: Vec<&str> = processors.into_iter().collect();

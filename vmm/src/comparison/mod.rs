@@ -62,15 +62,18 @@ pub fn compare(base: &[Run], new: &[Run], rules: &Rules) -> Comparison {
         base: Side { outliers: fleet::find(base, &pairs, rules.threshold), ..side(base) },
         new: Side { outliers: fleet::find(new, &pairs, rules.threshold), ..side(new) },
         pairs: None,
+        interrupted: false,
         settings: Settings {
             threshold: rules.threshold,
             error_rate: rules.error_rate,
             expected: rules.expected.iter().map(|factor| factor.name().to_owned()).collect(),
         },
         verdict: if rules.judges_times {
-            overall(&differences, &findings, cells.iter().chain(&references), &gates, undecided > 0)
+            overall(&differences, &findings, &[&cells[..], &references], &gates, undecided > 0)
         } else {
-            overall(&differences, &findings, [].iter(), &[], findings::is_open(&kinds, rules.error_rate))
+            let is_open = findings::is_open(&kinds, rules.error_rate);
+            let told: Vec<Row> = cells.iter().map(|row| Row { verdict: Verdict::Undecided, ..row.clone() }).collect();
+            overall(&differences, &findings, &[&told], &[], is_open)
         },
         undecided: undecided as u64,
         warnings: warnings([base, new], &cells, &references),
@@ -86,24 +89,27 @@ fn is_asked(runs: &[Run], id: guest_stub::abi::cell::CellId) -> bool {
     runs.iter().flat_map(|run| run.measurement.asked()).any(|cell| cell.id == id)
 }
 
-/// A call that went wrong is a fault wherever it happened. All else says nothing of sides that cannot be compared.
-fn overall<'a>(
+/// A call that went wrong is a fault wherever it happened. All else says nothing of sides that cannot be compared, or have nothing in
+/// common.
+fn overall(
     differences: &[Difference],
     findings: &[Finding],
-    mut rows: impl Iterator<Item = &'a Row>,
+    rows: &[&[Row]],
     gates: &[Gate],
     is_open: bool,
 ) -> Overall {
     let is_worse = |finding: &Finding| finding.severity == Severity::Worse;
     let is_slower = |verdict: Verdict| verdict == Verdict::Slower;
+    let mut rows = rows.iter().copied().flatten().peekable();
     if findings.iter().any(|finding| is_worse(finding) && finding.kind == FindingKind::Integrity) {
         Overall::Worse
     } else if differences.iter().any(|difference| !difference.allowed) {
         Overall::NotComparable
-    } else if findings.iter().any(is_worse)
-        || rows.any(|row| is_slower(row.verdict))
-        || gates.iter().any(|gate| is_slower(gate.verdict))
-    {
+    } else if findings.iter().any(is_worse) || gates.iter().any(|gate| is_slower(gate.verdict)) {
+        Overall::Worse
+    } else if rows.peek().is_none() {
+        Overall::NotComparable
+    } else if rows.any(|row| is_slower(row.verdict)) {
         Overall::Worse
     } else if is_open {
         Overall::Undecided

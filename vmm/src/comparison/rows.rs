@@ -3,7 +3,7 @@
 use super::Run;
 use super::kinds::Kind;
 use super::references::Pairs;
-use super::rules::Rules;
+use super::rules::{FEWEST_RUNS, Rules};
 use super::values::{self, Observed, RunValue};
 use crate::results::comparison::{Change, Hosts, Open, OpenReason, Role, Row, Verdict};
 use crate::statistics::change::{Difference, Set, Variance};
@@ -29,7 +29,19 @@ pub(super) fn all(kinds: &[Kind<'_>], pairs: &Pairs, rules: &Rules) -> (Vec<Row>
         doubt(&mut row, &references);
         row
     });
-    (rows.collect(), references)
+    let rows: Vec<Row> = rows.collect();
+    (rows, references.into_iter().map(told_from_the_host).collect())
+}
+
+/// A reference that is divided by nothing has the host's drift in it: that all calls take longer together tells nothing of the cell.
+fn told_from_the_host(row: Row) -> Row {
+    let open = match row.verdict {
+        Verdict::Slower | Verdict::Faster if row.divided.is_none() => {
+            Some(Open { reason: OpenReason::Undivided, more_runs: None })
+        }
+        Verdict::Slower | Verdict::Faster | Verdict::Same | Verdict::Undecided => return row,
+    };
+    Row { verdict: Verdict::Undecided, open, ..row }
 }
 
 /// A cell, before the level is known at which it is tested.
@@ -40,6 +52,8 @@ struct Compared {
     p50_ns: [f64; 2],
     /// The runs of the side that has fewer of them.
     runs: usize,
+    /// Whether both sides have enough runs to say how much they differ, or know it from repetitions.
+    is_enough: bool,
     raw: Difference,
     divided: Option<Difference>,
 }
@@ -55,12 +69,15 @@ impl Compared {
         let belief = if is_alike { Belief::Quotient } else { Belief::Host };
         let [divided_base, divided_new] = sides.each_ref().map(|side| Set { belief, ..side.divided(by_turns) });
         let divided = reference.and_then(|_| Difference::between(&divided_base, &divided_new));
+        let is_enough = |set: &Set| set.values.len() >= FEWEST_RUNS || set.known.is_some();
+        let judged = if divided.is_some() { [divided_base, divided_new] } else { [of_base.raw(), of_new.raw()] };
         Some(Self {
             id,
             hosts: kind.hosts.clone(),
             reference: divided.is_some().then_some(reference).flatten(),
             p50_ns: sides.each_ref().map(Side::median),
             runs: sides.iter().map(Side::runs).min().unwrap_or(0),
+            is_enough: judged.iter().all(is_enough),
             raw,
             divided,
         })
@@ -78,7 +95,12 @@ impl Compared {
             level: 1.0 - miss,
         };
         let is_protected = role == Role::Primary && self.divided.is_some();
-        let (verdict, open) = verdict(judged, change(judged), is_protected, self.runs, rules.threshold);
+        let (verdict, open) = if self.is_enough {
+            verdict(judged, change(judged), is_protected, self.runs, rules.threshold)
+        } else {
+            let more_runs = FEWEST_RUNS.saturating_sub(self.runs) as u64;
+            (Verdict::Undecided, Some(Open { reason: OpenReason::FewRuns, more_runs: Some(more_runs) }))
+        };
         Row {
             id: self.id,
             hosts: self.hosts.clone(),
@@ -134,7 +156,7 @@ fn verdict(
     threshold: f64,
 ) -> (Verdict, Option<Open>) {
     let (Some([low, high]), Some(error)) = (change.interval, &difference.error) else {
-        return (Verdict::Undecided, Some(Open { reason: OpenReason::OneRun, more_runs: None }));
+        return (Verdict::Undecided, Some(Open { reason: OpenReason::FewRuns, more_runs: None }));
     };
     let needed = Needed::of(is_protected, threshold);
     if let Some(verdict) = needed.decide(change.estimate, [low, high], threshold) {

@@ -176,14 +176,14 @@ fn a_reference_that_may_have_got_slower_makes_no_cell_faster() {
 
 #[test]
 fn few_runs_leave_it_open_and_say_how_many_more_it_takes() {
-    let comparison = compared(&runs(2, 9), &runs(2, 10));
-    assert_eq!(comparison.verdict, Overall::Undecided);
+    let comparison = compared(&runs(3, 9), &runs(3, 10));
+    assert_eq!(comparison.verdict, Overall::Undecided, "{comparison:#?}");
     let open = row(&comparison, "x2apic", "halt").open.clone().expect("undecided");
     assert_eq!(open.reason, OpenReason::TooWide);
     assert!((1..20).contains(&open.more_runs.unwrap()), "{open:?}");
     let one = compared(&runs(1, 9), &runs(1, 10));
     let open = row(&one, "x2apic", "halt").open.clone().expect("undecided");
-    assert_eq!((open.reason, open.more_runs), (OpenReason::OneRun, None));
+    assert_eq!((open.reason, open.more_runs), (OpenReason::FewRuns, Some(2)));
     assert_eq!(row(&one, "x2apic", "halt").judged().interval, None);
 }
 
@@ -233,7 +233,30 @@ fn sides_without_a_common_cell_have_no_times_to_compare() {
     let comparison = compared(&base, &new);
     assert!(comparison.cells.is_empty() && comparison.references.is_empty());
     assert!(comparison.warnings[0].contains("no cell in common"), "{:?}", comparison.warnings);
-    assert_eq!(comparison.verdict, Overall::Worse, "the base's cells are gone");
+    assert_eq!(comparison.verdict, Overall::NotComparable, "the base's cells were not asked for");
+    assert!(comparison.why_not_comparable()[0].contains("cells: xapic, "), "{:?}", comparison.differences);
+}
+
+#[test]
+fn one_run_against_many_decides_nothing() {
+    let [base, mut new] = [runs(10, 21), runs(2, 22)];
+    grow(&mut new, "x2apic", "halt", 3.0);
+    for comparison in [compared(&base, &new), compared(&new, &base)] {
+        assert!(comparison.cells.iter().all(|row| row.verdict == Verdict::Undecided), "{comparison:#?}");
+        assert!(comparison.verdict == Overall::Undecided && comparison.undecided == 2, "{comparison:#?}");
+    }
+}
+
+#[test]
+fn a_host_that_got_slower_is_no_reference_that_did() {
+    let [base, mut new] = [runs(10, 23), runs(10, 24)];
+    for (route, state, _) in CELLS {
+        grow(&mut new, route, state, 1.5);
+    }
+    let comparison = compared(&base, &new);
+    let memory = row(&comparison, "memory", "spin");
+    assert_eq!(memory.open.as_ref().map(|open| open.reason), Some(OpenReason::Undivided), "{memory:?}");
+    assert_eq!((comparison.verdict, comparison.undecided), (Overall::NothingWorse, 0));
 }
 
 proptest! {

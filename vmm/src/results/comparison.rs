@@ -29,6 +29,9 @@ pub struct Comparison {
     /// one by one; left out of comparisons of runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pairs: Option<u64>,
+    /// The user ended the run before all of its pairs were there.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub interrupted: bool,
     /// By which rules.
     pub settings: Settings,
     /// In what the sides' hosts and settings differ.
@@ -44,10 +47,15 @@ pub struct Comparison {
     pub gates: Vec<Gate>,
     /// All in a word.
     pub verdict: Overall,
-    /// How many of `cells` and `gates` are undecided.
+    /// How many of `cells` and `gates` are undecided; references are not counted.
     pub undecided: u64,
     /// What the reader should know before trusting a verdict.
     pub warnings: Vec<String>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+const fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 impl Comparison {
@@ -60,6 +68,13 @@ impl Comparison {
     pub fn outliers(&self) -> impl Iterator<Item = (&'static str, &Outlier)> {
         let sides = [("base", &self.base), ("new", &self.new)];
         sides.into_iter().flat_map(|(side, of)| of.outliers.iter().map(move |outlier| (side, outlier)))
+    }
+
+    /// Why the sides are not comparable, where they are not: what differs and was not expected, or that they have nothing in common.
+    pub fn why_not_comparable(&self) -> Vec<String> {
+        let unexpected = self.differences.iter().filter(|difference| !difference.allowed);
+        let unexpected: Vec<String> = unexpected.map(ToString::to_string).collect();
+        if unexpected.is_empty() { vec!["they have no cell in common".to_owned()] } else { unexpected }
     }
 
     /// What is worse and no time.
@@ -383,10 +398,12 @@ pub struct Open {
 pub enum OpenReason {
     /// The interval is too wide.
     TooWide,
-    /// One run a side, and no document says how much runs differ here.
-    OneRun,
+    /// Fewer runs a side than tell how much runs differ, and no document of them says it.
+    FewRuns,
     /// The reference may have changed instead, in the opposite direction.
     ReferenceMoved,
+    /// The host's drift is in it, and nothing that was measured beside it divides it out.
+    Undivided,
     /// A run has no counts of its round trips, by which a tail is compared.
     NoCounts,
 }

@@ -1,8 +1,8 @@
 //! A comparison as cases that pass or do not, for harnesses that count tests.
 
-use super::text::{Unit, against_its_kind, limit, why};
+use super::text::{Unit, limit, why};
 use crate::report::units;
-use crate::results::comparison::{Change, Comparison, Finding, Gate, Open, Outlier, Overall, Row, Severity, Verdict};
+use crate::results::comparison::{Change, Comparison, Finding, Gate, Open, Overall, Row, Severity, Verdict};
 
 /// What a harness counts as one test.
 #[derive(Debug)]
@@ -26,25 +26,26 @@ pub(super) enum Outcome {
     NotComparable(String),
 }
 
-/// Whether the sides are comparable, then findings, cells, references, tails, and runs that are not as others of their kind.
+/// Whether the sides are comparable, then findings, cells, references and tails.
 pub(super) fn cases(comparison: &Comparison) -> Vec<Case> {
     let mut cases = vec![comparable(comparison)];
     cases.extend(comparison.findings.iter().map(finding));
     cases.extend(comparison.cells.iter().map(|it| row("cells", it)));
-    cases.extend(comparison.references.iter().map(|it| row("references", it)));
+    cases.extend(comparison.references.iter().map(reference));
     cases.extend(comparison.gates.iter().map(gate));
-    cases.extend(comparison.outliers().map(|(side, it)| outlier(side, it)));
     cases
 }
 
 fn comparable(comparison: &Comparison) -> Case {
-    let list = |allowed| -> String {
-        let differences = comparison.differences.iter().filter(|it| it.allowed == allowed);
+    let allowed = || -> String {
+        let differences = comparison.differences.iter().filter(|it| it.allowed);
         differences.map(ToString::to_string).collect::<Vec<_>>().join("; ")
     };
     let outcome = match comparison.verdict {
-        Overall::NotComparable => Outcome::NotComparable(format!("not expected to differ: {}", list(false))),
-        Overall::Worse | Overall::NothingWorse | Overall::Undecided => Outcome::Passed(list(true)),
+        Overall::NotComparable => {
+            Outcome::NotComparable(format!("not expected: {}", comparison.why_not_comparable().join("; ")))
+        }
+        Overall::Worse | Overall::NothingWorse | Overall::Undecided => Outcome::Passed(allowed()),
     };
     Case { group: "sides", name: "comparable".to_owned(), outcome }
 }
@@ -64,6 +65,15 @@ fn finding(finding: &Finding) -> Case {
 fn row(group: &'static str, row: &Row) -> Case {
     let outcome = outcome(row.verdict, row.open.as_ref(), &figures(row));
     Case { group, name: format!("{}: {} p50", row.name(), row.metric.name()), outcome }
+}
+
+/// A reference that is undecided leaves nothing undecided: its cells are judged without it.
+fn reference(it: &Row) -> Case {
+    let case = row("references", it);
+    match case.outcome {
+        Outcome::Undecided(reason) => Case { outcome: Outcome::Passed(reason), ..case },
+        Outcome::Passed(_) | Outcome::Worse(_) | Outcome::NotComparable(_) => case,
+    }
 }
 
 /// `+6.0 % (+5.0 to +7.0 %) divided by xapic, all-but-self, halt, 2 vCPUs, guest; 60.0 µs → 64.8 µs, +8.0 %`.
@@ -94,12 +104,6 @@ fn gate(gate: &Gate) -> Case {
     );
     let outcome = outcome(gate.verdict, gate.open.as_ref(), &figures);
     Case { group: "tails", name: format!("{}: {limit}", gate.name()), outcome }
-}
-
-/// It is named, and judges nothing.
-fn outlier(side: &str, outlier: &Outlier) -> Case {
-    let name = format!("{side}: {}: {}", outlier.file, outlier.id);
-    Case { group: "outliers", name, outcome: Outcome::Passed(against_its_kind(outlier)) }
 }
 
 fn outcome(verdict: Verdict, open: Option<&Open>, figures: &str) -> Outcome {

@@ -2,7 +2,7 @@
 //! error, not a failure.
 
 use super::cases::{Case, Outcome, cases};
-use super::text::{Unit, describe};
+use super::text::{Unit, describe, remarks};
 use crate::report::check::junit::{self, explained, property, unsuccessful};
 use crate::report::units;
 use crate::report::wrap::printable;
@@ -27,8 +27,8 @@ pub(super) fn render(comparison: &Comparison) -> Result<String, SerializeError> 
         property("undecided", &undecided),
     ]);
     suite.add_test_cases(cases(comparison).iter().map(case));
-    if !comparison.warnings.is_empty() {
-        let lines: Vec<String> = comparison.warnings.iter().map(|warning| printable(warning)).collect();
+    let lines: Vec<String> = remarks(comparison).iter().map(|line| printable(line)).collect();
+    if !lines.is_empty() {
         suite.set_system_out(lines.join("\n"));
     }
     let mut report = Report::new("kipi");

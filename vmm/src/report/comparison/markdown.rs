@@ -12,7 +12,7 @@ use std::fmt::Write as _;
 /// The most characters that GitHub takes in a comment (GitLab takes a million).
 const MOST_CHARACTERS: usize = 65_536;
 
-/// The most unexpected differences that the headline names.
+/// The most reasons that the headline names why sides are not comparable.
 const NAMED: usize = 5;
 
 /// The comment. What GitHub has no room for is left out, the last first, and how much that is is said.
@@ -101,12 +101,12 @@ fn headline(comparison: &Comparison) -> String {
     };
     let threshold = units::percent(comparison.settings.threshold);
     let mut line = format!("{mark} **kipi: {}**", comparison.verdict.name());
-    let unexpected: Vec<_> = comparison.differences.iter().filter(|it| !it.allowed).map(ToString::to_string).collect();
     if comparison.verdict == Overall::NotComparable {
-        let named = &unexpected[..unexpected.len().min(NAMED)];
-        let _ = write!(line, ", since these differ: {}", literal(&named.join("; ")));
-        if unexpected.len() > NAMED {
-            let _ = write!(line, " and {} more", unexpected.len() - NAMED);
+        let why = comparison.why_not_comparable();
+        let named = &why[..why.len().min(NAMED)];
+        let _ = write!(line, ": {}", literal(&named.join("; ")));
+        if why.len() > NAMED {
+            let _ = write!(line, " and {} more", why.len() - NAMED);
         }
     }
     let cells: Vec<String> = Verdict::ALL

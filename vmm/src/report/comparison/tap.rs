@@ -2,7 +2,7 @@
 //! Perl's `prove` and the kernel's kselftest know.
 
 use super::cases::{Case, Outcome, cases};
-use super::text::{Unit, describe};
+use super::text::{Unit, describe, remarks};
 use crate::report::check::tap::{Version, escaped, quoted, skip};
 use crate::report::wrap::printable;
 use crate::results::comparison::Comparison;
@@ -14,7 +14,7 @@ pub(super) fn render(comparison: &Comparison) -> String {
     let kipi = format!("kipi {}", comparison.kipi);
     let [base, new] = [("base", &comparison.base), ("new", &comparison.new)]
         .map(|(label, side)| format!("{label}: {}", describe(side, Unit::of(comparison))));
-    lines.extend([kipi, base, new].iter().chain(&comparison.warnings).map(|text| comment(text)));
+    lines.extend([kipi, base, new].iter().chain(&remarks(comparison)).map(|text| comment(text)));
     lines.extend(cases.iter().enumerate().flat_map(|(index, case)| test(index + 1, case)));
     lines.push(comment(&format!("{}, {} undecided", comparison.verdict.name(), comparison.undecided)));
     lines.join("\n") + "\n"

@@ -53,6 +53,13 @@ fn outliers(comparison: &Comparison, width: usize) -> Option<String> {
     (!lines.is_empty()).then(|| lines.join("\n"))
 }
 
+/// All that is named and judges nothing, a line each: runs that are not as others of their kind, and warnings.
+pub(super) fn remarks(comparison: &Comparison) -> Vec<String> {
+    let outlier =
+        |(side, it): (&str, &Outlier)| format!("outlier: {side}: {}: {} {}", it.file, it.id, against_its_kind(it));
+    comparison.outliers().map(outlier).chain(comparison.warnings.iter().cloned()).collect()
+}
+
 /// `+15 % against the 24 of its kind (AMD EPYC, Linux 6.18.0)`.
 pub(super) fn against_its_kind(outlier: &Outlier) -> String {
     let Outlier { cpu, kernel, group, change, .. } = outlier;
@@ -220,9 +227,13 @@ pub(super) fn why(open: &Open, unit: Unit) -> String {
                 unit.name()
             )
         }
-        (OpenReason::OneRun, _) => {
-            "undecided: one run a side says nothing of how much runs differ (more runs, or kipi measure --calibrate)"
-                .to_owned()
+        (OpenReason::FewRuns, _) => format!(
+            "undecided: fewer than three {}s a side say too little of how much they differ (more of them, or kipi measure \
+             --calibrate)",
+            unit.name()
+        ),
+        (OpenReason::Undivided, _) => {
+            "undecided: it changed or the host did, since nothing that was measured beside it divides it".to_owned()
         }
         (OpenReason::ReferenceMoved, _) => {
             "undecided: its reference may have moved the other way instead (--reference takes another; more runs may tell)"

@@ -16,6 +16,7 @@ pub(crate) fn comparison() -> Comparison {
         base: side("base", "6.17.0"),
         new: Side { outliers: vec![outlier()], ..side("new", "6.18.0") },
         pairs: None,
+        interrupted: false,
         settings: Settings { threshold: 0.05, error_rate: 0.01, expected: vec!["kernel".to_owned()] },
         differences: vec![
             difference("kernel", None, "6.17.0", "6.18.0", true),

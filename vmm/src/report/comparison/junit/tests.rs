@@ -35,9 +35,9 @@ fn is(case: &TestCase, kind: Option<NonSuccessKind>, begin: &str) -> bool {
 #[test]
 fn every_verdict_has_its_status() {
     let suite = suite(&comparison());
-    // The sides' case, seven findings, five cells, two references, two tails and a run that is not as the others.
+    // The sides' case, seven findings, five cells, two references and two tails.
     let skipped = suite.test_cases.iter().filter(|case| matches!(case.status, TestCaseStatus::Skipped { .. }));
-    assert_eq!((suite.tests, suite.failures, suite.errors, skipped.count()), (18, 6, 0, 3));
+    assert_eq!((suite.tests, suite.failures, suite.errors, skipped.count()), (17, 6, 0, 3));
     let cell = |route, state| format!("{route}, all-but-self, {state}, 2 vCPUs, guest: round_trip p50");
     assert!(is(
         find(&suite, "cells", &cell("x2apic", "halt")),
@@ -55,11 +55,11 @@ fn every_verdict_has_its_status() {
 }
 
 #[test]
-fn a_run_that_is_not_as_its_kind_is_named_and_fails_nothing() {
-    let suite = suite(&comparison());
-    let case = find(&suite, "outliers", "new: new/run-07.json: x2apic, all-but-self, halt, 2 vCPUs, guest");
-    assert!(matches!(case.status, TestCaseStatus::Success { .. }));
-    assert_eq!(case.system_out.as_deref(), Some("+15 % against the 10 of its kind (AMD EPYC 9B14, Linux 6.18.0)"));
+fn a_run_that_is_not_as_its_kind_is_named_and_is_no_case() {
+    let said = suite(&comparison()).system_out.expect("lines").to_string();
+    let outlier =
+        "outlier: new: new/run-07.json: x2apic, all-but-self, halt, 2 vCPUs, guest +15 % against the 10 of its kind";
+    assert!(said.starts_with(outlier), "{said}");
 }
 
 #[test]
@@ -67,7 +67,7 @@ fn sides_that_are_not_comparable_are_an_error() {
     let suite = suite(&Comparison { verdict: Overall::NotComparable, ..comparison() });
     assert_eq!(suite.errors, 1);
     let case = find(&suite, "sides", "comparable");
-    assert!(is(case, Some(NonSuccessKind::Error), "not expected to differ: settings kvm.halt_poll_ns: 200000 → 0"));
+    assert!(is(case, Some(NonSuccessKind::Error), "not expected: settings kvm.halt_poll_ns: 200000 → 0"));
 }
 
 #[test]
@@ -78,5 +78,5 @@ fn nothing_breaks_the_document() {
     assert!(text.chars().all(allowed), "{text:?}");
     let suite = suite(&comparison);
     assert!(is(find(&suite, "findings", &format!("acceleration: {TAMED}")), Some(NonSuccessKind::Failure), TAMED));
-    assert_eq!(suite.system_out.as_deref(), Some(TAMED));
+    assert!(suite.system_out.as_deref().is_some_and(|said| said.ends_with(TAMED)));
 }

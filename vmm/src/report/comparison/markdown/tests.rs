@@ -67,8 +67,7 @@ fn the_verdict_comes_first_and_what_is_the_same_is_folded() {
 #[test]
 fn sides_that_are_not_comparable_say_why() {
     let text = render(&Comparison { verdict: Overall::NotComparable, cells: Vec::new(), ..comparison() });
-    let begin =
-        "🚫 **kipi: not comparable**, since these differ: <code>settings kvm.halt&#95;poll&#95;ns: 200000 → 0</code>";
+    let begin = "🚫 **kipi: not comparable**: <code>settings kvm.halt&#95;poll&#95;ns: 200000 → 0</code>";
     assert!(text.starts_with(&format!("{begin} · cells: none that both sides have · ")), "{text}");
 }
 

@@ -56,7 +56,7 @@ fn sides_that_are_not_comparable_are_not_ok() {
     let not_comparable = Comparison { verdict: Overall::NotComparable, ..comparison() };
     let points = points(&not_comparable);
     assert_eq!((points[0].ok, points[0].description.as_str()), (false, "sides: comparable"));
-    assert_eq!(points[0].yaml[0].1, "not expected to differ: settings kvm.halt_poll_ns: 200000 → 0");
+    assert_eq!(points[0].yaml[0].1, "not expected: settings kvm.halt_poll_ns: 200000 → 0");
     assert!(self::points(&comparison())[0].ok);
 }
 
