@@ -3,17 +3,19 @@
 //! It measures until the comparison with the base is decided, at one of the [`looks`].
 
 use super::outputs::print;
+use super::processes::{self, Ended};
 use super::status::{Failure, Status};
-use super::{documents, interrupts, processes, values};
+use super::{documents, interrupts, values};
 use crate::comparison::differences::Factor;
-use crate::comparison::rules::Rules;
+use crate::comparison::rules::{FEWEST_RUNS, Rules};
 use crate::comparison::{self, Run, looks};
 use crate::report::units;
 use crate::results::comparison::{Comparison, Overall, Verdict};
+use crate::results::measurement::Measurement;
 use clap::Args;
 use std::ffi::OsString;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// Options of `kipi bisect-step`.
@@ -67,23 +69,25 @@ pub fn run(options: &BisectStep) -> Result<Status, Failure> {
 fn step(options: &BisectStep) -> Result<Status, Failure> {
     let arguments = arguments(&options.measure)?;
     let base = documents::read(&options.base, false).map_err(Failure::bad_input)?;
+    if base.len() < FEWEST_RUNS {
+        let error = anyhow::anyhow!("a base of {} is none: {FEWEST_RUNS} runs at least, ten are better", base.len());
+        return Err(Failure::bad_input(error));
+    }
     let kipi = options.exec.clone().map_or_else(processes::own, Ok)?;
     interrupts::handle()?;
     let start = Instant::now();
-    let budget = Duration::from_secs(options.budget.into());
+    let end = start + Duration::from_secs(options.budget.into());
     let mut new: Vec<Run> = Vec::new();
     for runs in looks::RUNS {
         while new.len() < runs {
-            if start.elapsed() >= budget {
-                return conclude(
-                    Status::Skip,
-                    &format!("undecided: the budget of {} s is spent", options.budget),
-                    &new,
-                    start,
-                );
+            match processes::run(&kipi, &arguments, Some(end))? {
+                Ended::Measured(measurement) => new.push(next(&new, &kipi, *measurement)?),
+                Ended::Interrupted => return Ok(Status::Interrupted),
+                Ended::OutOfTime => {
+                    let what = format!("undecided: the budget of {} s is spent", options.budget);
+                    return conclude(Status::Skip, &what, &new, start);
+                }
             }
-            let Some(measurement) = processes::run(&kipi, &arguments)? else { return Ok(Status::Interrupted) };
-            new.push(Run { file: format!("run {}", new.len() + 1), measurement });
         }
         let rules = looks::rules(options.threshold, &options.expect, !options.ignore_times);
         let comparison = comparison::compare(&base, &new, &rules);
@@ -95,6 +99,14 @@ fn step(options: &BisectStep) -> Result<Status, Failure> {
         }
     }
     conclude(Status::Skip, "undecided: more runs would not decide it soon", &new, start)
+}
+
+/// A run that is none of those before: otherwise a program that writes one document again and again would decide.
+fn next(runs: &[Run], kipi: &Path, measurement: Measurement) -> Result<Run, Failure> {
+    if runs.iter().any(|run| run.measurement == measurement) {
+        return Err(Failure::failed(anyhow::anyhow!("{}: it wrote the same run twice", kipi.display())));
+    }
+    Ok(Run { file: format!("run {}", runs.len() + 1), measurement })
 }
 
 /// The one line that it says.
@@ -139,7 +151,10 @@ fn what_is_worse(comparison: &Comparison, rules: &Rules) -> String {
 
 fn not_comparable(comparison: &Comparison) -> anyhow::Error {
     let differs = comparison.differences.iter().find(|difference| !difference.allowed);
-    let what = differs.map_or_else(String::new, |it| format!("{it} (--expect {} allows it)", it.factor));
+    let what = differs.map_or_else(
+        || comparison.why_not_comparable().join("; "),
+        |it| format!("{it} (--expect {} allows it)", it.factor),
+    );
     anyhow::anyhow!("the base is not comparable: {what}")
 }
 

@@ -5,9 +5,16 @@ use crate::comparison::references::Choice;
 use crate::results::measurement::{Cell, MEASUREMENT_SCHEMA, Measurement, Spread};
 use crate::results::metric::MetricName;
 use serde::Deserialize;
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Read as _};
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
+
+/// The largest document that is read; one of 1,200 cells has some 30 MiB.
+const MOST_BYTES: u64 = 1 << 30;
+
+/// More exits a call than any guest makes.
+const MOST_EXITS: f64 = 1e12;
 
 /// Why a set cannot be had. Each is one line that names the file.
 #[derive(Debug, thiserror::Error)]
@@ -103,13 +110,36 @@ fn files(names: &[PathBuf]) -> Result<Vec<PathBuf>, Error> {
 }
 
 fn is_json(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| extension == "json") && !path.is_dir()
+    path.extension().is_some_and(|extension| extension == "json") && path.is_file()
 }
 
 fn read_one(path: &Path, allow_partial: bool) -> Result<Run, Error> {
     let file = path.display().to_string();
-    let text = fs::read(path).map_err(|error| Error::Read(file.clone(), error))?;
-    let measurement = parse(&file, &text)?;
+    let text = text_of(path).map_err(|error| Error::Read(file.clone(), error))?;
+    accept(&file, &text, allow_partial)
+}
+
+/// What a file holds. A device need not come to an end, and what is no document can be as large as it likes.
+fn text_of(path: &Path) -> io::Result<Vec<u8>> {
+    let kind = fs::metadata(path)?.file_type();
+    if kind.is_char_device() || kind.is_block_device() || kind.is_socket() {
+        return Err(io::Error::other("it is neither a file nor a pipe"));
+    }
+    let mut text = Vec::new();
+    File::open(path)?.take(MOST_BYTES + 1).read_to_end(&mut text)?;
+    if text.len() as u64 > MOST_BYTES {
+        return Err(io::Error::other(format!("it has more than {} MiB", MOST_BYTES >> 20)));
+    }
+    Ok(text)
+}
+
+/// The run that a document's text describes, if kipi can have written it.
+///
+/// # Errors
+/// Those of [`read`] that are about one document.
+pub(super) fn accept(file: &str, text: &[u8], allow_partial: bool) -> Result<Run, Error> {
+    let file = file.to_owned();
+    let measurement = parse(&file, text)?;
     if let Err(what) = check(&measurement) {
         return Err(Error::Contradiction(file, what));
     }
@@ -120,7 +150,7 @@ fn read_one(path: &Path, allow_partial: bool) -> Result<Run, Error> {
     Ok(Run { file, measurement })
 }
 
-pub(super) fn parse(file: &str, text: &[u8]) -> Result<Measurement, Error> {
+fn parse(file: &str, text: &[u8]) -> Result<Measurement, Error> {
     #[derive(Deserialize)]
     struct Head {
         schema: Option<String>,
@@ -150,6 +180,9 @@ pub(super) fn check_reference(choice: Option<Choice>, side: &'static str, runs: 
 
 /// Whether a document is one that kipi can have written: what is compared of it agrees with the rest. The error says what does not.
 fn check(measurement: &Measurement) -> Result<(), String> {
+    if measurement.error.is_some() && !measurement.partial {
+        return Err("it says that the run failed, and that it is whole".to_owned());
+    }
     for (index, cell) in measurement.cells.iter().enumerate() {
         if measurement.cells[..index].iter().any(|other| other.id == cell.id) {
             return Err(format!("it has the cell {} twice", cell.id));
@@ -167,6 +200,9 @@ fn check(measurement: &Measurement) -> Result<(), String> {
 fn check_cell(cell: &Cell) -> Result<(), String> {
     if let Some(exits) = cell.exits.iter().find(|exits| exits.initiator < 0.0 || exits.per_target < 0.0) {
         return Err(format!("fewer than no exits {}", exits.reason));
+    }
+    if let Some(exits) = cell.exits.iter().find(|exits| exits.initiator.max(exits.per_target) > MOST_EXITS) {
+        return Err(format!("more than {MOST_EXITS:e} exits {} a call", exits.reason));
     }
     let Some(round_trip) = cell.metrics.get(&MetricName::RoundTrip) else { return Ok(()) };
     let quantiles = [round_trip.min, round_trip.p50, round_trip.p90, round_trip.p99, round_trip.p999, round_trip.max];

@@ -3,6 +3,7 @@
 use super::hints;
 use crate::experiment::machine;
 use crate::guest::session;
+use crate::report::wrap::printable;
 use crate::results::comparison::Overall;
 use crate::{native, vm};
 use std::io::Write as _;
@@ -120,8 +121,13 @@ impl Failure {
 
     /// Says it, and is over.
     pub fn report(&self) -> Status {
-        complain(&hints::line(self.error.as_ref()));
+        complain(&self.line());
         self.status
+    }
+
+    /// What it says.
+    pub(super) fn line(&self) -> String {
+        hints::line(self.error.as_ref())
     }
 }
 
@@ -143,8 +149,8 @@ impl From<machine::Error> for Failure {
     }
 }
 
-/// One line on standard error, if there is one.
+/// One line on standard error, if there is one. Names of files and texts of documents may have anything in them.
 pub(super) fn complain(line: &str) {
     // Nobody is left to be told.
-    let _ = writeln!(std::io::stderr(), "kipi: {line}");
+    let _ = writeln!(std::io::stderr(), "kipi: {}", printable(line));
 }

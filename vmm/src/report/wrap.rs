@@ -53,7 +53,7 @@ pub(super) fn list(lead: &str, items: &[String], mark: &str, width: usize, inden
 
 /// One line without a character that cannot be printed: it is written as in a Rust literal, `\n` or `\u{1b}`.
 /// White space at both ends is dropped.
-pub(super) fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
     for character in text.trim().chars() {
         match character {

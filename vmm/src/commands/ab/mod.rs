@@ -8,8 +8,9 @@ mod other;
 use super::interrupts::{self, INTERRUPTED};
 use super::measure::{Measure, progress_bar};
 use super::outputs::{any_is_stdout, open_all, print, terminal_width, unless_nobody_reads, write_text};
+use super::processes::{self, Ended};
 use super::status::{Failure, Status};
-use super::{machines, processes, values};
+use super::{machines, values};
 use crate::comparison::{Run, paired};
 use crate::config::{CellId, Config, Refused};
 use crate::experiment::{self, Observer};
@@ -76,7 +77,7 @@ pub(super) fn run(options: &Measure) -> Result<Status, Failure> {
         (None, Some(other)) => builds(options, other, rounds, boots)?,
         (None, None) => unreachable!("asked for"),
     };
-    let is_interrupted = INTERRUPTED.load(Ordering::Relaxed);
+    let is_interrupted = comparison.interrupted;
     let render = |format| Ok(report::comparison::render(&comparison, format, terminal_width())?);
     let printed = if any_is_stdout([&json]) { Ok(()) } else { render(Format::Text).and_then(|text| print(&text)) };
     unless_nobody_reads(printed.and(write_text(json, || render(Format::Json)))).map_err(Failure::failed)?;
@@ -138,7 +139,16 @@ impl Pairs {
             }
         }
         bar.finish_and_clear();
-        Ok(self.compare(threshold, looks))
+        let mut comparison = self.compare(threshold, looks);
+        comparison.interrupted = INTERRUPTED.load(Ordering::Relaxed);
+        if comparison.interrupted {
+            let pairs = self.sides[1].len();
+            comparison.warnings = vec![match pairs {
+                0 => "interrupted before a pair of boots was complete: nothing is compared".to_owned(),
+                _ => format!("interrupted after {pairs} pairs of boots, before all of them were there"),
+            }];
+        }
+        Ok(comparison)
     }
 
     /// As one of so many looks.
@@ -185,8 +195,12 @@ fn builds(options: &Measure, other: &PathBuf, rounds: usize, boots: Option<usize
     }
     let programs = [other, &own];
     let names = programs.map(|program| program.display().to_string());
-    Pairs::new("kipi", None, names)
-        .measure(boots, options.ab.threshold, |side| processes::run(programs[side], &arguments))
+    Pairs::new("kipi", None, names).measure(boots, options.ab.threshold, |side| {
+        Ok(match processes::run(programs[side], &arguments, None)? {
+            Ended::Measured(measurement) => Some(*measurement),
+            Ended::Interrupted | Ended::OutOfTime => None,
+        })
+    })
 }
 
 /// One of two settings, as each of its boots needs it.
