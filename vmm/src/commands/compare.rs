@@ -40,9 +40,9 @@ pub struct Compare {
     /// End with status 5 where nothing is worse, and something is undecided
     #[arg(long)]
     decide: bool,
-    /// How to report
-    #[arg(long, value_name = "FORMAT", value_parser = values::comparison_formats(), default_value = "text")]
-    format: Format,
+    /// How to report [default: text]
+    #[arg(long, value_name = "FORMAT", value_parser = values::comparison_formats())]
+    format: Option<Format>,
     /// Write the result as Prometheus text, too, for the node exporter's textfile collector; - is standard output
     #[arg(long, value_name = "FILE.prom", value_parser = values::prom_file)]
     prometheus: Option<PathBuf>,
@@ -54,10 +54,23 @@ pub struct Compare {
 /// Whatever keeps the sets from being read, or the report from being printed.
 pub fn run(options: &Compare) -> Result<Status, Failure> {
     let [prometheus] = open_all([("--prometheus", &options.prometheus)])?;
+    if let (Some(format), true) = (options.format, any_is_stdout([&prometheus])) {
+        let error = anyhow::anyhow!(
+            "--format {} and --prometheus both go to standard output (send the latter to a file)",
+            format.name()
+        );
+        return Err(Failure::bad_input(error));
+    }
+    check_gates(&options.gate)?;
     let read = |names: &[PathBuf]| documents::read(names, options.allow_partial).map_err(Failure::bad_input);
     let (base, new) = (read(&options.base)?, read(&options.new)?);
     for (side, runs) in [("BASE", &base), ("--new", &new)] {
         documents::check_reference(options.reference, side, runs).map_err(Failure::bad_input)?;
+    }
+    if new.iter().all(|run| base.iter().any(|other| other.measurement == run.measurement)) {
+        return Err(Failure::bad_input(anyhow::anyhow!(
+            "all runs of --new are BASE's, too: they compare with themselves"
+        )));
     }
     let rules = Rules {
         threshold: options.threshold,
@@ -68,9 +81,22 @@ pub fn run(options: &Compare) -> Result<Status, Failure> {
         judges_times: true,
     };
     let comparison = comparison::compare(&base, &new, &rules);
-    let text = report::comparison::render(&comparison, options.format, terminal_width()).map_err(Failure::failed)?;
+    let text = report::comparison::render(&comparison, options.format.unwrap_or(Format::Text), terminal_width())
+        .map_err(Failure::failed)?;
     let printed = if any_is_stdout([&prometheus]) { Ok(()) } else { print(&text) };
     let written = write_text(prometheus, || Ok(report::comparison::render_prometheus(&comparison)?));
     unless_nobody_reads(printed.and(written)).map_err(Failure::failed)?;
     Ok(Status::of_comparison(comparison.verdict, options.decide))
+}
+
+/// A tail has one limit.
+fn check_gates(gates: &[Limit]) -> Result<(), Failure> {
+    for (index, gate) in gates.iter().enumerate() {
+        if gates[..index].iter().any(|other| (other.quantile - gate.quantile).abs() < f64::EPSILON) {
+            let percentile = 100.0 * gate.quantile;
+            let error = anyhow::anyhow!("--gate: p{percentile} has two limits (give it one)");
+            return Err(Failure::bad_input(error));
+        }
+    }
+    Ok(())
 }
