@@ -88,9 +88,11 @@ path_of() {
 
 # The archive of this run, for the program's arguments $@.
 make_archive() {
-    local stage=$run/stage argument path library
+    local stage=$run/stage name=${program##*/} argument path library
+    # A script calls it kipi, whichever build of it that is.
+    [ -z "$script" ] || name=kipi
     mkdir -p "$stage/job" "$stage$PWD" 2>/dev/null || fail "$stage cannot be made: is the disk full?"
-    take_executable "$program" "$stage/job/${program##*/}"
+    take_executable "$program" "$stage/job/$name"
     for path in "${takes[@]}"; do
         path=$(realpath "$path")
         take_executable "$path" "$stage$path"
@@ -122,7 +124,7 @@ make_archive() {
         done
         printf 'exec '
         [ "$(first_cpu)" -eq 0 ] || printf 'taskset -c %s-%s ' "$(first_cpu)" "$(($(first_cpu) + cpus - 1))"
-        if [ -n "$script" ]; then printf 'env PATH="/job:$PATH" sh /job/script'; else quote "/job/${program##*/}"; fi
+        if [ -n "$script" ]; then printf 'env PATH="/job:$PATH" sh /job/script'; else quote "/job/$name"; fi
         for argument; do printf ' %s' "$(quote "$argument")"; done
         printf '\n'
     } >"$stage/job/command"
