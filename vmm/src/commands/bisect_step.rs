@@ -103,10 +103,22 @@ fn step(options: &BisectStep) -> Result<Status, Failure> {
 
 /// A run that is none of those before: otherwise a program that writes one document again and again would decide.
 fn next(runs: &[Run], kipi: &Path, measurement: Measurement) -> Result<Run, Failure> {
+    if let Some(failure) = ended_early(&measurement) {
+        return Err(failure);
+    }
     if runs.iter().any(|run| run.measurement == measurement) {
         return Err(Failure::failed(anyhow::anyhow!("{}: it wrote the same run twice", kipi.display())));
     }
     Ok(Run { file: format!("run {}", runs.len() + 1), measurement })
+}
+
+/// A run that ended early lacks cells, which says nothing of the version; calls that went wrong do.
+fn ended_early(measurement: &Measurement) -> Option<Failure> {
+    let is_clean = measurement.cells.iter().all(|cell| cell.integrity.is_clean());
+    (measurement.partial && is_clean).then(|| {
+        let why = measurement.error.as_deref().unwrap_or("no reason given");
+        Failure::failed(anyhow::anyhow!("a run ended early: {why}"))
+    })
 }
 
 /// The one line that it says.
@@ -161,6 +173,23 @@ fn not_comparable(comparison: &Comparison) -> anyhow::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::results::fixture;
+    use crate::results::integrity::Integrity;
+
+    #[test]
+    fn a_run_that_ended_early_is_not_judged_unless_a_call_went_wrong() {
+        let mut measurement = fixture::measurement();
+        for cell in &mut measurement.cells {
+            cell.integrity = Integrity::default();
+        }
+        assert!(ended_early(&measurement).is_none());
+        measurement.partial = true;
+        measurement.error = Some("the machine did not start".to_owned());
+        let failure = ended_early(&measurement).expect("a failure");
+        assert!(format!("{failure:?}").contains("ended early: the machine did not start"), "{failure:?}");
+        measurement.cells[0].integrity.lost = 1;
+        assert!(ended_early(&measurement).is_none());
+    }
 
     fn of(words: &str) -> Result<Vec<OsString>, Failure> {
         arguments(&words.split(' ').map(OsString::from).collect::<Vec<_>>())

@@ -67,7 +67,7 @@ pub(super) fn run(kipi: &Path, arguments: &[OsString], until: Option<Instant>) -
     let failed = |status| Failure::new(status, anyhow::anyhow!("{name}: {}", said.clone().unwrap_or_default()));
     match status.code() {
         // A call that went wrong is in the document.
-        Some(0 | 1) if !output.is_empty() => documents::accept(&name.to_string(), &output, false)
+        Some(0 | 1) if !output.is_empty() => documents::accept(&name.to_string(), &output, true)
             .map(|run| Ended::Measured(Box::new(run.measurement)))
             .map_err(Failure::bad_input),
         Some(130) => Ok(Ended::Interrupted),
