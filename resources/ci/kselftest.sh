@@ -17,6 +17,11 @@ skip() {
     exit "$KSFT_SKIP"
 }
 
+fail() {
+    printf 'TAP version 13\n1..1\nnot ok 1 - %s\n' "$*"
+    exit "$KSFT_FAIL"
+}
+
 command -v "$kipi" > /dev/null || skip "there is no $kipi: name it in KIPI"
 
 # kipi's status 4 is kselftest's.
@@ -27,19 +32,23 @@ trap 'rm -rf "$new"' EXIT
 run=1
 while [ "$run" -le "$runs" ]; do
     "$kipi" measure --json "$new/$run.json" > /dev/null
-    case $? in
+    status=$?
+    case $status in
     # Calls that went wrong are a finding of the comparison.
     0 | 1) ;;
     4) skip "this host cannot do it" ;;
-    *) exit "$KSFT_FAIL" ;;
+    *) fail "kipi measure ended with status $status" ;;
     esac
     run=$((run + 1))
 done
 
 "$kipi" compare "$KIPI_BASE" --new "$new" --expect kernel --decide --format tap
-case $? in
+status=$?
+case $status in
 0) exit 0 ;;
 # Undecided: the tests that it is about are skipped, too.
 5) exit "$KSFT_SKIP" ;;
-*) exit "$KSFT_FAIL" ;;
+# The stream says what is worse, or not comparable.
+1 | 3) exit "$KSFT_FAIL" ;;
+*) fail "kipi compare ended with status $status" ;;
 esac

@@ -7,6 +7,9 @@ use guest_stub::abi::{Wait, Worker};
 use std::path::PathBuf;
 use std::time::Duration;
 
+/// `--settle` where nothing is said.
+pub(super) const SETTLE_US: u32 = 10;
+
 /// How calls are made, and by whom.
 #[derive(Debug, Clone, Args)]
 pub(super) struct Calls {
@@ -20,7 +23,7 @@ pub(super) struct Calls {
     #[arg(long, value_name = "auto|none|LIST", value_parser = values::pin, default_value = "auto")]
     pub(super) pin: Pin,
     /// Time between the targets' readiness, of halted ones their HLT, and the send, in µs; where preparing a send takes longer, that
-    #[arg(long, value_name = "US", default_value_t = 10, value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
+    #[arg(long, value_name = "US", default_value_t = SETTLE_US, value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
     pub(super) settle: u32,
     /// How long an exit keeps a target out of the guest in state out, in µs: longer than --settle
     #[arg(long, value_name = "US", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=100_000))]

@@ -1,7 +1,9 @@
 //! What `kipi measure --ab` can set differently from boot to boot.
 
 use crate::commands::measure::Measure;
+use crate::commands::options::SETTLE_US;
 use crate::commands::values;
+use crate::config::Pin;
 use std::str::FromStr;
 
 /// A setting that each virtual machine has for itself.
@@ -12,6 +14,8 @@ pub(super) struct Key {
     values: &'static str,
     /// Whether it is offered.
     is_offered: bool,
+    /// Whether its own option has made the choice already.
+    is_chosen: fn(&Measure) -> bool,
     /// Makes the choice, as its own option does.
     set: fn(&mut Measure, &str) -> Option<()>,
 }
@@ -22,12 +26,14 @@ const KEYS: [Key; 6] = [
         name: "halt-poll",
         values: "a number of ns",
         is_offered: true,
+        is_chosen: |options| options.calls.halt_poll.is_some(),
         set: |options, value| set(&mut options.calls.halt_poll, number(value)),
     },
     Key {
         name: "pin",
         values: "auto, none, or CPUs such as 0-1 or 0+2",
         is_offered: true,
+        is_chosen: |options| options.calls.pin != Pin::Auto,
         set: |options, value| {
             options.calls.pin = values::pin(&value.replace('+', ",")).ok()?;
             Some(())
@@ -37,18 +43,21 @@ const KEYS: [Key; 6] = [
         name: "guest",
         values: "a guest image's file",
         is_offered: true,
+        is_chosen: |options| options.machine.guest.is_some(),
         set: |options, value| set(&mut options.machine.guest, Some(value.into())),
     },
     Key {
         name: "latency",
         values: "a number of µs",
         is_offered: true,
+        is_chosen: |options| options.calls.latency.is_some(),
         set: |options, value| set(&mut options.calls.latency, number(value)),
     },
     Key {
         name: "settle",
         values: "a number of µs",
         is_offered: true,
+        is_chosen: |options| options.calls.settle != SETTLE_US,
         set: |options, value| {
             options.calls.settle = number(value)?;
             Some(())
@@ -58,6 +67,7 @@ const KEYS: [Key; 6] = [
         name: "inject",
         values: "a share such as 2%",
         is_offered: false,
+        is_chosen: |options| options.inject.is_some(),
         set: |options, value| set(&mut options.inject, values::injected_delay(&format!("delay={value}")).ok()),
     },
 ];
@@ -82,9 +92,12 @@ impl Contrast {
     /// The options with each value.
     ///
     /// # Errors
-    /// Which value the key cannot have.
+    /// Which value the key cannot have, or that its own option is given, too.
     pub(super) fn apply(&self, options: &Measure) -> Result<[Measure; 2], String> {
         let key = KEYS.iter().find(|key| key.name == self.key).expect("`from_str` has found it");
+        if (key.is_chosen)(options) {
+            return Err(format!("--{0} and --ab {0} both set it (leave --{0} away)", key.name));
+        }
         let with = |value: &String| {
             let mut options = options.clone();
             (key.set)(&mut options, value).map(|()| options)
@@ -119,7 +132,6 @@ impl FromStr for Contrast {
 mod tests {
     use super::*;
     use crate::commands::tests::parse;
-    use crate::config::Pin;
 
     fn applied(text: &str) -> [Measure; 2] {
         let contrast: Contrast = text.parse().unwrap();
@@ -144,5 +156,12 @@ mod tests {
         let contrast: Contrast = "halt-poll=0,many".parse().unwrap();
         let error = contrast.apply(&parse(&[]).unwrap().measure).unwrap_err();
         assert_eq!(error, "--ab halt-poll: 'many' is not a number of ns");
+        for twice in [["--halt-poll", "5", "halt-poll=0,1"], ["--pin", "0", "pin=0,1"], ["--settle", "3", "settle=1,2"]]
+        {
+            let [option, value, contrast] = twice;
+            let options = parse(&[option, value]).unwrap().measure;
+            let error = contrast.parse::<Contrast>().unwrap().apply(&options).unwrap_err();
+            assert_eq!(error, format!("{option} and --ab {} both set it (leave {option} away)", &option[2..]));
+        }
     }
 }

@@ -179,3 +179,17 @@ fn runs_that_ended_early_and_cells_that_were_never_quiet_are_noted() {
         ]
     );
 }
+
+#[test]
+fn a_neighbour_explains_the_count_of_all_exits_and_no_other() {
+    let [mut base, mut new] = [runs(4, 1), runs(4, 2)];
+    for reason in ["exits", "io_exits"] {
+        for (side, count) in [(&mut base, 1.0), (&mut new, 4.0)] {
+            change(side, |it| it.cells[0].exits = vec![fixture::exits(Source::Stats, reason, 0.0, count)]);
+        }
+        change(&mut new, |it| it.cells[0].never_quiet = true);
+        let exits: Vec<_> = found(&base, &new).into_iter().filter(|it| it.0 == FindingKind::Exits).collect();
+        let expected = if reason == "exits" { Severity::Noted } else { Severity::Worse };
+        assert_eq!(exits.iter().map(|it| it.4).collect::<Vec<_>>(), [expected], "{reason}");
+    }
+}
