@@ -242,6 +242,10 @@ fn no_trace_buffer_is_left_behind() {
 fn a_trace_leaves_those_of_other_pid_namespaces_alone() {
     let _turn = turn();
     let (Some(_), Some((_own, instances))) = (hypervisor(), instances()) else { return };
+    if instances.starts_with("/proc/self/fd") {
+        eprintln!("SKIP: tracefs is not mounted: what another process's mount of its own shows is not looked at");
+        return;
+    }
     let in_namespace = |program: &Path, arguments: &[&str]| {
         let mut unshare = Command::new("unshare");
         unshare.args(["--pid", "--fork", "--mount-proc", "--"]).arg(program).args(arguments).output()
