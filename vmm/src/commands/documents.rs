@@ -2,12 +2,12 @@
 
 use crate::comparison::Run;
 use crate::comparison::references::Choice;
+use crate::host::bounded;
 use crate::results::measurement::{Cell, MEASUREMENT_SCHEMA, Measurement, Spread};
 use crate::results::metric::MetricName;
 use serde::Deserialize;
-use std::fs::{self, File};
-use std::io::{self, Read as _};
-use std::os::unix::fs::FileTypeExt as _;
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// The largest document that is read; one of 1,200 cells has some 30 MiB.
@@ -115,22 +115,15 @@ fn is_json(path: &Path) -> bool {
 
 fn read_one(path: &Path, allow_partial: bool) -> Result<Run, Error> {
     let file = path.display().to_string();
-    let text = text_of(path).map_err(|error| Error::Read(file.clone(), error))?;
+    let text = bounded::read(path, MOST_BYTES).map_err(|error| {
+        let why = match error {
+            bounded::Error::Io(error) => error,
+            bounded::Error::Endless(kind) => io::Error::other(format!("it is a {kind}, not a file or a pipe")),
+            bounded::Error::TooLarge => io::Error::other(format!("it has more than {} MiB", MOST_BYTES >> 20)),
+        };
+        Error::Read(file.clone(), why)
+    })?;
     accept(&file, &text, allow_partial)
-}
-
-/// What a file holds. A device need not come to an end, and what is no document can be as large as it likes.
-fn text_of(path: &Path) -> io::Result<Vec<u8>> {
-    let kind = fs::metadata(path)?.file_type();
-    if kind.is_char_device() || kind.is_block_device() || kind.is_socket() {
-        return Err(io::Error::other("it is neither a file nor a pipe"));
-    }
-    let mut text = Vec::new();
-    File::open(path)?.take(MOST_BYTES + 1).read_to_end(&mut text)?;
-    if text.len() as u64 > MOST_BYTES {
-        return Err(io::Error::other(format!("it has more than {} MiB", MOST_BYTES >> 20)));
-    }
-    Ok(text)
 }
 
 /// The run that a document's text describes, if kipi can have written it.

@@ -1,8 +1,10 @@
 //! Facts about this machine, read from /proc, /sys, CPUID and system calls.
 //!
-//! A file that is missing or cannot be read makes a fact unknown; it is never an error.
+//! A file that is missing or cannot be read makes a fact unknown; it is never an error. Files that a user names are read by `bounded`,
+//! which says what is wrong with them.
 
 pub mod acceleration;
+pub mod bounded;
 pub(crate) mod clocks;
 pub mod latency;
 mod machine;

@@ -2,12 +2,11 @@
 
 mod segments;
 
+use crate::host::bounded;
 use guest_stub::abi::{self, ImageHeader};
 use linux_loader::loader::{Elf, KernelLoader as _};
 use object::{Object, ObjectSymbol, SymbolKind};
-use std::fs::{File, FileType};
-use std::io::{self, Cursor, Read as _};
-use std::os::unix::fs::FileTypeExt as _;
+use std::io::{self, Cursor};
 use std::path::{Path, PathBuf};
 use thiserror::Error;
 use vm_memory::GuestMemoryMmap;
@@ -91,28 +90,16 @@ pub struct Loaded {
 /// # Errors
 /// Every variant.
 pub fn read(path: &Path) -> Result<Vec<u8>, Error> {
-    let error = |source| Error::Read { path: path.to_owned(), source };
-    // Found before it is opened: opening a device can have effects, or wait.
-    if let Some(kind) = endless(std::fs::metadata(path).map_err(error)?.file_type()) {
-        return Err(Error::NotAFile { path: path.to_owned(), kind });
-    }
-    let mut image = Vec::new();
-    File::open(path).and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut image)).map_err(error)?;
-    if image.len() as u64 > MAX_BYTES {
-        return Err(Error::TooLarge(path.to_owned()));
-    }
+    let image = bounded::read(path, MAX_BYTES).map_err(|error| {
+        let path = path.to_owned();
+        match error {
+            bounded::Error::Io(source) => Error::Read { path, source },
+            bounded::Error::Endless(kind) => Error::NotAFile { path, kind },
+            bounded::Error::TooLarge => Error::TooLarge(path),
+        }
+    })?;
     parse(&image)?;
     Ok(image)
-}
-
-/// What kind of file this is, if reading it need not come to an end.
-fn endless(kind: FileType) -> Option<&'static str> {
-    match kind {
-        _ if kind.is_char_device() => Some("character device"),
-        _ if kind.is_block_device() => Some("block device"),
-        _ if kind.is_socket() => Some("socket"),
-        _ => None,
-    }
 }
 
 /// Checks that `image` is one for this VMM, and loads it into fresh memory: what a segment has no bytes for stays as it is.

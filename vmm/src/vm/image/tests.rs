@@ -4,6 +4,7 @@ use super::*;
 use object::LittleEndian;
 use object::elf;
 use proptest::prelude::*;
+use std::fs::File;
 use std::io::Write as _;
 use std::os::fd::AsRawFd as _;
 use std::os::unix::net::UnixListener;
