@@ -1,7 +1,7 @@
 //! What changed that is no time, and is told before any.
 
 use super::kinds::Kind;
-use super::{Run, exits};
+use super::{Run, each_once, exits};
 use crate::results::acceleration::{AccelerationState, Feature};
 use crate::results::comparison::{Finding, FindingKind, Severity};
 use crate::results::integrity::Integrity;
@@ -39,13 +39,7 @@ pub(super) fn is_open(kinds: &[Kind<'_>], error_rate: f64) -> bool {
 
 /// All cells that somebody asked for, in the order of the documents.
 fn cells(base: &[Run], new: &[Run]) -> Vec<CellId> {
-    let mut cells = Vec::new();
-    for cell in base.iter().chain(new).flat_map(|run| run.measurement.asked()) {
-        if !cells.contains(&cell.id) {
-            cells.push(cell.id);
-        }
-    }
-    cells
+    each_once(base.iter().chain(new).flat_map(|run| run.measurement.asked()).map(|cell| cell.id))
 }
 
 fn of_cell(runs: &[Run], id: CellId) -> impl Iterator<Item = &Cell> {

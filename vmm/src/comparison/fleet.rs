@@ -38,8 +38,11 @@ pub(super) fn find(runs: &[Run], pairs: &Pairs, threshold: f64) -> Vec<Outlier> 
 
 fn of_cell(group: &[&Run], id: CellId, reference: Option<CellId>, level: f64) -> Vec<Outlier> {
     let observed = |run: &Run| {
-        let other = reference.map(|reference| observe(run, &reference));
-        Some((observe(run, &id)?, if let Some(other) = other { Some(other?) } else { None }))
+        let other = match reference {
+            Some(reference) => Some(observe(run, &reference)?),
+            None => None,
+        };
+        Some((observe(run, &id)?, other))
     };
     let all: Vec<(&Run, (Observed, Option<Observed>))> =
         group.iter().filter_map(|run| Some((*run, observed(run)?))).collect();

@@ -19,10 +19,11 @@ pub mod rules;
 mod values;
 
 use crate::results::comparison::{
-    COMPARISON_SCHEMA, Comparison, Difference, Finding, FindingKind, Gate, Overall, Row, Settings, Severity, Side,
-    SideHost, Verdict,
+    COMPARISON_SCHEMA, Comparison, Difference, Finding, FindingKind, Overall, Row, Settings, Severity, Side, SideHost,
+    Verdict,
 };
 use crate::results::measurement::Measurement;
+use guest_stub::abi::cell::CellId;
 use rules::Rules;
 use std::collections::BTreeMap;
 
@@ -42,12 +43,7 @@ pub fn compare(base: &[Run], new: &[Run], rules: &Rules) -> Comparison {
     let findings = findings::find(&kinds, rules.error_rate);
     let pairs = references::pair(base, new, rules.reference);
     let (cells, references) = rows::all(&kinds, &pairs, rules);
-    let mut asked = Vec::new();
-    for id in cells.iter().chain(&references).map(|row| row.id).filter(|id| is_asked(base, *id)) {
-        if !asked.contains(&id) {
-            asked.push(id);
-        }
-    }
+    let asked = each_once(cells.iter().chain(&references).map(|row| row.id).filter(|id| is_asked(base, *id)));
     let gates = gates::all(&kinds, &asked, &rules.gates, rules.error_rate);
     let is_open = |verdict: Verdict| verdict == Verdict::Undecided;
     let undecided = cells
@@ -56,6 +52,15 @@ pub fn compare(base: &[Run], new: &[Run], rules: &Rules) -> Comparison {
         .chain(gates.iter().map(|gate| gate.verdict))
         .filter(|it| is_open(*it))
         .count();
+    let times = if rules.judges_times {
+        let rows = cells.iter().chain(&references).map(|row| row.verdict);
+        let mut all = rows.chain(gates.iter().map(|gate| gate.verdict));
+        let are_compared = !(cells.is_empty() && references.is_empty());
+        Times { are_compared, is_slower: all.any(|it| it == Verdict::Slower), is_open: undecided > 0 }
+    } else {
+        let is_open = findings::is_open(&kinds, rules.error_rate);
+        Times { are_compared: !cells.is_empty(), is_slower: false, is_open }
+    };
     Comparison {
         schema: COMPARISON_SCHEMA.to_owned(),
         kipi: env!("CARGO_PKG_VERSION").to_owned(),
@@ -68,13 +73,7 @@ pub fn compare(base: &[Run], new: &[Run], rules: &Rules) -> Comparison {
             error_rate: rules.error_rate,
             expected: rules.expected.iter().map(|factor| factor.name().to_owned()).collect(),
         },
-        verdict: if rules.judges_times {
-            overall(&differences, &findings, &[&cells[..], &references], &gates, undecided > 0)
-        } else {
-            let is_open = findings::is_open(&kinds, rules.error_rate);
-            let told: Vec<Row> = cells.iter().map(|row| Row { verdict: Verdict::Undecided, ..row.clone() }).collect();
-            overall(&differences, &findings, &[&told], &[], is_open)
-        },
+        verdict: overall(&differences, &findings, times),
         undecided: undecided as u64,
         warnings: warnings([base, new], &cells, &references),
         differences,
@@ -85,31 +84,45 @@ pub fn compare(base: &[Run], new: &[Run], rules: &Rules) -> Comparison {
     }
 }
 
-fn is_asked(runs: &[Run], id: guest_stub::abi::cell::CellId) -> bool {
+fn is_asked(runs: &[Run], id: CellId) -> bool {
     runs.iter().flat_map(|run| run.measurement.asked()).any(|cell| cell.id == id)
+}
+
+/// The cells, each once, in the order of their first appearance.
+fn each_once(cells: impl Iterator<Item = CellId>) -> Vec<CellId> {
+    let mut found = Vec::new();
+    for cell in cells {
+        if !found.contains(&cell) {
+            found.push(cell);
+        }
+    }
+    found
+}
+
+/// What the times of a comparison come to.
+#[derive(Debug, Clone, Copy)]
+struct Times {
+    /// Whether the sides have any in common.
+    are_compared: bool,
+    is_slower: bool,
+    /// Whether more runs may tell more.
+    is_open: bool,
 }
 
 /// A call that went wrong is a fault wherever it happened. All else says nothing of sides that cannot be compared, or have nothing in
 /// common.
-fn overall(
-    differences: &[Difference],
-    findings: &[Finding],
-    rows: &[&[Row]],
-    gates: &[Gate],
-    is_open: bool,
-) -> Overall {
+fn overall(differences: &[Difference], findings: &[Finding], times: Times) -> Overall {
+    let Times { are_compared, is_slower, is_open } = times;
     let is_worse = |finding: &Finding| finding.severity == Severity::Worse;
-    let is_slower = |verdict: Verdict| verdict == Verdict::Slower;
-    let mut rows = rows.iter().copied().flatten().peekable();
     if findings.iter().any(|finding| is_worse(finding) && finding.kind == FindingKind::Integrity) {
         Overall::Worse
     } else if differences.iter().any(|difference| !difference.allowed) {
         Overall::NotComparable
-    } else if findings.iter().any(is_worse) || gates.iter().any(|gate| is_slower(gate.verdict)) {
+    } else if findings.iter().any(is_worse) {
         Overall::Worse
-    } else if rows.peek().is_none() {
+    } else if !are_compared {
         Overall::NotComparable
-    } else if rows.any(|row| is_slower(row.verdict)) {
+    } else if is_slower {
         Overall::Worse
     } else if is_open {
         Overall::Undecided

@@ -4,7 +4,7 @@ use super::differences::{self, Factor};
 use super::kinds::Kind;
 use super::rows::Needed;
 use super::rules::ERROR_RATE;
-use super::{Run, findings, overall, side, values};
+use super::{Run, Times, each_once, findings, overall, side, values};
 use crate::results::comparison::{
     COMPARISON_SCHEMA, Change, Comparison, Difference, Open, OpenReason, Role, Row, Settings, Verdict,
 };
@@ -28,6 +28,8 @@ pub fn compare(base: &[Run], new: &[Run], setting: Difference, threshold: f64, l
     let findings = findings::find(&[Kind { hosts: None, base: base.into(), new: new.into() }], error_rate);
     let cells = rows(base, new, threshold, error_rate);
     let undecided = cells.iter().filter(|row| row.verdict == Verdict::Undecided).count();
+    let is_slower = cells.iter().any(|row| row.verdict == Verdict::Slower);
+    let times = Times { are_compared: !cells.is_empty(), is_slower, is_open: undecided > 0 };
     let warnings = cells.is_empty().then(|| "the settings have no cell in common: no time is compared".to_owned());
     Comparison {
         schema: COMPARISON_SCHEMA.to_owned(),
@@ -37,7 +39,7 @@ pub fn compare(base: &[Run], new: &[Run], setting: Difference, threshold: f64, l
         pairs: Some(base.len().min(new.len()) as u64),
         interrupted: false,
         settings: Settings { threshold, error_rate: ERROR_RATE, expected: Vec::new() },
-        verdict: overall(&differences, &findings, &[&cells], &[], undecided > 0),
+        verdict: overall(&differences, &findings, times),
         undecided: undecided as u64,
         warnings: warnings.into_iter().collect(),
         differences,
@@ -50,13 +52,8 @@ pub fn compare(base: &[Run], new: &[Run], setting: Difference, threshold: f64, l
 
 /// The rows of the cells that were asked for and that some pair has on both sides.
 fn rows(base: &[Run], new: &[Run], threshold: f64, error_rate: f64) -> Vec<Row> {
-    let mut ids: Vec<CellId> = Vec::new();
-    for cell in base.iter().flat_map(|run| run.measurement.asked()) {
-        if !ids.contains(&cell.id) {
-            ids.push(cell.id);
-        }
-    }
-    let compared: Vec<(CellId, Pairs, Paired)> = ids
+    let ids = base.iter().flat_map(|run| run.measurement.asked()).map(|cell| cell.id);
+    let compared: Vec<(CellId, Pairs, Paired)> = each_once(ids)
         .into_iter()
         .filter_map(|id| {
             let pairs = Pairs::of(base, new, &id);

@@ -3,7 +3,7 @@
 //! Cells that differ in their route only share most of a host's drift. One of them is the reference of the others, and is not judged itself:
 //! were each the other's reference, a cell that got faster would make its neighbour slower.
 
-use super::Run;
+use super::{Run, each_once};
 use guest_stub::abi::cell::{CellId, Route};
 use std::collections::BTreeSet;
 
@@ -67,13 +67,7 @@ pub(super) fn pair(base: &[Run], new: &[Run], choice: Option<Choice>) -> Pairs {
 /// What all sides have in some run, in the order of the base's first run that has it.
 fn in_both(base: &[Run], new: &[Run], of: impl Fn(&Run) -> Vec<CellId>) -> Vec<CellId> {
     let in_new: BTreeSet<CellId> = new.iter().flat_map(&of).collect();
-    let mut found = Vec::new();
-    for cell in base.iter().flat_map(&of) {
-        if in_new.contains(&cell) && !found.contains(&cell) {
-            found.push(cell);
-        }
-    }
-    found
+    each_once(base.iter().flat_map(&of).filter(|cell| in_new.contains(cell)))
 }
 
 /// The reference of the group that a cell is in, of cells that differ in nothing but the route: one of those that were asked for where there

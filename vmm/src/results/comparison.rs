@@ -226,16 +226,20 @@ pub struct Finding {
     pub severity: Severity,
 }
 
+impl Finding {
+    /// What changed, and where: `x2apic, all-but-self, halt, 2 vCPUs, guest: stats exits, each target`.
+    pub fn name(&self) -> String {
+        let Self { hosts, cell, subject, .. } = self;
+        let hosts = hosts.as_ref().map_or_else(String::new, |hosts| format!("{hosts}: "));
+        let cell = cell.as_ref().map_or_else(String::new, |cell| format!("{cell}: "));
+        format!("{hosts}{cell}{subject}")
+    }
+}
+
 /// `x2apic, all-but-self, halt, 2 vCPUs, guest: stats exits, each target: 1.03 → 2.03`.
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(hosts) = &self.hosts {
-            write!(f, "{hosts}: ")?;
-        }
-        if let Some(cell) = &self.cell {
-            write!(f, "{cell}: ")?;
-        }
-        write!(f, "{}: {} → {}", self.subject, self.base, self.new)
+        write!(f, "{}: {} → {}", self.name(), self.base, self.new)
     }
 }
 

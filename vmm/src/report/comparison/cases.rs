@@ -51,14 +51,12 @@ fn comparable(comparison: &Comparison) -> Case {
 }
 
 fn finding(finding: &Finding) -> Case {
-    let Finding { kind, hosts, cell, subject, base, new, severity } = finding;
-    let hosts = hosts.as_ref().map_or_else(String::new, |hosts| format!("{hosts}: "));
-    let cell = cell.map_or_else(String::new, |cell| format!("{cell}: "));
+    let Finding { kind, base, new, severity, .. } = finding;
     let outcome = match severity {
         Severity::Worse => Outcome::Worse,
         Severity::Noted => Outcome::Passed,
     };
-    let name = format!("{}: {hosts}{cell}{subject}", kind.name());
+    let name = format!("{}: {}", kind.name(), finding.name());
     Case { group: "findings", name, outcome: outcome(format!("{base} → {new}")) }
 }
 
