@@ -283,7 +283,7 @@ pub fn run(options: &Measure, start: ProcessStart) -> Result<Status, Failure> {
         }
     } else if !is_clean(&measurement) {
         complain("calls went wrong: see the integrity column");
-    } else if let Some(cell) = measurement.asked().find(|cell| cell.rounds == 0) {
+    } else if let Some(cell) = without_rounds(&measurement) {
         complain(&nothing_counts(cell));
     } else if status != Status::Good {
         complain("the machine was never quiet for some cells (--strict): see the result's head");
@@ -309,6 +309,11 @@ fn is_clean(measurement: &Measurement) -> bool {
     measurement.asked().all(|cell| cell.integrity == Integrity::default())
 }
 
+/// A cell that was asked for and has no numbers.
+fn without_rounds(measurement: &Measurement) -> Option<&Cell> {
+    measurement.asked().find(|cell| cell.rounds == 0)
+}
+
 /// Why a cell has no numbers, none of its calls having gone wrong.
 fn nothing_counts(cell: &Cell) -> String {
     let Cell { id, not_in_state, rounds_asked, .. } = cell;
@@ -326,7 +331,7 @@ fn status_of(measurement: &Measurement, error: Option<&experiment::Error>, stric
     match error {
         Some(experiment::Error::Machine(error)) => Status::of_machine(error),
         Some(experiment::Error::Samples(error)) if output::is_broken_pipe(error) => Status::Good,
-        None if is_clean(measurement) && !is_loud && measurement.asked().all(|cell| cell.rounds > 0) => Status::Good,
+        None if is_clean(measurement) && !is_loud && without_rounds(measurement).is_none() => Status::Good,
         Some(experiment::Error::Samples(_)) | None => Status::Failed,
     }
 }

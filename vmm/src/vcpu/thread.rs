@@ -70,8 +70,8 @@ impl<B: InterruptBus> VcpuThread<B> {
 
     /// One stay in the guest, and what follows it.
     ///
-    /// From KVM_RUN's return to the next KVM_RUN, an exit costs three reads of the TSC, the ring's seven plain stores and the refusals' one, and what
-    /// the exit itself asks for. No lock, no allocation, no system call but those of [`VcpuThread::carry_out`] and
+    /// From KVM_RUN's return to the next KVM_RUN, an exit costs three reads of the TSC, the ring's seven plain stores and the
+    /// refusals' one, and what the exit itself asks for. No lock, no allocation, no system call but those of [`VcpuThread::carry_out`] and
     /// of an exit that is to keep the guest out.
     fn step(&mut self) -> ControlFlow<()> {
         let exit = self.enter();

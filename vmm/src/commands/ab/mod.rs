@@ -7,7 +7,7 @@ mod other;
 
 use super::interrupts::{self, INTERRUPTED};
 use super::measure::{Measure, progress_bar};
-use super::outputs::{any_is_stdout, open_all, print, terminal_width, unless_nobody_reads, write_text};
+use super::outputs::{any_is_stdout, open_all, print, terminal_width, write_text};
 use super::processes::{self, Ended};
 use super::status::{Failure, Status};
 use super::{machines, values};
@@ -41,7 +41,8 @@ const ROUNDS: usize = 50;
 #[expect(clippy::struct_field_names, reason = "the options' names")]
 pub(super) struct Ab {
     /// Compare two settings, boot by boot in turns (A B B A): halt-poll=0,200000, pin=0-1,none, guest=OLD,NEW, latency=0,100 or
-    /// settle=10,50. --boots pairs of boots, of --rounds each [default: 20, and as many as take 10 s, or 30 s if anything is undecided then; 50]
+    /// settle=10,50. --boots pairs of boots, of --rounds each [default: 20, and as many as take 10 s, or 30 s if anything is
+    /// undecided then; 50]
     #[arg(long, value_name = "KEY=A,B", conflicts_with_all = NOT_WITH)]
     ab: Option<Contrast>,
     /// Compare this kipi with another build, boot by boot in turns; the other is the base
@@ -77,11 +78,10 @@ pub(super) fn run(options: &Measure) -> Result<Status, Failure> {
         (None, Some(other)) => builds(options, other, rounds, boots)?,
         (None, None) => unreachable!("asked for"),
     };
-    let is_interrupted = comparison.interrupted;
     let render = |format| Ok(report::comparison::render(&comparison, format, terminal_width())?);
     let printed = if any_is_stdout([&json]) { Ok(()) } else { render(Format::Text).and_then(|text| print(&text)) };
-    unless_nobody_reads(printed.and(write_text(json, || render(Format::Json)))).map_err(Failure::failed)?;
-    Ok(if is_interrupted { Status::Interrupted } else { Status::of_comparison(comparison.verdict, false) })
+    printed.and(write_text(json, || render(Format::Json))).map_err(Failure::failed)?;
+    Ok(if comparison.interrupted { Status::Interrupted } else { Status::of_comparison(comparison.verdict, false) })
 }
 
 /// The boots of both sides so far.
