@@ -10,7 +10,7 @@ use crate::comparison::differences::Factor;
 use crate::comparison::rules::{FEWEST_RUNS, Rules};
 use crate::comparison::{self, Run, looks};
 use crate::report::units;
-use crate::results::comparison::{Comparison, Overall, Verdict};
+use crate::results::comparison::{Comparison, OpenReason, Overall, Verdict};
 use crate::results::measurement::Measurement;
 use clap::Args;
 use std::ffi::OsString;
@@ -77,28 +77,29 @@ fn step(options: &BisectStep) -> Result<Status, Failure> {
     interrupts::handle()?;
     let start = Instant::now();
     let end = start + Duration::from_secs(options.budget.into());
+    let rules = looks::rules(options.threshold, &options.expect, !options.ignore_times);
     let mut new: Vec<Run> = Vec::new();
+    let mut why = "";
     for runs in looks::RUNS {
         while new.len() < runs {
             match processes::run(&kipi, &arguments, Some(end))? {
                 Ended::Measured(measurement) => new.push(next(&new, &kipi, *measurement)?),
                 Ended::Interrupted => return Ok(Status::Interrupted),
                 Ended::OutOfTime => {
-                    let what = format!("undecided: the budget of {} s is spent", options.budget);
+                    let what = format!("undecided: the budget of {} s is spent{why}", options.budget);
                     return conclude(Status::Skip, &what, &new, start);
                 }
             }
         }
-        let rules = looks::rules(options.threshold, &options.expect, !options.ignore_times);
         let comparison = comparison::compare(&base, &new, &rules);
         match comparison.verdict {
             Overall::Worse => return conclude(Status::Failed, &what_is_worse(&comparison, &rules), &new, start),
             Overall::NothingWorse => return conclude(Status::Good, nothing_worse(&rules), &new, start),
             Overall::NotComparable => return Err(Failure::new(Status::Stop, not_comparable(&comparison))),
-            Overall::Undecided => {}
+            Overall::Undecided => why = why_undecided(&comparison, &rules),
         }
     }
-    conclude(Status::Skip, "undecided: more runs would not decide it soon", &new, start)
+    conclude(Status::Skip, &format!("undecided: more runs would not decide it soon{why}"), &new, start)
 }
 
 /// A run that is none of those before: otherwise a program that writes one document again and again would decide.
@@ -149,6 +150,17 @@ fn nothing_worse(rules: &Rules) -> &'static str {
     if rules.judges_times { "same: nothing is worse" } else { "same: nothing but times may be worse" }
 }
 
+/// What keeps times from being decided and is not how much they vary, behind what is said of it.
+fn why_undecided(comparison: &Comparison, rules: &Rules) -> &'static str {
+    let mut opens = comparison.cells.iter().filter_map(|row| row.open.as_ref());
+    if rules.judges_times && opens.any(|open| open.reason == OpenReason::OneSideDisturbed) {
+        "; most runs of one side were never quiet, and most of the other were (measure the base again under the load that there is \
+         now, or both in turns: kipi measure --ab-exec)"
+    } else {
+        ""
+    }
+}
+
 fn what_is_worse(comparison: &Comparison, rules: &Rules) -> String {
     let rows = comparison.cells.iter().chain(&comparison.references);
     let slower = rows.filter(|row| rules.judges_times && row.verdict == Verdict::Slower);
@@ -173,6 +185,8 @@ fn not_comparable(comparison: &Comparison) -> anyhow::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::results::comparison::Open;
+    use crate::results::comparison::fixture::comparison;
     use crate::results::fixture;
     use crate::results::integrity::Integrity;
 
@@ -189,6 +203,16 @@ mod tests {
         assert!(format!("{failure:?}").contains("ended early: the machine did not start"), "{failure:?}");
         measurement.cells[0].integrity.lost = 1;
         assert!(ended_early(&measurement).is_none());
+    }
+
+    #[test]
+    fn a_load_that_the_base_did_not_have_is_named() {
+        let mut comparison = comparison();
+        let rules = |judges_times| looks::rules(0.05, &[], judges_times);
+        assert_eq!(why_undecided(&comparison, &rules(true)), "");
+        comparison.cells[0].open = Some(Open { reason: OpenReason::OneSideDisturbed, more_runs: None });
+        assert!(why_undecided(&comparison, &rules(true)).contains("most runs of one side were never quiet"));
+        assert_eq!(why_undecided(&comparison, &rules(false)), "", "times are not judged");
     }
 
     fn of(words: &str) -> Result<Vec<OsString>, Failure> {

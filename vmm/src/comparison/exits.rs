@@ -1,6 +1,6 @@
 //! Exits a call that changed. They are counts, which no drift of the host's speed touches, and tell why a time changed.
 
-use super::Run;
+use super::{Run, disturbed};
 use crate::report::units;
 use crate::results::comparison::{Finding, FindingKind, Severity};
 use crate::results::measurement::{Cell, Exits};
@@ -100,10 +100,7 @@ fn changes(base: &[Run], new: &[Run], cells: &[CellId], error_rate: f64) -> Vec<
             compared.extend(Difference::between(&base, &new).map(|difference| (id, count, base, new, difference)));
         }
     }
-    let is_disturbed = |id: CellId| {
-        let cells = of_cell(new, id);
-        2 * cells.iter().filter(|cell| cell.never_quiet).count() > cells.len()
-    };
+    let is_disturbed = |id: CellId| disturbed::in_most_runs(new, id, None);
     // Of these, hardly any change: to test each at the level for all of them loses next to nothing against Holm's steps.
     let miss = error_rate / compared.len().max(1) as f64;
     let changed = compared.into_iter().filter_map(|(cell, count, base, new, difference)| {

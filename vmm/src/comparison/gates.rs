@@ -3,9 +3,9 @@
 //! A quantile far out is known badly: one of p99.9 rests on the thousandth of the rounds that lies beyond it, and those come in bursts. The
 //! share of rounds beyond a bound is a mean of runs like any other, and bursts show in how it varies from run to run.
 
-use super::Run;
 use super::kinds::Kind;
 use super::rules::FEWEST_RUNS;
+use super::{Run, disturbed};
 use crate::results::comparison::{Gate, Open, OpenReason, Verdict};
 use crate::results::histogram::Histogram;
 use crate::statistics::change::{Difference, Set};
@@ -49,9 +49,11 @@ pub(super) fn all(kinds: &[Kind<'_>], cells: &[CellId], limits: &[Limit], error_
     let of_cell = |kind: &Kind<'_>, id: CellId| {
         let has_it = [&kind.base, &kind.new].iter().all(|runs| runs.iter().any(|run| has(run, id)));
         let [base, new] = [&kind.base, &kind.new].map(|runs| histograms(runs, id));
-        let of = |&limit: &Limit| Gate {
-            hosts: kind.hosts.clone(),
-            ..gate(id, limit, base.as_deref(), new.as_deref(), miss)
+        let is_open = disturbed::on_one_side(kind, id, None);
+        let of = |&limit: &Limit| {
+            let found = Gate { hosts: kind.hosts.clone(), ..gate(id, limit, base.as_deref(), new.as_deref(), miss) };
+            let open = Some(Open { reason: OpenReason::OneSideDisturbed, more_runs: None });
+            if is_open { Gate { verdict: Verdict::Undecided, open, ..found } } else { found }
         };
         if has_it { limits.iter().map(of).collect() } else { Vec::new() }
     };

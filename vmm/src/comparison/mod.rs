@@ -1,10 +1,12 @@
 //! Two sets of runs compared: what changed that is no time (`findings`), in what else their hosts and settings differ
 //! (`differences`), and each cell's time in that of its reference (`references`, `values`, `rows`); tails apart (`gates`).
+//! Neither is judged where others used the machine while one side was measured, and not the other (`disturbed`).
 //! Hosts of several kinds are compared apart (`kinds`), and `fleet` names those that are not as others of their kind. Settings that were
 //! measured in turns are compared pair by pair (`paired`). `history` follows one set over time, and `looks` says when runs are looked
 //! at that are compared as they come.
 
 pub mod differences;
+mod disturbed;
 mod exits;
 mod findings;
 mod fleet;

@@ -1,10 +1,10 @@
 //! The rows of a comparison: each cell's change, and the verdict on it.
 
-use super::Run;
 use super::kinds::Kind;
 use super::references::Pairs;
 use super::rules::{FEWEST_RUNS, Rules};
 use super::values::{self, Observed, RunValue};
+use super::{Run, disturbed};
 use crate::results::comparison::{Change, Hosts, Open, OpenReason, Role, Row, Verdict};
 use crate::statistics::change::{Difference, Set, Variance};
 use crate::statistics::drift::Belief;
@@ -27,10 +27,22 @@ pub(super) fn all(kinds: &[Kind<'_>], pairs: &Pairs, rules: &Rules) -> (Vec<Row>
     let rows = judged.into_iter().zip(levels).map(|(row, miss)| {
         let mut row = row.judge(Role::Primary, miss, rules);
         doubt(&mut row, &references);
-        row
+        unless_disturbed(row, kinds)
     });
     let rows: Vec<Row> = rows.collect();
-    (rows, references.into_iter().map(told_from_the_host).collect())
+    let references = references.into_iter().map(|row| unless_disturbed(told_from_the_host(row), kinds));
+    (rows, references.collect())
+}
+
+/// A time is judged unless others used the machine while one side was measured, and not the other.
+fn unless_disturbed(row: Row, kinds: &[Kind<'_>]) -> Row {
+    let kind = kinds.iter().find(|kind| kind.hosts == row.hosts);
+    if kind.is_some_and(|kind| disturbed::on_one_side(kind, row.id, row.reference)) {
+        let open = Some(Open { reason: OpenReason::OneSideDisturbed, more_runs: None });
+        Row { verdict: Verdict::Undecided, open, ..row }
+    } else {
+        row
+    }
 }
 
 /// A reference that is divided by nothing has the host's drift in it: that all calls take longer together tells nothing of the cell.

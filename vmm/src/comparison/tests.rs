@@ -15,6 +15,7 @@ use guest_stub::random::SplitMix64;
 use proptest::prelude::*;
 
 mod differences;
+mod disturbed;
 mod findings;
 mod gates;
 mod kinds;

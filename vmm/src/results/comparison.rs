@@ -408,6 +408,8 @@ pub enum OpenReason {
     ReferenceMoved,
     /// The host's drift is in it, and nothing that was measured beside it divides it out.
     Undivided,
+    /// The cell, or its reference, was never quiet in most runs of one side, and was in most of the other's: the change may be the load's.
+    OneSideDisturbed,
     /// A run has no counts of its round trips, by which a tail is compared.
     NoCounts,
 }

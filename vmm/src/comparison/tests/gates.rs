@@ -51,3 +51,14 @@ fn without_counts_there_is_no_tail_to_compare() {
     assert_eq!((gate.verdict, gate.bound_ns, gate.interval), (Verdict::Undecided, None, None));
     assert_eq!(gate.open.map(|open| open.reason), Some(OpenReason::NoCounts));
 }
+
+#[test]
+fn a_tail_that_a_load_on_one_side_may_have_made_is_undecided() {
+    let base = with_tail(runs(10, 1), |_| 2);
+    let mut new = with_tail(runs(10, 2), |_| 40);
+    assert_eq!(gate(&base, &new).verdict, Verdict::Slower);
+    change(&mut new, |it| it.cells[0].never_quiet = true);
+    let gate = gate(&base, &new);
+    assert_eq!(gate.verdict, Verdict::Undecided);
+    assert_eq!(gate.open.map(|open| open.reason), Some(OpenReason::OneSideDisturbed));
+}

@@ -215,6 +215,10 @@ fn by_reason<'a>(opens: impl Iterator<Item = (String, &'a Open)>, unit: Unit) ->
     reasons.into_iter().map(|(reason, names)| format!("{}: {reason}", names.join(", "))).collect()
 }
 
+/// What is said of sides that were not measured under the same load.
+const ONE_SIDE_DISTURBED: &str = "undecided: most runs of one side were never quiet, and most of the other were (measure both under the \
+                                  same load, or in turns: kipi measure --ab-exec)";
+
 /// Why something is undecided, and what would decide it: more of this unit.
 pub(super) fn why(open: &Open, unit: Unit) -> String {
     match (open.reason, open.more_runs) {
@@ -235,6 +239,7 @@ pub(super) fn why(open: &Open, unit: Unit) -> String {
         (OpenReason::Undivided, _) => {
             "undecided: it changed or the host did, since nothing that was measured beside it divides it".to_owned()
         }
+        (OpenReason::OneSideDisturbed, _) => ONE_SIDE_DISTURBED.to_owned(),
         (OpenReason::ReferenceMoved, _) => {
             "undecided: its reference may have moved the other way instead (--reference takes another; more runs may tell)"
                 .to_owned()

@@ -1,4 +1,5 @@
 use super::*;
+use crate::report::comparison::Format;
 use crate::report::wrap::width_of;
 use crate::results::comparison::fixture::comparison;
 
@@ -30,4 +31,18 @@ fn each_kind_of_hosts_has_a_table() {
     let text = render(&comparison, 120);
     let titles: Vec<&str> = text.lines().filter(|line| line.contains("· Round trip p50: changes")).collect();
     assert!(titles.len() == 2 && titles[0].starts_with("EPYC") && titles[1].starts_with("Xeon"), "{text}");
+}
+
+#[test]
+fn a_load_on_one_side_is_told_with_the_way_out() {
+    let mut comparison = comparison();
+    comparison.cells.truncate(1);
+    comparison.cells[0].verdict = Verdict::Undecided;
+    comparison.cells[0].open = Some(Open { reason: OpenReason::OneSideDisturbed, more_runs: None });
+    for format in [Format::Text, Format::Junit, Format::Tap, Format::Markdown] {
+        let text = crate::report::comparison::render(&comparison, format, 200).unwrap();
+        assert!(text.contains(ONE_SIDE_DISTURBED), "{text}");
+    }
+    let json = crate::report::comparison::render(&comparison, Format::Json, 200).unwrap();
+    assert!(json.contains("one_side_disturbed"), "{json}");
 }
