@@ -1,6 +1,7 @@
 //! In what the hosts and the settings of two sets of runs differ.
 
 use super::Run;
+use super::mixture::Mixture;
 use crate::results::comparison::Difference;
 use crate::results::cpu_list::ranges;
 use crate::results::measurement::{Measurement, MeasurementConfig};
@@ -57,28 +58,28 @@ const NOT_KNOWN: &str = "not known";
 /// One thing that may differ.
 type Subject = (Factor, Option<String>);
 
-/// All that differs, between the sides or among the runs of one, in the order of the factors.
+/// All that differs between the sides, in the order of the factors.
 pub(super) fn find(base: &[Run], new: &[Run], expected: &[Factor]) -> Vec<Difference> {
     let facts =
         |runs: &[Run]| -> Vec<BTreeMap<Subject, String>> { runs.iter().map(|run| facts(&run.measurement)).collect() };
     let (base_runs, new_runs) = (base, new);
     let [base, new] = [facts(base), facts(new)];
     let subjects: BTreeSet<&Subject> = base.iter().chain(&new).flat_map(BTreeMap::keys).collect();
-    let values = |side: &[BTreeMap<Subject, String>], subject: &Subject| -> BTreeSet<String> {
+    let values = |side: &[BTreeMap<Subject, String>], subject: &Subject| -> Mixture<String> {
         side.iter().map(|facts| facts.get(subject).map_or(NOT_KNOWN, String::as_str).to_owned()).collect()
     };
     let found = subjects.into_iter().filter_map(|subject| {
         let [of_base, of_new] = [values(&base, subject), values(&new, subject)];
         let (factor, item) = subject;
-        let differs = of_base != of_new || of_base.len() > 1;
-        // Hosts of a fleet that are on both sides favour neither.
-        let is_expected = of_base == of_new || is_expected(*factor, item.as_deref(), [&of_base, &of_new], expected);
-        differs.then(|| Difference {
+        // Hosts of a fleet that are on both sides favour neither; that there are more of some on one side is told.
+        let allowed =
+            of_base.has_same_values(&of_new) || is_expected(*factor, item.as_deref(), [&of_base, &of_new], expected);
+        (!of_base.is_same(&of_new)).then(|| Difference {
             factor: factor.name().to_owned(),
             item: item.clone(),
-            base: of_base.into_iter().collect(),
-            new: of_new.into_iter().collect(),
-            allowed: is_expected,
+            base: of_base.told_beside(&of_new),
+            new: of_new.told_beside(&of_base),
+            allowed,
         })
     });
     found.chain(no_longer_asked(base_runs, new_runs, expected)).collect()
@@ -109,8 +110,8 @@ fn no_longer_asked(base: &[Run], new: &[Run], expected: &[Factor]) -> Option<Dif
 }
 
 /// Whether it was expected, or follows from what was: another kernel has other parameters and mitigations.
-fn is_expected(factor: Factor, item: Option<&str>, values: [&BTreeSet<String>; 2], expected: &[Factor]) -> bool {
-    let is_unknown = |values: &BTreeSet<String>| values.iter().all(|value| value == NOT_KNOWN);
+fn is_expected(factor: Factor, item: Option<&str>, values: [&Mixture<String>; 2], expected: &[Factor]) -> bool {
+    let is_unknown = |values: &Mixture<String>| values.is_only(NOT_KNOWN);
     let other_kernel = expected.contains(&Factor::Kernel);
     let follows = match factor {
         Factor::Settings => other_kernel && values.into_iter().any(is_unknown),

@@ -1,6 +1,7 @@
 //! What changed that is no time, and is told before any.
 
 use super::kinds::Kind;
+use super::mixture::Mixture;
 use super::{Run, each_once, exits};
 use crate::results::acceleration::{AccelerationState, Feature};
 use crate::results::comparison::{Finding, FindingKind, Severity};
@@ -94,28 +95,28 @@ fn of_runs(count: usize, runs: usize) -> String {
 
 fn accelerations(base: &[Run], new: &[Run]) -> Vec<Finding> {
     let states = |runs: &[Run]| {
-        let mut states: BTreeMap<Feature, BTreeSet<&'static str>> = BTreeMap::new();
+        let mut states: BTreeMap<Feature, Mixture<&'static str>> = BTreeMap::new();
         for acceleration in runs.iter().flat_map(|run| &run.measurement.host.apic_acceleration) {
-            states.entry(acceleration.feature).or_default().insert(acceleration.state.name());
+            states.entry(acceleration.feature).or_default().extend([acceleration.state.name()]);
         }
         states
     };
     let [of_base, of_new] = [states(base), states(new)];
     let features: BTreeSet<Feature> = of_base.keys().chain(of_new.keys()).copied().collect();
-    let unknown = BTreeSet::from([AccelerationState::Unknown.name()]);
+    let [on, not_known] = [AccelerationState::On, AccelerationState::Unknown].map(AccelerationState::name);
+    let unknown = Mixture::from_iter([not_known]);
     let changed = features.into_iter().filter_map(|feature| {
         let [base, new] = [&of_base, &of_new].map(|states| states.get(&feature).unwrap_or(&unknown));
-        let is_on = |states: &BTreeSet<&str>| states.contains(AccelerationState::On.name());
-        // That nobody could see it is no sign that it ceased.
-        let ceased = is_on(base) && new.iter().any(|state| *state != AccelerationState::On.name()) && new != &unknown;
-        let said = |states: &BTreeSet<&str>| states.iter().copied().collect::<Vec<_>>().join(", ");
-        (base != new).then(|| Finding {
+        // That nobody could see it is no sign that it ceased, and neither is that fewer of a fleet's hosts have it.
+        let is_seen = !new.is_only(not_known) && !base.has_same_values(new);
+        let ceased = base.has(on) && !new.is_only(on) && is_seen;
+        (!base.is_same(new)).then(|| Finding {
             kind: FindingKind::Acceleration,
             hosts: None,
             cell: None,
             subject: feature.name().to_owned(),
-            base: said(base),
-            new: said(new),
+            base: base.told_beside(new).join(", "),
+            new: new.told_beside(base).join(", "),
             severity: if ceased { Severity::Worse } else { Severity::Noted },
         })
     });

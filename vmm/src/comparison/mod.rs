@@ -14,6 +14,7 @@ pub mod gates;
 pub mod history;
 mod kinds;
 pub mod looks;
+mod mixture;
 pub mod paired;
 pub mod references;
 mod rows;

@@ -168,7 +168,7 @@ pub struct Settings {
     pub expected: Vec<String>,
 }
 
-/// Something in which the hosts or the settings of the two sides, or of the runs of one side, differ.
+/// Something in which the hosts or the settings of the two sides differ.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Difference {
@@ -177,7 +177,7 @@ pub struct Difference {
     /// Which one of it, where a factor has several: a KVM setting's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub item: Option<String>,
-    /// The base's values, each once.
+    /// The base's values, each once; where the sides have the same ones in other proportions, with how many runs have each.
     pub base: Vec<String>,
     /// The new side's.
     pub new: Vec<String>,

@@ -47,9 +47,24 @@ fn hosts_that_both_sides_have_favour_neither() {
     for side in [&mut base, &mut new] {
         side[1].measurement.host.cpu = "another".to_owned();
     }
-    assert_eq!(differences(&base, &new, &[]), [named("cpu", None, true)]);
+    assert_eq!(differences(&base, &new, &[]), []);
+    new.extend(new.clone());
+    assert_eq!(differences(&base, &new, &[]), [], "two of four are as many as one of two");
+    new.truncate(2);
     new[0].measurement.host.cpu = "another".to_owned();
     assert_eq!(differences(&base, &new, &[]), [named("cpu", None, false)]);
+}
+
+#[test]
+fn hosts_in_other_proportions_are_told_with_how_many_runs_have_each() {
+    let [mut base, mut new] = [runs(3, 1), runs(4, 2)];
+    for run in base[..1].iter_mut().chain(&mut new[..3]) {
+        run.measurement.host.kernel = "6.19.0".to_owned();
+    }
+    let found = compared(&base, &new).differences;
+    let told: Vec<(String, bool)> = found.iter().map(|it| (it.to_string(), it.allowed)).collect();
+    let expected = "kernel: 6.18.0 (2 of 3) | 6.19.0 (1 of 3) → 6.18.0 (1 of 4) | 6.19.0 (3 of 4)";
+    assert_eq!(told, [(expected.to_owned(), true)]);
 }
 
 #[test]

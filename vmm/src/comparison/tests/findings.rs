@@ -62,6 +62,23 @@ fn an_acceleration_that_ceased_is_worse() {
     assert_eq!(found(&base, &new), said("on", "not known", Severity::Noted), "nobody has looked");
 }
 
+#[test]
+fn an_acceleration_that_some_hosts_have_is_told_where_other_shares_of_the_sides_have_it() {
+    let of = |state| vec![Acceleration { feature: Feature::Avic, state, why: String::new(), inhibits: Vec::new() }];
+    let side = |count, on, seed| {
+        let mut side = runs(count, seed);
+        change(&mut side[..on], |it| it.host.apic_acceleration = of(AccelerationState::On));
+        change(&mut side[on..], |it| it.host.apic_acceleration = of(AccelerationState::Off));
+        side
+    };
+    let base = side(2, 1, 1);
+    assert_eq!(found(&base, &side(4, 2, 2)), []);
+    let said = |base, new, severity| [finding(FindingKind::Acceleration, "AVIC", base, new, severity)];
+    let shares = said("off (1 of 2), on (1 of 2)", "off (3 of 4), on (1 of 4)", Severity::Noted);
+    assert_eq!(found(&base, &side(4, 1, 2)), shares);
+    assert_eq!(found(&base, &side(4, 0, 2)), said("off, on", "off", Severity::Worse));
+}
+
 /// Sets a cell's exits a call.
 fn exits(runs: &mut [Run], reason: &str, count: impl Fn(usize) -> f64) {
     for (number, run) in runs.iter_mut().enumerate() {
