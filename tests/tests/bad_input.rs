@@ -179,6 +179,36 @@ fn two_outputs_in_one_place_under_two_names() {
     assert_eq!(fs::read_dir(directory.path()).expect("the directory").count(), 4, "nothing is left behind");
 }
 
+#[test]
+fn an_output_that_is_an_input() {
+    let directory = tempfile::tempdir().expect("a directory for temporary files");
+    let path = |name: &str| format!("{}/{name}", directory.path().display());
+    let [base, new, link, hard] = ["base.json", "new.json", "link.prom", "hard.prom"].map(path);
+    for run in [&base, &new] {
+        fs::write(run, "a run").expect("a file");
+    }
+    symlink("new.json", &link).expect("a link");
+    fs::hard_link(&base, &hard).expect("a hard link");
+    let all = path("");
+    let pattern = path("n*.json");
+    let commands: [(&[&str], &str, [&str; 2]); 6] = [
+        (&["history", &base, &new], &new, ["--json", &new]),
+        (&["history", &all], &link, ["--html", &new]),
+        (&["history", &pattern], &link, ["--json", &new]),
+        (&["compare", &base, "--new", &new], &link, ["--prometheus", &new]),
+        (&["compare", &base, "--new", &new], &hard, ["--prometheus", &base]),
+        (&["compare", &link, "--new", &base], &link, ["--prometheus", &link]),
+    ];
+    for (command, output, [option, input]) in commands {
+        let arguments = [command, &[option, output]].concat();
+        refused(&arguments, BAD_INPUT, &[option, output, input, "which is read", "are the same file"]);
+    }
+    for run in [&base, &new] {
+        assert_eq!(fs::read(run).expect("the file"), b"a run");
+    }
+    assert_eq!(fs::read_dir(directory.path()).expect("the directory").count(), 4, "nothing is left behind");
+}
+
 /// `kipi --csv out > out`: the file of the samples would replace the one that the table goes to.
 #[test]
 fn an_output_that_standard_output_was_redirected_to() {

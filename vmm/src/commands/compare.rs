@@ -1,6 +1,6 @@
 //! `kipi compare`.
 
-use super::outputs::{any_is_stdout, open_all, print, terminal_width, write_text};
+use super::outputs::{any_is_stdout, open_all_beside, print, terminal_width, write_text};
 use super::status::{Failure, Status};
 use super::{documents, values};
 use crate::comparison;
@@ -53,7 +53,7 @@ pub struct Compare {
 /// # Errors
 /// Whatever keeps the sets from being read, or the report from being printed.
 pub fn run(options: &Compare) -> Result<Status, Failure> {
-    let [prometheus] = open_all([("--prometheus", &options.prometheus)])?;
+    let [prometheus] = open_all_beside(&[&options.base, &options.new], [("--prometheus", &options.prometheus)])?;
     if let (Some(format), true) = (options.format, any_is_stdout([&prometheus])) {
         let error = anyhow::anyhow!(
             "--format {} and --prometheus both go to standard output (send the latter to a file)",

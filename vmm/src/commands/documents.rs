@@ -85,7 +85,10 @@ pub fn read(names: &[PathBuf], allow_partial: bool) -> Result<Vec<Run>, Error> {
 }
 
 /// The files that names stand for: themselves, what matches a pattern, what a directory has that ends in `.json`.
-fn files(names: &[PathBuf]) -> Result<Vec<PathBuf>, Error> {
+///
+/// # Errors
+/// Those of [`read`] that are about names.
+pub(super) fn files(names: &[PathBuf]) -> Result<Vec<PathBuf>, Error> {
     let mut files = Vec::new();
     for name in names {
         let said = name.display().to_string();

@@ -1,6 +1,6 @@
 //! `kipi history`.
 
-use super::outputs::{any_is_stdout, open_all, print, terminal_width, unless_nobody_reads, write_text};
+use super::outputs::{any_is_stdout, open_all_beside, print, terminal_width, unless_nobody_reads, write_text};
 use super::status::{Failure, Status};
 use super::{documents, values};
 use crate::comparison::history::{Time, follow};
@@ -40,7 +40,7 @@ pub struct Options {
 /// # Errors
 /// Whatever keeps the runs from being read, or the report from being written.
 pub fn run(options: &Options) -> Result<Status, Failure> {
-    let [html, json] = open_all([("--html", &options.html), ("--json", &options.json)])?;
+    let [html, json] = open_all_beside(&[&options.runs], [("--html", &options.html), ("--json", &options.json)])?;
     let runs = documents::read(&options.runs, options.allow_partial).map_err(Failure::bad_input)?;
     documents::check_reference(options.reference, "RUNS", &runs).map_err(Failure::bad_input)?;
     let dated = runs.into_iter().map(|run| Ok((time(&run)?, run))).collect::<anyhow::Result<Vec<_>>>();

@@ -1,5 +1,6 @@
 //! Where a command's results go.
 
+use super::documents;
 use super::status::Failure;
 use crate::experiment;
 use crate::report::json;
@@ -13,10 +14,21 @@ use std::path::PathBuf;
 pub(super) fn open_all<const N: usize>(
     named: [(&'static str, &Option<PathBuf>); N],
 ) -> Result<[Option<Output>; N], Failure> {
-    open(named).map_err(Failure::bad_input)
+    open(named, &[]).map_err(Failure::bad_input)
 }
 
-fn open<const N: usize>(named: [(&'static str, &Option<PathBuf>); N]) -> anyhow::Result<[Option<Output>; N]> {
+/// The same for a command that reads documents, which these names stand for: none of them may be replaced.
+pub(super) fn open_all_beside<const N: usize>(
+    inputs: &[&[PathBuf]],
+    named: [(&'static str, &Option<PathBuf>); N],
+) -> Result<[Option<Output>; N], Failure> {
+    open(named, inputs).map_err(Failure::bad_input)
+}
+
+fn open<const N: usize>(
+    named: [(&'static str, &Option<PathBuf>); N],
+    inputs: &[&[PathBuf]],
+) -> anyhow::Result<[Option<Output>; N]> {
     let mut places = [const { None }; N];
     for (index, (option, path)) in named.into_iter().enumerate() {
         let Some(path) = path else { continue };
@@ -28,6 +40,14 @@ fn open<const N: usize>(named: [(&'static str, &Option<PathBuf>); N]) -> anyhow:
     }
     if let Some(place) = places.iter().flatten().find(|place| place.replaces_stdout()) {
         anyhow::bail!("standard output and {} are the same file (give them different files)", place.as_typed());
+    }
+    for names in inputs {
+        for input in documents::files(names)? {
+            if let Some(place) = places.iter().flatten().find(|place| place.is_file(&input)) {
+                let (output, input) = (place.as_typed(), input.display());
+                anyhow::bail!("{output} and {input}, which is read, are the same file (write to another one)");
+            }
+        }
     }
     let mut outputs = [const { None }; N];
     for (output, place) in outputs.iter_mut().zip(places) {

@@ -87,6 +87,12 @@ impl Place {
         self.file == other.file
     }
 
+    /// Whether this is a file that another path leads to.
+    pub fn is_file(&self, path: &Path) -> bool {
+        let file = fs::metadata(path).ok().filter(Metadata::is_file);
+        file.is_some_and(|file| self.file == FileId::Existing(Inode::of(&file)))
+    }
+
     /// Whether this is the file that standard output was redirected to: a commit would replace it, and what was printed
     /// there would be lost.
     pub fn replaces_stdout(&self) -> bool {
