@@ -1,6 +1,6 @@
 //! `kipi measure --ab` and `--ab-exec` on real vCPUs: two settings, or two builds, in turns.
 
-use kipi::results::comparison::{Comparison, Overall, Verdict};
+use kipi::results::comparison::{Comparison, FindingKind, Overall, Verdict};
 use kipi_tests::{Ran, binary, hypervisor, kipi, turn};
 
 const CELL: [&str; 8] = ["measure", "--vcpus", "2", "--route", "x2apic", "--observe", "guest", "--rounds"];
@@ -39,6 +39,25 @@ fn a_build_is_compared_with_itself() {
     assert!(matches!(ran.status, Some(0 | 1)), "{ran:?}");
     assert_eq!((found.pairs, found.cells.len()), (Some(8), 1));
     assert!(found.cells[0].raw.interval.is_some(), "eight pairs have one: {found:?}");
+}
+
+/// Whether this machine is quiet is not for a test to say: the status follows from what is noted.
+#[test]
+fn a_strict_run_fails_where_most_boots_of_a_side_were_never_quiet() {
+    let _turn = turn();
+    let Some((ran, found)) =
+        compared(&["--target-state", "user", "--ab", "halt-poll=0,1000", "--boots", "4", "--strict"])
+    else {
+        return;
+    };
+    let disturbed = found.findings.iter().filter(|it| it.kind == FindingKind::Disturbed);
+    let is_never_quiet = disturbed.flat_map(|it| [&it.base, &it.new]).any(|runs| {
+        let boots = runs.split(' ').nth(1).and_then(|count| count.parse::<u32>().ok());
+        boots.is_some_and(|boots| 2 * boots > 4)
+    });
+    let is_worse = found.verdict == Overall::Worse;
+    assert_eq!(ran.status, Some(i32::from(is_never_quiet || is_worse)), "{ran:?}");
+    assert_eq!(ran.stderr.contains("(--strict)"), is_never_quiet && !is_worse, "{ran:?}");
 }
 
 #[test]

@@ -93,9 +93,10 @@ pub struct Measure {
     /// Print everything: stages, exits, both vantages, what the instruments cost
     #[arg(long)]
     details: bool,
-    /// End with status 1 if a cell was never quiet: too few of its blocks were undisturbed, although they were measured again
+    /// End with status 1 if a cell was never quiet: too few of its blocks were undisturbed, although they were measured again; with
+    /// --ab, which measures none again, if it was not in most boots of a side
     #[arg(long)]
-    strict: bool,
+    pub(super) strict: bool,
     /// Write the result as JSON; - is standard output
     #[arg(long, value_name = "FILE")]
     pub(super) json: Option<PathBuf>,

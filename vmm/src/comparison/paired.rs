@@ -4,7 +4,7 @@ use super::differences::{self, Factor};
 use super::kinds::Kind;
 use super::rows::Needed;
 use super::rules::ERROR_RATE;
-use super::{Run, Times, each_once, findings, overall, side, values};
+use super::{Run, Times, disturbed, each_once, findings, overall, side, values};
 use crate::results::comparison::{
     COMPARISON_SCHEMA, Change, Comparison, Difference, Open, OpenReason, Role, Row, Settings, Verdict,
 };
@@ -50,10 +50,20 @@ pub fn compare(base: &[Run], new: &[Run], setting: Difference, threshold: f64, l
     }
 }
 
+/// Whether a cell that was asked for was never quiet in most runs of a side.
+pub fn is_never_quiet(base: &[Run], new: &[Run]) -> bool {
+    [base, new]
+        .into_iter()
+        .any(|runs| each_once(asked(runs)).into_iter().any(|id| disturbed::in_most_runs(runs, id, None)))
+}
+
+fn asked(runs: &[Run]) -> impl Iterator<Item = CellId> {
+    runs.iter().flat_map(|run| run.measurement.asked()).map(|cell| cell.id)
+}
+
 /// The rows of the cells that were asked for and that some pair has on both sides.
 fn rows(base: &[Run], new: &[Run], threshold: f64, error_rate: f64) -> Vec<Row> {
-    let ids = base.iter().flat_map(|run| run.measurement.asked()).map(|cell| cell.id);
-    let compared: Vec<(CellId, Pairs, Paired)> = each_once(ids)
+    let compared: Vec<(CellId, Pairs, Paired)> = each_once(asked(base))
         .into_iter()
         .filter_map(|id| {
             let pairs = Pairs::of(base, new, &id);

@@ -9,7 +9,7 @@ use super::interrupts::{self, INTERRUPTED};
 use super::measure::{Measure, progress_bar};
 use super::outputs::{any_is_stdout, open_all, print, terminal_width, write_text};
 use super::processes::{self, Ended};
-use super::status::{Failure, Status};
+use super::status::{Failure, Status, complain};
 use super::{machines, values};
 use crate::comparison::{Run, paired};
 use crate::config::{CellId, Config, Refused};
@@ -73,7 +73,7 @@ pub(super) fn run(options: &Measure) -> Result<Status, Failure> {
     interrupts::handle()?;
     let rounds = options.rounds.map_or(ROUNDS, |rounds| rounds as usize);
     let boots = options.boots.map(|boots| boots as usize);
-    let comparison = match (&options.ab.ab, &options.ab.ab_exec) {
+    let Compared { comparison, is_never_quiet } = match (&options.ab.ab, &options.ab.ab_exec) {
         (Some(contrast), _) => settings(options, contrast, rounds, boots)?,
         (None, Some(other)) => builds(options, other, rounds, boots)?,
         (None, None) => unreachable!("asked for"),
@@ -81,7 +81,20 @@ pub(super) fn run(options: &Measure) -> Result<Status, Failure> {
     let render = |format| Ok(report::comparison::render(&comparison, format, terminal_width())?);
     let printed = if any_is_stdout([&json]) { Ok(()) } else { render(Format::Text).and_then(|text| print(&text)) };
     printed.and(write_text(json, || render(Format::Json))).map_err(Failure::failed)?;
-    Ok(if comparison.interrupted { Status::Interrupted } else { Status::of_comparison(comparison.verdict, false) })
+    let status =
+        if comparison.interrupted { Status::Interrupted } else { Status::of_comparison(comparison.verdict, false) };
+    if options.strict && is_never_quiet && status == Status::Good {
+        complain("in most boots of a side, some cells were never quiet (--strict): see what is noted");
+        return Ok(Status::Failed);
+    }
+    Ok(status)
+}
+
+/// What the boots of both sides come to.
+struct Compared {
+    comparison: Comparison,
+    /// A cell was never quiet in most boots of a side.
+    is_never_quiet: bool,
 }
 
 /// The boots of both sides so far.
@@ -107,7 +120,7 @@ impl Pairs {
         asked: Option<usize>,
         threshold: f64,
         mut boot: impl FnMut(usize) -> Result<Option<Measurement>, Failure>,
-    ) -> Result<Comparison, Failure> {
+    ) -> Result<Compared, Failure> {
         let start = Instant::now();
         let bar = progress_bar();
         let looks = if asked.is_some() { 1 } else { LOOKS.len() };
@@ -148,7 +161,8 @@ impl Pairs {
                 _ => format!("interrupted after {pairs} pairs of boots, before all of them were there"),
             }];
         }
-        Ok(comparison)
+        let [base, new] = &self.sides;
+        Ok(Compared { comparison, is_never_quiet: paired::is_never_quiet(base, new) })
     }
 
     /// As one of so many looks.
@@ -163,12 +177,7 @@ impl Pairs {
 }
 
 /// Boots with two settings.
-fn settings(
-    options: &Measure,
-    contrast: &Contrast,
-    rounds: usize,
-    boots: Option<usize>,
-) -> Result<Comparison, Failure> {
+fn settings(options: &Measure, contrast: &Contrast, rounds: usize, boots: Option<usize>) -> Result<Compared, Failure> {
     let cpus = machines::allowed_cpus();
     let sides = contrast.apply(options).map_err(|error| Failure::bad_input(anyhow::anyhow!(error)))?;
     let [a, b] = sides.map(|options| Setting::new(&options, cpus.clone(), rounds));
@@ -187,7 +196,7 @@ fn settings(
 }
 
 /// Boots of two builds, each a process of its own: one that has run for longer has warm caches.
-fn builds(options: &Measure, other: &PathBuf, rounds: usize, boots: Option<usize>) -> Result<Comparison, Failure> {
+fn builds(options: &Measure, other: &PathBuf, rounds: usize, boots: Option<usize>) -> Result<Compared, Failure> {
     let own = processes::own()?;
     let mut arguments: Vec<OsString> = other::boot_arguments(std::env::args_os().skip(1), rounds);
     if options.observe.is_empty() {

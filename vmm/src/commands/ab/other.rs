@@ -6,6 +6,9 @@ use std::ffi::{OsStr, OsString};
 const NOT_PASSED_ON: [&str; 7] =
     ["--ab-exec", "--threshold", "--boots", "--rounds", "--references", "--native", "--json"];
 
+/// What is asked of the whole run, and not of a boot.
+const NOT_OF_A_BOOT: &str = "--strict";
+
 /// The command line of one boot, of that of the whole run: `arguments` without the program's name.
 pub(super) fn boot_arguments(arguments: impl IntoIterator<Item = OsString>, rounds: usize) -> Vec<OsString> {
     let mut passed_on = Vec::new();
@@ -17,7 +20,7 @@ pub(super) fn boot_arguments(arguments: impl IntoIterator<Item = OsString>, roun
         };
         if NOT_PASSED_ON.iter().any(is) {
             arguments.next();
-        } else if !NOT_PASSED_ON.iter().any(is_with_value) {
+        } else if argument != NOT_OF_A_BOOT && !NOT_PASSED_ON.iter().any(is_with_value) {
             passed_on.push(argument);
         }
     }
@@ -33,8 +36,7 @@ mod tests {
 
     #[test]
     fn a_boot_has_the_cells_of_the_run_and_none_of_its_outputs() {
-        let whole =
-            "measure --route x2apic --ab-exec ../old/kipi --json=result.json --boots 40 --vcpus 2 --threshold=1%";
+        let whole = "measure --route x2apic --ab-exec ../old/kipi --strict --json=result.json --boots 40 --vcpus 2 --threshold=1%";
         let boot = boot_arguments(whole.split(' ').map(OsString::from), 50);
         let boot: Vec<&str> = boot.iter().filter_map(|argument| argument.to_str()).collect();
         assert_eq!(

@@ -1,7 +1,7 @@
 //! Others who use the machine while one side is measured, or both.
 
 use super::*;
-use crate::comparison::looks;
+use crate::comparison::{looks, paired};
 use proptest::sample::subsequence;
 
 /// Cells of these runs were never quiet.
@@ -62,6 +62,17 @@ fn a_load_beside_fewer_runs_than_most_leaves_the_verdict() {
     assert_eq!(row(&compared(&base, &new), "x2apic", "halt").verdict, Verdict::Slower);
     disturb(&mut new, "x2apic", [0]);
     assert_eq!(row(&compared(&base, &new), "x2apic", "halt").verdict, Verdict::Undecided);
+}
+
+#[test]
+fn a_side_is_never_quiet_if_a_cell_that_was_asked_for_was_not_in_most_runs() {
+    let [base, mut new] = [runs(4, 39), runs(4, 40)];
+    disturb(&mut new, "x2apic", [0, 2]);
+    assert!(!paired::is_never_quiet(&base, &new));
+    disturb(&mut new, "x2apic", [3]);
+    assert!(paired::is_never_quiet(&base, &new) && paired::is_never_quiet(&new, &base));
+    change(&mut new, |it| it.cells.iter_mut().for_each(|cell| cell.beside = true));
+    assert!(!paired::is_never_quiet(&base, &new), "nobody has asked for them");
 }
 
 proptest! {
