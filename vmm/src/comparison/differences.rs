@@ -1,7 +1,7 @@
 //! In what the hosts and the settings of two sets of runs differ.
 
-use super::Run;
 use super::mixture::Mixture;
+use super::{Run, topology};
 use crate::results::comparison::Difference;
 use crate::results::cpu_list::ranges;
 use crate::results::measurement::{Measurement, MeasurementConfig};
@@ -33,6 +33,8 @@ pub enum Factor {
     Hypervisor,
     /// The CPUs that vCPUs are pinned to.
     Pin,
+    /// What the CPUs of two vCPUs share, pair by pair.
+    Topology,
     /// Other options of `kipi measure` that change times, one by one.
     Options,
     /// kipi's version.
@@ -58,7 +60,7 @@ const NOT_KNOWN: &str = "not known";
 /// One thing that may differ.
 type Subject = (Factor, Option<String>);
 
-/// All that differs between the sides, in the order of the factors.
+/// All that differs between the sides, in the order of the factors; then where pairs of vCPUs are, and which cells are missing.
 pub(super) fn find(base: &[Run], new: &[Run], expected: &[Factor]) -> Vec<Difference> {
     let facts =
         |runs: &[Run]| -> Vec<BTreeMap<Subject, String>> { runs.iter().map(|run| facts(&run.measurement)).collect() };
@@ -82,7 +84,8 @@ pub(super) fn find(base: &[Run], new: &[Run], expected: &[Factor]) -> Vec<Differ
             allowed,
         })
     });
-    found.chain(no_longer_asked(base_runs, new_runs, expected)).collect()
+    let places = topology::find(base_runs, new_runs, expected);
+    found.chain(places).chain(no_longer_asked(base_runs, new_runs, expected)).collect()
 }
 
 /// Cells of the base that no new run was asked for.
@@ -110,7 +113,12 @@ fn no_longer_asked(base: &[Run], new: &[Run], expected: &[Factor]) -> Option<Dif
 }
 
 /// Whether it was expected, or follows from what was: another kernel has other parameters and mitigations.
-fn is_expected(factor: Factor, item: Option<&str>, values: [&Mixture<String>; 2], expected: &[Factor]) -> bool {
+pub(super) fn is_expected(
+    factor: Factor,
+    item: Option<&str>,
+    values: [&Mixture<String>; 2],
+    expected: &[Factor],
+) -> bool {
     let is_unknown = |values: &Mixture<String>| values.is_only(NOT_KNOWN);
     let other_kernel = expected.contains(&Factor::Kernel);
     let follows = match factor {
@@ -118,6 +126,7 @@ fn is_expected(factor: Factor, item: Option<&str>, values: [&Mixture<String>; 2]
         Factor::Power => (other_kernel || expected.contains(&Factor::Microcode)) && item.is_some_and(is_mitigation),
         // Documents of before do not have it.
         Factor::Microcode | Factor::CommandLine | Factor::Hypervisor => values.into_iter().any(is_unknown),
+        Factor::Topology => expected.contains(&Factor::Pin),
         Factor::Cpu | Factor::Cpus | Factor::Kernel | Factor::Kvm | Factor::Pin | Factor::Options | Factor::Kipi => {
             false
         }

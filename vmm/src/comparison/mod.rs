@@ -19,6 +19,7 @@ pub mod paired;
 pub mod references;
 mod rows;
 pub mod rules;
+mod topology;
 mod values;
 
 use crate::results::comparison::{

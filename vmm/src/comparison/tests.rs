@@ -19,6 +19,7 @@ mod disturbed;
 mod findings;
 mod gates;
 mod kinds;
+mod topology;
 
 /// The cells of each run, and their times, ns.
 const CELLS: [(&str, &str, f64); 5] = [

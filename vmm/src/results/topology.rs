@@ -111,6 +111,19 @@ impl Topology {
         *self == Self::default()
     }
 
+    /// What these levels alone say: machines of which not the same is known are compared by what is.
+    pub(crate) fn of_levels(&self, levels: &[Level]) -> Self {
+        let of = |level| self.groups(level).filter(|_| levels.contains(&level)).map(<[CpuList]>::to_vec);
+        Self {
+            packages: of(Level::Package),
+            nodes: of(Level::Node),
+            l3: of(Level::L3),
+            l2: of(Level::L2),
+            cores: of(Level::Core),
+            kinds: BTreeMap::new(),
+        }
+    }
+
     /// The levels of which nothing is known.
     pub fn not_known(&self) -> impl Iterator<Item = Level> {
         Level::ALL.into_iter().filter(|&level| self.groups(level).is_none())
