@@ -1,0 +1,4 @@
+//! What the standalone image and `kipi import` share, and what of the image can be tested on the host.
+
+#![no_std]
+#![warn(missing_docs)]
