@@ -2,3 +2,9 @@
 
 #![no_std]
 #![warn(missing_docs)]
+
+#[cfg(any(test, feature = "host"))]
+extern crate alloc;
+
+pub mod lines;
+pub mod records;
