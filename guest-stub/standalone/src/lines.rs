@@ -7,12 +7,13 @@
 #[cfg(any(test, feature = "host"))]
 mod decode;
 
-use crate::records::Record;
+use crate::records::RecordOf;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use crc::{CRC_32_ISO_HDLC, Crc, NoTable};
 #[cfg(any(test, feature = "host"))]
 pub use decode::{Damage, Line, decode};
+use serde::Serialize;
 
 /// The most bytes of a line, CR and LF included.
 pub const LINE: usize = 640;
@@ -41,7 +42,11 @@ pub struct TooLong;
 /// # Errors
 /// [`TooLong`]; never where texts have [`TEXT_BYTES`](crate::records::TEXT_BYTES) together, lists of differences have
 /// [`DIFFERENCES`](crate::records::DIFFERENCES), and samples are [`in_batches`](crate::records::in_batches).
-pub fn encode<'a>(sequence: u32, record: &Record<'_>, line: &'a mut [u8; LINE]) -> Result<&'a [u8], TooLong> {
+pub fn encode<'a>(
+    sequence: u32,
+    record: &RecordOf<impl Serialize, impl Serialize, impl Serialize>,
+    line: &'a mut [u8; LINE],
+) -> Result<&'a [u8], TooLong> {
     let mut bytes = [0; RECORD];
     let bytes = postcard::to_slice(record, &mut bytes).map_err(|_| TooLong)?;
     let (start, text) = (PREFIX.len(), PREFIX.len() + DIGITS + 1);
@@ -60,3 +65,6 @@ pub fn encode<'a>(sequence: u32, record: &Record<'_>, line: &'a mut [u8; LINE]) 
 fn hex(number: u32) -> [u8; DIGITS] {
     core::array::from_fn(|digit| b"0123456789abcdef"[(number >> (28 - 4 * digit)) as usize & 0xF])
 }
+
+#[cfg(test)]
+mod tests;

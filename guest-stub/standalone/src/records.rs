@@ -184,3 +184,6 @@ pub enum RecordOf<Text, Differences, Samples> {
 pub fn clip(text: &str, most: usize) -> &str {
     &text[..text.floor_char_boundary(most)]
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

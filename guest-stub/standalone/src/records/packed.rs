@@ -116,3 +116,6 @@ pub fn unpack(samples: &[Packed]) -> impl ExactSizeIterator<Item = Sample> {
     let mut chain = Chain::default();
     samples.iter().map(move |packed| chain.unpack(packed))
 }
+
+#[cfg(test)]
+pub(super) mod tests;
