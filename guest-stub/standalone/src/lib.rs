@@ -7,4 +7,5 @@
 extern crate alloc;
 
 pub mod lines;
+pub mod memory;
 pub mod records;
