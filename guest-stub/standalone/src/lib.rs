@@ -6,6 +6,7 @@
 #[cfg(any(test, feature = "host"))]
 extern crate alloc;
 
+pub mod acpi;
 pub mod lines;
 pub mod memory;
 pub mod records;

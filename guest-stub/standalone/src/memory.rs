@@ -1,5 +1,7 @@
 //! Physical memory: how it is read before anything of it is owned, and which of it may be used.
 
+#[cfg(test)]
+pub(crate) mod fake;
 mod map;
 mod ranges;
 
