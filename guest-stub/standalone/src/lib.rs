@@ -7,6 +7,8 @@
 extern crate alloc;
 
 pub mod acpi;
+pub mod boot;
 pub mod lines;
 pub mod memory;
+pub mod pvh;
 pub mod records;
