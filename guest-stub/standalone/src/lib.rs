@@ -10,5 +10,6 @@ pub mod acpi;
 pub mod boot;
 pub mod lines;
 pub mod memory;
+pub mod multiboot2;
 pub mod pvh;
 pub mod records;
