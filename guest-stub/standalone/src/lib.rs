@@ -11,5 +11,7 @@ pub mod boot;
 pub mod lines;
 pub mod memory;
 pub mod multiboot2;
+pub mod plan;
 pub mod pvh;
 pub mod records;
+pub mod schedule;

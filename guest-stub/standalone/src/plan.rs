@@ -1,0 +1,210 @@
+//! What the image is to measure: the command line in `kipi measure`'s words, and the cells that come of it.
+
+mod chosen;
+mod refusals;
+mod words;
+
+pub use chosen::Chosen;
+pub use refusals::{Offers, refuse};
+pub use words::{Error, parse};
+
+use crate::records::Record;
+use crate::schedule;
+use guest_stub::abi::cell::{Call, CellId, Route};
+use guest_stub::abi::{Destination, TargetState, Worker};
+
+/// What is to be measured, and what comes after. Where the command line says nothing, it is what `kipi measure` does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Plan {
+    /// `call=`
+    pub calls: Chosen<Call, 2>,
+    /// `route=`
+    pub routes: Chosen<Route, 14>,
+    /// `destination=`; none: each call's usual one.
+    pub destinations: Chosen<Destination, 7>,
+    /// `target-state=` or `state=`
+    pub target_states: Chosen<TargetState, 6>,
+    /// `rounds=`: rounds of each cell that count.
+    pub rounds: u32,
+    /// `warmup=`: rounds before each block that do not count.
+    pub warmup: u32,
+    /// `blocks=`: how many blocks a cell's rounds are divided into; `None`: as many as on one boot of kipi's VMM.
+    pub blocks: Option<u32>,
+    /// `vcpus=`: processors that take part; `None`: two to four, as many as there are.
+    pub vcpus: Option<u32>,
+    /// `worker=`
+    pub worker: Worker,
+    /// `argument=` or `spin-cycles=`: the worker's argument; `None`: its usual one.
+    pub argument: Option<u64>,
+    /// `settle=`: time between the targets' readiness and the send, in µs.
+    pub settle_us: u32,
+    /// `deadline=`: time after which a call is given up, in ms.
+    pub deadline_ms: u32,
+    /// `end=`
+    pub end: End,
+    /// `console=`
+    pub console: Console,
+}
+
+/// What the image does when it is through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// It resets the machine, by the keyboard controller (8042).
+    Reset,
+    /// It resets the machine by the register that the FADT names.
+    Acpi,
+    /// It has QEMU exit, by its device isa-debug-exit at port F4H.
+    Qemu,
+    /// It halts all processors.
+    Halt,
+}
+
+/// Where the image writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Console {
+    /// To the first serial port, COM1.
+    Com1,
+    /// To port E9H, the debug console of QEMU and Bochs.
+    E9,
+    /// To both.
+    Both,
+}
+
+impl End {
+    /// Every one, in the order of help texts.
+    pub const ALL: &[Self] = &[Self::Halt, Self::Reset, Self::Acpi, Self::Qemu];
+
+    /// The name on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Reset => "reset",
+            Self::Acpi => "acpi",
+            Self::Qemu => "qemu",
+            Self::Halt => "halt",
+        }
+    }
+}
+
+impl Console {
+    /// Every one, in the order of help texts.
+    pub const ALL: &[Self] = &[Self::Com1, Self::E9, Self::Both];
+
+    /// The name on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Com1 => "com1",
+            Self::E9 => "e9",
+            Self::Both => "both",
+        }
+    }
+
+    /// Whether it is, or is among others, the serial port.
+    pub const fn is_com1(self) -> bool {
+        match self {
+            Self::Com1 | Self::Both => true,
+            Self::E9 => false,
+        }
+    }
+
+    /// Whether it is, or is among others, port E9H.
+    pub const fn is_e9(self) -> bool {
+        match self {
+            Self::E9 | Self::Both => true,
+            Self::Com1 => false,
+        }
+    }
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        Self {
+            calls: Chosen::of(&[Call::Broadcast]),
+            routes: Chosen::of(&[Route::XApic, Route::X2Apic, Route::Memory]),
+            destinations: Chosen::of(&[]),
+            target_states: Chosen::of(&[TargetState::Spin, TargetState::User, TargetState::Halt]),
+            rounds: 500,
+            warmup: 3,
+            blocks: None,
+            vcpus: None,
+            worker: Worker::Stamp,
+            argument: None,
+            settle_us: 10,
+            deadline_ms: 4000,
+            end: End::Halt,
+            console: Console::Com1,
+        }
+    }
+}
+
+/// A combination of the plan's choices.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Planned {
+    /// It is measured.
+    Cell(CellId),
+    /// It cannot be, for this reason.
+    Skipped(CellId, &'static str),
+}
+
+impl Plan {
+    /// How many processors take part, of those that there are.
+    pub fn vcpus(&self, processors: u32) -> u32 {
+        self.vcpus.unwrap_or(processors.clamp(1, 4))
+    }
+
+    /// The worker's argument.
+    pub fn argument(&self) -> u64 {
+        const SPIN_CYCLES: u64 = 10_000;
+        self.argument.unwrap_or(if self.worker == Worker::Spin { SPIN_CYCLES } else { 0 })
+    }
+
+    /// How many rounds each block of a cell has.
+    pub fn blocks(&self) -> impl ExactSizeIterator<Item = usize> + Clone {
+        let (rounds, warmup) = (self.rounds as usize, self.warmup as usize);
+        let wanted = self.blocks.map_or_else(|| schedule::blocks(rounds, warmup, 1).len(), |blocks| blocks as usize);
+        schedule::divide(rounds, warmup, wanted)
+    }
+
+    /// What is the same for all cells, as a record.
+    pub fn record(&self, offers: Offers) -> Record<'static> {
+        Record::Plan {
+            vcpus: self.vcpus(offers.processors),
+            rounds: self.rounds,
+            warmup: self.warmup,
+            blocks: u32::try_from(self.blocks().len()).unwrap_or(u32::MAX),
+            worker: self.worker as u32,
+            argument: self.argument(),
+            settle_ns: u64::from(self.settle_us) * 1000,
+            deadline_ms: self.deadline_ms,
+        }
+    }
+
+    /// Every combination of the choices on a platform, in the order of `kipi measure`'s output.
+    pub fn cells(&self, offers: Offers) -> impl Iterator<Item = Planned> + '_ {
+        let vcpus = self.vcpus(offers.processors) as usize;
+        let addressed =
+            move || self.calls.iter().flat_map(|call| self.destinations_of(call).iter().map(move |at| (call, at)));
+        let of_route = move |route| {
+            addressed().flat_map(move |(call, destination)| {
+                let cell = move |state| CellId { call, ..CellId::broadcast(route, destination, state, vcpus) };
+                self.target_states.iter().map(cell)
+            })
+        };
+        self.routes.iter().flat_map(of_route).map(move |cell| match refuse(&cell, offers) {
+            None => Planned::Cell(cell),
+            Some(reason) => Planned::Skipped(cell, reason),
+        })
+    }
+
+    fn destinations_of(&self, call: Call) -> Chosen<Destination, 7> {
+        if !self.destinations.is_empty() {
+            return self.destinations;
+        }
+        Chosen::of(match call {
+            Call::Broadcast => &[Destination::AllButSelf],
+            Call::Ping => &[Destination::Unicast],
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;
