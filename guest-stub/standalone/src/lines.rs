@@ -1,8 +1,8 @@
 //! One record on one line of ASCII: `~kipi 00001a2b <record> 9c3d01fe`, then CR LF.
 //!
 //! The first number is the line's sequence number, from zero; the record is base64 without padding; the last number is the CRC-32
-//! (ISO-HDLC, as in zip and Ethernet) of everything between the tags' blanks: sequence number, blank, and base64 text. Numbers are
-//! eight hexadecimal digits in lower case. What else is on the line, other programs' output before or after a record, is told apart.
+//! (ISO-HDLC, as in zip and Ethernet) of the sequence number, the blank after it, and the base64 text. Both numbers are eight hexadecimal
+//! digits in lower case. Firmware and others may write to the same line: the prefix tells where a record begins.
 
 #[cfg(any(test, feature = "host"))]
 mod decode;
