@@ -6,7 +6,10 @@ use super::{
     Call, CellId, Config, HostOffers, Interface, LocalApics, calls, destinations, natively, routes, target_states,
     waits,
 };
-use guest_stub::abi::{self, Destination, TargetState};
+use guest_stub::abi::{Destination, TargetState};
+use kipi_standalone::schedule;
+
+pub use kipi_standalone::schedule::{MIN_BOOTS, boot_of, boots};
 
 /// What tells the machines of a measurement apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -154,31 +157,9 @@ pub fn initiators(vcpus: usize) -> Vec<usize> {
     (0..count).map(|number| if count < 2 { 0 } else { number * (vcpus - 1) / (count - 1) }).collect()
 }
 
-/// Fewest boots that an interval is given for: the resamples of fewer are so few and so alike that it would be a guess.
-pub const MIN_BOOTS: usize = 5;
-/// Rounds below which a block is not made smaller just to have more of them: the warm-up comes on top of each.
-const SMALLEST: usize = 10;
-
-/// How many machines, booted one after the other, the blocks of a cell are spread over where nothing is said: at most 25, of
-/// two blocks each. More turns than 50 would hardly tell more of how a host drifts, and all but warm up.
-pub fn boots(rounds: usize) -> usize {
-    const MOST: usize = 25;
-    (rounds / (2 * SMALLEST)).clamp(MIN_BOOTS, MOST).min(rounds)
-}
-
-/// How many rounds each block of a cell has: twenty blocks, and two for each boot; fewer where they would be smaller than ten
-/// rounds, but five, and one for each boot; and none larger than the sample rings.
+/// As [`schedule::blocks`].
 pub fn blocks(rounds: usize, warmup: usize, boots: usize) -> Vec<usize> {
-    const MOST: usize = 20;
-    let largest = abi::RING_SAMPLES.saturating_sub(warmup).max(1);
-    let wanted = (rounds / SMALLEST).clamp(MIN_BOOTS, MOST.max(2 * boots)).max(boots);
-    let count = wanted.min(rounds).max(rounds.div_ceil(largest));
-    (0..count).map(|block| rounds * (block + 1) / count - rounds * block / count).collect()
-}
-
-/// Which of `boots` machines block number `block` of `blocks` is run on.
-pub fn boot_of(block: usize, blocks: usize, boots: usize) -> usize {
-    block * boots.min(blocks) / blocks.max(1)
+    schedule::blocks(rounds, warmup, boots).collect()
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@ mod division;
 mod natively;
 mod pings;
 mod refusals;
+mod standalone;
 mod states;
 mod waits;
 

@@ -1,6 +1,7 @@
 //! How a cell's rounds are divided into blocks, and the blocks among boots.
 
 use super::*;
+use guest_stub::abi;
 
 #[test]
 fn blocks_add_up_and_fit_into_the_rings() {
