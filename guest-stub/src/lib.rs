@@ -21,6 +21,7 @@ pub mod logical_ids;
 pub mod mask;
 pub mod msi;
 pub mod outcomes;
+pub mod paging;
 pub mod patience;
 pub mod plan;
 pub mod random;

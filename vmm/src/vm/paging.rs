@@ -1,56 +1,9 @@
 //! The guest's page tables: identity mapping by 4 KiB pages, built before the guest starts.
-//!
-//! SDM Vol. 3A 5.5 (4-level paging). Nothing is writable and executable; what is not mapped is a guard page.
 
-use guest_stub::abi::{self, ImageHeader, PAGE, area};
+use guest_stub::abi::{self, ImageHeader, PAGE};
+use guest_stub::paging::{ADDRESS, Access, ENTRIES, index, ranges, table_entry};
 use std::collections::BTreeMap;
 use thiserror::Error;
-
-const PRESENT: u64 = 1 << 0;
-const WRITABLE: u64 = 1 << 1;
-const USER: u64 = 1 << 2;
-const WRITE_THROUGH: u64 = 1 << 3;
-const CACHE_DISABLE: u64 = 1 << 4;
-const ACCESSED: u64 = 1 << 5;
-const DIRTY: u64 = 1 << 6;
-const NO_EXECUTE: u64 = 1 << 63;
-const ADDRESS: u64 = 0x000F_FFFF_FFFF_F000;
-const ENTRIES: usize = 512;
-
-/// Who may do what with a page.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Access {
-    /// Read, CPL0.
-    Read,
-    /// Read and write, CPL0.
-    Write,
-    /// Read and execute, CPL0.
-    Execute,
-    /// Read and write, CPL3 too.
-    UserWrite,
-    /// Read and execute, CPL3 too.
-    UserExecute,
-    /// Registers of a device: uncacheable, CPL0.
-    Device,
-    /// Read and write, CPL0, once the guest has set the entry's present bit.
-    PagedOut,
-}
-
-impl Access {
-    /// The flags of a page's entry. Accessed and dirty are set beforehand, so that no page walk has to write them.
-    const fn flags(self) -> u64 {
-        let base = PRESENT | ACCESSED | DIRTY;
-        match self {
-            Self::Read => base | NO_EXECUTE,
-            Self::Write => base | WRITABLE | NO_EXECUTE,
-            Self::Execute => base,
-            Self::UserWrite => base | USER | WRITABLE | NO_EXECUTE,
-            Self::UserExecute => base | USER,
-            Self::PagedOut => ACCESSED | DIRTY | WRITABLE | NO_EXECUTE,
-            Self::Device => base | WRITABLE | NO_EXECUTE | WRITE_THROUGH | CACHE_DISABLE,
-        }
-    }
-}
 
 /// Why the tables could not be built.
 #[derive(Debug, Error, PartialEq, Eq)]
@@ -97,7 +50,7 @@ impl Tables {
         let mut next = 0;
         self.entry(table, entry, |value| {
             if *value == 0 {
-                *value = fresh | PRESENT | WRITABLE | USER | ACCESSED;
+                *value = table_entry(fresh);
             }
             next = *value & ADDRESS;
         });
@@ -110,11 +63,6 @@ impl Tables {
             change(&mut entries[entry]);
         }
     }
-}
-
-/// Index into the table of a level: 3 is the PML4, 0 the page table.
-fn index(address: u64, level: u32) -> usize {
-    usize::try_from(address >> (12 + 9 * level)).unwrap_or(0) % ENTRIES
 }
 
 /// Page tables, ready to be written.
@@ -148,41 +96,11 @@ pub(super) fn build(header: &ImageHeader, vcpus: usize) -> Result<Built, Error> 
     Ok(Built { bytes, pageable_entry })
 }
 
-/// Everything that is mapped.
-fn ranges(header: &ImageHeader, vcpus: usize) -> Vec<(u64, u64, Access)> {
-    let mut ranges = vec![
-        (abi::TRAMPOLINE, abi::TRAMPOLINE + PAGE, Access::Execute),
-        (abi::PROBE_RECORD, abi::PROBE_RECORD + PAGE, Access::Write),
-        (abi::COMMAND_PAGE, abi::COMMAND_PAGE + PAGE, Access::Write),
-        (abi::APIC_IDS, abi::APIC_IDS + PAGE, Access::Read),
-        (abi::PAGEABLE, abi::PAGEABLE + PAGE, Access::PagedOut),
-        (abi::IMAGE, header.text_start, Access::Read),
-        (header.text_start, header.data_start, Access::Execute),
-        (header.data_start, header.data_end, Access::Write),
-        (abi::USER_TEXT, abi::USER_TEXT + PAGE, Access::UserExecute),
-        (abi::XAPIC_BASE, abi::XAPIC_BASE + PAGE, Access::Device),
-        (abi::NO_EFFECT, abi::NO_EFFECT + PAGE, Access::Device),
-    ];
-    for vcpu in 0..vcpus {
-        let base = abi::vcpu_area(vcpu);
-        let parts = [
-            (area::IPI_STACK, area::PRIVATE + PAGE, Access::Write),
-            (area::KERNEL_STACK, area::KERNEL_STACK_TOP, Access::Write),
-            (area::FAULT_STACK, area::FAULT_STACK_TOP, Access::Write),
-            (area::NMI_STACK, area::NMI_STACK_TOP, Access::Write),
-            (area::USER, area::USER + PAGE, Access::UserWrite),
-            (area::TALLY, area::TALLY + PAGE, Access::Write),
-            (area::SENDS, area::SENDS + PAGE, Access::Write),
-            (area::RING, abi::VCPU_STRIDE, Access::UserWrite),
-        ];
-        ranges.extend(parts.map(|(start, end, access)| (base + start, base + end, access)));
-    }
-    ranges
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use guest_stub::abi::area;
+    use guest_stub::paging::{NO_EXECUTE, PRESENT, WRITABLE};
 
     const HEADER: ImageHeader = ImageHeader {
         magic: abi::MAGIC,
