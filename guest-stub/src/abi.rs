@@ -26,7 +26,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 pub const MAGIC: u64 = u64::from_le_bytes(*b"KIPIGEST");
 
 /// Raised with every change to this file that an older image or an older VMM would misread.
-pub const ABI_VERSION: u32 = 13;
+pub const ABI_VERSION: u32 = 14;
 
 /// The page size that everything here is laid out in, in bytes.
 pub const PAGE: u64 = 0x1000;
@@ -51,17 +51,17 @@ pub const APIC_IDS: u64 = 0x1_1000;
 /// Where the image is linked; its first bytes are an [`ImageHeader`].
 pub const IMAGE: u64 = 0x10_0000;
 /// First address past what the image may occupy.
-pub const IMAGE_END: u64 = 0x1F_0000;
+pub const IMAGE_END: u64 = 0x3F_0000;
 /// One page of code that runs at CPL3.
-pub const USER_TEXT: u64 = 0x1F_0000;
+pub const USER_TEXT: u64 = 0x3F_0000;
 /// Page tables, the PML4 first. Written by the VMM before the guest starts.
-pub const PAGE_TABLES: u64 = 0x20_0000;
+pub const PAGE_TABLES: u64 = 0x40_0000;
 /// First address past the page tables.
-pub const PAGE_TABLES_END: u64 = 0x3F_0000;
+pub const PAGE_TABLES_END: u64 = 0x5F_0000;
 /// A page that may be paged out: touching it is allowed below DISPATCH_LEVEL only.
-pub const PAGEABLE: u64 = 0x3F_0000;
+pub const PAGEABLE: u64 = 0x5F_0000;
 /// The area of vCPU 0; that of vCPU `i` starts `i *` [`VCPU_STRIDE`] further.
-pub const VCPU_AREAS: u64 = 0x40_0000;
+pub const VCPU_AREAS: u64 = 0x60_0000;
 /// Bytes between two vCPU areas. A power of two, so that a stack pointer names its area.
 pub const VCPU_STRIDE: u64 = 0x2_0000;
 /// The xAPIC's registers. SDM Vol. 3A 12.4.1.
@@ -206,4 +206,7 @@ pub struct ImageHeader {
     pub data_start: u64,
     /// First address past the writable pages, zero-initialised data included.
     pub data_end: u64,
+    /// Where a processor other than vCPU 0 enters the image in long mode, on its own stack, with its index in RDI: for whoever has
+    /// a trampoline of its own.
+    pub join: u64,
 }

@@ -1,7 +1,7 @@
 //! A broken rule stops the guest and says where: the first processor that finds one fills in the bug check.
 
 use crate::cpu::frame::ExceptionFrame;
-use crate::cpu::{irql, port};
+use crate::cpu::irql;
 use crate::processor::{self, Private};
 use crate::shared;
 use core::arch::asm;
@@ -43,7 +43,7 @@ fn stop(bug: &BugCheck) -> ! {
     if !TAKEN.swap(true, Ordering::Relaxed) {
         // SAFETY: the command page is mapped, and this part is written here alone, once.
         unsafe { shared::bug_check().write_volatile(*bug) };
-        port::write(abi::PORT_BUG_CHECK, bug.rule);
+        shared::ring(abi::PORT_BUG_CHECK, bug.rule);
     }
     halt_forever()
 }

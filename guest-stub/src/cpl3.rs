@@ -6,7 +6,7 @@
 use crate::cpu::frame::Frame;
 use crate::cpu::tables::Entry;
 use crate::exceptions;
-use crate::processor::{Private, UserWords};
+use crate::processor::{self, Private, UserWords};
 use core::arch::global_asm;
 use core::mem::offset_of;
 use core::sync::atomic::AtomicU64;
@@ -86,4 +86,10 @@ pub(crate) unsafe fn run(
     let stack = private.user_page().address() as u64 + PAGE - 16;
     // SAFETY: what `code` touches (the caller's promise) is mapped for CPL3.
     unsafe { enter_user(code, stack, &raw const private.kernel_rsp, words.address() as u64, ring as u64, until) }
+}
+
+/// As [`run`], for whoever is in the VMM's place, with nothing in registers: [`AtCpl3`](guest_stub::abi::AtCpl3).
+pub(crate) unsafe extern "sysv64" fn run_elsewhere(code: Entry, stack: u64) -> u64 {
+    // SAFETY: the caller's promise.
+    unsafe { enter_user(code, stack, &raw const processor::current().kernel_rsp, 0, 0, 0) }
 }

@@ -6,7 +6,7 @@ use crate::block;
 use crate::calibrate;
 use crate::call::parked::Parking;
 use crate::conformance::{calls, hostile, processor as processor_tests};
-use crate::cpu::{flags, hyperv, port, tsc};
+use crate::cpu::{flags, hyperv, tsc};
 use crate::exchange;
 use crate::ping;
 use crate::polling;
@@ -49,7 +49,7 @@ pub(crate) fn run_commands(private: &'static Private) -> ! {
     });
     shared::report(start_others(private, processors, boot.deadline));
     loop {
-        port::write(abi::PORT_DOORBELL, 0);
+        shared::ring(abi::PORT_DOORBELL, 0);
         let report = lead(private, processors, &shared::command());
         shared::report(report.unwrap_or_else(|| activity::report(Status::BadCommand)));
     }
@@ -129,21 +129,24 @@ fn start_others(private: &'static Private, processors: usize, deadline: u64) -> 
         return activity::report(Status::Done);
     }
     let start = tsc::now();
+    let boot = shared::boot();
     let has_started = |other| activity::has_finished(other, activity::STARTED);
     let everybody_is_up = || (1..processors).all(has_started);
     STARTS.expect(START, processors as u32 - 1);
     let wait = |until| {
-        if shared::boot().yield_cpu == 0 {
+        if boot.yield_cpu == 0 {
             return polling::poll_until(until, everybody_is_up);
         }
         STARTS.sleep_until_complete(START, until, &Parking(private))
     };
+    let startup = icr::startup_at(boot.sipi_vector as u8, To::AllButSelf);
     private.apic.send(icr::init(To::AllButSelf), To::AllButSelf);
-    private.apic.send(icr::startup(To::AllButSelf), To::AllButSelf);
+    tsc::wait_until(tsc::now().wrapping_add(boot.init_wait));
+    private.apic.send(startup, To::AllButSelf);
     if wait(start.wrapping_add(deadline / 4)) {
         return activity::report(Status::Done);
     }
-    private.apic.send(icr::startup(To::AllButSelf), To::AllButSelf);
+    private.apic.send(startup, To::AllButSelf);
     if wait(start.wrapping_add(deadline)) {
         return activity::report(Status::Done);
     }

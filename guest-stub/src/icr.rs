@@ -1,7 +1,5 @@
 //! The interrupt command register's low word (SDM Vol. 3A figure 12-12), the same in both APIC modes.
 
-use crate::abi::SIPI_VECTOR;
-
 const NMI: u32 = 4 << 8;
 const INIT: u32 = 5 << 8;
 const STARTUP: u32 = 6 << 8;
@@ -79,11 +77,6 @@ pub const fn init(to: To) -> u32 {
     INIT | ASSERT | to.bits()
 }
 
-/// Start-up at the trampoline.
-pub const fn startup(to: To) -> u32 {
-    startup_at(SIPI_VECTOR, to)
-}
-
 /// Start-up at address `vector << 12`.
 pub const fn startup_at(vector: u8, to: To) -> u32 {
     vector as u32 | STARTUP | ASSERT | to.bits()
@@ -97,11 +90,11 @@ mod tests {
     #[test]
     fn commands_are_the_manuals() {
         assert_eq!(init(To::AllButSelf), 0x000C_4500);
-        assert_eq!(startup(To::AllButSelf), 0x000C_4600 | u32::from(SIPI_VECTOR));
+        assert_eq!(startup_at(8, To::AllButSelf), 0x000C_4608);
         assert_eq!(init(To::One(3)), 0x0000_4500);
         assert_eq!(nmi(To::AllButSelf), 0x000C_4400);
         assert_eq!(startup_at(0x9A, To::One(3)), 0x0000_469A);
-        let commands = [init(To::AllButSelf), startup(To::One(3)), nmi(To::One(3)), fixed(0xE1, To::One(7))];
+        let commands = [init(To::AllButSelf), startup_at(8, To::One(3)), nmi(To::One(3)), fixed(0xE1, To::One(7))];
         assert_eq!(commands.map(is_init), [true, false, false, false]);
         assert_eq!(commands.map(is_startup), [false, true, false, false]);
     }

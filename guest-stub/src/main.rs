@@ -51,6 +51,7 @@ struct LinkedHeader {
     text_start: &'static u8,
     data_start: &'static u8,
     data_end: &'static u8,
+    join: unsafe extern "sysv64" fn(usize) -> !,
 }
 
 #[used]
@@ -65,5 +66,6 @@ static HEADER: LinkedHeader = LinkedHeader {
     data_start: unsafe { &__data_start },
     // SAFETY: as above.
     data_end: unsafe { &__data_end },
+    join: start::join,
 };
 const _: () = assert!(size_of::<LinkedHeader>() == size_of::<abi::ImageHeader>());

@@ -1,5 +1,7 @@
 //! The pages that host and guest share: the command page, and the table of APIC ids.
 
+use crate::cpl3;
+use crate::cpu::port;
 use guest_stub::abi::{self, Boot, CommandPage, Findings, HostCalls, Mask, Report, command::Command};
 
 const PAGE: *mut CommandPage = abi::COMMAND_PAGE as *mut CommandPage;
@@ -8,6 +10,18 @@ const PAGE: *mut CommandPage = abi::COMMAND_PAGE as *mut CommandPage;
 pub(crate) fn boot() -> Boot {
     // SAFETY: the page is mapped and the VMM has filled in this part before the guest started.
     unsafe { (&raw const (*PAGE).boot).read_volatile() }
+}
+
+/// Tells the VMM at `port`, or whoever is in its place, which may read and write the command page before this returns.
+pub(crate) fn ring(port: u16, value: u32) {
+    let bell = boot().bell;
+    if bell == 0 {
+        return port::write(port, value);
+    }
+    // SAFETY: whoever has filled in `bell` has mapped such a function there.
+    let bell: abi::Bell = unsafe { core::mem::transmute(bell) };
+    // SAFETY: it works on what the VMM would work on.
+    unsafe { bell(port.into(), value, cpl3::run_elsewhere) };
 }
 
 /// What the VMM wants now. Stable from a doorbell's return until the next doorbell.

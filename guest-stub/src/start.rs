@@ -114,7 +114,10 @@ extern "sysv64" fn boot() -> ! {
 }
 
 /// Any other processor, by its index.
-extern "sysv64" fn join(index: usize) -> ! {
+///
+/// # Safety
+/// The first thing on that processor, in long mode, on its kernel stack, after vCPU 0 has sent the SIPI.
+pub(crate) unsafe extern "sysv64" fn join(index: usize) -> ! {
     if processor_tests::is_about(index) {
         processor_tests::take_part();
     }

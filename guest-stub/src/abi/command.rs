@@ -125,6 +125,8 @@ pub const TIMED_INSTRUCTIONS: u32 = 32;
 pub struct Calibrate {
     /// How many of each: at most [`RING_SAMPLES`].
     pub samples: u32,
+    /// 1 if each has an exit to the VMM, too.
+    pub observed: u32,
 }
 
 /// One thing that is done again and again, on vCPU 0.
@@ -262,7 +264,7 @@ pub struct Processor {
 const _: () = assert!(size_of::<Processor>() == 40);
 const _: () = assert!(size_of::<Command>() == 352 && size_of::<Calls>() == 344);
 const _: () = assert!(size_of::<Block>() == 64 && size_of::<Pings>() == 40 && size_of::<Serve>() == 48);
-const _: () = assert!(size_of::<ClockExchange>() == 24 && size_of::<Spray>() == 16 && size_of::<Calibrate>() == 4);
+const _: () = assert!(size_of::<ClockExchange>() == 24 && size_of::<Spray>() == 16 && size_of::<Calibrate>() == 8);
 const _: () = assert!(size_of::<Acts>() == 16);
 
 #[cfg(test)]
@@ -281,7 +283,7 @@ mod tests {
 
     #[test]
     fn a_number_that_is_no_operation_has_no_payload() {
-        let command = Command { operation: 99, ..Command::new(&Calibrate { samples: 1 }) };
+        let command = Command { operation: 99, ..Command::new(&Calibrate { samples: 1, observed: 0 }) };
         assert_eq!(command.operation(), None);
         assert_eq!(command.payload::<Calibrate>(), None);
     }

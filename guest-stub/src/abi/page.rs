@@ -3,7 +3,7 @@
 use super::command::Command;
 use super::{MAX_VCPUS, PAGE};
 #[cfg(doc)]
-use super::{PORT_YIELD, Rule, Status, Worker};
+use super::{PORT_BUG_CHECK, PORT_DOORBELL, PORT_YIELD, Rule, Status, Worker};
 use core::mem::{offset_of, size_of};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -24,7 +24,21 @@ pub struct Boot {
     pub hyperv: u32,
     /// Address of the page-table entry of [`PAGEABLE`](super::PAGEABLE).
     pub pageable_entry: u64,
+    /// Address of a [`Bell`], which is called where [`PORT_DOORBELL`] or [`PORT_BUG_CHECK`] would be written; zero: there is a VMM.
+    pub bell: u64,
+    /// TSC cycles that a processor needs between INIT and SIPI: 10 ms on hardware (SDM Vol. 3A 10.4.4.1).
+    pub init_wait: u64,
+    /// The vector of a SIPI that starts the other processors: [`SIPI_VECTOR`](super::SIPI_VECTOR), or that of another trampoline.
+    pub sipi_vector: u32,
+    /// Zero.
+    pub reserved: u32,
 }
+
+/// What does, in a VMM's place, what it would do when a value is written to a port. It returns when the guest is to go on.
+pub type Bell = unsafe extern "sysv64" fn(port: u32, value: u32, at_cpl3: AtCpl3);
+/// Runs code at CPL3, on the stack that it is given the end of, until the code executes UD2, and returns its R8: some hypervisors emulate
+/// CPL0, which takes its time. What the code touches is mapped for CPL3.
+pub type AtCpl3 = unsafe extern "sysv64" fn(code: unsafe extern "C" fn(), stack: u64) -> u64;
 
 /// Words of a processor mask.
 pub const MASK_WORDS: usize = MAX_VCPUS / 64;
@@ -152,13 +166,13 @@ pub struct CommandPage {
 }
 
 const _: () = assert!(size_of::<CommandPage>() as u64 <= PAGE);
-const _: () = assert!(offset_of!(CommandPage, command) == 32);
-const _: () = assert!(offset_of!(CommandPage, report) == 384);
-const _: () = assert!(offset_of!(CommandPage, bug_check) == 536);
-const _: () = assert!(offset_of!(CommandPage, host_calls) == 712 && offset_of!(CommandPage, host_members) == 1000);
-const _: () = assert!(offset_of!(CommandPage, findings) == 2024);
+const _: () = assert!(offset_of!(CommandPage, command) == 56);
+const _: () = assert!(offset_of!(CommandPage, report) == 408);
+const _: () = assert!(offset_of!(CommandPage, bug_check) == 560);
+const _: () = assert!(offset_of!(CommandPage, host_calls) == 736 && offset_of!(CommandPage, host_members) == 1024);
+const _: () = assert!(offset_of!(CommandPage, findings) == 2048);
 const _: () = assert!(
-    size_of::<Boot>() == 32
+    size_of::<Boot>() == 56
         && size_of::<Report>() == 152
         && size_of::<BugCheck>() == 176
         && size_of::<HostCalls>() == 288

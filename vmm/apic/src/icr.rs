@@ -79,7 +79,7 @@ mod tests {
             assert_eq!(decode(icr::init(To::One(0)), mode), Ok(ipi(Delivery::Init, Destination::Physical(0))));
             let vector = guest_stub::abi::SIPI_VECTOR;
             assert_eq!(
-                decode(icr::startup(To::One(0)), mode),
+                decode(icr::startup_at(8, To::One(0)), mode),
                 Ok(ipi(Delivery::Sipi(vector), Destination::Physical(0)))
             );
         }

@@ -26,7 +26,7 @@ pub struct Calibration {
 pub fn calibrate(session: &mut Session<'_>, count: usize) -> Result<Calibration, Error> {
     let count = count.min(RING_SAMPLES);
     session.take_stays();
-    let command = command::Calibrate { samples: word(count) };
+    let command = command::Calibrate { samples: word(count), observed: 1 };
     session.run(&command, "calibrating", session.patience())?;
     let stays = session.take_stays();
     let mut stamps = observed_exits(session, &stays[0]);

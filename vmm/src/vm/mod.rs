@@ -129,6 +129,10 @@ impl Vm {
             yield_cpu: (config.vcpus > config.cpus).into(),
             hyperv: (config.interface == Interface::HyperV).into(),
             pageable_entry: loaded.pageable_entry,
+            bell: 0,
+            init_wait: 0,
+            sipi_vector: abi::SIPI_VECTOR.into(),
+            reserved: 0,
         };
         let address = GuestAddress(abi::COMMAND_PAGE);
         wire::write(&memory, &boot, address).map_err(create::memory_error(config.vcpus))?;

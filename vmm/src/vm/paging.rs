@@ -109,6 +109,7 @@ mod tests {
         text_start: 0x10_1000,
         data_start: 0x10_8000,
         data_end: 0x15_0000,
+        join: 0x10_1000,
     };
 
     /// Walks the tables as the processor does (SDM Vol. 3A figure 5-8): the page's entry, or `None`.

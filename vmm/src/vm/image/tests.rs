@@ -17,6 +17,7 @@ const GOOD: ImageHeader = ImageHeader {
     text_start: abi::IMAGE + 0x1000,
     data_start: abi::IMAGE + 0x2000,
     data_end: abi::IMAGE + 0x3000,
+    join: abi::IMAGE + 0x1000,
 };
 
 fn memory() -> GuestMemoryMmap {
