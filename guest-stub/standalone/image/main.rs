@@ -1,0 +1,31 @@
+//! The standalone image: the guest, where kipi's VMM is not.
+//!
+//! A boot loader starts it through one of its doors ([`start`]). It looks for processors and memory, and builds the address space that
+//! the guest's image is linked for ([`land`], [`space`]). The guest then calls it where it would ring the VMM's doorbell ([`run`]).
+
+#![no_std]
+#![no_main]
+#![allow(clippy::cast_possible_truncation, reason = "counts that end at 1024, and addresses below 4 GiB")]
+
+#[path = "../../src/builtins.rs"]
+mod builtins;
+mod console;
+mod cpu;
+mod frequency;
+mod land;
+mod out;
+mod platform;
+mod power;
+mod run;
+mod space;
+mod start;
+mod trampoline;
+mod words;
+
+use core::panic::PanicInfo;
+
+#[panic_handler]
+fn panic(info: &PanicInfo<'_>) -> ! {
+    out::Out::new(console::Console::open()).say(format_args!("{info}"));
+    cpu::halt()
+}
