@@ -6,7 +6,7 @@ use super::block_spec::Initiator;
 use super::competitors::{Competed, Competitors};
 use super::error::GivenUp;
 use super::host_blocks;
-use super::recording::BlockRecorder;
+use super::recording::{BlockRecorder, observed_exits};
 use super::rounds::{self, Ended};
 use super::session::{Error, Session, word};
 use super::silence::Silence;
@@ -47,7 +47,9 @@ pub fn run(session: &mut Session<'_>, spec: &BlockSpec, tracer: Option<&Tracer>)
     let plan = Plan { competitors: planned, initiator_sleeps: !spec.cell.wait.is_spin() };
     let disturbances = session.watch_mut().map(|watch| watch.end_as_planned(plan, spec.initiator().vcpu()));
     let mut found = recorder.stop(session)?;
-    let mut rounds = rounds::read(session, spec, &ended, &found.stays)?;
+    let exits: Vec<_> = found.stays.iter().map(|stays| observed_exits(session, stays)).collect();
+    let sample = |vcpu, number| rounds::sample(session, vcpu, number);
+    let mut rounds = rounds::read(&sample, spec, &ended, &exits)?;
     match spec.cell.target_state {
         TargetState::Spin | TargetState::User | TargetState::Halt | TargetState::Masked => {}
         TargetState::Out => rounds::assign_absences(&mut rounds, &session.take_outs(), &session.vm().tsc().clock),

@@ -7,14 +7,12 @@ pub(super) use absences::{assign as assign_absences, limit as limit_absences};
 
 use super::block_spec::BlockSpec;
 use super::host_call::HostResults;
-use super::recording::observed_exits;
 use super::session::{Error, Session};
 use super::silence::Diagnosis;
 use crate::config::{self, Call, routes};
 use crate::events::clock::CommonClock;
 use crate::events::event::Event;
 use crate::events::samples::{Block, Exits, Participant, Round};
-use crate::events::stays::Stay;
 use crate::events::timeline;
 use crate::results::integrity::Integrity;
 use crate::results::source::Source;
@@ -69,22 +67,21 @@ struct RawParticipant {
 }
 
 impl RawRound {
-    /// Reads round `number` from every vCPU's ring, onto the common clock. `exits` has the stamps of each vCPU's observed exits,
-    /// by generation.
+    /// Reads round `number` from every vCPU's ring. `exits` has the stamps of each vCPU's observed exits, by generation.
     fn read(
-        session: &Session<'_>,
+        sample: &impl Fn(usize, usize) -> Result<Sample, Error>,
         spec: &BlockSpec,
         number: usize,
         exits: &[BTreeMap<u32, u64>],
     ) -> Result<Self, Error> {
         let initiator = spec.initiator().vcpu();
         // Where the host calls, its stamps come into vCPU 0's sample.
-        let stamps = sample(session, initiator.unwrap_or(0), number)?;
+        let stamps = sample(initiator.unwrap_or(0), number)?;
         // Alone, an initiator sends nothing, whatever the destination.
         let interrupts_itself = spec.cell.destination.includes_sender() && exits.len() > 1;
         let mut participants = Vec::with_capacity(exits.len());
         for (vcpu, exits) in exits.iter().enumerate() {
-            let mut sample = sample(session, vcpu, number)?;
+            let mut sample = sample(vcpu, number)?;
             check(spec, vcpu, &sample, stamps.generation)?;
             let (vmm, is_target) = (exits.get(&stamps.generation).copied(), Some(vcpu) != initiator);
             if !is_target && !interrupts_itself {
@@ -118,22 +115,22 @@ impl RawRound {
     }
 }
 
-/// Reads the completed rounds of a block; `stays` are each vCPU's in the guest.
+/// Reads the completed rounds of a block. `sample` reads a round of a vCPU's ring, onto the common clock; `exits` has the stamps of
+/// each vCPU's observed exits, by generation.
 pub(super) fn read(
-    session: &Session<'_>,
+    sample: &impl Fn(usize, usize) -> Result<Sample, Error>,
     spec: &BlockSpec,
     ended: &Ended,
-    stays: &[Vec<Stay>],
+    exits: &[BTreeMap<u32, u64>],
 ) -> Result<Vec<RawRound>, Error> {
-    let exits: Vec<_> = stays.iter().map(|stays| observed_exits(session, stays)).collect();
     let mut rounds = Vec::with_capacity(ended.completed);
     for number in 0..ended.completed {
         let round = match spec.cell.call {
-            Call::Broadcast => RawRound::read(session, spec, number, &exits).and_then(|mut round| {
+            Call::Broadcast => RawRound::read(sample, spec, number, exits).and_then(|mut round| {
                 ended.by_host.get(number).map_or(Ok(()), |call| round.belongs_to_host(call))?;
                 Ok(vec![round])
             }),
-            Call::Ping => pings::read(&|vcpu| sample(session, vcpu, number), spec, number),
+            Call::Ping => pings::read(&|vcpu| sample(vcpu, number), spec, number),
         };
         match round {
             Ok(calls) => rounds.extend(calls),
@@ -146,7 +143,7 @@ pub(super) fn read(
 }
 
 /// Round `number` of a vCPU's ring, on the common clock.
-fn sample(session: &Session<'_>, vcpu: usize, number: usize) -> Result<Sample, Error> {
+pub(super) fn sample(session: &Session<'_>, vcpu: usize, number: usize) -> Result<Sample, Error> {
     Ok(on_common_clock(&session.vm().tsc().clock, vcpu, session.sample(vcpu, number)?))
 }
 
