@@ -9,12 +9,11 @@ use super::host_blocks;
 use super::recording::{BlockRecorder, observed_exits};
 use super::rounds::{self, Ended};
 use super::session::{Error, Session, word};
-use super::silence::Silence;
 use crate::config::{Call, routes};
 use crate::events::kernel::Tracer;
 use crate::events::samples::Block;
 use crate::host::watch::{Plan, Watch};
-use guest_stub::abi::{Report, TargetState, UserPage, command};
+use guest_stub::abi::{TargetState, UserPage, command};
 use std::mem::offset_of;
 use std::time::Duration;
 
@@ -117,24 +116,8 @@ pub(super) fn run_in_guest(session: &mut Session<'_>, spec: &BlockSpec) -> Resul
         }
     };
     match ended {
-        Ok(report) if report.rounds as usize == asked => {
-            let Report { duplicate, late, .. } = report;
-            Ok(Ended { completed: asked, duplicate, late, by_host: Vec::new(), given_up: None })
-        }
-        Ok(report) => Err(Error::BadReport(format!("{} rounds of {asked} are done", report.rounds))),
-        Err(Error::Silent(diagnosis)) => {
-            let completed = match diagnosis.silence {
-                Silence::NeverArrived { round, .. } | Silence::NotInState { round } => round as usize,
-                // How many there were cannot be told from outside.
-                Silence::NoProgress => 0,
-                // All calls were made, and a vCPU did not come back from them.
-                Silence::NoAnswer => asked,
-            };
-            if completed > asked {
-                return Err(Error::BadReport(format!("round {completed} of {asked} was given up")));
-            }
-            Ok(Ended::given_up(completed, Vec::new(), *diagnosis))
-        }
+        Ok(report) => Ended::done(&report, asked),
+        Err(Error::Silent(diagnosis)) => Ended::silent(*diagnosis, asked),
         Err(error) => Err(error),
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! A [`session`] is a booted guest with its mailbox and its doorbell. What is asked of it is in a file each: [`blocks`] of
 //! measured rounds, [`acts`] and what they cost, [`calls`] that are counted, [`calibration`] of the instruments, the [`clock_exchange`], [`hostile`]
-//! guests, the behaviour of a [`processor`], and vCPUs that [`serve`] the host's own calls ([`host_caller`]). What goes wrong is a
+//! guests, the behaviour of a [`processor`], and vCPUs that [`serve`] the host's own calls ([`host_caller`]). Blocks
+//! that the guest ran without us are [`recorded`]. What goes wrong is a
 //! [`session::Error`], with the guest's own words ([`bug_check`]) or with a look at where each vCPU was ([`silence`]).
 
 #![deny(clippy::wildcard_enum_match_arm)]
@@ -27,6 +28,7 @@ mod host_settle;
 pub mod hostile;
 mod place;
 pub mod processor;
+pub mod recorded;
 mod recording;
 mod rounds;
 pub mod serve;

@@ -8,7 +8,7 @@ pub(super) use absences::{assign as assign_absences, limit as limit_absences};
 use super::block_spec::BlockSpec;
 use super::host_call::HostResults;
 use super::session::{Error, Session};
-use super::silence::Diagnosis;
+use super::silence::{Diagnosis, Silence};
 use crate::config::{self, Call, routes};
 use crate::events::clock::CommonClock;
 use crate::events::event::Event;
@@ -16,7 +16,7 @@ use crate::events::samples::{Block, Exits, Participant, Round};
 use crate::events::timeline;
 use crate::results::integrity::Integrity;
 use crate::results::source::Source;
-use guest_stub::abi::{Sample, TargetState, sample_flags};
+use guest_stub::abi::{Report, Sample, TargetState, sample_flags};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// How a block's calls ended.
@@ -34,6 +34,30 @@ pub(super) struct Ended {
 }
 
 impl Ended {
+    /// As the guest reports it, where all of `asked` rounds are done.
+    pub(super) fn done(report: &Report, asked: usize) -> Result<Self, Error> {
+        let &Report { rounds, duplicate, late, .. } = report;
+        if rounds as usize != asked {
+            return Err(Error::BadReport(format!("{rounds} rounds of {asked} are done")));
+        }
+        Ok(Self { completed: asked, duplicate, late, by_host: Vec::new(), given_up: None })
+    }
+
+    /// With a call, of `asked`, that vCPU 0 has given up.
+    pub(super) fn silent(diagnosis: Diagnosis, asked: usize) -> Result<Self, Error> {
+        let completed = match diagnosis.silence {
+            Silence::NeverArrived { round, .. } | Silence::NotInState { round } => round as usize,
+            // How many there were cannot be told from outside.
+            Silence::NoProgress => 0,
+            // All calls were made, and a vCPU did not come back from them.
+            Silence::NoAnswer => asked,
+        };
+        if completed > asked {
+            return Err(Error::BadReport(format!("round {completed} of {asked} was given up")));
+        }
+        Ok(Self::given_up(completed, Vec::new(), diagnosis))
+    }
+
     /// With a call that was given up after `completed` rounds: the guest has not counted its idle interrupts.
     pub(super) fn given_up(completed: usize, by_host: Vec<HostResults>, diagnosis: Diagnosis) -> Self {
         Self { completed, duplicate: 0, late: 0, by_host, given_up: Some(diagnosis) }
@@ -252,7 +276,6 @@ mod tests {
     use crate::events::clock;
     use crate::events::recording::Recording;
     use crate::events::samples::ExitCount;
-    use crate::guest::silence::Silence;
     use crate::results::metric::MetricName;
     use crate::results::stage::Stage;
     use crate::statistics::metrics;

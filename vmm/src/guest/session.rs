@@ -16,7 +16,7 @@ use crate::vcpu::stop::{StopReason, Stopped};
 use crate::vm::wire;
 use crate::vm::{Hypervisor, Vm, VmConfig};
 use guest_stub::abi::command::{Command, Payload};
-use guest_stub::abi::{self, CommandPage, Mask, Report, Status, UserPage};
+use guest_stub::abi::{self, CommandPage, Mask, Report, UserPage};
 use guest_stub::mask;
 use rustix::thread::gettid;
 use std::mem::offset_of;
@@ -298,14 +298,7 @@ impl Session<'_> {
         operation: &'static str,
         within: Duration,
     ) -> Result<Report, Error> {
-        let silence = match Status::from_wire(report.status) {
-            Some(Status::Done) => return Ok(report),
-            Some(Status::Aborted) => Silence::NeverArrived { round: report.rounds, generation: report.generation },
-            Some(Status::NotReady) => Silence::NotInState { round: report.rounds },
-            Some(Status::NotResponding) => Silence::NoAnswer,
-            Some(Status::BadCommand) => return Err(Error::BadReport("it does not know the command".to_owned())),
-            None => return Err(Error::BadReport(format!("status {}", report.status))),
-        };
+        let Some(silence) = Silence::told_by(&report)? else { return Ok(report) };
         let missing = members(&report.missing, self.vcpus());
         Err(self.silent(operation, silence, within, missing, true))
     }
@@ -349,8 +342,8 @@ pub(super) fn word(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
 }
 
-/// The members of a processor mask that this machine has.
-fn members(members: &Mask, vcpus: usize) -> Vec<usize> {
+/// The members of a processor mask that a machine of so many vCPUs has.
+pub(super) fn members(members: &Mask, vcpus: usize) -> Vec<usize> {
     mask::indices(members).filter(|&vcpu| vcpu < vcpus).collect()
 }
 

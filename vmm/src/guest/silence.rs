@@ -1,9 +1,11 @@
 //! vCPUs that do not answer: which, and where every vCPU was.
 
+use super::error::Error;
 use super::place::place;
 use crate::vcpu::state::VcpuState;
 use crate::vcpu::stop::{StopReason, Stopped};
 use crate::vm::Vm;
+use guest_stub::abi::{Report, Status};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -27,6 +29,25 @@ pub enum Silence {
     NoAnswer,
     /// vCPU 0 neither rang the doorbell nor completed a call.
     NoProgress,
+}
+
+impl Silence {
+    /// What vCPU 0 reports of a command; `None`: everything happened.
+    ///
+    /// # Errors
+    /// [`Error::BadReport`].
+    pub(super) fn told_by(report: &Report) -> Result<Option<Self>, Error> {
+        match Status::from_wire(report.status) {
+            Some(Status::Done) => Ok(None),
+            Some(Status::Aborted) => {
+                Ok(Some(Self::NeverArrived { round: report.rounds, generation: report.generation }))
+            }
+            Some(Status::NotReady) => Ok(Some(Self::NotInState { round: report.rounds })),
+            Some(Status::NotResponding) => Ok(Some(Self::NoAnswer)),
+            Some(Status::BadCommand) => Err(Error::BadReport("it does not know the command".to_owned())),
+            None => Err(Error::BadReport(format!("status {}", report.status))),
+        }
+    }
 }
 
 /// Which vCPUs were silent, and where every vCPU was.
