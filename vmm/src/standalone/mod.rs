@@ -1,0 +1,13 @@
+//! The standalone image, and what its runs under other VMMs and on bare metal leave behind: a [`log`] of records, of which
+//! [`runs`] are made.
+
+#![deny(clippy::wildcard_enum_match_arm)]
+
+pub mod boot;
+mod draft;
+mod faults;
+pub mod log;
+pub mod runs;
+
+#[cfg(test)]
+pub(crate) mod fixture;
