@@ -213,6 +213,7 @@ pub fn measurement() -> Config {
         trace: Vec::new(),
         sweep: false,
         boots: Some(1),
+        blocks: None,
         repetitions: 0,
         references: None,
         beside: Vec::new(),

@@ -128,7 +128,9 @@ impl From<machine::Error> for Verdict {
         match error {
             machine::Error::Virtual(error) => error.into(),
             machine::Error::Native(crate::native::Error::Interrupted) => Self::Interrupted,
-            machine::Error::Native(_) | machine::Error::GivenUp(_) => Self::Failed(error.to_string()),
+            machine::Error::Native(_) | machine::Error::GivenUp(_) | machine::Error::NotRecorded => {
+                Self::Failed(error.to_string())
+            }
         }
     }
 }

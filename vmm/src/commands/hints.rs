@@ -85,7 +85,7 @@ fn of_machine(error: &machine::Error) -> Option<Cow<'static, str>> {
     match error {
         machine::Error::Virtual(error) => of_session(error),
         machine::Error::Native(error) => of_native(error).map(Cow::Borrowed),
-        machine::Error::GivenUp(_) => None,
+        machine::Error::GivenUp(_) | machine::Error::NotRecorded => None,
     }
 }
 

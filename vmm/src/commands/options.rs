@@ -72,6 +72,7 @@ impl Calls {
             rounds: 0,
             warmup: 0,
             boots: None,
+            blocks: None,
             repetitions: 0,
             references: None,
             beside: Vec::new(),

@@ -57,7 +57,7 @@ impl Status {
     /// An error's status, where a machine could not be had, or did not do what it was told.
     pub(super) fn of_machine(error: &machine::Error) -> Self {
         match error {
-            machine::Error::GivenUp(_) => Self::Failed,
+            machine::Error::GivenUp(_) | machine::Error::NotRecorded => Self::Failed,
             machine::Error::Virtual(error) => Self::of_session(error),
             machine::Error::Native(error) => Self::of_native(error),
         }

@@ -72,6 +72,8 @@ pub struct Config {
     /// How many machines, booted one after the other, a cell's blocks are spread over; `None`: as many as boot in a small
     /// part of the time.
     pub boots: Option<usize>,
+    /// How many blocks each cell has; `None`: as many as suit the rounds and the boots.
+    pub blocks: Option<usize>,
     /// How often the whole measurement is repeated, to measure the drift from run to run.
     pub repetitions: usize,
     /// Cells of which a few rounds, and beside them a few exits, are measured in every turn; `None`: not even exits.
@@ -129,6 +131,15 @@ impl Config {
     pub fn shared_cpus(&self) -> usize {
         let cpus = if self.pin.is_empty() { &self.cpus } else { &self.pin };
         cpus.iter().collect::<BTreeSet<_>>().len()
+    }
+
+    /// How many rounds each block of a cell has, on so many boots.
+    pub fn sizes(&self, boots: usize) -> Vec<usize> {
+        let rounds = self.rounds;
+        match self.blocks {
+            None => blocks(rounds, self.warmup, boots),
+            Some(count) => (0..count).map(|block| rounds * (block + 1) / count - rounds * block / count).collect(),
+        }
     }
 
     /// The destinations that a call is to be tried with.

@@ -1,4 +1,4 @@
-//! A machine that blocks are run on: a virtual one, the host's own processors, or a test's invention.
+//! A machine that blocks are run on: a virtual one, the host's own processors, the record of another one, or a test's invention.
 
 use super::clock_partners::ClockPartners;
 use crate::events::acts::Acted;
@@ -31,6 +31,9 @@ pub enum Error {
     /// The host's own processors could not be used.
     #[error(transparent)]
     Native(#[from] native::Error),
+    /// A log of what another machine has run lacks the block, which is no fault of its calls.
+    #[error("the log lacks the block")]
+    NotRecorded,
 }
 
 /// A block that ended with a call that was given up.
@@ -67,6 +70,11 @@ pub trait Machine {
     /// Every variant of [`enum@Error`].
     fn run_delayed_block(&mut self, spec: &BlockSpec, _: Share) -> Result<Block, Error> {
         self.run_block(spec)
+    }
+
+    /// Whether it has run already, and answers with what was recorded then.
+    fn has_run(&self) -> bool {
+        false
     }
 
     /// Measures the instruments, each so often.
@@ -133,6 +141,10 @@ impl<M: Machine + ?Sized> Machine for Box<M> {
 
     fn run_delayed_block(&mut self, spec: &BlockSpec, share: Share) -> Result<Block, Error> {
         M::run_delayed_block(self, spec, share)
+    }
+
+    fn has_run(&self) -> bool {
+        M::has_run(self)
     }
 
     fn calibrate(&mut self, count: usize) -> Result<Calibration, Error> {

@@ -95,12 +95,13 @@ impl<M: Machine, B: FnMut(MachineSpec) -> Result<M, machine::Error>> Machines<M,
         self.discarded.extend(self.booted.keys());
     }
 
-    /// Measures the instruments of a cell's machine, whose first call was complete `since_boot` after the boot began, and some of
+    /// Measures the instruments of a cell's machine, whose first call was complete `since_boot` after the boot began, if
+    /// that is known, and some of
     /// whose cells may park.
     pub(super) fn measure_instruments(
         &mut self,
         cell: &CellId,
-        since_boot: Duration,
+        since_boot: Option<Duration>,
         since_start: Option<Duration>,
         parks: bool,
         effort: Effort,

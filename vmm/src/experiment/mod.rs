@@ -19,6 +19,7 @@ mod machines;
 pub mod native;
 mod pace;
 pub mod probe;
+pub mod recorded;
 mod references;
 mod run;
 mod sweep;
@@ -125,7 +126,7 @@ fn run_once<M: Machine>(
     let started = host::unix_time();
     let cells = cells.iter().map(|&cell| Collected::new(cell, config)).collect();
     let boots = config.boots.unwrap_or_else(|| config::boots(config.rounds));
-    let blocks = config::blocks(config.rounds, config.warmup, boots).len();
+    let blocks = config.sizes(boots).len();
     let mut run = Run::new(config, boots, cells, Machines::new(boot), observer);
     let outcome =
         run.start().and_then(|()| run.measure()).and_then(|()| if config.sweep { run.sweep() } else { Ok(()) });

@@ -48,7 +48,7 @@ pub(super) enum Ran {
     Whole(Block),
     /// One of its calls was given up: the rounds before it.
     Cut(Block),
-    /// Its cell has failed, or too many of the cell's calls were given up.
+    /// Its cell has failed, or too many of the cell's calls were given up, or a log that it is read from lacks it.
     NotRun,
 }
 
@@ -91,7 +91,12 @@ impl<M: Machine, B: FnMut(MachineSpec) -> Result<M, machine::Error>> Run<'_, '_,
 
     fn start_machine_of(&mut self, cell: usize) -> Result<(), Error> {
         let id = self.cells[cell].id;
-        let boot_time = self.machines.get(&id)?.boot_time();
+        let machine = self.machines.get(&id)?;
+        let boot_time = machine.boot_time();
+        if machine.has_run() {
+            // How long it took from its creation to its first call, nobody has seen.
+            return Ok(self.machines.measure_instruments(&id, None, None, false, Effort::Full)?);
+        }
         let start = Instant::now();
         let first = self.config_block(cell, Recording::COUNTS, 0, 1);
         let is_of_same = |other: &Collected| MachineSpec::of(&other.id) == MachineSpec::of(&id);
@@ -110,7 +115,7 @@ impl<M: Machine, B: FnMut(MachineSpec) -> Result<M, machine::Error>> Run<'_, '_,
         let since_start = self.observer.started.filter(|_| self.machines.is_first(&id)).map(|started| started());
         let parks = self.cells.iter().any(|other| is_of_same(other) && !other.id.wait.is_spin());
         let effort = if self.config.is_one_of_many { Effort::Little } else { Effort::Full };
-        Ok(self.machines.measure_instruments(&id, since_boot, since_start, parks, effort)?)
+        Ok(self.machines.measure_instruments(&id, Some(since_boot), since_start, parks, effort)?)
     }
 
     /// What went wrong natively with a cell that nobody asked for is noted there, and ends no measurement of the others.
@@ -132,7 +137,7 @@ impl<M: Machine, B: FnMut(MachineSpec) -> Result<M, machine::Error>> Run<'_, '_,
 
     /// Runs the cells' blocks in turn, so that a host that drifts does it to all alike, each boot's on fresh machines.
     pub(super) fn measure(&mut self) -> Result<(), Error> {
-        let sizes = config::blocks(self.config.rounds, self.config.warmup, self.boots);
+        let sizes = self.config.sizes(self.boots);
         let total = sizes.len() * self.cells.iter().map(Collected::kinds).sum::<usize>();
         let mut disturbed = Vec::new();
         let start = Instant::now();
@@ -289,6 +294,7 @@ impl<M: Machine, B: FnMut(MachineSpec) -> Result<M, machine::Error>> Run<'_, '_,
                 collected.silences.push(silence);
                 Ok(Ran::Cut(Block { boot, ..block }))
             }
+            Err(machine::Error::NotRecorded) => Ok(Ran::NotRun),
             Err(error) => Err(error.into()),
         }
     }

@@ -161,6 +161,7 @@ fn describe_facts(facts: &Facts, power: Power) -> Host {
         nested: facts.nested,
         hypervisor: facts.hypervisor.clone(),
         kipi: env!("CARGO_PKG_VERSION").to_owned(),
+        standalone: None,
     }
 }
 

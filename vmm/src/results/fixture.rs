@@ -163,6 +163,7 @@ fn host() -> Host {
         nested: true,
         hypervisor: Some("KVMKVMKVM".to_owned()),
         kipi: "0.1.0".to_owned(),
+        standalone: None,
     }
 }
 
@@ -201,7 +202,7 @@ fn instruments() -> Instruments {
         exit_leg_ns: spread(1_500.0),
         exit_round_trip_ns: spread(2_500.0),
         first_broadcast_ns: Some(41e6),
-        boot_ns: 12e6,
+        boot_ns: Some(12e6),
         up_ns: None,
         instruction_ns: None,
         park_floor_ns: None,

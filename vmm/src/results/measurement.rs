@@ -18,6 +18,7 @@ use super::ran_on::RanOn;
 use super::reference::Reference;
 use super::source::Source;
 use super::stage::Breakdown;
+use super::standalone::Standalone;
 use super::times_native::TimesNative;
 use super::topology::Topology;
 use guest_stub::abi::cell::{CellId, Route};
@@ -91,7 +92,7 @@ pub enum IntervalScope {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Host {
-    /// Kernel release, as `uname -r`.
+    /// Kernel release, as `uname -r`; `none` where the standalone image ran, which needs no kernel.
     pub kernel: String,
     /// Processor model name.
     pub cpu: String,
@@ -101,12 +102,13 @@ pub struct Host {
     /// The kernel's command line (`/proc/cmdline`); left out where it cannot be read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub command_line: Option<String>,
-    /// Processors that this process may run on.
+    /// Processors that this process may run on, or that the standalone image has started.
     pub cpus: Vec<usize>,
     /// What they share.
     #[serde(default, skip_serializing_if = "Topology::is_not_known")]
     pub topology: Topology,
-    /// KVM's vendor modules that are loaded (`kvm_intel`, `kvm_amd`, `kvm_pvm`), or `built-in or unknown`.
+    /// KVM's vendor modules that are loaded (`kvm_intel`, `kvm_amd`, `kvm_pvm`), or `built-in or unknown`; empty
+    /// where the standalone image ran.
     pub kvm: Vec<String>,
     /// Settings of KVM that change results, by `module.parameter`; those that can be read.
     pub settings: BTreeMap<String, String>,
@@ -121,8 +123,22 @@ pub struct Host {
     /// The signature of the hypervisor below it, such as `KVMKVMKVM`; left out where there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hypervisor: Option<String>,
-    /// Version of kipi.
+    /// Version of kipi; of the standalone image, where it ran.
     pub kipi: String,
+    /// The standalone image ran, without kipi's VMM, and a log of it was imported; left out where kipi measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub standalone: Option<Standalone>,
+}
+
+impl Host {
+    /// What the standalone image ran on, if it did: `standalone image under KVMKVMKVM`.
+    pub fn standalone_platform(&self) -> Option<String> {
+        self.standalone.as_ref().map(|_| match &self.hypervisor {
+            Some(signature) => format!("standalone image under {signature}"),
+            None if self.nested => "standalone image under a hypervisor without a signature".to_owned(),
+            None => "standalone image on bare metal".to_owned(),
+        })
+    }
 }
 
 /// What was asked for, with defaults filled in.
@@ -208,8 +224,10 @@ pub struct Instruments {
     pub exit_round_trip_ns: Spread,
     /// From process start (exec) to the first completed broadcast call, ns; of the first virtual machine only.
     pub first_broadcast_ns: Option<f64>,
-    /// From KVM_CREATE_VM, or from the start of the first thread, to the first completed call of this machine, ns.
-    pub boot_ns: f64,
+    /// From KVM_CREATE_VM, or from the start of the first thread, to the first completed call of this machine, ns; left out of a run of
+    /// the standalone image, which nobody saw start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot_ns: Option<f64>,
     /// From KVM_CREATE_VM, or from the start of the first thread, until all vCPUs or threads are up, ns.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub up_ns: Option<f64>,

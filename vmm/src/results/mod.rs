@@ -27,6 +27,7 @@ pub mod ran_on;
 pub mod reference;
 pub mod source;
 pub mod stage;
+pub mod standalone;
 pub mod times_native;
 pub mod topology;
 pub mod trace;

@@ -34,8 +34,8 @@ pub struct Boot {
     pub blocks: BTreeMap<(CellId, u32), BootBlock>,
     /// What the image has told people of: a bug check, an error.
     pub texts: Vec<String>,
-    /// Whether it came to its end.
-    pub has_ended: bool,
+    /// How it ended.
+    pub end: End,
     /// What the log lacks of it.
     pub faults: Faults,
 }
@@ -47,6 +47,17 @@ pub struct BootBlock {
     pub block: RecordedBlock,
     /// All silent vCPUs.
     pub silent: u32,
+}
+
+/// How a boot ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// All of its blocks were run.
+    Complete,
+    /// The image has ended it before that: the last of its texts says why.
+    GaveUp,
+    /// The log says nothing of its end.
+    Unknown,
 }
 
 /// An image, and how it was started.

@@ -1,6 +1,6 @@
 //! A boot while its records are read: what they say is checked, and put together at its end.
 
-use super::boot::{Boot, BootBlock, Image, Plan, Platform, Tsc};
+use super::boot::{Boot, BootBlock, End, Image, Plan, Platform, Tsc};
 use super::faults::Faults;
 use crate::config::{self, CellId, HostOffers, MachineSpec};
 use crate::events::clock::Exchange;
@@ -189,10 +189,19 @@ impl Draft {
     ///
     /// # Errors
     /// What it lacks.
-    pub(super) fn finish(mut self) -> Result<Boot, &'static str> {
-        let platform = self.platform.take().ok_or("the record of its platform")?;
-        let tsc = self.tsc.take().ok_or("the record of its time stamp counter")?;
-        let plan = self.plan.ok_or("the record of its plan")?;
+    pub(super) fn finish(mut self) -> Result<Boot, String> {
+        // Where the image did not get that far, it says why.
+        let told = self.texts.last().map_or_else(String::new, |text| format!(" (the image says: {text})"));
+        let lacks = |what: &str| format!("the record of its {what}{told}");
+        let platform = self.platform.take().ok_or_else(|| lacks("platform"))?;
+        let tsc = self.tsc.take().ok_or_else(|| lacks("time stamp counter"))?;
+        let plan = self.plan.ok_or_else(|| lacks("plan"))?;
+        let cells = self.cells.last_key_value().map_or(0, |(&last, _)| u64::from(last) + 1);
+        let end = match self.end {
+            None => End::Unknown,
+            Some(blocks) if u64::from(blocks) < cells * u64::from(plan.blocks) => End::GaveUp,
+            Some(_) => End::Complete,
+        };
         let seen = self.blocks.last_key_value().map_or(0, |(&last, _)| u64::from(last) + 1);
         let missing = seen.max(self.end.unwrap_or(0).into()) - self.blocks.len() as u64;
         if missing > 0 {
@@ -223,7 +232,7 @@ impl Draft {
             instructions: self.instructions,
             blocks,
             texts: self.texts,
-            has_ended: self.end.is_some(),
+            end,
             faults: self.faults,
         })
     }

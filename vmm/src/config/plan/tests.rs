@@ -32,6 +32,7 @@ pub(in crate::config) fn config() -> Config {
         trace: Vec::new(),
         sweep: false,
         boots: None,
+        blocks: None,
         repetitions: 0,
         references: None,
         beside: Vec::new(),

@@ -31,6 +31,7 @@ pub(super) fn table(measurement: &Measurement) -> Option<Table> {
         Column::number(group, name, rank, values(machines, |machine| value(of(machine))))
     };
     let since_exec = values(machines, |machine| Value::or_missing(machine.first_broadcast_ns.map(Value::Time)));
+    let since_creation = values(machines, |machine| Value::or_missing(machine.boot_ns.map(Value::Time)));
     let errors = values(machines, |machine| Value::Text(units::epsilon(machine.clock.error_ns)));
     columns.extend([
         time("time stamp", "p50", 0, |machine| machine.stamp_ns.p50),
@@ -40,7 +41,7 @@ pub(super) fn table(measurement: &Measurement) -> Option<Table> {
         exits("exit round trip", "p50", 0, |machine| (machine.exit_round_trip_ns, machine.exit_round_trip_ns.p50)),
         exits("exit round trip", "p99", 1, |machine| (machine.exit_round_trip_ns, machine.exit_round_trip_ns.p99)),
         Column::number("first call since", "exec", 2, since_exec),
-        time("first call since", "VM creation", 2, |machine| machine.boot_ns),
+        Column::number("first call since", "VM creation", 2, since_creation),
         Column::number("clock error", "ε", 0, errors),
     ]);
     let mut table = Table::new("Instruments and start", columns);

@@ -1,3 +1,4 @@
+use super::super::boot::End;
 use super::super::fixture::{KHZ, Writer, begin, boot, log};
 use super::super::runs;
 use super::*;
@@ -34,7 +35,7 @@ fn a_whole_log_is_read_whole() {
     assert_eq!(cells, ["x2apic, all-but-self, spin, 2 vCPUs, guest", "memory, all-but-self, spin, 2 vCPUs, guest"]);
     assert_eq!((boot.skipped.len(), boot.exchanges.len(), boot.blocks.len()), (1, 1, 6));
     assert!(boot.blocks.values().all(|block| block.block.rings.iter().all(|ring| ring.len() == 6)));
-    assert!(boot.has_ended && boot.texts.is_empty());
+    assert_eq!((boot.end, boot.texts.len()), (End::Complete, 0));
 }
 
 #[test]
@@ -70,8 +71,7 @@ fn a_log_that_is_cut_off_has_its_whole_blocks() {
     let line = line_of(&bytes, |record| matches!(record, RecordOf::Samples { block: 4, vcpu: 1, .. }));
     let log = read(&without(&bytes, |at| at >= line));
     let boot = &log.boots[0];
-    assert!(!boot.has_ended);
-    assert_eq!(boot.blocks.len(), 4);
+    assert_eq!((boot.end, boot.blocks.len()), (End::Unknown, 4));
     assert!(faults(&log)[0].starts_with("block 4 (x2apic"), "{:?}", faults(&log));
 }
 
@@ -113,6 +113,18 @@ fn a_boot_without_a_plan_is_left_out() {
 }
 
 #[test]
+fn why_an_image_did_not_get_to_its_plan_is_told() {
+    let mut writer = Writer::default();
+    writer.record(&Record::Start { abi: RECORDS_VERSION, version: "0.1.0", run: 0, door: "pvh", command_line: "x" });
+    writer.record(&Record::Text { text: "no word 'x'" });
+    let told = read(&writer.log).faults.lines().last();
+    assert_eq!(
+        told.as_deref(),
+        Some("the boot from log line 1 on lacks the record of its platform (the image says: no word 'x'): left out")
+    );
+}
+
+#[test]
 fn records_of_another_version_are_not_guessed_at() {
     let mut writer = Writer::default();
     writer.record(&Record::Start { abi: 9, version: "7.0.0", run: 0, door: "pvh", command_line: "" });
@@ -148,7 +160,7 @@ fn a_block_that_was_given_up_has_the_rounds_before() {
     writer.record(&Record::End { blocks: 1 });
     let log = read(&writer.log);
     let boot = &log.boots[0];
-    assert_eq!((boot.blocks.len(), boot.has_ended, boot.texts.len()), (1, true, 1));
+    assert_eq!((boot.blocks.len(), boot.end, boot.texts.len()), (1, End::GaveUp, 1));
     assert_eq!(boot.blocks.values().next().map(|block| block.silent), Some(3));
 }
 

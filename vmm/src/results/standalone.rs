@@ -1,0 +1,27 @@
+//! How a run of the standalone image came to be a document.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What a document has in a kernel's place where there was none.
+pub const NO_KERNEL: &str = "none";
+
+/// A run of the standalone image, and the log that it was read from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Standalone {
+    /// How the image was started: `pvh`, `multiboot2` or `efi`.
+    pub door: String,
+    /// Its command line, which is what was asked for.
+    pub command_line: String,
+    /// The log, as it was named; `-` is standard input.
+    pub log: String,
+    /// Version of the kipi that has read it.
+    pub imported_by: String,
+    /// Processors that the firmware lists.
+    pub listed: u32,
+    /// Where the frequency of the TSC is from.
+    pub tsc_source: String,
+    /// How far that may be off, in parts per million; zero: it was not measured.
+    pub tsc_error_ppm: u32,
+}
