@@ -152,7 +152,7 @@ fn facts(measurement: &Measurement) -> BTreeMap<Subject, String> {
     add(Factor::Cpus, None, Some(ranges(&host.cpus)));
     add(Factor::Kernel, None, Some(host.kernel.clone()));
     add(Factor::CommandLine, None, host.command_line.as_deref().map(without_image));
-    add(Factor::Kvm, None, Some(host.kvm.join(", ")));
+    add(Factor::Kvm, None, (!host.kvm.is_empty()).then(|| host.kvm.join(", ")));
     for (name, value) in &host.settings {
         add(Factor::Settings, Some(name), Some(value.clone()));
     }
@@ -186,6 +186,7 @@ fn facts(measurement: &Measurement) -> BTreeMap<Subject, String> {
             joined(config.pin.iter().map(usize::to_string)).unwrap_or_default()
         }),
     );
+    add(Factor::Options, Some("door"), host.standalone.as_ref().map(|run| run.door.clone()));
     for (item, value) in options(config) {
         add(Factor::Options, Some(item), Some(value));
     }

@@ -139,7 +139,8 @@ fn side(runs: &[Run]) -> Side {
     let mut hosts: BTreeMap<SideHost, u64> = BTreeMap::new();
     for Run { measurement: Measurement { host, .. }, .. } in runs {
         let (cpu, kernel, kvm, kipi) = (host.cpu.clone(), host.kernel.clone(), host.kvm.clone(), host.kipi.clone());
-        *hosts.entry(SideHost { cpu, kernel, kvm, kipi, runs: 0 }).or_default() += 1;
+        let standalone = host.standalone_platform();
+        *hosts.entry(SideHost { cpu, kernel, kvm, standalone, kipi, runs: 0 }).or_default() += 1;
     }
     Side {
         files: runs.iter().map(|run| run.file.clone()).collect(),

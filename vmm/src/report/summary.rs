@@ -15,6 +15,7 @@ use crate::results::integrity::Integrity;
 use crate::results::measurement::{Cell, Host, Instruments, Measurement, Skipped};
 use crate::results::metric::MetricName;
 use crate::results::power::{IdleState, Power};
+use crate::results::standalone::Standalone;
 use guest_stub::abi::cell::{Call, CellId, Observe};
 use std::collections::BTreeSet;
 
@@ -193,6 +194,18 @@ pub(super) fn machine(host: &Host) -> Vec<Fact> {
         .iter()
         .map(|found| Fact { label: found.feature.name(), text: format!("{}: {}", found.state.name(), found.why) });
     [Fact { label: "Topology", text: topology }].into_iter().chain(acceleration).chain(power(&host.power)).collect()
+}
+
+/// What a run of the standalone image was asked for, and what it was read from.
+pub(super) fn standalone(run: &Standalone) -> Vec<Fact> {
+    let Standalone { door, command_line, log, imported_by, listed, tsc_source, tsc_error_ppm } = run;
+    let tsc = if *tsc_error_ppm == 0 { tsc_source.clone() } else { format!("{tsc_source}, ± {tsc_error_ppm} ppm") };
+    vec![
+        Fact { label: "Image", text: format!("started by {door}; {} listed", count(*listed as usize, "processor")) },
+        Fact { label: "Command line", text: if command_line.is_empty() { "none" } else { command_line }.to_owned() },
+        Fact { label: "Log", text: format!("{log}, read by kipi {imported_by}") },
+        Fact { label: "TSC frequency", text: tsc },
+    ]
 }
 
 fn power(power: &Power) -> Vec<Fact> {

@@ -3,6 +3,7 @@
 //! Times are in nanoseconds; changes are fractions of the base (0.05 is 5 % more); intervals are `[low, high]`.
 
 use super::metric::MetricName;
+use super::standalone::kernel_name;
 use guest_stub::abi::cell::CellId;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -123,10 +124,13 @@ pub struct Outlier {
 pub struct SideHost {
     /// Processor model name.
     pub cpu: String,
-    /// Kernel release, as `uname -r`.
+    /// Kernel release, as `uname -r`; `none` where the standalone image ran.
     pub kernel: String,
     /// KVM's vendor modules.
     pub kvm: Vec<String>,
+    /// What the standalone image ran on, where it measured: `standalone image under KVMKVMKVM`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub standalone: Option<String>,
     /// Version of the kipi that measured.
     pub kipi: String,
     /// How many runs.
@@ -147,7 +151,7 @@ pub struct Hosts {
 impl fmt::Display for Hosts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.cpu)?;
-        self.kernel.as_ref().map_or(Ok(()), |kernel| write!(f, ", Linux {kernel}"))
+        self.kernel.as_ref().map_or(Ok(()), |kernel| write!(f, ", {}", kernel_name(kernel)))
     }
 }
 

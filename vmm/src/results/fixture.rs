@@ -11,6 +11,7 @@ use super::metric::{Intervals, Metric, MetricName, Unit};
 use super::power::Power;
 use super::source::Source;
 use super::stage::Stage;
+use super::standalone::Standalone;
 use super::times_native::TimesNative;
 use super::topology::Topology;
 use super::trace::{self, Call, Event, TRACE_SCHEMA, Trace, Which};
@@ -42,6 +43,24 @@ pub(crate) fn measurement() -> Measurement {
         partial: false,
         error: None,
     }
+}
+
+/// The same, of the standalone image under KVM.
+pub(crate) fn standalone() -> Measurement {
+    let run = Standalone {
+        door: "pvh".to_owned(),
+        command_line: "route=x2apic state=spin,halt".to_owned(),
+        log: "serial.log".to_owned(),
+        imported_by: "0.1.0".to_owned(),
+        listed: 4,
+        tsc_source: "measured against the ACPI PM timer".to_owned(),
+        tsc_error_ppm: 25,
+    };
+    let mut measurement = measurement();
+    let host = &mut measurement.host;
+    (host.kernel, host.kvm, host.standalone) = ("none".to_owned(), Vec::new(), Some(run));
+    (host.nested, host.hypervisor) = (true, Some("KVMKVMKVM".to_owned()));
+    measurement
 }
 
 /// A metric in ns: p50 as given, p90 1.5 times, p99 2 times, p99.9 3 times, max 4 times, min half of that; no values

@@ -6,6 +6,11 @@ use serde::{Deserialize, Serialize};
 /// What a document has in a kernel's place where there was none.
 pub const NO_KERNEL: &str = "none";
 
+/// A document's kernel in words: `Linux 6.18.0`, or `no kernel`.
+pub fn kernel_name(kernel: &str) -> String {
+    if kernel == NO_KERNEL { "no kernel".to_owned() } else { format!("Linux {kernel}") }
+}
+
 /// A run of the standalone image, and the log that it was read from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

@@ -104,7 +104,7 @@ fn hostile(text: &str) -> Comparison {
         texts.extend(side.outliers.iter_mut().flat_map(|it| [&mut it.file, &mut it.cpu, &mut it.kernel]));
         for host in &mut side.hosts {
             texts.extend([&mut host.cpu, &mut host.kernel, &mut host.kipi]);
-            texts.extend(&mut host.kvm);
+            texts.extend(host.kvm.iter_mut().chain(&mut host.standalone));
         }
     }
     for difference in &mut comparison.differences {

@@ -43,7 +43,7 @@ fn of_whole(comparison: &Comparison) -> Vec<Gauge> {
 }
 
 fn of_host(side: &str, host: &SideHost) -> Labels {
-    let SideHost { cpu, kernel, kvm, kipi, runs: _ } = host;
+    let SideHost { cpu, kernel, kvm, kipi, standalone: _, runs: _ } = host;
     vec![
         ("side", side.to_owned()),
         ("cpu", cpu.clone()),

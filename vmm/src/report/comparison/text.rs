@@ -10,6 +10,7 @@ use crate::results::comparison::{
     Change, Comparison, Difference, Finding, Gate, Hosts, Open, OpenReason, Outlier, Overall, Row, Severity, Side,
     Verdict,
 };
+use crate::results::standalone::kernel_name;
 use guest_stub::abi::cell::CellId;
 use std::iter;
 use strum::IntoStaticStr;
@@ -63,7 +64,7 @@ pub(super) fn remarks(comparison: &Comparison) -> Vec<String> {
 /// `+15 % against the 24 of its kind (AMD EPYC, Linux 6.18.0)`.
 pub(super) fn against_its_kind(outlier: &Outlier) -> String {
     let Outlier { cpu, kernel, group, change, .. } = outlier;
-    format!("{} against the {group} of its kind ({cpu}, Linux {kernel})", units::change(*change))
+    format!("{} against the {group} of its kind ({cpu}, {})", units::change(*change), kernel_name(kernel))
 }
 
 fn labelled(label: &str, text: &str, width: usize) -> String {
@@ -111,7 +112,11 @@ pub(super) fn describe(side: &Side, unit: Unit) -> String {
         .map(|host| {
             let runs =
                 if side.hosts.len() > 1 { format!(" ({})", count(host.runs, unit.name())) } else { String::new() };
-            format!("Linux {} · {} · {} · kipi {}{runs}", host.kernel, host.kvm.join(", "), host.cpu, host.kipi)
+            let platform = match &host.standalone {
+                Some(platform) => platform.clone(),
+                None => format!("Linux {} · {}", host.kernel, host.kvm.join(", ")),
+            };
+            format!("{platform} · {} · kipi {}{runs}", host.cpu, host.kipi)
         })
         .collect();
     let files = match side.files.as_slice() {

@@ -6,6 +6,7 @@ use super::summary::count;
 use super::text::{table as printed, warnings};
 use super::wrap::{hang, wrap};
 use crate::results::history::{History, HostChange, PastRun};
+use crate::results::standalone::kernel_name;
 use std::collections::BTreeSet;
 
 /// Changes of the host that are printed, the last ones.
@@ -26,7 +27,7 @@ pub(super) fn head(history: &History) -> String {
     let runs = count(history.runs.len(), "run");
     let (Some(first), Some(last)) = (history.runs.first(), history.runs.last()) else { return runs };
     let (from, to) = (date(first.time), date(last.time));
-    format!("{runs}, {from} to {to} UTC · now Linux {} · {} · kipi {}", last.kernel, last.cpu, last.kipi)
+    format!("{runs}, {from} to {to} UTC · now {} · {} · kipi {}", kernel_name(&last.kernel), last.cpu, last.kipi)
 }
 
 /// The minute, in UTC.

@@ -1,6 +1,6 @@
 //! Where the measurement was taken, and what a reader must know about it.
 
-use crate::report::summary::{by_reason, facts, machine, products};
+use crate::report::summary::{by_reason, facts, machine, products, standalone};
 use crate::results::measurement::Measurement;
 use maud::{Markup, html};
 
@@ -17,10 +17,15 @@ pub(super) fn host(measurement: &Measurement) -> Markup {
         section aria-labelledby="host" {
             h2 #host { "Host" }
             dl {
-                dt { "Kernel" } dd { "Linux " (host.kernel) }
-                dt { "KVM" } dd { (host.kvm.join(", ")) @if host.nested { ", nested: this machine is virtual" } }
+                @if let Some((run, platform)) = host.standalone.as_ref().zip(host.standalone_platform()) {
+                    dt { "Platform" } dd { (platform) }
+                    @for fact in standalone(run) { dt { (fact.label) } dd { (fact.text) } }
+                } @else {
+                    dt { "Kernel" } dd { "Linux " (host.kernel) }
+                    dt { "KVM" } dd { (host.kvm.join(", ")) @if host.nested { ", nested: this machine is virtual" } }
+                }
                 dt { "Processor" } dd { (host.cpu) ", CPUs " (cpus.join(", ")) }
-                @for fact in machine(host) { dt { (fact.label) } dd { (fact.text) } }
+                @if host.standalone.is_none() { @for fact in machine(host) { dt { (fact.label) } dd { (fact.text) } } }
                 @for (name, value) in &host.settings { dt { (name) } dd { (value) } }
                 dt { "Rounds" } dd {
                     (measurement.config.rounds) " of each cell, " (measurement.config.warmup) " before each block thrown away"

@@ -32,8 +32,12 @@ pub fn render(measurement: &Measurement, details: &[CellDetail]) -> String {
             (verdict(measurement))
             (host::trust(measurement))
             p.soft {
-                "kipi " (measurement.host.kipi) " · Linux " (measurement.host.kernel) " · KVM: "
-                (measurement.host.kvm.join(", ")) " · " (measurement.host.cpu)
+                "kipi " (measurement.host.kipi) " · "
+                @match measurement.host.standalone_platform() {
+                    Some(platform) => { (platform) }
+                    None => { "Linux " (measurement.host.kernel) " · KVM: " (measurement.host.kvm.join(", ")) }
+                }
+                " · " (measurement.host.cpu)
             }
         }
         main {
@@ -52,7 +56,10 @@ pub fn render(measurement: &Measurement, details: &[CellDetail]) -> String {
             (host::warnings(measurement))
         }
     };
-    let title = format!("kipi: {} on Linux {}", measurement.host.kvm.join(", "), measurement.host.kernel);
+    let title = match measurement.host.standalone_platform() {
+        Some(platform) => format!("kipi: {platform}"),
+        None => format!("kipi: {} on Linux {}", measurement.host.kvm.join(", "), measurement.host.kernel),
+    };
     page(&title, "#cells", &body)
 }
 

@@ -106,6 +106,14 @@ fn the_heat_map_has_a_row_for_each_initiator_and_its_numbers() {
 }
 
 #[test]
+fn a_run_of_the_standalone_image_names_no_kernel() {
+    let page = render(&fixture::standalone(), &[]);
+    assert!(page.contains("<title>kipi: standalone image under KVMKVMKVM</title>"), "{page}");
+    assert!(page.contains("<dt>Log</dt><dd>serial.log, read by kipi 0.1.0</dd>"), "{page}");
+    assert!(!page.contains("Linux") && !page.contains("KVM: "), "{page}");
+}
+
+#[test]
 fn a_broken_or_empty_run_says_so_first() {
     let mut measurement = fixture::measurement();
     measurement.cells[0].integrity.lost = 3;

@@ -22,6 +22,7 @@ pub(super) fn answer(measurement: &Measurement) -> Option<String> {
         IntervalScope::WithinRun if measurement.config.repetitions > 0 && !measurement.partial => {
             "of this run only: no cell had an interval in every repetition".to_owned()
         }
+        IntervalScope::WithinRun if measurement.host.standalone.is_some() => "of this run only".to_owned(),
         IntervalScope::WithinRun => "of this run only; --calibrate adds how much runs differ".to_owned(),
         IntervalScope::BetweenRuns => between(measurement),
     };
@@ -65,6 +66,9 @@ fn too_few(measurement: &Measurement, cells: &[&Cell]) -> String {
     let ended_early = measurement.partial || cells.iter().any(|cell| cell.rounds < cell.rounds_asked);
     let remedy = match (ended_early, config.boots < needed, config.rounds < needed) {
         (true, ..) | (_, false, _) => String::new(),
+        (false, true, _) if measurement.host.standalone.is_some() => {
+            format!(" (a log may hold all boots of a run: boot the image {MIN_BOOTS} times or more)")
+        }
         (false, true, true) => format!(" (--rounds {MIN_BOOTS} or more)"),
         (false, true, false) => format!(" (--boots {MIN_BOOTS} or more)"),
     };
@@ -100,6 +104,19 @@ mod tests {
             cell.metrics.values_mut().for_each(|metric| metric.ci95 = Intervals { p50: None, p99: None });
         }
         measurement
+    }
+
+    #[test]
+    fn of_the_standalone_image_another_boot_is_the_way_out() {
+        let mut run = measured(usize::MAX, 1);
+        run.host.standalone = fixture::standalone().host.standalone;
+        let told = answer(&run).unwrap();
+        assert!(
+            told.ends_with("there were 1 (a log may hold all boots of a run: boot the image 5 times or more)"),
+            "{told}"
+        );
+        let run = Measurement { host: run.host, ..measured(0, 5) };
+        assert_eq!(answer(&run).as_deref(), Some("of this run only"));
     }
 
     #[test]

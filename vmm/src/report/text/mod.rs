@@ -25,7 +25,8 @@ pub fn render(measurement: &Measurement, width: usize, details: bool) -> String 
     if details {
         sections.extend(tables::details(measurement).iter().map(|table| table::print(table, width)));
         sections.extend(settings(measurement, width));
-        sections.push(machine(&measurement.host, width));
+        // The image has not seen what a kernel tells of its machine.
+        sections.push(standalone(&measurement.host, width).unwrap_or_else(|| machine(&measurement.host, width)));
         sections.extend(skipped(measurement, width));
     }
     sections.push(facts(measurement, width, details));
@@ -35,14 +36,15 @@ pub fn render(measurement: &Measurement, width: usize, details: bool) -> String 
 
 fn head(measurement: &Measurement, width: usize) -> String {
     let host = &measurement.host;
-    let nested = if host.nested { "nested (this machine is virtual)" } else { "not nested" };
-    let first = format!("kipi {} · Linux {} · KVM: {} · {nested}", host.kipi, host.kernel, host.kvm.join(", "));
+    let first = format!("kipi {} · {}", host.kipi, platform(host));
     let of_machines = |is_virtual: bool| {
         let machines = measurement.instruments.iter().filter(|machine| machine.local_apic.is_some() == is_virtual);
         let frequencies: BTreeSet<u64> = machines.map(|machine| machine.clock.tsc_khz).collect();
         frequencies.into_iter().map(megahertz).collect::<Vec<_>>()
     };
+    let is_bare_metal = host.standalone.is_some() && !host.nested;
     let clock = match (of_machines(true), of_machines(false)) {
+        (tsc, _) if !tsc.is_empty() && is_bare_metal => format!(" · TSC {}", tsc.join(", ")),
         (guest, _) if !guest.is_empty() => format!(" · guest TSC {}", guest.join(", ")),
         (_, host) if !host.is_empty() => format!(" · TSC {}", host.join(", ")),
         _ => String::new(),
@@ -51,6 +53,15 @@ fn head(measurement: &Measurement, width: usize) -> String {
     let verdicts = [summary::wrong(measurement), summary::moved(measurement), summary::quiet(measurement, width)];
     let lines = [first, second].into_iter().chain(verdicts.into_iter().flatten());
     lines.map(|line| wrap(&line, width, 2)).collect::<Vec<_>>().join("\n")
+}
+
+/// Linux and KVM, or what the standalone image ran on.
+fn platform(host: &Host) -> String {
+    if let Some(platform) = host.standalone_platform() {
+        return platform;
+    }
+    let nested = if host.nested { "nested (this machine is virtual)" } else { "not nested" };
+    format!("Linux {} · KVM: {} · {nested}", host.kernel, host.kvm.join(", "))
 }
 
 fn megahertz(khz: u64) -> String {
@@ -66,8 +77,11 @@ fn facts(measurement: &Measurement, width: usize, details: bool) -> String {
         facts.push(Fact { label: "WARNING", text: format!("{} more (see --details)", count(others, "warning")) });
     }
     if !details {
-        let text = "--details (stages, exits, instruments), --html FILE, kipi trace".to_owned();
-        facts.push(Fact { label: "more", text });
+        let text = match measurement.host.standalone {
+            None => "--details (stages, exits, instruments), --html FILE, kipi trace",
+            Some(_) => "--details (all times, instruments, the log), --html FILE",
+        };
+        facts.push(Fact { label: "more", text: text.to_owned() });
     }
     let line = |Fact { label, text }: &Fact| hang(&format!("{label:<LABEL_COLUMNS$}"), text, width, LABEL_COLUMNS);
     facts.iter().map(line).collect::<Vec<_>>().join("\n")
@@ -83,6 +97,13 @@ fn settings(measurement: &Measurement, width: usize) -> Option<String> {
 fn machine(host: &Host, width: usize) -> String {
     let lines = summary::machine(host);
     lines.iter().map(|Fact { label, text }| hang(&format!("{label}: "), text, width, 2)).collect::<Vec<_>>().join("\n")
+}
+
+/// Where a run of the standalone image is from, a line each.
+fn standalone(host: &Host, width: usize) -> Option<String> {
+    let lines = summary::standalone(host.standalone.as_ref()?);
+    let line = |Fact { label, text }: &Fact| hang(&format!("{label}: "), text, width, 2);
+    Some(lines.iter().map(line).collect::<Vec<_>>().join("\n"))
 }
 
 /// Each combination that cannot be measured here, below its reason.

@@ -13,6 +13,7 @@ mod distances;
 mod native;
 mod quiet;
 mod screen;
+mod standalone;
 
 /// Wide enough for everything.
 const WIDE: usize = 400;

@@ -63,6 +63,7 @@ fn side(directory: &str, kernel: &str) -> Side {
         cpu: "AMD EPYC 9B14".to_owned(),
         kernel: kernel.to_owned(),
         kvm: vec!["kvm_amd".to_owned()],
+        standalone: None,
         kipi: "0.1.0".to_owned(),
         runs: 10,
     };
