@@ -306,12 +306,12 @@ fn told(repeats: &Repeats) -> String {
 }
 
 /// Whether every call that was asked for went right.
-fn is_clean(measurement: &Measurement) -> bool {
+pub(super) fn is_clean(measurement: &Measurement) -> bool {
     measurement.asked().all(|cell| cell.integrity == Integrity::default())
 }
 
 /// A cell that was asked for and has no numbers.
-fn without_rounds(measurement: &Measurement) -> Option<&Cell> {
+pub(super) fn without_rounds(measurement: &Measurement) -> Option<&Cell> {
     measurement.asked().find(|cell| cell.rounds == 0)
 }
 
@@ -325,7 +325,7 @@ fn nothing_counts(cell: &Cell) -> String {
     format!("{id}: of {rounds_asked} rounds, none counts: {why}")
 }
 
-fn status_of(measurement: &Measurement, error: Option<&experiment::Error>, strict: bool) -> Status {
+pub(super) fn status_of(measurement: &Measurement, error: Option<&experiment::Error>, strict: bool) -> Status {
     // Those of repetitions included.
     let never_quiet = measurement.quiet.as_ref().is_some_and(|quiet| !quiet.never_quiet.is_empty());
     let is_loud = strict && (never_quiet || measurement.asked().any(Cell::uses_disturbed_blocks));
@@ -338,7 +338,7 @@ fn status_of(measurement: &Measurement, error: Option<&experiment::Error>, stric
 }
 
 /// Writes everything that was asked for; the first error is returned when all has been tried.
-fn write_results(
+pub(super) fn write_results(
     measurement: &Measurement,
     json: Option<Output>,
     csv: Option<CsvWriter<Output>>,

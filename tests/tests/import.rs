@@ -1,0 +1,153 @@
+//! `kipi import` as a user meets it: logs that are whole, cut off, of several runs, and none at all.
+
+#[path = "../../vmm/src/standalone/fixture.rs"]
+mod fixture;
+
+use fixture::{Writer, begin, boot, log};
+use guest_stub::abi::Status;
+use kipi_standalone::records::Record;
+use kipi_tests::{Ran, Running, assert_valid, binary, document, kipi};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use tempfile::TempDir;
+
+/// A log in a directory of its own.
+struct Log {
+    directory: TempDir,
+}
+
+impl Log {
+    fn new(bytes: &[u8]) -> Self {
+        let log = Self { directory: tempfile::tempdir().expect("a directory for temporary files") };
+        fs::write(log.place("serial.log"), bytes).expect("a log");
+        log
+    }
+
+    fn place(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn import(&self, more: &[&str]) -> Ran {
+        let log = self.place("serial.log");
+        kipi(["import", log.to_str().expect("a plain path")].iter().chain(more))
+    }
+
+    /// Imports it into a document of this name.
+    fn document(&self, name: &str) -> serde_json::Value {
+        let place = self.place(name);
+        let ran = self.import(&["--json", place.to_str().expect("a plain path")]);
+        assert_eq!(ran.status, Some(0), "{ran:?}");
+        document(&fs::read_to_string(&place).expect("a document"))
+    }
+}
+
+#[test]
+fn a_log_becomes_the_ordinary_table_and_document() {
+    let log = Log::new(&log(5, 2));
+    let ran = log.import(&[]);
+    assert_eq!((ran.status, ran.stderr.as_str()), (Some(0), ""), "{ran:?}");
+    assert!(ran.stdout.starts_with("kipi 0.1.0 · standalone image under KVMKVMKVM\n"), "{}", ran.stdout);
+    assert!(ran.stdout.contains("x2apic  10.0 µs") && ran.stdout.contains("ok: none of 80 calls"), "{}", ran.stdout);
+    let document = log.document("run.json");
+    assert_eq!(document["host"]["standalone"]["door"], "pvh");
+    assert_eq!((&document["host"]["kernel"], &document["config"]["boots"]), (&"none".into(), &5.into()));
+    assert_eq!(document["cells"][0]["rounds"], 40);
+}
+
+#[test]
+fn standard_input_is_a_log_and_every_report_is_there() {
+    let log = Log::new(&log(1, 2));
+    let outputs = [("--csv", "run.csv"), ("--html", "run.html"), ("--prometheus", "run.prom"), ("--bmf", "run.bmf")];
+    let mut command = Command::new("sh");
+    command.args(["-c", r#"exec "$0" "$@" < serial.log"#]).arg(binary()).args(["import", "-", "--json", "-"]);
+    for (option, name) in outputs {
+        command.args([option, name]);
+    }
+    let ran = Running::start(command.current_dir(log.directory.path())).finish();
+    assert_eq!((ran.status, ran.stderr.as_str()), (Some(0), ""), "{ran:?}");
+    let document = serde_json::from_str(&ran.stdout).expect("JSON alone");
+    assert_valid(&document);
+    assert_eq!(document["host"]["standalone"]["log"], "-");
+    let text = |name: &str| fs::read_to_string(log.place(name)).expect("it is written");
+    assert_eq!(text("run.csv").lines().count(), 1 + 16 * 2, "a row for each participant of each round");
+    assert!(text("run.html").contains("standalone image under KVMKVMKVM"));
+    assert!(text("run.prom").contains("kipi_run_info{") && text("run.bmf").contains("x2apic"));
+}
+
+#[test]
+fn imported_runs_are_compared_as_others_are() {
+    let mut metal = Writer::default();
+    (0..5).for_each(|_| boot(&mut metal, 2, ""));
+    let (on_kvm, on_metal) = (Log::new(&log(5, 2)), Log::new(&metal.log));
+    on_kvm.document("run.json");
+    on_metal.document("run.json");
+    let [base, new] = [&on_metal, &on_kvm].map(|log| log.place("run.json").to_str().expect("plain").to_owned());
+    let ran = kipi(["compare", &base, "--new", &new]);
+    assert_eq!(ran.status, Some(3), "{ran:?}");
+    assert!(ran.stdout.contains("standalone image on bare metal"), "{}", ran.stdout);
+    assert!(ran.stdout.contains("hypervisor nested: false → true"), "{}", ran.stdout);
+    let ran = kipi(["compare", &base, "--new", &new, "--expect", "hypervisor"]);
+    assert_eq!(ran.status, Some(0), "{ran:?}");
+}
+
+#[test]
+fn a_log_that_is_cut_off_gives_what_is_whole() {
+    let bytes = log(1, 3);
+    let log = Log::new(&bytes[..bytes.len() * 2 / 3]);
+    let ran = log.import(&[]);
+    assert_eq!(ran.status, Some(0), "{ran:?}");
+    assert!(ran.complaint().ends_with("the log ends before the run does: what is whole of it was used"), "{ran:?}");
+    assert!(ran.stdout.contains("PARTIAL: the run ended early"), "{}", ran.stdout);
+}
+
+#[test]
+fn of_two_runs_the_last_one_is_imported_and_the_other_one_named() {
+    let mut writer = Writer::default();
+    boot(&mut writer, 1, "KVMKVMKVM");
+    boot(&mut writer, 2, "");
+    let log = Log::new(&writer.log);
+    let ran = log.import(&[]);
+    assert!(ran.stdout.contains("on bare metal") && ran.stdout.contains("--run 1 imports it"), "{}", ran.stdout);
+    let ran = log.import(&["--run", "1"]);
+    assert!(ran.stdout.contains("under KVMKVMKVM") && ran.stdout.contains("--run 2 imports it"), "{}", ran.stdout);
+    let ran = log.import(&["--run", "3"]);
+    assert_eq!(ran.status, Some(2));
+    assert!(ran.complaint().ends_with("there is no run 3 in it, but 2 (--run)"), "{ran:?}");
+}
+
+#[test]
+fn a_call_that_was_given_up_fails_the_import() {
+    let mut writer = Writer::default();
+    begin(&mut writer, 1, "");
+    writer.block(0, 0, 0, 6, Status::Done);
+    writer.block(1, 1, 0, 5, Status::Aborted);
+    writer.record(&Record::Text { text: "a call was given up in round 5" });
+    writer.record(&Record::End { blocks: 2 });
+    let ran = Log::new(&writer.log).import(&[]);
+    assert_eq!(ran.status, Some(1), "{ran:?}");
+    assert!(ran.complaint().ends_with("calls went wrong: see the integrity column"), "{ran:?}");
+}
+
+#[test]
+fn a_cell_of_which_nothing_came_fails_the_import() {
+    let mut writer = Writer::default();
+    begin(&mut writer, 1, "");
+    writer.block(0, 0, 0, 6, Status::Done);
+    let ran = Log::new(&writer.log).import(&[]);
+    assert_eq!(ran.status, Some(1), "{ran:?}");
+    assert!(ran.complaint().ends_with("no round of memory, all-but-self, spin, 2 vCPUs, guest counts"), "{ran:?}");
+}
+
+#[test]
+fn what_is_no_log_is_refused() {
+    let refused = |path: &Path, what: &str| {
+        let ran = kipi([Path::new("import"), path]);
+        assert_eq!((ran.status, ran.stdout.as_str()), (Some(2), ""), "{ran:?}");
+        assert!(ran.complaint().contains(what), "{ran:?}");
+    };
+    let log = Log::new(b"SeaBIOS\r\nBooting from Hard Disk...\r\nLinux version 6.18\r\n");
+    refused(&log.place("serial.log"), "serial.log: there is no run of the standalone image in it");
+    refused(&log.place("nothing.log"), "nothing.log: No such file");
+    refused(Path::new("/dev/zero"), "/dev/zero: it is a character device, not a file or a pipe");
+}

@@ -1,0 +1,196 @@
+//! `kipi import`.
+
+use super::measure::{is_clean, progress_bar, status_of, without_rounds, write_results};
+use super::outputs::{any_is_stdout, nobody_reads, open_all, write_text};
+use super::status::{Failure, Status, complain};
+use super::{hints, values};
+use crate::config::CellId;
+use crate::events::samples::Block;
+use crate::experiment::{Observer, RawSink, recorded};
+use crate::host::bounded;
+use crate::report::csv::CsvWriter;
+use crate::report::{bmf, html, prometheus};
+use crate::results::measurement::Measurement;
+use crate::standalone::boot::End;
+use crate::standalone::log;
+use crate::standalone::runs::{self, RecordedRun};
+use clap::Args;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// The largest log that is read. A boot of default rounds on four processors has some 4 MiB.
+const MOST_BYTES: u64 = 1 << 29;
+
+/// Options of `kipi import`.
+#[derive(Debug, Clone, Args)]
+pub struct Import {
+    /// What the standalone image has written to its serial line; - is standard input
+    #[arg(value_name = "LOG")]
+    log: PathBuf,
+    /// Which of the log's runs, if it has several: boots of one plan on one machine are a run [default: the last one]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    run: Option<u32>,
+    /// Print everything: all times, what the instruments cost, where the run is from
+    #[arg(long)]
+    details: bool,
+    /// Write the result as JSON; - is standard output
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Write the raw samples as CSV; - is standard output
+    #[arg(long, value_name = "FILE")]
+    csv: Option<PathBuf>,
+    /// Write a page with table, distributions and timelines that needs no network; - is standard output
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    /// Write the figures as Prometheus text, for the node exporter's textfile collector; - is standard output
+    #[arg(long, value_name = "FILE.prom", value_parser = values::prom_file)]
+    prometheus: Option<PathBuf>,
+    /// Write the figures in Bencher Metric Format (bencher run --adapter json); - is standard output
+    #[arg(long, value_name = "FILE")]
+    bmf: Option<PathBuf>,
+}
+
+/// Runs it.
+///
+/// # Errors
+/// A log that cannot be read or has no run in it, or a result that cannot be written.
+pub fn run(options: &Import) -> Result<Status, Failure> {
+    let name = options.log.display().to_string();
+    let log::Log { boots, faults } = log::read(&read(&options.log)?);
+    let runs = runs::of(boots);
+    let chosen = choose(&name, &runs, options.run, faults.lines().next()).map_err(Failure::bad_input)?;
+    let outputs = open_all([
+        ("--json", &options.json),
+        ("--csv", &options.csv),
+        ("--html", &options.html),
+        ("--prometheus", &options.prometheus),
+        ("--bmf", &options.bmf),
+    ])?;
+    let to_stdout = any_is_stdout(outputs.each_ref());
+    let [json, csv, html, prometheus, bmf] = outputs;
+    let mut csv = csv.map(CsvWriter::new).transpose().map_err(Failure::failed)?;
+    let mut samples =
+        csv.as_mut().map(|csv| |cell: &CellId, block: &Block, tsc_khz: u64| csv.block(cell, block, tsc_khz));
+    let mut details = Vec::new();
+    let bar = progress_bar();
+    let mut progress = |done: usize, total: usize, _: &CellId| {
+        bar.set_length(total as u64);
+        bar.set_position(done as u64);
+    };
+    let mut observer = Observer {
+        progress: &mut progress,
+        samples: samples.as_mut().map(|samples| samples as RawSink<'_>),
+        started: None,
+        details: html.is_some().then_some(&mut details),
+        repeats: None,
+    };
+    let run = &runs[chosen];
+    let (mut measurement, error) = recorded::import(run, &name, &mut observer);
+    bar.finish_and_clear();
+    measurement.warnings.extend(faults.lines().chain(left_out(&runs, chosen)));
+
+    let mut status = status_of(&measurement, error.as_ref(), false);
+    let written = write_results(&measurement, json, csv, to_stdout, options.details)
+        .and(write_text(html, || Ok(html::render(&measurement, &details))))
+        .and(write_text(prometheus, || Ok(prometheus::render(&measurement)?)))
+        .and(write_text(bmf, || Ok(bmf::render(&measurement)?)));
+    if let Some(error) = error.map(anyhow::Error::from).filter(|error| !nobody_reads(error)) {
+        complain(&format!("{name}: {}", hints::line(error.as_ref())));
+    } else if let Some(wrong) = wrong(run, &measurement) {
+        status = Status::Failed;
+        complain(&format!("{name}: {wrong}"));
+    } else if let Some(why) = &measurement.error {
+        complain(&format!("{name}: {why}: what is whole of it was used"));
+    }
+    written.map_err(|error| Failure::new(if status == Status::Good { Status::Failed } else { status }, error))?;
+    Ok(status)
+}
+
+fn read(log: &Path) -> Result<Vec<u8>, Failure> {
+    let path = if log == Path::new("-") { Path::new("/dev/stdin") } else { log };
+    bounded::read(path, MOST_BYTES).map_err(|error| {
+        let why = match error {
+            bounded::Error::Io(error) => error,
+            bounded::Error::Endless(kind) => io::Error::other(format!("it is a {kind}, not a file or a pipe")),
+            bounded::Error::TooLarge => io::Error::other(format!("it has more than {} MiB", MOST_BYTES >> 20)),
+        };
+        Failure::bad_input(anyhow::anyhow!("{}: {why}", log.display()))
+    })
+}
+
+/// The index of the run that is asked for; of the last one with a whole block, if none is.
+fn choose(log: &str, runs: &[RecordedRun], asked: Option<u32>, fault: Option<String>) -> anyhow::Result<usize> {
+    let count = runs.len();
+    match asked.map(|number| number as usize) {
+        _ if count == 0 => {
+            let why = fault.map_or_else(String::new, |fault| format!(": {fault}"));
+            anyhow::bail!("{log}: there is no run of the standalone image in it{why}")
+        }
+        Some(number) if number > count => anyhow::bail!("{log}: there is no run {number} in it, but {count} (--run)"),
+        Some(number) => Ok(number - 1),
+        None => Ok(runs.iter().rposition(|run| run.blocks() > 0).unwrap_or(count - 1)),
+    }
+}
+
+/// The runs that are not imported, a line each.
+fn left_out(runs: &[RecordedRun], chosen: usize) -> impl Iterator<Item = String> + '_ {
+    let others = runs.iter().enumerate().filter(move |(index, _)| *index != chosen);
+    others.map(|(index, run)| {
+        let first = run.first();
+        let platform = first.platform.hypervisor.as_deref().unwrap_or("bare metal");
+        let plan = if first.image.command_line.is_empty() { "no plan" } else { &first.image.command_line };
+        let (number, blocks) = (index + 1, run.blocks());
+        format!("the log has another run, of {blocks} whole blocks ({platform}, {plan}): --run {number} imports it")
+    })
+}
+
+/// What went wrong in the run, if something did; that the log lacks some of it is not that.
+fn wrong(run: &RecordedRun, measurement: &Measurement) -> Option<String> {
+    if !is_clean(measurement) {
+        return Some("calls went wrong: see the integrity column".to_owned());
+    }
+    if measurement.error.is_some() && run.boots().iter().any(|boot| boot.end == End::GaveUp) {
+        return measurement.error.clone();
+    }
+    let has_none = |cell: &CellId| !measurement.cells.iter().any(|measured| measured.id == *cell);
+    let without = without_rounds(measurement).map(|cell| cell.id).or_else(|| run.cells().into_iter().find(has_none));
+    without.map(|cell| format!("no round of {cell} counts"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::standalone::fixture::{self, Writer, begin};
+
+    fn runs_of(plans: &[u32]) -> Vec<RecordedRun> {
+        let mut writer = Writer::default();
+        for &turns in plans {
+            fixture::boot(&mut writer, turns, "");
+        }
+        runs::of(log::read(&writer.log).boots)
+    }
+
+    #[test]
+    fn the_last_run_with_a_block_is_imported_unless_another_is_asked_for() {
+        let runs = runs_of(&[1, 2, 1]);
+        assert_eq!(runs.len(), 2);
+        let chosen = |asked| choose("a.log", &runs, asked, None);
+        assert_eq!((chosen(None).unwrap(), chosen(Some(1)).unwrap()), (1, 0));
+        assert_eq!(chosen(Some(3)).unwrap_err().to_string(), "a.log: there is no run 3 in it, but 2 (--run)");
+        let mut writer = Writer::default();
+        fixture::boot(&mut writer, 1, "");
+        begin(&mut writer, 2, "");
+        let runs = runs::of(log::read(&writer.log).boots);
+        assert_eq!((runs.len(), choose("a.log", &runs, None, None).unwrap()), (2, 0));
+        let nothing = choose("a.log", &[], None, Some("log line 3 is damaged".to_owned())).unwrap_err().to_string();
+        assert_eq!(nothing, "a.log: there is no run of the standalone image in it: log line 3 is damaged");
+    }
+
+    #[test]
+    fn what_is_left_out_is_named() {
+        let runs = runs_of(&[1, 2]);
+        let told: Vec<String> = left_out(&runs, 1).collect();
+        let expected = "the log has another run, of 2 whole blocks (bare metal, route=x2apic,memory state=spin): --run 1 imports it";
+        assert_eq!(told, [expected]);
+    }
+}
