@@ -1,7 +1,7 @@
 //! `kipi`: parse, dispatch, exit status.
 
 use kipi::commands::measure::ProcessStart;
-use kipi::commands::{self, Command, bisect_step, check, compare, doctor, history, import, measure, trace};
+use kipi::commands::{self, Command, bisect_step, check, compare, doctor, history, image, import, measure, trace};
 use kipi::events::kernel::tracefs;
 use std::process::ExitCode;
 
@@ -20,6 +20,7 @@ fn main() -> ExitCode {
         Some(Command::Doctor(options)) => doctor::run(options),
         Some(Command::Compare(options)) => compare::run(options),
         Some(Command::History(options)) => history::run(options),
+        Some(Command::Image(options)) => image::run(options),
         Some(Command::Import(options)) => import::run(options),
         Some(Command::BisectStep(options)) => bisect_step::run(options),
     };

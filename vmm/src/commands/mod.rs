@@ -12,6 +12,7 @@ pub mod doctor;
 pub mod documents;
 mod hints;
 pub mod history;
+pub mod image;
 pub mod import;
 mod interrupts;
 mod machines;
@@ -27,6 +28,7 @@ use check::Check;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use compare::Compare;
 use doctor::Doctor;
+use image::Image;
 use import::Import;
 use measure::Measure;
 use status::{Failure, Status};
@@ -59,6 +61,8 @@ pub enum Command {
     Compare(Compare),
     /// Show the course of each cell over many runs, and where it changed
     History(history::Options),
+    /// Write the standalone image: the guest for other VMMs and bare metal, which prints its results to a serial line
+    Image(Image),
     /// Make the ordinary document and table of what the standalone image has printed
     Import(Import),
     /// Judge a version for git bisect run: 0 is as good as the base, 1 worse, 125 undecided, 128 and more an error

@@ -1,5 +1,6 @@
 //! The values of options: which are possible, and how they are read.
 
+use super::image;
 use crate::comparison::differences::Factor;
 use crate::comparison::references::Choice;
 use crate::config::routes::{self, Route};
@@ -54,6 +55,10 @@ pub(super) fn observes() -> impl TypedValueParser<Value = Observe> {
 
 pub(super) fn factors() -> impl TypedValueParser<Value = Factor> {
     named(Factor::ALL, Factor::name, |_, value| value)
+}
+
+pub(super) fn image_formats() -> impl TypedValueParser<Value = image::Format> {
+    named(image::Format::ALL, image::Format::name, |format, value| value.help(format.about()))
 }
 
 pub(super) fn comparison_formats() -> impl TypedValueParser<Value = Format> {

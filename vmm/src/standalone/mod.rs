@@ -1,4 +1,4 @@
-//! The standalone image, and what its runs under other VMMs and on bare metal leave behind: a [`log`] of records, of which
+//! The standalone [`image`], and what its runs under other VMMs and on bare metal leave behind: a [`log`] of records, of which
 //! [`runs`] are made.
 
 #![deny(clippy::wildcard_enum_match_arm)]
@@ -6,6 +6,7 @@
 pub mod boot;
 mod draft;
 mod faults;
+pub mod image;
 pub mod log;
 pub mod runs;
 

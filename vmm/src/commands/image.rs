@@ -1,0 +1,69 @@
+//! `kipi image`.
+
+use super::outputs::{open_all, unless_nobody_reads};
+use super::status::{Failure, Status};
+use super::values;
+use crate::standalone::image::{self, STANDALONE};
+use clap::Args;
+use kipi_standalone::plan;
+use std::io::Write as _;
+use std::path::PathBuf;
+
+/// Options of `kipi image`.
+#[derive(Debug, Clone, Args)]
+pub struct Image {
+    /// What kind of file
+    #[arg(long, value_name = "FORMAT", value_parser = values::image_formats(), default_value = "elf")]
+    format: Format,
+    /// The file to write; - is standard output
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// What the image measures where its boot loader gives it no command line: route=…, destination=…, state=…, rounds=… and
+    /// others, each with values as of kipi measure's options
+    #[arg(value_name = "WORD=VALUE[,VALUE..]")]
+    plan: Vec<String>,
+}
+
+/// Kinds of files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Format {
+    /// For PVH and Multiboot2.
+    Elf,
+}
+
+impl Format {
+    /// Every one, in the order of help texts.
+    pub(super) const ALL: &[Self] = &[Self::Elf];
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Elf => "elf",
+        }
+    }
+
+    pub(super) fn about(self) -> &'static str {
+        match self {
+            Self::Elf => {
+                "an ELF file, for VMMs that boot by PVH (QEMU -kernel, Firecracker, cloud-hypervisor) and for GRUB's multiboot2"
+            }
+        }
+    }
+}
+
+/// Runs it.
+///
+/// # Errors
+/// A plan that the image would not understand, or a file that cannot be written.
+pub fn run(options: &Image) -> Result<Status, Failure> {
+    let words = options.plan.join(" ");
+    plan::parse(&words).map_err(|error| Failure::bad_input(anyhow::anyhow!("{error}")))?;
+    let file = match options.format {
+        Format::Elf if words.is_empty() => STANDALONE.to_vec(),
+        Format::Elf => image::with_words(STANDALONE, &words).map_err(Failure::bad_input)?,
+    };
+    let [output] = open_all([("FILE", &Some(options.file.clone()))])?;
+    let Some(mut output) = output else { return Ok(Status::Good) };
+    let written = output.write_all(&file).map_err(anyhow::Error::from);
+    unless_nobody_reads(written.and_then(|()| Ok(output.commit()?))).map_err(Failure::failed)?;
+    Ok(Status::Good)
+}
