@@ -4,6 +4,7 @@ use super::outputs::{open_all, unless_nobody_reads};
 use super::status::{Failure, Status};
 use super::values;
 use crate::standalone::image::{self, STANDALONE};
+use crate::standalone::iso;
 use clap::Args;
 use kipi_standalone::plan;
 use std::io::Write as _;
@@ -29,15 +30,18 @@ pub struct Image {
 pub(super) enum Format {
     /// For PVH and Multiboot2.
     Elf,
+    /// For discs and sticks.
+    Iso,
 }
 
 impl Format {
     /// Every one, in the order of help texts.
-    pub(super) const ALL: &[Self] = &[Self::Elf];
+    pub(super) const ALL: &[Self] = &[Self::Elf, Self::Iso];
 
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Elf => "elf",
+            Self::Iso => "iso",
         }
     }
 
@@ -46,6 +50,7 @@ impl Format {
             Self::Elf => {
                 "an ELF file, for VMMs that boot by PVH (QEMU -kernel, Firecracker, cloud-hypervisor) and for GRUB's multiboot2"
             }
+            Self::Iso => "a disc or USB stick with Debian's GRUB, for machines with a BIOS",
         }
     }
 }
@@ -57,9 +62,14 @@ impl Format {
 pub fn run(options: &Image) -> Result<Status, Failure> {
     let words = options.plan.join(" ");
     plan::parse(&words).map_err(|error| Failure::bad_input(anyhow::anyhow!("{error}")))?;
+    let image = if words.is_empty() {
+        STANDALONE.to_vec()
+    } else {
+        image::with_words(STANDALONE, &words).map_err(Failure::bad_input)?
+    };
     let file = match options.format {
-        Format::Elf if words.is_empty() => STANDALONE.to_vec(),
-        Format::Elf => image::with_words(STANDALONE, &words).map_err(Failure::bad_input)?,
+        Format::Elf => image,
+        Format::Iso => iso::disc(&image).map_err(|error| Failure::new(Status::HostCannot, error))?,
     };
     let [output] = open_all([("FILE", &Some(options.file.clone()))])?;
     let Some(mut output) = output else { return Ok(Status::Good) };

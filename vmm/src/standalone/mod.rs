@@ -7,6 +7,7 @@ pub mod boot;
 mod draft;
 mod faults;
 pub mod image;
+pub mod iso;
 pub mod log;
 pub mod runs;
 
