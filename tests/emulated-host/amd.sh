@@ -5,6 +5,7 @@
 host_memory=2048 host_boot_limit=180 host_time_limit=900 host_silence=30 host_space=64
 host_name='kvm_amd on QEMU TCG'
 host_modules='irqbypass ccp kvm kvm-amd'
+host_emulator=qemu
 # QEMU's TSC is this machine's own. The kernel, which finds it slow to read, would give it up, and KVM would then change
 # the offset of a guest's TSC whenever a vCPU enters.
 host_parameters='tsc=reliable'
@@ -22,7 +23,7 @@ first_cpu() {
 # gone from memory ("accel/tcg: Always lock pages before translation").
 readonly qemu_wanted=8.1
 
-host_packages() {
+take_qemu() {
     local version=''
     command -v qemu-system-x86_64 >/dev/null && version=$(qemu-system-x86_64 --version | sed -n 's/.*version \([0-9.]*\).*/\1/p')
     [ -n "$version" ] && dpkg --compare-versions "$version" ge "$qemu_wanted" || take "qemu-$qemu_wanted" fetch_qemu
@@ -38,14 +39,21 @@ fetch_qemu() {
     fetch_with_dependencies qemu-system-x86
 }
 
-start_host() {
-    local qemu=(qemu-system-x86_64) each
+# Sets `qemu` to the command that starts it.
+find_qemu() {
+    local each
+    qemu=(qemu-system-x86_64)
     if [ -e "$folder/qemu-$qemu_wanted.unpacked" ]; then
         qemu=(env LD_LIBRARY_PATH="$libraries" QEMU_MODULE_DIR="$tree/usr/lib/x86_64-linux-gnu/qemu"
             "$tree/usr/bin/qemu-system-x86_64")
         # What was installed was not fetched again.
         for each in "$tree" ''; do qemu+=(-L "$each/usr/share/qemu" -L "$each/usr/share/seabios"); done
     fi
+}
+
+start_host() {
+    local qemu
+    find_qemu
     launch "${qemu[@]}" -nodefaults -no-user-config -display none -no-reboot \
         -accel tcg,thread=multi -cpu max -smp "$((cpus + $(first_cpu)))" -m "$memory" \
         -kernel "$kernel" -initrd "$archive" -append "$parameters" \

@@ -5,6 +5,7 @@
 host_memory=1024 host_boot_limit=420 host_time_limit=3600 host_silence=120 host_space=300
 host_name='kvm_intel on Bochs'
 host_modules='irqbypass kvm kvm-intel'
+host_emulator=bochs
 # What a second of the emulated host is: as many instructions of each CPU. It lasts seconds outside when all CPUs
 # are busy, and next to nothing when all are idle.
 readonly instructions_per_second=100000000
@@ -52,7 +53,7 @@ in_bochs() {
 # whole machine stands still at times.
 readonly bochs_wanted=3.0
 
-host_packages() {
+take_bochs() {
     take "bochs-$bochs_wanted" fetch_bochs
 }
 

@@ -163,6 +163,7 @@ drop_old_packages() {
     echo "$parts" >"$folder/parts"
 }
 
+# Fetches what is not there yet: $1... are commands that `take` parts.
 take_packages() {
     exec 8>"$folder/lock"
     flock 8
@@ -182,10 +183,15 @@ take_packages() {
         "${@:2}"
         touch "$folder/$1.unpacked"
     }
+    local each
+    for each; do $each; done
+    flock -u 8
+}
+
+# What an emulated host boots.
+take_kernel() {
     # A release has a newer one at times: what is fetched under its name stays until the folder is deleted.
     kernel_folder=$folder/kernel${wanted_kernel:+-$wanted_kernel}
     take "${kernel_folder##*/}" fetch_kernel
     take busybox fetch_busybox
-    host_packages
-    flock -u 8
 }

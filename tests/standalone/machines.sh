@@ -1,0 +1,98 @@
+# The machines that the image is started on, and how: each is a function machine_NAME that sets `command`, whose console is
+# $run/serial, `image`, the format of the file that it starts, and, where they are not the usual ones, `good`, the status that it
+# ends with, and `expected`, how many cells it measures.
+# shellcheck shell=bash
+# shellcheck disable=SC2034,SC2154 # a part of `run`: the parts share their variables
+
+# In the order that they are started in.
+readonly machines=(pc q35 microvm no-x2apic processors disc stick bochs bochs-xapic bochs-old)
+
+# What --help says of each.
+about() {
+    case $1 in
+    pc) echo "QEMU's pc, by PVH" ;;
+    q35) echo "QEMU's q35, by PVH" ;;
+    microvm) echo "QEMU's microvm, by PVH" ;;
+    no-x2apic) echo "a q35 whose processors have no x2APIC mode" ;;
+    processors) echo "a q35 with more processors than take part" ;;
+    disc) echo "a pc with the ISO file as its disc, by Multiboot2" ;;
+    stick) echo "a q35 with the ISO file as its USB stick, by Multiboot2" ;;
+    bochs) echo "Bochs, with the ISO file as its disc, and four processors" ;;
+    bochs-xapic) echo "the same, in xAPIC mode" ;;
+    bochs-old) echo "Bochs with processors that have no x2APIC mode" ;;
+    esac
+}
+
+# QEMU with $1 processors of a kind $2 on a machine $3; the other arguments as they are. `accelerator` is tcg or kvm.
+qemu() {
+    command=("${qemu[@]}" -nodefaults -no-user-config -display none -no-reboot -accel "$accelerator" -smp "$1" -cpu "$2"
+        -machine "$3" -m 256 -chardev "file,id=serial,path=$run/serial" -serial chardev:serial
+        -device isa-debug-exit,iobase=0xf4 "${@:4}")
+    # Its status after the image's 10H, by isa-debug-exit.
+    good=33
+}
+
+by_pvh() {
+    image=elf
+    qemu "$@" -kernel "$run/image.elf" -append "${plan[*]} end=qemu"
+}
+
+best_cpu() {
+    # QEMU 10 ends with an assertion where KVM does not let it set IA32_ARCH_CAPABILITIES, as some nested ones do not.
+    if [ "$accelerator" = kvm ]; then echo host,-arch-capabilities; else echo max; fi
+}
+
+machine_pc() { by_pvh 2 "$(best_cpu)" pc; }
+machine_q35() { by_pvh 4 "$(best_cpu)" q35; }
+machine_microvm() { by_pvh 2 "$(best_cpu)" microvm,isa-serial=on,rtc=on; }
+machine_no-x2apic() {
+    expected=4
+    by_pvh 2 "$(best_cpu),-x2apic" q35
+}
+machine_processors() {
+    expected=4
+    local plan=("${plan[@]}" vcpus=2 route=nmi,memory)
+    by_pvh 6 "$(best_cpu)" q35
+}
+machine_disc() {
+    image=iso words=(end=qemu)
+    qemu 2 "$(best_cpu)" pc -cdrom "$run/image.iso"
+}
+machine_stick() {
+    image=iso words=(end=qemu)
+    qemu 4 "$(best_cpu)" q35 -device qemu-xhci -drive "file=$run/image.iso,format=raw,readonly=on,if=none,id=stick" \
+        -device usb-storage,drive=stick
+}
+
+# Bochs with $1 processors of a model $2. Its local APIC cannot leave x2APIC mode again: $3... are words that choose routes.
+bochs() {
+    image=iso words=("${@:3}" end=reset)
+    cat >"$run/bochsrc" <<END_OF_FILE
+display_library: term
+log: /dev/null
+romimage: file="$bochs/usr/share/bochs/BIOS-bochs-latest", options=fastboot
+vgaromimage: file="$bochs/usr/share/vgabios/vgabios.bin"
+megs: 256
+cpu: model=$2, count=$1:1:1, quantum=16, ips=$instructions_per_second, reset_on_triple_fault=0, ignore_bad_msrs=1
+clock: sync=none, time0=utc
+ata0: enabled=1, ioaddr1=0x1f0, ioaddr2=0x3f0, irq=14
+ata0-master: type=cdrom, path="$run/image.iso", status=inserted
+boot: cdrom
+com1: enabled=1, mode=file, dev="$run/serial"
+panic: action=fatal
+error: action=ignore
+info: action=ignore
+debug: action=ignore
+END_OF_FILE
+    # Its debugger waits for the order to continue.
+    echo c >"$run/bochsrc.orders"
+    command=(env TERM=vt100 BXSHARE="$bochs/usr/share/bochs"
+        LTDL_LIBRARY_PATH="$bochs/usr/lib/x86_64-linux-gnu/bochs/plugins"
+        "$(bochs_linker)" --library-path "$bochs_libraries" "$bochs/usr/bin/bochs-bin" -q -f "$run/bochsrc" -rc "$run/bochsrc.orders")
+    # The reset ends it: its BIOS writes IA32_FEATURE_CONTROL, which it has locked the first time, and that is fatal.
+    good=1 expected=4
+}
+
+machine_bochs() { bochs 4 corei7_skylake_x route=x2apic,memory; }
+machine_bochs-xapic() { bochs 4 corei7_skylake_x route=xapic,memory; }
+machine_bochs-old() { bochs 2 corei5_lynnfield_750; }
