@@ -5,7 +5,7 @@
 # shellcheck disable=SC2034,SC2154 # a part of `run`: the parts share their variables
 
 # In the order that they are started in.
-readonly machines=(pc q35 microvm no-x2apic processors disc stick bochs bochs-xapic bochs-old)
+readonly machines=(pc q35 microvm no-x2apic processors disc stick pxe bochs bochs-xapic bochs-old)
 
 # What --help says of each.
 about() {
@@ -17,6 +17,7 @@ about() {
     processors) echo "a q35 with more processors than take part" ;;
     disc) echo "a pc with the ISO file as its disc, by Multiboot2" ;;
     stick) echo "a q35 with the ISO file as its USB stick, by Multiboot2" ;;
+    pxe) echo "a pc that loads GRUB and the image over the network, by Multiboot2" ;;
     bochs) echo "Bochs, with the ISO file as its disc, and four processors" ;;
     bochs-xapic) echo "the same, in xAPIC mode" ;;
     bochs-old) echo "Bochs with processors that have no x2APIC mode" ;;
@@ -62,6 +63,20 @@ machine_stick() {
     image=iso words=(end=qemu)
     qemu 4 "$(best_cpu)" q35 -device qemu-xhci -drive "file=$run/image.iso,format=raw,readonly=on,if=none,id=stick" \
         -device usb-storage,drive=stick
+}
+
+# The guide's recipe.
+machine_pxe() {
+    local modules=/usr/lib/grub/i386-pc each
+    [ -e "$modules/multiboot2.mod" ] || modules=$tree$modules
+    image=elf words=(end=qemu)
+    mkdir -p "$run/tftp"
+    printf 'multiboot2 (pxe)/kipi.elf\nboot\n' >"$run/grub.cfg"
+    with_tools grub-mkimage --directory "$modules" --format i386-pc-pxe --prefix '(pxe)/grub' --config "$run/grub.cfg" \
+        --output "$run/tftp/kipi.0" pxe tftp multiboot2 || fail "grub-mkimage ended with status $?"
+    ln -sf ../image.elf "$run/tftp/kipi.elf"
+    qemu 2 "$(best_cpu)" pc -netdev "user,id=network,tftp=$run/tftp,bootfile=kipi.0" -device e1000,netdev=network -boot n
+    for each in "$tree" ''; do command+=(-L "$each/usr/lib/ipxe/qemu"); done
 }
 
 # Bochs with $1 processors of a model $2. Its local APIC cannot leave x2APIC mode again: $3... are words that choose routes.
