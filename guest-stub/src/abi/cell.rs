@@ -154,6 +154,20 @@ pub struct CellId {
     /// How participants wait for each other: `spin`, which is left out, or `park`.
     #[cfg_attr(feature = "documents", serde(default, skip_serializing_if = "Wait::is_spin"))]
     pub wait: Wait,
+    /// The VMM that it is measured under; left out where that is kipi's own, or a document is of one other VMM alone.
+    #[cfg_attr(feature = "documents", serde(default, skip_serializing_if = "Option::is_none"))]
+    pub under: Option<Under>,
+}
+
+/// A VMM that is not kipi's, by the name that its user has given it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Under(&'static str);
+
+impl Under {
+    /// The name.
+    pub const fn name(self) -> &'static str {
+        self.0
+    }
 }
 
 impl Wait {
@@ -166,8 +180,8 @@ impl Wait {
 impl CellId {
     /// Broadcast calls, by the guest's stamps, of targets that have just come into their state, with participants that poll.
     pub const fn broadcast(route: Route, destination: Destination, target_state: TargetState, vcpus: usize) -> Self {
-        let (call, observe, idle_before_us, wait) = (Call::Broadcast, Observe::Guest, None, Wait::Spin);
-        Self { call, route, destination, target_state, vcpus, observe, idle_before_us, wait }
+        let (call, observe, idle_before_us, wait, under) = (Call::Broadcast, Observe::Guest, None, Wait::Spin, None);
+        Self { call, route, destination, target_state, vcpus, observe, idle_before_us, wait, under }
     }
 
     /// Whether one vCPU takes all of the guest's stamps: the only one, or one that pings itself.
@@ -186,7 +200,7 @@ impl CellId {
 
 impl core::fmt::Display for CellId {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        let Self { call, route, destination, target_state, vcpus, observe, idle_before_us, wait } = self;
+        let Self { call, route, destination, target_state, vcpus, observe, idle_before_us, wait, under } = self;
         let (route, destination, state) = (route.name(), destination.name(), target_state.name());
         write!(f, "{}{route}, {destination}, {state}", call.prefix())?;
         if let Some(time) = idle_before_us {
@@ -194,7 +208,10 @@ impl core::fmt::Display for CellId {
         }
         let vcpu = if *vcpus == 1 { "vCPU" } else { "vCPUs" };
         write!(f, ", {vcpus} {vcpu}, {}", observe.name())?;
-        if wait.is_spin() { Ok(()) } else { write!(f, ", {}", wait.name()) }
+        if !wait.is_spin() {
+            write!(f, ", {}", wait.name())?;
+        }
+        under.map_or(Ok(()), |under| write!(f, ", under {}", under.name()))
     }
 }
 
@@ -202,11 +219,14 @@ impl core::fmt::Display for CellId {
 #[cfg(feature = "documents")]
 mod documents {
     use super::super::act::Act;
-    use super::{Call, Destination, Observe, Route, TargetState, Wait};
+    use super::{Call, Destination, Observe, Route, TargetState, Under, Wait};
     use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
     use serde::de::{Deserializer, Error, Unexpected, Visitor};
     use serde::{Deserialize, Serialize, Serializer};
-    use std::borrow::Cow;
+    use std::borrow::{Cow, ToOwned as _};
+    use std::boxed::Box;
+    use std::collections::BTreeSet;
+    use std::sync::{Mutex, PoisonError};
 
     macro_rules! by_name {
         ($($name:ident),+) => {
@@ -263,6 +283,55 @@ mod documents {
     }
 
     by_name!(Call, Route, Destination, TargetState, Observe, Wait, Act);
+
+    /// Bytes of the longest name.
+    const LONGEST: usize = 64;
+
+    impl Under {
+        /// The VMM of this name. A process keeps each name once, for as long as it lives: cells are copied by the thousand. `None`: it is
+        /// empty, longer than 64 bytes, or has control characters.
+        pub fn named(name: &str) -> Option<Self> {
+            static NAMES: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
+            if name.is_empty() || name.len() > LONGEST || name.contains(char::is_control) {
+                return None;
+            }
+            let mut names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(known) = names.get(name) {
+                return Some(Self(known));
+            }
+            let name = Box::leak(name.to_owned().into_boxed_str());
+            names.insert(name);
+            Some(Self(name))
+        }
+    }
+
+    impl Serialize for Under {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            serializer.serialize_str(self.name())
+        }
+    }
+
+    impl<'de> Deserialize<'de> for Under {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            let name = Cow::<str>::deserialize(deserializer)?;
+            Self::named(&name)
+                .ok_or_else(|| D::Error::invalid_value(Unexpected::Str(&name), &"a name of 1 to 64 bytes"))
+        }
+    }
+
+    impl JsonSchema for Under {
+        fn schema_name() -> Cow<'static, str> {
+            "Under".into()
+        }
+
+        fn inline_schema() -> bool {
+            true
+        }
+
+        fn json_schema(_: &mut SchemaGenerator) -> Schema {
+            json_schema!({ "type": "string", "minLength": 1, "maxLength": LONGEST })
+        }
+    }
 }
 
 #[cfg(test)]
@@ -287,6 +356,10 @@ mod tests {
         let idle = CellId { idle_before_us: Some(50), ..cell };
         assert_eq!(idle.to_string(), "x2apic, all-but-self, halt for 50 µs, 2 vCPUs, guest");
         assert_eq!(CellId { vcpus: 1, ..cell }.to_string(), "x2apic, all-but-self, halt, 1 vCPU, guest");
+        assert_eq!(
+            CellId { under: Some(Under("q35")), ..cell }.to_string(),
+            "x2apic, all-but-self, halt, 2 vCPUs, guest, under q35"
+        );
     }
 
     #[test]

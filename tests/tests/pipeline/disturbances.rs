@@ -62,8 +62,8 @@ fn disturbed_blocks_are_measured_again_and_left_out() {
     assert_eq!((&quiet.unknown, quiet.causes[0].blocks), (&[Kind::Steal].into(), 2));
     assert_eq!(outcome.boots, 3, "each repetition has a fresh machine");
     // Both participants of 8 rounds, in both blocks.
-    assert_eq!(outcome.csv.lines().filter(|line| line.ends_with(",true,spin")).count(), 2 * 8 * 2);
-    assert_eq!(outcome.csv.lines().filter(|line| line.ends_with(",false,spin")).count(), 2 * 8 * 5);
+    assert_eq!(outcome.csv.lines().filter(|line| line.ends_with(",true,spin,")).count(), 2 * 8 * 2);
+    assert_eq!(outcome.csv.lines().filter(|line| line.ends_with(",false,spin,")).count(), 2 * 8 * 5);
 }
 
 #[test]

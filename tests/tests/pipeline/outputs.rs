@@ -50,8 +50,8 @@ fn raw_samples_are_those_of_the_rounds_that_count() {
     let expected = |state: &str, block: u32| {
         let cell = format!("broadcast,x2apic,all-but-self,{state},2,guest,,{block},0,0,4");
         [
-            format!("{cell},0,initiator,0,50,900,,,,500,600,700,0,1000000,false,spin"),
-            format!("{cell},1,target,,,,400,,,530,650,790,0,1000000,false,spin"),
+            format!("{cell},0,initiator,0,50,900,,,,500,600,700,0,1000000,false,spin,"),
+            format!("{cell},1,target,,,,400,,,530,650,790,0,1000000,false,spin,"),
         ]
     };
     let blocks = [("spin", 0), ("halt", 0), ("spin", 1), ("halt", 1)];

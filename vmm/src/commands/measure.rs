@@ -4,7 +4,7 @@ use super::ab::{self, Ab};
 use super::options::{self, default_vcpus};
 use super::outputs::{any_is_stdout, nobody_reads, open_all, print, terminal_width, unless_nobody_reads, write_text};
 use super::status::{Failure, Status, complain};
-use super::{hints, interrupts, machines, values};
+use super::{hints, interrupts, machines, under, values};
 use crate::config::routes::Route;
 use crate::config::{self, Call, CellId, Config, InjectedDelay, Observe, without_repeats};
 use crate::events::kernel::Detail;
@@ -117,6 +117,11 @@ pub struct Measure {
     /// see whether a comparison finds it
     #[arg(long, value_name = "delay=P%[:ROUTE]", value_parser = values::injected_delay, hide = true)]
     pub(super) inject: Option<InjectedDelay>,
+    /// Measure under another VMM, too, which boots kipi's standalone image, boot by boot in turns: one of qemu, qemu-pc, qemu-microvm,
+    /// qemu-tcg, firecracker, cloud-hypervisor, or a command line with places for what kipi fills in: {kernel}, {append}, {serial} (a
+    /// file; else standard output is read), {vcpus}. A name of your own goes before it: q35='qemu-system-x86_64 … {kernel}'
+    #[arg(long, value_name = "VMM|[NAME=]COMMAND", value_parser = under::parse, conflicts_with = "calibrate")]
+    under: Vec<under::Vmm>,
     #[command(flatten)]
     pub(super) ab: Ab,
     #[command(flatten)]
@@ -192,6 +197,7 @@ pub fn run(options: &Measure, start: ProcessStart) -> Result<Status, Failure> {
         return ab::run(options);
     }
     let mut config = options.to_config(machines::allowed_cpus()).map_err(Failure::bad_input)?;
+    let mut others = under::Others::of(&options.under, &mut config).map_err(Failure::bad_input)?;
     let [json, csv, html, prometheus, bmf] = open_all([
         ("--json", &options.json),
         ("--csv", &options.csv),
@@ -244,8 +250,20 @@ pub fn run(options: &Measure, start: ProcessStart) -> Result<Status, Failure> {
         details: html.is_some().then_some(&mut details),
         repeats: Some(&mut announce),
     };
-    let boot = |machine| machines::boot(&kvm, &config, &image, machine, tracer.clone());
+    let message = |message| bar.set_message(message);
+    let boot = |machine| {
+        if let Some(others) = &mut others {
+            others.before(machine, &message);
+        }
+        machines::boot(&kvm, &config, &image, machine, tracer.clone())
+    };
     let (mut measurement, error) = experiment::run(&config, &cells, &refused, boot, &mut observer);
+    let others_are_whole = others.is_none_or(|mut others| {
+        if error.is_none() {
+            others.finish(&message);
+        }
+        others.add_to(&mut measurement, observer.samples.take())
+    });
     // The look takes a trace instance, of which a process has one at a time.
     drop(tracer);
     if error.is_none() {
@@ -255,17 +273,8 @@ pub fn run(options: &Measure, start: ProcessStart) -> Result<Status, Failure> {
     bar.finish_and_clear();
 
     let status = status_of(&measurement, error.as_ref(), options.strict);
-    let began = match status {
-        // What cannot be had any more, such as a CPU that went offline, takes nothing from what was measured before.
-        Status::BadInput | Status::HostCannot => !measurement.cells.is_empty(),
-        Status::Good
-        | Status::Failed
-        | Status::Interrupted
-        | Status::NotComparable
-        | Status::Undecided
-        | Status::Skip
-        | Status::Stop => true,
-    };
+    let status = if status == Status::Good && !others_are_whole { Status::Failed } else { status };
+    let began = began(status, &measurement);
     // Samples that could not be written once are told once.
     let samples_failed = matches!(error, Some(experiment::Error::Samples(_)));
     let csv = csv.filter(|_| !samples_failed);
@@ -282,15 +291,35 @@ pub fn run(options: &Measure, start: ProcessStart) -> Result<Status, Failure> {
         if samples_failed {
             return Ok(status);
         }
-    } else if !is_clean(&measurement) {
-        complain("calls went wrong: see the integrity column");
-    } else if let Some(cell) = without_rounds(&measurement) {
-        complain(&nothing_counts(cell));
-    } else if status != Status::Good {
-        complain("the machine was never quiet for some cells (--strict): see the result's head");
+    } else if let Some(wrong) = wrong(&measurement, status != Status::Good && others_are_whole) {
+        complain(&wrong);
     }
     written.map_err(|error| Failure::new(if status == Status::Good { Status::Failed } else { status }, error))?;
     Ok(status)
+}
+
+/// Whether something was measured, so that results are written.
+fn began(status: Status, measurement: &Measurement) -> bool {
+    match status {
+        // What cannot be had any more, such as a CPU that went offline, takes nothing from what was measured before.
+        Status::BadInput | Status::HostCannot => !measurement.cells.is_empty(),
+        Status::Good
+        | Status::Failed
+        | Status::Interrupted
+        | Status::NotComparable
+        | Status::Undecided
+        | Status::Skip
+        | Status::Stop => true,
+    }
+}
+
+/// What is wrong with the calls, or, if nothing is and it `is_loud`, with the machine.
+fn wrong(measurement: &Measurement, is_loud: bool) -> Option<String> {
+    if !is_clean(measurement) {
+        return Some("calls went wrong: see the integrity column".to_owned());
+    }
+    let loud = "the machine was never quiet for some cells (--strict): see the result's head";
+    without_rounds(measurement).map(nothing_counts).or_else(|| is_loud.then(|| loud.to_owned()))
 }
 
 /// What takes longer than a user expects, and why.

@@ -22,6 +22,7 @@ mod outputs;
 mod processes;
 pub mod status;
 pub mod trace;
+mod under;
 mod values;
 
 use check::Check;

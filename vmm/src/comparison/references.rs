@@ -87,9 +87,9 @@ fn of_same_state(cell: &CellId, asked: &[CellId], beside: &[CellId]) -> Option<C
 fn nearest<'a>(cell: &CellId, candidates: impl Iterator<Item = &'a CellId>) -> Option<CellId> {
     let differs = |it: &&CellId| (it.route, it.target_state) != (cell.route, cell.target_state);
     let distance = |it: &&CellId| {
-        let CellId { call, route: _, destination, target_state, vcpus, observe, idle_before_us, wait } = **it;
+        let CellId { call, route: _, destination, target_state, vcpus, observe, idle_before_us, wait, under } = **it;
         (
-            vcpus != cell.vcpus,
+            (under != cell.under, vcpus != cell.vcpus),
             observe != cell.observe,
             wait != cell.wait,
             call != cell.call,

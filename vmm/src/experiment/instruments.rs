@@ -56,6 +56,7 @@ pub(super) fn measure(
         vcpus: spec.vcpus,
         local_apic: spec.local_apics,
         interface: spec.interface,
+        under: None,
         stamp_ns: spread(&calibration.stamp, khz),
         exit_leg_ns: spread(&calibration.exit_leg, khz),
         exit_round_trip_ns: spread(&calibration.exit_round_trip, khz),

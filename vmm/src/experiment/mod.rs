@@ -165,6 +165,7 @@ fn run_once<M: Machine>(
         exit_costs,
         quiet,
         ran_on: machines.ran_on(),
+        under: Vec::new(),
         warnings: ended.into_iter().chain(warnings::all(config, &machines, &cells)).collect(),
         instruments: machines.into_instruments(),
         skipped: refused.iter().map(skipped).collect(),

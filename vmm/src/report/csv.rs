@@ -1,12 +1,12 @@
 //! Raw samples as CSV: one row for each participant of each round, as they were taken.
 
 use crate::events::samples::{Block, Participant};
-use guest_stub::abi::cell::CellId;
+use guest_stub::abi::cell::{CellId, Under};
 use serde::Serialize;
 use std::io::{self, Write};
 
 /// The header row.
-const COLUMNS: [&str; 26] = [
+const COLUMNS: [&str; 27] = [
     "call",
     "route",
     "destination",
@@ -33,6 +33,7 @@ const COLUMNS: [&str; 26] = [
     "tsc_khz",
     "disturbed",
     "wait",
+    "under",
 ];
 
 /// One row: the fields are [`COLUMNS`], in their order.
@@ -64,6 +65,7 @@ struct Row {
     tsc_khz: u64,
     disturbed: bool,
     wait: &'static str,
+    under: Option<&'static str>,
 }
 
 /// Writes blocks of rounds as they come.
@@ -159,6 +161,7 @@ fn target_row(
         tsc_khz,
         disturbed: !samples.is_quiet(),
         wait: key.wait.name(),
+        under: key.under.map(Under::name),
     }
 }
 
@@ -221,9 +224,9 @@ mod tests {
         assert_eq!(
             text(writer),
             "call,route,destination,target_state,vcpus,observe,idle_before_us,block,boot,round,generation,vcpu,role,\
-             t0,t1,t2,a,halted,back,w,x,vmm,base,tsc_khz,disturbed,wait\n\
-             broadcast,x2apic,all-but-self,halt,2,exits,,3,9,0,7,0,initiator,0,50,800,,,,400,500,450,100,2600000,false,spin\n\
-             broadcast,x2apic,all-but-self,halt,2,exits,,3,9,0,7,1,target,,,,200,-80,600,401,510,,100,2600000,false,spin\n"
+             t0,t1,t2,a,halted,back,w,x,vmm,base,tsc_khz,disturbed,wait,under\n\
+             broadcast,x2apic,all-but-self,halt,2,exits,,3,9,0,7,0,initiator,0,50,800,,,,400,500,450,100,2600000,false,spin,\n\
+             broadcast,x2apic,all-but-self,halt,2,exits,,3,9,0,7,1,target,,,,200,-80,600,401,510,,100,2600000,false,spin,\n"
         );
     }
 

@@ -15,7 +15,7 @@ use crate::results::integrity::Integrity;
 use crate::results::measurement::{Cell, Host, Instruments, Measurement, Skipped};
 use crate::results::metric::MetricName;
 use crate::results::power::{IdleState, Power};
-use crate::results::standalone::Standalone;
+use crate::results::standalone::{OWN_VMM, Standalone};
 use guest_stub::abi::cell::{Call, CellId, Observe};
 use std::collections::BTreeSet;
 
@@ -102,7 +102,13 @@ fn clock(measurement: &Measurement) -> Option<String> {
         [method] => (*method).to_owned(),
         _ => "--details says how each was bounded".to_owned(),
     };
-    let with_vcpus = |machine: &Instruments| format!("{} with {}", told(machine), count(machine.vcpus, "vCPU"));
+    let has_other_vmms = measurement.instruments.iter().any(|machine| machine.under.is_some());
+    let which = |machine: &Instruments| match machine.under {
+        Some(under) => format!("under {}", under.name()),
+        None if has_other_vmms => format!("under {OWN_VMM}"),
+        None => format!("with {}", count(machine.vcpus, "vCPU")),
+    };
+    let with_vcpus = |machine: &Instruments| format!("{} {}", told(machine), which(machine));
     let error = match (told(least), told(most)) {
         (one, other) if one == other && one == "unknown" => "ε unknown".to_owned(),
         (one, other) if one == other => format!("ε = {one}"),

@@ -18,10 +18,10 @@ use super::ran_on::RanOn;
 use super::reference::Reference;
 use super::source::Source;
 use super::stage::Breakdown;
-use super::standalone::Standalone;
+use super::standalone::{OtherVmm, Standalone};
 use super::times_native::TimesNative;
 use super::topology::Topology;
-use guest_stub::abi::cell::{CellId, Route};
+use guest_stub::abi::cell::{CellId, Route, Under};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -69,6 +69,9 @@ pub struct Measurement {
     /// Where each vCPU's thread really ran, by vCPU; left out where nobody has looked.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ran_on: Vec<RanOn>,
+    /// The other VMMs that cells ran under (`--under`), in turns with kipi's own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub under: Vec<OtherVmm>,
     /// What the reader should know before trusting a number.
     pub warnings: Vec<String>,
     /// The run was interrupted or failed: cells hold what was measured until then.
@@ -215,6 +218,9 @@ pub struct Instruments {
     /// The hypervisor's interface that its guest finds; KVM's where it is not there.
     #[serde(default, skip_serializing_if = "Interface::is_kvm")]
     pub interface: Interface,
+    /// The VMM whose machine it is, as in [`CellId::under`]; left out where that is kipi's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub under: Option<Under>,
     /// One time-stamp read in the guest, or in a thread, ns: the difference of two in a row.
     pub stamp_ns: Spread,
     /// From the guest's stamp to the VMM's, for one observed exit on an otherwise idle vCPU, ns; none (`n` is 0) without a virtual

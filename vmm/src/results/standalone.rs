@@ -3,6 +3,9 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+/// What kipi's own VMM is called where there are others.
+pub const OWN_VMM: &str = "kipi";
+
 /// What a document has in a kernel's place where there was none.
 pub const NO_KERNEL: &str = "none";
 
@@ -29,4 +32,21 @@ pub struct Standalone {
     pub tsc_source: String,
     /// How far that may be off, in parts per million; zero: it was not measured.
     pub tsc_error_ppm: u32,
+}
+
+/// Another VMM that a measurement's cells ran under, in turns with kipi's own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OtherVmm {
+    /// Its name: that of its cells, `under`.
+    pub name: String,
+    /// The command line that started it, with places for what kipi filled in.
+    pub command: String,
+    /// The signature that it showed its guest, such as `KVMKVMKVM`; left out where it showed none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hypervisor: Option<String>,
+    /// The processor that it showed its guest.
+    pub cpu: String,
+    /// How the image ran there.
+    pub standalone: Standalone,
 }

@@ -55,7 +55,7 @@ pub(super) struct Ab {
 }
 
 /// Options of a run that stands alone.
-const NOT_WITH: [&str; 8] = ["csv", "html", "prometheus", "bmf", "calibrate", "trace", "exits", "details"];
+const NOT_WITH: [&str; 9] = ["csv", "html", "prometheus", "bmf", "calibrate", "trace", "exits", "details", "under"];
 
 impl Ab {
     /// Whether anything is to be compared.

@@ -97,7 +97,7 @@ fn heading(measurement: &Measurement) -> &'static str {
 
 /// A cell's name, whatever others there are.
 fn name(cell: &Cell) -> String {
-    let CellId { call: made, route, destination, target_state, vcpus, observe, idle_before_us, wait } = cell.id;
+    let CellId { call: made, route, destination, target_state, vcpus, observe, idle_before_us, wait, under } = cell.id;
     let (what, route) = (made.prefix(), route.name());
     let (destination, state) = (destination.name(), target_state.name());
     let idle = idle_before_us.map_or_else(String::new, |time| format!(" for {time} µs"));
@@ -109,7 +109,8 @@ fn name(cell: &Cell) -> String {
         Observe::Guest => "",
         Observe::Exits => ", observed",
     };
-    format!("{what}{route} · {destination} · {state}{idle} · {}{waits}{observed}", count(vcpus, "vCPU"))
+    let under = under.map_or_else(String::new, |under| format!(" · under {}", under.name()));
+    format!("{what}{route} · {destination} · {state}{idle} · {}{waits}{observed}{under}", count(vcpus, "vCPU"))
 }
 
 fn anchor(index: usize) -> String {

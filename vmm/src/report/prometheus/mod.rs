@@ -40,7 +40,7 @@ impl Gauge {
 /// A cell's identity. Labels that are empty are absent for Prometheus; they stand here since the samples of a gauge are to have
 /// the same labels.
 pub(super) fn labels(cell: &CellId) -> Labels {
-    let CellId { call, route, destination, target_state, vcpus, observe, idle_before_us, wait } = cell;
+    let CellId { call, route, destination, target_state, vcpus, observe, idle_before_us, wait, under } = cell;
     vec![
         ("call", call.name().to_owned()),
         ("route", route.name().to_owned()),
@@ -50,6 +50,7 @@ pub(super) fn labels(cell: &CellId) -> Labels {
         ("observe", observe.name().to_owned()),
         ("idle_before_us", idle_before_us.map(|time| time.to_string()).unwrap_or_default()),
         ("wait", wait.name().to_owned()),
+        ("under", under.map(|under| under.name().to_owned()).unwrap_or_default()),
     ]
 }
 

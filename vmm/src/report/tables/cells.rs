@@ -6,8 +6,9 @@ use crate::report::units;
 use crate::results::integrity::Integrity;
 use crate::results::measurement::{Cell, Measurement};
 use crate::results::metric::{Metric, MetricName, Unit};
+use crate::results::standalone::OWN_VMM;
 use guest_stub::abi::Wait;
-use guest_stub::abi::cell::{Call, CellId};
+use guest_stub::abi::cell::{Call, CellId, Under};
 
 /// A cell and its index in the document.
 pub(super) type Row<'a> = (usize, &'a Cell);
@@ -100,7 +101,10 @@ pub(in crate::report) fn add_keys(table: &mut Table, ids: &[CellId]) {
         let values = ids.iter().map(|id| Value::text(of(id))).collect();
         separate(table, Column::key(name, values), |value| format!("{name} {value}"));
     };
-    // The default goes without saying.
+    // Defaults go without saying.
+    if ids.iter().any(|id| id.under.is_some()) {
+        key("under", |id| id.under.map_or(OWN_VMM, Under::name));
+    }
     if ids.iter().any(|id| id.call != Call::Broadcast) {
         key("call", |id| id.call.name());
     }
@@ -221,6 +225,9 @@ pub(in crate::report) fn name<'a>(cell: &Cell, others: &(impl Iterator<Item = &'
 pub(in crate::report) fn name_of<'a>(id: &CellId, others: &(impl Iterator<Item = &'a CellId> + Clone)) -> String {
     let varies = |differs: &dyn Fn(&CellId) -> bool| others.clone().any(differs);
     let mut parts = Vec::new();
+    if varies(&|other| other.under != id.under) {
+        parts.push(id.under.map_or(OWN_VMM, Under::name).to_owned());
+    }
     if varies(&|other| other.call != id.call) {
         parts.push(id.call.name().to_owned());
     }

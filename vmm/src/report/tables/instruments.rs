@@ -3,6 +3,8 @@
 use crate::report::table::{Column, Table, Value};
 use crate::report::units;
 use crate::results::measurement::{Instruments, LocalApics, Measurement, Spread};
+use crate::results::standalone::OWN_VMM;
+use guest_stub::abi::cell::Under;
 use std::collections::BTreeMap;
 
 /// A row for each machine.
@@ -18,6 +20,10 @@ pub(super) fn table(measurement: &Measurement) -> Option<Table> {
             "local APIC",
             values(machines, |machine| Value::text(machine.local_apic.map_or("no VM", LocalApics::name))),
         ));
+    }
+    if machines.iter().any(|machine| machine.under != first.under) {
+        let name = |machine: &Instruments| Value::text(machine.under.map_or(OWN_VMM, Under::name));
+        columns.push(Column::key("under", values(machines, name)));
     }
     if machines.iter().any(|machine| machine.interface != first.interface) {
         columns.push(Column::key("interface", values(machines, |machine| Value::text(machine.interface.name()))));

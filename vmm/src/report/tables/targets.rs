@@ -40,7 +40,7 @@ fn of<'a>(measurement: &'a Measurement, cell: &Cell) -> Option<&'a Instruments> 
         local_apics: machine.local_apic,
         interface: machine.interface,
     };
-    measurement.instruments.iter().find(|machine| spec(machine) == of)
+    measurement.instruments.iter().find(|machine| machine.under == cell.id.under && spec(machine) == of)
 }
 
 fn targets(cell: &Cell) -> f64 {

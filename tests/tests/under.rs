@@ -1,0 +1,119 @@
+//! `kipi measure --under` on real vCPUs, beside programs that stand for another VMM.
+
+#[path = "../../vmm/src/standalone/fixture.rs"]
+mod fixture;
+
+use fixture::log;
+use kipi_tests::{Ran, assert_valid, document, kipi};
+use serde_json::Value;
+use std::fs;
+use std::path::PathBuf;
+use tempfile::TempDir;
+
+/// A VMM that writes a log of one boot, and one that ends at once.
+struct Vmms(TempDir);
+
+impl Vmms {
+    fn new() -> Self {
+        let vmms = Self(tempfile::tempdir().expect("a directory for temporary files"));
+        fs::write(vmms.place("boot.log"), log(1, 2)).expect("a log");
+        vmms
+    }
+
+    fn place(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// Writes the log, the boot's number to a file, and runs on, as a VMM does whose guest halts.
+    fn halting(&self) -> String {
+        let [log, boots] = ["boot.log", "boots"].map(|name| self.place(name).display().to_string());
+        format!(
+            "halting=sh -c 'test -s {{kernel}} && echo {{append}} >> {boots} && cat {log} > {{serial}} && exec sleep 600'"
+        )
+    }
+
+    fn measure(&self, more: &[&str]) -> (Ran, Value) {
+        let json = self.place("run.json");
+        let usual = [
+            "measure",
+            "--vcpus",
+            "2",
+            "--route",
+            "memory",
+            "--target-state",
+            "spin",
+            "--observe",
+            "guest",
+            "--native",
+            "none",
+            "--references",
+            "none",
+            "--rounds",
+            "20",
+            "--json",
+        ];
+        let ran = kipi(usual.iter().chain([&json.to_str().expect("a plain path")]).chain(more));
+        let document = document(&fs::read_to_string(&json).unwrap_or_else(|error| panic!("{error}: {ran:?}")));
+        (ran, document)
+    }
+}
+
+/// Cells by the VMM that they ran under, and how many rounds they have.
+fn rounds(document: &Value) -> Vec<(&str, u64)> {
+    let cells = document["cells"].as_array().expect("cells").iter();
+    cells.map(|cell| (cell["under"].as_str().unwrap_or("kipi"), cell["rounds"].as_u64().expect("a count"))).collect()
+}
+
+#[test]
+fn another_vmm_is_booted_in_turns_and_has_rows_of_its_own() {
+    let vmms = Vmms::new();
+    let (ran, document) = vmms.measure(&["--boots", "3", "--under", &vmms.halting()]);
+    assert_eq!((ran.status, ran.stderr.as_str()), (Some(0), ""), "{ran:?}");
+    assert_valid(&document);
+    let of_other = rounds(&document).into_iter().filter(|(under, _)| *under == "halting");
+    // A boot of the log has two blocks of four rounds, of two cells.
+    assert_eq!(of_other.collect::<Vec<_>>(), [("halting", 24), ("halting", 24)]);
+    assert!(rounds(&document).iter().any(|(under, rounds)| *under == "kipi" && *rounds > 0));
+    assert_eq!(document["under"][0]["name"], "halting");
+    assert!(document["under"][0]["command"].as_str().is_some_and(|line| line.contains("{serial}")), "as it was typed");
+    let boots = fs::read_to_string(vmms.place("boots")).expect("boots");
+    assert_eq!(boots.lines().count(), 3, "{boots}");
+    assert!(boots.lines().all(|plan| plan.contains("route=memory state=spin rounds=7 ")), "{boots}");
+    let text = kipi(
+        ["measure", "--vcpus", "2", "--route", "memory", "--target-state", "spin", "--rounds", "10", "--boots", "1"]
+            .iter()
+            .chain(&["--under", &vmms.halting()]),
+    );
+    assert!(text.stdout.contains("under ") && text.stdout.contains("\nhalting "), "{text:?}");
+}
+
+#[test]
+fn what_fails_under_one_vmm_is_said_and_takes_nothing_from_the_others() {
+    let vmms = Vmms::new();
+    let failing = "failing=sh -c 'echo no such machine >&2; exit 3' {kernel}";
+    let (ran, document) = vmms.measure(&["--boots", "2", "--under", failing, "--under", &vmms.halting()]);
+    assert_eq!(ran.status, Some(1), "{ran:?}");
+    let why = "under failing: it ended before the image did (exit status: 3): no such machine";
+    assert!(ran.stderr.contains(why), "{ran:?}");
+    assert_eq!(document["partial"], true);
+    let of_others: Vec<&str> = rounds(&document).into_iter().map(|(under, _)| under).collect();
+    assert!(
+        of_others.contains(&"kipi") && of_others.contains(&"halting") && !of_others.contains(&"failing"),
+        "{document}"
+    );
+}
+
+#[test]
+fn a_vmm_that_cannot_be_started_so_is_refused() {
+    for (arguments, needle) in [
+        (["--under", "qemu", "--under", "qemu"], "is not the only VMM of that name"),
+        (["--under", "vmm -append {append}", "--rounds", "10"], "it has no {kernel}"),
+        (["--under", "qemu", "--wait", "park"], "leave them out"),
+        (["--under", "qemu", "--vcpus", "2,4"], "one number of vCPUs"),
+        (["--under", "qemu", "--calibrate", "3"], "cannot be used with"),
+    ] {
+        let ran = kipi(["measure"].iter().chain(&arguments));
+        assert_eq!(ran.status, Some(2), "{arguments:?}: {ran:?}");
+        assert!(ran.stderr.contains(needle) && ran.stdout.is_empty(), "{arguments:?}: {ran:?}");
+    }
+}
