@@ -48,6 +48,20 @@ impl CommandLine {
         self.truncated
     }
 
+    /// Of these characters.
+    pub(crate) fn of(text: impl Iterator<Item = char>) -> Self {
+        let mut line = Self::default();
+        for char in text {
+            let room = &mut line.bytes[line.length..];
+            if char.len_utf8() > room.len() {
+                line.truncated = true;
+                break;
+            }
+            line.length += char.encode_utf8(room).len();
+        }
+        line
+    }
+
     /// Reads it from `address` up to a zero byte, but `limit` bytes at most. `None` where memory ends before it does.
     pub(crate) fn read(address: u64, limit: u64, memory: &impl Physical) -> Option<Self> {
         let mut line = Self::default();

@@ -8,6 +8,7 @@ extern crate alloc;
 
 pub mod acpi;
 pub mod boot;
+pub mod efi;
 pub mod lines;
 pub mod memory;
 pub mod multiboot2;
