@@ -2,6 +2,7 @@
 
 use crate::console::Console;
 use crate::cpu;
+use crate::efi;
 use crate::frequency;
 use crate::out::Out;
 use crate::platform;
@@ -59,6 +60,7 @@ pub(crate) fn run(door: Door, information: u64) -> ! {
     let found = match door {
         Door::Pvh => pvh::parse(information, &Low).map_err(|error| out.say(format_args!("{error}"))),
         Door::Multiboot2 => multiboot2::parse(information, &Low).map_err(|error| out.say(format_args!("{error}"))),
+        Door::Efi => efi::found().map_err(|error| out.say(format_args!("{error}"))),
     };
     let Ok(mut found) = found else { cpu::halt() };
     let (start, end) = space::image();

@@ -11,6 +11,7 @@
 mod builtins;
 mod console;
 mod cpu;
+mod efi;
 mod frequency;
 mod land;
 mod out;

@@ -11,6 +11,8 @@ pub(crate) enum Door {
     Pvh = 1,
     /// Multiboot2: GRUB.
     Multiboot2 = 2,
+    /// UEFI.
+    Efi = 3,
 }
 
 impl Door {
@@ -19,6 +21,7 @@ impl Door {
         match self {
             Self::Pvh => "pvh",
             Self::Multiboot2 => "multiboot2",
+            Self::Efi => "efi",
         }
     }
 }
@@ -30,13 +33,13 @@ const MULTIBOOT2_MAGIC: u32 = 0xE852_50D6;
 /// XEN_ELFNOTE_PHYS32_ENTRY (xen/include/public/elfnote.h).
 const PHYS32_ENTRY: u32 = 18;
 
-const PRESENT_WRITABLE: u32 = 0x3;
-const PRESENT_WRITABLE_LARGE: u32 = 0x83;
+pub(crate) const PRESENT_WRITABLE: u32 = 0x3;
+pub(crate) const PRESENT_WRITABLE_LARGE: u32 = 0x83;
 const PAE: u32 = 1 << 5;
-const CR4: u32 = 0x620; // OSXMMEXCPT, OSFXSR, PAE
-const CR0: u32 = 0x8001_0033; // PG, WP, NE, ET, MP, PE (SDM Vol. 3A 2.5)
-const EFER: u32 = 0x900; // NXE, LME
-const IA32_EFER: u32 = 0xC000_0080;
+pub(crate) const CR4: u32 = 0x620; // OSXMMEXCPT, OSFXSR, PAE
+pub(crate) const CR0: u32 = 0x8001_0033; // PG, WP, NE, ET, MP, PE (SDM Vol. 3A 2.5)
+pub(crate) const EFER: u32 = 0x900; // NXE, LME
+pub(crate) const IA32_EFER: u32 = 0xC000_0080;
 
 /// Bytes of the stack.
 pub(crate) const STACK: usize = 0x1_0000;
@@ -203,6 +206,12 @@ const _: () = assert!(CR4 & PAE != 0);
 
 /// The first of Rust: on the image's own stack.
 extern "sysv64" fn enter(door: u32, information: u64) -> ! {
-    let door = if door == Door::Pvh as u32 { Door::Pvh } else { Door::Multiboot2 };
+    let door = if door == Door::Pvh as u32 {
+        Door::Pvh
+    } else if door == Door::Multiboot2 as u32 {
+        Door::Multiboot2
+    } else {
+        Door::Efi
+    };
     land::run(door, information)
 }
