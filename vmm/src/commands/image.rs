@@ -3,6 +3,7 @@
 use super::outputs::{open_all, unless_nobody_reads};
 use super::status::{Failure, Status};
 use super::values;
+use crate::standalone::efi;
 use crate::standalone::image::{self, STANDALONE};
 use crate::standalone::iso;
 use clap::Args;
@@ -30,17 +31,20 @@ pub struct Image {
 pub(super) enum Format {
     /// For PVH and Multiboot2.
     Elf,
+    /// For UEFI.
+    Efi,
     /// For discs and sticks.
     Iso,
 }
 
 impl Format {
     /// Every one, in the order of help texts.
-    pub(super) const ALL: &[Self] = &[Self::Elf, Self::Iso];
+    pub(super) const ALL: &[Self] = &[Self::Elf, Self::Efi, Self::Iso];
 
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Elf => "elf",
+            Self::Efi => "efi",
             Self::Iso => "iso",
         }
     }
@@ -49,6 +53,9 @@ impl Format {
         match self {
             Self::Elf => {
                 "an ELF file, for VMMs that boot by PVH (QEMU -kernel, Firecracker, cloud-hypervisor) and for GRUB's multiboot2"
+            }
+            Self::Efi => {
+                "an application for UEFI: EFI/BOOT/BOOTX64.EFI on a FAT file system, or QEMU's -kernel with OVMF"
             }
             Self::Iso => "a disc or USB stick with Debian's GRUB, for machines with a BIOS",
         }
@@ -69,6 +76,7 @@ pub fn run(options: &Image) -> Result<Status, Failure> {
     };
     let file = match options.format {
         Format::Elf => image,
+        Format::Efi => efi::application(&image).map_err(Failure::failed)?,
         Format::Iso => iso::disc(&image).map_err(|error| Failure::new(Status::HostCannot, error))?,
     };
     let [output] = open_all([("FILE", &Some(options.file.clone()))])?;

@@ -5,6 +5,7 @@
 
 pub mod boot;
 mod draft;
+pub mod efi;
 mod faults;
 pub mod image;
 pub mod iso;
