@@ -3,9 +3,8 @@
 use super::outputs::{open_all, unless_nobody_reads};
 use super::status::{Failure, Status};
 use super::values;
-use crate::standalone::efi;
 use crate::standalone::image::{self, STANDALONE};
-use crate::standalone::iso;
+use crate::standalone::{efi, iso};
 use clap::Args;
 use kipi_standalone::plan;
 use std::io::Write as _;
@@ -57,7 +56,7 @@ impl Format {
             Self::Efi => {
                 "an application for UEFI: EFI/BOOT/BOOTX64.EFI on a FAT file system, or QEMU's -kernel with OVMF"
             }
-            Self::Iso => "a disc or USB stick with Debian's GRUB, for machines with a BIOS",
+            Self::Iso => "a disc or USB stick with Debian's GRUB, for machines with a BIOS or UEFI",
         }
     }
 }
@@ -77,7 +76,10 @@ pub fn run(options: &Image) -> Result<Status, Failure> {
     let file = match options.format {
         Format::Elf => image,
         Format::Efi => efi::application(&image).map_err(Failure::failed)?,
-        Format::Iso => iso::disc(&image).map_err(|error| Failure::new(Status::HostCannot, error))?,
+        Format::Iso => {
+            let application = efi::application(&image).map_err(Failure::failed)?;
+            iso::disc(&image, &application).map_err(|error| Failure::new(Status::HostCannot, error))?
+        }
     };
     let [output] = open_all([("FILE", &Some(options.file.clone()))])?;
     let Some(mut output) = output else { return Ok(Status::Good) };

@@ -3,6 +3,7 @@
 //! GRUB's part is its core image with the few modules that it needs, and commands instead of a menu. xorriso puts it before the disc's
 //! file system twice: as an El Torito boot image, and behind a master boot record, for whoever copies the disc to a stick.
 
+use super::fat;
 use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -20,6 +21,8 @@ const MODULES: [&str; 6] = ["biosdisk", "iso9660", "search", "search_fs_file", "
 /// Where the image is on the disc: by this file GRUB finds the disc, whichever drive it is.
 const IMAGE: &str = "boot/kipi.elf";
 const CORE: &str = "boot/grub.img";
+/// The file system that UEFI starts the application from, by El Torito and as the stick's EFI system partition.
+const EFI: &str = "boot/efi.img";
 /// What GRUB does. The image says nothing on the screen.
 const COMMANDS: &str = "search --no-floppy --file --set=root /boot/kipi.elf
 echo \"kipi: starting. All that follows comes over the first serial line, 115200 8N1.\"
@@ -46,6 +49,9 @@ pub enum Error {
         /// Its last words.
         complaint: String,
     },
+    /// FAT12 ends at 16 MB.
+    #[error("the UEFI application does not fit into the disc's FAT12 file system")]
+    TooLarge,
     /// What is between them cannot be written or read.
     #[error("the disc's parts cannot be kept in {}: {error}", env::temp_dir().display())]
     Parts {
@@ -55,13 +61,13 @@ pub enum Error {
     },
 }
 
-/// The disc with this image on it.
+/// The disc with this image on it, and the image as a UEFI `application`.
 ///
 /// # Errors
 /// Every variant.
-pub fn disc(image: &[u8]) -> Result<Vec<u8>, Error> {
+pub fn disc(image: &[u8], application: &[u8]) -> Result<Vec<u8>, Error> {
     let path = env::var_os("PATH").unwrap_or_default();
-    disc_by(&Tools::find(&path)?, image)
+    disc_by(&Tools::find(&path)?, image, application)
 }
 
 /// What makes discs.
@@ -97,12 +103,13 @@ impl Tools {
     }
 }
 
-fn disc_by(tools: &Tools, image: &[u8]) -> Result<Vec<u8>, Error> {
+fn disc_by(tools: &Tools, image: &[u8], application: &[u8]) -> Result<Vec<u8>, Error> {
     let parts = tempfile::tempdir()?;
     let at = |name: &str| parts.path().join(name);
     let (tree, commands, disc) = (at("tree"), at("commands"), at("disc"));
     fs::create_dir_all(tree.join("boot"))?;
     fs::write(tree.join(IMAGE), image)?;
+    fs::write(tree.join(EFI), fat::with_application(application).ok_or(Error::TooLarge)?)?;
     fs::write(&commands, COMMANDS)?;
     run(
         MKIMAGE,
@@ -135,6 +142,7 @@ fn disc_by(tools: &Tools, image: &[u8]) -> Result<Vec<u8>, Error> {
             .arg("--grub2-mbr")
             .arg(tools.boot_record())
             .arg("--protective-msdos-label")
+            .args(["--efi-boot", EFI, "-efi-boot-part", "--efi-boot-image"])
             .arg("-output")
             .arg(&disc)
             .arg(&tree),

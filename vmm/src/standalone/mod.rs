@@ -6,6 +6,7 @@
 pub mod boot;
 mod draft;
 pub mod efi;
+mod fat;
 mod faults;
 pub mod image;
 pub mod iso;
