@@ -53,7 +53,7 @@ macro_rules! give_up {
     }};
 }
 
-/// Never returns: the guest runs, and calls [`run::ring`].
+/// Never returns: the guest runs, and calls [`run::bell`].
 pub(crate) fn run(door: Door, information: u64) -> ! {
     let mut out = Out::new(Console::open());
     out.print(format_args!("\nkipi {}, standalone image, started by {}\n", env!("CARGO_PKG_VERSION"), door.name()));

@@ -31,7 +31,7 @@ pub(crate) fn brand() -> Name {
     Name::of(leaves.flat_map(|CpuidResult { eax, ebx, ecx, edx }| [eax, ebx, ecx, edx]))
 }
 
-/// The hypervisor's signature; empty on bare metal (CPUID.1:ECX[31]).
+/// The hypervisor's signature; empty on bare metal (CPUID.1:ECX bit 31).
 pub(crate) fn hypervisor() -> Name {
     if !is_virtual() {
         return Name::of(core::iter::empty());
@@ -45,7 +45,7 @@ pub(crate) fn is_virtual() -> bool {
     cpu::cpuid(1, 0).ecx & 1 << 31 != 0
 }
 
-/// Whether the local APIC has an x2APIC mode (CPUID.1:ECX[21]).
+/// Whether the local APIC has an x2APIC mode (CPUID.1:ECX bit 21).
 pub(crate) fn has_x2apic() -> bool {
     cpu::cpuid(1, 0).ecx & 1 << 21 != 0
 }
