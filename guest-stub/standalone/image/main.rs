@@ -1,18 +1,21 @@
 //! The standalone image: the guest, where kipi's VMM is not.
 //!
 //! A boot loader starts it through one of its doors ([`start`]). It looks for processors and memory, and builds the address space that
-//! the guest's image is linked for ([`land`], [`space`]). The guest then calls it where it would ring the VMM's doorbell ([`run`]).
+//! the guest's image is linked for ([`land`], [`guest`], [`space`]). The guest then calls it where it would ring the VMM's doorbell
+//! ([`bell`], [`run`]).
 
 #![no_std]
 #![no_main]
 #![allow(clippy::cast_possible_truncation, reason = "counts that end at 1024, and addresses below 4 GiB")]
 
+mod bell;
 #[path = "../../src/builtins.rs"]
 mod builtins;
 mod console;
 mod cpu;
 mod efi;
 mod frequency;
+mod guest;
 mod land;
 mod out;
 mod platform;

@@ -1,18 +1,12 @@
 //! The run, in the VMM's place: what the guest is to do next, and what is written of what it has done.
 
 use crate::console::Console;
-use crate::cpu;
 use crate::out::{Buffer, Out};
-use crate::power::{self, Power};
-use core::arch::global_asm;
-use core::cell::UnsafeCell;
+use crate::power::Power;
 use core::fmt;
 use guest_stub::abi::cell::{Call, CellId, Route};
 use guest_stub::abi::command::{self, Command, TIMED_INSTRUCTIONS};
-use guest_stub::abi::{
-    self, AtCpl3, BugCheck, CommandPage, GuestRoute, PORT_BUG_CHECK, RING_SAMPLES, Report, Rule, Sample, Status, Wait,
-    area,
-};
+use guest_stub::abi::{self, BugCheck, GuestRoute, RING_SAMPLES, Report, Rule, Sample, Status, Wait, area};
 use guest_stub::mask;
 use kipi_standalone::lines::LINE;
 use kipi_standalone::plan::{Offers, Plan, Planned};
@@ -30,8 +24,6 @@ const EXCHANGE_MS: u64 = 200;
 /// Bytes that the samples of a ring take at most.
 const RING_LINES: usize = RING_SAMPLES / BATCH * LINE;
 
-const PAGE: *mut CommandPage = abi::COMMAND_PAGE as *mut CommandPage;
-
 /// What vCPU 0 is doing.
 #[derive(Debug, Clone, Copy)]
 enum Stage {
@@ -45,12 +37,12 @@ enum Stage {
 
 /// A run, from the guest's first word to the last record.
 pub(crate) struct Run {
-    out: Out<Buffer>,
-    console: Console,
+    pub(crate) out: Out<Buffer>,
+    pub(crate) console: Console,
     plan: Plan,
     processors: usize,
     khz: u64,
-    power: Power,
+    pub(crate) power: Power,
     cells: [Option<CellId>; CELLS],
     stage: Stage,
     /// Blocks that have been told.
@@ -59,111 +51,9 @@ pub(crate) struct Run {
     said_vcpus: usize,
 }
 
-struct Place(UnsafeCell<Option<Run>>);
-
-// SAFETY: `set` writes it before the guest's first instruction, and `bell` uses it on vCPU 0; or, of a bug check, on the first processor that
-// has one: vCPU 0, whose call or activity waits for that one, is not in there.
-unsafe impl Sync for Place {}
-
-static RUN: Place = Place(UnsafeCell::new(None));
-
-/// What [`bell`] goes on with.
-pub(crate) fn set(run: Run) {
-    // SAFETY: the guest, whose bell is the only other user, does not run yet.
-    unsafe { *RUN.0.get() = Some(run) };
-}
-
-/// The guest's doorbell, and its bug check.
-pub(crate) unsafe extern "sysv64" fn bell(port: u32, _value: u32, at_cpl3: AtCpl3) {
-    let code = if port == u32::from(PORT_BUG_CHECK) { say_bug_check } else { go_on };
-    let stack = STACK.0.get() as u64 + STACK_BYTES as u64;
-    loop {
-        // SAFETY: all of this image, the command page and the rings are mapped for CPL3; the stack is used here alone.
-        let answer = unsafe { at_cpl3(code, stack) };
-        // SAFETY: see `Place`: what runs at CPL3 has come back.
-        let Some(run) = (unsafe { &mut *RUN.0.get() }) else { cpu::halt() };
-        run.out.flush(&mut run.console);
-        match answer {
-            GO_ON => return,
-            MORE => {}
-            _ => {
-                power::end(&run.power, answer == DONE);
-                cpu::halt()
-            }
-        }
-    }
-}
-
-/// The guest has its next command.
-const GO_ON: u64 = 1;
-/// There is more to be said, and no room for it.
-const MORE: u64 = 2;
-/// All has been measured.
-const DONE: u64 = 3;
-/// Nothing more can be measured.
-const FAILED: u64 = 4;
-
-unsafe extern "C" {
-    fn go_on();
-    fn say_bug_check();
-}
-
-// At CPL3, on a stack that is aligned as before a call.
-global_asm!(
-    ".pushsection .text.bell, \"ax\", @progbits",
-    "go_on:",
-    "cld",
-    "call {go_on}",
-    "mov r8, rax",
-    "ud2",
-    "say_bug_check:",
-    "cld",
-    "call {say_bug_check}",
-    "mov r8, rax",
-    "ud2",
-    ".popsection",
-    go_on = sym go_on_with_run,
-    say_bug_check = sym say_bug_check_of_run,
-);
-
-const STACK_BYTES: usize = 0x4000;
-
-#[repr(C, align(16))]
-struct Stack(UnsafeCell<[u8; STACK_BYTES]>);
-
-// SAFETY: a stack, which Rust code knows nothing of.
-unsafe impl Sync for Stack {}
-
-static STACK: Stack = Stack(UnsafeCell::new([0; STACK_BYTES]));
-
-extern "sysv64" fn go_on_with_run() -> u64 {
-    // SAFETY: see `Place`: `bell` waits for this.
-    let Some(run) = (unsafe { &mut *RUN.0.get() }) else { return FAILED };
-    // SAFETY: the guest writes it before it rings.
-    let report = unsafe { (&raw const (*PAGE).report).read_volatile() };
-    match run.next(&report) {
-        Ok(command) => {
-            // SAFETY: vCPU 0 is in here, and the others read it after vCPU 0 has announced it.
-            unsafe { (&raw mut (*PAGE).command).write_volatile(command) };
-            GO_ON
-        }
-        Err(Pause::Full) => MORE,
-        Err(Pause::Over { good: true }) => DONE,
-        Err(Pause::Over { good: false }) => FAILED,
-    }
-}
-
-extern "sysv64" fn say_bug_check_of_run() -> u64 {
-    // SAFETY: see `Place`: `bell` waits for this.
-    let Some(run) = (unsafe { &mut *RUN.0.get() }) else { return FAILED };
-    // SAFETY: the guest has filled it in before it rang, and the page is mapped.
-    run.bug_check(&unsafe { (&raw const (*PAGE).bug_check).read_volatile() });
-    FAILED
-}
-
 /// Why there is no command now.
 #[derive(Debug, Clone, Copy)]
-enum Pause {
+pub(crate) enum Pause {
     /// What has been said is to be written first.
     Full,
     /// The run is over. Why, has been said.
@@ -199,7 +89,7 @@ impl Run {
     }
 
     /// Says what comes of the last command, and what is next.
-    fn next(&mut self, report: &Report) -> Result<Command, Pause> {
+    pub(crate) fn next(&mut self, report: &Report) -> Result<Command, Pause> {
         match self.stage {
             Stage::Starting => self.started(report)?,
             Stage::Exchanging(partner) => self.exchanged(partner, report)?,
@@ -379,7 +269,7 @@ impl Run {
     }
 
     /// A broken rule ends it.
-    fn bug_check(&mut self, bug: &BugCheck) {
+    pub(crate) fn bug_check(&mut self, bug: &BugCheck) {
         let message = bug.message.get(..bug.message_len as usize).unwrap_or_default();
         let message = core::str::from_utf8(message).unwrap_or_default();
         let rule = Rule::from_wire(bug.rule).map_or("?", |rule| rule.name());
