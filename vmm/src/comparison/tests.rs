@@ -111,6 +111,24 @@ fn a_cell_alone_in_its_state_is_divided_by_the_memory_route() {
     assert_eq!(row(&comparison, "x2apic", "halt").reference, Some(fixture::id("memory", "spin")));
 }
 
+/// Calls that nobody asked for, without a virtual machine, drift by themselves.
+#[test]
+fn a_native_cell_beside_divides_only_where_nothing_else_does() {
+    let native = || Cell { beside: true, ..cell("native-futex", "halt", 15_000.0) };
+    let divided_by = |keep: &[Route]| {
+        let sides = [runs(3, 1), runs(3, 2)].map(|mut side| {
+            change(&mut side, |it| {
+                it.cells.retain(|cell| keep.contains(&cell.id.route));
+                it.cells.push(native());
+            });
+            side
+        });
+        row(&compared(&sides[0], &sides[1]), "x2apic", "halt").reference
+    };
+    assert_eq!(divided_by(&[Route::X2Apic, Route::Memory]), Some(fixture::id("memory", "spin")));
+    assert_eq!(divided_by(&[Route::X2Apic]), Some(fixture::id("native-futex", "halt")));
+}
+
 #[test]
 fn a_reference_is_chosen_for_all_cells() {
     let rules = Rules { reference: Some((Route::Memory, TargetState::Spin)), ..Rules::default() };
