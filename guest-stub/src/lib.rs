@@ -18,6 +18,7 @@ pub mod hyperv;
 pub mod icr;
 pub mod kvm_pv;
 pub mod logical_ids;
+pub mod long_mode;
 pub mod mask;
 pub mod msi;
 pub mod outcomes;

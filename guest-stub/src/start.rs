@@ -7,11 +7,8 @@ use crate::vectors;
 use core::arch::global_asm;
 use guest_stub::abi::{APIC_IDS, MAX_VCPUS, PAGE_TABLES, VCPU_AREAS, VCPU_STRIDE, area};
 use guest_stub::descriptors::KERNEL_CODE;
+use guest_stub::long_mode::{CR0, CR4, EFER, IA32_EFER};
 
-const CR0: u32 = 0x8001_0033; // PG, WP, NE, ET, MP, PE (SDM Vol. 3A 2.5)
-const CR4: u32 = 0x620; // OSXMMEXCPT, OSFXSR, PAE
-const EFER: u32 = 0x900; // NXE, LME; LMA follows from CR0.PG
-const IA32_EFER: u32 = 0xC000_0080;
 /// Extended topology: EDX is the x2APIC id (SDM Vol. 2A, CPUID).
 const CPUID_TOPOLOGY: u32 = 0xB;
 

@@ -2,6 +2,7 @@
 
 use crate::land;
 use core::arch::global_asm;
+use guest_stub::long_mode::{CR0, CR4, EFER, IA32_EFER};
 
 /// Which door the image came in by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,11 +36,6 @@ const PHYS32_ENTRY: u32 = 18;
 
 pub(crate) const PRESENT_WRITABLE: u32 = 0x3;
 pub(crate) const PRESENT_WRITABLE_LARGE: u32 = 0x83;
-const PAE: u32 = 1 << 5;
-pub(crate) const CR4: u32 = 0x620; // OSXMMEXCPT, OSFXSR, PAE
-pub(crate) const CR0: u32 = 0x8001_0033; // PG, WP, NE, ET, MP, PE (SDM Vol. 3A 2.5)
-pub(crate) const EFER: u32 = 0x900; // NXE, LME
-pub(crate) const IA32_EFER: u32 = 0xC000_0080;
 
 /// Bytes of the stack.
 pub(crate) const STACK: usize = 0x1_0000;
@@ -201,8 +197,6 @@ global_asm!(
     ia32_efer = const IA32_EFER,
     enter = sym enter,
 );
-
-const _: () = assert!(CR4 & PAE != 0);
 
 /// The first of Rust: on the image's own stack.
 extern "sysv64" fn enter(door: u32, information: u64) -> ! {

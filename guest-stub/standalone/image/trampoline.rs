@@ -4,11 +4,8 @@ use core::arch::global_asm;
 use core::cell::UnsafeCell;
 use core::ptr::copy_nonoverlapping;
 use guest_stub::abi::{APIC_IDS, ImageHeader, MAX_VCPUS, PAGE, VCPU_AREAS, VCPU_STRIDE, area};
+use guest_stub::long_mode::{CR0, CR4, EFER, IA32_EFER};
 
-const CR0: u32 = 0x8001_0033; // PG, WP, NE, ET, MP, PE (SDM Vol. 3A 2.5)
-const CR4: u32 = 0x620; // OSXMMEXCPT, OSFXSR, PAE
-const EFER: u32 = 0x900; // NXE, LME
-const IA32_EFER: u32 = 0xC000_0080;
 const TOPOLOGY: u32 = 0xB;
 
 unsafe extern "C" {

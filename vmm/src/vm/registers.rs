@@ -2,14 +2,9 @@
 
 use guest_stub::abi::{self, area};
 use guest_stub::descriptors::{KERNEL_CODE, KERNEL_DATA};
+use guest_stub::long_mode::{CR0, CR4, EFER, LMA};
 use kvm_bindings::{kvm_regs, kvm_segment, kvm_sregs};
 
-/// PG, WP, NE, ET, MP, PE (SDM Vol. 3A 2.5).
-const CR0: u64 = 0x8001_0033;
-/// OSXMMEXCPT, OSFXSR, PAE.
-const CR4: u64 = 0x620;
-/// NXE, LMA, LME (SDM Vol. 3A table 2-5).
-const EFER: u64 = 0xD00;
 /// Bit 1 of RFLAGS is always one.
 const RFLAGS: u64 = 2;
 
@@ -36,10 +31,10 @@ pub(super) fn long_mode(mut sregs: kvm_sregs) -> kvm_sregs {
     let data = segment(KERNEL_DATA, DATA_READ_WRITE_ACCESSED, false);
     sregs.cs = segment(KERNEL_CODE, CODE_EXECUTE_READ_ACCESSED, true);
     (sregs.ds, sregs.es, sregs.fs, sregs.gs, sregs.ss) = (data, data, data, data, data);
-    sregs.cr0 = CR0;
+    sregs.cr0 = CR0.into();
     sregs.cr3 = abi::PAGE_TABLES;
-    sregs.cr4 = CR4;
-    sregs.efer = EFER;
+    sregs.cr4 = CR4.into();
+    sregs.efer = (EFER | LMA).into();
     sregs
 }
 

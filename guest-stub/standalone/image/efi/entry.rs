@@ -1,15 +1,16 @@
 //! From firmware's registers and page tables to this image's, and back for each call.
 
 use super::enter;
-use crate::start::{CR0, CR4, Door, EFER, IA32_EFER, PRESENT_WRITABLE, PRESENT_WRITABLE_LARGE};
+use crate::start::{Door, PRESENT_WRITABLE, PRESENT_WRITABLE_LARGE};
 use core::arch::global_asm;
+use guest_stub::long_mode::{CR0, CR4, EFER, IA32_EFER, LMA};
 use guest_stub::paging::ADDRESS;
 use uefi_raw::Status;
 
 /// CR4: five levels of paging (SDM Vol. 3A 2.5).
 const LA57: u32 = 1 << 12;
 /// EFER, when long mode is active: LMA must not be changed (AMD64 APM Vol. 2, 3.1.7).
-const EFER_ACTIVE: u32 = EFER | 1 << 10;
+const EFER_ACTIVE: u32 = EFER | LMA;
 
 // The entry is the image's first byte, wherever firmware put it: RCX is the image's handle, RDX the system table (UEFI 2.3.4).
 // Firmware's registers are kept for a return to it.
