@@ -1,11 +1,10 @@
-//! Links the guest image at the addresses of `layout.ld`.
+//! Links an image as the `layout.ld` beside its manifest says: the guest's, and the standalone one.
 
 use std::env;
 use std::path::PathBuf;
 
 fn main() {
     println!("cargo:rerun-if-changed=layout.ld");
-    println!("cargo:rerun-if-changed=build.rs");
     if env::var_os("CARGO_FEATURE_IMAGE").is_none() {
         return;
     }
@@ -20,7 +19,7 @@ fn main() {
         "-Wl,-z,noexecstack",
         "-Wl,-z,max-page-size=4096",
     ] {
-        println!("cargo:rustc-link-arg-bin=kipi-guest={argument}");
+        println!("cargo:rustc-link-arg-bins={argument}");
     }
-    println!("cargo:rustc-link-arg-bin=kipi-guest=-Wl,-T,{}", script.display());
+    println!("cargo:rustc-link-arg-bins=-Wl,-T,{}", script.display());
 }

@@ -12,8 +12,8 @@ fn main() {
     let workspace = manifest.parent().expect("the workspace's root").to_path_buf();
     let guest = workspace.join("guest-stub");
     let inputs = ["src", "layout.ld", "build.rs", "Cargo.toml"];
-    let of_standalone = inputs.map(|input| format!("standalone/{input}"));
-    for input in inputs.map(str::to_owned).iter().chain(&of_standalone).chain([&"standalone/image".to_owned()]) {
+    let of_standalone = ["src", "image", "layout.ld", "Cargo.toml"].map(|input| format!("standalone/{input}"));
+    for input in inputs.map(str::to_owned).iter().chain(&of_standalone) {
         println!("cargo:rerun-if-changed={}", guest.join(input).display());
     }
     println!("cargo:rerun-if-changed=build.rs");

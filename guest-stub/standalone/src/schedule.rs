@@ -27,7 +27,12 @@ pub fn blocks(rounds: usize, warmup: usize, boots: usize) -> impl ExactSizeItera
 pub fn divide(rounds: usize, warmup: usize, wanted: usize) -> impl ExactSizeIterator<Item = usize> + Clone {
     let largest = RING_SAMPLES.saturating_sub(warmup).max(1);
     let count = wanted.min(rounds).max(rounds.div_ceil(largest));
-    (0..count).map(move |block| rounds * (block + 1) / count - rounds * block / count)
+    parts(rounds, count)
+}
+
+/// Rounds in so many parts, which differ by one at most.
+pub fn parts(rounds: usize, count: usize) -> impl ExactSizeIterator<Item = usize> + Clone {
+    (0..count).map(move |part| rounds * (part + 1) / count - rounds * part / count)
 }
 
 /// Which of `boots` machines block number `block` of `blocks` is run on.
