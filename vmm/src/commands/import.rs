@@ -1,7 +1,7 @@
 //! `kipi import`.
 
-use super::measure::{is_clean, progress_bar, status_of, without_rounds, write_results};
-use super::outputs::{any_is_stdout, nobody_reads, open_all, write_text};
+use super::measure::{is_clean, progress_bar, status_of, without_rounds, write_reports, write_results};
+use super::outputs::{any_is_stdout, nobody_reads, open_all};
 use super::status::{Failure, Status, complain};
 use super::{hints, values};
 use crate::config::CellId;
@@ -9,7 +9,6 @@ use crate::events::samples::Block;
 use crate::experiment::{Observer, RawSink, recorded};
 use crate::host::bounded;
 use crate::report::csv::CsvWriter;
-use crate::report::{bmf, html, prometheus};
 use crate::results::measurement::Measurement;
 use crate::standalone::boot::End;
 use crate::standalone::log;
@@ -90,10 +89,11 @@ pub fn run(options: &Import) -> Result<Status, Failure> {
     measurement.warnings.extend(faults.lines().chain(left_out(&runs, chosen)));
 
     let mut status = status_of(&measurement, error.as_ref(), false);
-    let written = write_results(&measurement, json, csv, to_stdout, options.details)
-        .and(write_text(html, || Ok(html::render(&measurement, &details))))
-        .and(write_text(prometheus, || Ok(prometheus::render(&measurement)?)))
-        .and(write_text(bmf, || Ok(bmf::render(&measurement)?)));
+    let written = write_results(&measurement, json, csv, to_stdout, options.details).and(write_reports(
+        &measurement,
+        &details,
+        [html, prometheus, bmf],
+    ));
     if let Some(error) = error.map(anyhow::Error::from).filter(|error| !nobody_reads(error)) {
         complain(&format!("{name}: {}", hints::line(error.as_ref())));
     } else if let Some(wrong) = wrong(run, &measurement) {

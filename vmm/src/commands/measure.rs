@@ -13,6 +13,7 @@ use crate::experiment::{self, Observer, RawSink, Repeats};
 use crate::report::csv::CsvWriter;
 use crate::report::output::{self, Output};
 use crate::report::{bmf, html, json, prometheus, text};
+use crate::results::detail::CellDetail;
 use crate::results::integrity::Integrity;
 use crate::results::measurement::{Cell, Measurement};
 use crate::results::source::Source;
@@ -280,11 +281,8 @@ pub fn run(options: &Measure, start: ProcessStart) -> Result<Status, Failure> {
     let csv = csv.filter(|_| !samples_failed);
     // A run that never began leaves alone what an earlier one has written.
     let written = if began { write_results(&measurement, json, csv, to_stdout, options.details) } else { Ok(()) };
-    let [html, prometheus, bmf] = [html, prometheus, bmf].map(|output| output.filter(|_| began));
-    let written = written
-        .and(write_text(html, || Ok(html::render(&measurement, &details))))
-        .and(write_text(prometheus, || Ok(prometheus::render(&measurement)?)))
-        .and(write_text(bmf, || Ok(bmf::render(&measurement)?)));
+    let reports = [html, prometheus, bmf].map(|output| output.filter(|_| began));
+    let written = written.and(write_reports(&measurement, &details, reports));
     if let Some(error) = error.map(anyhow::Error::from).filter(|error| !nobody_reads(error)) {
         complain(&hints::line(error.as_ref()));
         // A full disk, too, is told once, and not of each document.
@@ -296,6 +294,17 @@ pub fn run(options: &Measure, start: ProcessStart) -> Result<Status, Failure> {
     }
     written.map_err(|error| Failure::new(if status == Status::Good { Status::Failed } else { status }, error))?;
     Ok(status)
+}
+
+/// Writes page, Prometheus text and Bencher Metric Format, those that are asked for.
+pub(super) fn write_reports(
+    measurement: &Measurement,
+    details: &[CellDetail],
+    [html, prometheus, bmf]: [Option<Output>; 3],
+) -> anyhow::Result<()> {
+    write_text(html, || Ok(html::render(measurement, details)))
+        .and(write_text(prometheus, || Ok(prometheus::render(measurement)?)))
+        .and(write_text(bmf, || Ok(bmf::render(measurement)?)))
 }
 
 /// Whether something was measured, so that results are written.

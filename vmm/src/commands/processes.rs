@@ -99,10 +99,16 @@ fn collect(pipe: Option<impl Read + Send + 'static>) -> JoinHandle<Vec<u8>> {
     })
 }
 
+/// Sends a signal to all processes of a group that `child` leads.
+pub(super) fn signal_group(child: &Child, signal: Signal) {
+    if let Some(group) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
+        // A group that is gone has ended by itself.
+        let _ = kill_process_group(group, signal);
+    }
+}
+
 /// `None`: it had to be killed, since its time was over.
 fn wait(child: &mut Child, until: Option<Instant>) -> io::Result<Option<ExitStatus>> {
-    let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-    let signal = |signal| group.map(|group| kill_process_group(group, signal));
     let mut asked: Option<Instant> = None;
     let mut is_out_of_time = false;
     loop {
@@ -111,13 +117,12 @@ fn wait(child: &mut Child, until: Option<Instant>) -> io::Result<Option<ExitStat
         }
         // Relaxed: a flag, and nothing is published with it.
         if asked.is_none() && INTERRUPTED.load(Ordering::Relaxed) {
-            // A group that is gone has ended by itself.
-            let _ = signal(Signal::INT);
+            signal_group(child, Signal::INT);
             asked = Some(Instant::now());
         }
         is_out_of_time |= until.is_some_and(|until| Instant::now() >= until);
         if is_out_of_time || asked.is_some_and(|asked| asked.elapsed() >= PATIENCE) {
-            let _ = signal(Signal::KILL);
+            signal_group(child, Signal::KILL);
         }
         thread::sleep(LOOK);
     }

@@ -138,7 +138,7 @@ impl Config {
         let rounds = self.rounds;
         match self.blocks {
             None => blocks(rounds, self.warmup, boots),
-            Some(count) => (0..count).map(|block| rounds * (block + 1) / count - rounds * block / count).collect(),
+            Some(count) => kipi_standalone::schedule::parts(rounds, count).collect(),
         }
     }
 

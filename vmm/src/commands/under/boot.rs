@@ -1,11 +1,12 @@
 //! One boot of the standalone image under another VMM: what it has written to its serial line.
 
 use super::super::interrupts::INTERRUPTED;
+use super::super::processes::signal_group;
 use super::template::{Filling, Template};
 use crate::standalone::image;
 use kipi_standalone::lines::{self, Line};
 use kipi_standalone::records::RecordOf;
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::Signal;
 use serde_json::json;
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -172,15 +173,12 @@ struct Vmm(Child);
 
 impl Drop for Vmm {
     fn drop(&mut self) {
-        let group = i32::try_from(self.0.id()).ok().and_then(Pid::from_raw);
-        let signal = |signal| group.map(|group| kill_process_group(group, signal));
-        // A group that is gone has ended by itself.
-        let _ = signal(Signal::TERM);
+        signal_group(&self.0, Signal::TERM);
         let asked = Instant::now();
         while asked.elapsed() < PATIENCE && matches!(self.0.try_wait(), Ok(None)) {
             thread::sleep(LOOK);
         }
-        let _ = signal(Signal::KILL);
+        signal_group(&self.0, Signal::KILL);
         let _ = self.0.wait();
     }
 }
