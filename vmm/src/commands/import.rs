@@ -1,9 +1,9 @@
 //! `kipi import`.
 
 use super::measure::{is_clean, progress_bar, status_of, without_rounds, write_reports, write_results};
-use super::outputs::{any_is_stdout, nobody_reads, open_all};
+use super::outputs::{any_is_stdout, nobody_reads};
 use super::status::{Failure, Status, complain};
-use super::{hints, values};
+use super::{hints, options};
 use crate::config::CellId;
 use crate::events::samples::Block;
 use crate::experiment::{Observer, RawSink, recorded};
@@ -32,21 +32,8 @@ pub struct Import {
     /// Print everything: all times, what the instruments cost, where the run is from
     #[arg(long)]
     details: bool,
-    /// Write the result as JSON; - is standard output
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
-    /// Write the raw samples as CSV; - is standard output
-    #[arg(long, value_name = "FILE")]
-    csv: Option<PathBuf>,
-    /// Write a page with table, distributions and timelines that needs no network; - is standard output
-    #[arg(long, value_name = "FILE")]
-    html: Option<PathBuf>,
-    /// Write the figures as Prometheus text, for the node exporter's textfile collector; - is standard output
-    #[arg(long, value_name = "FILE.prom", value_parser = values::prom_file)]
-    prometheus: Option<PathBuf>,
-    /// Write the figures in Bencher Metric Format (bencher run --adapter json); - is standard output
-    #[arg(long, value_name = "FILE")]
-    bmf: Option<PathBuf>,
+    #[command(flatten)]
+    outputs: options::Outputs,
 }
 
 /// Runs it.
@@ -58,13 +45,7 @@ pub fn run(options: &Import) -> Result<Status, Failure> {
     let log::Log { boots, faults } = log::read(&read(&options.log)?);
     let runs = runs::of(boots);
     let chosen = choose(&name, &runs, options.run, faults.lines().next()).map_err(Failure::bad_input)?;
-    let outputs = open_all([
-        ("--json", &options.json),
-        ("--csv", &options.csv),
-        ("--html", &options.html),
-        ("--prometheus", &options.prometheus),
-        ("--bmf", &options.bmf),
-    ])?;
+    let outputs = options.outputs.open()?;
     let to_stdout = any_is_stdout(outputs.each_ref());
     let [json, csv, html, prometheus, bmf] = outputs;
     let mut csv = csv.map(CsvWriter::new).transpose().map_err(Failure::failed)?;

@@ -2,7 +2,7 @@
 
 use super::ab::{self, Ab};
 use super::options::{self, default_vcpus};
-use super::outputs::{any_is_stdout, nobody_reads, open_all, print, terminal_width, unless_nobody_reads, write_text};
+use super::outputs::{any_is_stdout, nobody_reads, print, terminal_width, unless_nobody_reads, write_text};
 use super::status::{Failure, Status, complain};
 use super::{hints, interrupts, machines, under, values};
 use crate::config::routes::Route;
@@ -21,7 +21,6 @@ use clap::Args;
 use guest_stub::abi::{Destination, TargetState, Wait};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::{self, IsTerminal};
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// Rounds of each cell where nothing is said.
@@ -98,22 +97,8 @@ pub struct Measure {
     /// --ab, which measures none again, if it was not in most boots of a side
     #[arg(long)]
     pub(super) strict: bool,
-    /// Write the result as JSON; - is standard output
-    #[arg(long, value_name = "FILE")]
-    pub(super) json: Option<PathBuf>,
-    /// Write the raw samples as CSV; - is standard output
-    #[arg(long, value_name = "FILE")]
-    csv: Option<PathBuf>,
-    /// Write a page with table, distributions and timelines that needs no network; - is standard output. Measures delivery from
-    /// every vCPU, too
-    #[arg(long, value_name = "FILE")]
-    html: Option<PathBuf>,
-    /// Write the figures as Prometheus text, for the node exporter's textfile collector; - is standard output
-    #[arg(long, value_name = "FILE.prom", value_parser = values::prom_file)]
-    prometheus: Option<PathBuf>,
-    /// Write the figures in Bencher Metric Format (bencher run --adapter json); - is standard output
-    #[arg(long, value_name = "FILE")]
-    bmf: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) outputs: options::Outputs,
     /// Lengthen each call of the cells that have a virtual machine, or of those of a route, by this share of its own round trip, to
     /// see whether a comparison finds it
     #[arg(long, value_name = "delay=P%[:ROUTE]", value_parser = values::injected_delay, hide = true)]
@@ -176,7 +161,7 @@ impl Measure {
             target_states: without_repeats(&self.target_state),
             observe: without_repeats(observe),
             trace: without_repeats(&self.trace).into_iter().map(|source| (source, None)).collect(),
-            sweep: self.html.is_some(),
+            sweep: self.outputs.html.is_some(),
             exit_costs: self.exits,
             rounds: self.rounds.map_or(ROUNDS, |rounds| rounds as usize),
             limit_time: self.rounds.is_none(),
@@ -199,13 +184,7 @@ pub fn run(options: &Measure, start: ProcessStart) -> Result<Status, Failure> {
     }
     let mut config = options.to_config(machines::allowed_cpus()).map_err(Failure::bad_input)?;
     let mut others = under::Others::of(&options.under, &mut config).map_err(Failure::bad_input)?;
-    let [json, csv, html, prometheus, bmf] = open_all([
-        ("--json", &options.json),
-        ("--csv", &options.csv),
-        ("--html", &options.html),
-        ("--prometheus", &options.prometheus),
-        ("--bmf", &options.bmf),
-    ])?;
+    let [json, csv, html, prometheus, bmf] = options.outputs.open()?;
     let image = machines::image(config.guest.as_deref())?;
     let device = config.device.clone();
     let kvm = machines::Kvm::at(&device);

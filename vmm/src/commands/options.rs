@@ -1,7 +1,10 @@
 //! The options that several commands have in common.
 
+use super::outputs::open_all;
+use super::status::Failure;
 use super::values;
 use crate::config::{self, Call, Config, Observe, Pin};
+use crate::report::output::Output;
 use clap::Args;
 use guest_stub::abi::{Wait, Worker};
 use std::path::PathBuf;
@@ -48,6 +51,38 @@ pub(super) struct Machine {
     /// Run this guest image instead of the one that kipi was built with
     #[arg(long, value_name = "FILE")]
     pub(super) guest: Option<PathBuf>,
+}
+
+/// What a measurement is written to, beside the table.
+#[derive(Debug, Clone, Args)]
+pub(super) struct Outputs {
+    /// Write the result as JSON; - is standard output
+    #[arg(long, value_name = "FILE")]
+    pub(super) json: Option<PathBuf>,
+    /// Write the raw samples as CSV; - is standard output
+    #[arg(long, value_name = "FILE")]
+    pub(super) csv: Option<PathBuf>,
+    /// Write a page with table, distributions and timelines that needs no network; - is standard output. kipi measure then measures
+    /// delivery from every vCPU, too
+    #[arg(long, value_name = "FILE")]
+    pub(super) html: Option<PathBuf>,
+    /// Write the figures as Prometheus text, for the node exporter's textfile collector; - is standard output
+    #[arg(long, value_name = "FILE.prom", value_parser = values::prom_file)]
+    pub(super) prometheus: Option<PathBuf>,
+    /// Write the figures in Bencher Metric Format (bencher run --adapter json); - is standard output
+    #[arg(long, value_name = "FILE")]
+    pub(super) bmf: Option<PathBuf>,
+}
+
+impl Outputs {
+    /// Opens them, in the order of the fields.
+    ///
+    /// # Errors
+    /// As [`open_all`].
+    pub(super) fn open(&self) -> Result<[Option<Output>; 5], Failure> {
+        let Self { json, csv, html, prometheus, bmf } = self;
+        open_all([("--json", json), ("--csv", csv), ("--html", html), ("--prometheus", prometheus), ("--bmf", bmf)])
+    }
 }
 
 impl Calls {

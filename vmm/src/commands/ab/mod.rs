@@ -69,7 +69,7 @@ impl Ab {
 /// # Errors
 /// Whatever keeps it from measuring, or its result from being written.
 pub(super) fn run(options: &Measure) -> Result<Status, Failure> {
-    let [json] = open_all([("--json", &options.json)])?;
+    let [json] = open_all([("--json", &options.outputs.json)])?;
     interrupts::handle()?;
     let rounds = options.rounds.map_or(ROUNDS, |rounds| rounds as usize);
     let boots = options.boots.map(|boots| boots as usize);
