@@ -104,6 +104,7 @@ impl Collected {
             never_quiet: self.is_never_quiet(),
             // Of other cells' blocks as well.
             times_native: Vec::new(),
+            times_own_vmm: Vec::new(),
         })
     }
 }

@@ -26,6 +26,7 @@ mod sweep;
 mod times_native;
 pub mod trace;
 mod traced;
+pub mod under;
 mod warnings;
 
 use crate::config::{self, CellId, Config, MachineSpec};

@@ -8,7 +8,7 @@ use crate::events::samples::Block;
 use crate::results::host_cpu::CpuTimesNative;
 use crate::results::measurement::{CellClock, Instruments};
 use crate::results::metric::MetricName;
-use crate::results::times_native::{METRICS, TimesNative};
+use crate::results::times::{METRICS, Times};
 use crate::statistics::bootstrap::{self, Boots};
 use crate::statistics::drift::Drift;
 use crate::statistics::order::{Quantile, Sample};
@@ -19,7 +19,7 @@ use std::collections::BTreeSet;
 /// What a cell's figures are in those of its divisors.
 #[derive(Default)]
 pub(super) struct Divided {
-    pub(super) metrics: Vec<TimesNative>,
+    pub(super) metrics: Vec<Times>,
     /// Its CPU time a call.
     pub(super) cpu: Vec<CpuTimesNative>,
     /// Why it has no figures in those of a divisor that was to be measured.
@@ -83,7 +83,7 @@ impl<'c> Pairs<'c> {
         (!turns.is_empty()).then_some(Self { divisor: cells[1].id, turns, blocks, clocks })
     }
 
-    fn divide(&self, metric: MetricName) -> Option<TimesNative> {
+    fn divide(&self, metric: MetricName) -> Option<Times> {
         let [own, other] = self.blocks.each_ref().map(|blocks| metrics::sample_by_turn(metric, blocks));
         let samples = [own?, other?];
         let [own, divisor] = [0, 1].map(|which: usize| {
@@ -99,7 +99,7 @@ impl<'c> Pairs<'c> {
             let in_cycles = bootstrap::ratio_of_medians(&samples[0], &samples[1], &boots)?;
             Some(in_cycles.interval?.map(|end| end / in_cycles.value))
         });
-        Some(TimesNative {
+        Some(Times {
             metric,
             divisor: self.divisor,
             pairs: self.turns.len() as u64,

@@ -15,6 +15,7 @@ use crate::results::integrity::Integrity;
 use crate::results::measurement::{Cell, Host, Instruments, Measurement, Skipped};
 use crate::results::metric::MetricName;
 use crate::results::power::{IdleState, Power};
+use crate::results::quiet::Quiet;
 use crate::results::standalone::{OWN_VMM, Standalone};
 use guest_stub::abi::cell::{Call, CellId, Observe};
 use std::collections::BTreeSet;
@@ -102,10 +103,9 @@ fn clock(measurement: &Measurement) -> Option<String> {
         [method] => (*method).to_owned(),
         _ => "--details says how each was bounded".to_owned(),
     };
-    let has_other_vmms = measurement.instruments.iter().any(|machine| machine.under.is_some());
     let which = |machine: &Instruments| match machine.under {
         Some(under) => format!("under {}", under.name()),
-        None if has_other_vmms => format!("under {OWN_VMM}"),
+        None if measurement.has_other_vmms() => format!("under {OWN_VMM}"),
         None => format!("with {}", count(machine.vcpus, "vCPU")),
     };
     let with_vcpus = |machine: &Instruments| format!("{} {}", told(machine), which(machine));
@@ -140,7 +140,8 @@ pub(super) fn moved(measurement: &Measurement) -> Option<String> {
 pub(super) fn quiet(measurement: &Measurement, width: usize) -> Option<String> {
     let all = asked(measurement).len();
     let name = |id| name(measurement, id);
-    let verdict = measurement.quiet.as_ref().map(|found| quiet::verdict(found, all, &name, width));
+    let own = measurement.asked().filter(|cell| cell.id.under.is_none()).count();
+    let verdict = looked_at(measurement).map(|found| quiet::verdict(found, own, &name, width));
     let shared =
         shared_cpus(measurement).map(|(vcpus, cpus)| format!("{vcpus} vCPUs take turns on {}", count(cpus, "CPU")));
     (all > 0).then(|| match (shared, verdict) {
@@ -151,9 +152,14 @@ pub(super) fn quiet(measurement: &Measurement, width: usize) -> Option<String> {
     })
 }
 
+/// What disturbed the blocks that were asked for; `None`: nobody has looked, as at no block under another VMM.
+fn looked_at(measurement: &Measurement) -> Option<&Quiet> {
+    measurement.quiet.as_ref().filter(|_| measurement.asked().any(|cell| cell.id.under.is_none()))
+}
+
 /// What disturbed the run.
 fn disturbances(measurement: &Measurement) -> Option<String> {
-    quiet::causes(measurement.quiet.as_ref()?, &|id| name(measurement, id))
+    quiet::causes(looked_at(measurement)?, &|id| name(measurement, id))
 }
 
 /// A cell's name among the others.

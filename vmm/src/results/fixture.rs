@@ -12,7 +12,7 @@ use super::power::Power;
 use super::source::Source;
 use super::stage::Stage;
 use super::standalone::Standalone;
-use super::times_native::TimesNative;
+use super::times::Times;
 use super::topology::Topology;
 use super::trace::{self, Call, Event, TRACE_SCHEMA, Trace, Which};
 use guest_stub::abi::act::Act;
@@ -134,6 +134,7 @@ pub(crate) fn cell(target_state: &str, round_trip: f64) -> Cell {
         blocks: Vec::new(),
         never_quiet: false,
         times_native: Vec::new(),
+        times_own_vmm: Vec::new(),
     }
 }
 
@@ -313,9 +314,9 @@ pub(crate) fn trace() -> Trace {
 }
 
 /// A metric over that of native-rseq, all but self of 2 threads: 50 pairs, 95 % of the ratio within 10 %.
-pub(crate) fn times_native(metric: MetricName, own_ns: f64, divisor_ns: f64) -> TimesNative {
+pub(crate) fn times_native(metric: MetricName, own_ns: f64, divisor_ns: f64) -> Times {
     let ratio = own_ns / divisor_ns;
-    TimesNative {
+    Times {
         metric,
         divisor: id("native-rseq", "user"),
         pairs: 50,

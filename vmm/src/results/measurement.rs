@@ -19,7 +19,7 @@ use super::reference::Reference;
 use super::source::Source;
 use super::stage::Breakdown;
 use super::standalone::{OtherVmm, Standalone};
-use super::times_native::TimesNative;
+use super::times::Times;
 use super::topology::Topology;
 use guest_stub::abi::cell::{CellId, Route, Under};
 use schemars::JsonSchema;
@@ -399,10 +399,18 @@ pub struct Cell {
     pub never_quiet: bool,
     /// Its times in those of the same call on the host's own processors.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub times_native: Vec<TimesNative>,
+    pub times_native: Vec<Times>,
+    /// Of a cell under another VMM: its times in those of the same cell under kipi's own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub times_own_vmm: Vec<Times>,
 }
 
 impl Measurement {
+    /// Whether cells ran under other VMMs, too.
+    pub fn has_other_vmms(&self) -> bool {
+        self.cells.iter().any(|cell| cell.id.under.is_some())
+    }
+
     /// The cells that were asked for.
     pub fn asked(&self) -> impl Iterator<Item = &Cell> + Clone {
         self.cells.iter().filter(|cell| !cell.beside)
@@ -422,8 +430,13 @@ impl Cell {
     }
 
     /// Its native counterpart's share of a metric, of busy threads: the first of its divisors.
-    pub fn times_native(&self, metric: MetricName) -> Option<&TimesNative> {
+    pub fn times_native(&self, metric: MetricName) -> Option<&Times> {
         self.times_native.iter().find(|times| times.metric == metric)
+    }
+
+    /// Its share of the same cell's metric under kipi's own VMM.
+    pub fn times_own_vmm(&self, metric: MetricName) -> Option<&Times> {
+        self.times_own_vmm.iter().find(|times| times.metric == metric)
     }
 
     /// What disturbed each of its blocks: those that the metrics are made of, those with events, and the initiators'.

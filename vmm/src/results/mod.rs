@@ -28,7 +28,7 @@ pub mod reference;
 pub mod source;
 pub mod stage;
 pub mod standalone;
-pub mod times_native;
+pub mod times;
 pub mod topology;
 pub mod trace;
 

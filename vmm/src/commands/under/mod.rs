@@ -8,7 +8,7 @@ use super::interrupts::INTERRUPTED;
 use super::status::complain;
 use crate::config::{CellId, Config, MachineSpec};
 use crate::events::samples::Block;
-use crate::experiment::{Observer, RawSink, recorded};
+use crate::experiment::{self, Observer, RawSink, recorded};
 use crate::results::measurement::{Measurement, Skipped};
 use crate::results::standalone::{OWN_VMM, OtherVmm};
 use crate::standalone::log;
@@ -169,6 +169,7 @@ impl Others {
             }
             add(measurement, &vmm, run, samples.as_mut());
         }
+        experiment::under::divide(measurement);
         was_partial || !measurement.partial
     }
 }

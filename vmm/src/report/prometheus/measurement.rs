@@ -5,6 +5,7 @@ use crate::results::integrity::Integrity;
 use crate::results::measurement::{Cell, Exits, Measurement};
 use crate::results::metric::{Metric, MetricName, Unit};
 use crate::results::quiet::Quiet;
+use crate::results::times::Times;
 use std::fmt;
 
 /// The document.
@@ -71,7 +72,12 @@ fn of_cells(cells: &[Cell]) -> Vec<Gauge> {
         Gauge::new(
             "kipi_round_trip_times_native_ratio",
             "Round trip in that of the same call on the host's own processors, without a virtual machine",
-            cells.iter().filter_map(times_native).collect(),
+            cells.iter().filter_map(|cell| times(cell, cell.times_native(MetricName::RoundTrip))).collect(),
+        ),
+        Gauge::new(
+            "kipi_round_trip_times_own_vmm_ratio",
+            "Round trip of a cell under another VMM in that of the same cell under kipi's own",
+            cells.iter().filter_map(|cell| times(cell, cell.times_own_vmm(MetricName::RoundTrip))).collect(),
         ),
     ]
 }
@@ -82,9 +88,8 @@ fn wrong_calls(cell: &Cell) -> [(Labels, f64); 4] {
         .map(|(fault, count)| (with(cell, [("fault", fault)]), count as f64))
 }
 
-fn times_native(cell: &Cell) -> Option<(Labels, f64)> {
-    let ratio = cell.times_native(MetricName::RoundTrip)?.ratio?;
-    Some((labels(&cell.id), ratio))
+fn times(cell: &Cell, times: Option<&Times>) -> Option<(Labels, f64)> {
+    Some((labels(&cell.id), times?.ratio?))
 }
 
 /// What a gauge takes of a metric.

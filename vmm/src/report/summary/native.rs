@@ -5,7 +5,7 @@ use crate::config::routes;
 use crate::report::{tables, units};
 use crate::results::measurement::{Cell, Measurement};
 use crate::results::metric::MetricName;
-use crate::results::times_native::TimesNative;
+use crate::results::times::Times;
 use guest_stub::abi::TargetState;
 use guest_stub::abi::cell::Call;
 
@@ -19,10 +19,12 @@ pub(super) fn answer(measurement: &Measurement) -> Option<String> {
     }
 }
 
-/// Of a ping, which is nothing but an interrupt, before a whole call; of the clearest state; and of several routes, the fastest.
+/// Of a ping, which is nothing but an interrupt, before a whole call; of the clearest state; and of several routes, the fastest. Other VMMs'
+/// are told where kipi's own measured nothing.
 fn verdict(measurement: &Measurement) -> Option<String> {
-    let interrupted = measurement.cells.iter().filter(|cell| routes::of(cell.id.route).interrupts());
-    let divided = interrupted.filter_map(|cell| {
+    let interrupted = || measurement.asked().filter(|cell| routes::of(cell.id.route).interrupts());
+    let has_own = interrupted().any(|cell| cell.id.under.is_none() && !routes::of(cell.id.route).is_native());
+    let divided = interrupted().filter(|cell| cell.id.under.is_none() || !has_own).filter_map(|cell| {
         let times = cell.times_native(MetricName::RoundTrip)?;
         Some(((cell.id.call != Call::Ping, busy(cell)?), cell, times, times.ratio?))
     });
@@ -38,7 +40,7 @@ fn verdict(measurement: &Measurement) -> Option<String> {
         Some([low, high]) => format!("{}–{}", units::times(low), units::times(high)),
         None => format!("of {}", count(times.pairs, "pair")),
     };
-    let TimesNative { own_ns, divisor_ns, .. } = **times;
+    let Times { own_ns, divisor_ns, .. } = **times;
     let others = super::asked(measurement).into_iter().filter(|other| other.id.observe == cell.id.observe);
     let name = tables::name(cell, &others);
     let host = if measurement.host.nested { "; this host is virtual itself, and so are its IPIs" } else { "" };

@@ -1,7 +1,7 @@
 //! The main table: calls by the guest's time stamps, and native ones by the threads'.
 
 use super::cells::{Row, Shown, is_idle_asked, measured, rows, shown};
-use super::{halts, host_cpu, times_native};
+use super::{exits, halts, host_cpu, times};
 use crate::config::routes;
 use crate::report::table::Statistic::{Interval, Max, P50, P99};
 use crate::report::table::{Column, Table};
@@ -33,8 +33,10 @@ pub(super) fn table(measurement: &Measurement) -> Option<Table> {
     let is_idle_asked = is_idle_asked(&rows);
     let columns: Vec<Shown> = is_idle_asked.then_some(halts::MEASURED).into_iter().chain(COLUMNS).collect();
     let mut table = measured(&title(&rows), &rows, &columns)?;
-    if let Some(times) = times_native::column(&rows) {
-        insert_behind(&mut table, "round trip", times);
+    let columns: Vec<Column> = times::native(&rows).into_iter().chain(times::own_vmm(&rows)).collect();
+    insert_behind(&mut table, "round trip", columns);
+    if measurement.has_other_vmms() {
+        table.columns.extend(exits::column(&rows));
     }
     table.columns.extend(host_cpu::column(&rows, HOST_CPU_RANK));
     if is_idle_asked {
@@ -62,8 +64,9 @@ fn title(rows: &[Row<'_>]) -> String {
     format!("{calls}, by {whose}")
 }
 
-/// Puts a column behind the last one of a group; behind all others where there is none.
-fn insert_behind(table: &mut Table, group: &str, column: Column) {
+/// Puts columns behind the last one of a group; behind all others where there is none.
+fn insert_behind(table: &mut Table, group: &str, columns: Vec<Column>) {
     let last = table.columns.iter().rposition(|other| other.group == group);
-    table.columns.insert(last.map_or(table.columns.len(), |last| last + 1), column);
+    let place = last.map_or(table.columns.len(), |last| last + 1);
+    table.columns.splice(place..place, columns);
 }

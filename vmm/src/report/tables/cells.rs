@@ -205,6 +205,10 @@ fn is_much_disturbed(cell: &Cell) -> bool {
 
 /// How many blocks were disturbed, and whether they count.
 fn disturbed(cell: &Cell) -> Value {
+    // Nobody looks for disturbances under another VMM.
+    if cell.id.under.is_some() {
+        return Value::Missing;
+    }
     let disturbed = count_disturbed(cell);
     let counts = if cell.never_quiet { ", NEVER QUIET" } else { "" };
     Value::Text(format!("{disturbed} of {}{counts}", cell.blocks.len()))

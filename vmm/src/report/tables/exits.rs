@@ -1,6 +1,7 @@
 //! Exits a call, by who counted them and by reason.
 
-use super::cells::{rows_of, table as of_rows};
+use super::cells::{Row, rows_of, table as of_rows};
+use crate::config;
 use crate::report::table::{Column, Table, Value};
 use crate::report::units;
 use crate::results::measurement::{Exits, Measurement};
@@ -9,6 +10,22 @@ use std::collections::BTreeSet;
 
 const TITLE: &str =
     "Exits a call (stats: KVM_GET_STATS_FD, vmm: KVM_RUN returns, both of whole blocks; kernel: tracepoints)";
+
+/// Why some VMMs have no row.
+const NOBODY_COUNTS: &str =
+    "Not there: other VMMs' exits, which nobody counts; KVM's counts are of kipi's own machines";
+
+/// Where there are several VMMs: a count explains what a median alone does not.
+const EXITS_RANK: u8 = 4;
+
+/// All exits a call, of all vCPUs, as KVM counts them of kipi's own machines, for the main table of several VMMs.
+pub(super) fn column(rows: &[Row<'_>]) -> Option<Column> {
+    let all = |(_, cell): &Row<'_>| {
+        let exits = cell.exits.iter().find(|exits| exits.source == Source::Stats && exits.reason == "exits")?;
+        Some(Value::PerCall(exits.initiator + exits.per_target * config::targets(&cell.id) as f64))
+    };
+    Column::number_if_any("", "exits/call", EXITS_RANK, rows.iter().map(all))
+}
 
 /// A row for each cell and source, the most frequent reasons first.
 pub(super) fn of_cells(measurement: &Measurement) -> Option<Table> {
@@ -25,6 +42,7 @@ pub(super) fn of_cells(measurement: &Measurement) -> Option<Table> {
         Column::words("reason initiator / each target", 0, reasons.collect()),
     ];
     table.columns.extend(columns);
+    table.notes.extend(measurement.has_other_vmms().then(|| NOBODY_COUNTS.to_owned()));
     Some(table)
 }
 

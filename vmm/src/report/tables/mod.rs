@@ -18,7 +18,7 @@ mod slopes;
 mod stages;
 mod targets;
 mod timeline;
-mod times_native;
+mod times;
 mod vantages;
 
 pub(super) use cells::{add_keys, name, name_of, separate};
@@ -44,7 +44,6 @@ pub(super) fn exit_costs(measurement: &Measurement) -> Option<Table> {
 pub(super) fn details(measurement: &Measurement) -> Vec<Table> {
     let vantages = calls::table(measurement).and_then(|_| vantages::table(measurement));
     let tables = [
-        times_native::table(measurement),
         vantages,
         hypercalls::table(measurement),
         targets::table(measurement),
@@ -60,5 +59,5 @@ pub(super) fn details(measurement: &Measurement) -> Vec<Table> {
         parts::table(measurement),
         instruments::table(measurement),
     ];
-    tables.into_iter().flatten().collect()
+    times::tables(measurement).chain(tables.into_iter().flatten()).collect()
 }

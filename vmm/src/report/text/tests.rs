@@ -14,6 +14,7 @@ mod native;
 mod quiet;
 mod screen;
 mod standalone;
+mod under;
 
 /// Wide enough for everything.
 const WIDE: usize = 400;

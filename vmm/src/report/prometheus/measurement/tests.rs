@@ -73,10 +73,12 @@ fn exits_and_ratios_have_samples() {
     let mut measurement = fixture::measurement();
     measurement.exit_costs = vec![fixture::exit_cost(Act::Cpuid, 1_500.0)];
     measurement.cells[0].times_native = vec![fixture::times_native(MetricName::RoundTrip, 8_000.0, 2_000.0)];
+    measurement.cells[0].times_own_vmm = vec![fixture::times_native(MetricName::RoundTrip, 9_000.0, 6_000.0)];
     let families = families(&measurement);
     let of_exits = |role| [SPIN, ("source", "stats"), ("reason", "exits"), ("role", role)];
     is(&families, "kipi_exits_per_call", &of_exits("initiator"), 2.0);
     is(&families, "kipi_exits_per_call", &of_exits("target"), 1.0);
     is(&families, "kipi_exit_cost_p50_seconds", &[("act", "cpuid"), ("local_apic", "kernel")], 1.5e-6);
     is(&families, "kipi_round_trip_times_native_ratio", &[SPIN], 4.0);
+    is(&families, "kipi_round_trip_times_own_vmm_ratio", &[SPIN], 1.5);
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::results::fixture::times_native;
-use crate::results::times_native::{METRICS, TimesNative};
+use crate::results::times::{METRICS, Times};
 use guest_stub::abi::TargetState;
 
 /// The default run with what it is divided by.
@@ -12,8 +12,7 @@ fn divided_run() -> Measurement {
         let of = |&metric: &MetricName| times_native(metric, cell.metrics[&metric].p50, 10_000.0);
         cell.times_native = METRICS.iter().map(of).collect();
         if cell.id.target_state == TargetState::Halt {
-            let futex =
-                |times: TimesNative| TimesNative { divisor: id("native-futex", "halt"), ratio: Some(7.0), ..times };
+            let futex = |times: Times| Times { divisor: id("native-futex", "halt"), ratio: Some(7.0), ..times };
             cell.times_native.extend(METRICS.iter().map(of).map(futex));
         }
     }
