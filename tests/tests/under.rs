@@ -5,7 +5,7 @@ mod fixture;
 
 use fixture::log;
 use kipi_tests::{Ran, assert_valid, document, kipi};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::fs;
 use std::path::PathBuf;
 use tempfile::TempDir;
@@ -33,6 +33,11 @@ impl Vmms {
     }
 
     fn measure(&self, more: &[&str]) -> (Ran, Value) {
+        self.measure_beside("none", more)
+    }
+
+    /// With `native` as `--native`.
+    fn measure_beside(&self, native: &str, more: &[&str]) -> (Ran, Value) {
         let json = self.place("run.json");
         let usual = [
             "measure",
@@ -45,7 +50,7 @@ impl Vmms {
             "--observe",
             "guest",
             "--native",
-            "none",
+            native,
             "--references",
             "none",
             "--rounds",
@@ -64,6 +69,16 @@ fn rounds(document: &Value) -> Vec<(&str, u64)> {
     cells.map(|cell| (cell["under"].as_str().unwrap_or("kipi"), cell["rounds"].as_u64().expect("a count"))).collect()
 }
 
+/// What the cells that were asked for have of a field that holds times of others.
+fn times<'d>(document: &'d Value, field: &'d str) -> impl Iterator<Item = &'d Value> {
+    let of_cell = move |cell: &'d Value| cell.get(field).and_then(Value::as_array).into_iter().flatten();
+    asked(document).flat_map(of_cell).filter(|times| times["metric"] == "round_trip")
+}
+
+fn asked(document: &Value) -> impl Iterator<Item = &Value> {
+    document["cells"].as_array().expect("cells").iter().filter(|cell| cell["beside"] != true)
+}
+
 #[test]
 fn another_vmm_is_booted_in_turns_and_has_rows_of_its_own() {
     let vmms = Vmms::new();
@@ -74,6 +89,10 @@ fn another_vmm_is_booted_in_turns_and_has_rows_of_its_own() {
     // A boot of the log has two blocks of four rounds, of two cells.
     assert_eq!(of_other.collect::<Vec<_>>(), [("halting", 24), ("halting", 24)]);
     assert!(rounds(&document).iter().any(|(under, rounds)| *under == "kipi" && *rounds > 0));
+    let divided: Vec<&Value> = times(&document, "times_own_vmm").collect();
+    assert_eq!(divided.len(), 1, "kipi's own VMM has one of the two cells: {document}");
+    assert_eq!((&divided[0]["pairs"], &divided[0]["ci95"]), (&json!(3), &Value::Null), "boots");
+    assert!(divided[0]["ratio"].as_f64().is_some_and(|ratio| ratio > 0.0), "{document}");
     assert_eq!(document["under"][0]["name"], "halting");
     assert!(document["under"][0]["command"].as_str().is_some_and(|line| line.contains("{serial}")), "as it was typed");
     let boots = fs::read_to_string(vmms.place("boots")).expect("boots");
@@ -85,6 +104,47 @@ fn another_vmm_is_booted_in_turns_and_has_rows_of_its_own() {
             .chain(&["--under", &vmms.halting()]),
     );
     assert!(text.stdout.contains("under ") && text.stdout.contains("\nhalting "), "{text:?}");
+    assert!(text.stdout.contains("× kipi's VMM") && text.stdout.contains("native"), "{text:?}");
+}
+
+/// What is no KVM device stands for a host without KVM.
+#[test]
+fn where_kipis_own_vmm_cannot_run_the_others_are_measured_and_natively() {
+    let vmms = Vmms::new();
+    let (ran, document) =
+        vmms.measure_beside("auto", &["--device", "/dev/null", "--boots", "2", "--under", &vmms.halting()]);
+    assert_eq!((ran.status, ran.stderr.as_str()), (Some(0), ""), "{ran:?}");
+    assert_valid(&document);
+    assert!(asked(&document).all(|cell| cell["under"] == "halting"), "{document}");
+    assert_eq!(document["partial"], false);
+    let why = "under kipi: nothing is measured: /dev/null is not a KVM device";
+    assert!(ran.stdout.contains("WARNING       under kipi: nothing is measured: "), "{ran:?}");
+    assert!(
+        document["warnings"]
+            .as_array()
+            .expect("warnings")
+            .iter()
+            .any(|it| it.as_str().is_some_and(|it| it.starts_with(why)))
+    );
+    assert_eq!(document["skipped"][0]["route"], "memory", "{document}");
+    assert_eq!(times(&document, "times_own_vmm").count(), 0);
+    assert!(times(&document, "times_native").count() > 0, "the host's own calls need no KVM: {document}");
+    let alone = kipi(["measure", "--device", "/dev/null", "--route", "memory", "--target-state", "spin"]);
+    assert_eq!(alone.status, Some(4), "without another VMM, nothing is measured: {alone:?}");
+}
+
+#[test]
+fn the_others_can_be_the_only_ones() {
+    let vmms = Vmms::new();
+    let (ran, document) = vmms.measure(&["--under-only", "--boots", "2", "--under", &vmms.halting()]);
+    assert_eq!((ran.status, ran.stderr.as_str()), (Some(0), ""), "{ran:?}");
+    assert_valid(&document);
+    assert_eq!(rounds(&document), [("halting", 16), ("halting", 16)], "and nothing natively, where that is so asked");
+    let skipped = document["skipped"].as_array().expect("skipped");
+    assert!(skipped.iter().all(|it| it["under"] == "halting"), "nobody has asked for kipi's own: {document}");
+    assert!(!ran.stdout.contains("under kipi:"), "{ran:?}");
+    let boots = fs::read_to_string(vmms.place("boots")).expect("boots");
+    assert_eq!(boots.lines().count(), 2, "{boots}");
 }
 
 #[test]
@@ -116,4 +176,6 @@ fn a_vmm_that_cannot_be_started_so_is_refused() {
         assert_eq!(ran.status, Some(2), "{arguments:?}: {ran:?}");
         assert!(ran.stderr.contains(needle) && ran.stdout.is_empty(), "{arguments:?}: {ran:?}");
     }
+    let only = kipi(["measure", "--under-only"]);
+    assert!(only.status == Some(2) && only.complaint().contains("--under <VMM"), "{only:?}");
 }

@@ -101,7 +101,8 @@ pub(super) fn raise_open_file_limit() {
 /// What the processor does to accelerate the local APICs of the largest virtual machine that had them in KVM; none where no cell had
 /// one. It boots a machine of its own, which would delay the first broadcast: it comes after what has been measured.
 pub(super) fn apic_acceleration(kvm: &Kvm<'_>, measured: impl IntoIterator<Item = CellId>) -> Vec<Acceleration> {
-    let machines = measured.into_iter().map(|cell| MachineSpec::of(&cell));
+    let own = measured.into_iter().filter(|cell| cell.under.is_none());
+    let machines = own.map(|cell| MachineSpec::of(&cell));
     let in_kvm = machines.filter(|machine| machine.local_apics == Some(LocalApics::Kernel));
     // KVM has been opened for these cells.
     let Some((vcpus, hypervisor)) = in_kvm.map(|machine| machine.vcpus).max().zip(kvm.open().ok()) else {

@@ -108,6 +108,9 @@ pub struct Measure {
     /// file; else standard output is read), {vcpus}. A name of your own goes before it: q35='qemu-system-x86_64 … {kernel}'
     #[arg(long, value_name = "VMM|[NAME=]COMMAND", value_parser = under::parse, conflicts_with = "calibrate")]
     under: Vec<under::Vmm>,
+    /// Measure under these VMMs only, not under kipi's own; where that cannot run, they are the only ones in any case
+    #[arg(long, requires = "under")]
+    under_only: bool,
     #[command(flatten)]
     pub(super) ab: Ab,
     #[command(flatten)]
@@ -188,15 +191,18 @@ pub fn run(options: &Measure, start: ProcessStart) -> Result<Status, Failure> {
     let image = machines::image(config.guest.as_deref())?;
     let device = config.device.clone();
     let kvm = machines::Kvm::at(&device);
-    let offers = kvm.offers(&config)?;
-    let (mut cells, refused) = machines::cells(&config, offers)?;
+    let planned = match &mut others {
+        None => under::Plan::all(&kvm, &config)?,
+        Some(others) => others.plan(&kvm, &config, &image, options.under_only)?,
+    };
+    let under::Plan { mut cells, refused, offers, elsewhere, .. } = planned;
     if let Some(refused) = config::acts::refuse(&cells).filter(|_| config.exit_costs) {
         return Err(Failure::bad_input(anyhow::anyhow!("--exits: {}", hints::refusals(&[refused]))));
     }
     machines::refuse_delay(&config, &cells)?;
     config.references = (options.references == "auto").then(|| config::references(&cells, offers));
     if options.native == "auto" {
-        let (beside, undivided) = config::divisors::plan(&config, &cells, offers);
+        let (beside, undivided) = config::divisors::plan(&config, &[cells.as_slice(), &elsewhere].concat(), offers);
         cells.extend(&beside);
         (config.beside, config.undivided) = (beside, undivided);
     }
@@ -238,7 +244,7 @@ pub fn run(options: &Measure, start: ProcessStart) -> Result<Status, Failure> {
         machines::boot(&kvm, &config, &image, machine, tracer.clone())
     };
     let (mut measurement, error) = experiment::run(&config, &cells, &refused, boot, &mut observer);
-    let others_are_whole = others.is_none_or(|mut others| {
+    let of_others = others.map_or(Status::Good, |mut others| {
         if error.is_none() {
             others.finish(&message);
         }
@@ -253,7 +259,7 @@ pub fn run(options: &Measure, start: ProcessStart) -> Result<Status, Failure> {
     bar.finish_and_clear();
 
     let status = status_of(&measurement, error.as_ref(), options.strict);
-    let status = if status == Status::Good && !others_are_whole { Status::Failed } else { status };
+    let status = if status == Status::Good { of_others } else { status };
     let began = began(status, &measurement);
     // Samples that could not be written once are told once.
     let samples_failed = matches!(error, Some(experiment::Error::Samples(_)));
@@ -268,7 +274,7 @@ pub fn run(options: &Measure, start: ProcessStart) -> Result<Status, Failure> {
         if samples_failed {
             return Ok(status);
         }
-    } else if let Some(wrong) = wrong(&measurement, status != Status::Good && others_are_whole) {
+    } else if let Some(wrong) = wrong(&measurement, status != Status::Good && of_others == Status::Good) {
         complain(&wrong);
     }
     written.map_err(|error| Failure::new(if status == Status::Good { Status::Failed } else { status }, error))?;

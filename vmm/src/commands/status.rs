@@ -100,6 +100,11 @@ pub struct Failure {
 }
 
 impl Failure {
+    /// Its status.
+    pub(super) fn status(&self) -> Status {
+        self.status
+    }
+
     /// The same, with another status.
     pub(super) fn with_status(self, status: impl FnOnce(Status) -> Status) -> Self {
         Self { status: status(self.status), ..self }

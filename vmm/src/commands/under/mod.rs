@@ -1,11 +1,15 @@
 //! `kipi measure --under`: the same image under other VMMs, boot by boot in turns with kipi's own.
 
 mod boot;
+mod own;
 mod presets;
 mod template;
 
+pub(super) use own::Plan;
+
 use super::interrupts::INTERRUPTED;
-use super::status::complain;
+use super::machines::{self, Kvm};
+use super::status::{Failure, Status, complain};
 use crate::config::{CellId, Config, MachineSpec};
 use crate::events::samples::Block;
 use crate::experiment::{self, Observer, RawSink, recorded};
@@ -66,6 +70,8 @@ pub(super) struct Others {
     done: usize,
     /// The machine that boots first in each turn.
     first: Option<MachineSpec>,
+    /// What kipi's own VMM cannot measure on this host, and why.
+    without_own: Option<(Vec<CellId>, String)>,
 }
 
 struct Other {
@@ -104,7 +110,21 @@ impl Others {
         plan::parse(&words).map_err(|error| anyhow::anyhow!("--under: {error}"))?;
         let files = Files::new().map_err(|error| anyhow::anyhow!("--under: cannot write the image: {error}"))?;
         let vmms = vmms.iter().map(|vmm| Other { vmm: vmm.clone(), log: Vec::new(), failed: None }).collect();
-        Ok(Some(Self { vmms, files, words, vcpus, boots, done: 0, first: None }))
+        Ok(Some(Self { vmms, files, words, vcpus, boots, done: 0, first: None, without_own: None }))
+    }
+
+    /// What this host measures itself beside them: if they are the `only` ones, nothing that needs a virtual machine.
+    ///
+    /// # Errors
+    /// What keeps it from being measured on any host.
+    pub(super) fn plan(&mut self, kvm: &Kvm<'_>, config: &Config, image: &[u8], only: bool) -> Result<Plan, Failure> {
+        if only {
+            return Ok(Plan::without_own(config));
+        }
+        machines::raise_open_file_limit();
+        let plan = Plan::as_far_as_possible(kvm, config, image)?;
+        self.without_own = plan.why_not.clone().map(|why| (plan.elsewhere.clone(), why));
+        Ok(plan)
     }
 
     /// Whenever kipi's own machine boots: a turn begins with the first of them.
@@ -140,10 +160,15 @@ impl Others {
         self.done += 1;
     }
 
-    /// Adds what they have brought to what kipi's own VMM has. `samples` takes raw samples as kipi's own are taken. Whether all of them
+    /// Adds what they have brought to what kipi's own VMM has. `samples` takes raw samples as kipi's own are taken. Good if all of them
     /// have brought all that was asked for.
-    pub(super) fn add_to(self, measurement: &mut Measurement, mut samples: Option<RawSink<'_>>) -> bool {
+    pub(super) fn add_to(self, measurement: &mut Measurement, mut samples: Option<RawSink<'_>>) -> Status {
         let was_partial = measurement.partial;
+        if let Some((cells, why)) = self.without_own {
+            measurement.warnings.push(format!("under {OWN_VMM}: nothing is measured: {why}"));
+            let reason = || format!("{OWN_VMM}'s own VMM cannot run here");
+            measurement.skipped.extend(cells.into_iter().map(|id| Skipped { id, reason: reason() }));
+        }
         for Other { vmm, log, failed } in self.vmms {
             let name = vmm.name;
             let of_name = |text: String| format!("under {}: {text}", name.name());
@@ -170,7 +195,12 @@ impl Others {
             add(measurement, &vmm, run, samples.as_mut());
         }
         experiment::under::divide(measurement);
-        was_partial || !measurement.partial
+        // Relaxed: a flag, and nothing is published with it.
+        match (was_partial || !measurement.partial, INTERRUPTED.load(Ordering::Relaxed)) {
+            (_, true) => Status::Interrupted,
+            (true, false) => Status::Good,
+            (false, false) => Status::Failed,
+        }
     }
 }
 
