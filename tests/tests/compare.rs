@@ -103,6 +103,54 @@ fn the_document_keeps_to_its_schema() {
 }
 
 #[test]
+fn an_overhead_is_a_table_and_no_verdict() {
+    let at = temporary();
+    let metal = side(&at, "metal", 3, 0.1, |document| document["host"]["cpu"] = json!("another CPU"));
+    let kvm = side(&at, "kvm", 3, 1.0, |_| ());
+    let ran = kipi(["compare", "--as-overhead", &metal, &kvm]);
+    assert_eq!((ran.status, ran.stderr.as_str()), (Some(0), ""), "{ran:?}");
+    assert!(ran.stdout.contains("differs  cpu: another CPU → "), "{ran:?}");
+    let x2apic = ran.stdout.lines().find(|line| line.starts_with("x2apic")).unwrap_or_else(|| panic!("{ran:?}"));
+    assert!(x2apic.split_whitespace().any(|word| word == "10.0"), "ten times as long: {ran:?}");
+    assert!(ran.stdout.lines().all(|line| line.chars().count() <= 80), "{}", ran.stdout);
+    let json = kipi(["compare", &metal, "--new", &kvm, "--as-overhead", "--format", "json"]);
+    let document: Value = serde_json::from_str(&json.stdout).expect("JSON");
+    let schema: Value = serde_json::from_str(include_str!("../../resources/overhead.schema.json")).expect("JSON");
+    jsonschema::validator_for(&schema).expect("a schema").validate(&document).expect("valid");
+    assert_eq!(document["cells"][0]["interval_of"], "runs");
+    let markdown = kipi(["compare", "--as-overhead", &metal, &kvm, "--format", "markdown"]);
+    assert!(markdown.status == Some(0) && markdown.stdout.contains("| --- | --: |"), "{markdown:?}");
+}
+
+#[test]
+fn an_overhead_of_other_code_is_refused() {
+    let at = temporary();
+    let metal = side(&at, "metal", 1, 0.1, |document| document["host"]["kipi"] = json!("0.0.9"));
+    let kvm = side(&at, "kvm", 1, 1.0, |_| ());
+    let refused = kipi(["compare", "--as-overhead", &metal, &kvm]);
+    assert_eq!(refused.status, Some(3), "{refused:?}");
+    assert!(refused.stdout.contains("NOT COMPARABLE: kipi: 0.0.9 → "), "{refused:?}");
+    assert_eq!(kipi(["compare", "--as-overhead", &metal, &kvm, "--expect", "kipi"]).status, Some(0));
+    let cases: [(&[&String], &[&str], &str); 5] = [
+        (&[&metal], &[], "takes two names"),
+        (&[&metal, &kvm, &kvm], &[], "takes two names"),
+        (&[&kvm, &kvm], &[], "compare with themselves"),
+        (&[&metal, &kvm], &["--format", "tap", "--expect", "kipi"], "has no verdict"),
+        (&[&metal, &kvm], &["--decide"], "cannot be used with"),
+    ];
+    for (names, options, needle) in cases {
+        let ran = kipi(
+            ["compare", "--as-overhead"]
+                .into_iter()
+                .chain(names.iter().map(|it| it.as_str()))
+                .chain(options.iter().copied()),
+        );
+        assert_eq!((ran.status, ran.stdout.as_str()), (Some(2), ""), "{ran:?}");
+        assert!(ran.complaint().contains(needle), "{needle}: {ran:?}");
+    }
+}
+
+#[test]
 fn what_cannot_be_compared_is_one_line() {
     let at = temporary();
     let base = side(&at, "base", 2, 1.0, |_| ());

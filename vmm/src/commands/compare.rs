@@ -3,15 +3,16 @@
 use super::outputs::{any_is_stdout, open_all_beside, print, terminal_width, write_text};
 use super::status::{Failure, Status};
 use super::{documents, values};
-use crate::comparison;
 use crate::comparison::differences::Factor;
 use crate::comparison::gates::Limit;
 use crate::comparison::references::Choice;
 use crate::comparison::rules::{ERROR_RATE, Rules};
+use crate::comparison::{self, Run};
 use crate::report;
 use crate::report::comparison::Format;
 use clap::Args;
 use std::path::PathBuf;
+use std::slice;
 
 /// Options of `kipi compare`.
 #[derive(Debug, Args)]
@@ -20,8 +21,12 @@ pub struct Compare {
     #[arg(value_name = "BASE", required = true)]
     base: Vec<PathBuf>,
     /// What to judge
-    #[arg(long, value_name = "NEW", required = true, num_args = 1..)]
+    #[arg(long, value_name = "NEW", required_unless_present = "as_overhead", num_args = 1..)]
     new: Vec<PathBuf>,
+    /// Judge nothing, but say how many times as long NEW's calls take as BASE's, cell by cell: a virtual machine's as the same code's on
+    /// bare metal. Two names may stand alone: --as-overhead metal.json kvm.json
+    #[arg(long, conflicts_with_all = ["threshold", "reference", "gate", "decide", "prometheus"])]
+    as_overhead: bool,
     /// The change that matters. One of less than half of it is never called a change, and what is certain to be less is the same
     #[arg(long, value_name = "PERCENT", value_parser = values::percentage, default_value = "5%")]
     threshold: f64,
@@ -53,6 +58,9 @@ pub struct Compare {
 /// # Errors
 /// Whatever keeps the sets from being read, or the report from being printed.
 pub fn run(options: &Compare) -> Result<Status, Failure> {
+    if options.as_overhead {
+        return overhead(options);
+    }
     let [prometheus] = open_all_beside(&[&options.base, &options.new], [("--prometheus", &options.prometheus)])?;
     if let (Some(format), true) = (options.format, any_is_stdout([&prometheus])) {
         let error = anyhow::anyhow!(
@@ -67,11 +75,7 @@ pub fn run(options: &Compare) -> Result<Status, Failure> {
     for (side, runs) in [("BASE", &base), ("--new", &new)] {
         documents::check_reference(options.reference, side, runs).map_err(Failure::bad_input)?;
     }
-    if new.iter().all(|run| base.iter().any(|other| other.measurement == run.measurement)) {
-        return Err(Failure::bad_input(anyhow::anyhow!(
-            "all runs of --new are BASE's, too: they compare with themselves"
-        )));
-    }
+    refuse_same(&base, &new)?;
     let rules = Rules {
         threshold: options.threshold,
         error_rate: ERROR_RATE,
@@ -87,6 +91,40 @@ pub fn run(options: &Compare) -> Result<Status, Failure> {
     let written = write_text(prometheus, || Ok(report::comparison::render_prometheus(&comparison)?));
     printed.and(written).map_err(Failure::failed)?;
     Ok(Status::of_comparison(comparison.verdict, options.decide))
+}
+
+/// Says what one side takes in terms of the other.
+fn overhead(options: &Compare) -> Result<Status, Failure> {
+    let bad_input = |text: String| Failure::bad_input(anyhow::anyhow!(text));
+    let (base, new) = match (options.base.as_slice(), options.new.as_slice()) {
+        ([base, new], []) => (slice::from_ref(base), slice::from_ref(new)),
+        (_, []) => {
+            let text = "--as-overhead takes two names, what divides and what is divided, or BASE.. --new NEW..";
+            return Err(bad_input(text.to_owned()));
+        }
+        sides => sides,
+    };
+    let read = |names: &[PathBuf]| documents::read(names, options.allow_partial).map_err(Failure::bad_input);
+    let (base, new) = (read(base)?, read(new)?);
+    refuse_same(&base, &new)?;
+    let overhead = comparison::overhead::overhead(&base, &new, &options.expect);
+    let format = options.format.unwrap_or(Format::Text);
+    let text = report::overhead::render(&overhead, format, terminal_width()).map_err(Failure::failed)?;
+    let text = text.ok_or_else(|| {
+        bad_input(format!("--format {}: an overhead has no verdict (take text, json or markdown)", format.name()))
+    })?;
+    print(&text).map_err(Failure::failed)?;
+    Ok(if overhead.not_comparable.is_empty() { Status::Good } else { Status::NotComparable })
+}
+
+/// Refuses sides that tell nothing: those that are the same runs.
+fn refuse_same(base: &[Run], new: &[Run]) -> Result<(), Failure> {
+    if new.iter().all(|run| base.iter().any(|other| other.measurement == run.measurement)) {
+        return Err(Failure::bad_input(anyhow::anyhow!(
+            "all runs of --new are BASE's, too: they compare with themselves"
+        )));
+    }
+    Ok(())
 }
 
 /// A tail has one limit.

@@ -15,6 +15,7 @@ pub mod history;
 mod kinds;
 pub mod looks;
 mod mixture;
+pub mod overhead;
 pub mod paired;
 pub mod references;
 mod rows;

@@ -207,17 +207,18 @@ fn doubt(row: &mut Row, references: &[Row]) {
 }
 
 /// A side's runs of a cell, and of its reference.
-struct Side {
+pub(super) struct Side {
     runs: Vec<(Observed, Option<Observed>)>,
 }
 
 impl Side {
-    fn of(runs: &[Run], id: &CellId, reference: Option<&CellId>) -> Self {
+    pub(super) fn of(runs: &[Run], id: &CellId, reference: Option<&CellId>) -> Self {
         let of = |run: &Run| Some((values::observe(run, id)?, reference.and_then(|it| values::observe(run, it))));
         Self { runs: runs.iter().filter_map(of).collect() }
     }
 
-    fn runs(&self) -> usize {
+    /// How many runs have a value.
+    pub(super) fn runs(&self) -> usize {
         self.runs.len()
     }
 
@@ -229,12 +230,21 @@ impl Side {
         self.with_reference().all(|(own, reference)| own.has_turns(Some(reference)))
     }
 
-    fn median(&self) -> f64 {
+    /// The median of the runs' medians, of at least one run, ns.
+    pub(super) fn median(&self) -> f64 {
         middle(self.runs.iter().map(|(own, _)| own.p50_ns).collect()).expect("it has a run")
     }
 
+    /// How much a single run's value varies by its own boots; `None`: there are several runs, or too few boots.
+    pub(super) fn by_boots(&self) -> Option<Variance> {
+        match self.runs.as_slice() {
+            [(own, _)] => own.by_boots(),
+            _ => None,
+        }
+    }
+
     /// The cell's own values.
-    fn raw(&self) -> Set {
+    pub(super) fn raw(&self) -> Set {
         set(self.runs.iter().map(|(own, _)| (own.value(None, false), own.known(None))))
     }
 

@@ -1,12 +1,14 @@
 //! What one run says of a cell: its median, and that in the reference's.
 
 use super::Run;
+use crate::config::MIN_BOOTS;
 use crate::results::measurement::{Cell, Measurement};
 use crate::results::metric::MetricName;
 use crate::statistics::change::Variance;
+use crate::statistics::drift::Drift;
 use guest_stub::abi::cell::CellId;
 use guest_stub::random::SplitMix64;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What is compared.
 pub(super) const METRIC: MetricName = MetricName::RoundTrip;
@@ -98,6 +100,18 @@ impl Observed {
         let mean = values.iter().sum::<f64>() / n;
         let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
         (values.len() >= 2).then(|| Variance { value: squares / (n - 1.0), degrees: n - 1.0 })
+    }
+
+    /// How much the run's value varies by its own boots and blocks, and the drift that they show; `None`: too few boots.
+    pub(super) fn by_boots(&self) -> Option<Variance> {
+        let boots = self.turns.values().map(|turn| turn.boot).collect::<BTreeSet<_>>().len();
+        let turns: Vec<Turn> = self.turns.values().copied().collect();
+        let drift =
+            Drift::of_cells(&[self.turns.iter().map(|(&number, turn)| (number, turn.logarithm.exp())).collect()]);
+        (boots >= MIN_BOOTS).then(|| Variance {
+            value: variance_of_draws(&turns) * drift.inflation(boots),
+            degrees: drift.degrees_of_freedom(boots),
+        })
     }
 
     /// Whether a value by turns can be had of it and, where there is one, the reference.

@@ -4,6 +4,7 @@ use super::finite::{self, NotFinite};
 use crate::results::comparison::Comparison;
 use crate::results::history::History;
 use crate::results::measurement::Measurement;
+use crate::results::overhead::Overhead;
 use crate::results::trace::Trace;
 use serde::Serialize;
 use serde_json::Value;
@@ -79,6 +80,11 @@ pub fn trace_schema() -> Value {
 /// The JSON Schema of a comparison, made from the types.
 pub fn comparison_schema() -> Value {
     schemars::schema_for!(Comparison).to_value()
+}
+
+/// The JSON Schema of an overhead, made from the types.
+pub fn overhead_schema() -> Value {
+    schemars::schema_for!(Overhead).to_value()
 }
 
 /// As [`write()`], of any document, as text.

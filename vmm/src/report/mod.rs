@@ -14,6 +14,7 @@ pub mod history;
 pub mod html;
 pub mod json;
 pub mod output;
+pub mod overhead;
 pub mod prometheus;
 mod quiet;
 mod summary;

@@ -21,6 +21,7 @@ mod instruments;
 pub mod integrity;
 pub mod measurement;
 pub mod metric;
+pub mod overhead;
 pub mod power;
 pub mod quiet;
 pub mod ran_on;

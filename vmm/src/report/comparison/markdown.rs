@@ -200,7 +200,7 @@ fn sides(comparison: &Comparison) -> Block {
 
 /// Text of others, as code: neither markup nor a mention (`@name`), an issue (`#1`) or a link is looked for there. Character
 /// references stand for what Markdown or HTML would take for its own.
-fn literal(text: &str) -> String {
+pub(in crate::report) fn literal(text: &str) -> String {
     let mut code = "<code>".to_owned();
     for character in printable(text).chars() {
         if character.is_ascii_punctuation() && !matches!(character, '.' | ',' | ':' | ';' | '-' | '/' | '(' | ')' | '%')

@@ -9,6 +9,9 @@ mod prometheus;
 mod tap;
 mod text;
 
+pub(super) use markdown::literal;
+pub(super) use text::{Unit, describe};
+
 use super::json::JsonError;
 use crate::results::comparison::Comparison;
 use quick_junit::SerializeError;

@@ -80,7 +80,7 @@ fn sides(comparison: &Comparison, width: usize) -> String {
 /// What a side has several of.
 #[derive(Debug, Clone, Copy, IntoStaticStr)]
 #[strum(serialize_all = "lowercase")]
-pub(super) enum Unit {
+pub(in crate::report) enum Unit {
     /// Runs of kipi.
     Run,
     /// Boots of one run that measured both sides in turns.
@@ -105,7 +105,7 @@ impl Unit {
 }
 
 /// Its runs, or boots, files and hosts.
-pub(super) fn describe(side: &Side, unit: Unit) -> String {
+pub(in crate::report) fn describe(side: &Side, unit: Unit) -> String {
     let hosts: Vec<String> = side
         .hosts
         .iter()
