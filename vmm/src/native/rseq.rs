@@ -3,7 +3,7 @@
 
 use super::Error;
 use core::arch::asm;
-use core::ffi::{CStr, c_int, c_uint, c_void};
+use core::ffi::{c_int, c_uint, c_void};
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use rustix::io::Errno;
@@ -159,13 +159,7 @@ impl Drop for Registered {
 /// The area that the C library has registered for this thread; `None`: it has none, or it was told not to
 /// (the tunable `glibc.pthread.rseq`).
 fn of_c_library() -> Option<NonNull<Area>> {
-    let variable = |name: &CStr| {
-        // SAFETY: the name ends with a NUL.
-        NonNull::new(unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) })
-    };
-    let (size, offset) = (variable(c"__rseq_size")?, variable(c"__rseq_offset")?);
-    // SAFETY: `const unsigned int` and `const ptrdiff_t` by glibc's <sys/rseq.h>, set before `main`.
-    let (size, offset) = unsafe { (size.cast::<c_uint>().read(), offset.cast::<isize>().read()) };
+    let (size, offset) = variables()?;
     if size == 0 {
         return None;
     }
@@ -174,6 +168,31 @@ fn of_c_library() -> Option<NonNull<Area>> {
     // storage).
     unsafe { asm!("mov {}, fs:0", out(reg) thread, options(nostack, preserves_flags, readonly)) };
     NonNull::new(thread.wrapping_byte_offset(offset).cast())
+}
+
+/// `__rseq_size` and `__rseq_offset`, of the C library that is in this file.
+#[cfg(all(target_env = "gnu", target_feature = "crt-static"))]
+#[expect(clippy::unnecessary_wraps, reason = "a library that is found at run time may be too old to have them")]
+fn variables() -> Option<(c_uint, isize)> {
+    // `const unsigned int` and `const ptrdiff_t` by glibc's <sys/rseq.h>.
+    unsafe extern "C" {
+        static __rseq_size: c_uint;
+        static __rseq_offset: isize;
+    }
+    // SAFETY: glibc defines both, from 2.35 on, and has set them before `main`.
+    Some(unsafe { (__rseq_size, __rseq_offset) })
+}
+
+/// `__rseq_size` and `__rseq_offset`, of the C library that this process has loaded; `None`: it is older than these.
+#[cfg(not(all(target_env = "gnu", target_feature = "crt-static")))]
+fn variables() -> Option<(c_uint, isize)> {
+    let variable = |name: &core::ffi::CStr| {
+        // SAFETY: the name ends with a NUL.
+        NonNull::new(unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) })
+    };
+    let (size, offset) = (variable(c"__rseq_size")?, variable(c"__rseq_offset")?);
+    // SAFETY: `const unsigned int` and `const ptrdiff_t` by glibc's <sys/rseq.h>, set before `main`.
+    Some(unsafe { (size.cast::<c_uint>().read(), offset.cast::<isize>().read()) })
 }
 
 /// rseq(2), of the first version's size. The area stays where it is for as long as it is registered.
