@@ -9,7 +9,6 @@
 #![allow(clippy::cast_possible_truncation, reason = "counts that end at 1024, and addresses below 4 GiB")]
 
 mod bell;
-#[path = "../../src/builtins.rs"]
 mod builtins;
 mod console;
 mod cpu;

@@ -1,0 +1,1 @@
+../../src/builtins.rs
