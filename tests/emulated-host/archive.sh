@@ -88,11 +88,16 @@ path_of() {
 
 # The archive of this run, for the program's arguments $@.
 make_archive() {
-    local stage=$run/stage name=${program##*/} argument path library
+    local stage=$run/stage name=${program##*/} argument path library place
     # A script calls it kipi, whichever build of it that is.
     [ -z "$script" ] || name=kipi
     mkdir -p "$stage/job" "$stage$PWD" 2>/dev/null || fail "$stage cannot be made: is the disk full?"
-    take_executable "$program" "$stage/job/$name"
+    place=/job
+    if [ -n "$alone" ]; then
+        place=/job/root
+        mkdir -p "$stage$place"/{dev,proc,sys} 2>/dev/null || fail "$stage cannot be made: is the disk full?"
+    fi
+    take_executable "$program" "$stage$place/$name"
     for path in "${takes[@]}"; do
         path=$(realpath "$path")
         take_executable "$path" "$stage$path"
@@ -122,9 +127,11 @@ make_archive() {
         for argument in "${environment[@]}"; do
             printf 'export %s=%s\n' "${argument%%=*}" "$(quote "${argument#*=}")"
         done
+        [ -z "$alone" ] || printf 'mount -o rbind /%s /job/root/%s || exit 1\n' dev dev proc proc sys sys
         printf 'exec '
         [ "$(first_cpu)" -eq 0 ] || printf 'taskset -c %s-%s ' "$(first_cpu)" "$(($(first_cpu) + cpus - 1))"
-        if [ -n "$script" ]; then printf 'env PATH="/job:$PATH" sh /job/script'; else quote "/job/$name"; fi
+        [ -z "$alone" ] || printf 'chroot %s ' "$place"
+        if [ -n "$script" ]; then printf 'env PATH="/job:$PATH" sh /job/script'; else quote "${place#/job/root}/$name"; fi
         for argument; do printf ' %s' "$(quote "$argument")"; done
         printf '\n'
     } >"$stage/job/command"

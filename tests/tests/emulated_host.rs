@@ -5,19 +5,28 @@ use std::process::{Command, Output};
 
 const RUN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/emulated-host/run");
 
+/// A program that has libraries.
+const DYNAMIC: &str = "/bin/sh";
+
 fn run(arguments: &[&str]) -> Output {
     Command::new(RUN).args(arguments).output().expect("bash")
 }
 
 #[test]
 fn what_cannot_be_is_refused_at_once() {
-    let refused: [(&[&str], &str); 6] = [
+    let refused: [(&[&str], &str); 9] = [
         (&["--script", "/no/such/script"], "--script /no/such/script: there is no such file"),
         (&["--script"], "--script needs a value"),
         (&["--kernel=6.1 6.12"], "--kernel 6.1 6.12: needs a release of Debian's or a version"),
         (&["--host=arm"], "--host arm: there are amd and intel"),
         (&["--cpus", "0"], "--cpus 0: needs a whole number above zero"),
         (&["--exec", "/no/such/program"], "/no/such/program: there is no such executable"),
+        (&["--alone"], "--alone: needs --exec FILE, a static one"),
+        (&["--alone", "--exec", RUN, "--take", RUN], "--alone: --script and --take would put other files beside it"),
+        (
+            &["--alone", "--exec", DYNAMIC],
+            &format!("--alone --exec {DYNAMIC}: is not static, and would need its libraries"),
+        ),
     ];
     for (arguments, why) in refused {
         let ran = run(arguments);
