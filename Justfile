@@ -71,6 +71,14 @@ bless:
 deny:
     cargo deny --locked --config .ci/deny.toml check licenses bans sources
 
+# Build what is handed out, into target/dist: a static file, .deb, .rpm, man pages, completions (needs cargo-about, cargo-deb, cargo-generate-rpm)
+dist:
+    dist/build
+
+# Build it twice, from two clones of this commit, and say whether the bytes are the same
+dist-check:
+    dist/check
+
 # Run everything that a commit must pass
 ci:
     .ci/run
