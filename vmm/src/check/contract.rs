@@ -4,6 +4,7 @@ use super::{Detail, Suite, Verdict};
 use crate::config::routes::{self, Route};
 use crate::config::{self, CellId};
 use crate::guest::calls::{self, Calls, CallsSpec};
+use crate::results::count::count;
 use guest_stub::abi::{Destination, Fault, TargetState};
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -91,7 +92,8 @@ impl Clause {
 
     /// How `calls` broke the clause, where each of `initiators` was to make `wanted`; `None`: they kept it.
     fn broken(self, calls: &Calls, wanted: u32, initiators: u32) -> Option<String> {
-        let some = |count: u64, what: &str| (count > 0).then(|| format!("{count} {what}"));
+        let some =
+            |number: u64, noun: &str, what: &str| (number > 0).then(|| format!("{} {what}", count(number, noun)));
         match self {
             Self::Completes => {
                 let completed = calls.sum(|tally| tally.calls);
@@ -100,28 +102,31 @@ impl Clause {
             }
             Self::RunsOnce => calls
                 .wrong_count()
-                .map(|(vcpu, runs, asked)| format!("vCPU {vcpu} ran the worker {runs} times in {asked} calls"))
-                .or_else(|| some(calls.sum(|tally| tally.repeated), "workers ran again in the same call")),
+                .map(|(vcpu, runs, asked)| {
+                    format!("vCPU {vcpu} ran the worker {} in {}", count(runs, "time"), count(asked, "call"))
+                })
+                .or_else(|| some(calls.sum(|tally| tally.repeated), "worker", "ran again in the same call")),
             Self::StartsTogether => {
-                some(calls.sum(|tally| tally.early), "workers began before every participant had arrived")
+                some(calls.sum(|tally| tally.early), "worker", "began before every participant had arrived")
             }
             Self::AtIpiLevel => {
-                some(calls.sum(|tally| tally.wrong_level), "workers ran below IPI_LEVEL or with interrupts on")
+                some(calls.sum(|tally| tally.wrong_level), "worker", "ran below IPI_LEVEL or with interrupts on")
             }
             Self::OwnValue => {
-                some(calls.sum(|tally| tally.wrong_own), "calls returned another value than their own worker's")
+                some(calls.sum(|tally| tally.wrong_own), "call", "returned another value than their own worker's")
             }
-            Self::AllResults => some(calls.sum(|tally| tally.wrong_result), "results were not their worker's"),
+            Self::AllResults => some(calls.sum(|tally| tally.wrong_result), "result", "were not their worker's"),
             Self::EverybodyDone => some(
                 calls.sum(|tally| tally.wrong_participant),
-                "workers had not run when the call returned, or ran on somebody who was not called",
+                "worker",
+                "had not run when the call returned, or ran on somebody who was not called",
             ),
-            Self::NothingLost => some(calls.sum(|tally| tally.resent), "interrupts had to be sent again"),
+            Self::NothingLost => some(calls.sum(|tally| tally.resent), "interrupt", "had to be sent again"),
             Self::NothingTwice => {
-                some((calls.duplicate + calls.late).into(), "interrupts came that no open call had asked for")
+                some((calls.duplicate + calls.late).into(), "interrupt", "came that no open call had asked for")
             }
             Self::RestoresCaller => {
-                some(calls.sum(|tally| tally.not_restored), "calls came back with IRQL, IF or the stack changed")
+                some(calls.sum(|tally| tally.not_restored), "call", "came back with IRQL, IF or the stack changed")
             }
             Self::RefusesWrongCallers if calls.by_host => None,
             Self::RefusesWrongCallers => {
@@ -170,7 +175,12 @@ pub(super) fn check(suite: &Suite<'_>, clause: Clause, route: Route, cells: &mut
         }
     }
     let workers: u64 = made.iter().map(|(_, calls)| calls.sum(|tally| tally.runs)).sum();
-    Ok(format!("{} cells, {} calls, {workers} workers", made.len(), made.len() as u64 * u64::from(wanted(suite))))
+    Ok(format!(
+        "{}, {}, {}",
+        count(made.len(), "cell"),
+        count(made.len() as u64 * u64::from(wanted(suite)), "call"),
+        count(workers, "worker")
+    ))
 }
 
 fn wanted(suite: &Suite<'_>) -> u32 {

@@ -10,6 +10,7 @@ use crate::guest::host_call::{Callees, HostCall};
 use crate::guest::hostile::{self, Ended};
 use crate::guest::session::{Error, Session};
 use crate::host;
+use crate::results::count::count;
 use crate::vm::ApicIds;
 use guest_stub::abi::{self, Worker};
 use guest_stub::random::SplitMix64;
@@ -55,7 +56,10 @@ pub(super) fn check(suite: &Suite<'_>, route: Route) -> Result<Detail, Verdict> 
         machines += 1;
         let panicked = machine.end();
         if panicked > 0 {
-            return Err(Verdict::Failed(format!("{panicked} vCPU threads panicked, seed {seed:#x}: {name}")));
+            return Err(Verdict::Failed(format!(
+                "{} panicked, seed {seed:#x}: {name}",
+                count(panicked, "vCPU thread")
+            )));
         }
         if began.elapsed() > LONGEST {
             let time = began.elapsed();
@@ -68,12 +72,17 @@ pub(super) fn check(suite: &Suite<'_>, route: Route) -> Result<Detail, Verdict> 
     }
     let grown = memory.zip(host::resident_kib()).map(|(before, after)| after.saturating_sub(before));
     if let Some(grown) = grown.filter(|&grown| grown > GROWTH_KIB) {
-        return Err(Verdict::Failed(format!("the process grew by {grown} KiB over {machines} machines")));
+        return Err(Verdict::Failed(format!("the process grew by {grown} KiB over {}", count(machines, "machine"))));
     }
     bystander.check_unharmed()?;
-    let endings: Vec<String> = endings.into_iter().map(|(name, count)| format!("{count} {name}")).collect();
+    let endings: Vec<String> = endings.into_iter().map(|(name, times)| format!("{times} {name}")).collect();
     let grown = grown.map_or_else(|| "growth unknown".to_owned(), |grown| format!("grown by {grown} KiB"));
-    Ok(format!("{machines} machines: {}; {ignored} messages ignored; {grown}", endings.join(", ")))
+    Ok(format!(
+        "{}: {}; {} ignored; {grown}",
+        count(machines, "machine"),
+        endings.join(", "),
+        count(ignored, "message")
+    ))
 }
 
 fn boot<'a>(suite: &Suite<'a>, route: Route, vcpus: usize) -> Result<Session<'a>, Error> {

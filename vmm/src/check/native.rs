@@ -10,6 +10,7 @@ use crate::experiment::machine::{self, Machine};
 use crate::experiment::native::NativeMachine;
 use crate::guest::blocks::BlockSpec;
 use crate::guest::session::Limits;
+use crate::results::count::count;
 use crate::statistics::clock_error::Comparisons;
 use guest_stub::abi::{Destination, Worker};
 use std::collections::BTreeSet;
@@ -173,7 +174,7 @@ pub(super) fn check(suite: &Suite<'_>, clause: Clause, route: Route) -> Result<D
         tried += 1;
         counted += block.rounds.len();
     }
-    Ok(format!("{tried} cells, {counted} rounds that count"))
+    Ok(format!("{}, {} that count", count(tried, "cell"), count(counted, "round")))
 }
 
 fn cells(suite: &Suite<'_>, route: Route, threads: usize) -> impl Iterator<Item = CellId> {

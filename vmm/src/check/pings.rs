@@ -6,6 +6,7 @@ use crate::config::{self, Call, CellId, HostOffers};
 use crate::events::recording::Recording;
 use crate::events::samples::{Block, Round};
 use crate::guest::blocks::{self, BlockSpec};
+use crate::results::count::count;
 use crate::results::integrity::Integrity;
 use crate::vm::ApicIds;
 use guest_stub::abi::{Destination, TargetState, Worker};
@@ -65,7 +66,7 @@ pub(super) fn check(suite: &Suite<'_>, destination: Destination, route: Route) -
             tried += 1;
         }
     }
-    Ok(format!("{tried} cells, {pings} pings"))
+    Ok(format!("{}, {}", count(tried, "cell"), count(pings, "ping")))
 }
 
 /// What went wrong in a block that was to have so many pings; `None`: nothing.

@@ -5,6 +5,7 @@ use super::{Detail, Suite, Verdict};
 use crate::config::LocalApics;
 use crate::config::routes::{self, ApicMode, Route, Spec};
 use crate::guest::processor::{self, ProcessorSpec};
+use crate::results::count::count;
 use crate::vm::ApicIds;
 use guest_stub::abi::{Fault, Findings, Job, Observation, Question};
 use std::time::Duration;
@@ -121,13 +122,13 @@ fn verdict(findings: &Findings) -> Result<Detail, Verdict> {
     let Findings { rounds, wrong, expected, seen, .. } = *findings;
     if wrong > 0 {
         let what = Observation::from_wire(findings.observation).map_or("what nobody knows", Observation::name);
-        let reason = format!("{wrong} of {rounds} rounds; first {what}: {seen:#x}, expected {expected:#x}");
+        let reason = format!("{wrong} of {}; first {what}: {seen:#x}, expected {expected:#x}", count(rounds, "round"));
         return Err(Verdict::Failed(reason));
     }
     if rounds == 0 {
         return Err(Verdict::Skipped(ABSENT.to_owned()));
     }
-    Ok(format!("{rounds} rounds"))
+    Ok(count(rounds, "round"))
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use super::traps::but_for_duplicates;
 use super::{DEADLINE, Detail, Suite, Verdict};
 use crate::config::routes::{self, Route};
 use crate::guest::calls::CallsSpec;
+use crate::results::count::count;
 use crate::vcpu::interrupt::Injection;
 use crate::vm::Vm;
 use guest_stub::abi::{Set, TargetState, VECTOR_DEVICE, VECTOR_IPI};
@@ -39,12 +40,15 @@ pub(super) fn check(suite: &Suite<'_>, minute: u32) -> Result<Detail, Verdict> {
         but_for_duplicates(&calls, &spec).map_err(in_spec)?;
         let early = calls.sum(|tally| tally.device_in_worker);
         if early > 0 {
-            return Err(Verdict::Failed(format!("{early} device interrupts came while a worker ran: {spec:?}")));
+            return Err(Verdict::Failed(format!(
+                "{} came while a worker ran: {spec:?}",
+                count(early, "device interrupt")
+            )));
         }
         made += u64::from(calls.made);
         machines += 1;
     }
-    Ok(format!("{made} calls, {machines} machines, {injected} interrupts injected"))
+    Ok(format!("{}, {}, {} injected", count(made, "call"), count(machines, "machine"), count(injected, "interrupt")))
 }
 
 fn random_spec(suite: &Suite<'_>, random: &mut SplitMix64, vcpus: usize) -> CallsSpec {

@@ -8,6 +8,7 @@ use crate::events::clock::CommonClock;
 use crate::events::recording::Recording;
 use crate::events::samples::{Block, Participant};
 use crate::guest::blocks::{self, BlockSpec};
+use crate::results::count::count;
 use crate::results::integrity::Integrity;
 use crate::vm::ApicIds;
 use guest_stub::abi::{TargetState, Worker};
@@ -73,7 +74,7 @@ pub(super) fn check(suite: &Suite<'_>, state: TargetState, route: Route) -> Resu
         }
         counted += in_state;
     }
-    Ok(format!("{made} calls, {counted} of them of targets that were {}", state.name()))
+    Ok(format!("{}, {counted} of them of targets that were {}", count(made, "call"), state.name()))
 }
 
 fn distinct(cpus: &[usize]) -> usize {

@@ -11,6 +11,7 @@ use crate::comparison::rules::{FEWEST_RUNS, Rules};
 use crate::comparison::{self, Run, looks};
 use crate::report::units;
 use crate::results::comparison::{Comparison, OpenReason, Overall, Verdict};
+use crate::results::count::count;
 use crate::results::measurement::Measurement;
 use clap::Args;
 use std::ffi::OsString;
@@ -25,7 +26,7 @@ pub struct BisectStep {
     #[arg(long, value_name = "BASE", required = true, num_args = 1..)]
     base: Vec<PathBuf>,
     /// Give up after this many seconds: the version cannot be judged, and git skips it
-    #[arg(long, value_name = "S", default_value_t = 300, value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    #[arg(long, value_name = "S", default_value_t = 300, value_parser = values::count(1..=86_400_u32))]
     budget: u32,
     /// The change that matters. One of less than half of it is never called a change
     #[arg(long, value_name = "PERCENT", value_parser = values::percentage, default_value = "5%")]
@@ -124,7 +125,7 @@ fn ended_early(measurement: &Measurement) -> Option<Failure> {
 
 /// The one line that it says.
 fn conclude(status: Status, what: &str, new: &[Run], start: Instant) -> Result<Status, Failure> {
-    let runs = if new.len() == 1 { "1 run".to_owned() } else { format!("{} runs", new.len()) };
+    let runs = count(new.len(), "run");
     let line = format!("{what} ({runs} in {:.0} s)\n", start.elapsed().as_secs_f64());
     print(&line).map_err(Failure::failed)?;
     Ok(status)

@@ -5,6 +5,7 @@
 
 use super::values::{Observed, observe};
 use super::{Run, differences, references};
+use crate::results::count::count;
 use crate::results::history::{ChangeAt, Course, HISTORY_SCHEMA, History, HostChange, PastRun, Point, Series, TimeBy};
 use crate::results::metric::MetricName;
 use crate::statistics::change_points::{change_points, parts};
@@ -109,23 +110,23 @@ fn warnings(runs: &[Run], times: &[Time]) -> Vec<String> {
     let by_file = times.iter().filter(|(_, by)| *by == TimeBy::File).count();
     if by_file > 0 {
         warnings.push(format!(
-            "{by_file} of {} runs are dated by when their files were modified: their documents do not say when they began",
-            runs.len()
+            "{by_file} of {} dated by when files were modified: their documents do not say when they began",
+            count(runs.len(), "run")
         ));
     }
     if runs.len() < FEWEST_RUNS {
         warnings.push(format!(
-            "{} runs are too few to tell a change from chance: from {FEWEST_RUNS} on, a large one is found",
-            runs.len()
+            "{} cannot tell a change from chance: from {FEWEST_RUNS} on, a large one is found",
+            count(runs.len(), "run")
         ));
     }
     let went_wrong = |run: &&Run| run.measurement.cells.iter().any(|cell| !cell.integrity.is_clean());
     let wrong: Vec<&str> = runs.iter().filter(went_wrong).map(|run| run.file.as_str()).collect();
     if let Some(first) = wrong.first() {
         warnings.push(format!(
-            "calls went wrong in {} of {} runs, in {first} first: kipi compare says which",
+            "calls went wrong in {} of {}, in {first} first: kipi compare says which",
             wrong.len(),
-            runs.len()
+            count(runs.len(), "run")
         ));
     }
     let processors: BTreeSet<&str> = runs.iter().map(|run| run.measurement.host.cpu.as_str()).collect();

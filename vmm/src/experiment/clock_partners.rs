@@ -7,6 +7,7 @@ use crate::config;
 use crate::events::clock::{CommonClock, Exchange};
 use crate::guest::clock_exchange;
 use crate::guest::session::{self, Session};
+use crate::results::count::count;
 use crate::statistics::clock_error::{self, Ahead, ClockError, Comparisons};
 use rustix::thread::{CpuSet, Pid, sched_getaffinity, sched_setaffinity};
 use std::time::Duration;
@@ -92,7 +93,7 @@ impl ClockPartners {
     }
 
     fn text(&self, exchanges: usize) -> String {
-        let made = format!("{exchanges} exchange{} of stamps", if exchanges == 1 { "" } else { "s" });
+        let made = format!("{} of stamps", count(exchanges, "exchange"));
         match self.comparisons.as_slice() {
             [] if self.references.len() == 1 => "one vCPU".to_owned(),
             [] => "all vCPUs run on one CPU".to_owned(),
@@ -112,9 +113,13 @@ fn of_offsets_text(clock: &CommonClock) -> String {
     let spread = subtracted().max().unwrap_or(0).abs_diff(subtracted().min().unwrap_or(0));
     match (clock.is_exact(), spread) {
         (true, 0) => "all vCPUs have one TSC offset (KVM_VCPU_TSC_OFFSET)".to_owned(),
-        (true, _) => format!("TSC offsets differ by up to {spread} cycles and are subtracted (KVM_VCPU_TSC_OFFSET)"),
+        (true, _) => {
+            format!("TSC offsets differ by up to {} and are subtracted (KVM_VCPU_TSC_OFFSET)", count(spread, "cycle"))
+        }
         (false, 0) => format!("TSC offsets, {ESTIMATED}, differ by no more than the estimates' error"),
-        (false, _) => format!("TSC offsets differ by up to {spread} cycles and are subtracted ({ESTIMATED})"),
+        (false, _) => {
+            format!("TSC offsets differ by up to {} and are subtracted ({ESTIMATED})", count(spread, "cycle"))
+        }
     }
 }
 

@@ -11,6 +11,7 @@ use crate::guest::delay::{self, Share};
 use crate::guest::session::{self, Session};
 use crate::host::watch::{Baseline, Watch};
 use crate::native;
+use crate::results::count::count;
 use crate::results::disturbance::Kind;
 use crate::results::ran_on::RanOn;
 use crate::statistics::clock_error::{ClockError, Comparisons};
@@ -280,7 +281,10 @@ impl Machine for VirtualMachine<'_> {
         }
         let dropped: u64 = (0..vm.vcpus()).map(|vcpu| vm.ring(vcpu).dropped()).sum();
         if dropped > 0 {
-            warnings.push(format!("{dropped} exits found no room in the trace rings and have no VMM stamp"));
+            warnings.push(format!(
+                "{} found no room in the trace rings, without a stamp of the VMM",
+                count(dropped, "exit")
+            ));
         }
         warnings
     }

@@ -8,6 +8,7 @@ use crate::guest::blocks::BlockSpec;
 use crate::guest::calibration::Calibration;
 use crate::guest::recorded;
 use crate::guest::session::Limits;
+use crate::results::count::count;
 use crate::results::measurement::{Host, Measurement};
 use crate::results::power::Power;
 use crate::results::standalone::{NO_KERNEL, Standalone};
@@ -111,7 +112,9 @@ impl Machine for Recorded<'_> {
         let bounds: Option<Vec<u64>> = bounds.collect();
         let exchanges = match (vcpus, comparisons.exchanges) {
             (1, _) => "one vCPU".to_owned(),
-            (_, made) => format!("{made} exchanges of stamps between {vcpus} vCPUs, whose TSC offsets are not known"),
+            (_, made) => {
+                format!("{} of stamps between {vcpus} vCPUs, whose TSC offsets are not known", count(made, "exchange"))
+            }
         };
         let method = format!("{exchanges}; {}", frequency(self.replay.run.tsc()));
         let subtracted = vec![0; vcpus];

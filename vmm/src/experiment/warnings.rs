@@ -5,6 +5,7 @@ use super::machine::Machine;
 use super::machines::Machines;
 use crate::config::{CellId, Config, Observe, routes};
 use crate::events::samples::Block;
+use crate::results::count::count;
 use crate::results::ran_on::RanOn;
 use guest_stub::abi::TargetState;
 use std::collections::BTreeSet;
@@ -57,7 +58,7 @@ fn cpus(config: &Config) -> usize {
 fn shared_cpus(config: &Config, most_vcpus: Option<usize>) -> Option<String> {
     let cpus = cpus(config);
     let most = most_vcpus.filter(|&vcpus| vcpus > cpus)?;
-    let cpus = if cpus == 1 { "1 CPU".to_owned() } else { format!("{cpus} CPUs") };
+    let cpus = count(cpus, "CPU");
     Some(format!("{most} vCPUs share {cpus}: a call waits for the host's scheduler, and the numbers tell about that"))
 }
 
@@ -74,8 +75,10 @@ fn host_shares_a_cpu(config: &Config, cells: &[Collected]) -> Option<String> {
     let cpus = config.cpus.len();
     (most.min(self::cpus(config)) >= cpus).then(|| {
         format!(
-            "the host's calls share their CPU with a vCPU, {most} vCPUs on {cpus} CPUs: the numbers tell about the \
-             host's scheduler (fewer vCPUs leave the host a CPU)"
+            "the host's calls share their CPU with a vCPU, {} on {}: the numbers tell about the \
+             host's scheduler (fewer vCPUs leave the host a CPU)",
+            count(most, "vCPU"),
+            count(cpus, "CPU")
         )
     })
 }
@@ -108,8 +111,9 @@ fn lost_events(cell: &Collected) -> impl Iterator<Item = String> + '_ {
     cell.traced.iter().filter_map(|traced| {
         let lost: u64 = traced.blocks.iter().map(|block| block.lost + block.dropped).sum();
         let (source, route, state) = (traced.source.name(), cell.id.route.name(), cell.id.target_state.name());
-        (lost > 0)
-            .then(|| format!("source {source} has lost {lost} events of {route} {state}: its calls may lack some"))
+        (lost > 0).then(|| {
+            format!("source {source} has lost {} of {route} {state}: its calls may lack some", count(lost, "event"))
+        })
     })
 }
 
@@ -123,11 +127,11 @@ fn not_in_state(id: &CellId, counted: u64, elsewhere: u64) -> Option<String> {
     let CellId { call, route, destination, target_state, vcpus, observe, .. } = *id;
     let (route, destination, state) = (route.name(), destination.name(), target_state.name());
     let vantage = if observe == Observe::Guest { String::new() } else { format!(", seen by {}", observe.name()) };
-    let (rounds, verb) =
-        if elsewhere == 1 { ("1 round".to_owned(), "does") } else { (format!("{elsewhere} rounds"), "do") };
+    let (rounds, verb) = (count(elsewhere, "round"), if elsewhere == 1 { "does" } else { "do" });
     Some(format!(
-        "{rounds} of {}{route} {destination} {state}, {vcpus} vCPUs{vantage}, {verb} not count: a target was not in state {state}",
-        call.prefix()
+        "{rounds} of {}{route} {destination} {state}, {}{vantage}, {verb} not count: a target was not in state {state}",
+        call.prefix(),
+        count(vcpus, "vCPU")
     ))
 }
 

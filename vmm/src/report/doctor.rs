@@ -1,8 +1,9 @@
 //! The doctor's findings as text and as JSON.
 
 use crate::config::routes;
-use crate::report::summary::{count, topology};
+use crate::report::summary::topology;
 use crate::report::wrap::{hang, wrap};
+use crate::results::count::count;
 use crate::results::cpu_list::ranges;
 use crate::results::doctor::{Check, Doctor, Group, RouteVerdict, Verdict};
 use crate::results::host::Facts;

@@ -1,8 +1,8 @@
 //! Whether the machine was quiet, in one line, and what disturbed it, in another.
 
-use super::summary::count;
 use super::units;
 use super::wrap::width_of;
+use crate::results::count::count;
 use crate::results::disturbance::{Kind, Unit};
 use crate::results::quiet::{Cause, Quiet, Verdict};
 use guest_stub::abi::cell::CellId;

@@ -11,6 +11,7 @@ use super::quiet;
 use super::tables;
 use super::units;
 use crate::config;
+use crate::results::count::count;
 use crate::results::integrity::Integrity;
 use crate::results::measurement::{Cell, Host, Instruments, Measurement, Skipped};
 use crate::results::metric::MetricName;
@@ -73,9 +74,9 @@ fn calls(cells: &[&Cell]) -> String {
         let cells = || cells.iter().filter(move |cell| cell.id.call == call);
         let made = |cell: &&Cell| cell.rounds.saturating_mul(config::at_once(&cell.id) as u64);
         let sum = cells().map(made).fold(0, u64::saturating_add);
-        cells().next().map(|_| format!("{sum} {noun}"))
+        cells().next().map(|_| count(sum, noun))
     };
-    [of(Call::Broadcast, "calls"), of(Call::Ping, "pings")].into_iter().flatten().collect::<Vec<_>>().join(" and ")
+    [of(Call::Broadcast, "call"), of(Call::Ping, "ping")].into_iter().flatten().collect::<Vec<_>>().join(" and ")
 }
 
 /// The bound of the clocks' error, what it is of, and how it was obtained.
@@ -305,12 +306,6 @@ pub(super) fn products(combinations: &[&Skipped]) -> Vec<String> {
         format!("{}{route} × {destination} × {state} × {}", call.prefix(), count(vcpus, "vCPU"))
     };
     combinations.iter().map(one).collect()
-}
-
-/// `1 cell`, `2 cells`.
-pub(super) fn count(number: impl TryInto<u64>, noun: &str) -> String {
-    let number = number.try_into().unwrap_or(u64::MAX);
-    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ pub mod acceleration;
 pub mod block;
 pub mod check;
 pub mod comparison;
+pub mod count;
 pub mod cpu_list;
 pub mod detail;
 pub mod distance;

@@ -5,6 +5,7 @@ use super::faults::Faults;
 use crate::config::{self, CellId, HostOffers, MachineSpec};
 use crate::events::clock::Exchange;
 use crate::guest::recorded::RecordedBlock;
+use crate::results::count::count;
 use crate::results::measurement::{Interface, LocalApics, Skipped};
 use guest_stub::abi::cell::{Call, Route};
 use guest_stub::abi::{Destination, MASK_WORDS, MAX_VCPUS, RING_SAMPLES, Report, Sample, TargetState, Worker};
@@ -205,7 +206,7 @@ impl Draft {
         let seen = self.blocks.last_key_value().map_or(0, |(&last, _)| u64::from(last) + 1);
         let missing = seen.max(self.end.unwrap_or(0).into()) - self.blocks.len() as u64;
         if missing > 0 {
-            let blocks = if missing == 1 { "1 block is".to_owned() } else { format!("{missing} blocks are") };
+            let blocks = format!("{} {}", count(missing, "block"), if missing == 1 { "is" } else { "are" });
             self.faults.add(format_args!("{blocks} missing"));
         }
         let mut blocks = BTreeMap::new();

@@ -3,6 +3,7 @@
 use super::boot::{Boot, Image};
 use super::draft::Draft;
 use super::faults::Faults;
+use crate::results::count::count;
 use kipi_standalone::lines::{self, Line};
 use kipi_standalone::records::{OwnedRecord, RECORDS_VERSION, RecordOf};
 
@@ -85,7 +86,7 @@ impl Reader {
         };
         let lost = (sequence - self.next).saturating_sub(self.damaged);
         if lost > 0 {
-            let lines = if lost == 1 { "1 line is".to_owned() } else { format!("{lost} lines are") };
+            let lines = format!("{} {}", count(lost, "line"), if lost == 1 { "is" } else { "are" });
             draft.faults.add(format_args!("{lines} missing before log line {line}"));
         }
         (self.next, self.damaged) = (sequence.wrapping_add(1), 0);

@@ -3,6 +3,7 @@
 use super::{VCPUS, counted, keeps_contract};
 use crate::check::{DEADLINE, Detail, Suite, Verdict};
 use crate::guest::calls::{self, Calls, CallsSpec};
+use crate::results::count::count;
 use crate::vm::ApicIds;
 use guest_stub::abi::{CallStep, Fault, Set, TargetState};
 use std::time::Duration;
@@ -22,14 +23,15 @@ pub(super) fn stopped_at_each_step(suite: &Suite<'_>, spec: CallsSpec) -> Result
             .map_err(|verdict| verdict.map_reason(|reason| format!("stopped at '{}': {reason}", step.name())))?;
         if stops != spec.calls {
             return Err(Verdict::Failed(format!(
-                "'{}' was reached {stops} times in {} calls",
+                "'{}' was reached {} in {}",
                 step.name(),
-                spec.calls
+                count(stops, "time"),
+                count(spec.calls, "call")
             )));
         }
         stopped += stops;
     }
-    Ok(format!("{stopped} stops of 50 ms"))
+    Ok(format!("{} of 50 ms", count(stopped, "stop")))
 }
 
 /// An interrupt is lost: the second send brings it.
@@ -63,7 +65,7 @@ pub(super) fn silent_target(suite: &Suite<'_>, spec: CallsSpec) -> Result<Detail
     if named != silent {
         return Err(Verdict::Failed(format!("the mask {silent:#x} is silent, and {named:#x} is named")));
     }
-    Ok(format!("{aborted} calls given up, {} vCPUs named", named.count_ones()))
+    Ok(format!("{} given up, {} named", count(aborted, "call"), count(named.count_ones(), "vCPU")))
 }
 
 /// A target comes after the call was given up: it does nothing.

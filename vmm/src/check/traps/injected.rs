@@ -3,6 +3,7 @@
 use super::{VCPUS, counted, keeps_contract};
 use crate::check::{Detail, Suite, Verdict};
 use crate::guest::calls::{Calls, CallsSpec};
+use crate::results::count::count;
 use crate::vcpu::interrupt::Injection;
 use crate::vm::Vm;
 use guest_stub::abi::{Destination, Tally, VECTOR_IPI, VECTOR_MASKER, VECTOR_SENDER};
@@ -58,7 +59,10 @@ pub(super) fn spurious_ipis(suite: &Suite<'_>, spec: CallsSpec) -> Result<Detail
     but_for_duplicates(&calls, &spec)?;
     // One that meets a real one in the IRR is the same interrupt.
     if u64::from(calls.duplicate) > injected {
-        return Err(Verdict::Failed(format!("{} interrupts without a call, {injected} injected", calls.duplicate)));
+        return Err(Verdict::Failed(format!(
+            "{} without a call, {injected} injected",
+            count(calls.duplicate, "interrupt")
+        )));
     }
     Ok(format!("{}, {injected} injected, {} taken alone", counted(&calls), calls.duplicate))
 }
@@ -73,16 +77,16 @@ pub(super) fn nmis(suite: &Suite<'_>, spec: CallsSpec) -> Result<Detail, Verdict
     let strange = calls.sum(|tally| tally.strange_nmis);
     // Two that meet are one, and so are one of ours and a call's.
     if strange > injected {
-        return Err(Verdict::Failed(format!("{strange} NMIs without a call, {injected} injected")));
+        return Err(Verdict::Failed(format!("{} without a call, {injected} injected", count(strange, "NMI"))));
     }
-    Ok(format!("{}, {injected} NMIs injected, {strange} taken alone", counted(&calls)))
+    Ok(format!("{}, {} injected, {strange} taken alone", counted(&calls), count(injected, "NMI")))
 }
 
 /// A handler above IPI_LEVEL sends while the initiator sends.
 pub(super) fn send_in_handler(suite: &Suite<'_>, spec: CallsSpec) -> Result<Detail, Verdict> {
     let spec = CallsSpec { destination: Destination::Unicast, ..long(spec) };
     let (calls, served) = with_handlers(suite, &spec, VECTOR_SENDER, |tally| tally.sender)?;
-    Ok(format!("{}, {served} handlers sent", counted(&calls)))
+    Ok(format!("{}, {} sent", counted(&calls), count(served, "handler")))
 }
 
 /// A handler lowers its TPR below the class of an interrupt that waits, before its own EOI.
@@ -92,23 +96,23 @@ pub(super) fn lowers_tpr_before_eoi(suite: &Suite<'_>, spec: CallsSpec) -> Resul
                          on TPR below threshold exit\"";
     let (calls, served) = with_handlers(suite, &long(spec), VECTOR_MASKER, |tally| tally.masker)
         .map_err(|verdict| verdict.map_reason(|reason| format!("{reason} ({KNOWN})")))?;
-    Ok(format!("{}, {served} handlers lowered it", counted(&calls)))
+    Ok(format!("{}, {} lowered it", counted(&calls), count(served, "handler")))
 }
 
-/// Calls while random vCPUs are interrupted on `vector`, which has a handler of its own; how many it has served, by `count`.
+/// Calls while random vCPUs are interrupted on `vector`, which has a handler of its own; how many it has served, by `tally_of`.
 fn with_handlers(
     suite: &Suite<'_>,
     spec: &CallsSpec,
     vector: u8,
-    count: impl Fn(&Tally) -> u32,
+    tally_of: impl Fn(&Tally) -> u32,
 ) -> Result<(Calls, u64), Verdict> {
     let mut injector = Injector::new(suite, Injection::Fixed(vector));
     let calls = suite.disturbed_calls(VCPUS, spec, &mut |vm| injector.inject(vm))?;
     let injected = injector.count()?;
     keeps_contract(&calls, spec)?;
-    let served = calls.sum(count);
+    let served = calls.sum(tally_of);
     if served == 0 {
-        return Err(Verdict::Failed(format!("none of {injected} interrupts was served")));
+        return Err(Verdict::Failed(format!("none of {} was served", count(injected, "interrupt"))));
     }
     Ok((calls, served))
 }

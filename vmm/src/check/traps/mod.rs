@@ -12,6 +12,7 @@ use super::{DEADLINE, Detail, Suite, Verdict};
 use crate::config::LocalApics;
 use crate::config::routes::{ApicMode, Delivery, Route, Spec};
 use crate::guest::calls::{Calls, CallsSpec, Timer};
+use crate::results::count::count;
 use guest_stub::abi::{Set, TargetState, Wait};
 
 pub(super) use injected::but_for_duplicates;
@@ -130,7 +131,7 @@ fn keeps_contract(calls: &Calls, spec: &CallsSpec) -> Result<(), Verdict> {
 }
 
 fn counted(calls: &Calls) -> Detail {
-    format!("{} calls, {} workers", calls.made, calls.sum(|tally| tally.runs))
+    format!("{}, {}", count(calls.made, "call"), count(calls.sum(|tally| tally.runs), "worker"))
 }
 
 /// Undisturbed calls, which have to keep the whole contract.
@@ -139,7 +140,10 @@ fn contract(suite: &Suite<'_>, spec: &CallsSpec) -> Result<Detail, Verdict> {
     keeps_contract(&calls, spec)?;
     let wrong_phase = calls.sum(|tally| tally.wrong_phase);
     if wrong_phase > 0 {
-        return Err(Verdict::Failed(format!("{wrong_phase} phases began before everybody had ended the one before")));
+        return Err(Verdict::Failed(format!(
+            "{} began before everybody had ended the one before",
+            count(wrong_phase, "phase")
+        )));
     }
     Ok(counted(&calls))
 }

@@ -4,6 +4,7 @@ use super::{VCPUS, counted, keeps_contract, parking};
 use crate::check::{Detail, Suite, Verdict};
 use crate::config::{self, CellId};
 use crate::guest::calls::{self, CallsSpec};
+use crate::results::count::count;
 use crate::vm::ApicIds;
 use guest_stub::abi::{Destination, TargetState, Wait};
 use std::time::Duration;
@@ -30,7 +31,7 @@ pub(super) fn every_cell(suite: &Suite<'_>, spec: &CallsSpec) -> Result<Detail, 
             workers += made.sum(|tally| tally.runs);
         }
     }
-    Ok(format!("{cells} cells, {workers} workers"))
+    Ok(format!("{}, {}", count(cells, "cell"), count(workers, "worker")))
 }
 
 /// Wake-ups are lost: who sleeps looks again by itself, so that it costs time, and no call.

@@ -5,6 +5,7 @@ use crate::check::{DEADLINE, Detail, Suite, Verdict};
 use crate::config::routes::{self, SendExit};
 use crate::config::{self, CellId};
 use crate::guest::calls::{self, CallsSpec};
+use crate::results::count::count;
 use crate::vm::ApicIds;
 use guest_stub::abi::{Destination, Set, TargetState};
 use std::time::Duration;
@@ -20,7 +21,10 @@ pub(super) fn mask_boundaries(suite: &Suite<'_>, spec: CallsSpec) -> Result<Deta
     for (vcpu, (tally, _)) in calls.vcpus.iter().enumerate().take(VCPUS) {
         let wanted = if spec.members.contains(&vcpu) { spec.calls } else { 0 };
         if tally.runs != wanted {
-            return Err(Verdict::Failed(format!("vCPU {vcpu} ran the worker {} times, not {wanted}", tally.runs)));
+            return Err(Verdict::Failed(format!(
+                "vCPU {vcpu} ran the worker {}, not {wanted}",
+                count(tally.runs, "time")
+            )));
         }
     }
     Ok(format!("{}, {} of {VCPUS} vCPUs called", counted(&calls), spec.members.len()))
@@ -71,7 +75,7 @@ pub(super) fn size(suite: &Suite<'_>, vcpus: usize, spec: CallsSpec) -> Result<D
     }
     let most = suite.hypervisor.max_vcpus();
     if vcpus > most {
-        return Err(Verdict::Skipped(format!("this KVM allows {most} vCPUs")));
+        return Err(Verdict::Skipped(format!("this KVM allows {}", count(most, "vCPU"))));
     }
     // Whoever shares a CPU needs a turn to arrive.
     let deadline = DEADLINE + Duration::from_millis(200) * u32::try_from(vcpus).unwrap_or(u32::MAX);

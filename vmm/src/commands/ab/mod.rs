@@ -17,6 +17,7 @@ use crate::experiment::{self, Observer};
 use crate::report;
 use crate::report::comparison::Format;
 use crate::results::comparison::{Comparison, Difference};
+use crate::results::count::count;
 use crate::results::measurement::Measurement;
 use clap::Args;
 use keys::Contrast;
@@ -158,7 +159,7 @@ impl Pairs {
             let pairs = self.sides[1].len();
             comparison.warnings = vec![match pairs {
                 0 => "interrupted before a pair of boots was complete: nothing is compared".to_owned(),
-                _ => format!("interrupted after {pairs} pairs of boots, before all of them were there"),
+                _ => format!("interrupted after {} of boots, before all of them were there", count(pairs, "pair")),
             }];
         }
         let [base, new] = &self.sides;

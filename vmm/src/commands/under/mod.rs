@@ -13,6 +13,7 @@ use super::status::{Failure, Status, complain};
 use crate::config::{CellId, Config, MachineSpec};
 use crate::events::samples::Block;
 use crate::experiment::{self, Observer, RawSink, recorded};
+use crate::results::count::count;
 use crate::results::measurement::{Measurement, Skipped};
 use crate::results::standalone::{OWN_VMM, OtherVmm};
 use crate::standalone::log;
@@ -188,9 +189,7 @@ impl Others {
             measurement.warnings.extend(faults.lines().map(of_name));
             if runs.len() > 1 {
                 let left_out = runs.iter().map(|run| run.boots().len()).sum::<usize>() - run.boots().len();
-                measurement
-                    .warnings
-                    .push(of_name(format!("{left_out} boots were of another machine, and are left out")));
+                measurement.warnings.push(of_name(format!("{} of another machine left out", count(left_out, "boot"))));
             }
             add(measurement, &vmm, run, samples.as_mut());
         }

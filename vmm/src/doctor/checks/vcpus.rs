@@ -1,5 +1,6 @@
 //! Room for the vCPUs that were asked for.
 
+use crate::results::count::count;
 use crate::results::doctor::Offer;
 use crate::results::doctor::{Check, Group, Verdict};
 use crate::results::host::Facts;
@@ -34,15 +35,23 @@ fn cpus(host: &Facts, vcpus: usize) -> Check {
     let cpus = host.allowed_cpus.len();
     match cpus.checked_sub(vcpus) {
         _ if cpus == 0 => check("cpus", Verdict::Limited, "which CPUs this process may use cannot be told"),
-        Some(left) => {
-            check("cpus", Verdict::Ready, format!("{cpus} for {vcpus} vCPUs: {left} left for everything else"))
-        }
+        Some(left) => check(
+            "cpus",
+            Verdict::Ready,
+            format!("{cpus} for {}: {left} left for everything else", count(vcpus, "vCPU")),
+        ),
         None => check(
             "cpus",
             Verdict::Limited,
-            format!("{cpus} for {vcpus} vCPUs: vCPUs wait for each other's time slices, and the numbers show it"),
+            format!(
+                "{cpus} for {}: vCPUs wait for each other's time slices, and the numbers show it",
+                count(vcpus, "vCPU")
+            ),
         )
-        .advise(format!("measure at most {cpus} vCPUs, or let this process use more CPUs (taskset, cpuset)")),
+        .advise(format!(
+            "measure at most {}, or let this process use more CPUs (taskset, cpuset)",
+            count(cpus, "vCPU")
+        )),
     }
 }
 
@@ -57,7 +66,7 @@ fn quota(host: &Facts, vcpus: usize) -> Option<Check> {
             Verdict::Limited,
             format!("the cgroup allows {quota:.2} CPUs' worth of time: busy vCPUs are frozen for part of every period"),
         )
-        .advise(format!("raise cpu.max of the cgroup to {vcpus} CPUs or more, or run outside of it")),
+        .advise(format!("raise cpu.max of the cgroup to {} or more, or run outside of it", count(vcpus, "CPU"))),
     )
 }
 
@@ -92,7 +101,7 @@ fn at_most(offer: &Offer, capability: Capability, what: &str, vcpus: usize, othe
         return check(capability.name, Verdict::Ready, format!("{value} {what}"));
     }
     check(capability.name, otherwise, format!("{value} {what}, fewer than {vcpus}"))
-        .advise(format!("ask for at most {value} vCPUs"))
+        .advise(format!("ask for at most {}", count(value, "vCPU")))
 }
 
 fn check(name: &str, verdict: Verdict, detail: impl Into<String>) -> Check {

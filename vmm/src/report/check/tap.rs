@@ -3,8 +3,8 @@
 //! (<https://testanything.org/tap-version-14-specification.html>), whose first line alone is another, as far as kipi uses it.
 
 use super::{Sink, counts, printable};
-use crate::report::summary::count;
 use crate::results::check::{Finished, Head, Outcome, Summary};
+use crate::results::count::count;
 use std::io::{self, Write};
 use std::time::Duration;
 

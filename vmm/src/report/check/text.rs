@@ -1,10 +1,10 @@
 //! The suite's results for people: one line a test, what failed once more at the end.
 
 use super::{Sink, counts};
-use crate::report::summary::count;
 use crate::report::units;
 use crate::report::wrap::{hang, printable};
 use crate::results::check::{Finished, Head, Outcome, Summary};
+use crate::results::count::count;
 use std::io::{self, Write};
 use std::time::Duration;
 

@@ -6,6 +6,7 @@ use super::text::{Unit, against_its_kind, describe, limit, why};
 use crate::report::units;
 use crate::report::wrap::printable;
 use crate::results::comparison::{Comparison, Finding, Gate, Hosts, Outlier, Overall, Row, Severity, Verdict};
+use crate::results::count::count;
 use guest_stub::abi::cell::CellId;
 use std::fmt::Write as _;
 
@@ -117,7 +118,7 @@ fn headline(comparison: &Comparison) -> String {
         .collect();
     let cells = if cells.is_empty() { "none that both sides have".to_owned() } else { cells.join(", ") };
     let [base, new] = [&comparison.base, &comparison.new].map(|side| side.runs);
-    let _ = write!(line, " · cells: {cells} · threshold {threshold} · {base} and {new} runs");
+    let _ = write!(line, " · cells: {cells} · threshold {threshold} · {base} and {}", count(new, "run"));
     line
 }
 

@@ -1,6 +1,5 @@
 //! The comparison on the terminal: what differs, what changed that is no time, the cells, and what it comes to.
 
-use crate::report::summary::count;
 use crate::report::table::{Column, Table, Value};
 use crate::report::tables::{add_keys, name_of, separate};
 use crate::report::text::{table, warnings};
@@ -10,6 +9,7 @@ use crate::results::comparison::{
     Change, Comparison, Difference, Finding, Gate, Hosts, Open, OpenReason, Outlier, Overall, Row, Severity, Side,
     Verdict,
 };
+use crate::results::count::count;
 use crate::results::standalone::kernel_name;
 use guest_stub::abi::cell::CellId;
 use std::iter;
@@ -24,7 +24,7 @@ pub(super) fn render(comparison: &Comparison, width: usize) -> String {
     sections.extend(differences(&comparison.differences, width));
     sections.extend(findings(comparison, width));
     let title = match comparison.pairs {
-        Some(pairs) => format!("Round trip p50: changes, of {pairs} pairs of boots, one after the other"),
+        Some(pairs) => format!("Round trip p50: changes, of {} of boots, one after the other", count(pairs, "pair")),
         None => "Round trip p50: changes, and those of the quotient with the reference".to_owned(),
     };
     let unit = Unit::of(comparison);

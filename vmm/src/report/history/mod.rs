@@ -2,9 +2,9 @@
 
 pub(super) mod table;
 
-use super::summary::count;
 use super::text::{table as printed, warnings};
 use super::wrap::{hang, wrap};
+use crate::results::count::count;
 use crate::results::history::{History, HostChange, PastRun};
 use crate::results::standalone::kernel_name;
 use std::collections::BTreeSet;

@@ -2,8 +2,8 @@
 
 use super::cell::of_deliveries;
 use crate::config;
-use crate::report::summary::count;
 use crate::report::units;
+use crate::results::count::count;
 use crate::results::distance::Label;
 use crate::results::measurement::{ByInitiator, Cell, DeliveryTo, Measurement};
 use crate::results::topology::{Level, Topology};

@@ -12,8 +12,9 @@ mod idle;
 mod pictures;
 mod table;
 
-use super::summary::{self, count};
+use super::summary;
 use super::{tables, units};
+use crate::results::count::count;
 use crate::results::detail::CellDetail;
 use crate::results::measurement::{Cell, Measurement};
 use crate::results::metric::MetricName;

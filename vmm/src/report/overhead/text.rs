@@ -2,12 +2,12 @@
 
 use super::{about_intervals, added, consequence};
 use crate::report::comparison::{Unit, describe};
-use crate::report::summary::count;
 use crate::report::table::{Column, Table, Value};
 use crate::report::tables::{add_keys, name_of};
 use crate::report::text::{table, warnings};
 use crate::report::wrap::{hang, list, wrap};
 use crate::results::comparison::Difference;
+use crate::results::count::count;
 use crate::results::overhead::{Overhead, OverheadRow};
 use guest_stub::abi::cell::CellId;
 

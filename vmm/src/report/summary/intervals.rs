@@ -1,8 +1,8 @@
 //! What the printed intervals hold, and where there is none, why.
 
-use super::count;
 use crate::config::MIN_BOOTS;
 use crate::report::tables;
+use crate::results::count::count;
 use crate::results::measurement::{Cell, IntervalScope, Measurement};
 use crate::results::metric::MetricName;
 use std::collections::BTreeSet;

@@ -1,8 +1,9 @@
 //! What interrupting a busy vCPU costs in the host's own IPIs, or calling it, in calls between the host's own threads.
 
-use super::{by_reason, count};
+use super::by_reason;
 use crate::config::routes;
 use crate::report::{tables, units};
+use crate::results::count::count;
 use crate::results::measurement::{Cell, Measurement};
 use crate::results::metric::MetricName;
 use crate::results::times::Times;

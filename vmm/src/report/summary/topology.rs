@@ -1,8 +1,8 @@
 //! What the CPUs of a machine share, and what is delivered over which distance, in a line each.
 
-use super::count;
 use crate::config::routes::{self, Delivery};
 use crate::report::{tables, units};
+use crate::results::count::count;
 use crate::results::cpu_list::CpuList;
 use crate::results::measurement::{Cell, Measurement};
 use crate::results::metric::MetricName;

@@ -1,8 +1,8 @@
 //! What the tables of cells share: what tells the rows apart, columns of metrics, and what limits their trust.
 
-use crate::report::summary::count;
 use crate::report::table::{Column, Statistic, Table, Value};
 use crate::report::units;
+use crate::results::count::count;
 use crate::results::integrity::Integrity;
 use crate::results::measurement::{Cell, Measurement};
 use crate::results::metric::{Metric, MetricName, Unit};

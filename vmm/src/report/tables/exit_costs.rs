@@ -1,7 +1,7 @@
 //! What single exits cost.
 
-use crate::report::summary::count;
 use crate::report::table::{Column, Table, Value};
+use crate::results::count::count;
 use crate::results::exit_cost::ExitCost;
 use crate::results::measurement::Measurement;
 use crate::results::metric::Metric;

@@ -1,10 +1,10 @@
 //! How long halted targets had been in HLT, how KVM woke them, and what difference that made.
 
 use super::cells::{Row, Shown, add_metrics, name_in, rows, shown, table as of_rows};
-use crate::report::summary::count;
 use crate::report::table::Statistic::{P50, P99};
 use crate::report::table::{Column, Table, Value};
 use crate::report::units;
+use crate::results::count::count;
 use crate::results::halts::{OfRegime, Regime, are_alike};
 use crate::results::measurement::{Cell, Measurement};
 use crate::results::metric::MetricName;

@@ -1,8 +1,8 @@
 //! Where calls' time went, stage by stage.
 
 use super::cells::{Row, rows, table as of_rows};
-use crate::report::summary::count;
 use crate::report::table::{Column, Table, Value};
+use crate::results::count::count;
 use crate::results::measurement::Measurement;
 use crate::results::stage::{Breakdown, Stage};
 use crate::results::trace::Call;

@@ -4,9 +4,10 @@
 
 pub(super) mod table;
 
-use super::summary::{self, Fact, by_reason, count, products};
+use super::summary::{self, Fact, by_reason, products};
 use super::tables;
 use super::wrap::{hang, list, wrap};
+use crate::results::count::count;
 use crate::results::cpu_list::ranges;
 use crate::results::measurement::{Host, Measurement};
 use std::collections::BTreeSet;

@@ -1,11 +1,11 @@
 //! The trace on the terminal: each call as a timeline with a lane for each vCPU, then as a table of stages.
 
 use crate::report::quiet;
-use crate::report::summary::count;
 use crate::report::tables;
 use crate::report::text::{table, warnings};
 use crate::report::units;
 use crate::report::wrap::wrap;
+use crate::results::count::count;
 use crate::results::trace::{Recorder, Trace};
 
 /// Most lanes of a timeline, however wide the terminal: nobody reads more at a time.
