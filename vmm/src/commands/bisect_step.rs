@@ -32,8 +32,8 @@ pub struct BisectStep {
     #[arg(long, value_name = "PERCENT", value_parser = values::percentage, default_value = "5%")]
     threshold: f64,
     /// What may differ from the base, because it is what is bisected
-    #[arg(long, value_name = "F[,F..]", value_delimiter = ',', value_parser = values::factors(), default_value = "kernel,kipi")]
-    expect: Vec<Factor>,
+    #[arg(long, value_name = "F[,F..]", value_delimiter = ',', value_parser = values::factors().or_all(), default_value = "kernel,kipi")]
+    expect: Vec<values::Choice<Factor>>,
     /// Judge exits a call, and whatever else is no time: for an emulated host, whose times say little
     #[arg(long, conflicts_with = "threshold")]
     ignore_times: bool,
@@ -78,7 +78,7 @@ fn step(options: &BisectStep) -> Result<Status, Failure> {
     interrupts::handle()?;
     let start = Instant::now();
     let end = start + Duration::from_secs(options.budget.into());
-    let rules = looks::rules(options.threshold, &options.expect, !options.ignore_times);
+    let rules = looks::rules(options.threshold, &values::chosen(&options.expect), !options.ignore_times);
     let mut new: Vec<Run> = Vec::new();
     let mut why = "";
     for runs in looks::RUNS {

@@ -44,13 +44,13 @@ pub struct Check {
     #[arg(long, value_name = "TEXT", conflicts_with = "soak")]
     skip: Vec<String>,
     /// How to report
-    #[arg(long, value_enum, default_value_t = Format::Text)]
+    #[arg(long, value_enum, ignore_case = true, default_value_t = Format::Text)]
     format: Format,
     /// Make calls under random disturbances for so long instead, a test for each minute
-    #[arg(long, value_name = "MINUTES", value_parser = clap::value_parser!(u32).range(1..=10_080))]
+    #[arg(long, value_name = "MINUTES", value_parser = values::count(1..=10_080_u32))]
     soak: Option<u32>,
     /// Seed of everything random [default: another one each time, which is printed]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = values::count(0..=u64::MAX))]
     seed: Option<u64>,
     /// Let the guest do this wrong in the tests of the contract, or of processors, to see that they find it
     #[arg(long, value_name = "FAULT", value_parser = values::faults(), default_value = "nothing")]

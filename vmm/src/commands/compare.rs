@@ -31,8 +31,8 @@ pub struct Compare {
     #[arg(long, value_name = "PERCENT", value_parser = values::percentage, default_value = "5%")]
     threshold: f64,
     /// What may differ between the sides, because it is what is tested; that anything else differs is status 3
-    #[arg(long, value_name = "F[,F..]", value_delimiter = ',', value_parser = values::factors())]
-    expect: Vec<Factor>,
+    #[arg(long, value_name = "F[,F..]", value_delimiter = ',', value_parser = values::factors().or_all())]
+    expect: Vec<values::Choice<Factor>>,
     /// Divide all cells by this one, and not each by another route's of the same state, or the memory route's
     #[arg(long, value_name = "ROUTE/STATE", value_parser = values::reference)]
     reference: Option<Choice>,
@@ -79,7 +79,7 @@ pub fn run(options: &Compare) -> Result<Status, Failure> {
     let rules = Rules {
         threshold: options.threshold,
         error_rate: ERROR_RATE,
-        expected: options.expect.clone(),
+        expected: values::chosen(&options.expect),
         reference: options.reference,
         gates: options.gate.clone(),
         judges_times: true,
@@ -107,7 +107,7 @@ fn overhead(options: &Compare) -> Result<Status, Failure> {
     let read = |names: &[PathBuf]| documents::read(names, options.allow_partial).map_err(Failure::bad_input);
     let (base, new) = (read(base)?, read(new)?);
     refuse_same(&base, &new)?;
-    let overhead = comparison::overhead::overhead(&base, &new, &options.expect);
+    let overhead = comparison::overhead::overhead(&base, &new, &values::chosen(&options.expect));
     let format = options.format.unwrap_or(Format::Text);
     let text = report::overhead::render(&overhead, format, terminal_width()).map_err(Failure::failed)?;
     let text = text.ok_or_else(|| {

@@ -2,10 +2,9 @@
 
 use super::hints;
 use super::interrupts::INTERRUPTED;
-use super::options::default_vcpus;
 use super::outputs::{print, terminal_width};
 use super::status::{Failure, Status};
-use super::{machines, values};
+use super::{machines, options, values};
 use crate::config::routes::{self, Route};
 use crate::results::host::Facts;
 use crate::{doctor, experiment, host, report};
@@ -20,7 +19,7 @@ pub struct Doctor {
     json: bool,
     /// The number of vCPUs to judge by [default: as measure's]
     #[arg(long, value_name = "N", value_parser = values::vcpus())]
-    vcpus: Option<u16>,
+    vcpus: Option<values::Vcpus>,
     /// The KVM device
     #[arg(long, value_name = "FILE", default_value = "/dev/kvm")]
     device: PathBuf,
@@ -31,7 +30,7 @@ pub struct Doctor {
 /// # Errors
 /// Whatever keeps the findings from being printed.
 pub fn run(options: &Doctor) -> Result<Status, Failure> {
-    let vcpus = options.vcpus.map_or_else(|| default_vcpus(&machines::allowed_cpus()), usize::from);
+    let vcpus = options::vcpus(options.vcpus.as_ref(), &machines::allowed_cpus());
     let sources = host::Sources::system();
     let kvm = machines::Kvm::at(&options.device);
     let accelerations = |host: &Facts| {

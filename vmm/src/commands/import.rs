@@ -3,7 +3,7 @@
 use super::measure::{is_clean, progress_bar, status_of, without_rounds, write_reports, write_results};
 use super::outputs::{any_is_stdout, nobody_reads};
 use super::status::{Failure, Status, complain};
-use super::{hints, options};
+use super::{hints, options, values};
 use crate::config::CellId;
 use crate::events::samples::Block;
 use crate::experiment::{Observer, RawSink, recorded};
@@ -27,7 +27,7 @@ pub struct Import {
     #[arg(value_name = "LOG")]
     log: PathBuf,
     /// Which of the log's runs, if it has several: boots of one plan on one machine are a run [default: the last one]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", value_parser = values::count(1..=u32::MAX))]
     run: Option<u32>,
     /// Print everything: all times, what the instruments cost, where the run is from
     #[arg(long)]

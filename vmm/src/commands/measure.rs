@@ -4,7 +4,8 @@ use super::ab::{self, Ab};
 use super::options::{self, default_vcpus};
 use super::outputs::{any_is_stdout, nobody_reads, print, terminal_width, unless_nobody_reads, write_text};
 use super::status::{Failure, Status, complain};
-use super::{hints, interrupts, machines, under, values};
+use super::values::{self, Choice, chosen};
+use super::{hints, interrupts, machines, under};
 use crate::config::routes::Route;
 use crate::config::{self, Call, CellId, Config, InjectedDelay, Observe, without_repeats};
 use crate::events::kernel::Detail;
@@ -17,7 +18,7 @@ use crate::results::detail::CellDetail;
 use crate::results::integrity::Integrity;
 use crate::results::measurement::{Cell, Measurement};
 use crate::results::source::Source;
-use clap::Args;
+use clap::{ArgAction, Args};
 use guest_stub::abi::{Destination, TargetState, Wait};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::{self, IsTerminal};
@@ -31,62 +32,64 @@ const WORTH_SAYING: Duration = Duration::from_secs(1);
 
 /// Options of `kipi measure`.
 #[derive(Debug, Clone, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of its own")]
 pub struct Measure {
-    /// vCPU counts [default: the CPUs that kipi may use, at least 2, at most 4]
-    #[arg(long, value_name = "N[,N..]", value_delimiter = ',', value_parser = values::vcpus())]
-    vcpus: Vec<u16>,
+    /// vCPU counts: numbers, ranges such as 2-8, and all: as many as CPUs that kipi may use. Each count is measured once, in the order in
+    /// which they are named first [default: the CPUs that kipi may use, at least 2, at most 4]
+    #[arg(long, value_name = "N[-M][,N..]", value_delimiter = ',', value_parser = values::vcpus_of_list())]
+    vcpus: Vec<values::Vcpus>,
     /// What a round is
-    #[arg(long, value_name = "C[,C..]", value_delimiter = ',', value_parser = values::calls(), default_value = "broadcast")]
-    call: Vec<Call>,
+    #[arg(long, value_name = "C[,C..]", value_delimiter = ',', value_parser = values::calls().or_all(), default_value = "broadcast")]
+    call: Vec<Choice<Call>>,
     /// How the interrupt travels
-    #[arg(long, value_name = "R[,R..]", value_delimiter = ',', value_parser = values::routes(), default_value = "xapic,x2apic,memory")]
-    route: Vec<Route>,
+    #[arg(long, value_name = "R[,R..]", value_delimiter = ',', value_parser = values::routes().or_all(), default_value = "xapic,x2apic,memory")]
+    route: Vec<Choice<Route>>,
     /// How the targets are addressed [default: all-but-self; of a ping, unicast]
-    #[arg(long, value_name = "D[,D..]", value_delimiter = ',', value_parser = values::destinations())]
-    destination: Vec<Destination>,
+    #[arg(long, value_name = "D[,D..]", value_delimiter = ',', value_parser = values::destinations().or_all())]
+    destination: Vec<Choice<Destination>>,
     /// What the targets do when the interrupt arrives
-    #[arg(long, value_name = "S[,S..]", value_delimiter = ',', value_parser = values::target_states(), default_value = "spin,user,halt")]
-    target_state: Vec<TargetState>,
+    #[arg(long, value_name = "S[,S..]", value_delimiter = ',', value_parser = values::target_states().or_all(), default_value = "spin,user,halt")]
+    target_state: Vec<Choice<TargetState>>,
     /// How long halted targets have been in HLT before the send, in µs: a cell for each [default: --settle, and longer where
     /// the work between two rounds takes longer]. Other states have one cell. Not together with --settle
-    #[arg(long, value_name = "US[,US..]", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(0..=1_000_000), conflicts_with = "settle")]
+    #[arg(long, value_name = "US[,US..]", value_delimiter = ',', value_parser = values::count(0..=1_000_000_u32), conflicts_with = "settle")]
     idle_before: Vec<u32>,
     /// How participants wait for each other. Where more vCPUs than CPUs wait by polling, they take turns on the CPUs of those that
     /// still have to come
-    #[arg(long, value_name = "W[,W..]", value_delimiter = ',', value_parser = values::waits(), default_value = "spin")]
-    wait: Vec<Wait>,
+    #[arg(long, value_name = "W[,W..]", value_delimiter = ',', value_parser = values::waits().or_all(), default_value = "spin")]
+    wait: Vec<Choice<Wait>>,
     /// Where time stamps are taken: in the guest only, or at an exit of each worker too [default: guest,exits; with --ab, guest]
-    #[arg(long, value_name = "O[,O..]", value_delimiter = ',', value_parser = values::observes())]
-    pub(super) observe: Vec<Observe>,
+    #[arg(long, value_name = "O[,O..]", value_delimiter = ',', value_parser = values::observes().or_all())]
+    pub(super) observe: Vec<Choice<Observe>>,
     /// Record events by these sources too: where the time goes, and what recording costs. Each source doubles the work
-    #[arg(long, value_name = "S[,S..]", value_delimiter = ',', value_parser = values::sources())]
-    trace: Vec<Source>,
+    #[arg(long, value_name = "S[,S..]", value_delimiter = ',', value_parser = values::sources().or_all())]
+    trace: Vec<Choice<Source>>,
     /// Measured rounds of each cell, in some 50 blocks that alternate with the other cells' blocks [default: 500, fewer where
     /// others use the machine so much that they would take twice as long as on a quiet one]
-    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    #[arg(long, value_name = "K", value_parser = values::count(1..=10_000_000_u32))]
     pub(super) rounds: Option<u32>,
     /// Spread each cell's blocks over this many machines, booted one after the other; fewer than 5 give no intervals
     /// [default: 25, fewer for fewer than 500 rounds, and at least 5 where booting them would take more than a second, and more than
     /// a quarter of the time]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    #[arg(long, value_name = "N", value_parser = values::count(1..=10_000_u32))]
     pub(super) boots: Option<u32>,
     /// Measure the drift from run to run, too: repeat the measurement so often, and widen the intervals by what a single run
     /// does not show [default: 10; few repetitions estimate the drift roughly, which makes intervals wider]
-    #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "10", value_parser = clap::value_parser!(u32).range(2..=1000))]
+    #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "10", value_parser = values::count(2..=1000_u32))]
     calibrate: Option<u32>,
     /// Measure a few rounds of each target state, of the memory route, and a few exits in every turn, too, to know how the host
     /// drifts (auto), or only what was asked for (none)
-    #[arg(long, value_name = "auto|none", value_parser = ["auto", "none"], default_value = "auto")]
-    references: String,
+    #[arg(long, value_name = "auto|none", value_parser = values::auto(), action = ArgAction::Set, default_value = "auto")]
+    references: bool,
     /// Measure the same calls on the host's own processors, too, where they can be, and say how many times as long a virtual
     /// machine's take (auto), or only what was asked for (none)
-    #[arg(long, value_name = "auto|none", value_parser = ["auto", "none"], default_value = "auto")]
-    native: String,
+    #[arg(long, value_name = "auto|none", value_parser = values::auto(), action = ArgAction::Set, default_value = "auto")]
+    native: bool,
     /// Measure what single exits cost, too, in every turn: CPUID, MSRs, ports, memory-mapped registers, ICR, EOI, HLT
     #[arg(long)]
     exits: bool,
     /// Rounds before each block that are thrown away
-    #[arg(long, value_name = "W", default_value_t = 3, value_parser = clap::value_parser!(u32).range(0..=1000))]
+    #[arg(long, value_name = "W", default_value_t = 3, value_parser = values::count(0..=1000_u32))]
     warmup: u32,
     #[command(flatten)]
     pub(super) calls: options::Calls,
@@ -143,11 +146,11 @@ impl Measure {
         let vcpus = if self.vcpus.is_empty() {
             vec![default_vcpus(&cpus)]
         } else {
-            without_repeats(&self.vcpus.iter().map(|&count| count.into()).collect::<Vec<usize>>())
+            without_repeats(&self.vcpus.iter().flat_map(|vcpus| vcpus.numbers(cpus.len())).collect::<Vec<_>>())
         };
-        let observe = match (self.observe.as_slice(), self.ab.is_asked()) {
-            ([], false) => Observe::ALL,
-            ([], true) => &[Observe::Guest],
+        let observe = match (chosen(&self.observe), self.ab.is_asked()) {
+            (asked, false) if asked.is_empty() => Observe::ALL.to_vec(),
+            (asked, true) if asked.is_empty() => vec![Observe::Guest],
             (asked, _) => asked,
         };
         let mut idle_before: Vec<Option<u32>> = without_repeats(&self.idle_before).into_iter().map(Some).collect();
@@ -156,14 +159,14 @@ impl Measure {
         }
         Ok(Config {
             vcpus,
-            calls: without_repeats(&self.call),
+            calls: chosen(&self.call),
             idle_before,
-            waits: without_repeats(&self.wait),
-            routes: without_repeats(&self.route),
-            destinations: without_repeats(&self.destination),
-            target_states: without_repeats(&self.target_state),
-            observe: without_repeats(observe),
-            trace: without_repeats(&self.trace).into_iter().map(|source| (source, None)).collect(),
+            waits: chosen(&self.wait),
+            routes: chosen(&self.route),
+            destinations: chosen(&self.destination),
+            target_states: chosen(&self.target_state),
+            observe,
+            trace: chosen(&self.trace).into_iter().map(|source| (source, None)).collect(),
             sweep: self.outputs.html.is_some(),
             exit_costs: self.exits,
             rounds: self.rounds.map_or(ROUNDS, |rounds| rounds as usize),
@@ -200,8 +203,8 @@ pub fn run(options: &Measure, start: ProcessStart) -> Result<Status, Failure> {
         return Err(Failure::bad_input(anyhow::anyhow!("--exits: {}", hints::refusals(&[refused]))));
     }
     machines::refuse_delay(&config, &cells)?;
-    config.references = (options.references == "auto").then(|| config::references(&cells, offers));
-    if options.native == "auto" {
+    config.references = options.references.then(|| config::references(&cells, offers));
+    if options.native {
         let (beside, undivided) = config::divisors::plan(&config, &[cells.as_slice(), &elsewhere].concat(), offers);
         cells.extend(&beside);
         (config.beside, config.undivided) = (beside, undivided);
@@ -418,6 +421,36 @@ mod tests {
         assert_eq!(config.routes, [Route::Memory, Route::X2Apic]);
         assert_eq!(config.pin, [1, 0]);
         assert_eq!(config.idle_before, [Some(50), Some(0)]);
+    }
+
+    #[test]
+    fn ranges_and_everything_are_lists() {
+        let config = config(&[
+            "--vcpus",
+            "4,2-5,all,1_0",
+            "--route",
+            "X2APIC,all",
+            "--target-state",
+            "ALL",
+            "--destination",
+            "every",
+        ]);
+        assert_eq!(config.vcpus, [4, 2, 3, 5, 10], "all is two CPUs here");
+        assert_eq!(config.routes[0], Route::X2Apic);
+        assert_eq!((config.routes.len(), config.target_states.as_slice()), (Route::ALL.len(), TargetState::ALL));
+        assert_eq!(config.destinations, Destination::ALL);
+        let only = |arguments: &[&str]| parse(arguments).unwrap().measure.to_config(vec![3]).unwrap();
+        assert_eq!(only(&["--destination", "all"]).destinations, [Destination::All], "it is the name of one");
+        assert_eq!(only(&["--vcpus", "all"]).vcpus, [1]);
+    }
+
+    #[test]
+    fn numbers_may_be_written_short() {
+        let config = config(&["--rounds", "1.5k", "--warmup", "1e1", "--boots", "1_0", "--halt-poll", "200k"]);
+        assert_eq!(
+            (config.rounds, config.warmup, config.boots, config.halt_poll_ns),
+            (1_500, 10, Some(10), Some(200_000))
+        );
     }
 
     #[test]

@@ -20,25 +20,25 @@ pub(super) struct Calls {
     #[arg(long, value_name = "NAME", value_parser = values::workers(), default_value = "stamp")]
     pub(super) worker: Worker,
     /// How long the spin worker is busy, in TSC cycles
-    #[arg(long, value_name = "CYCLES", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(..=10_000_000_000))]
+    #[arg(long, value_name = "CYCLES", default_value_t = 10_000, value_parser = values::count(0..=10_000_000_000_u64))]
     pub(super) spin_cycles: u64,
     /// Where vCPU threads run: each on the next CPU (auto), anywhere (none), or each on the next of a list such as 0,2-3
     #[arg(long, value_name = "auto|none|LIST", value_parser = values::pin, default_value = "auto")]
     pub(super) pin: Pin,
     /// Time between the targets' readiness, of halted ones their HLT, and the send, in µs; where preparing a send takes longer, that
-    #[arg(long, value_name = "US", default_value_t = SETTLE_US, value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
+    #[arg(long, value_name = "US", default_value_t = SETTLE_US, value_parser = values::count(0..=1_000_000_u32))]
     pub(super) settle: u32,
     /// How long an exit keeps a target out of the guest in state out, in µs: longer than --settle
-    #[arg(long, value_name = "US", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(long, value_name = "US", default_value_t = 200, value_parser = values::count(1..=100_000_u32))]
     pub(super) out_us: u32,
     /// Give a call up after this many ms [default: 4000, and 200 more for each vCPU that shares a CPU]
-    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u32).range(1..=600_000))]
+    #[arg(long, value_name = "MS", value_parser = values::count(1..=600_000_u32))]
     pub(super) deadline: Option<u32>,
     /// Keep CPUs out of idle states that take longer than this to leave, in µs, while kipi runs (/dev/cpu_dma_latency)
-    #[arg(long, value_name = "US", value_parser = clap::value_parser!(u32).range(0..=1_000_000_000))]
+    #[arg(long, value_name = "US", value_parser = values::count(0..=1_000_000_000_u32))]
     pub(super) latency: Option<u32>,
     /// Limit of the virtual machine's halt polling, in ns [default: the host's]
-    #[arg(long, value_name = "NS")]
+    #[arg(long, value_name = "NS", value_parser = values::count(0..=u32::MAX))]
     pub(super) halt_poll: Option<u32>,
 }
 
@@ -132,4 +132,9 @@ impl Calls {
 /// The number of vCPUs where none is given.
 pub(super) fn default_vcpus(cpus: &[usize]) -> usize {
     cpus.len().clamp(2, 4)
+}
+
+/// The number of vCPUs of a command that takes one.
+pub(super) fn vcpus(asked: Option<&values::Vcpus>, cpus: &[usize]) -> usize {
+    asked.map_or_else(|| default_vcpus(cpus), |asked| *asked.numbers(cpus.len()).start())
 }

@@ -1,6 +1,6 @@
 //! `kipi trace`.
 
-use super::options::{self, default_vcpus};
+use super::options;
 use super::outputs::{any_is_stdout, open_all, print, terminal_width, unless_nobody_reads, write_text};
 use super::status::{Failure, Status};
 use super::{interrupts, machines, values};
@@ -22,9 +22,9 @@ use std::path::PathBuf;
 /// Options of `kipi trace`.
 #[derive(Debug, Args)]
 pub struct Trace {
-    /// The number of vCPUs [default: the CPUs that kipi may use, at least 2, at most 4]
+    /// The number of vCPUs; all is as many as CPUs that kipi may use [default: the CPUs that kipi may use, at least 2, at most 4]
     #[arg(long, value_name = "N", value_parser = values::vcpus())]
-    vcpus: Option<u16>,
+    vcpus: Option<values::Vcpus>,
     /// What a round is
     #[arg(long, value_name = "C", value_parser = values::calls(), default_value = "broadcast")]
     call: Call,
@@ -41,14 +41,14 @@ pub struct Trace {
     #[arg(long, value_name = "W", value_parser = values::waits(), default_value = "spin")]
     wait: Wait,
     /// Rounds; of several, the median and the worst are shown, by their round trips
-    #[arg(long, value_name = "K", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    #[arg(long, value_name = "K", default_value_t = 1, value_parser = values::count(1..=10_000_u32))]
     rounds: u32,
     /// Rounds that are thrown away first
-    #[arg(long, value_name = "W", default_value_t = 3, value_parser = clap::value_parser!(u32).range(0..=500))]
+    #[arg(long, value_name = "W", default_value_t = 3, value_parser = values::count(0..=500_u32))]
     warmup: u32,
     /// Who records events besides the guest
-    #[arg(long, value_name = "S[,S..]", value_delimiter = ',', value_parser = values::sources(), default_value = "stats,vmm,kernel")]
-    source: Vec<Source>,
+    #[arg(long, value_name = "S[,S..]", value_delimiter = ',', value_parser = values::sources().or_all(), default_value = "stats,vmm,kernel")]
+    source: Vec<values::Choice<Source>>,
     #[command(flatten)]
     calls: options::Calls,
     /// Write the trace for the Perfetto UI (ui.perfetto.dev, chrome://tracing); - is standard output
@@ -64,7 +64,7 @@ pub struct Trace {
 impl Trace {
     /// The configuration of the machine that the options ask for, on `cpus`, with one cell's choices.
     fn to_config(&self, cpus: Vec<usize>, offers: HostOffers) -> Result<Config, config::Error> {
-        let vcpus = self.vcpus.map_or_else(|| default_vcpus(&cpus), usize::from);
+        let vcpus = options::vcpus(self.vcpus.as_ref(), &cpus);
         let route = self.route.unwrap_or_else(|| routes::usual(offers));
         let destination = self.destination.unwrap_or(calls::of(self.call).usual_destination);
         let cell = |state| CellId { call: self.call, ..CellId::broadcast(route, destination, state, vcpus) };
@@ -108,8 +108,9 @@ pub fn run(options: &Trace) -> Result<Status, Failure> {
     let _latency = machines::limit_latency(&config)?;
     machines::raise_open_file_limit();
     interrupts::handle()?;
-    let asked = |source| options.source.contains(&source);
-    let mut sources: Vec<_> = options.source.iter().map(|&source| (source, None)).collect();
+    let recorders = values::chosen(&options.source);
+    let asked = |source| recorders.contains(&source);
+    let mut sources: Vec<_> = recorders.iter().map(|&source| (source, None)).collect();
     let tracer = machines::open_tracer(&mut sources, Detail::Full);
     let recording = Recording {
         stats: asked(Source::Stats),

@@ -1,68 +1,59 @@
 //! The values of options: which are possible, and how they are read.
 
+mod counts;
+mod names;
+
+pub(super) use counts::{Vcpus, count, number, vcpus, vcpus_of_list};
+pub(super) use names::{Choice, chosen};
+
 use super::image;
 use crate::comparison::differences::Factor;
-use crate::comparison::references::Choice;
+use crate::comparison::references;
 use crate::config::routes::{self, Route};
 use crate::config::sources;
 use crate::config::{Call, InjectedDelay, Observe, Pin, calls, destinations, target_states, waits};
 use crate::host;
 use crate::report::comparison::Format;
 use crate::results::source::Source;
-use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
-use guest_stub::abi::{self, Destination, Fault, TargetState, Wait, Worker};
+use clap::builder::PossibleValue;
+use guest_stub::abi::{Destination, Fault, TargetState, Wait, Worker};
+use names::Names;
 use std::path::PathBuf;
 
-/// A number of vCPUs.
-pub(super) fn vcpus() -> impl TypedValueParser<Value = u16> {
-    clap::value_parser!(u16).range(1..=i64::try_from(abi::MAX_VCPUS).unwrap_or(i64::MAX))
+pub(super) fn calls() -> Names<Call> {
+    Names::of(Call::ALL, Call::name, |call, value| value.help(calls::of(call).about))
 }
 
-/// A parser for the names of `all`. The types are not this crate's, and cannot be [`clap::ValueEnum`]s.
-fn named<T: Copy + Send + Sync + 'static>(
-    all: &'static [T],
-    name: fn(T) -> &'static str,
-    describe: fn(T, PossibleValue) -> PossibleValue,
-) -> impl TypedValueParser<Value = T> {
-    let values = all.iter().map(|&value| describe(value, PossibleValue::new(name(value))));
-    PossibleValuesParser::new(values)
-        .try_map(move |text| all.iter().copied().find(|&value| name(value) == text).ok_or("unknown name"))
+pub(super) fn routes() -> Names<Route> {
+    Names::of(Route::ALL, Route::name, |route, value| value.help(routes::of(route).about))
 }
 
-pub(super) fn calls() -> impl TypedValueParser<Value = Call> {
-    named(Call::ALL, Call::name, |call, value| value.help(calls::of(call).about))
+pub(super) fn destinations() -> Names<Destination> {
+    Names::of(Destination::ALL, Destination::name, |it, value| value.help(destinations::of(it).about))
 }
 
-pub(super) fn routes() -> impl TypedValueParser<Value = Route> {
-    named(Route::ALL, Route::name, |route, value| value.help(routes::of(route).about))
+pub(super) fn target_states() -> Names<TargetState> {
+    Names::of(TargetState::ALL, TargetState::name, |state, value| value.help(target_states::of(state).about))
 }
 
-pub(super) fn destinations() -> impl TypedValueParser<Value = Destination> {
-    named(Destination::ALL, Destination::name, |it, value| value.help(destinations::of(it).about))
+pub(super) fn sources() -> Names<Source> {
+    Names::of(sources::ALL, Source::name, |source, value| value.help(sources::about(source)))
 }
 
-pub(super) fn target_states() -> impl TypedValueParser<Value = TargetState> {
-    named(TargetState::ALL, TargetState::name, |state, value| value.help(target_states::of(state).about))
+pub(super) fn observes() -> Names<Observe> {
+    Names::of(Observe::ALL, Observe::name, |_, value| value)
 }
 
-pub(super) fn sources() -> impl TypedValueParser<Value = Source> {
-    named(sources::ALL, Source::name, |source, value| value.help(sources::about(source)))
+pub(super) fn factors() -> Names<Factor> {
+    Names::of(Factor::ALL, Factor::name, |_, value| value)
 }
 
-pub(super) fn observes() -> impl TypedValueParser<Value = Observe> {
-    named(Observe::ALL, Observe::name, |_, value| value)
+pub(super) fn image_formats() -> Names<image::Format> {
+    Names::of(image::Format::ALL, image::Format::name, |format, value| value.help(format.about()))
 }
 
-pub(super) fn factors() -> impl TypedValueParser<Value = Factor> {
-    named(Factor::ALL, Factor::name, |_, value| value)
-}
-
-pub(super) fn image_formats() -> impl TypedValueParser<Value = image::Format> {
-    named(image::Format::ALL, image::Format::name, |format, value| value.help(format.about()))
-}
-
-pub(super) fn comparison_formats() -> impl TypedValueParser<Value = Format> {
-    named(Format::ALL, Format::name, |format, value| value.help(format.about()))
+pub(super) fn comparison_formats() -> Names<Format> {
+    Names::of(Format::ALL, Format::name, |format, value| value.help(format.about()))
 }
 
 /// A fraction, as a percentage.
@@ -73,23 +64,23 @@ pub(super) fn percentage(text: &str) -> Result<f64, String> {
 }
 
 /// A route and a state.
-pub(super) fn reference(text: &str) -> Result<Choice, String> {
+pub(super) fn reference(text: &str) -> Result<references::Choice, String> {
     let (route, state) = text.split_once('/').ok_or("it is not of the form ROUTE/STATE, such as memory/spin")?;
-    let route = Route::from_name(route).ok_or_else(|| format!("there is no route {route}"))?;
-    Ok((route, TargetState::from_name(state).ok_or_else(|| format!("there is no state {state}"))?))
+    let state_of = |name: &str| TargetState::from_name(&name.to_ascii_lowercase());
+    Ok((route_of(route)?, state_of(state).ok_or_else(|| format!("there is no state {state}"))?))
 }
 
-pub(super) fn waits() -> impl TypedValueParser<Value = Wait> {
-    named(Wait::ALL, Wait::name, |wait, value| value.help(waits::about(wait)))
+pub(super) fn waits() -> Names<Wait> {
+    Names::of(Wait::ALL, Wait::name, |wait, value| value.help(waits::about(wait)))
 }
 
-pub(super) fn faults() -> impl TypedValueParser<Value = Fault> {
-    named(Fault::ALL, Fault::name, |_, value| value)
+pub(super) fn faults() -> Names<Fault> {
+    Names::of(Fault::ALL, Fault::name, |_, value| value)
 }
 
 /// The workers that break a rule can be asked for, to see what happens then, but are not offered.
-pub(super) fn workers() -> impl TypedValueParser<Value = Worker> {
-    named(Worker::ALL, Worker::name, |worker, value| value.hide(!matches!(worker, Worker::Stamp | Worker::Spin)))
+pub(super) fn workers() -> Names<Worker> {
+    Names::of(Worker::ALL, Worker::name, |worker, value| value.hide(!matches!(worker, Worker::Stamp | Worker::Spin)))
 }
 
 /// A file that the node exporter's textfile collector reads, or standard output.
@@ -113,15 +104,19 @@ pub(super) fn injected_delay(text: &str) -> Result<InjectedDelay, String> {
         .and_then(|share| share.strip_suffix('%')?.parse::<f64>().ok())
         .filter(|percent| (0.0..=1000.0).contains(percent))
         .ok_or("it is no share such as delay=5% or delay=5%:x2apic")?;
-    let route =
-        route.map(|name| Route::from_name(name).ok_or_else(|| format!("there is no route {name}"))).transpose()?;
+    let route = route.map(route_of).transpose()?;
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "at most ten million")]
     Ok(InjectedDelay { millionths: (percent * 1e4).round() as u32, route })
 }
 
+/// Whether something is done that may be left away: `auto`, or `none`.
+pub(super) fn auto() -> Names<bool> {
+    Names::of(&[true, false], |is_done| if is_done { "auto" } else { "none" }, |_, value: PossibleValue| value)
+}
+
 /// Where vCPU threads run.
 pub(super) fn pin(text: &str) -> Result<Pin, String> {
-    match text {
+    match text.to_ascii_lowercase().as_str() {
         "auto" => Ok(Pin::Auto),
         "none" => Ok(Pin::None),
         list => host::parse_cpu_list(list)

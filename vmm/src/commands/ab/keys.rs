@@ -78,7 +78,7 @@ fn set<T>(option: &mut Option<T>, value: Option<T>) -> Option<()> {
 }
 
 fn number(value: &str) -> Option<u32> {
-    value.parse().ok()
+    values::number(value).ok()?.try_into().ok()
 }
 
 /// A key and its two values, as `halt-poll=0,200000`.
