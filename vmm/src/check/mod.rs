@@ -195,16 +195,22 @@ pub type Detail = String;
 pub const DEADLINE: Duration = Duration::from_secs(10);
 
 impl<'a> Suite<'a> {
-    /// Runs `tests` one after the other; `report` gets each as it ends.
+    /// Runs `tests` one after the other; `begins` gets each, and how many were before it, as it begins, and `report` as it ends.
     ///
     /// # Errors
     /// Those of `report`.
-    pub fn run<E>(&self, tests: &[Test], mut report: impl FnMut(&Finished) -> Result<(), E>) -> Result<Summary, E> {
+    pub fn run<E>(
+        &self,
+        tests: &[Test],
+        begins: impl Fn(usize, &Test),
+        mut report: impl FnMut(&Finished) -> Result<(), E>,
+    ) -> Result<Summary, E> {
         let start = Instant::now();
         let mut cells = contract::Cells::new();
         let mut summary =
             Summary { passed: 0, failed: 0, skipped: 0, duration: Duration::ZERO, interrupted: false, not_run: 0 };
         for (number, test) in tests.iter().enumerate() {
+            begins(number, test);
             let began = Instant::now();
             let verdict = self.run_one(test, &mut cells);
             let (outcome, detail) = match verdict {

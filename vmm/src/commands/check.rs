@@ -2,6 +2,7 @@
 
 use super::interrupts::{self, INTERRUPTED};
 use super::outputs::{print, terminal_width};
+use super::progress::{Progress, Shown};
 use super::status::{Failure, Status};
 use super::{machines, options, values};
 use crate::check::{self, Suite, Test};
@@ -59,6 +60,8 @@ pub struct Check {
     #[arg(long, value_name = "auto|none|LIST", value_parser = values::pin, default_value = "auto")]
     pin: Pin,
     #[command(flatten)]
+    shown: Shown,
+    #[command(flatten)]
     machine: options::Machine,
 }
 
@@ -94,7 +97,10 @@ pub fn run(options: &Check) -> Result<Status, Failure> {
         Format::Tap14 => Box::new(Tap::new(stdout, Version::V14)),
         Format::Junit => Box::new(Junit::new(stdout)),
     };
-    match run_and_report(&suite, &tests, sink.as_mut()) {
+    let progress = options.shown.progress("tests");
+    let result = run_and_report(&suite, &tests, &progress, sink.as_mut());
+    progress.end();
+    match result {
         Ok(summary) => Ok(status_of(&summary)),
         Err(error) if output::is_broken_pipe(&error) => Ok(Status::Good),
         Err(error) => Err(Failure::failed(anyhow::anyhow!("cannot write to standard output: {error}"))),
@@ -112,9 +118,15 @@ fn choose(options: &Check) -> Result<Vec<Test>, Failure> {
     Ok(tests)
 }
 
-fn run_and_report(suite: &Suite<'_>, tests: &[Test], sink: &mut dyn Sink) -> io::Result<Summary> {
+fn run_and_report(suite: &Suite<'_>, tests: &[Test], progress: &Progress, sink: &mut dyn Sink) -> io::Result<Summary> {
     sink.start(&head(suite, tests.len()))?;
-    let summary = suite.run(tests, |finished| sink.finished(finished))?;
+    let begins = |number: usize, test: &Test| {
+        progress.count(number as u64, tests.len() as u64);
+        progress.say(test.name());
+    };
+    // The line is put out of the way of what may go to the same terminal.
+    let summary = suite.run(tests, begins, |finished| progress.beside(|| sink.finished(finished)))?;
+    progress.end();
     sink.end(&summary)?;
     Ok(summary)
 }

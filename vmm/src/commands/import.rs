@@ -1,7 +1,8 @@
 //! `kipi import`.
 
-use super::measure::{is_clean, progress_bar, status_of, without_rounds, write_reports, write_results};
+use super::measure::{is_clean, status_of, without_rounds, write_reports, write_results};
 use super::outputs::{any_is_stdout, nobody_reads};
+use super::progress::Shown;
 use super::status::{Failure, Status, complain};
 use super::{hints, options, values};
 use crate::config::CellId;
@@ -34,6 +35,8 @@ pub struct Import {
     details: bool,
     #[command(flatten)]
     outputs: options::Outputs,
+    #[command(flatten)]
+    shown: Shown,
 }
 
 /// Runs it.
@@ -52,11 +55,8 @@ pub fn run(options: &Import) -> Result<Status, Failure> {
     let mut samples =
         csv.as_mut().map(|csv| |cell: &CellId, block: &Block, tsc_khz: u64| csv.block(cell, block, tsc_khz));
     let mut details = Vec::new();
-    let bar = progress_bar();
-    let mut progress = |done: usize, total: usize, _: &CellId| {
-        bar.set_length(total as u64);
-        bar.set_position(done as u64);
-    };
+    let bar = options.shown.progress("blocks");
+    let mut progress = |done: usize, total: usize, _: &CellId| bar.count(done as u64, total as u64);
     let mut observer = Observer {
         progress: &mut progress,
         samples: samples.as_mut().map(|samples| samples as RawSink<'_>),
@@ -66,7 +66,7 @@ pub fn run(options: &Import) -> Result<Status, Failure> {
     };
     let run = &runs[chosen];
     let (mut measurement, error) = recorded::import(run, &name, &mut observer);
-    bar.finish_and_clear();
+    bar.end();
     measurement.warnings.extend(faults.lines().chain(left_out(&runs, chosen)));
 
     let mut status = status_of(&measurement, error.as_ref(), false);

@@ -3,6 +3,7 @@
 use super::ab::{self, Ab};
 use super::options::{self, default_vcpus};
 use super::outputs::{any_is_stdout, nobody_reads, print, terminal_width, unless_nobody_reads, write_text};
+use super::progress::Shown;
 use super::status::{Failure, Status, complain};
 use super::values::{self, Choice, chosen};
 use super::{hints, interrupts, machines, under};
@@ -20,8 +21,6 @@ use crate::results::measurement::{Cell, Measurement};
 use crate::results::source::Source;
 use clap::{ArgAction, Args};
 use guest_stub::abi::{Destination, TargetState, Wait};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use std::io::{self, IsTerminal};
 use std::time::{Duration, Instant};
 
 /// Rounds of each cell where nothing is said.
@@ -116,6 +115,8 @@ pub struct Measure {
     under_only: bool,
     #[command(flatten)]
     pub(super) ab: Ab,
+    #[command(flatten)]
+    pub(super) shown: Shown,
     #[command(flatten)]
     pub(super) machine: options::Machine,
 }
@@ -216,11 +217,10 @@ pub fn run(options: &Measure, start: ProcessStart) -> Result<Status, Failure> {
 
     let to_stdout = any_is_stdout([&json, &csv, &html, &prometheus, &bmf]);
     let mut csv = csv.map(CsvWriter::new).transpose().map_err(Failure::failed)?;
-    let bar = progress_bar();
+    let bar = options.shown.progress("blocks");
     let mut progress = |done: usize, total: usize, cell: &CellId| {
-        bar.set_length(total as u64);
-        bar.set_position(done as u64);
-        bar.set_message(format!("{} {} {}", cell.route.name(), cell.destination.name(), cell.target_state.name()));
+        bar.count(done as u64, total as u64);
+        bar.say(format!("{} {} {}", cell.route.name(), cell.destination.name(), cell.target_state.name()));
     };
     let started = || start.elapsed();
     let mut samples =
@@ -229,7 +229,7 @@ pub fn run(options: &Measure, start: ProcessStart) -> Result<Status, Failure> {
     // With the progress bar, on a terminal only: for others, standard error is for what kipi cannot do.
     let mut announce = |repeats: &Repeats| {
         if repeats.expected.min(repeats.limit) >= WORTH_SAYING {
-            bar.println(format!("kipi: {}", told(repeats)));
+            bar.leave(&format!("kipi: {}", told(repeats)));
         }
     };
     let mut observer = Observer {
@@ -239,7 +239,7 @@ pub fn run(options: &Measure, start: ProcessStart) -> Result<Status, Failure> {
         details: html.is_some().then_some(&mut details),
         repeats: Some(&mut announce),
     };
-    let message = |message| bar.set_message(message);
+    let message = |message: String| bar.say(message);
     let boot = |machine| {
         if let Some(others) = &mut others {
             others.before(machine, &message);
@@ -259,7 +259,7 @@ pub fn run(options: &Measure, start: ProcessStart) -> Result<Status, Failure> {
         measurement.host.apic_acceleration =
             machines::apic_acceleration(&kvm, measurement.cells.iter().map(|cell| cell.id));
     }
-    bar.finish_and_clear();
+    bar.end();
 
     let status = status_of(&measurement, error.as_ref(), options.strict);
     let status = if status == Status::Good { of_others } else { status };
@@ -380,13 +380,6 @@ pub(super) fn write_results(
     let silent = to_stdout || measurement.cells.is_empty();
     let table = if silent { Ok(()) } else { print(&text::render(measurement, terminal_width(), details)) };
     unless_nobody_reads(csv.and(json).and(table))
-}
-
-/// Drawn on a terminal only, and not more often than blocks end: a ticking thread would disturb what it reports.
-pub(super) fn progress_bar() -> ProgressBar {
-    let target = if io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-    let style = ProgressStyle::with_template("{elapsed} [{bar:20}] {pos}/{len} blocks, {eta} left: {wide_msg}");
-    ProgressBar::with_draw_target(None, target).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
 #[cfg(test)]

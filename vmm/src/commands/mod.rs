@@ -20,6 +20,7 @@ pub mod measure;
 mod options;
 mod outputs;
 mod processes;
+mod progress;
 pub mod status;
 pub mod trace;
 mod under;

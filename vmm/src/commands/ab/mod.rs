@@ -6,9 +6,10 @@ mod keys;
 mod other;
 
 use super::interrupts::{self, INTERRUPTED};
-use super::measure::{Measure, progress_bar};
+use super::measure::Measure;
 use super::outputs::{any_is_stdout, open_all, print, terminal_width, write_text};
 use super::processes::{self, Ended};
+use super::progress::Progress;
 use super::status::{Failure, Status, complain};
 use super::{machines, values};
 use crate::comparison::{Run, paired};
@@ -119,11 +120,11 @@ impl Pairs {
     fn measure(
         mut self,
         asked: Option<usize>,
+        bar: &Progress,
         threshold: f64,
         mut boot: impl FnMut(usize) -> Result<Option<Measurement>, Failure>,
     ) -> Result<Compared, Failure> {
         let start = Instant::now();
-        let bar = progress_bar();
         let looks = if asked.is_some() { 1 } else { LOOKS.len() };
         let mut looked = 0;
         for pair in 0.. {
@@ -140,8 +141,7 @@ impl Pairs {
                 break;
             }
             let boots = |pairs: usize| 2 * pairs as u64;
-            bar.set_length(boots(asked.unwrap_or(FEWEST).max(pair + 1)));
-            bar.set_position(boots(pair));
+            bar.count(boots(pair), boots(asked.unwrap_or(FEWEST).max(pair + 1)));
             let order = if pair % 2 == 0 { [0, 1] } else { [1, 0] };
             let mut measured = [None, None];
             for side in order {
@@ -152,7 +152,7 @@ impl Pairs {
                 side.push(Run { file: name.clone(), measurement });
             }
         }
-        bar.finish_and_clear();
+        bar.end();
         let mut comparison = self.compare(threshold, looks);
         comparison.interrupted = INTERRUPTED.load(Ordering::Relaxed);
         if comparison.interrupted {
@@ -192,8 +192,9 @@ fn settings(options: &Measure, contrast: &Contrast, rounds: usize, boots: Option
     }
     machines::raise_open_file_limit();
     let settings = [a, b];
+    let bar = options.shown.progress("boots");
     Pairs::new("ab", Some(contrast.key), contrast.values.clone())
-        .measure(boots, options.ab.threshold, |side| settings[side].boot(&kvm, &cells, &refused))
+        .measure(boots, &bar, options.ab.threshold, |side| settings[side].boot(&kvm, &cells, &refused))
 }
 
 /// Boots of two builds, each a process of its own: one that has run for longer has warm caches.
@@ -205,7 +206,8 @@ fn builds(options: &Measure, other: &PathBuf, rounds: usize, boots: Option<usize
     }
     let programs = [other, &own];
     let names = programs.map(|program| program.display().to_string());
-    Pairs::new("kipi", None, names).measure(boots, options.ab.threshold, |side| {
+    let bar = options.shown.progress("boots");
+    Pairs::new("kipi", None, names).measure(boots, &bar, options.ab.threshold, |side| {
         Ok(match processes::run(programs[side], &arguments, None)? {
             Ended::Measured(measurement) => Some(*measurement),
             Ended::Interrupted | Ended::OutOfTime => None,
