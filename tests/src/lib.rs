@@ -232,6 +232,7 @@ pub fn measurement() -> Config {
         injected_delay: None,
         out: kipi::config::OUT,
         latency_us: None,
+        time: None,
         limit_time: false,
     }
 }

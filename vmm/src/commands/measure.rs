@@ -67,6 +67,12 @@ pub struct Measure {
     /// others use the machine so much that they would take twice as long as on a quiet one]
     #[arg(long, value_name = "K", value_parser = values::count(1..=10_000_000_u32))]
     pub(super) rounds: Option<u32>,
+    /// Measure for about so many seconds in all: as many rounds as fit, which the result says. With --ab, as many pairs of boots
+    #[arg(long, value_name = "S", value_parser = values::seconds, conflicts_with_all = ["rounds", "under"])]
+    pub(super) seconds: Option<Duration>,
+    /// The same for each cell, on average
+    #[arg(long, value_name = "S", value_parser = values::seconds, conflicts_with_all = ["rounds", "seconds", "under", "ab", "ab_exec"])]
+    seconds_per_cell: Option<Duration>,
     /// Spread each cell's blocks over this many machines, booted one after the other; fewer than 5 give no intervals
     /// [default: 25, fewer for fewer than 500 rounds, and at least 5 where booting them would take more than a second, and more than
     /// a quarter of the time]
@@ -171,7 +177,8 @@ impl Measure {
             sweep: self.outputs.html.is_some(),
             exit_costs: self.exits,
             rounds: self.rounds.map_or(ROUNDS, |rounds| rounds as usize),
-            limit_time: self.rounds.is_none(),
+            time: self.seconds,
+            limit_time: self.rounds.is_none() && self.seconds.or(self.seconds_per_cell).is_none(),
             warmup: self.warmup as usize,
             boots: self.boots.map(|boots| boots as usize),
             injected_delay: self.inject,
@@ -204,6 +211,8 @@ pub fn run(options: &Measure, start: ProcessStart) -> Result<Status, Failure> {
         return Err(Failure::bad_input(anyhow::anyhow!("--exits: {}", hints::refusals(&[refused]))));
     }
     machines::refuse_delay(&config, &cells)?;
+    let number = u32::try_from(cells.len()).unwrap_or(u32::MAX);
+    config.time = config.time.or_else(|| options.seconds_per_cell.map(|each| each.saturating_mul(number)));
     config.references = options.references.then(|| config::references(&cells, offers));
     if options.native {
         let (beside, undivided) = config::divisors::plan(&config, &[cells.as_slice(), &elsewhere].concat(), offers);
@@ -414,6 +423,15 @@ mod tests {
         assert_eq!(config.routes, [Route::Memory, Route::X2Apic]);
         assert_eq!(config.pin, [1, 0]);
         assert_eq!(config.idle_before, [Some(50), Some(0)]);
+    }
+
+    #[test]
+    fn a_time_takes_the_place_of_rounds() {
+        let config = config(&["--seconds", "1.5"]);
+        assert_eq!((config.time, config.limit_time), (Some(Duration::from_millis(1_500)), false));
+        for both in [["--seconds", "5", "--rounds", "5"], ["--seconds-per-cell", "5", "--seconds", "5"]] {
+            assert!(parse(&both).is_err(), "{both:?}");
+        }
     }
 
     #[test]

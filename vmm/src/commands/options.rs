@@ -124,6 +124,7 @@ impl Calls {
             latency_us: self.latency,
             is_one_of_many: false,
             injected_delay: None,
+            time: None,
             limit_time: false,
         })
     }

@@ -19,6 +19,7 @@ use clap::builder::PossibleValue;
 use guest_stub::abi::{Destination, Fault, TargetState, Wait, Worker};
 use names::Names;
 use std::path::PathBuf;
+use std::time::Duration;
 
 pub(super) fn calls() -> Names<Call> {
     Names::of(Call::ALL, Call::name, |call, value| value.help(calls::of(call).about))
@@ -61,6 +62,20 @@ pub(super) fn percentage(text: &str) -> Result<f64, String> {
     let number = text.strip_suffix('%').unwrap_or(text).trim_end().parse::<f64>().ok();
     let fraction = number.map(|percent| percent / 100.0).filter(|fraction| 0.0 < *fraction && *fraction < 1.0);
     fraction.ok_or_else(|| "it is no percentage between 0 and 100 such as 5%".to_owned())
+}
+
+fn route_of(name: &str) -> Result<Route, String> {
+    Route::from_name(&name.to_ascii_lowercase()).ok_or_else(|| format!("there is no route {name}"))
+}
+
+/// A time in seconds, which may have a fraction.
+pub(super) fn seconds(text: &str) -> Result<Duration, String> {
+    const LEAST: Duration = Duration::from_millis(100);
+    const MOST: Duration = Duration::from_hours(24 * 7);
+    let whole = || number(text).ok().map(Duration::from_secs);
+    let time = whole().or_else(|| Duration::try_from_secs_f64(text.parse().ok()?).ok());
+    time.filter(|time| (LEAST..=MOST).contains(time))
+        .ok_or_else(|| "it is no number of seconds from 0.1 to a week's, such as 30 or 1.5".to_owned())
 }
 
 /// A route and a state.

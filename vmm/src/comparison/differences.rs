@@ -200,7 +200,7 @@ fn options(config: &MeasurementConfig) -> Vec<(&'static str, String)> {
     let or_none = |value: Option<String>| value.unwrap_or_else(|| "none".to_owned());
     vec![
         ("worker", format!("{} {}", config.worker, config.argument)),
-        ("rounds", config.rounds.to_string()),
+        ("rounds", config.seconds.map_or_else(|| config.rounds.to_string(), |seconds| format!("those of {seconds} s"))),
         ("warm-up", config.warmup.to_string()),
         ("latency", or_none(config.latency_us.map(|us| format!("{us} µs")))),
         ("halt-poll", or_none(config.halt_poll_ns.map(|ns| format!("{ns} ns")))),

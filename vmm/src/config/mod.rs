@@ -91,6 +91,9 @@ pub struct Config {
     pub pin: Vec<usize>,
     /// The longest time that CPUs may take to leave an idle state, µs; `None`: not limited.
     pub latency_us: Option<u32>,
+    /// For how long the run measures, disturbed blocks that are measured again included; there are as many rounds as fit then, and
+    /// `rounds` is not asked for.
+    pub time: Option<Duration>,
     /// Whether a run that others disturb ends when it has taken twice as long as on a quiet machine, with fewer rounds.
     pub limit_time: bool,
     /// CPUs that this process may use.
@@ -133,9 +136,8 @@ impl Config {
         cpus.iter().collect::<BTreeSet<_>>().len()
     }
 
-    /// How many rounds each block of a cell has, on so many boots.
-    pub fn sizes(&self, boots: usize) -> Vec<usize> {
-        let rounds = self.rounds;
+    /// How many of so many rounds each block of a cell has, on so many boots.
+    pub fn sizes(&self, rounds: usize, boots: usize) -> Vec<usize> {
         match self.blocks {
             None => blocks(rounds, self.warmup, boots),
             Some(count) => kipi_standalone::schedule::parts(rounds, count).collect(),

@@ -38,6 +38,7 @@ pub(super) fn describe(config: &Config, boots: usize) -> MeasurementConfig {
         observe: names(&mut config.observe.iter().map(|observe| observe.name())),
         trace: names(&mut config.trace.iter().map(|(source, _)| source.name())),
         rounds: config.rounds as u64,
+        seconds: config.time.map(|time| time.as_secs_f64() * (config.repetitions + 1) as f64),
         warmup: config.warmup as u64,
         boots: boots as u64,
         repetitions: config.repetitions as u64,

@@ -18,6 +18,7 @@ pub mod machine;
 mod machines;
 pub mod native;
 mod pace;
+mod pilot;
 pub mod probe;
 pub mod recorded;
 mod references;
@@ -99,9 +100,12 @@ pub fn run<M: Machine>(
     mut boot: impl FnMut(MachineSpec) -> Result<M, machine::Error>,
     observer: &mut Observer<'_>,
 ) -> (Measurement, Option<Error>) {
-    let (mut measurement, mut error) = run_once(config, cells, refused, &mut boot, observer);
+    // All of them have the time together.
+    let runs = u32::try_from(config.repetitions).unwrap_or(u32::MAX).saturating_add(1);
+    let first = Config { time: config.time.map(|time| time / runs), ..config.clone() };
+    let (mut measurement, mut error) = run_once(&first, cells, refused, &mut boot, observer);
     let mut repetitions = Vec::new();
-    let again = Config { exit_costs: false, ..config.clone() };
+    let again = Config { exit_costs: false, ..first };
     while error.is_none() && repetitions.len() < config.repetitions {
         let progress = &mut *observer.progress;
         let mut observer = Observer { progress, samples: None, started: None, details: None, repeats: None };
@@ -127,12 +131,12 @@ fn run_once<M: Machine>(
     let started = host::unix_time();
     let cells = cells.iter().map(|&cell| Collected::new(cell, config)).collect();
     let boots = config.boots.unwrap_or_else(|| config::boots(config.rounds));
-    let blocks = config.sizes(boots).len();
     let mut run = Run::new(config, boots, cells, Machines::new(boot), observer);
     let outcome =
         run.start().and_then(|()| run.measure()).and_then(|()| if config.sweep { run.sweep() } else { Ok(()) });
     let error = outcome.err();
-    let Run { boots, mut cells, references, priced, machines, observer, ended, .. } = run;
+    let Run { boots, blocks, rounds, mut cells, references, priced, machines, observer, ended, .. } = run;
+    let config = &Config { rounds, ..config.clone() };
     cells.iter_mut().for_each(Collected::close);
     if let Some(details) = &mut observer.details {
         let cells = cells.iter().filter(|cell| cell.is_measured());

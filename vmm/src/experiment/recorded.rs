@@ -168,6 +168,7 @@ fn asked(run: &RecordedRun, cells: &[CellId], turns: usize) -> Config {
         argument,
         pin: Vec::new(),
         latency_us: None,
+        time: None,
         limit_time: false,
         // A processor each.
         cpus: (0..vcpus).collect(),

@@ -21,6 +21,11 @@ pub(super) struct Run<'r, 'o, M, B> {
     pub(super) config: &'r Config,
     /// Machines that each cell's blocks are spread over.
     pub(super) boots: usize,
+    /// Rounds of each cell: what is planned, and where the time ends the run before, what was made.
+    pub(super) rounds: usize,
+    /// Blocks that each cell is planned to have.
+    pub(super) blocks: usize,
+    began: Instant,
     pub(super) cells: Vec<Collected>,
     pub(super) references: Vec<Referred>,
     pub(super) priced: Vec<Priced>,
@@ -65,6 +70,9 @@ impl<'r, 'o, M, B> Run<'r, 'o, M, B> {
         Self {
             config,
             boots,
+            rounds: config.rounds,
+            blocks: 0,
+            began: Instant::now(),
             references: references::all(config, &ids),
             priced: exit_costs::all(config, &ids),
             cells,
@@ -137,13 +145,19 @@ impl<M: Machine, B: FnMut(MachineSpec) -> Result<M, machine::Error>> Run<'_, '_,
 
     /// Runs the cells' blocks in turn, so that a host that drifts does it to all alike, each boot's on fresh machines.
     pub(super) fn measure(&mut self) -> Result<(), Error> {
-        let sizes = self.config.sizes(self.boots);
+        if let Some(time) = self.config.time {
+            self.rounds = self.rounds_in(time)?;
+            self.boots = self.config.boots.unwrap_or_else(|| config::boots(self.rounds));
+        }
+        let sizes = self.config.sizes(self.rounds, self.boots);
+        self.blocks = sizes.len();
         let total = sizes.len() * self.cells.iter().map(Collected::kinds).sum::<usize>();
         let mut disturbed = Vec::new();
         let start = Instant::now();
         for (number, &rounds) in sizes.iter().enumerate() {
             if number == 1 && self.config.boots.is_none() {
-                self.limit_boots(start.elapsed().saturating_mul(u32::try_from(sizes.len()).unwrap_or(u32::MAX)));
+                let expected = start.elapsed().saturating_mul(u32::try_from(sizes.len()).unwrap_or(u32::MAX));
+                self.limit_boots(self.config.time.map_or(expected, |time| time.min(expected)));
             }
             let boots = self.boots;
             let boot_of = |number| config::boot_of(number, sizes.len(), boots);
@@ -179,8 +193,12 @@ impl<M: Machine, B: FnMut(MachineSpec) -> Result<M, machine::Error>> Run<'_, '_,
                      after {} of {} blocks of each cell (--rounds {} makes all of them)",
                     number + 1,
                     sizes.len(),
-                    self.config.rounds
+                    self.rounds
                 ));
+                break;
+            }
+            if has_boots && self.is_time_over(disturbed.len()) {
+                self.rounds = sizes[..=number].iter().sum();
                 break;
             }
         }
@@ -193,7 +211,7 @@ impl<M: Machine, B: FnMut(MachineSpec) -> Result<M, machine::Error>> Run<'_, '_,
         if self.config.is_one_of_many {
             return Ok(());
         }
-        let limit = self.pace.repeats(total, self.config.limit_time);
+        let limit = self.time_left().unwrap_or_else(|| self.pace.repeats(total, self.config.limit_time));
         if let Some(announce) = self.observer.repeats.as_mut().filter(|_| !disturbed.is_empty()) {
             let expected = self.pace.quiet_time(disturbed.len());
             announce(&Repeats { disturbed: disturbed.len(), blocks: self.done, expected, limit });
@@ -246,6 +264,16 @@ impl<M: Machine, B: FnMut(MachineSpec) -> Result<M, machine::Error>> Run<'_, '_,
             }
             Ran::NotRun => None,
         })
+    }
+
+    /// Whether the time that the run was given is over but for what disturbed blocks take that are measured again.
+    fn is_time_over(&self, disturbed: usize) -> bool {
+        self.time_left().is_some_and(|left| left <= self.pace.quiet_time(disturbed))
+    }
+
+    /// What is left of that time; `None`: it was given none.
+    fn time_left(&self) -> Option<Duration> {
+        self.config.time.map(|time| time.saturating_sub(self.began.elapsed()))
     }
 
     /// Takes fewer boots where they would lengthen a measurement that takes `time` by more than a quarter, and a second; but as

@@ -38,6 +38,7 @@ pub(super) fn facts(measurement: &Measurement) -> Vec<Fact> {
         fact("disturbances", disturbances(measurement)),
         fact("longest call", longest_call(measurement)),
         fact("distances", topology::distances(measurement)),
+        fact("rounds", rounds(measurement)),
         fact("intervals", intervals::answer(measurement)),
         fact("start barrier", barrier::start_barrier(&asked(measurement))),
         fact("not measured", not_measured(&measurement.skipped)),
@@ -172,6 +173,13 @@ fn name(measurement: &Measurement, id: CellId) -> String {
 /// The cells that were asked for.
 fn asked(measurement: &Measurement) -> Vec<&Cell> {
     measurement.asked().collect()
+}
+
+/// How many rounds a time came to.
+fn rounds(measurement: &Measurement) -> Option<String> {
+    let seconds = measurement.config.seconds?;
+    let rounds = count(measurement.config.rounds, "round");
+    Some(format!("{rounds} of each cell, as many as {seconds} s were enough for (--seconds)"))
 }
 
 /// How much longer than usual the longest calls took.

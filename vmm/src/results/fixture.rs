@@ -199,6 +199,7 @@ fn config() -> MeasurementConfig {
         observe: vec!["guest".to_owned()],
         trace: Vec::new(),
         rounds: 1_000,
+        seconds: None,
         warmup: 10,
         boots: 10,
         repetitions: 0,

@@ -168,6 +168,9 @@ pub struct MeasurementConfig {
     pub trace: Vec<String>,
     /// Measured rounds of each cell.
     pub rounds: u64,
+    /// The time that was given, s, as many rounds being made as fit; left out where rounds were asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<f64>,
     /// Rounds of each block that are run before it and thrown away.
     pub warmup: u64,
     /// Machines, booted one after the other, that each cell's blocks were spread over, those of blocks that were measured again

@@ -13,7 +13,7 @@ use super::progress::Progress;
 use super::status::{Failure, Status, complain};
 use super::{machines, values};
 use crate::comparison::{Run, paired};
-use crate::config::{CellId, Config, Refused};
+use crate::config::{CellId, Config, MIN_BOOTS, Refused};
 use crate::experiment::{self, Observer};
 use crate::report;
 use crate::report::comparison::Format;
@@ -43,8 +43,8 @@ const ROUNDS: usize = 50;
 #[expect(clippy::struct_field_names, reason = "the options' names")]
 pub(super) struct Ab {
     /// Compare two settings, boot by boot in turns (A B B A): halt-poll=0,200000, pin=0-1,none, guest=OLD,NEW, latency=0,100 or
-    /// settle=10,50. --boots pairs of boots, of --rounds each [default: 20, and as many as take 10 s, or 30 s if anything is
-    /// undecided then; 50]
+    /// settle=10,50. --boots pairs of boots, or as many as --seconds take, of --rounds each [default: 20, and as many as take 10 s, or
+    /// 30 s if anything is undecided then; 50]
     #[arg(long, value_name = "KEY=A,B", conflicts_with_all = NOT_WITH)]
     ab: Option<Contrast>,
     /// Compare this kipi with another build, boot by boot in turns; the other is the base
@@ -74,10 +74,9 @@ pub(super) fn run(options: &Measure) -> Result<Status, Failure> {
     let [json] = open_all([("--json", &options.outputs.json)])?;
     interrupts::handle()?;
     let rounds = options.rounds.map_or(ROUNDS, |rounds| rounds as usize);
-    let boots = options.boots.map(|boots| boots as usize);
     let Compared { comparison, is_never_quiet } = match (&options.ab.ab, &options.ab.ab_exec) {
-        (Some(contrast), _) => settings(options, contrast, rounds, boots)?,
-        (None, Some(other)) => builds(options, other, rounds, boots)?,
+        (Some(contrast), _) => settings(options, contrast, rounds)?,
+        (None, Some(other)) => builds(options, other, rounds)?,
         (None, None) => unreachable!("asked for"),
     };
     let render = |format| Ok(report::comparison::render(&comparison, format, terminal_width())?);
@@ -99,6 +98,38 @@ struct Compared {
     is_never_quiet: bool,
 }
 
+/// How many pairs of boots are measured.
+#[derive(Debug, Clone, Copy)]
+enum Extent {
+    /// As many as were asked for.
+    Pairs(usize),
+    /// As many as this takes.
+    Time(Duration),
+    /// As many as decide everything at one of the [`LOOKS`], if so many do.
+    UntilDecided,
+}
+
+impl Extent {
+    fn of(options: &Measure) -> Self {
+        match (options.boots, options.seconds) {
+            (Some(boots), _) => Self::Pairs(boots as usize),
+            (None, Some(time)) => Self::Time(time),
+            (None, None) => Self::UntilDecided,
+        }
+    }
+
+    /// How many pairs there will be, as far as can be told after this time and so many.
+    fn expected(self, spent: Duration, pairs: usize) -> usize {
+        match self {
+            Self::Pairs(asked) => asked,
+            Self::Time(_) if pairs == 0 => MIN_BOOTS + 1,
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a number of boots")]
+            Self::Time(time) => (pairs as f64 * time.as_secs_f64() / spent.as_secs_f64()).ceil() as usize,
+            Self::UntilDecided => FEWEST,
+        }
+    }
+}
+
 /// The boots of both sides so far.
 struct Pairs {
     setting: Difference,
@@ -115,33 +146,34 @@ impl Pairs {
         Self { setting, names, sides: [Vec::new(), Vec::new()] }
     }
 
-    /// Measures pairs with `boot`, which gets the side, and gives nothing once the user wants to stop: `asked` of them, or else until all
-    /// is decided at one of the [`LOOKS`].
+    /// Measures so many pairs with `boot`, which gets the side, and gives nothing once the user wants to stop.
     fn measure(
         mut self,
-        asked: Option<usize>,
+        extent: Extent,
         bar: &Progress,
         threshold: f64,
         mut boot: impl FnMut(usize) -> Result<Option<Measurement>, Failure>,
     ) -> Result<Compared, Failure> {
         let start = Instant::now();
-        let looks = if asked.is_some() { 1 } else { LOOKS.len() };
+        let looks = if matches!(extent, Extent::UntilDecided) { LOOKS.len() } else { 1 };
         let mut looked = 0;
-        for pair in 0.. {
-            let is_last = match asked {
-                Some(asked) => pair >= asked,
-                // Either side has been first as often as the other.
-                None if pair >= FEWEST && pair.is_multiple_of(2) && start.elapsed() >= LOOKS[looked] => {
+        for pair in 0_usize.. {
+            // Either side has been first as often as the other.
+            let is_even = pair.is_multiple_of(2);
+            let is_last = match extent {
+                Extent::Pairs(asked) => pair >= asked,
+                Extent::Time(time) => pair > MIN_BOOTS && is_even && start.elapsed() >= time,
+                Extent::UntilDecided if pair >= FEWEST && is_even && start.elapsed() >= LOOKS[looked] => {
                     looked += 1;
                     looked == looks || self.compare(threshold, looks).undecided == 0
                 }
-                None => false,
+                Extent::UntilDecided => false,
             };
             if is_last {
                 break;
             }
             let boots = |pairs: usize| 2 * pairs as u64;
-            bar.count(boots(pair), boots(asked.unwrap_or(FEWEST).max(pair + 1)));
+            bar.count(boots(pair), boots(extent.expected(start.elapsed(), pair).max(pair + 1)));
             let order = if pair % 2 == 0 { [0, 1] } else { [1, 0] };
             let mut measured = [None, None];
             for side in order {
@@ -178,7 +210,7 @@ impl Pairs {
 }
 
 /// Boots with two settings.
-fn settings(options: &Measure, contrast: &Contrast, rounds: usize, boots: Option<usize>) -> Result<Compared, Failure> {
+fn settings(options: &Measure, contrast: &Contrast, rounds: usize) -> Result<Compared, Failure> {
     let cpus = machines::allowed_cpus();
     let sides = contrast.apply(options).map_err(|error| Failure::bad_input(anyhow::anyhow!(error)))?;
     let [a, b] = sides.map(|options| Setting::new(&options, cpus.clone(), rounds));
@@ -193,12 +225,16 @@ fn settings(options: &Measure, contrast: &Contrast, rounds: usize, boots: Option
     machines::raise_open_file_limit();
     let settings = [a, b];
     let bar = options.shown.progress("boots");
-    Pairs::new("ab", Some(contrast.key), contrast.values.clone())
-        .measure(boots, &bar, options.ab.threshold, |side| settings[side].boot(&kvm, &cells, &refused))
+    Pairs::new("ab", Some(contrast.key), contrast.values.clone()).measure(
+        Extent::of(options),
+        &bar,
+        options.ab.threshold,
+        |side| settings[side].boot(&kvm, &cells, &refused),
+    )
 }
 
 /// Boots of two builds, each a process of its own: one that has run for longer has warm caches.
-fn builds(options: &Measure, other: &PathBuf, rounds: usize, boots: Option<usize>) -> Result<Compared, Failure> {
+fn builds(options: &Measure, other: &PathBuf, rounds: usize) -> Result<Compared, Failure> {
     let own = processes::own()?;
     let mut arguments: Vec<OsString> = other::boot_arguments(std::env::args_os().skip(1), rounds);
     if options.observe.is_empty() {
@@ -207,7 +243,7 @@ fn builds(options: &Measure, other: &PathBuf, rounds: usize, boots: Option<usize
     let programs = [other, &own];
     let names = programs.map(|program| program.display().to_string());
     let bar = options.shown.progress("boots");
-    Pairs::new("kipi", None, names).measure(boots, &bar, options.ab.threshold, |side| {
+    Pairs::new("kipi", None, names).measure(Extent::of(options), &bar, options.ab.threshold, |side| {
         Ok(match processes::run(programs[side], &arguments, None)? {
             Ended::Measured(measurement) => Some(*measurement),
             Ended::Interrupted | Ended::OutOfTime => None,
@@ -226,6 +262,7 @@ impl Setting {
         let config = Config {
             rounds,
             boots: Some(1),
+            time: None,
             limit_time: false,
             is_one_of_many: true,
             ..options.to_config(cpus).map_err(Failure::bad_input)?

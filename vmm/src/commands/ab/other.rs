@@ -3,8 +3,8 @@
 use std::ffi::{OsStr, OsString};
 
 /// Options of `kipi measure` that say what becomes of a run, or how long it is, and have a value.
-const NOT_PASSED_ON: [&str; 7] =
-    ["--ab-exec", "--threshold", "--boots", "--rounds", "--references", "--native", "--json"];
+const NOT_PASSED_ON: [&str; 8] =
+    ["--ab-exec", "--threshold", "--boots", "--seconds", "--rounds", "--references", "--native", "--json"];
 
 /// What is asked of the whole run, and not of a boot.
 const NOT_OF_A_BOOT: &str = "--strict";
@@ -36,7 +36,7 @@ mod tests {
 
     #[test]
     fn a_boot_has_the_cells_of_the_run_and_none_of_its_outputs() {
-        let whole = "measure --route x2apic --ab-exec ../old/kipi --strict --json=result.json --boots 40 --vcpus 2 --threshold=1%";
+        let whole = "measure --route x2apic --ab-exec ../old/kipi --strict --json=result.json --boots 40 --vcpus 2 --threshold=1% --seconds 30";
         let boot = boot_arguments(whole.split(' ').map(OsString::from), 50);
         let boot: Vec<&str> = boot.iter().filter_map(|argument| argument.to_str()).collect();
         assert_eq!(

@@ -51,6 +51,7 @@ pub(in crate::config) fn config() -> Config {
         injected_delay: None,
         out: crate::config::OUT,
         latency_us: None,
+        time: None,
         limit_time: false,
     }
 }
