@@ -256,6 +256,7 @@ pub fn run(options: &Measure, start: ProcessStart) -> Result<Status, Failure> {
         machines::boot(&kvm, &config, &image, machine, tracer.clone())
     };
     let (mut measurement, error) = experiment::run(&config, &cells, &refused, boot, &mut observer);
+    measurement.command = std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
     let of_others = others.map_or(Status::Good, |mut others| {
         if error.is_none() {
             others.finish(&message);

@@ -26,6 +26,7 @@ pub(super) fn describe(config: &Config, boots: usize) -> MeasurementConfig {
     let names = |names: &mut dyn Iterator<Item = &'static str>| names.map(str::to_owned).collect();
     MeasurementConfig {
         vcpus: config.vcpus.clone(),
+        calls: names(&mut config.calls.iter().map(|call| call.name())),
         routes: names(&mut config.routes.iter().map(|route| route.name())),
         destinations: names(&mut destinations(config).iter().map(|destination| destination.name())),
         target_states: names(&mut config.target_states.iter().map(|state| state.name())),
@@ -45,6 +46,15 @@ pub(super) fn describe(config: &Config, boots: usize) -> MeasurementConfig {
         worker: config.worker.name().to_owned(),
         argument: config.argument,
         pin: config.pin.clone(),
+        settle_us: Some(u64::try_from(config.settle.as_micros()).unwrap_or(u64::MAX)),
+        deadline_ms: config.deadline.map(|deadline| u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX)),
+        device: Some(config.device.display().to_string()),
+        guest: config.guest.as_ref().map(|guest| guest.display().to_string()),
+        references: Some(config.references.is_some()),
+        native: Some(!config.beside.is_empty() || !config.undivided.is_empty()),
+        exit_costs: Some(config.exit_costs),
+        from_every_vcpu: Some(config.sweep),
+        limit_time: Some(config.limit_time),
         latency_us: config.latency_us,
         halt_poll_ns: config.halt_poll_ns,
         injected_delay: config.injected_delay.map(|delay| f64::from(delay.millionths) / 1e6),

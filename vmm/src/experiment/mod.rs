@@ -162,6 +162,8 @@ fn run_once<M: Machine>(
     let measurement = Measurement {
         schema: MEASUREMENT_SCHEMA.to_owned(),
         started,
+        date: started.and_then(host::date),
+        command: Vec::new(),
         host,
         config: describe(config, boots_of(blocks, boots, &cells)),
         intervals: IntervalScope::WithinRun,

@@ -186,6 +186,7 @@ fn host(run: &RecordedRun, log: &str) -> Host {
     let Boot { image, platform, .. } = run.first();
     let tsc = run.tsc();
     Host {
+        key: None,
         kernel: NO_KERNEL.to_owned(),
         cpu: platform.cpu.clone(),
         microcode: None,

@@ -6,6 +6,7 @@
 pub mod acceleration;
 pub mod bounded;
 pub(crate) mod clocks;
+mod key;
 pub mod latency;
 mod machine;
 mod power;
@@ -19,6 +20,7 @@ pub use machine::Machine;
 use crate::results::host::{Facts, Tsc, VENDOR_MODULES, Virtualization};
 use crate::results::measurement::Host;
 use crate::results::power::Power;
+use jiff::{SignedDuration, SignedDurationRound, Timestamp, Unit};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -93,7 +95,8 @@ pub fn read_facts(sources: &Sources) -> Facts {
     let has = |flag: &str| flags.as_ref().map(|flags| flags.contains(flag));
     let allowed_cpus = allowed_cpus(sources);
 
-    Facts {
+    let facts = Facts {
+        key: None,
         kernel: sources.machine.kernel.clone(),
         cpu: cpuinfo.as_deref().and_then(|text| field(text, "model name")).map(str::to_owned),
         microcode: cpuinfo.as_deref().and_then(|text| field(text, "microcode")).map(str::to_owned),
@@ -131,7 +134,9 @@ pub fn read_facts(sources: &Sources) -> Facts {
         topology: topology::read_topology(sources, &allowed_cpus),
         allowed_cpus,
         open_files: sources.machine.open_files,
-    }
+    };
+    let all_cpus = topology::read_topology(sources, facts.online_cpus.as_deref().unwrap_or(&facts.allowed_cpus));
+    Facts { key: Some(key::of(&facts, &all_cpus)), ..facts }
 }
 
 /// Those of a processor's flags that tell of accelerated local APICs.
@@ -148,6 +153,7 @@ fn describe_facts(facts: &Facts, power: Power) -> Host {
         kvm.push("built-in or unknown".to_owned());
     }
     Host {
+        key: facts.key.clone(),
         kernel: facts.kernel.clone(),
         cpu: facts.cpu.clone().unwrap_or_else(|| "unknown".to_owned()),
         microcode: facts.microcode.clone(),
@@ -177,6 +183,14 @@ pub fn describe() -> Host {
 pub fn unix_time() -> Option<f64> {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).ok()?;
     Some((since.as_secs_f64() * 1e3).round() / 1e3)
+}
+
+/// Such a time as a date: RFC 3339, in UTC, to the millisecond; `None`: it is beyond the year 9999.
+pub fn date(unix_time: f64) -> Option<String> {
+    let since = SignedDuration::try_from_secs_f64(unix_time).ok()?;
+    let rounded = since.round(SignedDurationRound::new().smallest(Unit::Millisecond)).ok()?;
+    let time = Timestamp::from_duration(rounded).ok()?;
+    Some(format!("{time:.3}"))
 }
 
 /// A file's text without the white space around it.

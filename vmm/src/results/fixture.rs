@@ -27,6 +27,8 @@ const EPSILON_NS: f64 = 35.0;
 pub(crate) fn measurement() -> Measurement {
     Measurement {
         schema: MEASUREMENT_SCHEMA.to_owned(),
+        date: Some("2025-11-27T08:00:00.000Z".to_owned()),
+        command: vec!["kipi".to_owned()],
         started: Some(1_764_230_400.0),
         host: host(),
         config: config(),
@@ -171,6 +173,7 @@ pub(crate) fn groups<const N: usize>(groups: [&[usize]; N]) -> Vec<CpuList> {
 
 fn host() -> Host {
     Host {
+        key: Some("0123456789abcdef".to_owned()),
         kernel: "6.18.0".to_owned(),
         cpu: "AMD EPYC 9B14".to_owned(),
         microcode: Some("0xa101154".to_owned()),
@@ -191,6 +194,7 @@ fn host() -> Host {
 fn config() -> MeasurementConfig {
     MeasurementConfig {
         vcpus: vec![2],
+        calls: vec!["broadcast".to_owned()],
         routes: vec!["x2apic".to_owned(), "vmm".to_owned()],
         destinations: vec!["all-but-self".to_owned()],
         target_states: vec!["spin".to_owned(), "halt".to_owned()],
@@ -206,6 +210,15 @@ fn config() -> MeasurementConfig {
         worker: "empty".to_owned(),
         argument: 0,
         pin: Vec::new(),
+        settle_us: Some(10),
+        deadline_ms: None,
+        device: Some("/dev/kvm".to_owned()),
+        guest: None,
+        references: Some(true),
+        native: Some(true),
+        exit_costs: Some(false),
+        from_every_vcpu: Some(false),
+        limit_time: Some(false),
         latency_us: None,
         halt_poll_ns: None,
         injected_delay: None,

@@ -40,6 +40,13 @@ pub struct Measurement {
     /// When the run began: seconds since 1970-01-01 00:00 UTC, to the millisecond.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started: Option<f64>,
+    /// The same as a date: RFC 3339, in UTC, to the millisecond.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub date: Option<String>,
+    /// The command line that it was measured with, word by word; a word that is not UTF-8 has U+FFFD in it. Left out where a log was
+    /// imported.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub command: Vec<String>,
     /// Where it was measured.
     pub host: Host,
     /// What was asked for.
@@ -95,6 +102,10 @@ pub enum IntervalScope {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Host {
+    /// The same on machines that are alike in processor model, hypervisor below, topology of the CPUs that are online, KVM's modules and
+    /// their parameters, whatever kernel and microcode they run: 16 hexadecimal digits. Left out where the standalone image ran.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
     /// Kernel release, as `uname -r`; `none` where the standalone image ran, which needs no kernel.
     pub kernel: String,
     /// Processor model name.
@@ -150,6 +161,9 @@ impl Host {
 pub struct MeasurementConfig {
     /// vCPU counts.
     pub vcpus: Vec<usize>,
+    /// What a round was.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub calls: Vec<String>,
     /// Routes.
     pub routes: Vec<String>,
     /// Destinations.
@@ -187,6 +201,33 @@ pub struct MeasurementConfig {
     pub argument: u64,
     /// CPUs that vCPU threads are pinned to, in turn; empty: not pinned.
     pub pin: Vec<usize>,
+    /// Time between the targets' readiness and the send, µs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settle_us: Option<u64>,
+    /// The time after which a call was given up, ms, if one was set; left out where it went by the vCPUs that share a CPU.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline_ms: Option<u64>,
+    /// The KVM device.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<String>,
+    /// The guest image's file; left out where it was the one that kipi was built with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guest: Option<String>,
+    /// Whether rounds of each target state, and exits, were measured in every turn beside what was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub references: Option<bool>,
+    /// Whether native calls were measured beside what was asked for, or were to be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub native: Option<bool>,
+    /// Whether what single exits cost was measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit_costs: Option<bool>,
+    /// Whether calls from every vCPU, or from 16 of many, were measured, too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from_every_vcpu: Option<bool>,
+    /// Whether fewer rounds were to be made where most blocks were disturbed, and took twice as long as on a quiet machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit_time: Option<bool>,
     /// The longest time that CPUs may take to leave an idle state, µs (`/dev/cpu_dma_latency`); `null`: not limited.
     #[serde(default)]
     pub latency_us: Option<u32>,
