@@ -149,3 +149,18 @@ fn junit_is_one_document() {
     assert!(ran.stdout.starts_with("<?xml") && ran.stdout.trim_end().ends_with("</testsuites>"), "{}", ran.stdout);
     assert!(ran.stdout.contains(r#"<testcase name="x2apic" classname="restriction/faults""#), "{}", ran.stdout);
 }
+
+#[test]
+fn json_is_one_document() {
+    let Some(ran) = check_here(&["--filter", "restriction/faults", "--format", "JSON", "--seed", "1_0"]) else {
+        return;
+    };
+    assert_eq!((ran.status, ran.stderr.as_str()), (GOOD, ""));
+    let document: serde_json::Value = serde_json::from_str(&ran.stdout).expect("JSON, and nothing else");
+    let schema = serde_json::from_str(include_str!("../../resources/check.schema.json")).expect("the schema is JSON");
+    let validator = jsonschema::validator_for(&schema).expect("the schema is a schema");
+    let errors: Vec<String> = validator.iter_errors(&document).map(|error| error.to_string()).collect();
+    assert_eq!(errors, Vec::<String>::new());
+    assert_eq!((&document["head"]["seed"], &document["head"]["planned"]), (&10.into(), &1.into()));
+    assert_eq!(document["tests"][0]["outcome"], "passed");
+}

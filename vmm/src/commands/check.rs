@@ -9,6 +9,7 @@ use crate::check::{self, Suite, Test};
 use crate::config::{self, Pin};
 use crate::host;
 use crate::report::check::Sink;
+use crate::report::check::json::Json;
 use crate::report::check::junit::Junit;
 use crate::report::check::tap::{Tap, Version};
 use crate::report::check::text::Text;
@@ -30,6 +31,8 @@ pub enum Format {
     Tap14,
     /// JUnit's XML.
     Junit,
+    /// JSON, one document at the end.
+    Json,
 }
 
 /// Options of `kipi check`.
@@ -96,6 +99,7 @@ pub fn run(options: &Check) -> Result<Status, Failure> {
         Format::Tap => Box::new(Tap::new(stdout, Version::V13)),
         Format::Tap14 => Box::new(Tap::new(stdout, Version::V14)),
         Format::Junit => Box::new(Junit::new(stdout)),
+        Format::Json => Box::new(Json::new(stdout, host::unix_time().and_then(host::date))),
     };
     let progress = options.shown.progress("tests");
     let result = run_and_report(&suite, &tests, &progress, sink.as_mut());

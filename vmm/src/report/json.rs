@@ -1,6 +1,7 @@
 //! Documents as JSON, and the JSON Schemas that they keep to.
 
 use super::finite::{self, NotFinite};
+use crate::results::check::CheckRun;
 use crate::results::comparison::Comparison;
 use crate::results::history::History;
 use crate::results::measurement::Measurement;
@@ -65,6 +66,19 @@ pub fn write_comparison(comparison: &Comparison, writer: impl Write) -> Result<(
 /// As [`write()`].
 pub fn write_history(history: &History, writer: impl Write) -> Result<(), JsonError> {
     write_document(history, writer)
+}
+
+/// As [`write()`], of a run of the conformance suite.
+///
+/// # Errors
+/// As [`write()`].
+pub fn write_check(run: &CheckRun, writer: impl Write) -> Result<(), JsonError> {
+    write_document(run, writer)
+}
+
+/// The JSON Schema of such a run, made from the types.
+pub fn check_schema() -> Value {
+    schemars::schema_for!(CheckRun).to_value()
 }
 
 /// The JSON Schema of a measurement, made from the types.

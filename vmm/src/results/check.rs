@@ -1,9 +1,48 @@
 //! What a run of the suite came to.
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
+/// The check document's name and version.
+pub const CHECK_SCHEMA: &str = "kipi.check/1";
+
+/// One run of `kipi check`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CheckRun {
+    /// Name and version of this document's schema: `kipi.check/1`.
+    #[schemars(extend("const" = "kipi.check/1"))]
+    pub schema: String,
+    /// When the run began: RFC 3339, in UTC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub date: Option<String>,
+    /// What it was about.
+    pub head: Head,
+    /// The tests that have been run, or skipped, in their order.
+    pub tests: Vec<Finished>,
+    /// What it came to.
+    pub summary: Summary,
+}
+
+/// Documents have times in seconds.
+mod seconds {
+    use serde::de::{Deserialize, Deserializer, Error};
+    use serde::ser::Serializer;
+    use std::time::Duration;
+
+    pub(super) fn serialize<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_f64(time.as_secs_f64())
+    }
+
+    pub(super) fn deserialize<'d, D: Deserializer<'d>>(deserializer: D) -> Result<Duration, D::Error> {
+        Duration::try_from_secs_f64(f64::deserialize(deserializer)?).map_err(Error::custom)
+    }
+}
+
 /// What became of a test.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "outcome", content = "reason", rename_all = "lowercase")]
 pub enum Outcome {
     /// Everything was as it must be.
     Passed,
@@ -14,20 +53,24 @@ pub enum Outcome {
 }
 
 /// A test that has been run, or skipped.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Finished {
     /// From the general to the particular: `contract/x2apic/all-but-self/halt`.
     pub name: String,
     /// What became of it.
+    #[serde(flatten)]
     pub outcome: Outcome,
     /// How long it took.
+    #[serde(rename = "seconds", with = "seconds")]
+    #[schemars(with = "f64")]
     pub duration: Duration,
     /// What was counted: `96 calls, 288 workers`; may be empty.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub detail: String,
 }
 
 /// What a run of the suite was about.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Head {
     /// kipi's version.
     pub kipi: String,
@@ -46,7 +89,7 @@ pub struct Head {
 }
 
 /// The whole result.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Summary {
     /// Tests that passed.
     pub passed: usize,
@@ -55,6 +98,8 @@ pub struct Summary {
     /// Tests that cannot be run here.
     pub skipped: usize,
     /// How long all of them took.
+    #[serde(rename = "seconds", with = "seconds")]
+    #[schemars(with = "f64")]
     pub duration: Duration,
     /// Somebody ended the run before its end.
     pub interrupted: bool,

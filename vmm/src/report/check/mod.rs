@@ -3,6 +3,7 @@
 //! All formats write the same words: whatever could break a line, a terminal or a document is written as in a Rust
 //! literal, before a format escapes what it must.
 
+pub mod json;
 pub mod junit;
 pub mod tap;
 pub mod text;

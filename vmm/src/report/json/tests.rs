@@ -40,6 +40,7 @@ fn schema_files_are_the_types_schemas() {
         ("comparison.schema.json", comparison_schema()),
         ("history.schema.json", history_schema()),
         ("overhead.schema.json", overhead_schema()),
+        ("check.schema.json", check_schema()),
     ] {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../resources").join(file);
         if env::var_os("KIPI_BLESS").is_some() {
