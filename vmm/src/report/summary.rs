@@ -1,10 +1,12 @@
 //! What a reader asks before trusting a measurement's numbers, answered in a line each from what the document holds.
 
 mod barrier;
+mod closing;
 mod intervals;
 mod native;
 mod topology;
 
+pub(super) use closing::sentence;
 pub(super) use topology::topology;
 
 use super::quiet;

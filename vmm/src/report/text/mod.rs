@@ -84,6 +84,7 @@ fn facts(measurement: &Measurement, width: usize, details: bool) -> String {
         };
         facts.push(Fact { label: "more", text: text.to_owned() });
     }
+    facts.extend(summary::sentence(measurement).map(|text| Fact { label: "in short", text }));
     let line = |Fact { label, text }: &Fact| hang(&format!("{label:<LABEL_COLUMNS$}"), text, width, LABEL_COLUMNS);
     facts.iter().map(line).collect::<Vec<_>>().join("\n")
 }
