@@ -10,6 +10,7 @@ pub mod check;
 pub mod compare;
 pub mod doctor;
 pub mod documents;
+mod help;
 mod hints;
 pub mod history;
 pub mod image;
@@ -27,7 +28,7 @@ mod under;
 mod values;
 
 use check::Check;
-use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{FromArgMatches, Parser, Subcommand};
 use compare::Compare;
 use doctor::Doctor;
 use image::Image;
@@ -38,7 +39,7 @@ use trace::Trace;
 
 /// Measures how simultaneously code runs on every processor of a KVM guest, and what interrupting them costs.
 #[derive(Debug, Parser)]
-#[command(name = "kipi", version, args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
+#[command(name = "kipi", version, args_conflicts_with_subcommands = true)]
 pub struct Cli {
     /// What to do; `measure` if nothing is said.
     #[command(subcommand)]
@@ -76,14 +77,14 @@ pub enum Command {
 /// # Errors
 /// What [`end_parsing`] takes.
 pub fn parse() -> Result<Cli, clap::Error> {
-    let command = Cli::command().term_width(outputs::terminal_width());
+    let command = help::command().term_width(outputs::terminal_width());
     Cli::from_arg_matches(&command.try_get_matches()?)
 }
 
 /// Ends a command line that cannot be run: help and version are asked for, everything else is a usage error.
 pub fn end_parsing(error: &clap::Error) -> Status {
     if error.use_stderr() {
-        let command = std::env::args().nth(1).filter(|first| Cli::command().find_subcommand(first).is_some());
+        let command = std::env::args().nth(1).filter(|first| help::command().find_subcommand(first).is_some());
         status::complain(&one_line(error, command.as_deref()));
         // To git bisect run, 2 would be a bad version.
         return if command.is_some_and(|command| command == "bisect-step") { Status::Stop } else { Status::BadInput };
@@ -107,12 +108,12 @@ mod tests {
     use super::*;
 
     pub(super) fn parse(arguments: &[&str]) -> Result<Cli, clap::Error> {
-        Cli::try_parse_from(["kipi"].iter().chain(arguments))
+        Cli::from_arg_matches(&help::command().try_get_matches_from(["kipi"].iter().chain(arguments))?)
     }
 
     #[test]
     fn the_definition_is_consistent() {
-        Cli::command().debug_assert();
+        help::command().debug_assert();
     }
 
     #[test]

@@ -39,6 +39,37 @@ impl From<Status> for ExitCode {
 }
 
 impl Status {
+    /// Those that a command can end with, in their order.
+    pub(super) fn of_command(name: &str) -> &'static [Self] {
+        match name {
+            "compare" => &[Self::Good, Self::Failed, Self::BadInput, Self::NotComparable, Self::Undecided],
+            "image" => &[Self::Good, Self::Failed, Self::BadInput, Self::HostCannot],
+            "import" | "history" => &[Self::Good, Self::Failed, Self::BadInput],
+            "bisect-step" => &[Self::Good, Self::Failed, Self::Skip, Self::Stop, Self::Interrupted],
+            "measure" => {
+                &[Self::Good, Self::Failed, Self::BadInput, Self::NotComparable, Self::HostCannot, Self::Interrupted]
+            }
+            _ => &[Self::Good, Self::Failed, Self::BadInput, Self::HostCannot, Self::Interrupted],
+        }
+    }
+
+    /// What it means, in a line.
+    pub(super) const fn about(self) -> &'static str {
+        match self {
+            Self::Good => "good",
+            Self::Failed => {
+                "a call or a check went wrong, something is worse than it was, or a result could not be written"
+            }
+            Self::BadInput => "bad usage or bad input",
+            Self::NotComparable => "two sets of runs are not comparable",
+            Self::HostCannot => "this host cannot do it",
+            Self::Undecided => "a comparison decides nothing, with --decide",
+            Self::Skip => "this version cannot be judged: git bisect run skips it",
+            Self::Stop => "an error: git bisect run stops",
+            Self::Interrupted => "interrupted, after what was measured has been written",
+        }
+    }
+
     /// A comparison's status; `decide`: that nothing is decided has one of its own.
     pub(super) fn of_comparison(verdict: Overall, decide: bool) -> Self {
         match verdict {
