@@ -180,11 +180,22 @@ mod tests {
     use crate::events::samples::Round;
     use guest_stub::abi::cell::{Observe, Route};
     use guest_stub::abi::{Destination, TargetState};
+    use std::fs;
+    use std::path::Path;
 
     const KEY: CellId = CellId {
         observe: Observe::Exits,
         ..CellId::broadcast(Route::X2Apic, Destination::AllButSelf, TargetState::Halt, 2)
     };
+
+    #[test]
+    fn the_guide_explains_every_column() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../resources/guide/samples.md");
+        let guide = fs::read_to_string(path).expect("the guide");
+        let rows = guide.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` |"));
+        let explained: Vec<&str> = rows.map(|(column, _)| column).collect();
+        assert_eq!(explained, COLUMNS);
+    }
 
     fn round() -> Round {
         Round {
