@@ -63,7 +63,54 @@ fn help_and_version_are_results() {
     assert_eq!(version.stdout, concat!("kipi ", env!("CARGO_PKG_VERSION"), "\n"));
     for command in ["measure", "doctor"] {
         assert_good(&kipi([command, "--help"]));
+        assert_eq!(kipi(["help", command]).stdout, kipi([command, "--help"]).stdout);
     }
+    let short = kipi(["-h"]);
+    assert_good(&short);
+    assert!(short.stdout.contains("--vcpus") && !short.stdout.contains("Exit status:"));
+    assert!(help.stdout.contains("Examples:") && help.stdout.contains("130  interrupted"));
+}
+
+#[test]
+fn a_wrong_option_points_to_the_help_that_has_it() {
+    let ran = kipi(["check", "--fomat", "tap"]);
+    assert_eq!(ran.status, Some(2));
+    assert!(ran.complaint().ends_with("(see 'kipi check --help')") && ran.complaint().contains("--format"), "{ran:?}");
+}
+
+#[test]
+fn a_time_is_about_what_a_run_takes() {
+    let _turn = turn();
+    if hypervisor().is_none() {
+        return;
+    }
+    // How long it really takes is the machine's affair; that there are rounds, that they are told, and that more time brings more.
+    let made = ["0.2", "2"].map(|seconds| {
+        let ran = quick(&["--seconds", seconds, "--references", "none", "--json", "-"]);
+        assert_good(&ran);
+        let document = document(&ran.stdout);
+        assert_eq!(document["config"]["seconds"].as_f64(), seconds.parse().ok());
+        let rounds = count(&document["config"]["rounds"]);
+        assert_eq!(count(&document["cells"][0]["rounds_asked"]), rounds);
+        rounds
+    });
+    assert!(made[0] >= 5 && made[1] > made[0], "{made:?}");
+}
+
+#[test]
+fn a_document_says_when_how_and_on_what() {
+    let _turn = turn();
+    if hypervisor().is_none() {
+        return;
+    }
+    let documents = [(), ()].map(|()| document(&quick(&["--rounds", "20", "--settle", "15", "--json", "-"]).stdout));
+    let [one, other] = &documents;
+    let date = one["date"].as_str().expect("a date");
+    assert!(date.ends_with('Z') && date.len() == "2026-01-02T03:04:05.678Z".len(), "{date}");
+    let command: Vec<&str> = one["command"].as_array().expect("words").iter().filter_map(Value::as_str).collect();
+    assert!(command.ends_with(&["--rounds", "20", "--settle", "15", "--json", "-"]), "{command:?}");
+    assert_eq!((&one["config"]["settle_us"], &one["config"]["device"]), (&15.into(), &"/dev/kvm".into()));
+    assert!(one["host"]["key"].is_string() && one["host"]["key"] == other["host"]["key"]);
 }
 
 #[test]
@@ -415,5 +462,9 @@ fn progress_is_shown_on_a_terminal_only() {
     }
     let shown = on_a_terminal(&[&QUICK[..], &["--rounds", "2000"]].concat());
     assert!(shown.contains("blocks") && shown.contains("xapic all-but-self halt"), "{shown:?}");
+    assert_eq!(on_a_terminal(&[&QUICK[..], &["--rounds", "2000", "--quiet"]].concat()), "");
+    let checked = ["check", "--filter", "contract/completes/xapic"];
+    assert!(on_a_terminal(&checked).contains("contract/completes/xapic"));
+    assert_eq!(on_a_terminal(&[&checked[..], &["-q"]].concat()), "");
     assert_good(&quick(&["--rounds", "2000"]));
 }
