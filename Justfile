@@ -58,10 +58,14 @@ bench-errors *OPTIONS:
 bench-send *FILTER:
     cargo bench --package kipi --bench send_path -- {{ FILTER }}
 
-# Fuzz the user-space local APIC against the manual for so many seconds (needs cargo-fuzz, a nightly toolchain and a C++ compiler)
-fuzz SECONDS="3600":
-    mkdir -p tests/fuzz/target/corpus
-    cargo +nightly fuzz run --fuzz-dir tests/fuzz local_apic tests/fuzz/target/corpus tests/fuzz/corpus/local_apic -- -max_len=512 -max_total_time={{ SECONDS }}
+# Fuzz the user-space local APIC against the manual, or with guest_words, what guests write, for so many seconds (needs cargo-fuzz, a nightly toolchain and a C++ compiler)
+fuzz SECONDS="3600" TARGET="local_apic":
+    mkdir -p tests/fuzz/target/corpus/{{ TARGET }}
+    cargo +nightly fuzz run --fuzz-dir tests/fuzz {{ TARGET }} tests/fuzz/target/corpus/{{ TARGET }} tests/fuzz/corpus/{{ TARGET }} -- -max_len=512 -max_total_time={{ SECONDS }}
+
+# Let guests do so many things by chance, without KVM
+guest-words ACTS="100000000":
+    KIPI_GUEST_ACTS={{ ACTS }} cargo test --release --package kipi-tests --test guest_words -- --nocapture
 
 # Write the JSON Schemas in resources/ anew, after a change to the documents' types
 bless:

@@ -4,6 +4,7 @@
 //! say so; no test asserts how fast anything is, and time limits only end what hangs.
 
 pub mod code;
+pub mod guest_words;
 mod sessions;
 
 pub use sessions::{NEVER, block_that, boot, machine, machine_of};

@@ -1,5 +1,6 @@
 //! Interrupts that come from outside of a processor, and what a vCPU's thread needs of its machine to raise them.
 
+use guest_stub::msi::To;
 use kipi_apic::ipi::Delivery;
 use kvm_bindings::kvm_lapic_state;
 use std::io;
@@ -47,6 +48,21 @@ pub trait InterruptBus {
     /// # Errors
     /// As [`InterruptBus::raise`].
     fn broadcast(&self, injection: Injection) -> io::Result<Delivered>;
+}
+
+/// Sends what vCPU `sender` asks for. Messages know no destination that leaves their sender out: each of the others gets its own.
+///
+/// # Errors
+/// As [`InterruptBus::raise`], of the first that is not taken.
+pub fn send(bus: &impl InterruptBus, sender: usize, injection: Injection, to: To) -> io::Result<()> {
+    match to {
+        To::All => bus.broadcast(injection).map(|_| ()),
+        To::AllButSender => {
+            let mut others = (0..bus.vcpus()).filter(|&vcpu| vcpu != sender);
+            others.try_for_each(|vcpu| bus.raise(vcpu, injection).map(|_| ()))
+        }
+        To::One(vcpu) => bus.raise(vcpu.into(), injection).map(|_| ()),
+    }
 }
 
 /// Whether the interrupt on `vector` waits in the IRR of a local APIC in the kernel: another one on the same vector is then

@@ -7,7 +7,7 @@
 pub mod activity;
 pub mod away;
 pub mod interrupt;
-mod next;
+pub mod next;
 pub mod parking;
 pub mod refusals;
 pub mod run;

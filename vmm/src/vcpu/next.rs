@@ -10,7 +10,7 @@ use std::time::Duration;
 
 /// What a vCPU's thread does before it enters the guest again, if it does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Next {
+pub enum Next {
     /// Nothing.
     Enter,
     /// Lets another thread have the CPU.
@@ -33,7 +33,7 @@ pub(super) enum Next {
 }
 
 /// What follows `exit` on a vCPU of a machine of `vcpus`, when its thread is asked for `request`.
-pub(super) fn next(exit: Exit, request: Request, local_apics: LocalApics, vcpus: usize) -> Next {
+pub fn next(exit: Exit, request: Request, local_apics: LocalApics, vcpus: usize) -> Next {
     let unhandled = Next::Stop(StopReason::Unhandled(exit));
     match exit.kind {
         // `Out` has been served.

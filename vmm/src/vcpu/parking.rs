@@ -42,7 +42,7 @@ impl Parking {
 
     /// Sleeps on the thread of `vcpu` while the word at `address` holds what the vCPU has said that it does. `None`: there is no such
     /// word.
-    pub(super) fn park(&self, vcpu: usize, address: u64) -> Option<()> {
+    pub fn park(&self, vcpu: usize, address: u64) -> Option<()> {
         let word = self.word(address)?;
         let user_page = abi::vcpu_area(vcpu) + area::USER;
         // Relaxed: the vCPU's own, written before its exit.

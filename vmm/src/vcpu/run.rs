@@ -48,7 +48,7 @@ fn run_in_kernel(vcpu: &mut VcpuFd) -> Stay {
     let outcome = vcpu.run();
     let returned = host_tsc();
     let exit = match outcome {
-        Ok(exit) => convert(exit),
+        Ok(exit) => exit_of(exit),
         Err(error) => match error.errno() {
             libc::EINTR => ExitKind::Interrupted.into(),
             libc::EAGAIN => ExitKind::Again.into(),
@@ -68,7 +68,7 @@ fn run_in_user(vcpu: &mut kipi_kvm_apic::Vcpu) -> Stay {
             returned = host_tsc();
             outcome
         },
-        convert,
+        exit_of,
     );
     let exit = match step {
         Ok(Step::Exit(exit)) => exit,
@@ -104,7 +104,7 @@ fn with_suberror(exit: Exit, vcpu: &mut VcpuFd) -> Exit {
 }
 
 /// An exit as a value. Nobody here has an MSR that neither KVM nor a local APIC has: the guest gets #GP.
-fn convert(exit: VcpuExit<'_>) -> Exit {
+pub fn exit_of(exit: VcpuExit<'_>) -> Exit {
     let with = |kind, data: &[u8]| Exit::with(kind, little_endian(data).into());
     let other = |reason: u32| Exit::with(ExitKind::Other, reason.into());
     match exit {
@@ -172,29 +172,29 @@ mod tests {
     #[test]
     fn the_abis_ports_have_their_meaning_and_others_do_not() {
         assert_eq!(
-            convert(VcpuExit::IoOut(abi::PORT_OBSERVE, &[4, 3, 2, 1])),
+            exit_of(VcpuExit::IoOut(abi::PORT_OBSERVE, &[4, 3, 2, 1])),
             Exit::with(ExitKind::Observe, 0x0102_0304)
         );
-        assert_eq!(convert(VcpuExit::IoOut(abi::PORT_DOORBELL, &[])), ExitKind::Doorbell.into());
-        assert_eq!(convert(VcpuExit::IoOut(0x80, &[1])), Exit::port(0x80, true));
+        assert_eq!(exit_of(VcpuExit::IoOut(abi::PORT_DOORBELL, &[])), ExitKind::Doorbell.into());
+        assert_eq!(exit_of(VcpuExit::IoOut(0x80, &[1])), Exit::port(0x80, true));
     }
 
     #[test]
     fn what_has_no_effect_reads_as_zero_and_its_neighbours_do_not_exist() {
         let no_effect = Exit::from(ExitKind::NoEffect);
         for port in [abi::PORT_NO_EFFECT, abi::PORT_IN_KVM] {
-            assert_eq!(convert(VcpuExit::IoOut(port, &[1, 2, 3, 4])), no_effect);
+            assert_eq!(exit_of(VcpuExit::IoOut(port, &[1, 2, 3, 4])), no_effect);
         }
-        assert_eq!(convert(VcpuExit::MmioWrite(abi::NO_EFFECT, &[1; 8])), no_effect);
+        assert_eq!(exit_of(VcpuExit::MmioWrite(abi::NO_EFFECT, &[1; 8])), no_effect);
         let mut data = [0xFF; 8];
-        assert_eq!(convert(VcpuExit::MmioRead(abi::NO_EFFECT, &mut data)), no_effect);
+        assert_eq!(exit_of(VcpuExit::MmioRead(abi::NO_EFFECT, &mut data)), no_effect);
         assert_eq!(data, [0; 8]);
         let mut data = [0xFF; 2];
-        assert_eq!(convert(VcpuExit::IoIn(abi::PORT_NO_EFFECT, &mut data)), no_effect);
+        assert_eq!(exit_of(VcpuExit::IoIn(abi::PORT_NO_EFFECT, &mut data)), no_effect);
         assert_eq!(data, [0; 2]);
-        assert_eq!(convert(VcpuExit::IoIn(abi::PORT_IN_KVM, &mut data)), Exit::port(abi::PORT_IN_KVM, false));
+        assert_eq!(exit_of(VcpuExit::IoIn(abi::PORT_IN_KVM, &mut data)), Exit::port(abi::PORT_IN_KVM, false));
         let next = abi::NO_EFFECT + 4;
-        assert_eq!(convert(VcpuExit::MmioRead(next, &mut data)), Exit::mmio(next, false));
+        assert_eq!(exit_of(VcpuExit::MmioRead(next, &mut data)), Exit::mmio(next, false));
     }
 
     #[test]

@@ -14,9 +14,7 @@ use crate::events::exit::{Exit, ExitKind};
 use crate::events::stays::{Ring, Stay};
 use crate::events::wakeups::Counters;
 use crate::native::pinning::pin_this_thread;
-use guest_stub::msi::To;
 use kipi_kvm_apic::{Kick, Request};
-use std::io;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender};
@@ -123,7 +121,7 @@ impl<B: InterruptBus> VcpuThread<B> {
             Next::StayOut(time) => std::thread::sleep(time),
             Next::InterruptItself(vector) => self.interrupt_itself(vector),
             Next::Send(vector, to) => {
-                if let Err(error) = self.send(Injection::Fixed(vector), to) {
+                if let Err(error) = interrupt::send(self.bus.as_ref(), self.index, Injection::Fixed(vector), to) {
                     let errno = error.raw_os_error().unwrap_or_default();
                     return self.stop(StopReason::NotSent { errno });
                 }
@@ -154,18 +152,6 @@ impl<B: InterruptBus> VcpuThread<B> {
         let told = self.stopped.send(Stopped { vcpu: self.index, reason, state });
         // Either fails when the machine goes away.
         if told.is_ok() && self.resume.recv().is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-    }
-
-    /// Messages know no destination that leaves their sender out: each of the others gets its own.
-    fn send(&self, injection: Injection, to: To) -> io::Result<()> {
-        match to {
-            To::All => self.bus.broadcast(injection).map(|_| ()),
-            To::AllButSender => {
-                let mut others = (0..self.bus.vcpus()).filter(|&vcpu| vcpu != self.index);
-                others.try_for_each(|vcpu| self.bus.raise(vcpu, injection).map(|_| ()))
-            }
-            To::One(vcpu) => self.bus.raise(vcpu.into(), injection).map(|_| ()),
-        }
     }
 
     /// Raises a device's interrupt on this vCPU. It is out of the guest, so that nothing but senders changes its IRR meanwhile.
