@@ -161,8 +161,10 @@ make_disc() {
     rm -r "$boot"
 }
 
-start_host() {
-    make_disc
+# Writes Bochs' configuration, and sets `bochs_command` to what starts it: $1 processors of the model $2, $3 MiB of memory, the
+# disc $4. What its serial ports send goes to the files $5...
+configure_bochs() {
+    local file port=0
     # quantum is how many instructions a CPU runs before the next has its turn. MSRs that the processor lacks are only
     # tried.
     cat >"$run/bochsrc" <<END_OF_FILE
@@ -170,28 +172,35 @@ display_library: term
 log: /dev/null
 romimage: file="$bochs/usr/share/bochs/BIOS-bochs-latest", options=fastboot
 vgaromimage: file="$bochs/usr/share/vgabios/vgabios.bin"
-megs: $memory
-cpu: model=corei7_skylake_x, count=$cpus:1:1, quantum=16, ips=$instructions_per_second, reset_on_triple_fault=0, ignore_bad_msrs=1
+megs: $3
+cpu: model=$2, count=$1:1:1, quantum=16, ips=$instructions_per_second, reset_on_triple_fault=0, ignore_bad_msrs=1
 clock: sync=none, time0=utc
 ata0: enabled=1, ioaddr1=0x1f0, ioaddr2=0x3f0, irq=14
-ata0-master: type=cdrom, path="$run/disc", status=inserted
+ata0-master: type=cdrom, path="$4", status=inserted
 boot: cdrom
-com1: enabled=1, mode=file, dev="$run/console"
-com2: enabled=1, mode=file, dev="$run/output"
-com3: enabled=1, mode=file, dev="$run/error"
-com4: enabled=1, mode=file, dev="$run/report"
 panic: action=fatal
 error: action=ignore
 info: action=ignore
 debug: action=ignore
 END_OF_FILE
+    for file in "${@:5}"; do
+        port=$((port + 1))
+        echo "com$port: enabled=1, mode=file, dev=\"$file\"" >>"$run/bochsrc"
+    done
     # Its debugger waits for the order to continue.
     echo c >"$run/bochsrc.orders"
     # The text display needs neither X nor a port of the network. A terminal need only be named: what is drawn is thrown
-    # away. Bochs itself is what is started, and what is killed.
+    # away.
+    bochs_command=(env TERM=vt100 BXSHARE="$bochs/usr/share/bochs"
+        LTDL_LIBRARY_PATH="$bochs/usr/lib/x86_64-linux-gnu/bochs/plugins"
+        "$(bochs_linker)" --library-path "$bochs_libraries" "$bochs/usr/bin/bochs-bin" -q -f "$run/bochsrc" -rc "$run/bochsrc.orders")
+}
+
+start_host() {
+    local bochs_command
+    make_disc
+    configure_bochs "$cpus" corei7_skylake_x "$memory" "$run/disc" "$run"/{console,output,error,report}
+    # Bochs itself is what is started, and what is killed.
     # shellcheck disable=SC2016 # the inner shell's
-    launch env TERM=vt100 BXSHARE="$bochs/usr/share/bochs" \
-        LTDL_LIBRARY_PATH="$bochs/usr/lib/x86_64-linux-gnu/bochs/plugins" \
-        sh -c 'exec "$@" </dev/null >/dev/null' sh "$(bochs_linker)" --library-path "$bochs_libraries" "$bochs/usr/bin/bochs-bin" \
-        -q -f "$run/bochsrc" -rc "$run/bochsrc.orders"
+    launch sh -c 'exec "$@" </dev/null >/dev/null' sh "${bochs_command[@]}"
 }

@@ -81,29 +81,10 @@ machine_pxe() {
 
 # Bochs with $1 processors of a model $2. Its local APIC cannot leave x2APIC mode again: $3... are words that choose routes.
 bochs() {
+    local bochs_command
     image=iso words=("${@:3}" end=reset)
-    cat >"$run/bochsrc" <<END_OF_FILE
-display_library: term
-log: /dev/null
-romimage: file="$bochs/usr/share/bochs/BIOS-bochs-latest", options=fastboot
-vgaromimage: file="$bochs/usr/share/vgabios/vgabios.bin"
-megs: 256
-cpu: model=$2, count=$1:1:1, quantum=16, ips=$instructions_per_second, reset_on_triple_fault=0, ignore_bad_msrs=1
-clock: sync=none, time0=utc
-ata0: enabled=1, ioaddr1=0x1f0, ioaddr2=0x3f0, irq=14
-ata0-master: type=cdrom, path="$run/image.iso", status=inserted
-boot: cdrom
-com1: enabled=1, mode=file, dev="$run/serial"
-panic: action=fatal
-error: action=ignore
-info: action=ignore
-debug: action=ignore
-END_OF_FILE
-    # Its debugger waits for the order to continue.
-    echo c >"$run/bochsrc.orders"
-    command=(env TERM=vt100 BXSHARE="$bochs/usr/share/bochs"
-        LTDL_LIBRARY_PATH="$bochs/usr/lib/x86_64-linux-gnu/bochs/plugins"
-        "$(bochs_linker)" --library-path "$bochs_libraries" "$bochs/usr/bin/bochs-bin" -q -f "$run/bochsrc" -rc "$run/bochsrc.orders")
+    configure_bochs "$1" "$2" 256 "$run/image.iso" "$run/serial"
+    command=("${bochs_command[@]}")
     # The reset ends it: its BIOS writes IA32_FEATURE_CONTROL, which it has locked the first time, and that is fatal.
     good=1 expected=4
 }
