@@ -83,8 +83,8 @@ fn kvm_clock() -> Option<Frequency> {
     Some(Frequency { khz, error_ppm: 1, source: "KVM's clock" })
 }
 
-/// How long a measurement takes.
-const MILLISECONDS: u64 = 50;
+/// How long a measurement takes. The PIT's count lasts 55 ms.
+const MILLISECONDS: u64 = 40;
 
 /// A clock that counts up, of so many bits.
 struct Counter {
@@ -96,32 +96,28 @@ struct Counter {
 
 impl Counter {
     /// Counts TSC cycles in so many milliseconds. Each end is the best of several looks between two stamps; how far these are
-    /// apart, and a tick of the clock's, are the error.
-    fn measure(&self, mut read: impl FnMut() -> u32, source: &'static str) -> Option<Frequency> {
+    /// apart, and a tick of the clock's, are the error. `None`: the clock stands still, or cannot be read any more.
+    fn measure(&self, mut read: impl FnMut() -> Option<u32>, source: &'static str) -> Option<Frequency> {
         let ticks = u32::try_from(self.hz * MILLISECONDS / 1000).ok()?;
         let mut look = || {
-            let one = || {
-                let before = cpu::tsc();
-                let count = read();
-                (cpu::tsc() - before, before, count)
-            };
             let mut best = (u64::MAX, 0, 0);
-            let mut one = one;
             for _ in 0..8 {
-                best = best.min(one());
+                let before = cpu::tsc();
+                let count = read()?;
+                best = best.min((cpu::tsc() - before, before, count));
             }
-            best
+            Some(best)
         };
-        let (width, began, first) = look();
+        let (width, began, first) = look()?;
         let elapsed = |count: u32| count.wrapping_sub(first) & self.mask;
-        let mut last = look();
+        let mut last = look()?;
         let mut looks = 0;
         while elapsed(last.2) < ticks {
             looks += 1;
             if looks > self.looks {
                 return None;
             }
-            last = look();
+            last = look()?;
         }
         let cycles = last.1 - began;
         let counted = u64::from(elapsed(last.2));
@@ -136,25 +132,34 @@ impl Counter {
 /// The ACPI PM timer (ACPI 4.8.3.3): 3.579545 MHz, 24 bits at least.
 fn against_pm_timer(port: u16) -> Option<Frequency> {
     let timer = Counter { hz: 3_579_545, mask: 0xFF_FFFF, looks: 1 << 20 };
-    timer.measure(|| cpu::inl(port), "ACPI PM timer")
+    timer.measure(|| Some(cpu::inl(port)), "ACPI PM timer")
 }
 
-/// The PIT's channel 2 (Intel 8254): 1.193182 MHz, counted down from 65535 once and latched to be read.
+/// The PIT's channel 2 (Intel 8254): 1.193182 MHz, counted down from 65535 and latched to be read. After 55 ms it begins anew, which its
+/// output, a bit of its status, tells of: whoever was kept from looking until then tries again.
 fn against_pit() -> Option<Frequency> {
+    const TRIES: usize = 20;
+    (0..TRIES).find_map(|_| against_pit_once())
+}
+
+fn against_pit_once() -> Option<Frequency> {
     const CHANNEL: u16 = 0x42;
     const CONTROL: u16 = 0x43;
     const GATE: u16 = 0x61;
     const GATE_ON_SPEAKER_OFF: u8 = 0x01;
     const CHANNEL_2_MODE_0: u8 = 0xB0;
-    const LATCH_2: u8 = 0x80;
+    /// The read-back command: status and count of channel 2, as they are at one moment.
+    const LATCH_2: u8 = 0xC8;
+    /// The status' bit of the output.
+    const IS_OVER: u8 = 0x80;
     cpu::outb(GATE, cpu::inb(GATE) & !0x02 | GATE_ON_SPEAKER_OFF);
     cpu::outb(CONTROL, CHANNEL_2_MODE_0);
     cpu::outb(CHANNEL, 0xFF);
     cpu::outb(CHANNEL, 0xFF);
     let read = || {
         cpu::outb(CONTROL, LATCH_2);
-        let low = cpu::inb(CHANNEL);
-        u32::from(!u16::from_le_bytes([low, cpu::inb(CHANNEL)]))
+        let [status, low, high] = [(); 3].map(|()| cpu::inb(CHANNEL));
+        (status & IS_OVER == 0).then(|| u32::from(!u16::from_le_bytes([low, high])))
     };
     Counter { hz: 1_193_182, mask: 0xFFFF, looks: 1 << 18 }.measure(read, "PIT")
 }
