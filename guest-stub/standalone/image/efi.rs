@@ -6,12 +6,15 @@
 mod entry;
 
 use crate::space;
+use crate::words;
 use core::cell::UnsafeCell;
+use core::fmt::{self, Write as _};
 use core::mem::offset_of;
 use entry::efi_call;
 use kipi_standalone::boot::Found;
 use kipi_standalone::efi::{self, Error, System};
 use kipi_standalone::memory::Physical;
+use kipi_standalone::plan;
 use uefi_raw::protocol::console::SimpleTextOutputProtocol;
 use uefi_raw::protocol::loaded_image::LoadedImageProtocol;
 use uefi_raw::table::boot::BootServices;
@@ -83,23 +86,37 @@ fn take_over(image: u64, system_table: u64) -> Result<Result<Found, Error>, Stat
     let firmware = Firmware { services: system.boot_services };
     let command_line = efi::load_options(firmware.loaded_image(image)?, &OfFirmware).map_err(|_| Status::LOAD_ERROR)?;
     if system.console != 0 {
-        say_where_results_go(system.console);
+        say_where_results_go(system.console, plan::Console::chosen_by(words::of(&command_line)));
     }
     let (map, descriptor_bytes) = firmware.leave(image)?;
     Ok(efi::memory_map(map, descriptor_bytes).map(|memory| Found { memory, rsdp: system.rsdp, command_line }))
 }
 
-/// On the screen, where nothing else will be.
-fn say_where_results_go(console: u64) {
-    const TEXT: &[u8] = b"kipi: the results go to the first serial port, COM1 (115200 baud, 8N1)\r\n";
-    let mut units = [0u16; TEXT.len() + 1];
-    for (unit, &byte) in units.iter_mut().zip(TEXT) {
-        *unit = byte.into();
+/// Text in UTF-16 that ends in a zero; what does not fit is left out.
+struct Units {
+    units: [u16; 120],
+    length: usize,
+}
+
+impl fmt::Write for Units {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for (place, unit) in self.units[self.length..].iter_mut().zip(text.encode_utf16()) {
+            *place = unit;
+            self.length += 1;
+        }
+        self.units[self.units.len() - 1] = 0;
+        Ok(())
     }
+}
+
+/// On the screen, where nothing else will be.
+fn say_where_results_go(console: u64, results: plan::Console) {
+    let mut text = Units { units: [0; _], length: 0 };
+    let _ = write!(text, "kipi: the results go to {results}\r\n");
     let function = word(console + offset_of!(SimpleTextOutputProtocol, output_string) as u64);
     // Who has no screen misses nothing.
     // SAFETY: firmware's function, of a protocol that the system table names; the text ends in a zero.
-    let _ = unsafe { efi_call(function, &[console, address(&units), 0, 0, 0]) };
+    let _ = unsafe { efi_call(function, &[console, address(&text.units), 0, 0, 0]) };
 }
 
 struct Firmware {

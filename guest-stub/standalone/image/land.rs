@@ -4,20 +4,20 @@ use crate::bell;
 use crate::console::Console;
 use crate::cpu;
 use crate::efi;
-use crate::frequency;
-use crate::guest::{self, Ids, Modes, Prepared};
+use crate::guest::{self, Prepared};
+use crate::machine::{self, Machine};
 use crate::out::Out;
-use crate::platform;
 use crate::power::{self, Power};
 use crate::run::Run;
 use crate::space::{self, IDENTITY_END};
 use crate::start::Door;
 use crate::words;
 use core::arch::asm;
+use core::fmt;
 use guest_stub::abi::{self, area};
-use kipi_standalone::acpi;
+use kipi_standalone::boot::Found;
 use kipi_standalone::memory::Physical;
-use kipi_standalone::plan::{self, Offers};
+use kipi_standalone::plan::{self, Plan};
 use kipi_standalone::records::{RECORDS_VERSION, Record, clip};
 use kipi_standalone::{multiboot2, pvh};
 
@@ -37,29 +37,85 @@ impl Physical for Low {
     }
 }
 
-/// Ends it with a line that says why.
-macro_rules! give_up {
-    ($out:expr, $power:expr, $($why:tt)+) => {{
-        $out.say(format_args!($($why)+));
-        power::end($power, false);
-        cpu::halt()
-    }};
+/// Why the guest is not started.
+enum Error<'a> {
+    Pvh(pvh::Error),
+    Multiboot2(multiboot2::Error),
+    Efi(kipi_standalone::efi::Error),
+    Plan(plan::Error<'a>),
+    Machine(machine::Error),
+    Guest(guest::Error),
+}
+
+impl fmt::Display for Error<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pvh(error) => error.fmt(f),
+            Self::Multiboot2(error) => error.fmt(f),
+            Self::Efi(error) => error.fmt(f),
+            Self::Plan(error) => error.fmt(f),
+            Self::Machine(error) => error.fmt(f),
+            Self::Guest(error) => error.fmt(f),
+        }
+    }
 }
 
 /// Never returns: the guest runs, and calls [`bell::bell`].
 pub(crate) fn run(door: Door, information: u64) -> ! {
-    let mut out = Out::new(Console::open());
+    let found = find(door, information);
+    let command_line = found.as_ref().map(|found| found.command_line.clone()).unwrap_or_default();
+    let command_line = words::of(&command_line);
+    let mut out = open(door, command_line);
+    let mut power = Power::HALT;
+    match found.and_then(|found| prepare(found, door, command_line, &mut out, &mut power)) {
+        Ok(ready) => start(out, ready, power),
+        Err(error) => {
+            out.say(format_args!("{error}"));
+            power::end(&power, false);
+            cpu::halt()
+        }
+    }
+}
+
+/// What the boot loader hands over.
+fn find(door: Door, information: u64) -> Result<Found, Error<'static>> {
+    match door {
+        Door::Pvh => pvh::parse(information, &Low).map_err(Error::Pvh),
+        Door::Multiboot2 => multiboot2::parse(information, &Low).map_err(Error::Multiboot2),
+        Door::Efi => efi::found().map_err(Error::Efi),
+    }
+}
+
+/// Opens the console that the command line chooses, and says who speaks.
+fn open(door: Door, command_line: &str) -> Out<Console> {
+    let wanted = plan::Console::chosen_by(command_line);
+    let console = Console::open(wanted);
+    let there = console.outputs();
+    let mut out = Out::new(console);
     out.print(format_args!("\nkipi {}, standalone image, started by {}\n", env!("CARGO_PKG_VERSION"), door.name()));
-    let found = match door {
-        Door::Pvh => pvh::parse(information, &Low).map_err(|error| out.say(format_args!("{error}"))),
-        Door::Multiboot2 => multiboot2::parse(information, &Low).map_err(|error| out.say(format_args!("{error}"))),
-        Door::Efi => efi::found().map_err(|error| out.say(format_args!("{error}"))),
-    };
-    let Ok(mut found) = found else { cpu::halt() };
+    if wanted.serial != there.serial {
+        out.print(format_args!("kipi: {wanted} does not answer: this is {there}\n"));
+    }
+    out
+}
+
+/// The guest in memory, and what it is to measure.
+struct Ready {
+    guest: Prepared,
+    plan: Plan,
+    machine: Machine,
+}
+
+/// Prepares everything, and says what it finds. `power`: what is to happen at the end, as soon as that is known.
+fn prepare<'a>(
+    mut found: Found,
+    door: Door,
+    command_line: &'a str,
+    out: &mut Out<Console>,
+    power: &mut Power,
+) -> Result<Ready, Error<'a>> {
     let (start, end) = space::image();
     found.memory.reserve(start, end);
-    let given = found.command_line.text();
-    let command_line = if given.trim().is_empty() { words::stored() } else { given };
     out.record(&Record::Start {
         abi: RECORDS_VERSION,
         version: env!("CARGO_PKG_VERSION"),
@@ -67,75 +123,21 @@ pub(crate) fn run(door: Door, information: u64) -> ! {
         door: door.name(),
         command_line: clip(command_line, 300),
     });
-    let tables = acpi::find(found.rsdp, &Low);
-    let fixed = tables.as_ref().ok().and_then(|tables| tables.fixed.as_ref().ok());
-    let plan = match plan::parse(command_line) {
-        Ok(plan) => plan,
-        Err(error) => give_up!(out, &Power::HALT, "{error}"),
-    };
-    out.choose(plan.console);
-    let power = Power { end: plan.end, fixed: fixed.copied() };
-    let own = platform::apic_id();
-    let mut ids = Ids::of(own);
-    let listed = match &tables {
-        Ok(tables) => {
-            tables.processors.ids().iter().for_each(|&id| ids.add(id));
-            tables.processors.listed
-        }
-        Err(error) => {
-            out.say(format_args!("{error}: this processor alone is used"));
-            1
-        }
-    };
-    let usable = found.memory.bytes() / 1024;
-    let Some(frequency) = frequency::find(fixed.and_then(|fixed| fixed.timer.as_ref()).map(|timer| timer.port)) else {
-        give_up!(out, &power, "the TSC's frequency is not known: neither CPUID, KVM's clock, PM timer nor PIT tell it");
-    };
-    let offers = Offers {
-        x2apic: platform::has_x2apic(),
-        // Ids that 8 bits cannot hold, or 255 of a broadcast, are no xAPIC's.
-        xapic: platform::has_xapic() && ids.all().iter().all(|&id| id < 0xFF),
-        processors: ids.count as u32,
-    };
-    if !offers.x2apic && !offers.xapic {
-        give_up!(out, &power, "there are APIC ids above 254, and no x2APIC mode to reach them in");
-    }
-    let processors = plan.vcpus(offers.processors) as usize;
-    if processors > ids.count || processors == 0 {
-        give_up!(out, &power, "vcpus={processors}: this machine has {} processors", ids.count);
-    }
-    ids.keep(processors);
-    let modes = Modes::of(&plan, offers);
-    if modes.xapic && modes.x2apic && !platform::can_leave_x2apic() {
-        give_up!(
-            out,
-            &power,
-            "this local APIC stays disabled once it is: measure route=xapic and the other routes in runs apart"
-        );
-    }
-    out.record(&Record::Platform {
-        cpu: clip(platform::brand().text(), 48),
-        hypervisor: platform::hypervisor().text(),
-        listed,
-        processors: processors as u32,
-        x2apic: offers.x2apic,
-        memory_kib: usable,
-    });
-    let frequency::Frequency { khz, error_ppm, source } = frequency;
-    out.record(&Record::Tsc { khz, error_ppm, source });
-    out.print(format_args!(
-        "{} · {} processors of {listed} listed · TSC {khz} kHz ± {error_ppm} ppm ({source})\n",
-        platform::brand().text(),
-        processors
-    ));
+    let plan = plan::parse(command_line).map_err(Error::Plan)?;
+    let mut machine = Machine::look(found.rsdp, found.memory.bytes() / 1024, &Low).map_err(Error::Machine)?;
+    *power = Power { end: plan.end, fixed: machine.fixed().copied() };
+    let modes = machine.follow(&plan).map_err(Error::Machine)?;
+    machine.tell(out);
     // The timer interrupt and the others of the time before have no handler in the guest.
     quieten();
-    let prepared = guest::prepare(&mut found.memory, &ids, &plan, modes, khz);
-    let Prepared { root, entry } = match prepared {
-        Ok(prepared) => prepared,
-        Err(error) => give_up!(out, &power, "{error}"),
-    };
-    bell::set(Run::new(out, plan, offers, khz, power));
+    let guest = guest::prepare(&mut found.memory, &machine.ids, &plan, modes, machine.frequency.khz);
+    Ok(Ready { guest: guest.map_err(Error::Guest)?, plan, machine })
+}
+
+/// Starts the guest.
+fn start(out: Out<Console>, ready: Ready, power: Power) -> ! {
+    let Ready { guest: Prepared { root, entry }, plan, machine } = ready;
+    bell::set(Run::new(out, plan, machine.offers, machine.frequency.khz, power));
     // SAFETY: the guest's address space has this image at the same addresses, and its first processor's stack.
     unsafe {
         asm!(

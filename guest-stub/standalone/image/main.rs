@@ -1,7 +1,7 @@
 //! The standalone image: the guest, where kipi's VMM is not.
 //!
-//! A boot loader starts it through one of its doors ([`start`]). It looks for processors and memory, and builds the address space that
-//! the guest's image is linked for ([`land`], [`guest`], [`space`]). The guest then calls it where it would ring the VMM's doorbell
+//! A boot loader starts it through one of its doors ([`start`]). It looks for processors and memory ([`land`], [`machine`]), and builds
+//! the address space that the guest's image is linked for ([`guest`], [`space`]). The guest then calls it where it would ring the VMM's doorbell
 //! ([`bell`], [`run`]).
 
 #![no_std]
@@ -16,6 +16,7 @@ mod efi;
 mod frequency;
 mod guest;
 mod land;
+mod machine;
 mod out;
 mod platform;
 mod power;
@@ -29,6 +30,6 @@ use core::panic::PanicInfo;
 
 #[panic_handler]
 fn panic(info: &PanicInfo<'_>) -> ! {
-    out::Out::new(console::Console::open()).say(format_args!("{info}"));
+    out::Out::new(console::Console::last()).say(format_args!("{info}"));
     cpu::halt()
 }

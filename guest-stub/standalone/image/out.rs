@@ -4,7 +4,6 @@ use crate::console::Console;
 use core::cell::UnsafeCell;
 use core::fmt::{self, Write as _};
 use kipi_standalone::lines::{self, LINE};
-use kipi_standalone::plan;
 use kipi_standalone::records::{Record, TEXT_BYTES, clip};
 
 /// Where bytes go, and the number of the next record.
@@ -16,15 +15,6 @@ pub(crate) struct Out<W> {
 impl Out<Console> {
     pub(crate) fn new(console: Console) -> Self {
         Self { to: console, sequence: 0 }
-    }
-
-    pub(crate) fn choose(&mut self, console: plan::Console) {
-        let (com1, debug) = match console {
-            plan::Console::Com1 => (true, false),
-            plan::Console::E9 => (false, true),
-            plan::Console::Both => (true, true),
-        };
-        self.to.choose(com1, debug);
     }
 
     /// From now on everything is kept, until it is flushed to the console.

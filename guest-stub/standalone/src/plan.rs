@@ -1,10 +1,12 @@
 //! What the image is to measure: the command line in `kipi measure`'s words, and the cells that come of it.
 
 mod chosen;
+mod console;
 mod refusals;
 mod words;
 
 pub use chosen::Chosen;
+pub use console::Console;
 pub use refusals::{Offers, refuse};
 pub use words::{Error, parse};
 
@@ -59,17 +61,6 @@ pub enum End {
     Halt,
 }
 
-/// Where the image writes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Console {
-    /// To the first serial port, COM1.
-    Com1,
-    /// To port E9H, the debug console of QEMU and Bochs.
-    E9,
-    /// To both.
-    Both,
-}
-
 impl End {
     /// Every one, in the order of help texts.
     pub const ALL: &[Self] = &[Self::Halt, Self::Reset, Self::Acpi, Self::Qemu];
@@ -81,36 +72,6 @@ impl End {
             Self::Acpi => "acpi",
             Self::Qemu => "qemu",
             Self::Halt => "halt",
-        }
-    }
-}
-
-impl Console {
-    /// Every one, in the order of help texts.
-    pub const ALL: &[Self] = &[Self::Com1, Self::E9, Self::Both];
-
-    /// The name on the command line.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Com1 => "com1",
-            Self::E9 => "e9",
-            Self::Both => "both",
-        }
-    }
-
-    /// Whether it is, or is among others, the serial port.
-    pub const fn is_com1(self) -> bool {
-        match self {
-            Self::Com1 | Self::Both => true,
-            Self::E9 => false,
-        }
-    }
-
-    /// Whether it is, or is among others, port E9H.
-    pub const fn is_e9(self) -> bool {
-        match self {
-            Self::E9 | Self::Both => true,
-            Self::Com1 => false,
         }
     }
 }
@@ -131,7 +92,7 @@ impl Default for Plan {
             settle_us: 10,
             deadline_ms: 4000,
             end: End::Halt,
-            console: Console::Com1,
+            console: Console::COM1,
         }
     }
 }

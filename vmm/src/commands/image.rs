@@ -67,7 +67,7 @@ impl Format {
 /// A plan that the image would not understand, or a file that cannot be written.
 pub fn run(options: &Image) -> Result<Status, Failure> {
     let words = options.plan.join(" ");
-    plan::parse(&words).map_err(|error| Failure::bad_input(anyhow::anyhow!("{error}")))?;
+    let plan = plan::parse(&words).map_err(|error| Failure::bad_input(anyhow::anyhow!("{error}")))?;
     let image = if words.is_empty() {
         STANDALONE.to_vec()
     } else {
@@ -78,7 +78,7 @@ pub fn run(options: &Image) -> Result<Status, Failure> {
         Format::Efi => efi::application(&image).map_err(Failure::failed)?,
         Format::Iso => {
             let application = efi::application(&image).map_err(Failure::failed)?;
-            iso::disc(&image, &application).map_err(|error| Failure::new(Status::HostCannot, error))?
+            iso::disc(&image, &application, plan.console).map_err(|error| Failure::new(Status::HostCannot, error))?
         }
     };
     let [output] = open_all([("FILE", &Some(options.file.clone()))])?;

@@ -4,6 +4,7 @@
 //! file system twice: as an El Torito boot image, and behind a master boot record, for whoever copies the disc to a stick.
 
 use super::fat;
+use kipi_standalone::plan::Console;
 use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -23,12 +24,6 @@ const IMAGE: &str = "boot/kipi.elf";
 const CORE: &str = "boot/grub.img";
 /// The file system that UEFI starts the application from, by El Torito and as the stick's EFI system partition.
 const EFI: &str = "boot/efi.img";
-/// What GRUB does. The image says nothing on the screen.
-const COMMANDS: &str = "search --no-floppy --file --set=root /boot/kipi.elf
-echo \"kipi: starting. All that follows comes over the first serial line, 115200 8N1.\"
-multiboot2 /boot/kipi.elf
-boot
-";
 
 /// Why there is no disc.
 #[derive(Debug, Error)]
@@ -61,13 +56,24 @@ pub enum Error {
     },
 }
 
-/// The disc with this image on it, and the image as a UEFI `application`.
+/// The disc with this image on it, and the image as a UEFI `application`. `console` is where the image writes.
 ///
 /// # Errors
 /// Every variant.
-pub fn disc(image: &[u8], application: &[u8]) -> Result<Vec<u8>, Error> {
+pub fn disc(image: &[u8], application: &[u8], console: Console) -> Result<Vec<u8>, Error> {
     let path = env::var_os("PATH").unwrap_or_default();
-    disc_by(&Tools::find(&path)?, image, application)
+    disc_by(&Tools::find(&path)?, image, application, console)
+}
+
+/// What GRUB does. The image says nothing on the screen.
+fn commands(console: Console) -> String {
+    format!(
+        "search --no-floppy --file --set=root /boot/kipi.elf
+echo \"kipi: starting. The results go to {console}.\"
+multiboot2 /boot/kipi.elf
+boot
+"
+    )
 }
 
 /// What makes discs.
@@ -103,14 +109,14 @@ impl Tools {
     }
 }
 
-fn disc_by(tools: &Tools, image: &[u8], application: &[u8]) -> Result<Vec<u8>, Error> {
+fn disc_by(tools: &Tools, image: &[u8], application: &[u8], console: Console) -> Result<Vec<u8>, Error> {
     let parts = tempfile::tempdir()?;
     let at = |name: &str| parts.path().join(name);
-    let (tree, commands, disc) = (at("tree"), at("commands"), at("disc"));
+    let (tree, script, disc) = (at("tree"), at("commands"), at("disc"));
     fs::create_dir_all(tree.join("boot"))?;
     fs::write(tree.join(IMAGE), image)?;
     fs::write(tree.join(EFI), fat::with_application(application).ok_or(Error::TooLarge)?)?;
-    fs::write(&commands, COMMANDS)?;
+    fs::write(&script, commands(console))?;
     run(
         MKIMAGE,
         Command::new(&tools.mkimage)
@@ -119,7 +125,7 @@ fn disc_by(tools: &Tools, image: &[u8], application: &[u8]) -> Result<Vec<u8>, E
             .args(["--format", CORE_FORMAT])
             .args(["--prefix", "/boot/grub"])
             .arg("--config")
-            .arg(&commands)
+            .arg(&script)
             .arg("--output")
             .arg(tree.join(CORE))
             .args(MODULES),

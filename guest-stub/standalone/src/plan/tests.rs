@@ -67,7 +67,7 @@ fn every_word_is_read() {
         settle_us: 1_000_000,
         deadline_ms: 1,
         end: End::Acpi,
-        console: Console::Both,
+        console: Console { serial: Some(0x3F8), e9: true },
     };
     assert_eq!(plan.expect("each is a word"), expected);
 }
@@ -89,9 +89,38 @@ fn every_name_that_there_is_can_be_chosen() {
     for &end in End::ALL {
         assert_eq!(chosen("end=", &[end.name()]).end, end);
     }
-    for &console in Console::ALL {
-        assert_eq!(chosen("console=", &[console.name()]).console, console);
+    for &(name, console) in Console::NAMED {
+        assert_eq!(chosen("console=", &[name]).console, console);
     }
+}
+
+#[test]
+fn a_serial_port_is_a_name_or_a_number() {
+    let chosen = |word| parse(word).expect(word).console;
+    assert_eq!(chosen("console=com2"), Console { serial: Some(0x2F8), e9: false });
+    assert_eq!(chosen("console=0x3E8"), Console { serial: Some(0x3E8), e9: false });
+    for value in ["0x0", "0xfff9", "0x10000", "0x", "3f8", "com5"] {
+        let word = ["console=", value].concat();
+        let there_are = "there are com1, com2, e9, both, ttyS0, ttyS1, a serial port as 0x3e8";
+        assert_eq!(error(&word), alloc::format!("console cannot be \"{value}\"; {there_are}"));
+    }
+    let told: Vec<String> = ["com2", "0x3e8", "e9", "both"].map(|name| Console::of(name).unwrap().to_string()).into();
+    assert_eq!(
+        told,
+        [
+            "COM2 (115200 baud, 8N1)",
+            "the serial port at 3E8H (115200 baud, 8N1)",
+            "port E9H",
+            "COM1 (115200 baud, 8N1) and port E9H"
+        ]
+    );
+}
+
+#[test]
+fn the_console_is_known_where_the_rest_is_not_understood() {
+    assert_eq!(Console::chosen_by("bad=word console=com2"), Console { serial: Some(0x2F8), e9: false });
+    assert_eq!(Console::chosen_by("console=e9 console=pigeon"), Console { serial: None, e9: true });
+    assert_eq!(Console::chosen_by("xconsole=e9"), Console::COM1);
 }
 
 #[test]

@@ -109,7 +109,7 @@ const KEYS: &[(&str, Set)] = &[
     ("settle", |plan, value| number(value, 0..=1_000_000).map(|us| plan.settle_us = us)),
     ("deadline", |plan, value| number(value, 1..=600_000).map(|ms| plan.deadline_ms = ms)),
     ("end", |plan, value| name(value).map(|end| plan.end = end)),
-    ("console", |plan, value| name(value).map(|console| plan.console = console)),
+    ("console", |plan, value| console(value).map(|console| plan.console = console)),
 ];
 
 /// What has names.
@@ -139,8 +139,7 @@ named!(
     TargetState: Self::ALL,
     // The others break a rule on purpose.
     Worker: &[Self::Stamp, Self::Spin],
-    End: Self::ALL,
-    Console: Self::ALL
+    End: Self::ALL
 );
 
 fn name<T: Named>(text: &str) -> Result<T, Wrong<'_>> {
@@ -153,6 +152,14 @@ fn names<T: Named, const ALL: usize>(text: &str) -> Result<Chosen<T, ALL>, Wrong
     let mut chosen = Chosen::of(&[]);
     text.split(',').try_for_each(|text| name(text).map(|value| chosen.insert(value)))?;
     Ok(chosen)
+}
+
+fn console(text: &str) -> Result<Console, Wrong<'_>> {
+    let expected = |number| {
+        let named = Console::NAMED.get(number).map(|&(name, _)| name);
+        named.or((number == Console::NAMED.len()).then_some("a serial port as 0x3e8"))
+    };
+    Console::of(text).ok_or((text, Expected::Name(expected)))
 }
 
 /// A number of a range that `T` has room for.

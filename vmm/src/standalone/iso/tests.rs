@@ -32,9 +32,11 @@ cp "$config" "$output""#;
 
 #[test]
 fn a_disc_has_grub_with_its_commands_and_the_image() {
-    let disc = disc_by(&tools(&prefix(COPY, PACK)).unwrap(), b"the image", b"MZ").unwrap();
-    assert_eq!(String::from_utf8(disc).unwrap(), format!("{COMMANDS}the image"));
-    assert_eq!(COMMANDS.matches(&format!("/{IMAGE}\n")).count(), 2);
+    let disc = disc_by(&tools(&prefix(COPY, PACK)).unwrap(), b"the image", b"MZ", Console::COM1).unwrap();
+    let commands = commands(Console::COM1);
+    assert_eq!(String::from_utf8(disc).unwrap(), format!("{commands}the image"));
+    assert_eq!(commands.matches(&format!("/{IMAGE}\n")).count(), 2);
+    assert!(commands.contains("echo \"kipi: starting. The results go to COM1 (115200 baud, 8N1).\"\n"), "{commands}");
 }
 
 #[test]
@@ -56,9 +58,9 @@ fn what_is_missing_is_named_with_its_packages() {
 #[test]
 fn a_program_that_fails_is_named_with_its_last_words() {
     let failing = prefix(COPY, "echo 'first' >&2; echo 'xorriso : FAILURE : no room' >&2; echo >&2; exit 5");
-    let message = disc_by(&tools(&failing).unwrap(), b"x", b"MZ").unwrap_err().to_string();
+    let message = disc_by(&tools(&failing).unwrap(), b"x", b"MZ", Console::COM1).unwrap_err().to_string();
     assert_eq!(message, "xorriso failed (exit status: 5): xorriso : FAILURE : no room");
     let silent = prefix("exit 1", PACK);
-    let message = disc_by(&tools(&silent).unwrap(), b"x", b"MZ").unwrap_err().to_string();
+    let message = disc_by(&tools(&silent).unwrap(), b"x", b"MZ", Console::COM1).unwrap_err().to_string();
     assert_eq!(message, "grub-mkimage failed (exit status: 1): it said nothing");
 }
