@@ -37,7 +37,7 @@ pub(crate) unsafe extern "sysv64" fn bell(port: u32, _value: u32, at_cpl3: AtCpl
             GO_ON => return,
             MORE => {}
             _ => {
-                power::end(&run.power, answer == DONE);
+                power::end(run.power, answer == DONE);
                 cpu::halt()
             }
         }

@@ -66,12 +66,12 @@ pub(crate) fn run(door: Door, information: u64) -> ! {
     let command_line = found.as_ref().map(|found| found.command_line.clone()).unwrap_or_default();
     let command_line = words::of(&command_line);
     let mut out = open(door, command_line);
-    let mut power = Power::HALT;
+    let mut power = Power::Halt;
     match found.and_then(|found| prepare(found, door, command_line, &mut out, &mut power)) {
         Ok(ready) => start(out, ready, power),
         Err(error) => {
             out.say(format_args!("{error}"));
-            power::end(&power, false);
+            power::end(power, false);
             cpu::halt()
         }
     }
@@ -125,7 +125,12 @@ fn prepare<'a>(
     });
     let plan = plan::parse(command_line).map_err(Error::Plan)?;
     let mut machine = Machine::look(found.rsdp, found.memory.bytes() / 1024, &Low).map_err(Error::Machine)?;
-    *power = Power { end: plan.end, fixed: machine.fixed().copied() };
+    match Power::of(plan.end, machine.fixed()) {
+        Some(wanted) => *power = wanted,
+        None => out.say(format_args!(
+            "end=acpi: ACPI's FADT has no reset register in a port or in memory below 4 GiB: the machine halts at the end"
+        )),
+    }
     let modes = machine.follow(&plan).map_err(Error::Machine)?;
     machine.tell(out);
     // The timer interrupt and the others of the time before have no handler in the guest.

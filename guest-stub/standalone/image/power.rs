@@ -1,31 +1,53 @@
 //! How it ends: reset, power, QEMU's debug exit, or a halt.
 
 use crate::cpu;
+use crate::space::{self, IDENTITY_END};
+use core::arch::asm;
 use kipi_standalone::acpi::{Fixed, Register};
 use kipi_standalone::plan::End;
 
-/// What is to happen at the end, and what ACPI says of how.
+/// What is to happen at the end.
 #[derive(Clone, Copy)]
-pub(crate) struct Power {
-    pub(crate) end: End,
-    pub(crate) fixed: Option<Fixed>,
+pub(crate) enum Power {
+    /// Nothing.
+    Halt,
+    /// QEMU's device isa-debug-exit.
+    DebugExit,
+    /// The keyboard controller's reset line.
+    Keyboard,
+    /// A byte to the FADT's reset register, a port.
+    Port(u16, u8),
+    /// The same in memory, below [`IDENTITY_END`].
+    Memory(u64, u8),
 }
 
 impl Power {
-    /// Before anybody has said something.
-    pub(crate) const HALT: Self = Self { end: End::Halt, fixed: None };
+    /// What the plan asks for; `fixed` is what the FADT says. `None`: it says nothing that could be followed.
+    pub(crate) fn of(end: End, fixed: Option<&Fixed>) -> Option<Self> {
+        Some(match end {
+            End::Halt => Self::Halt,
+            End::Qemu => Self::DebugExit,
+            End::Reset => Self::Keyboard,
+            End::Acpi => {
+                let reset = fixed?.reset?;
+                match reset.register {
+                    Register::Port(port) => Self::Port(port, reset.value),
+                    Register::Memory(address) if address < IDENTITY_END => Self::Memory(address, reset.value),
+                    Register::Memory(_) | Register::Pci { .. } => return None,
+                }
+            }
+        })
+    }
 }
 
 /// Ends it, if it can be ended from here; `good` says whether all went well.
-pub(crate) fn end(power: &Power, good: bool) {
-    match power.end {
-        End::Halt => {}
-        End::Qemu => debug_exit(good),
-        End::Reset => keyboard_reset(),
-        End::Acpi => {
-            acpi_reset(power.fixed);
-            keyboard_reset();
-        }
+pub(crate) fn end(power: Power, good: bool) {
+    match power {
+        Power::Halt => {}
+        Power::DebugExit => debug_exit(good),
+        Power::Keyboard => keyboard_reset(),
+        Power::Port(port, value) => cpu::outb(port, value),
+        Power::Memory(address, value) => write_physical(address, value),
     }
 }
 
@@ -45,11 +67,22 @@ fn keyboard_reset() {
     cpu::outb(COMMAND, PULSE_RESET);
 }
 
-/// The FADT's reset register (ACPI 4.8.3.6), where it is a port.
-fn acpi_reset(fixed: Option<Fixed>) {
-    let Some(reset) = fixed.and_then(|fixed| fixed.reset) else { return };
-    match reset.register {
-        Register::Port(port) => cpu::outb(port, reset.value),
-        Register::Memory(_) | Register::Pci { .. } => {}
+/// Writes a byte to a physical address, by the start code's tables: the guest's have no such page.
+fn write_physical(address: u64, value: u8) {
+    // SAFETY: both tables have this code at one address. No stack is used in between, and nothing interrupts. The address is one that
+    // the FADT gives to be written, and below IDENTITY_END.
+    unsafe {
+        asm!(
+            "cli",
+            "mov {own}, cr3",
+            "mov cr3, {start}",
+            "mov byte ptr [{address}], {value}",
+            "mov cr3, {own}",
+            own = out(reg) _,
+            start = in(reg) space::start_root(),
+            address = in(reg) address,
+            value = in(reg_byte) value,
+            options(nostack),
+        );
     }
 }

@@ -38,6 +38,11 @@ pub(crate) fn physical(address: u64) -> u64 {
     first + (address - address!(__image_start))
 }
 
+/// The physical address of the start code's PML4.
+pub(crate) fn start_root() -> u64 {
+    physical((&raw const start_tables) as u64)
+}
+
 /// The number of the start code's table that maps the image.
 const LAST_TABLE: usize = 8;
 
