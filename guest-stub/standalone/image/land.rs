@@ -8,6 +8,7 @@ use crate::guest::{self, Prepared};
 use crate::machine::{self, Machine};
 use crate::out::Out;
 use crate::power::{self, Power};
+use crate::quiet;
 use crate::run::Run;
 use crate::space::{self, IDENTITY_END};
 use crate::start::Door;
@@ -44,6 +45,7 @@ enum Error<'a> {
     Efi(kipi_standalone::efi::Error),
     Plan(plan::Error<'a>),
     Machine(machine::Error),
+    Pending,
     Guest(guest::Error),
 }
 
@@ -55,6 +57,9 @@ impl fmt::Display for Error<'_> {
             Self::Efi(error) => error.fmt(f),
             Self::Plan(error) => error.fmt(f),
             Self::Machine(error) => error.fmt(f),
+            Self::Pending => {
+                f.write_str("an interrupt of firmware's is pending in the local APIC, and cannot be removed")
+            }
             Self::Guest(error) => error.fmt(f),
         }
     }
@@ -133,8 +138,9 @@ fn prepare<'a>(
     }
     let modes = machine.follow(&plan).map_err(Error::Machine)?;
     machine.tell(out);
-    // The timer interrupt and the others of the time before have no handler in the guest.
-    quieten();
+    if !quiet::make(machine.tables.as_ref().ok(), &Low) {
+        return Err(Error::Pending);
+    }
     let guest = guest::prepare(&mut found.memory, &machine.ids, &plan, modes, machine.frequency.khz);
     Ok(Ready { guest: guest.map_err(Error::Guest)?, plan, machine })
 }
@@ -154,28 +160,5 @@ fn start(out: Out<Console>, ready: Ready, power: Power) -> ! {
             entry = in(reg) entry,
             options(noreturn),
         )
-    }
-}
-
-/// Masks what may still interrupt: both PICs, and this local APIC's timer and LINT0, which a PIC may be behind.
-fn quieten() {
-    const PIC_DATA: [u16; 2] = [0x21, 0xA1];
-    const IA32_APIC_BASE: u32 = 0x1B;
-    const X2APIC_ENABLE: u64 = 1 << 10;
-    const LVT_TIMER: u32 = 0x320;
-    const LVT_LINT0: u32 = 0x350;
-    const MASKED: u32 = 1 << 16;
-    for port in PIC_DATA {
-        cpu::outb(port, 0xFF);
-    }
-    let base = cpu::read_msr(IA32_APIC_BASE);
-    for register in [LVT_TIMER, LVT_LINT0] {
-        if base & X2APIC_ENABLE != 0 {
-            cpu::write_msr(0x800 + (register >> 4), MASKED.into());
-        } else {
-            let address = (base & 0xF_FFFF_F000) + u64::from(register);
-            // SAFETY: the local APIC's registers, which are mapped to themselves below 4 GiB.
-            unsafe { (address as *mut u32).write_volatile(MASKED) };
-        }
     }
 }

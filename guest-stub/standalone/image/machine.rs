@@ -2,6 +2,7 @@
 
 use crate::frequency::{self, Frequency};
 use crate::guest::{Ids, Modes};
+use crate::local_apic;
 use crate::out::{Out, Sink};
 use crate::platform;
 use core::fmt;
@@ -83,7 +84,7 @@ impl Machine {
         }
         self.ids.keep(asked as usize);
         let modes = Modes::of(plan, self.offers);
-        if modes.xapic && modes.x2apic && !platform::can_leave_x2apic() {
+        if modes.xapic && modes.x2apic && !local_apic::restart() {
             return Err(Error::StaysDisabled);
         }
         Ok(modes)

@@ -62,18 +62,6 @@ pub(crate) fn has_xapic() -> bool {
     !(can_be_locked && cpu::read_msr(IA32_XAPIC_DISABLE_STATUS) & LEGACY_XAPIC_DISABLED != 0)
 }
 
-/// Whether this local APIC can be brought out of x2APIC mode, which takes being disabled (SDM Vol. 3A 10.12.5). That of Bochs 3.0
-/// cannot be enabled again, as on a P6 (10.4.3). It is in xAPIC mode afterwards, or disabled until the next reset.
-pub(crate) fn can_leave_x2apic() -> bool {
-    const IA32_APIC_BASE: u32 = 0x1B;
-    const GLOBAL_ENABLE: u64 = 1 << 11;
-    const X2APIC_ENABLE: u64 = 1 << 10;
-    let base = cpu::read_msr(IA32_APIC_BASE) & !(GLOBAL_ENABLE | X2APIC_ENABLE);
-    cpu::write_msr(IA32_APIC_BASE, base);
-    cpu::write_msr(IA32_APIC_BASE, base | GLOBAL_ENABLE);
-    cpu::read_msr(IA32_APIC_BASE) & GLOBAL_ENABLE != 0
-}
-
 /// This processor's APIC id: the x2APIC's where CPUID has it (leaf 0BH), else the initial one (leaf 1).
 pub(crate) fn apic_id() -> u32 {
     const TOPOLOGY: u32 = 0xB;

@@ -26,6 +26,14 @@ pub struct Tables {
     pub local_apic: u64,
     /// What the FADT says, or why it is not known. Nothing that is found in the MADT depends on it.
     pub fixed: Result<Fixed, Error>,
+    madt: table::Table,
+}
+
+impl Tables {
+    /// Calls `with` with the physical address of each I/O APIC's registers. `memory` is what the tables were found in.
+    pub fn each_io_apic(&self, memory: &impl Physical, with: impl FnMut(u32)) {
+        madt::each_io_apic(&self.madt, memory, with);
+    }
 }
 
 /// Reads the tables. They are found by the RSDP at `rsdp`; where there is none, or none that is whole, it is searched for
@@ -36,7 +44,8 @@ pub struct Tables {
 /// No RSDP, no MADT, one that is damaged, or one without an enabled processor.
 pub fn find(rsdp: Option<u64>, memory: &impl Physical) -> Result<Tables, Error> {
     let root = root::find(rsdp, memory)?;
-    let madt = madt::read(&root.table(memory, Name::Madt)?, memory)?;
+    let table = root.table(memory, Name::Madt)?;
+    let madt = madt::read(&table, memory)?;
     let fixed = root.table(memory, Name::Fadt).and_then(|fadt| fadt::read(&fadt, memory));
-    Ok(Tables { processors: madt.processors, local_apic: madt.local_apic, fixed })
+    Ok(Tables { processors: madt.processors, local_apic: madt.local_apic, fixed, madt: table })
 }

@@ -1,4 +1,4 @@
-//! MADT, 5.2.12: the processors.
+//! MADT, 5.2.12: the processors and the I/O APICs.
 
 use super::error::Error;
 use super::table::Table;
@@ -83,6 +83,7 @@ const ENTRIES: u64 = 44;
 
 // Types of entries.
 const PROCESSOR_LOCAL_APIC: u8 = 0;
+const IO_APIC: u8 = 1;
 const LOCAL_APIC_ADDRESS_OVERRIDE: u8 = 5;
 const PROCESSOR_LOCAL_X2APIC: u8 = 9;
 
@@ -113,6 +114,7 @@ pub(super) fn read(table: &Table, memory: &impl Physical) -> Result<Madt, Error>
             _ => entry,
         }),
         Item::Address(address) => local_apic = address,
+        Item::IoApic(_) => {}
     })?;
     if processors.count == 0 {
         return Err(Error::NoProcessor { listed: processors.listed });
@@ -120,11 +122,23 @@ pub(super) fn read(table: &Table, memory: &impl Physical) -> Result<Madt, Error>
     Ok(Madt { processors, local_apic })
 }
 
+/// Calls `with` with the address of each I/O APIC's registers (5.2.12.3). The table has been read.
+pub(super) fn each_io_apic(table: &Table, memory: &impl Physical, mut with: impl FnMut(u32)) {
+    let of_any = |item| {
+        if let Item::IoApic(address) = item {
+            with(address);
+        }
+    };
+    // What could be read once can be read again.
+    let _ = each(table, memory, of_any);
+}
+
 /// An entry that counts.
 enum Item {
     LocalApic(Entry),
     LocalX2apic(Entry),
     Address(u64),
+    IoApic(u32),
 }
 
 /// A processor's entry, without its id where it has none.
@@ -141,7 +155,7 @@ fn each(table: &Table, memory: &impl Physical, mut with: impl FnMut(Item)) -> Re
     while let Some([kind, length]) = table.field(offset, memory) {
         let needed = match kind {
             PROCESSOR_LOCAL_APIC => 8,
-            LOCAL_APIC_ADDRESS_OVERRIDE => 12,
+            IO_APIC | LOCAL_APIC_ADDRESS_OVERRIDE => 12,
             PROCESSOR_LOCAL_X2APIC => 16,
             _ => 2,
         };
@@ -155,6 +169,7 @@ fn each(table: &Table, memory: &impl Physical, mut with: impl FnMut(Item)) -> Re
                 let flags = u32::from_le_bytes(table.needed(offset + 4, memory)?);
                 with(Item::LocalApic(Entry { id: Some(id.into()).filter(|&id| id != XAPIC_NONE), flags }));
             }
+            IO_APIC => with(Item::IoApic(u32::from_le_bytes(table.needed(offset + 4, memory)?))),
             LOCAL_APIC_ADDRESS_OVERRIDE => {
                 with(Item::Address(u64::from_le_bytes(table.needed(offset + 4, memory)?)));
             }

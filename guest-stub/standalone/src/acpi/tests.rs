@@ -171,6 +171,16 @@ fn ids_below_255_are_those_of_x2apic_entries_where_there_are_no_others() {
 }
 
 #[test]
+fn each_io_apic_is_told_of() {
+    let io_apic = |id: u8, address: u32| [&[1, 12, id, 0][..], &address.to_le_bytes(), &[0; 4]].concat();
+    let entries = [xapic(0, 1), io_apic(0, 0xFEC0_0000), interrupts(), io_apic(9, 0xFEC0_1000)];
+    let memory = bios(madt(&entries), fadt_pc());
+    let mut told = Vec::new();
+    find(Some(RSDP), &memory).unwrap().each_io_apic(&memory, |address| told.push(address));
+    assert_eq!(told, [0xFEC0_0000, 0xFEC0_0000, 0xFEC0_1000]);
+}
+
+#[test]
 fn of_4096_processors_the_first_are_used_and_the_rest_counted() {
     let entries: Vec<_> = (0..4096).map(|id| x2apic(id, 1)).collect();
     let processors = find(Some(RSDP), &extended(madt(&entries), fadt_q35())).unwrap().processors;
