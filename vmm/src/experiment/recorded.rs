@@ -221,6 +221,11 @@ fn warnings(run: &RecordedRun) -> Vec<String> {
         warnings.extend(boot.texts.iter().map(|text| of_boot(format!("the image says: {text}"))));
         warnings.extend(boot.faults.lines().map(of_boot));
     }
+    warnings.extend(run.cut_off().map(|boot| {
+        let (number, blocks) = (boots.len() + 1, boot.blocks.len());
+        let planned = boot.cells.len() * boot.plan.blocks as usize;
+        format!("boot {number}, the last one, is cut off after {blocks} of its {planned} blocks: it is left out")
+    }));
     warnings
 }
 
@@ -230,6 +235,7 @@ fn ended_early(run: &RecordedRun) -> Option<String> {
     let (number, boot) = (1..).zip(boots).find(|(_, boot)| boot.end != End::Complete)?;
     let which = if boots.len() == 1 { "the run".to_owned() } else { format!("boot {number}") };
     Some(match (boot.end, boot.texts.last()) {
+        (End::Unknown, _) if number < boots.len() => format!("{which} is cut off: the log has not got its end"),
         (End::Unknown, _) => format!("the log ends before {which} does"),
         (_, Some(why)) => format!("the image has ended {which}: {why}"),
         (_, None) => format!("the image has ended {which}"),

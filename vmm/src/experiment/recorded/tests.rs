@@ -124,6 +124,22 @@ fn a_log_that_is_cut_off_is_a_partial_run() {
 }
 
 #[test]
+fn a_last_boot_that_is_cut_off_leaves_a_whole_run() {
+    let bytes = fixture::log(6, 2);
+    let measurement = document(&bytes[..bytes.len() - 300]);
+    assert_eq!((measurement.partial, measurement.error.as_deref(), measurement.config.boots), (false, None, 5));
+    assert_eq!(
+        measurement.cells.iter().map(told).collect::<Vec<_>>(),
+        [("x2apic", 40, 40, 10), ("memory", 40, 40, 10)]
+    );
+    assert_eq!(measurement.warnings, ["boot 6, the last one, is cut off after 3 of its 4 blocks: it is left out"]);
+    // Others are needed, and so is each that is not the last one.
+    let cut_in_the_middle = [&bytes[..bytes.len() / 3 - 300], &bytes[bytes.len() / 3..]].concat();
+    let measurement = document(&cut_in_the_middle);
+    assert_eq!(measurement.error.as_deref(), Some("boot 2 is cut off: the log has not got its end"));
+}
+
+#[test]
 fn a_run_without_a_block_has_no_cells() {
     let mut writer = Writer::default();
     begin(&mut writer, 2, "");
