@@ -9,7 +9,7 @@ use crate::guest::calibration::Calibration;
 use crate::guest::recorded;
 use crate::guest::session::Limits;
 use crate::results::count::count;
-use crate::results::measurement::{Host, Measurement};
+use crate::results::measurement::{Host, Measurement, Skipped};
 use crate::results::power::Power;
 use crate::results::standalone::{NO_KERNEL, Standalone};
 use crate::results::topology::Topology;
@@ -32,6 +32,7 @@ pub fn import(run: &RecordedRun, log: &str, observer: &mut Observer<'_>) -> (Mea
     measurement.started = None;
     measurement.host = host(run, log);
     measurement.skipped = run.skipped();
+    measurement.undivided = undivided(run, &cells);
     measurement.warnings.extend(warnings(run));
     if error.is_none()
         && let Some(why) = ended_early(run)
@@ -210,6 +211,16 @@ fn host(run: &RecordedRun, log: &str) -> Host {
             tsc_error_ppm: tsc.error_ppm,
         }),
     }
+}
+
+/// No cell is × native: threads of the machine that imports are on other processors. What takes their place is told.
+fn undivided(run: &RecordedRun, cells: &[CellId]) -> Vec<Skipped> {
+    let reason = if run.first().platform.hypervisor.is_some() {
+        "no thread of its machine's host is in a log; kipi compare --as-overhead METAL.json THIS.json divides by the same calls on bare metal"
+    } else {
+        "these calls are native themselves; kipi compare --as-overhead THIS.json VM.json divides those of a virtual machine by them"
+    };
+    cells.iter().map(|&id| Skipped { id, reason: reason.to_owned() }).collect()
 }
 
 /// What the image has told people of, and what the log lacks, boot by boot where there are several.

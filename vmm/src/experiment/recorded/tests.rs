@@ -64,8 +64,15 @@ fn what_the_image_has_seen_of_its_machine_is_in_the_document() {
 fn bare_metal_is_told_from_a_hypervisor() {
     let mut writer = Writer::default();
     fixture::boot(&mut writer, 1, "");
-    let host = document(&writer.log).host;
+    let on_metal = document(&writer.log);
+    let host = &on_metal.host;
     assert_eq!((host.nested, host.standalone_platform().as_deref()), (false, Some("standalone image on bare metal")));
+    let undivided = |measurement: &Measurement| {
+        assert_eq!(measurement.undivided.len(), measurement.cells.len());
+        measurement.undivided[0].reason.clone()
+    };
+    assert!(undivided(&on_metal).starts_with("these calls are native themselves; kipi compare --as-overhead"));
+    assert!(undivided(&document(&fixture::log(1, 1))).ends_with("divides by the same calls on bare metal"));
 }
 
 #[test]
