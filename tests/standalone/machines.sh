@@ -5,19 +5,23 @@
 # shellcheck disable=SC2034,SC2154 # a part of `run`: the parts share their variables
 
 # In the order that they are started in.
-readonly machines=(pc q35 microvm no-x2apic processors disc stick pxe bochs bochs-xapic bochs-old)
+readonly machines=(pc q35 microvm no-x2apic processors disc stick pxe uefi uefi-disc uefi-stick bochs bochs-xapic
+    bochs-old)
 
 # What --help says of each.
 about() {
     case $1 in
     pc) echo "QEMU's pc, by PVH" ;;
-    q35) echo "QEMU's q35, by PVH" ;;
-    microvm) echo "QEMU's microvm, by PVH" ;;
-    no-x2apic) echo "a q35 whose processors have no x2APIC mode" ;;
+    q35) echo "QEMU's q35, by PVH; ends by a reset register at a port" ;;
+    microvm) echo "QEMU's microvm, by PVH; ends by a reset register in memory" ;;
+    no-x2apic) echo "a q35 whose processors have no x2APIC mode; ends by the keyboard controller" ;;
     processors) echo "a q35 with more processors than take part" ;;
     disc) echo "a pc with the ISO file as its disc, by Multiboot2" ;;
     stick) echo "a q35 with the ISO file as its USB stick, by Multiboot2" ;;
     pxe) echo "a pc that loads GRUB and the image over the network, by Multiboot2" ;;
+    uefi) echo "a q35 with the UEFI application on a FAT file system" ;;
+    uefi-disc) echo "a q35 with the ISO file as its disc, by UEFI" ;;
+    uefi-stick) echo "a q35 with the ISO file as its USB stick, by UEFI" ;;
     bochs) echo "Bochs, with the ISO file as its disc, and four processors" ;;
     bochs-xapic) echo "the same, in xAPIC mode" ;;
     bochs-old) echo "Bochs with processors that have no x2APIC mode" ;;
@@ -33,9 +37,18 @@ qemu() {
     good=33
 }
 
+# Plugs the ISO file in as a USB stick.
+with_stick() {
+    command+=(-device qemu-xhci -drive "file=$run/image.iso,format=raw,readonly=on,if=none,id=stick"
+        -device usb-storage,drive=stick)
+}
+
+# $1 is how the image ends the machine; the other arguments are those of `qemu`.
 by_pvh() {
     image=elf
-    qemu "$@" -kernel "$run/image.elf" -append "${plan[*]} end=qemu"
+    qemu "${@:2}" -kernel "$run/image.elf" -append "${plan[*]} end=$1"
+    # A machine that is reset ends well (-no-reboot).
+    [ "$1" = qemu ] || good=0
 }
 
 best_cpu() {
@@ -43,17 +56,17 @@ best_cpu() {
     if [ "$accelerator" = kvm ]; then echo host,-arch-capabilities; else echo max; fi
 }
 
-machine_pc() { by_pvh 2 "$(best_cpu)" pc; }
-machine_q35() { by_pvh 4 "$(best_cpu)" q35; }
-machine_microvm() { by_pvh 2 "$(best_cpu)" microvm,isa-serial=on,rtc=on; }
+machine_pc() { by_pvh qemu 2 "$(best_cpu)" pc; }
+machine_q35() { by_pvh acpi 4 "$(best_cpu)" q35; }
+machine_microvm() { by_pvh acpi 2 "$(best_cpu)" microvm,isa-serial=on,rtc=on; }
 machine_no-x2apic() {
     expected=4
-    by_pvh 2 "$(best_cpu),-x2apic" q35
+    by_pvh reset 2 "$(best_cpu),-x2apic" q35
 }
 machine_processors() {
     expected=4
     local plan=("${plan[@]}" vcpus=2 route=nmi,memory)
-    by_pvh 6 "$(best_cpu)" q35
+    by_pvh qemu 6 "$(best_cpu)" q35
 }
 machine_disc() {
     image=iso words=(end=qemu)
@@ -61,8 +74,8 @@ machine_disc() {
 }
 machine_stick() {
     image=iso words=(end=qemu)
-    qemu 4 "$(best_cpu)" q35 -device qemu-xhci -drive "file=$run/image.iso,format=raw,readonly=on,if=none,id=stick" \
-        -device usb-storage,drive=stick
+    qemu 4 "$(best_cpu)" q35
+    with_stick
 }
 
 # The guide's recipe.
@@ -77,6 +90,35 @@ machine_pxe() {
     ln -sf ../image.elf "$run/tftp/kipi.elf"
     qemu 2 "$(best_cpu)" pc -netdev "user,id=network,tftp=$run/tftp,bootfile=kipi.0" -device e1000,netdev=network -boot n
     for each in "$tree" ''; do command+=(-L "$each/usr/lib/ipxe/qemu"); done
+}
+
+# OVMF, installed or fetched.
+ovmf() {
+    local file=/usr/share/ovmf/OVMF.fd
+    [ -e "$file" ] || file=$tree$file
+    printf '%s' "$file"
+}
+
+# A q35 with UEFI in the BIOS' place, which starts from what $@ bring.
+by_uefi() {
+    words=(end=qemu)
+    qemu 2 "$(best_cpu)" q35 -bios "$(ovmf)" "$@"
+}
+
+machine_uefi() {
+    image=efi
+    mkdir -p "$run/esp/EFI/BOOT"
+    ln -sf ../../../image.efi "$run/esp/EFI/BOOT/BOOTX64.EFI"
+    by_uefi -drive "file=fat:$run/esp,format=raw,readonly=on,if=none,id=disk" -device virtio-blk-pci,drive=disk
+}
+machine_uefi-disc() {
+    image=iso
+    by_uefi -cdrom "$run/image.iso"
+}
+machine_uefi-stick() {
+    image=iso
+    by_uefi
+    with_stick
 }
 
 # Bochs with $1 processors of a model $2. Its local APIC cannot leave x2APIC mode again: $3... are words that choose routes.
