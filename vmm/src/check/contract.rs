@@ -4,6 +4,7 @@ use super::{Detail, Suite, Verdict};
 use crate::config::routes::{self, Route};
 use crate::config::{self, CellId};
 use crate::guest::calls::{self, Calls, CallsSpec};
+use crate::host::starvation::Starvation;
 use crate::results::count::count;
 use guest_stub::abi::{Destination, Fault, TargetState};
 use std::collections::BTreeMap;
@@ -90,6 +91,33 @@ impl Clause {
         }
     }
 
+    /// Whether calls of somebody who had no CPU break it: they are sent twice, or given up.
+    fn depends_on_time(self, calls: &Calls) -> bool {
+        match self {
+            Self::Completes | Self::NothingLost => true,
+            // Of two sends, one is nobody's, or comes late.
+            Self::NothingTwice => calls.sum(|tally| tally.resent + tally.aborted) > 0,
+            Self::RunsOnce
+            | Self::StartsTogether
+            | Self::AtIpiLevel
+            | Self::OwnValue
+            | Self::AllResults
+            | Self::EverybodyDone
+            | Self::RestoresCaller
+            | Self::RefusesWrongCallers => false,
+        }
+    }
+
+    /// As [`Clause::broken`], as a verdict on calls that have this deadline.
+    fn verdict(self, calls: &Calls, wanted: u32, initiators: u32, deadline: Duration) -> Result<(), Verdict> {
+        match self.broken(calls, wanted, initiators) {
+            None => Ok(()),
+            // The second send comes after half of it.
+            Some(reason) if self.depends_on_time(calls) => Err(Verdict::overdue(deadline / 2, reason)),
+            Some(reason) => Err(Verdict::Failed(reason)),
+        }
+    }
+
     /// How `calls` broke the clause, where each of `initiators` was to make `wanted`; `None`: they kept it.
     fn broken(self, calls: &Calls, wanted: u32, initiators: u32) -> Option<String> {
         let some =
@@ -139,42 +167,69 @@ impl Clause {
     }
 }
 
-/// The first clause that `calls` broke.
-pub(super) fn first_broken(calls: &Calls, wanted: u32, initiators: u32) -> Result<(), Verdict> {
-    let broken = Clause::ALL
-        .iter()
-        .find_map(|&clause| Some(format!("{}: {}", clause.name(), clause.broken(calls, wanted, initiators)?)));
-    broken.map_or(Ok(()), |reason| Err(Verdict::Failed(reason)))
+/// The first clause that `calls` broke, which were made as `spec` says: one that no lack of CPU explains, if there is one.
+pub(super) fn first_broken(calls: &Calls, spec: &CallsSpec) -> Result<(), Verdict> {
+    let initiators = u32::try_from(spec.initiators.len()).unwrap_or(u32::MAX);
+    let (depend, others): (Vec<Clause>, Vec<Clause>) =
+        Clause::ALL.iter().partition(|clause| clause.depends_on_time(calls));
+    others.into_iter().chain(depend).try_for_each(|clause| {
+        let named = |reason| format!("{}: {reason}", clause.name());
+        clause.verdict(calls, spec.calls, initiators, spec.deadline).map_err(|verdict| verdict.map_reason(named))
+    })
 }
 
-/// The calls that have been made over each route, with the name of their cell; or why they could not be made.
-#[derive(Debug, Default)]
-pub struct Cells(BTreeMap<Route, Result<Vec<(String, Calls)>, String>>);
+/// The calls that have been made over each route.
+#[derive(Debug)]
+pub struct Cells<'a> {
+    starvation: Option<&'a Starvation>,
+    made: BTreeMap<Route, Made>,
+}
 
-impl Cells {
-    /// None yet.
-    pub fn new() -> Self {
-        Self::default()
+/// The calls of each cell, or why they could not be made.
+type Made = Result<Vec<Cell>, String>;
+
+/// The calls of a cell.
+#[derive(Debug)]
+struct Cell {
+    name: String,
+    calls: Calls,
+    /// For how long a thread had no CPU meanwhile.
+    starved: Option<Duration>,
+}
+
+impl<'a> Cells<'a> {
+    /// None yet. `starvation` watches the threads while calls are made.
+    pub fn new(starvation: Option<&'a Starvation>) -> Self {
+        Self { starvation, made: BTreeMap::new() }
+    }
+
+    /// The next test of `route` makes its calls again.
+    pub fn forget(&mut self, route: Route) {
+        self.made.remove(&route);
     }
 }
 
 /// Checks a clause on the calls of every cell of `route`.
-pub(super) fn check(suite: &Suite<'_>, clause: Clause, route: Route, cells: &mut Cells) -> Result<Detail, Verdict> {
-    let made = match cells.0.entry(route) {
+pub(super) fn check(suite: &Suite<'_>, clause: Clause, route: Route, cells: &mut Cells<'_>) -> Result<Detail, Verdict> {
+    let starvation = cells.starvation;
+    let made = match cells.made.entry(route) {
         Entry::Occupied(made) => made.into_mut(),
-        Entry::Vacant(place) => place.insert(match make(suite, route) {
-            Ok(made) => Ok(made),
-            Err(Verdict::Failed(reason)) => Err(reason),
-            Err(other) => return Err(other),
-        }),
+        Entry::Vacant(place) => {
+            place.insert(match make(suite, route, starvation).map_err(|verdict| verdict.decided(starvation)) {
+                Ok(made) => Ok(made),
+                Err(Verdict::Failed(reason)) => Err(reason),
+                Err(other) => return Err(other),
+            })
+        }
     };
     let made = made.as_ref().map_err(|reason| Verdict::failed(reason.clone()))?;
-    for (cell, calls) in made {
-        if let Some(broken) = clause.broken(calls, wanted(suite), 1) {
-            return Err(Verdict::Failed(format!("{cell}: {broken}")));
-        }
+    let broken = made.iter().filter_map(|cell| cell.broken(suite, clause));
+    // One that no lack of CPU explains decides, whatever may explain the others.
+    let (undecided, failed): (Vec<_>, Vec<_>) = broken.partition(|it| matches!(it, Verdict::Overdue { .. }));
+    if let Some(verdict) = failed.into_iter().chain(undecided).next() {
+        return Err(verdict);
     }
-    let workers: u64 = made.iter().map(|(_, calls)| calls.sum(|tally| tally.runs)).sum();
+    let workers: u64 = made.iter().map(|cell| cell.calls.sum(|tally| tally.runs)).sum();
     Ok(format!(
         "{}, {}, {}",
         count(made.len(), "cell"),
@@ -183,11 +238,32 @@ pub(super) fn check(suite: &Suite<'_>, clause: Clause, route: Route, cells: &mut
     ))
 }
 
+impl Cell {
+    /// What is wrong, if these calls break the clause.
+    fn broken(&self, suite: &Suite<'_>, clause: Clause) -> Option<Verdict> {
+        let verdict = clause.verdict(&self.calls, wanted(suite), 1, deadline(suite)).err()?;
+        let verdict = verdict.map_reason(|reason| format!("{}: {reason}", self.name));
+        // The calls may be an earlier test's.
+        Some(match verdict {
+            Verdict::Overdue { reason, within, .. } => {
+                Verdict::Overdue { reason, within, starved: self.starved }.decided(None)
+            }
+            Verdict::Failed(_) | Verdict::Skipped(_) | Verdict::Interrupted => verdict,
+        })
+    }
+}
+
 fn wanted(suite: &Suite<'_>) -> u32 {
     if suite.fault == Fault::Nothing { CALLS } else { 3 }
 }
 
-fn make(suite: &Suite<'_>, route: Route) -> Result<Vec<(String, Calls)>, Verdict> {
+/// A fault may cost half of it in every call: where it is found, or not, in minutes.
+fn deadline(suite: &Suite<'_>) -> Duration {
+    const LONGEST: Duration = Duration::from_millis(2400);
+    if suite.fault == Fault::Nothing { super::DEADLINE } else { suite.short(Duration::from_millis(600)).min(LONGEST) }
+}
+
+fn make(suite: &Suite<'_>, route: Route, starvation: Option<&Starvation>) -> Result<Vec<Cell>, Verdict> {
     let offers = suite.offers_to(route);
     let mut machine = suite.boot(route, VCPUS, crate::vm::ApicIds::Consecutive)?;
     let mut made = Vec::new();
@@ -208,12 +284,16 @@ fn make(suite: &Suite<'_>, route: Route) -> Result<Vec<(String, Calls)>, Verdict
                 // Time for the targets to be in their state again, or not.
                 pause: Duration::from_micros(200),
                 work: Duration::from_micros(5),
-                // A fault may cost half of it in every call.
-                deadline: if suite.fault == Fault::Nothing { super::DEADLINE } else { Duration::from_millis(600) },
+                deadline: deadline(suite),
                 ..CallsSpec::default()
             };
-            let calls = calls::run(&mut machine, &spec, &mut |_| ())?;
-            made.push((format!("{}, {}", destination.name(), target_state.name()), calls));
+            if let Some(starvation) = starvation {
+                starvation.begin();
+            }
+            let calls = calls::run(&mut machine, &spec, &mut |_| ())
+                .map_err(|error| Verdict::from(error).within(spec.deadline / 2))?;
+            let name = format!("{}, {}", destination.name(), target_state.name());
+            made.push(Cell { name, calls, starved: starvation.map(Starvation::longest) });
         }
     }
     Ok(made)
@@ -230,9 +310,30 @@ mod tests {
         Calls { made: 20, duplicate: 0, late: 0, vcpus: vec![(initiator, 20)], by_host: false }
     }
 
+    fn verdict(calls: &Calls) -> Result<(), Verdict> {
+        let spec = CallsSpec { calls: 20, deadline: Duration::from_millis(600), ..CallsSpec::default() };
+        first_broken(calls, &spec)
+    }
+
     #[test]
     fn a_clean_tally_breaks_no_clause() {
-        assert!(first_broken(&calls(|_| ()), 20, 1).is_ok());
+        assert!(verdict(&calls(|_| ())).is_ok());
+    }
+
+    #[test]
+    fn only_what_takes_long_can_be_for_want_of_a_cpu() {
+        let late = |change: fn(&mut Tally)| match verdict(&calls(change)) {
+            Err(Verdict::Overdue { within, .. }) => Some(within),
+            _ => None,
+        };
+        let half = Some(Duration::from_millis(300));
+        assert_eq!([late(|tally| tally.resent = 1), late(|tally| tally.calls = 19)], [half, half]);
+        assert_eq!(late(|tally| tally.repeated = 1), None, "a worker runs twice for another reason");
+        let both = |tally: &mut Tally| (tally.resent, tally.early) = (1, 1);
+        assert!(matches!(verdict(&calls(both)), Err(Verdict::Failed(reason)) if reason.starts_with("starts-together")));
+        let twice = |resent| verdict(&Calls { duplicate: 1, ..calls(|tally| tally.resent = resent) });
+        assert!(matches!(twice(0), Err(Verdict::Failed(_))), "nobody has sent again");
+        assert!(matches!(twice(1), Err(Verdict::Overdue { .. })));
     }
 
     #[test]

@@ -3,7 +3,8 @@
 //! Machine after machine runs a hostile guest for a moment and is thrown away. A bystander is there all the time: another
 //! machine of this process, idle meanwhile, whose memory must not change, and whose calls must work afterwards.
 
-use super::{Detail, Suite, Verdict, first_broken};
+use super::contract::first_broken;
+use super::{Detail, Suite, Verdict};
 use crate::config::routes::{self, Route};
 use crate::guest::calls::{self, CallsSpec};
 use crate::guest::host_call::{Callees, HostCall};
@@ -26,6 +27,8 @@ const LIFETIME: Duration = Duration::from_millis(100);
 const VCPUS: usize = 4;
 /// A machine that takes longer from boot to end hangs.
 const LONGEST: Duration = Duration::from_secs(5);
+/// Longer than a vCPU that can run waits for its CPU.
+const PAUSE: Duration = Duration::from_millis(100);
 /// How much the process may grow in all that time: room for the allocator, not for a leak of one machine in a hundred.
 const GROWTH_KIB: u64 = 32 << 10;
 
@@ -63,7 +66,8 @@ pub(super) fn check(suite: &Suite<'_>, route: Route) -> Result<Detail, Verdict> 
         }
         if began.elapsed() > LONGEST {
             let time = began.elapsed();
-            return Err(Verdict::Failed(format!("a machine took {time:?} to boot, run and end, seed {seed:#x}")));
+            let reason = format!("a machine took {time:?} to boot, run and end, seed {seed:#x}");
+            return Err(Verdict::overdue(LONGEST, reason));
         }
         // The first machines fill the allocator's pools.
         if machines == 10 {
@@ -120,7 +124,7 @@ impl<'a> Bystander<'a> {
     fn make_calls(&mut self) -> Result<(), Verdict> {
         let spec = CallsSpec { route: self.route, calls: 10, ..CallsSpec::default() };
         let calls = calls::run(&mut self.machine, &spec, &mut |_| ())?;
-        first_broken(&calls, spec.calls, 1)
+        first_broken(&calls, &spec)
             .map_err(|verdict| verdict.map_reason(|reason| format!("another machine of the process: {reason}")))
     }
 
@@ -133,8 +137,6 @@ impl<'a> Bystander<'a> {
 
     /// Its memory at rest: a vCPU that lost its CPU may still be on its way to idle when the report of the calls is there.
     fn memory_at_rest(&self) -> Result<Vec<u8>, Verdict> {
-        /// Longer than any vCPU that can run waits for its CPU.
-        const PAUSE: Duration = Duration::from_millis(100);
         const TRIES: usize = 20;
         let mut before = self.read_memory()?;
         for _ in 0..TRIES {
@@ -145,14 +147,16 @@ impl<'a> Bystander<'a> {
             }
             before = now;
         }
-        Err(Verdict::failed("the memory of an idle machine of the process does not come to rest"))
+        let reason = "the memory of an idle machine of the process does not come to rest";
+        Err(Verdict::overdue(PAUSE, reason))
     }
 
     fn check_unharmed(&mut self) -> Result<(), Verdict> {
         let now = self.read_memory()?;
         if let Some(address) = self.memory.iter().zip(&now).position(|(before, now)| before != now) {
             let reason = format!("the memory of another machine of the process has changed, first at {address:#x}");
-            return Err(Verdict::Failed(reason));
+            // Where it was taken for idle too early.
+            return Err(Verdict::overdue(PAUSE, reason));
         }
         self.make_calls()
     }

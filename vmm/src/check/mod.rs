@@ -18,14 +18,18 @@ pub mod restrictions;
 mod soak;
 mod states;
 pub mod traps;
+mod verdict;
+
+pub use verdict::Verdict;
 
 use crate::config::HostOffers;
 use crate::config::routes::{self, Route};
 use crate::guest::calls::{self, Calls, CallsSpec};
 use crate::guest::session::{self, Disturb, Limits, Session};
+use crate::host::starvation::Starvation;
 use crate::results::check::{Finished, Outcome, Summary};
+use crate::results::integrity::Integrity;
 use crate::vm::{ApicIds, Hypervisor, VmConfig};
-use contract::first_broken;
 use guest_stub::abi::{Destination, Fault, TargetState};
 use guest_stub::random::SplitMix64;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -133,7 +137,7 @@ pub fn soak(minutes: u32) -> Vec<Test> {
 }
 
 /// What all tests of a run have in common.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct Suite<'a> {
     /// KVM.
     pub hypervisor: &'a Hypervisor,
@@ -149,43 +153,8 @@ pub struct Suite<'a> {
     pub fault: Fault,
     /// The user wants to stop.
     pub interrupted: &'a AtomicBool,
-}
-
-/// Why a test did not pass.
-#[derive(Debug)]
-pub enum Verdict {
-    /// It failed, for this reason.
-    Failed(String),
-    /// It cannot be run here, for this reason.
-    Skipped(String),
-    /// The user wants to stop.
-    Interrupted,
-}
-
-impl From<session::Error> for Verdict {
-    fn from(error: session::Error) -> Self {
-        if let session::Error::Interrupted = error {
-            return Self::Interrupted;
-        }
-        let host_cannot = matches!(&error, session::Error::Vm(error) if error.is_host_limit());
-        if host_cannot { Self::Skipped(error.to_string()) } else { Self::Failed(error.to_string()) }
-    }
-}
-
-impl Verdict {
-    /// A failure.
-    pub fn failed(reason: impl Into<String>) -> Self {
-        Self::Failed(reason.into())
-    }
-
-    /// The same verdict; a failure's reason becomes what `change` makes of it.
-    #[must_use]
-    pub fn map_reason(self, change: impl FnOnce(String) -> String) -> Self {
-        match self {
-            Self::Failed(reason) => Self::Failed(change(reason)),
-            Self::Skipped(_) | Self::Interrupted => self,
-        }
-    }
+    /// How many times as long as usual the short times of a test are: 1, and more where it is run again.
+    pub stretch: u32,
 }
 
 /// What a test that passed has counted.
@@ -193,6 +162,10 @@ pub type Detail = String;
 
 /// After which time a call is given up: only what hangs takes as long.
 pub const DEADLINE: Duration = Duration::from_secs(10);
+
+/// How often a test is run at most, where nobody can tell what keeps it from passing from a lack of CPU: the last time with eight times
+/// its short times.
+const MOST_RUNS: u32 = 4;
 
 impl<'a> Suite<'a> {
     /// Runs `tests` one after the other; `begins` gets each, and how many were before it, as it begins, and `report` as it ends.
@@ -206,16 +179,20 @@ impl<'a> Suite<'a> {
         mut report: impl FnMut(&Finished) -> Result<(), E>,
     ) -> Result<Summary, E> {
         let start = Instant::now();
-        let mut cells = contract::Cells::new();
+        // A system that has no thread left for it gives no evidence either.
+        let starvation = Starvation::watch().ok();
+        let mut cells = contract::Cells::new(starvation.as_ref());
         let mut summary =
             Summary { passed: 0, failed: 0, skipped: 0, duration: Duration::ZERO, interrupted: false, not_run: 0 };
         for (number, test) in tests.iter().enumerate() {
             begins(number, test);
             let began = Instant::now();
-            let verdict = self.run_one(test, &mut cells);
+            let verdict = self.run_until_decided(test, &mut cells, starvation.as_ref());
             let (outcome, detail) = match verdict {
                 Ok(detail) => (Outcome::Passed, detail),
-                Err(Verdict::Failed(reason)) => (Outcome::Failed(reason), String::new()),
+                Err(Verdict::Failed(reason) | Verdict::Overdue { reason, .. }) => {
+                    (Outcome::Failed(reason), String::new())
+                }
                 Err(Verdict::Skipped(reason)) => (Outcome::Skipped(reason), String::new()),
                 Err(Verdict::Interrupted) => {
                     summary.interrupted = true;
@@ -234,7 +211,39 @@ impl<'a> Suite<'a> {
         Ok(summary)
     }
 
-    fn run_one(&self, test: &Test, cells: &mut contract::Cells) -> Result<Detail, Verdict> {
+    /// Runs a test, and again where threads without a CPU may be why it did not pass: with longer times, so that it takes more of
+    /// that to bring it about.
+    fn run_until_decided(
+        &self,
+        test: &Test,
+        cells: &mut contract::Cells<'_>,
+        starvation: Option<&Starvation>,
+    ) -> Result<Detail, Verdict> {
+        let mut undecided = String::new();
+        for run in 0..MOST_RUNS {
+            if let Some(starvation) = starvation {
+                starvation.begin();
+            }
+            let suite = Self { stretch: 1 << run, ..*self };
+            let verdict = suite.run_one(test, cells).map_err(|verdict| verdict.decided(starvation));
+            match verdict {
+                Err(Verdict::Overdue { reason, starved, .. }) => {
+                    cells.forget(test.route);
+                    let starved = starved.unwrap_or_default().as_millis();
+                    undecided =
+                        format!("a thread had next to nothing of a CPU for {starved} ms, which may be why: {reason}");
+                }
+                Ok(detail) if run > 0 => {
+                    let times = if run == 1 { "once".to_owned() } else { format!("{run} times") };
+                    return Ok(format!("{detail}; undecided {times} before: {undecided}"));
+                }
+                Ok(_) | Err(Verdict::Failed(_) | Verdict::Skipped(_) | Verdict::Interrupted) => return verdict,
+            }
+        }
+        Err(Verdict::Skipped(format!("undecided in {MOST_RUNS} runs; in the last, {undecided}")))
+    }
+
+    fn run_one(&self, test: &Test, cells: &mut contract::Cells<'_>) -> Result<Detail, Verdict> {
         if self.interrupted.load(Ordering::Relaxed) {
             return Err(Verdict::Interrupted);
         }
@@ -315,9 +324,23 @@ impl<'a> Suite<'a> {
         calls::run(&mut self.boot(spec.route, vcpus, ApicIds::Consecutive)?, spec, disturb)
     }
 
+    /// A time that a test is to be over soon after, which waits for what does not come: longer where it is run again.
+    pub fn short(&self, time: Duration) -> Duration {
+        time * self.stretch
+    }
+
     /// A seed for the guest, another for each `purpose`.
     pub fn guest_seed(&self, purpose: u64) -> u32 {
         (SplitMix64(self.seed ^ purpose).next() >> 32) as u32 | 1
+    }
+}
+
+/// A block whose calls have [`DEADLINE`] went wrong: for want of a CPU, some are sent twice or given up, and what was sent twice comes twice.
+fn of_integrity(integrity: &Integrity, reason: String) -> Verdict {
+    if integrity.lost + integrity.timed_out > 0 {
+        Verdict::overdue(DEADLINE / 2, reason)
+    } else {
+        Verdict::Failed(reason)
     }
 }
 

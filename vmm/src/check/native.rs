@@ -38,6 +38,8 @@ pub enum Clause {
 /// A caller and two targets, where there are as many CPUs.
 const THREADS: usize = 3;
 const ROUNDS: usize = 100;
+/// Rounds that nobody disturbs take less.
+const SOME_ROUNDS: Duration = Duration::from_millis(40);
 
 impl Clause {
     /// Every clause.
@@ -74,6 +76,19 @@ impl Clause {
             Self::StartsTogether => "starts-together",
             Self::EverybodyDone => "everybody-done",
             Self::SwitchedDoesNotCount => "switched-does-not-count",
+        }
+    }
+
+    /// Whether threads that have no CPU break it: calls take long, or none of the rounds counts.
+    fn depends_on_time(self, block: &Block) -> bool {
+        match self {
+            Self::Completes => block.integrity.duplicate == 0,
+            Self::AsleepBeforeSend
+            | Self::InterruptsAfterSend
+            | Self::EverybodyRuns
+            | Self::StartsTogether
+            | Self::EverybodyDone
+            | Self::SwitchedDoesNotCount => false,
         }
     }
 
@@ -129,9 +144,8 @@ impl From<machine::Error> for Verdict {
         match error {
             machine::Error::Virtual(error) => error.into(),
             machine::Error::Native(crate::native::Error::Interrupted) => Self::Interrupted,
-            machine::Error::Native(_) | machine::Error::GivenUp(_) | machine::Error::NotRecorded => {
-                Self::Failed(error.to_string())
-            }
+            machine::Error::GivenUp(_) => Self::overdue(DEADLINE / 2, error.to_string()),
+            machine::Error::Native(_) | machine::Error::NotRecorded => Self::Failed(error.to_string()),
         }
     }
 }
@@ -169,7 +183,12 @@ pub(super) fn check(suite: &Suite<'_>, clause: Clause, route: Route) -> Result<D
         };
         let block = machine.run_block(&spec)?;
         if let Some(broken) = clause.broken(&cell, &block, error) {
-            return Err(Verdict::Failed(format!("{cell}: {broken}")));
+            let reason = format!("{cell}: {broken}");
+            return Err(if clause.depends_on_time(&block) {
+                Verdict::overdue(if block.rounds.is_empty() { SOME_ROUNDS } else { DEADLINE / 2 }, reason)
+            } else {
+                Verdict::Failed(reason)
+            });
         }
         tried += 1;
         counted += block.rounds.len();

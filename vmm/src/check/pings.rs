@@ -59,7 +59,8 @@ pub(super) fn check(suite: &Suite<'_>, destination: Destination, route: Route) -
                 };
                 let block = blocks::run(&mut machine, &spec, None)?;
                 if let Some(broken) = broken(&block, ROUNDS * config::at_once(&cell)) {
-                    return Err(Verdict::Failed(format!("{cell}, from vCPU {initiator}: {broken}")));
+                    let reason = format!("{cell}, from vCPU {initiator}: {broken}");
+                    return Err(super::of_integrity(&block.integrity, reason));
                 }
                 pings += block.rounds.len();
             }

@@ -97,7 +97,8 @@ const VCPUS: usize = 2;
 /// Asks over `route`.
 pub(super) fn check(suite: &Suite<'_>, case: &Case, route: Route) -> Result<Detail, Verdict> {
     // A vCPU may lose its CPU for 100 ms at any time. What goes wrong on purpose is waited for in vain.
-    let patience = Duration::from_millis(if suite.fault == Fault::Nothing { 5000 } else { 500 });
+    let in_vain = suite.short(Duration::from_secs(1));
+    let patience = if suite.fault == Fault::Nothing { Duration::from_secs(5) } else { in_vain };
     // Another seed for each.
     let place = ALL.iter().position(|other| other.name == case.name).unwrap_or_default();
     let spec = ProcessorSpec {
@@ -111,19 +112,21 @@ pub(super) fn check(suite: &Suite<'_>, case: &Case, route: Route) -> Result<Deta
         quiet: Duration::from_millis(1),
     };
     let mut machine = suite.boot(route, VCPUS, ApicIds::Consecutive)?;
-    verdict(&processor::ask(&mut machine, &spec)?)
+    // The shortest that it waits for anything (`happens_in_a_while`).
+    verdict(&processor::ask(&mut machine, &spec)?, patience / 16)
 }
 
 /// Why a test made no round. Only the tests of the clock may make none.
 const ABSENT: &str =
     "the guest's CPUID offers no TSC deadline or no IA32_TSC_ADJUST, or this KVM does not move its TSC";
 
-fn verdict(findings: &Findings) -> Result<Detail, Verdict> {
+/// On what a vCPU had this time for.
+fn verdict(findings: &Findings, within: Duration) -> Result<Detail, Verdict> {
     let Findings { rounds, wrong, expected, seen, .. } = *findings;
     if wrong > 0 {
         let what = Observation::from_wire(findings.observation).map_or("what nobody knows", Observation::name);
         let reason = format!("{wrong} of {}; first {what}: {seen:#x}, expected {expected:#x}", count(rounds, "round"));
-        return Err(Verdict::Failed(reason));
+        return Err(Verdict::overdue(within, reason));
     }
     if rounds == 0 {
         return Err(Verdict::Skipped(ABSENT.to_owned()));
@@ -145,9 +148,10 @@ mod tests {
             seen: 1,
             ..Findings::default()
         };
-        let Err(Verdict::Failed(reason)) = verdict(&wrong) else { panic!("three rounds went wrong") };
+        let verdict = |findings: &Findings| verdict(findings, Duration::from_secs(1));
+        let Err(Verdict::Overdue { reason, .. }) = verdict(&wrong) else { panic!("three rounds went wrong") };
         assert_eq!(reason, "3 of 60 rounds; first NMIs taken: 0x1, expected 0x2");
-        let Err(Verdict::Failed(reason)) = verdict(&Findings { observation: 9999, ..wrong }) else {
+        let Err(Verdict::Overdue { reason, .. }) = verdict(&Findings { observation: 9999, ..wrong }) else {
             panic!("as above")
         };
         assert!(reason.contains("what nobody knows"), "a hostile guest's: {reason}");
@@ -155,6 +159,7 @@ mod tests {
 
     #[test]
     fn no_round_is_no_success() {
+        let verdict = |findings: &Findings| verdict(findings, Duration::from_secs(1));
         assert!(matches!(verdict(&Findings::default()), Err(Verdict::Skipped(_))));
         assert_eq!(verdict(&Findings { rounds: 30, ..Findings::default() }).ok().as_deref(), Some("30 rounds"));
     }

@@ -1,6 +1,6 @@
 //! The rules for workers, each broken once: the guest has to stop with the bug check that names it.
 
-use super::{Detail, Suite, Verdict};
+use super::{DEADLINE, Detail, Suite, Verdict};
 use crate::config::routes::Route;
 use crate::guest::calls::CallsSpec;
 use crate::guest::session::Error;
@@ -51,22 +51,31 @@ const VCPUS: usize = 3;
 pub(super) fn check(suite: &Suite<'_>, broken: BrokenRule, route: Route) -> Result<Detail, Verdict> {
     let last = VCPUS - 1;
     let culprit = if broken.worker == Worker::HangFirst { 0 } else { last };
+    let hangs = broken.rule == Rule::WorkerOverstayed;
+    let deadline = if hangs { suite.short(Duration::from_millis(300)) } else { DEADLINE };
+    // For want of a CPU, the call is given up before it comes to the worker, or somebody else overstays.
+    let too_late = |reason: String| Verdict::overdue(deadline / 2, reason);
     let spec = CallsSpec {
         route,
         worker: broken.worker,
         initiators: vec![if broken.by_initiator { culprit } else { 0 }],
-        deadline: Duration::from_millis(if broken.rule == Rule::WorkerOverstayed { 300 } else { 10_000 }),
+        deadline,
         ..CallsSpec::default()
     };
     let report = match suite.calls(VCPUS, &spec) {
         Err(Error::BugCheck(report)) => report,
-        Err(error) => return Err(error.into()),
-        Ok(_) => return Err(Verdict::failed("nobody noticed")),
+        Err(error) => return Err(Verdict::from(error).within(deadline / 2)),
+        Ok(_) => return Err(too_late("nobody noticed".to_owned())),
     };
     let function = broken.worker.name().replace('-', "_");
     let said = report.to_string();
     let expect = |holds: bool, what: &str| {
-        if holds { Ok(()) } else { Err(Verdict::Failed(format!("the bug check does not name {what}: {said}"))) }
+        if holds {
+            return Ok(());
+        }
+        let reason = format!("the bug check does not name {what}: {said}");
+        let by_time = hangs || report.rule == Some(Rule::WorkerOverstayed);
+        Err(if by_time { too_late(reason) } else { Verdict::Failed(reason) })
     };
     expect(report.rule == Some(broken.rule), "the rule")?;
     expect(report.vcpu as usize == culprit, "the vCPU")?;

@@ -13,11 +13,14 @@ use crate::results::integrity::Integrity;
 use crate::vm::ApicIds;
 use guest_stub::abi::{TargetState, Worker};
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 /// Rounds of each block: a preempted target takes a turn of the scheduler's for each.
 const ROUNDS: usize = 12;
 /// Blocks of each cell, at most, until a round has found its target in the state.
 const TRIES: usize = 5;
+/// Rounds of which one has to find its target out.
+const SOME_ROUNDS: Duration = Duration::from_millis(100);
 
 /// The states, by route.
 pub(super) fn all() -> Vec<(TargetState, Route)> {
@@ -58,7 +61,7 @@ pub(super) fn check(suite: &Suite<'_>, state: TargetState, route: Route) -> Resu
         for _ in 0..TRIES {
             let block = blocks::run(&mut machine, &spec, None)?;
             if let Some(broken) = broken(&block, &machine.vm().tsc().clock) {
-                return Err(Verdict::Failed(format!("{cell}: {broken}")));
+                return Err(super::of_integrity(&block.integrity, format!("{cell}: {broken}")));
             }
             made += ROUNDS;
             in_state += block.rounds.len();
@@ -70,7 +73,7 @@ pub(super) fn check(suite: &Suite<'_>, state: TargetState, route: Route) -> Resu
             let reason = format!("{cell}: in {} rounds, no target was seen to be {}", TRIES * ROUNDS, state.name());
             // Whether the scheduler lets the competitor run when the caller looks is the host's affair.
             let is_the_hosts = state == TargetState::Preempted;
-            return Err(if is_the_hosts { Verdict::Skipped(reason) } else { Verdict::Failed(reason) });
+            return Err(if is_the_hosts { Verdict::Skipped(reason) } else { Verdict::overdue(SOME_ROUNDS, reason) });
         }
         counted += in_state;
     }

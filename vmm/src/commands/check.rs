@@ -92,6 +92,7 @@ pub fn run(options: &Check) -> Result<Status, Failure> {
         seed: options.seed.unwrap_or_else(random_seed),
         fault: options.inject,
         interrupted: &INTERRUPTED,
+        stretch: 1,
     };
     let stdout = io::stdout().lock();
     let mut sink: Box<dyn Sink> = match options.format {

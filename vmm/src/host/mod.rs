@@ -10,6 +10,7 @@ mod key;
 pub mod latency;
 mod machine;
 mod power;
+pub mod starvation;
 mod topology;
 pub mod tracing;
 pub mod watch;

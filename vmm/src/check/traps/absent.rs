@@ -36,12 +36,13 @@ pub(super) fn stopped_at_each_step(suite: &Suite<'_>, spec: CallsSpec) -> Result
 
 /// An interrupt is lost: the second send brings it.
 pub(super) fn lost_ipi(suite: &Suite<'_>, spec: CallsSpec) -> Result<Detail, Verdict> {
-    let deadline = Duration::from_millis(200);
+    let deadline = suite.short(Duration::from_millis(200));
+    let late = |reason: String| Verdict::overdue(deadline / 2, reason);
     let spec = CallsSpec { calls: 3, fault: Fault::DropIpi, deadline, ..spec };
-    let calls = suite.calls(VCPUS, &spec)?;
+    let calls = suite.calls(VCPUS, &spec).map_err(|error| Verdict::from(error).within(deadline / 2))?;
     let resent = calls.sum(|tally| tally.resent);
     if resent != u64::from(spec.calls) {
-        return Err(Verdict::Failed(format!("{resent} of {} lost interrupts were sent again", spec.calls)));
+        return Err(late(format!("{resent} of {} lost interrupts were sent again", spec.calls)));
     }
     // Who had come after the first send is interrupted for nothing by the second.
     let mut clean = Calls { duplicate: 0, late: 0, ..calls.clone() };
@@ -52,39 +53,42 @@ pub(super) fn lost_ipi(suite: &Suite<'_>, spec: CallsSpec) -> Result<Detail, Ver
 
 /// Targets have interrupts off: they are named, and nobody runs.
 pub(super) fn silent_target(suite: &Suite<'_>, spec: CallsSpec) -> Result<Detail, Verdict> {
-    let deadline = Duration::from_millis(100);
+    let deadline = suite.short(Duration::from_millis(100));
+    let late = |reason: String| Verdict::overdue(deadline / 2, reason);
     let spec = CallsSpec { calls: 2, target_state: TargetState::Masked, deadline, ..spec };
-    let calls = suite.calls(VCPUS, &spec)?;
+    let calls = suite.calls(VCPUS, &spec).map_err(|error| Verdict::from(error).within(deadline / 2))?;
     let aborted = calls.sum(|tally| tally.aborted);
     if aborted != u64::from(spec.calls) || calls.sum(|tally| tally.runs) > 0 {
-        return Err(Verdict::Failed(format!("{aborted} of {} calls were given up, {}", spec.calls, counted(&calls))));
+        return Err(late(format!("{aborted} of {} calls were given up, {}", spec.calls, counted(&calls))));
     }
     // The initiator is vCPU 0, or after all vCPUs, the host.
     let (initiator, silent) = if calls.by_host { (VCPUS, 0b111) } else { (0, 0b110) };
     let named = calls.vcpus[initiator].0.missing[0];
     if named != silent {
-        return Err(Verdict::Failed(format!("the mask {silent:#x} is silent, and {named:#x} is named")));
+        return Err(late(format!("the mask {silent:#x} is silent, and {named:#x} is named")));
     }
     Ok(format!("{} given up, {} named", count(aborted, "call"), count(named.count_ones(), "vCPU")))
 }
 
 /// A target comes after the call was given up: it does nothing.
 pub(super) fn latecomer(suite: &Suite<'_>, spec: CallsSpec) -> Result<Detail, Verdict> {
-    const HELD: Duration = Duration::from_millis(400);
-    let deadline = Duration::from_millis(100);
+    let deadline = suite.short(Duration::from_millis(100));
+    let held = deadline * 4;
+    let late = |reason: String| Verdict::overdue(deadline / 2, reason);
     let spec = CallsSpec { calls: 1, stepped: true, deadline, ..spec };
     let mut machine = suite.boot(spec.route, VCPUS, ApicIds::Consecutive)?;
-    machine.vm().hooks().stop_at(2, CallStep::Claimed as u32, HELD);
-    let calls = calls::run(&mut machine, &spec, &mut |_| ())?;
+    machine.vm().hooks().stop_at(2, CallStep::Claimed as u32, held);
+    let calls =
+        calls::run(&mut machine, &spec, &mut |_| ()).map_err(|error| Verdict::from(error).within(deadline / 2))?;
     machine.vm().hooks().clear();
     if calls.sum(|tally| tally.aborted) != 1 || calls.sum(|tally| tally.runs) > 0 {
-        return Err(Verdict::Failed(format!("the call was not given up for all: {}", counted(&calls))));
+        return Err(late(format!("the call was not given up for all: {}", counted(&calls))));
     }
     if calls.vcpus[0].0.missing[0] != 0b100 {
-        return Err(Verdict::Failed(format!("vCPU 2 is late, the mask {:#x} is named", calls.vcpus[0].0.missing[0])));
+        return Err(late(format!("vCPU 2 is late, the mask {:#x} is named", calls.vcpus[0].0.missing[0])));
     }
     if calls.late < 1 {
-        return Err(Verdict::failed("the latecomer did not notice"));
+        return Err(late("the latecomer did not notice".to_owned()));
     }
     let after = CallsSpec { calls: 20, stepped: false, deadline: DEADLINE, ..spec };
     let calls = calls::run(&mut machine, &after, &mut |_| ())?;

@@ -127,7 +127,7 @@ pub(super) fn check(suite: &Suite<'_>, trap: &Trap, route: Route) -> Result<Deta
 
 /// Whether calls kept the whole contract.
 fn keeps_contract(calls: &Calls, spec: &CallsSpec) -> Result<(), Verdict> {
-    first_broken(calls, spec.calls, u32::try_from(spec.initiators.len()).unwrap_or(u32::MAX))
+    first_broken(calls, spec)
 }
 
 fn counted(calls: &Calls) -> Detail {

@@ -38,11 +38,12 @@ pub(super) fn every_cell(suite: &Suite<'_>, spec: &CallsSpec) -> Result<Detail, 
 pub(super) fn lost_wake_ups(suite: &Suite<'_>, spec: CallsSpec) -> Result<Detail, Verdict> {
     const LOST: u32 = 6;
     // A sleep lasts for an eighth of it; half of it would have the call sent twice.
-    let deadline = Duration::from_secs(2);
+    let deadline = suite.short(Duration::from_secs(2));
     let spec = CallsSpec { calls: 4, deadline, ..parking(spec) };
     let mut machine = suite.boot(spec.route, VCPUS, ApicIds::Consecutive)?;
     machine.vm().hooks().lose_unparks(LOST);
-    let calls = calls::run(&mut machine, &spec, &mut |_| ())?;
+    let calls =
+        calls::run(&mut machine, &spec, &mut |_| ()).map_err(|error| Verdict::from(error).within(deadline / 2))?;
     machine.vm().hooks().clear();
     keeps_contract(&calls, &spec)?;
     Ok(format!("{}, {LOST} wake-ups lost", counted(&calls)))

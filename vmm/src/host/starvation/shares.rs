@@ -1,0 +1,96 @@
+//! What each thread had of the time that passed.
+
+use super::ENOUGH;
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+/// What is read of a thread.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Reading {
+    /// Time that it ran since it began.
+    pub(super) ran: Duration,
+    /// Time that it was ready to run and waited. The kernel adds a wait when it is over.
+    pub(super) waited: Duration,
+    /// It is ready to run, or runs.
+    pub(super) is_runnable: bool,
+}
+
+/// The threads' shares.
+#[derive(Debug, Default)]
+pub(super) struct Shares {
+    now: Duration,
+    threads: BTreeMap<u32, Share>,
+    longest: Duration,
+}
+
+#[derive(Debug)]
+struct Share {
+    last: Reading,
+    /// Of the wait that it is in, so much has been seen.
+    pending: Duration,
+    /// Time that it could run in, or slept.
+    could: Duration,
+    /// `could` by time, from the last time on that it has had enough since.
+    course: VecDeque<(Duration, Duration)>,
+}
+
+impl Shares {
+    /// So much time has `passed`, of which `taken` was nobody's, and the threads have come to these.
+    pub(super) fn add(&mut self, passed: Duration, taken: Duration, readings: &BTreeMap<u32, Reading>) {
+        self.now += passed;
+        let now = self.now;
+        self.threads.retain(|id, _| readings.contains_key(id));
+        for (&id, &reading) in readings {
+            let share = self.threads.entry(id).or_insert_with(|| Share::new(now, reading));
+            self.longest = self.longest.max(share.add(now, passed, taken, reading));
+        }
+    }
+
+    /// Begins anew.
+    pub(super) fn forget(&mut self) {
+        self.longest = Duration::ZERO;
+        for share in self.threads.values_mut() {
+            share.course = VecDeque::from([(self.now, share.could)]);
+        }
+    }
+
+    /// The longest time in which a thread did not have enough.
+    pub(super) fn longest(&self) -> Duration {
+        self.longest
+    }
+}
+
+impl Share {
+    fn new(now: Duration, last: Reading) -> Self {
+        Self { last, pending: Duration::ZERO, could: Duration::ZERO, course: VecDeque::from([(now, Duration::ZERO)]) }
+    }
+
+    /// The longest time, of those that end now or last, in which it did not have enough.
+    fn add(&mut self, now: Duration, passed: Duration, taken: Duration, reading: Reading) -> Duration {
+        let has_moved = reading.ran != self.last.ran || reading.waited != self.last.waited;
+        let waited = if has_moved {
+            // What was seen of a wait is part of it.
+            let ended = reading.waited.saturating_sub(self.last.waited);
+            let waited = ended.saturating_sub(self.pending);
+            self.pending = Duration::ZERO;
+            waited
+        } else if reading.is_runnable {
+            self.pending += passed;
+            passed
+        } else {
+            Duration::ZERO
+        };
+        self.last = reading;
+        self.could += passed.saturating_sub(waited.max(taken));
+        self.course.push_back((now, self.could));
+        let mut longest = Duration::ZERO;
+        while let Some(&(since, could)) = self.course.front() {
+            longest = longest.max(now.saturating_sub(since));
+            if self.could.saturating_sub(could) < ENOUGH || self.course.len() == 1 {
+                break;
+            }
+            self.course.pop_front();
+        }
+        longest
+    }
+}

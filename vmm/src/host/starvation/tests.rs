@@ -1,0 +1,64 @@
+use super::shares::{Reading, Shares};
+use super::*;
+use std::collections::BTreeMap;
+
+fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+fn reading(ran: u64, waited: u64, is_runnable: bool) -> BTreeMap<u32, Reading> {
+    BTreeMap::from([(7, Reading { ran: ms(ran), waited: ms(waited), is_runnable })])
+}
+
+/// Of these readings, 5 ms apart, of which the first is the beginning.
+fn longest(readings: &[(u64, u64, bool)]) -> Duration {
+    let mut shares = Shares::default();
+    for &(ran, waited, is_runnable) in readings {
+        shares.add(ms(5), Duration::ZERO, &reading(ran, waited, is_runnable));
+    }
+    shares.longest()
+}
+
+#[test]
+fn who_runs_or_sleeps_lacks_nothing() {
+    assert_eq!(longest(&[(0, 0, true), (5, 0, true), (10, 0, true), (15, 0, true)]), ms(5));
+    assert_eq!(longest(&[(0, 0, false), (0, 0, false), (0, 0, false), (0, 0, false)]), ms(5));
+}
+
+#[test]
+fn a_wait_counts_while_it_lasts_and_once() {
+    let waiting = [(0, 0, true), (0, 0, true), (0, 0, true), (0, 0, true), (0, 0, true)];
+    assert_eq!(longest(&waiting), ms(20));
+    let mut over = waiting.to_vec();
+    over.extend([(5, 20, true), (10, 20, true)]);
+    assert_eq!(longest(&over), ms(25), "of the fifth interval it had all");
+}
+
+#[test]
+fn half_a_cpu_takes_twice_as_long() {
+    let half: Vec<_> = (0..20).map(|step| (step * 5 / 2, step * 5 - step * 5 / 2, true)).collect();
+    assert!((ms(10)..=ms(15)).contains(&longest(&half)), "{:?}", longest(&half));
+}
+
+#[test]
+fn what_was_taken_from_all_is_lacked_by_who_slept_too() {
+    let mut shares = Shares::default();
+    shares.add(ms(5), ms(0), &reading(0, 0, false));
+    shares.add(ms(505), ms(500), &reading(0, 0, false));
+    assert_eq!(shares.longest(), ms(505));
+    shares.forget();
+    assert_eq!(shares.longest(), ms(0));
+    shares.add(ms(5), ms(0), &reading(0, 0, false));
+    assert_eq!(shares.longest(), ms(5), "what was is forgotten");
+}
+
+/// Of a thread that is begun anew every time it is looked for, it would always be zero.
+#[test]
+fn it_sees_this_process() {
+    let starvation = Starvation::watch().expect("a thread");
+    starvation.begin();
+    std::thread::sleep(ms(30));
+    assert!(starvation.longest() > Duration::ZERO);
+    starvation.begin();
+    assert!(starvation.longest() < Duration::from_mins(1), "what was is forgotten");
+}
