@@ -323,6 +323,7 @@ pub(crate) fn trace() -> Trace {
         breakdown: None,
         exits: Vec::new(),
         quiet: None,
+        ran_on: Vec::new(),
         warnings: vec!["made up".to_owned()],
     }
 }

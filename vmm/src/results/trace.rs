@@ -3,6 +3,7 @@
 use super::integrity::Integrity;
 use super::measurement::{CellClock, Exits, Host};
 use super::quiet::Quiet;
+use super::ran_on::RanOn;
 use super::source;
 use super::stage::{self, Breakdown};
 use guest_stub::abi::cell::CellId;
@@ -43,6 +44,9 @@ pub struct Trace {
     /// Whether something disturbed it; `null`: nobody has looked.
     #[serde(default)]
     pub quiet: Option<Quiet>,
+    /// Where the vCPUs' threads really ran; empty: nobody has looked.
+    #[serde(default)]
+    pub ran_on: Vec<RanOn>,
     /// What the reader should know before trusting a number.
     pub warnings: Vec<String>,
 }
