@@ -352,7 +352,7 @@ pub(super) fn without_rounds(measurement: &Measurement) -> Option<&Cell> {
 }
 
 /// Why a cell has no numbers, none of its calls having gone wrong.
-fn nothing_counts(cell: &Cell) -> String {
+pub(super) fn nothing_counts(cell: &Cell) -> String {
     let Cell { id, not_in_state, rounds_asked, .. } = cell;
     let why = match not_in_state {
         0 => "none was completed".to_owned(),

@@ -8,6 +8,7 @@ use super::{Run, Times, disturbed, each_once, findings, overall, side, values};
 use crate::results::comparison::{
     COMPARISON_SCHEMA, Change, Comparison, Difference, Open, OpenReason, Role, Row, Settings, Verdict,
 };
+use crate::results::measurement::Cell;
 use crate::statistics::holm;
 use crate::statistics::order::middle;
 use crate::statistics::paired::Paired;
@@ -55,6 +56,18 @@ pub fn is_never_quiet(base: &[Run], new: &[Run]) -> bool {
     [base, new]
         .into_iter()
         .any(|runs| each_once(asked(runs)).into_iter().any(|id| disturbed::in_most_runs(runs, id, None)))
+}
+
+/// A cell that was asked for and of which no run of a side has a round that counts: what the side is called, and what its last run has
+/// of the cell.
+pub fn without_rounds<'r>(base: &'r [Run], new: &'r [Run]) -> Option<(&'r str, &'r Cell)> {
+    [base, new].into_iter().find_map(|runs| {
+        let last = runs.last()?;
+        let has_rounds =
+            |id: CellId| runs.iter().any(|run| run.measurement.asked().any(|it| it.id == id && it.rounds > 0));
+        let without = last.measurement.asked().find(|cell| !has_rounds(cell.id))?;
+        Some((last.file.as_str(), without))
+    })
 }
 
 fn asked(runs: &[Run]) -> impl Iterator<Item = CellId> {
@@ -142,6 +155,21 @@ impl Pairs {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_side_without_a_round_is_told_with_its_cell() {
+        use crate::results::fixture;
+        let run = |file: &str, rounds| {
+            let mut measurement = fixture::measurement();
+            measurement.cells = vec![Cell { rounds, ..fixture::cell("halt", 7_000.0) }];
+            Run { file: file.to_owned(), measurement }
+        };
+        let (good, none) = ([run("a", 40), run("a", 0)], [run("b", 0), run("b", 0)]);
+        assert!(without_rounds(&good, &good).is_none(), "a run of it has some");
+        let (name, cell) = without_rounds(&good, &none).expect("no run of b has any");
+        assert_eq!((name, cell.rounds), ("b", 0));
+        assert!(without_rounds(&[], &[]).is_none(), "nothing was measured yet");
+    }
 
     fn change(estimate: f64, interval: [f64; 2]) -> Change {
         Change { estimate, interval: Some(interval), level: 0.99 }

@@ -6,7 +6,7 @@ mod keys;
 mod other;
 
 use super::interrupts::{self, INTERRUPTED};
-use super::measure::Measure;
+use super::measure::{Measure, nothing_counts};
 use super::outputs::{any_is_stdout, open_all, print, terminal_width, write_text};
 use super::processes::{self, Ended};
 use super::progress::Progress;
@@ -74,7 +74,7 @@ pub(super) fn run(options: &Measure) -> Result<Status, Failure> {
     let [json] = open_all([("--json", &options.outputs.json)])?;
     interrupts::handle()?;
     let rounds = options.rounds.map_or(ROUNDS, |rounds| rounds as usize);
-    let Compared { comparison, is_never_quiet } = match (&options.ab.ab, &options.ab.ab_exec) {
+    let Compared { comparison, is_never_quiet, without_rounds } = match (&options.ab.ab, &options.ab.ab_exec) {
         (Some(contrast), _) => settings(options, contrast, rounds)?,
         (None, Some(other)) => builds(options, other, rounds)?,
         (None, None) => unreachable!("asked for"),
@@ -84,6 +84,10 @@ pub(super) fn run(options: &Measure) -> Result<Status, Failure> {
     printed.and(write_text(json, || render(Format::Json))).map_err(Failure::failed)?;
     let status =
         if comparison.interrupted { Status::Interrupted } else { Status::of_comparison(comparison.verdict, false) };
+    if let Some(without_rounds) = without_rounds.filter(|_| !comparison.interrupted) {
+        complain(&without_rounds);
+        return Ok(Status::Failed);
+    }
     if options.strict && is_never_quiet && status == Status::Good {
         complain("in most boots of a side, some cells were never quiet (--strict): see what is noted");
         return Ok(Status::Failed);
@@ -96,6 +100,8 @@ struct Compared {
     comparison: Comparison,
     /// A cell was never quiet in most boots of a side.
     is_never_quiet: bool,
+    /// A cell has no round in any boot of a side: why there is nothing to compare.
+    without_rounds: Option<String>,
 }
 
 /// How many pairs of boots are measured.
@@ -195,7 +201,9 @@ impl Pairs {
             }];
         }
         let [base, new] = &self.sides;
-        Ok(Compared { comparison, is_never_quiet: paired::is_never_quiet(base, new) })
+        let without_rounds = paired::without_rounds(base, new)
+            .map(|(name, cell)| format!("{name}, in none of its boots a round counts: {}", nothing_counts(cell)));
+        Ok(Compared { is_never_quiet: paired::is_never_quiet(base, new), comparison, without_rounds })
     }
 
     /// As one of so many looks.
