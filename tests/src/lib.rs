@@ -1,12 +1,17 @@
 //! What kipi's integration tests share: the binary, a guarded way to run it, KVM or the reason to skip, the schema.
 //!
-//! The tests themselves are in `tests/`, one file for each question. Those that need KVM skip where there is none, and
-//! say so; no test asserts how fast anything is, and time limits only end what hangs.
+//! The tests themselves are in `tests/`, one file for each question. Those that need KVM are skipped where there is none
+//! ([`skip`]); no test asserts how fast anything is, and time limits only end what hangs.
 
 pub mod code;
 pub mod guest_words;
+mod harness;
 mod sessions;
 
+pub use harness::{Test, run_tests, skip};
+/// For the attribute's own use.
+pub use inventory;
+pub use kipi_tests_macros::test;
 pub use sessions::{NEVER, block_that, boot, machine, machine_of};
 
 use guest_stub::abi::{Destination, TargetState, Wait, Worker};
@@ -187,12 +192,12 @@ pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
-/// KVM; `None`, after a line that says why, where it cannot be used.
+/// KVM; `None`, and the test is skipped, where it cannot be used.
 pub fn hypervisor() -> Option<Hypervisor> {
     match Hypervisor::open(Path::new(DEVICE)) {
         Ok(hypervisor) => Some(hypervisor),
         Err(error) => {
-            eprintln!("SKIP: {error}");
+            skip(error);
             None
         }
     }

@@ -1,7 +1,11 @@
 //! `kipi measure --ab` and `--ab-exec` on real vCPUs: two settings, or two builds, in turns.
 
 use kipi::results::comparison::{Comparison, FindingKind, Overall, Verdict};
-use kipi_tests::{Ran, binary, hypervisor, kipi, turn};
+use kipi_tests::{Ran, binary, hypervisor, kipi, run_tests, test, turn};
+
+fn main() -> std::process::ExitCode {
+    run_tests()
+}
 
 const CELL: [&str; 8] = ["measure", "--vcpus", "2", "--route", "x2apic", "--observe", "guest", "--rounds"];
 

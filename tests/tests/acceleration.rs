@@ -7,9 +7,13 @@ use kipi::guest::session::Limits;
 use kipi::host::{self, Machine, Sources};
 use kipi::results::acceleration::AccelerationState;
 use kipi::vm::VmConfig;
-use kipi_tests::{HANG, NEVER, boot, hypervisor, machine, turn};
+use kipi_tests::{HANG, NEVER, boot, hypervisor, machine, run_tests, skip, test, turn};
 use rustix::thread::gettid;
 use std::time::Duration;
+
+fn main() -> std::process::ExitCode {
+    run_tests()
+}
 
 const VCPUS: usize = 2;
 
@@ -27,7 +31,7 @@ fn kvm_gives_its_reasons_for_a_machine_of_kipis_and_for_no_others() {
         let inhibits = match Inhibits::record(&Machine::read().kernel) {
             Ok(inhibits) => inhibits,
             Err(error) => {
-                println!("SKIP: {error}");
+                skip(error);
                 return None;
             }
         };

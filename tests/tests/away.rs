@@ -11,8 +11,12 @@ use kipi::guest::session::{Limits, Session};
 use kipi::host::Machine;
 use kipi::results::source::Source;
 use kipi::vm::{Hypervisor, VmConfig};
-use kipi_tests::{HANG, block_that, hypervisor, machine, machine_of, turn};
+use kipi_tests::{HANG, block_that, hypervisor, machine, machine_of, run_tests, skip, test, turn};
 use std::time::Duration;
+
+fn main() -> std::process::ExitCode {
+    run_tests()
+}
 
 const ROUNDS: usize = 8;
 /// Longer than a slow host takes from its targets' exits to a send.
@@ -73,7 +77,7 @@ fn offered(hypervisor: &Hypervisor) -> impl Iterator<Item = (Route, VmConfig<'st
 fn two_cpus() -> Option<&'static [usize]> {
     let cpus = Machine::read().allowed_cpus.unwrap_or_default();
     if cpus.len() < 2 {
-        eprintln!("SKIP: a caller and a target that is preempted need a CPU each");
+        skip("a caller and a target that is preempted need a CPU each");
         return None;
     }
     Some(cpus[..2].to_vec().leak())

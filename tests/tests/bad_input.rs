@@ -1,13 +1,17 @@
 //! What cannot be done is refused in one line that names the thing, the value and the way out, with the right status.
 
 use guest_stub::abi::{self, ImageHeader};
-use kipi_tests::{Ran, Running, binary, file_offset, hypervisor, kipi, turn};
+use kipi_tests::{Ran, Running, binary, file_offset, hypervisor, kipi, run_tests, test, turn};
 use std::fs::{self, Permissions};
 use std::mem::offset_of;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
+
+fn main() -> std::process::ExitCode {
+    run_tests()
+}
 
 const BAD_INPUT: i32 = 2;
 const HOST_CANNOT: i32 = 4;

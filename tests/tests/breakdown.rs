@@ -13,11 +13,15 @@ use kipi::guest::session::{Error, Limits, Session};
 use kipi::statistics::clock_error::{ClockError, Comparisons};
 use kipi::vcpu::stop::StopReason;
 use kipi::vm::Hypervisor;
-use kipi_tests::{HANG, hypervisor, machine, turn, wait_until};
+use kipi_tests::{HANG, hypervisor, machine, run_tests, test, turn, wait_until};
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
+
+fn main() -> std::process::ExitCode {
+    run_tests()
+}
 
 const HALTED: CellId = CellId::broadcast(Route::XApic, Destination::AllButSelf, TargetState::Halt, 2);
 

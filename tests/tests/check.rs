@@ -1,7 +1,11 @@
 //! `kipi check`: the suite passes here, and finds what a broken guest does wrong.
 
-use kipi_tests::{Ran, Running, binary, hypervisor, turn};
+use kipi_tests::{Ran, Running, binary, hypervisor, run_tests, skip, test, turn};
 use std::process::Command;
+
+fn main() -> std::process::ExitCode {
+    run_tests()
+}
 
 const GOOD: Option<i32> = Some(0);
 const FAILED: Option<i32> = Some(1);
@@ -22,7 +26,13 @@ fn left_out() -> Vec<String> {
 fn check_here(arguments: &[&str]) -> Option<Ran> {
     let _turn = turn();
     hypervisor()?;
-    Some(check(arguments))
+    let ran = check(arguments);
+    // Nothing has passed, and nothing failed.
+    if ran.status == HOST_CANNOT && ran.stdout.contains("undecided in ") {
+        skip("threads had too little of a CPU, again and again, to tell anything");
+        return None;
+    }
+    Some(ran)
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The files in `resources/ci`, which users copy: each has the form that its reader takes, and every command of kipi's in it can
 //! be typed.
 
-use kipi_tests::{Ran, Running, kipi};
+use kipi_tests::{Ran, Running, kipi, run_tests, skip, test};
 use serde_json::Value;
 use std::fs;
 use std::io::Write as _;
@@ -9,6 +9,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use tempfile::TempDir;
+
+fn main() -> std::process::ExitCode {
+    run_tests()
+}
 
 const GITHUB: &str = include_str!("../../resources/ci/github-actions.yml");
 const GITLAB: &str = include_str!("../../resources/ci/gitlab-ci.yml");
@@ -99,7 +103,7 @@ fn every_script_is_one() {
                 let output = shellcheck.wait_with_output().expect("it ends");
                 assert!(output.status.success(), "{file}: {}", String::from_utf8_lossy(&output.stdout));
             }
-            Err(error) => eprintln!("SKIP: shellcheck: {error}"),
+            Err(error) => skip(format_args!("shellcheck: {error}")),
         }
     }
 }

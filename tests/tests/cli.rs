@@ -1,6 +1,6 @@
 //! The command line as a user meets it: what goes where, what is left when something happens in the middle.
 
-use kipi_tests::{Ran, Running, assert_valid, binary, document, hypervisor, kipi, turn, wait_until};
+use kipi_tests::{Ran, Running, assert_valid, binary, document, hypervisor, kipi, run_tests, test, turn, wait_until};
 use rustix::io::ioctl_fionread;
 use rustix::pipe::fcntl_setpipe_size;
 use rustix::process::{Pid, Signal, kill_process};
@@ -11,6 +11,10 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 use tempfile::TempDir;
+
+fn main() -> std::process::ExitCode {
+    run_tests()
+}
 
 /// The quickest cell: one route, one state, one vantage.
 const QUICK: [&str; 10] =

@@ -13,8 +13,12 @@ use kipi::statistics::clock_error::{ClockError, Comparisons};
 use kipi::statistics::metrics;
 use kipi::statistics::stages::{Path, offered};
 use kipi::vm::{Hypervisor, VmConfig};
-use kipi_tests::{HANG, NEVER, hypervisor, machine, turn};
+use kipi_tests::{HANG, NEVER, hypervisor, machine, run_tests, skip, test, turn};
 use std::time::Duration;
+
+fn main() -> std::process::ExitCode {
+    run_tests()
+}
 
 /// Seconds: no figure of a call comes near, unless the clocks' difference is in it.
 const FAR: i64 = 20_000_000_000;
@@ -36,13 +40,13 @@ fn boot(hypervisor: &Hypervisor, pin: &'static [usize]) -> Result<VirtualMachine
 fn shifted(pin: &'static [usize]) -> Option<(VirtualMachine<'static>, u64)> {
     let hypervisor = hypervisor()?;
     if std::thread::available_parallelism().map_or(1, usize::from) < 2 {
-        eprintln!("SKIP: with one CPU, no two vCPUs exchange stamps");
+        skip("with one CPU, no two vCPUs exchange stamps");
         return None;
     }
     let mut machine = match boot(&hypervisor, pin) {
         Ok(machine) => machine,
         Err(error @ Error::Vm(_)) => {
-            eprintln!("SKIP: this KVM moves no vCPU's TSC: {error}");
+            skip(format_args!("this KVM moves no vCPU's TSC: {error}"));
             return None;
         }
         Err(error) => panic!("{error}"),
@@ -50,7 +54,7 @@ fn shifted(pin: &'static [usize]) -> Option<(VirtualMachine<'static>, u64)> {
     let ClockError { vcpus, host, subtracted, method, .. } =
         machine.clock_error(&Comparisons::default()).expect("the clocks are compared");
     if subtracted == [0; SHIFTS.len()] {
-        eprintln!("SKIP: this KVM takes a TSC offset, and the guest goes on to read the host's TSC");
+        skip("this KVM takes a TSC offset, and the guest goes on to read the host's TSC");
         return None;
     }
     assert_eq!((subtracted.as_slice(), host), (SHIFTS.as_slice(), 0), "{method}");

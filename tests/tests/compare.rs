@@ -1,10 +1,14 @@
 //! `kipi compare` as a user meets it: what can be named, what is printed, and the status.
 
-use kipi_tests::{Ran, kipi};
+use kipi_tests::{Ran, kipi, run_tests, test};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
 use tempfile::TempDir;
+
+fn main() -> std::process::ExitCode {
+    run_tests()
+}
 
 /// A document of a run, with two cells over two routes and the memory route's.
 const DOCUMENT: &str = include_str!("../../vmm/benches/error_rates/template.json");

@@ -10,8 +10,12 @@ use kipi::guest::session::Limits;
 use kipi::results::metric::MetricName;
 use kipi::statistics::metrics;
 use kipi::statistics::order::Quantile;
-use kipi_tests::{HANG, boot, hypervisor, machine, turn};
+use kipi_tests::{HANG, boot, hypervisor, machine, run_tests, test, turn};
 use std::time::Duration;
+
+fn main() -> std::process::ExitCode {
+    run_tests()
+}
 
 /// Pairs of blocks: one as it is, and one that is lengthened.
 const PAIRS: usize = 24;

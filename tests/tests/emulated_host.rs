@@ -1,7 +1,12 @@
 //! The command line of `tests/emulated-host/run`: what it refuses before it fetches anything, and what its help names.
 
+use kipi_tests::{run_tests, test};
 use std::collections::BTreeSet;
 use std::process::{Command, Output};
+
+fn main() -> std::process::ExitCode {
+    run_tests()
+}
 
 const RUN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/emulated-host/run");
 

@@ -8,9 +8,13 @@ use kipi::guest::session::Limits;
 use kipi::results::exit_cost::ExitCost;
 use kipi::results::measurement::Measurement;
 use kipi::vm::VmConfig;
-use kipi_tests::{HANG, boot, document, hypervisor, kipi, machine, turn};
+use kipi_tests::{HANG, boot, document, hypervisor, kipi, machine, run_tests, test, turn};
 use std::collections::BTreeSet;
 use std::time::Duration;
+
+fn main() -> std::process::ExitCode {
+    run_tests()
+}
 
 /// What both have counted of the same act.
 fn least(one: ActCounts, other: ActCounts) -> ActCounts {

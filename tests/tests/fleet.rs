@@ -2,12 +2,16 @@
 
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Container, PersistentVolumeClaim, PodSpec};
-use kipi_tests::{document, hypervisor, kipi, turn};
+use kipi_tests::{document, hypervisor, kipi, run_tests, test, turn};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
+
+fn main() -> std::process::ExitCode {
+    run_tests()
+}
 
 fn resources() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../resources")

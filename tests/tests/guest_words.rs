@@ -4,6 +4,11 @@ use arbitrary::{Arbitrary as _, Unstructured};
 use guest_stub::random::SplitMix64;
 use kipi_tests::guest_words::act::{Act, Place, Port, ReportedBlock, Width};
 use kipi_tests::guest_words::{Done, Script, play};
+use kipi_tests::{run_tests, test};
+
+fn main() -> std::process::ExitCode {
+    run_tests()
+}
 
 /// Bytes that a script is made of: some 60 acts.
 const BYTES: usize = 1024;

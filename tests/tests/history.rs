@@ -1,9 +1,13 @@
 //! `kipi history` from its command line: documents of a real run, dated and changed.
 
-use kipi_tests::{document, hypervisor, kipi, turn};
+use kipi_tests::{document, hypervisor, kipi, run_tests, test, turn};
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
+
+fn main() -> std::process::ExitCode {
+    run_tests()
+}
 
 const RUNS: usize = 30;
 const CHANGED_AT: usize = 18;

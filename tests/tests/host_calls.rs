@@ -8,8 +8,12 @@ use kipi::guest::host_call::{self, Callees, HostCall, HostResults};
 use kipi::guest::serve::{Waiting, serve};
 use kipi::guest::session::{Limits, Session};
 use kipi::vm::{Hypervisor, VmConfig};
-use kipi_tests::{HANG, hypervisor, machine, turn};
+use kipi_tests::{HANG, hypervisor, machine, run_tests, test, turn};
 use std::time::Duration;
+
+fn main() -> std::process::ExitCode {
+    run_tests()
+}
 
 fn boot(hypervisor: &Hypervisor, vcpus: usize, local_apics: LocalApics) -> Session<'static> {
     let config = VmConfig { local_apics, ..machine(vcpus) };

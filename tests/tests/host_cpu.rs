@@ -10,8 +10,12 @@ use kipi::experiment::native::NativeMachine;
 use kipi::guest::blocks::{self, BlockSpec};
 use kipi::guest::session::Limits;
 use kipi::vm::{Hypervisor, VmConfig};
-use kipi_tests::{HANG, NEVER, hypervisor, machine, turn};
+use kipi_tests::{HANG, NEVER, hypervisor, machine, run_tests, skip, test, turn};
 use std::time::Duration;
+
+fn main() -> std::process::ExitCode {
+    run_tests()
+}
 
 const VCPUS: usize = 2;
 const ROUNDS: usize = 40;
@@ -101,7 +105,7 @@ fn halted_vcpus_pay_for_halt_polling() {
     let Some(hypervisor) = hypervisor() else { return };
     let _turn = turn();
     if routes::of(Route::XApic).lacks(hypervisor.offers()).is_some() {
-        return println!("SKIP: no local APICs in the kernel on this host");
+        return skip("no local APICs in the kernel on this host");
     }
     // Long enough that a poll of as long costs more than a wake-up.
     let halted = CellId { idle_before_us: Some(400), ..cell(Route::XApic, TargetState::Halt) };
@@ -136,7 +140,7 @@ fn the_hosts_thread_counts_where_it_calls() {
     let Some(hypervisor) = hypervisor() else { return };
     let _turn = turn();
     if routes::of(Route::Host).lacks(hypervisor.offers()).is_some() {
-        return println!("SKIP: this host does not offer the route");
+        return skip("this host does not offer the route");
     }
     for cpu in times(&mut boot(&hypervisor, None), cell(Route::Host, TargetState::Halt)) {
         assert!(cpu.initiator_ns > 0 && cpu.initiator_ns as f64 <= cpu.wall_ns as f64 * RATES, "{cpu:?}");
@@ -149,11 +153,11 @@ fn native_threads_have_the_same_figures() {
     let _turn = turn();
     let cpus = kipi::host::Machine::read().allowed_cpus.unwrap_or_default();
     if cpus.len() < VCPUS {
-        return println!("SKIP: fewer than {VCPUS} CPUs");
+        return skip(format_args!("fewer than {VCPUS} CPUs"));
     }
     let mut machine = match NativeMachine::start(VCPUS, &cpus[..VCPUS], LIMITS, &NEVER) {
         Ok(machine) => machine,
-        Err(error) => return println!("SKIP: {error}"),
+        Err(error) => return skip(error),
     };
     for cell in [
         cell(Route::NativeRseq, TargetState::User),

@@ -3,12 +3,17 @@
 //! The arrows are read from the code itself, tests left out: every path that begins with `crate`, `self`, `super` or `kipi`, in
 //! `use` declarations and elsewhere.
 
+use kipi_tests::{run_tests, test};
 use proc_macro2::{TokenStream, TokenTree};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use syn::visit::{self, Visit};
 use syn::{Attribute, File, ImplItemFn, Item, ItemUse, Macro, UseTree};
+
+fn main() -> std::process::ExitCode {
+    run_tests()
+}
 
 /// The rooms, from the one that everything is put together in down to those that import nothing of ours. An arrow may lead
 /// from a room to one that stands after it.
@@ -296,4 +301,17 @@ fn the_local_apics_on_kvm_need_little() {
     let (_, rest) = manifest.split_once("\n[dependencies]\n").expect("it has some");
     let names = rest.lines().map_while(|line| line.split_once(" = ").map(|(name, _)| name));
     assert_eq!(names.collect::<Vec<_>>(), ["kipi-apic", "kvm-bindings", "kvm-ioctls", "libc", "vmm-sys-util"]);
+}
+
+/// Of a file that is not listed, no test would be run: the built-in harness knows none of them.
+#[test]
+fn every_file_of_tests_has_the_harness_that_knows_skipped_ones() {
+    let manifest = fs::read_to_string(root().join("tests/Cargo.toml")).expect("the manifest");
+    let entries =
+        fs::read_dir(root().join("tests/tests")).expect("the tests").map(|entry| entry.expect("an entry").path());
+    for file in entries {
+        let name = file.file_stem().and_then(|name| name.to_str()).expect("UTF-8");
+        let listed = format!("[[test]]\nname = \"{name}\"\nharness = false\n");
+        assert!(manifest.contains(&listed), "tests/Cargo.toml lacks {listed}");
+    }
 }

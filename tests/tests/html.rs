@@ -1,11 +1,15 @@
 //! `kipi measure --html` in a browser: it renders, its numbers are the JSON's, and it fits a small screen.
 
-use kipi_tests::{hypervisor, kipi, turn};
+use kipi_tests::{hypervisor, kipi, run_tests, skip, test, turn};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+
+fn main() -> std::process::ExitCode {
+    run_tests()
+}
 
 /// What the browser made of a page, and what it complained about.
 struct Shown {
@@ -18,7 +22,7 @@ fn browser() -> Option<&'static str> {
     let works = |name: &&str| Command::new(name).arg("--version").output().is_ok_and(|output| output.status.success());
     let found = ["chromium", "chromium-browser", "google-chrome"].into_iter().find(|name| works(name));
     if found.is_none() {
-        eprintln!("SKIP: no Chromium on the path (install the package chromium)");
+        skip("no Chromium on the path (install the package chromium)");
     }
     found
 }

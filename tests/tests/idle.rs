@@ -9,8 +9,12 @@ use kipi::guest::blocks::BlockSpec;
 use kipi::guest::session::{Error, Limits, Session};
 use kipi::results::halts::Regime;
 use kipi::vm::{Hypervisor, VmConfig};
-use kipi_tests::{HANG, NEVER, block_that, hypervisor, machine, turn};
+use kipi_tests::{HANG, NEVER, block_that, hypervisor, machine, run_tests, skip, test, turn};
 use std::time::Duration;
+
+fn main() -> std::process::ExitCode {
+    run_tests()
+}
 
 const VCPUS: usize = 2;
 const ROUNDS: usize = 10;
@@ -126,11 +130,11 @@ fn a_targets_stamp_is_brought_onto_the_clock_that_waits() {
     let config = VmConfig { tsc_shifts: &shifts, ..machine(VCPUS) };
     let mut shifted = match Session::boot(&hypervisor, &config, limits, &NEVER) {
         Ok(session) => session,
-        Err(error @ Error::Vm(_)) => return println!("SKIP: this KVM moves no vCPU's TSC: {error}"),
+        Err(error @ Error::Vm(_)) => return skip(format_args!("this KVM moves no vCPU's TSC: {error}")),
         Err(error) => panic!("{error}"),
     };
     if shifted.vm().tsc().clock.subtracted() == [0, 0] {
-        return println!("SKIP: this KVM takes a TSC offset, and the guest goes on to read the host's TSC");
+        return skip("this KVM takes a TSC offset, and the guest goes on to read the host's TSC");
     }
     for cell in offered(&hypervisor).into_iter().filter(|cell| cell.call == Call::Broadcast) {
         let mut times = [Vec::new(), Vec::new()];
@@ -154,7 +158,7 @@ fn kvms_counters_tell_how_the_targets_of_the_rounds_that_count_were_woken() {
         let mut session = boot(&hypervisor, &VmConfig { halt_poll_ns, ..machine(VCPUS) });
         let block = run(&mut session, cell);
         let Some(wakeups) = block.wakeups else {
-            return println!("SKIP: this KVM does not count wake-ups (KVM_GET_STATS_FD)");
+            return skip("this KVM does not count wake-ups (KVM_GET_STATS_FD)");
         };
         let targets = if routes::of(cell.route).is_host() { VCPUS } else { VCPUS - 1 };
         let expected = (ROUNDS * targets) as u64;
@@ -176,7 +180,7 @@ fn where_the_vmm_has_the_local_apics_kvm_wakes_nobody() {
     let Some(hypervisor) = hypervisor() else { return };
     let _turn = turn();
     if routes::of(Route::VmmXApic).lacks(hypervisor.offers()).is_some() {
-        return println!("SKIP: no local APICs in user space on this host");
+        return skip("no local APICs in user space on this host");
     }
     let mut session = boot(&hypervisor, &VmConfig { local_apics: LocalApics::User, ..machine(VCPUS) });
     let block = run(&mut session, halted(Route::VmmXApic));

@@ -11,10 +11,15 @@ use kipi::config::routes::{self, Route};
 use kipi::config::{self, CellId, HostOffers};
 use kipi::vm::image::EMBEDDED;
 use kipi_tests::code::{demangled, image, instruction_at, no_callee, section, shortest_way, symbol};
+use kipi_tests::{run_tests, test};
 use object::elf;
 use object::read::elf::{FileHeader, ProgramHeader};
 use object::{LittleEndian, Object, ObjectSection, SectionKind};
 use std::mem::offset_of;
+
+fn main() -> std::process::ExitCode {
+    run_tests()
+}
 
 /// Instructions from the first of the interrupt entry to the CALL of the worker, that one included, on the shortest
 /// way: the gate is open when the target arrives. The worker's own are not counted.

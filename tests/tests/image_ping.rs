@@ -3,6 +3,11 @@
 use guest_stub::abi::{Destination, GuestRoute};
 use iced_x86::{Instruction, InstructionInfoFactory, Mnemonic, OpAccess, Register, UsedMemory};
 use kipi_tests::code::{instruction_at, no_callee, shortest_way, symbol, symbols};
+use kipi_tests::{run_tests, test};
+
+fn main() -> std::process::ExitCode {
+    run_tests()
+}
 
 /// The most instructions of a whole ping, both stamps included: the sender's until it has seen the mark at its first poll, and
 /// the target's until it has made it. kvm-unit-tests' have 78.

@@ -6,11 +6,15 @@ mod fixture;
 use fixture::{Writer, begin, boot, log};
 use guest_stub::abi::Status;
 use kipi_standalone::records::Record;
-use kipi_tests::{Ran, Running, assert_valid, binary, document, kipi};
+use kipi_tests::{Ran, Running, assert_valid, binary, document, kipi, run_tests, test};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use tempfile::TempDir;
+
+fn main() -> std::process::ExitCode {
+    run_tests()
+}
 
 /// A log in a directory of its own.
 struct Log {

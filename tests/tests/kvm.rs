@@ -11,9 +11,13 @@ use kipi::guest::{calibration, clock_exchange};
 use kipi::results::source::Source;
 use kipi::statistics::clock_error::{self, Ahead};
 use kipi::vm::{Hypervisor, VmConfig};
-use kipi_tests::{HANG, NEVER, block_that, hypervisor, machine, machine_of, turn};
+use kipi_tests::{HANG, NEVER, block_that, hypervisor, machine, machine_of, run_tests, skip, test, turn};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+
+fn main() -> std::process::ExitCode {
+    run_tests()
+}
 
 const HALTED: CellId = CellId::broadcast(Route::X2Apic, Destination::AllButSelf, TargetState::Halt, 2);
 
@@ -204,7 +208,7 @@ fn boot_and_broadcast(counts: &[usize]) {
     let Some(hypervisor) = hypervisor().filter(|hypervisor| {
         let offered = hypervisor.offers_x2apic();
         if !offered {
-            eprintln!("SKIP: this KVM's CPUID offers guests no x2APIC mode");
+            skip("this KVM's CPUID offers guests no x2APIC mode");
         }
         offered
     }) else {
@@ -343,7 +347,7 @@ fn tsc_deadlines_are_tried() {
     let Some(hypervisor) = hypervisor() else { return };
     let exit = hypervisor.tsc_deadlines_exit().expect("a vCPU without a local APIC");
     if !exit {
-        eprintln!("SKIP: this KVM loses what guests write to IA32_TSC_DEADLINE");
+        skip("this KVM loses what guests write to IA32_TSC_DEADLINE");
     }
     assert_eq!(hypervisor.tsc_deadlines_exit().expect("known"), exit);
 }

@@ -1,7 +1,7 @@
 //! What a host's limits and its other users do to a run: it is told, and no number is of something else than it says.
 
 use kipi::results::measurement::Measurement;
-use kipi_tests::{Ran, Running, assert_valid, binary, hypervisor, kipi, turn};
+use kipi_tests::{Ran, Running, assert_valid, binary, hypervisor, kipi, run_tests, skip, test, turn};
 use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
 use rustix::thread::{CpuSet, Pid, sched_getaffinity, sched_setaffinity};
 use std::fs::{self, Permissions};
@@ -11,6 +11,10 @@ use std::path::Path;
 use std::process::Command;
 use std::thread;
 use std::time::Duration;
+
+fn main() -> std::process::ExitCode {
+    run_tests()
+}
 
 /// One cell, and nothing beside it.
 const ONE_CELL: [&str; 8] = ["--route", "x2apic", "--native", "none", "--references", "none", "--observe", "guest"];
@@ -56,13 +60,13 @@ fn a_limit_of_processes_is_named() {
     const KVM: (u32, u32) = (10, 232);
     let _turn = turn();
     if hypervisor().is_none() || !rustix::process::geteuid().is_root() {
-        eprintln!("SKIP: without KVM or root, nobody gets a device of kvm that another user may open");
+        skip("without KVM or root, nobody gets a device of kvm that another user may open");
         return;
     }
     let directory = tempfile::tempdir().expect("a directory for temporary files");
     let [device, program] = ["kvm", "kipi"].map(|name| directory.path().join(name));
     if mknodat(CWD, &device, FileType::CharacterDevice, Mode::empty(), makedev(KVM.0, KVM.1)).is_err() {
-        eprintln!("SKIP: no device can be made here");
+        skip("no device can be made here");
         return;
     }
     let copied = Command::new("cp").arg(binary()).arg(&program).status().expect("cp runs");
@@ -79,7 +83,7 @@ fn a_limit_of_processes_is_named() {
     let ran: Vec<Ran> = (2..=8).map(with).collect();
     assert!(ran.iter().any(|ran| ran.status == Some(0)), "{ran:?}");
     let Some(refused) = ran.iter().find(|ran| ran.stderr.contains("KVM_RUN")) else {
-        eprintln!("SKIP: this KVM starts no thread of its own");
+        skip("this KVM starts no thread of its own");
         return;
     };
     assert_eq!(refused.status, Some(1), "{refused:?}");
@@ -109,7 +113,7 @@ fn a_vcpu_that_somebody_moves_is_told_with_where_it_ran() {
     let allowed = sched_getaffinity(None).expect("one's own affinity");
     let mut cpus = (0..CpuSet::MAX_CPU).filter(|&cpu| allowed.is_set(cpu));
     let (Some(_), Some(first), Some(second)) = (hypervisor(), cpus.next(), cpus.next()) else {
-        eprintln!("SKIP: without KVM or a second CPU, nothing is moved");
+        skip("without KVM or a second CPU, nothing is moved");
         return;
     };
     let directory = tempfile::tempdir().expect("a directory for temporary files");

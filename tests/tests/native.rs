@@ -5,9 +5,13 @@ use kipi::config::routes::Route;
 use kipi::guest::session::Limits;
 use kipi::results::measurement::{Cell, LocalApics, Measurement};
 use kipi::results::metric::MetricName;
-use kipi_tests::{Ran, boot, document, hypervisor, kipi, machine, turn};
+use kipi_tests::{Ran, boot, document, hypervisor, kipi, machine, run_tests, test, turn};
 use rustix::thread::{CpuSet, sched_getaffinity};
 use std::time::Duration;
+
+fn main() -> std::process::ExitCode {
+    run_tests()
+}
 
 /// Whether two threads can be busy at once, and there is a virtual machine to be measured beside them.
 fn can_run() -> bool {

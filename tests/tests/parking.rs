@@ -9,9 +9,13 @@ use kipi::guest::blocks::{self, BlockSpec};
 use kipi::guest::session::{Error, GivenUp, Limits, Session};
 use kipi::results::source::Source;
 use kipi::vm::Hypervisor;
-use kipi_tests::{HANG, document, hypervisor, kipi, machine, machine_of, turn};
+use kipi_tests::{HANG, document, hypervisor, kipi, machine, machine_of, run_tests, test, turn};
 use serde_json::Value;
 use std::time::Duration;
+
+fn main() -> std::process::ExitCode {
+    run_tests()
+}
 
 fn boot(hypervisor: &Hypervisor, vcpus: usize, deadline: Duration) -> Session<'static> {
     let limits = Limits { deadline, settle: Duration::from_micros(100) };

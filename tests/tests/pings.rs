@@ -7,10 +7,14 @@ use kipi::config::{Call, CellId};
 use kipi::events::recording::Recording;
 use kipi::guest::blocks::{self, BlockSpec};
 use kipi::guest::session::{Error, Limits};
-use kipi_tests::{boot, document, hypervisor, kipi, machine, turn};
+use kipi_tests::{boot, document, hypervisor, kipi, machine, run_tests, test, turn};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::time::Duration;
+
+fn main() -> std::process::ExitCode {
+    run_tests()
+}
 
 const VCPUS: usize = 3;
 const ROUNDS: usize = 10;

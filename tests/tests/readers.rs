@@ -1,11 +1,15 @@
 //! Other programs read what kipi writes for them. A program that is not installed is skipped, with a line that says so.
 
-use kipi_tests::{Ran, Running, binary, hypervisor, turn};
+use kipi_tests::{Ran, Running, binary, hypervisor, run_tests, skip, test, turn};
 use serde_json::Value;
 use std::fs::{self, File};
 use std::path::Path;
 use std::process::{Command, Output};
 use tempfile::TempDir;
+
+fn main() -> std::process::ExitCode {
+    run_tests()
+}
 
 /// Runs `kipi measure` of one cell for a few rounds; `None` where there is no KVM.
 fn measured(options: &[&str]) -> Option<Ran> {
@@ -22,7 +26,7 @@ fn run(program: &mut Command) -> Option<Output> {
     match program.output() {
         Ok(output) => Some(output),
         Err(error) => {
-            eprintln!("SKIP: {}: {error}", program.get_program().display());
+            skip(format_args!("{}: {error}", program.get_program().display()));
             None
         }
     }

@@ -2,13 +2,17 @@
 
 use kipi::events::kernel::tracefs::Instance;
 use kipi::results::trace::{Call, Event, Trace};
-use kipi_tests::{Ran, Running, binary, hypervisor, kipi, turn, wait_until};
+use kipi_tests::{Ran, Running, binary, hypervisor, kipi, run_tests, skip, test, turn, wait_until};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+
+fn main() -> std::process::ExitCode {
+    run_tests()
+}
 
 fn trace(vcpus: &str, arguments: &[&str]) -> Trace {
     let ran = kipi(["trace", "--vcpus", vcpus, "--json", "-"].iter().chain(arguments));
@@ -185,7 +189,7 @@ fn instances() -> Option<(Instance, PathBuf)> {
             Some((own, all))
         }
         Err(error) => {
-            eprintln!("SKIP: {error}");
+            skip(error);
             None
         }
     }
@@ -243,7 +247,7 @@ fn a_trace_leaves_those_of_other_pid_namespaces_alone() {
     let _turn = turn();
     let (Some(_), Some((_own, instances))) = (hypervisor(), instances()) else { return };
     if instances.starts_with("/proc/self/fd") {
-        eprintln!("SKIP: tracefs is not mounted: what another process's mount of its own shows is not looked at");
+        skip("tracefs is not mounted: what another process's mount of its own shows is not looked at");
         return;
     }
     let in_namespace = |program: &Path, arguments: &[&str]| {
@@ -251,7 +255,7 @@ fn a_trace_leaves_those_of_other_pid_namespaces_alone() {
         unshare.args(["--pid", "--fork", "--mount-proc", "--"]).arg(program).args(arguments).output()
     };
     if !in_namespace(Path::new("true"), &[]).is_ok_and(|ran| ran.status.success()) {
-        eprintln!("SKIP: no PID namespaces here (unshare)");
+        skip("no PID namespaces here (unshare)");
         return;
     }
     let (outside, its_own) = long_trace(&instances);

@@ -4,11 +4,15 @@
 mod fixture;
 
 use fixture::log;
-use kipi_tests::{Ran, assert_valid, document, kipi};
+use kipi_tests::{Ran, assert_valid, document, kipi, run_tests, test};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::PathBuf;
 use tempfile::TempDir;
+
+fn main() -> std::process::ExitCode {
+    run_tests()
+}
 
 /// A VMM that writes a log of one boot, and one that ends at once.
 struct Vmms(TempDir);

@@ -4,6 +4,7 @@ use crate::invented::{Outcome, alike, assert_valid, config, run};
 use kipi::config::Config;
 use kipi::results::distance::Distance;
 use kipi::results::metric::MetricName;
+use kipi_tests::test;
 
 fn pinned(pin: &[usize]) -> Outcome {
     let outcome = run(&Config { pin: pin.to_vec(), ..config() }, &|_, spec| Ok(alike(spec)));

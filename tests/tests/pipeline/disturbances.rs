@@ -10,6 +10,7 @@ use kipi::results::disturbance::Kind;
 use kipi::results::metric::MetricName;
 use kipi::results::quiet::Verdict;
 use kipi::results::source::Source;
+use kipi_tests::test;
 use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::time::Duration;

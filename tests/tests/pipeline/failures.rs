@@ -9,6 +9,7 @@ use kipi::guest::blocks::BlockSpec;
 use kipi::guest::session::Error;
 use kipi::native;
 use kipi::results::integrity::Integrity;
+use kipi_tests::test;
 use std::cell::Cell;
 
 #[test]

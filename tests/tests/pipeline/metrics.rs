@@ -11,6 +11,7 @@ use kipi::results::halts::Regime;
 use kipi::results::integrity::Integrity;
 use kipi::results::metric::MetricName;
 use kipi::results::source::Source;
+use kipi_tests::test;
 
 #[test]
 fn known_stamps_have_known_metrics() {

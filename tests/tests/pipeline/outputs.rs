@@ -8,6 +8,7 @@ use kipi::events::samples::Block;
 use kipi::experiment::{self, Observer};
 use kipi::report::csv::CsvWriter;
 use kipi::results::metric::MetricName;
+use kipi_tests::test;
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::io::{self, Write};

@@ -7,6 +7,7 @@ use kipi::guest::blocks::BlockSpec;
 use kipi::guest::session::Error;
 use kipi::results::measurement::IntervalScope;
 use kipi::results::metric::{MetricName, Scale};
+use kipi_tests::test;
 use std::cell::Cell;
 
 #[test]

@@ -7,7 +7,8 @@ use kipi::config::{CellId, Config};
 use kipi::events::samples::{Block, CpuTime};
 use kipi::guest::blocks::BlockSpec;
 use kipi::results::metric::MetricName;
-use kipi::results::times_native::TimesNative;
+use kipi::results::times::Times;
+use kipi_tests::test;
 use std::cell::Cell;
 
 /// As [`alike`]; natively, all of it takes a tenth.
@@ -28,7 +29,7 @@ fn busy() -> Config {
 }
 
 /// What the guest's cell is in the native one.
-fn times(outcome: &Outcome, metric: MetricName) -> &TimesNative {
+fn times(outcome: &Outcome, metric: MetricName) -> &Times {
     let is_guest = |id: CellId| id.route == Route::X2Apic && id.target_state == TargetState::User;
     let guest = outcome.document.cells.iter().find(|cell| is_guest(cell.id)).expect("a guest's cell");
     let found = guest.times_native(metric).unwrap_or_else(|| panic!("no {metric:?}"));
@@ -72,7 +73,8 @@ fn a_divisor_within_the_clocks_error_is_a_bound() {
     });
     let skew = times(&outcome, MetricName::StartSkew);
     assert_eq!((skew.ratio, skew.ci95), (None, None), "{skew:?}");
-    assert!(is(skew.at_least, (100.0 - 35.0) / (30.0 + 35.0)), "{skew:?}");
+    let [least, most] = [100.0 - 35.0, 30.0 + 35.0];
+    assert!(is(skew.at_least, least / most), "{skew:?}");
     assert_valid(&outcome.document);
 }
 

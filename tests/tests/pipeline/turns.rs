@@ -11,6 +11,7 @@ use kipi::guest::blocks::BlockSpec;
 use kipi::guest::session::Error;
 use kipi::results::metric::MetricName;
 use kipi::results::source::Source;
+use kipi_tests::test;
 use std::cell::Cell;
 use std::time::Duration;
 
