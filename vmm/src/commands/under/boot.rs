@@ -1,6 +1,5 @@
 //! One boot of the standalone image under another VMM: what it has written to its serial line.
 
-use super::super::interrupts::INTERRUPTED;
 use super::super::processes::signal_group;
 use super::template::{Filling, Template};
 use crate::standalone::image;
@@ -13,7 +12,6 @@ use std::io::{self, Read};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -83,8 +81,14 @@ impl Files {
     }
 }
 
-/// Boots the image once under a VMM, and ends that when the image has.
-pub(super) fn run(template: &Template, files: &Files, words: &str, vcpus: usize) -> Result<Booted, Error> {
+/// Boots the image once under a VMM, and ends that when the image has, or when it `is_to_stop`.
+pub(super) fn run(
+    template: &Template,
+    files: &Files,
+    words: &str,
+    vcpus: usize,
+    is_to_stop: &mut dyn FnMut() -> bool,
+) -> Result<Booted, Error> {
     let serial = files.folder.path().join("serial");
     let config = files.folder.path().join("config.json");
     let errors = files.folder.path().join("errors");
@@ -114,8 +118,7 @@ pub(super) fn run(template: &Template, files: &Files, words: &str, vcpus: usize)
         if log.has_end() {
             return Ok(Booted::Log(log.bytes));
         }
-        // Relaxed: a flag, and nothing is published with it.
-        if INTERRUPTED.load(Ordering::Relaxed) {
+        if is_to_stop() {
             return Ok(Booted::Interrupted(log.bytes));
         }
         if let Some(status) = ended {

@@ -1,6 +1,7 @@
 //! `kipi measure --under`: the same image under other VMMs, boot by boot in turns with kipi's own.
 
 mod boot;
+mod launcher;
 mod own;
 mod presets;
 mod template;
@@ -18,10 +19,11 @@ use crate::results::measurement::{Measurement, Skipped};
 use crate::results::standalone::{OWN_VMM, OtherVmm};
 use crate::standalone::log;
 use crate::standalone::runs::{self, RecordedRun};
-use boot::{Booted, Files};
+use boot::Booted;
 use guest_stub::abi::Wait;
 use guest_stub::abi::cell::Under;
 use kipi_standalone::plan;
+use launcher::Launcher;
 use std::io;
 use std::sync::atomic::Ordering;
 use template::Template;
@@ -64,9 +66,7 @@ fn told(line: &str, error: &template::Error) -> String {
 /// The other VMMs of a measurement, and what they have brought.
 pub(super) struct Others {
     vmms: Vec<Other>,
-    files: Files,
-    words: String,
-    vcpus: usize,
+    launcher: Launcher,
     boots: usize,
     done: usize,
     /// The machine that boots first in each turn.
@@ -84,7 +84,8 @@ struct Other {
 }
 
 impl Others {
-    /// Sets the measurement's boots, if nothing was said. `None`: there is no other VMM.
+    /// Sets the measurement's boots, if nothing was said, and forks what starts the VMMs: this process must have one thread. `None`:
+    /// there is no other VMM.
     ///
     /// # Errors
     /// Names that are not told apart, options that the image has no words for, and files that cannot be written.
@@ -109,9 +110,9 @@ impl Others {
         let boots = *config.boots.get_or_insert(BOOTS);
         let words = words(config, boots);
         plan::parse(&words).map_err(|error| anyhow::anyhow!("--under: {error}"))?;
-        let files = Files::new().map_err(|error| anyhow::anyhow!("--under: cannot write the image: {error}"))?;
+        let launcher = Launcher::fork(vmms, &words, vcpus).map_err(|error| anyhow::anyhow!("--under: {error}"))?;
         let vmms = vmms.iter().map(|vmm| Other { vmm: vmm.clone(), log: Vec::new(), failed: None }).collect();
-        Ok(Some(Self { vmms, files, words, vcpus, boots, done: 0, first: None, without_own: None }))
+        Ok(Some(Self { vmms, launcher, boots, done: 0, first: None, without_own: None }))
     }
 
     /// What this host measures itself beside them: if they are the `only` ones, nothing that needs a virtual machine.
@@ -148,12 +149,13 @@ impl Others {
         let count = self.vmms.len();
         for place in 0..count {
             let (number, boots) = (self.done + 1, self.boots);
-            let Other { vmm, log, failed } = &mut self.vmms[(place + self.done) % count];
+            let index = (place + self.done) % count;
+            let Other { vmm, log, failed } = &mut self.vmms[index];
             if failed.is_some() {
                 continue;
             }
             progress(format!("under {}, boot {number} of {boots}", vmm.name.name()));
-            match boot::run(&vmm.template, &self.files, &self.words, self.vcpus) {
+            match self.launcher.boot(index) {
                 Ok(Booted::Log(bytes) | Booted::Interrupted(bytes)) => log.extend(bytes),
                 Err(error) => *failed = Some(error.to_string()),
             }
