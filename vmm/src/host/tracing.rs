@@ -8,6 +8,7 @@ use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, 
 use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 /// The places where tracefs is mounted, below sysfs.
 const MOUNT_POINTS: [&str; 2] = ["kernel/tracing", "kernel/debug/tracing"];
@@ -26,8 +27,7 @@ pub fn find(sys: &Path) -> Option<Tracefs> {
 
 /// tracefs as this process can mount it for itself; `None` if it cannot.
 pub fn own_mount() -> Option<Tracefs> {
-    let (_mount, place) = mount().ok()?;
-    Some(examine(&place))
+    Some(examine(mount().ok()?))
 }
 
 /// What this process may do with the tracefs at `place`.
@@ -52,12 +52,23 @@ pub fn mount_point(sys: &Path) -> Option<PathBuf> {
     MOUNT_POINTS.iter().map(|place| sys.join(place)).find(mounted)
 }
 
-/// Mounts tracefs for this process alone: the mount has no place in the file tree, is reached by the path that comes with
-/// it, and ends with the descriptor (fsopen(2), fsmount(2)).
+/// Mounts tracefs for this process alone, once: the mount has no place in the file tree, is reached by the path that this gives, and
+/// ends with the process (fsopen(2), fsmount(2)). Later calls need no privilege.
 ///
 /// # Errors
 /// As fsopen(2) and fsmount(2): EPERM without privilege, ENODEV where the kernel has no tracefs.
-pub fn mount() -> rustix::io::Result<(OwnedFd, PathBuf)> {
+pub fn mount() -> rustix::io::Result<&'static Path> {
+    static MOUNT: OnceLock<rustix::io::Result<(OwnedFd, PathBuf)>> = OnceLock::new();
+    let mount = MOUNT.get_or_init(mount_anew);
+    mount.as_ref().map(|(_, place)| place.as_path()).map_err(|&errno| errno)
+}
+
+/// Where tracefs is, mounted for this process if need be; `None`: nowhere.
+pub fn place() -> Option<PathBuf> {
+    mount_point(Path::new("/sys")).or_else(|| mount().ok().map(Path::to_owned))
+}
+
+fn mount_anew() -> rustix::io::Result<(OwnedFd, PathBuf)> {
     let context = fsopen("tracefs", FsOpenFlags::FSOPEN_CLOEXEC)?;
     fsconfig_create(&context)?;
     let attributes =

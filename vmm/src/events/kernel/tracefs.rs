@@ -2,14 +2,13 @@
 //! for, and which is gone when we are (Documentation/trace/ftrace.rst, "Instances").
 //!
 //! Where tracefs is not mounted, it is mounted for this process alone: the mount has no place in the file tree and ends
-//! with the descriptor. The instance is removed when it is dropped, by [`remove_at_exit`] where nothing is dropped any
+//! with the process. The instance is removed when it is dropped, by [`remove_at_exit`] where nothing is dropped any
 //! more, and, if its process was killed, by the next kipi that starts ([`remove_left_over`]).
 //!
 //! Whose process is gone is told by a lock (flock(2)) on the instance's directory, which ends with the process. Its number would
 //! not tell: processes of another PID namespace have the same numbers, and see the same instances.
 
 use crate::host::tracing;
-use rustix::fd::OwnedFd;
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use std::fs::{self, File, OpenOptions};
@@ -55,8 +54,6 @@ static INSTANCE: Mutex<Option<Locked>> = Mutex::new(None);
 #[derive(Debug)]
 pub struct Instance {
     directory: PathBuf,
-    /// The mount that was made for it.
-    _mount: Option<OwnedFd>,
 }
 
 impl Instance {
@@ -65,26 +62,25 @@ impl Instance {
     /// # Errors
     /// Every variant of [`enum@Error`].
     pub fn make() -> Result<Self, Error> {
-        let (root, mount) = if let Some(place) = tracing::mount_point(Path::new("/sys")) {
+        let root = if let Some(place) = tracing::mount_point(Path::new("/sys")) {
             let found = tracing::examine(&place);
             if !(found.writable && found.readable) {
                 return Err(Error::NotPermitted(place.display().to_string()));
             }
-            (place, None)
+            place
         } else {
-            let (mount, place) = tracing::mount().map_err(|errno| Error::Mount(errno.into()))?;
-            (place, Some(mount))
+            tracing::mount().map_err(|errno| Error::Mount(errno.into()))?.to_owned()
         };
         let locked = Locked::make(&root.join("instances"))?;
         let directory = locked.directory.clone();
         *INSTANCE.lock().unwrap_or_else(PoisonError::into_inner) = Some(locked);
-        Ok(Self { directory, _mount: mount })
+        Ok(Self { directory })
     }
 
     /// One that a test has made up.
     #[cfg(test)]
     pub(super) fn made_up(directory: PathBuf) -> Self {
-        Self { directory, _mount: None }
+        Self { directory }
     }
 
     /// A file of the instance.
@@ -200,14 +196,9 @@ impl Locked {
 
 /// Removes the instances of processes that have ended without doing so, as far as this process may.
 pub fn remove_left_over() {
-    let (root, _mount) = match tracing::mount_point(Path::new("/sys")) {
-        Some(place) => (place, None),
-        None => match tracing::mount() {
-            Ok((mount, place)) => (place, Some(mount)),
-            Err(_) => return,
-        },
-    };
-    remove_unlocked(&root.join("instances"));
+    if let Some(root) = tracing::place() {
+        remove_unlocked(&root.join("instances"));
+    }
 }
 
 fn remove_unlocked(instances: &Path) {
