@@ -59,6 +59,10 @@ pub(super) fn create_memory(fd: &VmFd, vcpus: usize) -> Result<GuestMemoryMmap, 
     // there are no huge pages either.
     // SAFETY: the range is the mapping just made, which `memory` owns.
     unsafe { libc::madvise(host.cast(), length, libc::MADV_NOHUGEPAGE) };
+    // A core dump of kipi is about kipi, and may go to whoever collects them. The process stays dumpable: of one that is not, /proc/self
+    // belongs to root, and who is not root could neither read its threads' times there nor give results their names.
+    // SAFETY: as above.
+    unsafe { libc::madvise(host.cast(), length, libc::MADV_DONTDUMP) };
     let region = kvm_userspace_memory_region { memory_size: bytes, userspace_addr: host as u64, ..Default::default() };
     // SAFETY: the region is the mapping just made, which `Vm` owns, and unmaps when it has joined the vCPUs' threads: nothing
     // runs in it any more, though who has the bus may keep the VM's descriptor for longer.
