@@ -4,7 +4,8 @@
 //! measurement and of a trace, [`check`] that of the conformance suite, [`doctor`] says what this host offers. [`config`] is
 //! what was asked for, checked; [`vm`] makes machines, [`vcpu`] runs their vCPUs, [`guest`] talks to what runs there,
 //! [`events`] is what was recorded, [`statistics`] turns it into numbers, [`results`] are the documents, [`report`] renders
-//! them, [`standalone`] reads what the guest has done without our VMM, and [`mod@host`] reads what this machine is. Which room may import which is held by `tests/tests/house.rs`.
+//! them, [`standalone`] reads what the guest has done without our VMM, [`mod@host`] reads what this machine is, and [`sandbox`] keeps a guest
+//! that has taken kipi over from it. Which room may import which is held by `tests/tests/house.rs`.
 
 pub mod check;
 pub mod commands;
@@ -18,6 +19,7 @@ pub mod host;
 pub mod native;
 pub mod report;
 pub mod results;
+pub mod sandbox;
 pub mod standalone;
 pub mod statistics;
 pub mod vcpu;

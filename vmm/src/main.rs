@@ -1,8 +1,10 @@
 //! `kipi`: parse, dispatch, exit status.
 
 use kipi::commands::measure::ProcessStart;
+use kipi::commands::status::Status;
 use kipi::commands::{self, Command, bisect_step, check, compare, doctor, history, image, import, measure, trace};
 use kipi::events::kernel::tracefs;
+use kipi::sandbox;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -24,5 +26,6 @@ fn main() -> ExitCode {
         Some(Command::Import(options)) => import::run(options),
         Some(Command::BisectStep(options)) => bisect_step::run(options),
     };
-    outcome.unwrap_or_else(|failure| failure.report()).into()
+    let status = outcome.unwrap_or_else(|failure| failure.report());
+    if sandbox::violation().is_some() { Status::Failed.into() } else { status.into() }
 }

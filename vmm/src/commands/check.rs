@@ -4,7 +4,7 @@ use super::interrupts::{self, INTERRUPTED};
 use super::outputs::{print, terminal_width};
 use super::progress::{Progress, Shown};
 use super::status::{Failure, Status};
-use super::{machines, options, values};
+use super::{confined, machines, options, values};
 use crate::check::{self, Suite, Test};
 use crate::config::{self, Pin};
 use crate::host;
@@ -15,6 +15,7 @@ use crate::report::check::tap::{Tap, Version};
 use crate::report::check::text::Text;
 use crate::report::output;
 use crate::results::check::{Head, Summary};
+use crate::sandbox;
 use crate::vm::Hypervisor;
 use clap::Args;
 use guest_stub::abi::Fault;
@@ -65,6 +66,8 @@ pub struct Check {
     #[command(flatten)]
     shown: Shown,
     #[command(flatten)]
+    sandbox: options::Sandbox,
+    #[command(flatten)]
     machine: options::Machine,
 }
 
@@ -83,6 +86,7 @@ pub fn run(options: &Check) -> Result<Status, Failure> {
     let image = machines::image(options.machine.guest.as_deref())?;
     let hypervisor = Hypervisor::open(&options.machine.device)?;
     machines::raise_open_file_limit();
+    confined::enter(&options.sandbox, []);
     interrupts::handle()?;
     let suite = Suite {
         hypervisor: &hypervisor,
@@ -155,6 +159,7 @@ fn head(suite: &Suite<'_>, planned: usize) -> Head {
         cpus: suite.cpus,
         seed: suite.seed,
         planned,
+        sandbox: sandbox::state(),
     }
 }
 

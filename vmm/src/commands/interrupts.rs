@@ -6,6 +6,7 @@ use crate::host::watch::count_continues;
 use crate::report::output;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+use vmm_sys_util::signal::{block_signal, unblock_signal};
 
 /// The user wants to stop.
 pub(super) static INTERRUPTED: AtomicBool = AtomicBool::new(false);
@@ -14,6 +15,17 @@ pub(super) static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 /// command's process group, and a shell forwards what the terminal has sent to the group already: two signals, milliseconds
 /// apart, for one request. Somebody who has seen that the first one did not help needs longer.
 const ONE_REQUEST: Duration = Duration::from_secs(1);
+
+/// The signals that ask to stop.
+const REQUESTS: [i32; 3] = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP];
+
+/// Keeps requests to stop waiting until [`handle`]: what this process leaves behind, nobody would remove.
+pub(super) fn hold() {
+    // Where they cannot be held, one ends the process, and the next start removes what it leaves.
+    for signal in REQUESTS {
+        let _ = block_signal(signal);
+    }
+}
 
 /// Lets a signal end the run in good order: what was measured is written. A later one, should the first not get through, ends
 /// the process at once. Counts SIGCONT, too.
@@ -30,7 +42,12 @@ pub(super) fn handle() -> Result<(), Failure> {
             std::process::exit(Status::Interrupted as i32);
         }
     })
-    .map_err(|error| Failure::failed(anyhow::anyhow!("cannot install the handler of Ctrl-C: {error}")))
+    .map_err(|error| Failure::failed(anyhow::anyhow!("cannot install the handler of Ctrl-C: {error}")))?;
+    // Those that were held.
+    for signal in REQUESTS {
+        let _ = unblock_signal(signal);
+    }
+    Ok(())
 }
 
 /// The requests to stop so far.

@@ -113,7 +113,7 @@ pub(super) fn apic_acceleration(kvm: &Kvm<'_>, measured: impl IntoIterator<Item 
 
 /// Limits how long CPUs take to leave an idle state, as long as the value lives.
 pub(super) fn limit_latency(config: &Config) -> Result<Option<LatencyLimit>, Failure> {
-    const DEVICE: &str = "/dev/cpu_dma_latency";
+    const DEVICE: &str = super::confined::LATENCY;
     let Some(us) = config.latency_us else { return Ok(None) };
     let limit = LatencyLimit::hold(Path::new(DEVICE), us.try_into().unwrap_or(i32::MAX)).map_err(|error| {
         let error = anyhow::anyhow!(

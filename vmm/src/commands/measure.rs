@@ -6,7 +6,7 @@ use super::outputs::{any_is_stdout, nobody_reads, print, terminal_width, unless_
 use super::progress::Shown;
 use super::status::{Failure, Status, complain};
 use super::values::{self, Choice, chosen};
-use super::{hints, interrupts, machines, under};
+use super::{confined, hints, interrupts, machines, under};
 use crate::config::routes::Route;
 use crate::config::{self, Call, CellId, Config, InjectedDelay, Observe, without_repeats};
 use crate::events::kernel::Detail;
@@ -19,6 +19,7 @@ use crate::results::detail::CellDetail;
 use crate::results::integrity::Integrity;
 use crate::results::measurement::{Cell, Measurement};
 use crate::results::source::Source;
+use crate::sandbox;
 use clap::{ArgAction, Args};
 use guest_stub::abi::{Destination, TargetState, Wait};
 use std::time::{Duration, Instant};
@@ -98,6 +99,8 @@ pub struct Measure {
     warmup: u32,
     #[command(flatten)]
     pub(super) calls: options::Calls,
+    #[command(flatten)]
+    pub(super) sandbox: options::Sandbox,
     /// Print everything: stages, exits, both vantages, what the instruments cost
     #[arg(long)]
     details: bool,
@@ -221,8 +224,10 @@ pub fn run(options: &Measure, start: ProcessStart) -> Result<Status, Failure> {
     }
     let _latency = machines::limit_latency(&config)?;
     machines::raise_open_file_limit();
-    interrupts::handle()?;
+    interrupts::hold();
     let tracer = machines::open_tracer(&mut config.trace, Detail::Stages);
+    confined::enter(&options.sandbox, [json.as_ref(), csv.as_ref(), html.as_ref(), prometheus.as_ref(), bmf.as_ref()]);
+    interrupts::handle()?;
 
     let to_stdout = any_is_stdout([&json, &csv, &html, &prometheus, &bmf]);
     let mut csv = csv.map(CsvWriter::new).transpose().map_err(Failure::failed)?;
@@ -270,6 +275,10 @@ pub fn run(options: &Measure, start: ProcessStart) -> Result<Status, Failure> {
             machines::apic_acceleration(&kvm, measurement.cells.iter().map(|cell| cell.id));
     }
     bar.end();
+    measurement.sandbox = sandbox::state();
+    if let Some(violation) = sandbox::violation() {
+        measurement.error = Some(violation);
+    }
 
     let status = status_of(&measurement, error.as_ref(), options.strict);
     let status = if status == Status::Good { of_others } else { status };

@@ -8,6 +8,7 @@ mod ab;
 pub mod bisect_step;
 pub mod check;
 pub mod compare;
+mod confined;
 pub mod doctor;
 pub mod documents;
 mod help;

@@ -85,6 +85,17 @@ impl Outputs {
     }
 }
 
+/// What keeps a guest that has taken kipi over from the host.
+#[derive(Debug, Clone, Args)]
+pub(super) struct Sandbox {
+    /// Run without the sandbox that keeps a guest that has taken kipi over from the host. Each result says so
+    #[arg(long)]
+    pub(super) no_sandbox: bool,
+    /// Let the thread of that vCPU, in the order in which they start, try a system call that its sandbox forbids
+    #[arg(long, value_name = "N", hide = true, conflicts_with = "no_sandbox")]
+    pub(super) inject_forbidden_call: Option<u32>,
+}
+
 impl Calls {
     /// A configuration with these choices on `cpus`, but no cells yet.
     ///

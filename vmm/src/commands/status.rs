@@ -5,7 +5,7 @@ use crate::experiment::machine;
 use crate::guest::session;
 use crate::report::wrap::printable;
 use crate::results::comparison::Overall;
-use crate::{native, vm};
+use crate::{native, sandbox, vm};
 use std::io::Write as _;
 use std::process::ExitCode;
 
@@ -187,6 +187,10 @@ impl From<machine::Error> for Failure {
 
 /// One line on standard error, if there is one. Names of files and texts of documents may have anything in them.
 pub(super) fn complain(line: &str) {
+    // Its line has been printed, and what follows from it is no news.
+    if sandbox::violation().is_some() {
+        return;
+    }
     // Nobody is left to be told.
     let _ = writeln!(std::io::stderr(), "kipi: {}", printable(line));
 }

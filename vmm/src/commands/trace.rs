@@ -3,7 +3,7 @@
 use super::options;
 use super::outputs::{any_is_stdout, open_all, print, terminal_width, unless_nobody_reads, write_text};
 use super::status::{Failure, Status};
-use super::{interrupts, machines, values};
+use super::{confined, interrupts, machines, values};
 use crate::config::routes::{self, Route};
 use crate::config::{self, Call, CellId, Config, HostOffers, MachineSpec, calls};
 use crate::events::kernel::Detail;
@@ -14,6 +14,7 @@ use crate::report::json;
 use crate::report::output::Output;
 use crate::results::integrity::Integrity;
 use crate::results::source::Source;
+use crate::sandbox;
 use crate::{experiment, report, results};
 use clap::Args;
 use guest_stub::abi::{Destination, TargetState, Wait};
@@ -51,6 +52,8 @@ pub struct Trace {
     source: Vec<values::Choice<Source>>,
     #[command(flatten)]
     calls: options::Calls,
+    #[command(flatten)]
+    sandbox: options::Sandbox,
     /// Write the trace for the Perfetto UI (ui.perfetto.dev, chrome://tracing); - is standard output
     #[arg(long, value_name = "FILE")]
     perfetto: Option<PathBuf>,
@@ -107,11 +110,13 @@ pub fn run(options: &Trace) -> Result<Status, Failure> {
     let cell = machines::cells(&config, offers)?.0[0];
     let _latency = machines::limit_latency(&config)?;
     machines::raise_open_file_limit();
-    interrupts::handle()?;
+    interrupts::hold();
     let recorders = values::chosen(&options.source);
     let asked = |source| recorders.contains(&source);
     let mut sources: Vec<_> = recorders.iter().map(|&source| (source, None)).collect();
     let tracer = machines::open_tracer(&mut sources, Detail::Full);
+    confined::enter(&options.sandbox, [json.as_ref(), perfetto.as_ref()]);
+    interrupts::handle()?;
     let recording = Recording {
         stats: asked(Source::Stats),
         stays: if asked(Source::Vmm) { Keep::Everything } else { Keep::Nothing },
@@ -122,6 +127,7 @@ pub fn run(options: &Trace) -> Result<Status, Failure> {
     let mut source = machines::boot(&kvm, &config, &image, MachineSpec::of(&cell), tracer)?;
     let mut trace = experiment::trace::run(&plan, &mut source)?;
     trace.config.pin.clone_from(&config.pin);
+    trace.sandbox = sandbox::state();
     // The look takes a trace instance, of which a process has one at a time.
     drop(source);
     trace.host.apic_acceleration = machines::apic_acceleration(&kvm, [cell]);

@@ -173,6 +173,7 @@ fn run_once<M: Machine>(
         quiet,
         ran_on: machines.ran_on(),
         under: Vec::new(),
+        sandbox: None,
         warnings: ended.into_iter().chain(warnings::all(config, &machines, &cells)).collect(),
         instruments: machines.into_instruments(),
         skipped: refused.iter().map(skipped).collect(),

@@ -80,6 +80,7 @@ pub fn run(plan: &Plan, machine: &mut impl Machine) -> Result<Trace, machine::Er
             .unknown_disturbances()
             .map(|unknown| Quiet::of_blocks(plan.cell, blocks.iter().map(|block| &*block.disturbances), unknown)),
         ran_on: machine.ran_on(),
+        sandbox: None,
         warnings,
     })
 }

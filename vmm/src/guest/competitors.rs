@@ -12,6 +12,7 @@ use crate::events::cpu_time;
 use crate::host::watch::{self, Planned};
 use crate::native::pinning::pin_this_thread;
 use crate::native::switches;
+use crate::sandbox::{self, ThreadKind};
 use crate::vcpu::away::Away;
 use crate::vm;
 use guest_stub::abi::TargetState;
@@ -76,8 +77,10 @@ impl Competitors {
             let Some(cpu) = vm.cpu_of(vcpu) else { continue };
             let stop = competitors.stop.clone();
             let away = Away::of(vcpu, vm.memory().clone(), clock.clone());
-            let thread =
-                Builder::new().name(format!("competitor{vcpu}")).spawn(move || compete(cpu, &away, fresh, gap, &stop));
+            let thread = Builder::new().name(format!("competitor{vcpu}")).spawn(move || {
+                sandbox::confine(ThreadKind::Competitor);
+                compete(cpu, &away, fresh, gap, &stop)
+            });
             let thread = thread.map_err(|source| vm::Error::System {
                 operation: "starting a thread that competes with a vCPU",
                 source,

@@ -7,6 +7,7 @@ use super::pinning::pin_this_thread;
 use super::shared::Line;
 use super::sleeping;
 use crate::config;
+use crate::sandbox::{self, ThreadKind};
 use guest_stub::rendezvous::{Generation, Packet, Sleeper, Work};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::{Builder, Scope, ScopedJoinHandle};
@@ -88,7 +89,11 @@ fn spawn<'scope, T: Send + 'scope>(
     thread: usize,
     run: impl FnOnce() -> T + Send + 'scope,
 ) -> Result<ScopedJoinHandle<'scope, T>, Error> {
-    let started = Builder::new().stack_size(STACK_BYTES).spawn_scoped(scope, run);
+    let confined = || {
+        sandbox::confine(ThreadKind::Native);
+        run()
+    };
+    let started = Builder::new().stack_size(STACK_BYTES).spawn_scoped(scope, confined);
     started.map_err(|source| Error::NotStarted { thread, source })
 }
 

@@ -12,6 +12,7 @@ use super::shared::Shared;
 use super::{Error, caller, target};
 use crate::config;
 use crate::events::clock::{Exchange, cycles};
+use crate::sandbox::{self, ThreadKind};
 use rustix::thread::gettid;
 use std::cell::OnceCell;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -244,6 +245,7 @@ impl<T> Answer<T> {
 
 /// A thread's whole life.
 fn live(number: usize, cpu: Option<usize>, jobs: &Receiver<Job>, started: &Sender<Result<u32, Error>>) {
+    sandbox::confine(ThreadKind::Native);
     block_signals();
     let pin = |cpu| pin_this_thread(cpu).map_err(|errno| Error::NotPinned { thread: number, cpu, errno });
     let pinned = cpu.map_or(Ok(()), pin);
@@ -257,13 +259,15 @@ fn live(number: usize, cpu: Option<usize>, jobs: &Receiver<Job>, started: &Sende
     }
 }
 
-/// A signal would end a sequence as an interrupt does. The process's other threads take them.
+/// A signal would end a sequence as an interrupt does. The process's other threads take them, but for SIGSYS, which is this thread's
+/// own (`sandbox`).
 fn block_signals() {
-    // SAFETY: `sigfillset` fills in the set, which is this function's; `pthread_sigmask` reads it and changes the mask of this
+    // SAFETY: `sigfillset` fills in the set, which is this function's; `sigdelset` takes one out; `pthread_sigmask` reads it and changes the mask of this
     // thread alone. Neither fails with these arguments.
     unsafe {
         let mut all = std::mem::MaybeUninit::uninit();
         libc::sigfillset(all.as_mut_ptr());
+        libc::sigdelset(all.as_mut_ptr(), libc::SIGSYS);
         libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), std::ptr::null_mut());
     }
 }

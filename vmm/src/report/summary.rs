@@ -19,6 +19,7 @@ use crate::results::measurement::{Cell, Host, Instruments, Measurement, Skipped}
 use crate::results::metric::MetricName;
 use crate::results::power::{IdleState, Power};
 use crate::results::quiet::Quiet;
+use crate::results::sandbox::Sandbox;
 use crate::results::standalone::{OWN_VMM, Standalone};
 use guest_stub::abi::cell::{Call, CellId, Observe};
 use std::collections::BTreeSet;
@@ -138,6 +139,11 @@ pub(super) fn wrong(measurement: &Measurement) -> Option<String> {
 pub(super) fn moved(measurement: &Measurement) -> Option<String> {
     let moved = measurement.ran_on.iter().filter(|vcpu| vcpu.was_moved()).count();
     (moved > 0).then(|| format!("{moved} of {} did NOT STAY on their CPUs", count(measurement.ran_on.len(), "vCPU")))
+}
+
+/// That the sandbox was not on, or not all of it.
+pub(super) fn sandbox(measurement: &Measurement) -> Option<String> {
+    measurement.sandbox.as_ref().and_then(Sandbox::warning)
 }
 
 /// Whether the machine was quiet, if anything was measured: in one line of `width` columns where it fits.

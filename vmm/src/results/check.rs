@@ -1,5 +1,6 @@
 //! What a run of the suite came to.
 
+use super::sandbox::Sandbox;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -86,6 +87,9 @@ pub struct Head {
     pub seed: u64,
     /// How many tests are to finish.
     pub planned: usize,
+    /// The sandbox that kipi's process is in, if it has been said whether there is to be one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sandbox: Option<Sandbox>,
 }
 
 /// The whole result.

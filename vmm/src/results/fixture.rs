@@ -42,6 +42,7 @@ pub(crate) fn measurement() -> Measurement {
         quiet: None,
         ran_on: Vec::new(),
         under: Vec::new(),
+        sandbox: None,
         warnings: vec!["2 vCPUs on 2 CPUs leave none for the VMM".to_owned()],
         partial: false,
         error: None,
@@ -324,6 +325,7 @@ pub(crate) fn trace() -> Trace {
         exits: Vec::new(),
         quiet: None,
         ran_on: Vec::new(),
+        sandbox: None,
         warnings: vec!["made up".to_owned()],
     }
 }

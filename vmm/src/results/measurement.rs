@@ -16,6 +16,7 @@ use super::power::Power;
 use super::quiet::Quiet;
 use super::ran_on::RanOn;
 use super::reference::Reference;
+use super::sandbox::Sandbox;
 use super::source::Source;
 use super::stage::Breakdown;
 use super::standalone::{OtherVmm, Standalone};
@@ -79,6 +80,9 @@ pub struct Measurement {
     /// The other VMMs that cells ran under (`--under`), in turns with kipi's own.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub under: Vec<OtherVmm>,
+    /// The sandbox that kipi's process was in; left out where no guest of kipi's ran, and by versions that had none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sandbox: Option<Sandbox>,
     /// What the reader should know before trusting a number.
     pub warnings: Vec<String>,
     /// The run was interrupted or failed: cells hold what was measured until then.

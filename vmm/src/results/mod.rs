@@ -27,6 +27,7 @@ pub mod power;
 pub mod quiet;
 pub mod ran_on;
 pub mod reference;
+pub mod sandbox;
 pub mod source;
 pub mod stage;
 pub mod standalone;

@@ -4,6 +4,7 @@ use super::integrity::Integrity;
 use super::measurement::{CellClock, Exits, Host};
 use super::quiet::Quiet;
 use super::ran_on::RanOn;
+use super::sandbox::Sandbox;
 use super::source;
 use super::stage::{self, Breakdown};
 use guest_stub::abi::cell::CellId;
@@ -47,6 +48,9 @@ pub struct Trace {
     /// Where the vCPUs' threads really ran; empty: nobody has looked.
     #[serde(default)]
     pub ran_on: Vec<RanOn>,
+    /// The sandbox that kipi's process was in; left out by versions that had none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sandbox: Option<Sandbox>,
     /// What the reader should know before trusting a number.
     pub warnings: Vec<String>,
 }

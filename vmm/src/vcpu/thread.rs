@@ -14,6 +14,7 @@ use crate::events::exit::{Exit, ExitKind};
 use crate::events::stays::{Ring, Stay};
 use crate::events::wakeups::Counters;
 use crate::native::pinning::pin_this_thread;
+use crate::sandbox::{self, ThreadKind};
 use kipi_kvm_apic::{Kick, Request};
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -51,6 +52,7 @@ pub struct VcpuThread<B> {
 impl<B: InterruptBus> VcpuThread<B> {
     /// The thread's whole life.
     pub fn run(mut self) {
+        sandbox::confine(ThreadKind::Vcpu);
         self.kick.thread_started();
         self.counters.clocks().is_this_thread(self.index);
         if let Err(reason) = self.pin() {

@@ -11,15 +11,17 @@ use super::outputs::{any_is_stdout, open_all, print, terminal_width, write_text}
 use super::processes::{self, Ended};
 use super::progress::Progress;
 use super::status::{Failure, Status, complain};
-use super::{machines, values};
+use super::{confined, machines, values};
 use crate::comparison::{Run, paired};
 use crate::config::{CellId, Config, MIN_BOOTS, Refused};
 use crate::experiment::{self, Observer};
 use crate::report;
 use crate::report::comparison::Format;
+use crate::report::output::Output;
 use crate::results::comparison::{Comparison, Difference};
 use crate::results::count::count;
 use crate::results::measurement::Measurement;
+use crate::sandbox;
 use clap::Args;
 use keys::Contrast;
 use std::borrow::Cow;
@@ -72,10 +74,9 @@ impl Ab {
 /// Whatever keeps it from measuring, or its result from being written.
 pub(super) fn run(options: &Measure) -> Result<Status, Failure> {
     let [json] = open_all([("--json", &options.outputs.json)])?;
-    interrupts::handle()?;
     let rounds = options.rounds.map_or(ROUNDS, |rounds| rounds as usize);
     let Compared { comparison, is_never_quiet, without_rounds } = match (&options.ab.ab, &options.ab.ab_exec) {
-        (Some(contrast), _) => settings(options, contrast, rounds)?,
+        (Some(contrast), _) => settings(options, contrast, rounds, json.as_ref())?,
         (None, Some(other)) => builds(options, other, rounds)?,
         (None, None) => unreachable!("asked for"),
     };
@@ -218,7 +219,7 @@ impl Pairs {
 }
 
 /// Boots with two settings.
-fn settings(options: &Measure, contrast: &Contrast, rounds: usize) -> Result<Compared, Failure> {
+fn settings(options: &Measure, contrast: &Contrast, rounds: usize, json: Option<&Output>) -> Result<Compared, Failure> {
     let cpus = machines::allowed_cpus();
     let sides = contrast.apply(options).map_err(|error| Failure::bad_input(anyhow::anyhow!(error)))?;
     let [a, b] = sides.map(|options| Setting::new(&options, cpus.clone(), rounds));
@@ -231,6 +232,8 @@ fn settings(options: &Measure, contrast: &Contrast, rounds: usize) -> Result<Com
         machines::refuse_delay(&setting.config, &cells)?;
     }
     machines::raise_open_file_limit();
+    confined::enter(&options.sandbox, [json]);
+    interrupts::handle()?;
     let settings = [a, b];
     let bar = options.shown.progress("boots");
     Pairs::new("ab", Some(contrast.key), contrast.values.clone()).measure(
@@ -243,6 +246,8 @@ fn settings(options: &Measure, contrast: &Contrast, rounds: usize) -> Result<Com
 
 /// Boots of two builds, each a process of its own: one that has run for longer has warm caches.
 fn builds(options: &Measure, other: &PathBuf, rounds: usize) -> Result<Compared, Failure> {
+    // This process runs no guest, and each boot's has a sandbox of its own.
+    interrupts::handle()?;
     let own = processes::own()?;
     let mut arguments: Vec<OsString> = other::boot_arguments(std::env::args_os().skip(1), rounds);
     if options.observe.is_empty() {
@@ -291,7 +296,7 @@ impl Setting {
             Observer { progress: &mut |_, _, _| (), samples: None, started: None, details: None, repeats: None };
         let boot = |machine| machines::boot(kvm, &self.config, &self.image, machine, None);
         match experiment::run(&self.config, cells, refused, boot, &mut observer) {
-            (measurement, None) => Ok(Some(measurement)),
+            (measurement, None) => Ok(Some(Measurement { sandbox: sandbox::state(), ..measurement })),
             (_, Some(_)) if INTERRUPTED.load(Ordering::Relaxed) => Ok(None),
             (_, Some(experiment::Error::Machine(error))) => Err(error.into()),
             (_, Some(error @ experiment::Error::Samples(_))) => Err(Failure::failed(error)),

@@ -35,6 +35,7 @@ impl<W: Write> Sink for Junit<W> {
             property("cpus", &cpus),
             property("seed", &seed),
         ]);
+        self.suite.add_properties(head.sandbox.iter().map(|sandbox| property("sandbox", &sandbox.to_string())));
         Ok(())
     }
 

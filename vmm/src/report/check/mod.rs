@@ -69,6 +69,7 @@ pub(super) mod fixture {
             cpus: 2,
             seed: 123,
             planned: 3,
+            sandbox: None,
         }
     }
 

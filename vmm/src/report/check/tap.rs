@@ -63,6 +63,9 @@ impl<W: Write> Sink for Tap<W> {
         writeln!(self.writer, "1..{}", head.planned)?;
         writeln!(self.writer, "# kipi {kipi}, Linux {kernel}, KVM: {kvm}, {cpu}, {}", count(head.cpus, "CPU"))?;
         writeln!(self.writer, "# seed {}", head.seed)?;
+        if let Some(sandbox) = &head.sandbox {
+            writeln!(self.writer, "# {}", printable(&sandbox.to_string()))?;
+        }
         self.writer.flush()
     }
 

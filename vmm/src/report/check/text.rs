@@ -5,6 +5,7 @@ use crate::report::units;
 use crate::report::wrap::{hang, printable};
 use crate::results::check::{Finished, Head, Outcome, Summary};
 use crate::results::count::count;
+use crate::results::sandbox::Sandbox;
 use std::io::{self, Write};
 use std::time::Duration;
 
@@ -53,6 +54,9 @@ impl<W: Write> Sink for Text<W> {
         self.seed = *seed;
         self.line("", &format!("kipi {kipi} · Linux {kernel} · KVM: {kvm}"), 2)?;
         self.line("", &format!("{cpu} · {} · {} · seed {seed}", count(*cpus, "CPU"), count(*planned, "test")), 2)?;
+        if let Some(warning) = head.sandbox.as_ref().and_then(Sandbox::warning) {
+            self.line("", &printable(&warning), 2)?;
+        }
         self.writer.flush()
     }
 

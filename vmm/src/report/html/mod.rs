@@ -32,6 +32,7 @@ pub fn render(measurement: &Measurement, details: &[CellDetail]) -> String {
             h1 { (heading(measurement)) }
             (verdict(measurement))
             (host::trust(measurement))
+            @if let Some(sandbox) = summary::sandbox(measurement) { p { strong { (sandbox) } } }
             p.soft {
                 "kipi " (measurement.host.kipi) " · "
                 @match measurement.host.standalone_platform() {

@@ -114,6 +114,14 @@ impl Output {
         matches!(self.sink, Sink::Stdout(_))
     }
 
+    /// The directory in which a file gets its name; `None`: it is no file.
+    pub fn directory(&self) -> Option<&Path> {
+        match &self.sink {
+            Sink::Stdout(_) | Sink::Direct(_) => None,
+            Sink::Whole(whole) => Some(&whole.1.directory),
+        }
+    }
+
     /// Completes the output: everything is written, a file is on the disk and has its name.
     ///
     /// # Errors

@@ -51,7 +51,12 @@ fn head(measurement: &Measurement, width: usize) -> String {
         _ => String::new(),
     };
     let second = format!("{} · CPUs {} ({}){clock}", host.cpu, ranges(&host.cpus), host.cpus.len());
-    let verdicts = [summary::wrong(measurement), summary::moved(measurement), summary::quiet(measurement, width)];
+    let verdicts = [
+        summary::wrong(measurement),
+        summary::moved(measurement),
+        summary::sandbox(measurement),
+        summary::quiet(measurement, width),
+    ];
     let lines = [first, second].into_iter().chain(verdicts.into_iter().flatten());
     lines.map(|line| wrap(&line, width, 2)).collect::<Vec<_>>().join("\n")
 }

@@ -6,6 +6,7 @@ use crate::report::text::{table, warnings};
 use crate::report::units;
 use crate::report::wrap::wrap;
 use crate::results::count::count;
+use crate::results::sandbox::Sandbox;
 use crate::results::trace::{Recorder, Trace};
 
 /// Most lanes of a timeline, however wide the terminal: nobody reads more at a time.
@@ -49,6 +50,7 @@ fn head(trace: &Trace, width: usize) -> String {
     let sources = trace.sources.iter().map(state);
     [first, second]
         .into_iter()
+        .chain(trace.sandbox.as_ref().and_then(Sandbox::warning))
         .chain(quiet)
         .chain(sources)
         .map(|line| wrap(&line, width, 2))
