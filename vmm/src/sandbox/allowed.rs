@@ -33,6 +33,13 @@ pub struct Entry {
     pub why: &'static str,
 }
 
+impl Entry {
+    /// The names of its calls.
+    pub fn names(&self) -> impl Iterator<Item = &'static str> {
+        self.calls.iter().map(Sysno::name)
+    }
+}
+
 const ALL: &[ThreadKind] = &[Main, Vcpu, Native, Competitor];
 const WORKERS: &[ThreadKind] = &[Vcpu, Native, Competitor];
 
