@@ -5,9 +5,8 @@
 mod page;
 
 use anyhow::{Context, Result};
-use clap::CommandFactory;
 use clap_complete::Shell;
-use kipi::commands::Cli;
+use kipi::commands::help;
 use std::fs;
 use std::path::Path;
 
@@ -24,7 +23,7 @@ fn main() -> Result<()> {
 /// Writes `kipi.1`, and a page for each command: `kipi-measure.1`.
 fn write_pages(folder: &Path) -> Result<()> {
     create(folder)?;
-    let mut command = Cli::command();
+    let mut command = help::command();
     command.build();
     for command in [&command].into_iter().chain(command.get_subcommands()) {
         let name = command.get_display_name().unwrap_or(command.get_name()).to_owned();
@@ -37,7 +36,7 @@ fn write_pages(folder: &Path) -> Result<()> {
 fn write_completions(folder: &Path) -> Result<()> {
     create(folder)?;
     for shell in SHELLS {
-        clap_complete::generate_to(shell, &mut Cli::command(), "kipi", folder)
+        clap_complete::generate_to(shell, &mut help::command(), "kipi", folder)
             .with_context(|| format!("completions for {shell} cannot be written into {}", folder.display()))?;
     }
     Ok(())
@@ -58,7 +57,7 @@ mod tests {
         write_pages(folder.path()).expect("pages");
         let page = |name: &str| fs::read_to_string(folder.path().join(name)).expect(name);
         let root = page("kipi.1");
-        let mut command = Cli::command();
+        let mut command = help::command();
         command.build();
         let commands: Vec<&clap::Command> = command.get_subcommands().collect();
         assert!(commands.len() > 5, "{commands:?}");
@@ -66,6 +65,11 @@ mod tests {
             let name = format!("kipi-{}", command.get_name());
             assert!(root.contains(&name.replace('-', r"\-")), "kipi.1 does not name {name}");
             let page = page(&format!("{name}.1"));
+            // clap's own command has neither.
+            let of_ours = [".SH EXAMPLES", r#".SH "EXIT STATUS""#].iter().filter(|_| command.get_name() != "help");
+            for section in of_ours {
+                assert!(page.contains(*section), "{name}.1 has no {section}");
+            }
             for option in command.get_arguments().filter(|it| !it.is_hide_set()).filter_map(clap::Arg::get_long) {
                 assert!(page.contains(&format!("--{option}").replace('-', r"\-")), "{name}.1 has no --{option}");
             }

@@ -11,7 +11,7 @@ pub mod compare;
 mod confined;
 pub mod doctor;
 pub mod documents;
-mod help;
+pub mod help;
 mod hints;
 pub mod history;
 pub mod image;
