@@ -7,6 +7,7 @@ use super::differences::Factor;
 use super::rows::Side;
 use super::{Run, each_once, side};
 use crate::results::comparison::Difference;
+use crate::results::count::count;
 use crate::results::measurement::{Cell, Measurement};
 use crate::results::overhead::{IntervalOf, OVERHEAD_SCHEMA, Overhead, OverheadRow};
 use crate::statistics::change::Difference as Change;
@@ -160,13 +161,10 @@ fn frequencies(base: &[Run], new: &[Run]) -> Option<Difference> {
 
 /// What a side's cells lack.
 fn warnings(side: &str, runs: &[Run]) -> Vec<String> {
-    let count = |is: fn(&Cell) -> bool| {
+    let told = |is: fn(&Cell) -> bool, what: &str| {
         let cells = runs.iter().flat_map(|run| run.measurement.asked());
-        each_once(cells.filter(|cell| is(cell)).map(|cell| cell.id)).len()
-    };
-    let told = |is: fn(&Cell) -> bool, what: &str| match count(is) {
-        0 => None,
-        cells => Some(format!("{side}: {what} in {cells} {}", if cells == 1 { "cell" } else { "cells" })),
+        let cells = each_once(cells.filter(|cell| is(cell)).map(|cell| cell.id)).len();
+        (cells > 0).then(|| format!("{side}: {what} in {}", count(cells, "cell")))
     };
     let wrong = told(|cell| !cell.integrity.is_clean(), "calls went wrong");
     let loud = told(|cell| cell.never_quiet, "the machine was never quiet");
