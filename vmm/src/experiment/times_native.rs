@@ -50,6 +50,35 @@ pub(super) fn times_native<'i>(
     divided
 }
 
+/// A metric's medians of so many pairs, the first divided by the second. `interval`: that of the ratio, [in the ratio](relative_interval);
+/// where there is no ratio, nobody asks for it.
+pub(super) fn quotient(
+    metric: MetricName,
+    by: CellId,
+    pairs: usize,
+    [own, divisor]: [Measured; 2],
+    interval: impl FnOnce() -> Option<[f64; 2]>,
+) -> Times {
+    let found = Quotient::of(own, divisor);
+    let ratio = found.ratio();
+    Times {
+        metric,
+        divisor: by,
+        pairs: pairs as u64,
+        own_ns: own.median,
+        divisor_ns: divisor.median,
+        ratio,
+        ci95: ratio.and_then(|_| found.interval(interval()?)),
+        at_least: found.at_least(),
+    }
+}
+
+/// The interval of the ratio of two samples' medians, in that ratio; `None`: these are too few boots.
+pub(super) fn relative_interval(samples: &[Sample; 2], boots: &Boots) -> Option<[f64; 2]> {
+    let found = bootstrap::ratio_of_medians(&samples[0], &samples[1], boots)?;
+    Some(found.interval?.map(|end| end / found.value))
+}
+
 /// `None`: the run ended before there could be one.
 fn why_there_is_no_pair(cell: &Collected, divisor: &Collected) -> Option<String> {
     let route = divisor.id.route.name();
@@ -91,24 +120,9 @@ impl<'c> Pairs<'c> {
             let median = metrics::nanoseconds(samples[which].quantile(Quantile::P50), frequency(tsc_khz));
             Measured { median, error: metric.clock_error(error_ns, None).unwrap_or(0.0) }
         });
-        let quotient = Quotient::of(own, divisor);
-        let ratio = quotient.ratio();
-        // In the ratio, since it is of cycles of two clocks. Where there is no ratio, nobody asks for it.
-        let interval = ratio.and_then(|_| {
-            let boots = self.boots(|blocks| metrics::sample_by_turn(metric, blocks));
-            let in_cycles = bootstrap::ratio_of_medians(&samples[0], &samples[1], &boots)?;
-            Some(in_cycles.interval?.map(|end| end / in_cycles.value))
-        });
-        Some(Times {
-            metric,
-            divisor: self.divisor,
-            pairs: self.turns.len() as u64,
-            own_ns: own.median,
-            divisor_ns: divisor.median,
-            ratio,
-            ci95: interval.and_then(|relative| quotient.interval(relative)),
-            at_least: quotient.at_least(),
-        })
+        // Of cycles of two clocks.
+        let interval = || relative_interval(&samples, &self.boots(|blocks| metrics::sample_by_turn(metric, blocks)));
+        Some(quotient(metric, self.divisor, self.turns.len(), [own, divisor], interval))
     }
 
     fn divide_cpu(&self) -> Option<CpuTimesNative> {

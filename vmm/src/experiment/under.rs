@@ -1,14 +1,15 @@
 //! What the figures of cells under other VMMs are in those of the same cells under kipi's own, and in those of native ones, by pairs of
 //! boots: a boot under one is measured next to the boot of the same number under the other, but their blocks have turns of their own.
 
+use super::times_native::{quotient, relative_interval};
 use crate::config::{CellId, divisors};
 use crate::results::measurement::{Cell, Measurement, Skipped};
 use crate::results::metric::MetricName;
 use crate::results::times::{METRICS, Times};
-use crate::statistics::bootstrap::{self, Boots};
+use crate::statistics::bootstrap::Boots;
 use crate::statistics::drift::Drift;
 use crate::statistics::order::{Observation, Quantile, Sample};
-use crate::statistics::ratio::{Measured, Quotient};
+use crate::statistics::ratio::Measured;
 use std::collections::BTreeMap;
 
 /// Divides each cell under another VMM by those that it has among the others; that one is divided by no native cell has the reason that
@@ -54,20 +55,8 @@ fn divide_one(metric: MetricName, cells: [&Cell; 2]) -> Option<Times> {
         Some(Measured { median, error: metric.clock_error(cell.clock.error_ns, None).unwrap_or(0.0) })
     };
     let [own, divisor] = cells.map(measured);
-    let (own, divisor) = (own?, divisor?);
-    let quotient = Quotient::of(own, divisor);
     let pairs = pairs(metric, cells);
-    let ratio = quotient.ratio();
-    Some(Times {
-        metric,
-        divisor: cells[1].id,
-        pairs: pairs.len() as u64,
-        own_ns: own.median,
-        divisor_ns: divisor.median,
-        ratio,
-        ci95: ratio.and_then(|_| quotient.interval(relative_interval(&pairs)?)),
-        at_least: quotient.at_least(),
-    })
+    Some(quotient(metric, cells[1].id, pairs.len(), [own?, divisor?], || interval(&pairs)))
 }
 
 /// The medians of the blocks of each boot that both cells have blocks of, by rising boot.
@@ -84,7 +73,7 @@ fn pairs(metric: MetricName, cells: [&Cell; 2]) -> Vec<[Vec<f64>; 2]> {
 }
 
 /// The interval of the ratio of the medians of such pairs, in that ratio, when pairs are drawn again; `None`: there are too few.
-fn relative_interval(pairs: &[[Vec<f64>; 2]]) -> Option<[f64; 2]> {
+fn interval(pairs: &[[Vec<f64>; 2]]) -> Option<[f64; 2]> {
     let sample = |which: usize| {
         let of_pair = |(block, pair): (u32, &[Vec<f64>; 2])| {
             pair[which].iter().map(|&value| Observation { value, block }).collect::<Vec<_>>()
@@ -102,8 +91,7 @@ fn relative_interval(pairs: &[[Vec<f64>; 2]]) -> Option<[f64; 2]> {
     };
     let ratios: Vec<(u32, f64)> = (0..).zip(pairs).filter_map(ratio).collect();
     let boots = Boots { of_block: (0..).take(pairs.len()).collect(), drift: Drift::of_cells(&[ratios]) };
-    let found = bootstrap::ratio_of_medians(&samples[0], &samples[1], &boots)?;
-    Some(found.interval?.map(|end| end / found.value))
+    relative_interval(&samples, &boots)
 }
 
 #[cfg(test)]
