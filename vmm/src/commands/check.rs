@@ -107,9 +107,7 @@ pub fn run(options: &Check) -> Result<Status, Failure> {
         Format::Json => Box::new(Json::new(stdout, host::unix_time().and_then(host::date))),
     };
     let progress = options.shown.progress("tests");
-    let result = run_and_report(&suite, &tests, &progress, sink.as_mut());
-    progress.end();
-    match result {
+    match run_and_report(&suite, &tests, &progress, sink.as_mut()) {
         Ok(summary) => Ok(status_of(&summary)),
         Err(error) if output::is_broken_pipe(&error) => Ok(Status::Good),
         Err(error) => Err(Failure::failed(anyhow::anyhow!("cannot write to standard output: {error}"))),
@@ -134,8 +132,9 @@ fn run_and_report(suite: &Suite<'_>, tests: &[Test], progress: &Progress, sink: 
         progress.say(test.name());
     };
     // The line is put out of the way of what may go to the same terminal.
-    let summary = suite.run(tests, begins, |finished| progress.beside(|| sink.finished(finished)))?;
+    let summary = suite.run(tests, begins, |finished| progress.beside(|| sink.finished(finished)));
     progress.end();
+    let summary = summary?;
     sink.end(&summary)?;
     Ok(summary)
 }
