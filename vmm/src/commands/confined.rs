@@ -2,13 +2,10 @@
 
 use super::interrupts::INTERRUPTED;
 use super::options;
-use crate::host::tracing;
+use crate::host::{latency, tracing};
 use crate::report::output::Output;
 use crate::sandbox::{self, Files};
 use std::path::Path;
-
-/// Where CPUs' idle states are limited, which two settings in turns do again and again.
-pub(super) const LATENCY: &str = "/dev/cpu_dma_latency";
 
 /// Restricts this process, which must have one thread, to what a run does that has everything open: results get their names, a
 /// trace instance is made. With `--no-sandbox`, nothing is restricted, which the result says.
@@ -18,7 +15,9 @@ pub(super) fn enter<const N: usize>(options: &options::Sandbox, outputs: [Option
         return;
     }
     let outputs = outputs.into_iter().flatten().filter_map(|output| output.directory().map(Path::to_owned)).collect();
-    sandbox::enter(&Files { outputs, written: vec![LATENCY.into()], tracefs: tracing::place() }, &INTERRUPTED);
+    // Two settings in turns limit the CPUs' idle states again and again.
+    let written = vec![latency::DEVICE.into()];
+    sandbox::enter(&Files { outputs, written, tracefs: tracing::place() }, &INTERRUPTED);
     if let Some(number) = options.inject_forbidden_call {
         sandbox::let_vcpu_try(number);
     }

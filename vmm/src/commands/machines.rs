@@ -10,7 +10,7 @@ use crate::experiment;
 use crate::experiment::machine::{self, Machine, VirtualMachine};
 use crate::experiment::native::NativeMachine;
 use crate::guest::session::{self, Limits, Session};
-use crate::host::latency::LatencyLimit;
+use crate::host::latency::{self, LatencyLimit};
 use crate::host::{self, Sources};
 use crate::results::acceleration::Acceleration;
 use crate::results::source::Source;
@@ -113,11 +113,11 @@ pub(super) fn apic_acceleration(kvm: &Kvm<'_>, measured: impl IntoIterator<Item 
 
 /// Limits how long CPUs take to leave an idle state, as long as the value lives.
 pub(super) fn limit_latency(config: &Config) -> Result<Option<LatencyLimit>, Failure> {
-    const DEVICE: &str = super::confined::LATENCY;
     let Some(us) = config.latency_us else { return Ok(None) };
-    let limit = LatencyLimit::hold(Path::new(DEVICE), us.try_into().unwrap_or(i32::MAX)).map_err(|error| {
+    let limit = LatencyLimit::hold(Path::new(latency::DEVICE), us.try_into().unwrap_or(i32::MAX)).map_err(|error| {
         let error = anyhow::anyhow!(
-            "cannot write {DEVICE}: {error} (run as root, let your group write it, or leave --latency away)"
+            "cannot write {}: {error} (run as root, let your group write it, or leave --latency away)",
+            latency::DEVICE
         );
         Failure::new(Status::HostCannot, error)
     })?;

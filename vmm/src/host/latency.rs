@@ -4,6 +4,9 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::Path;
 
+/// What the kernel takes it by.
+pub const DEVICE: &str = "/dev/cpu_dma_latency";
+
 /// A request to PM QoS (Documentation/admin-guide/pm/cpuidle.rst, "Power Management Quality of Service for CPUs"), which the
 /// kernel drops when the file is closed.
 #[derive(Debug)]
