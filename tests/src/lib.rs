@@ -31,6 +31,21 @@ use std::time::{Duration, Instant};
 /// After this long a process hangs: it is killed, and its test fails.
 pub const HANG: Duration = Duration::from_mins(5);
 
+/// A command line of one cell on two vCPUs, without references.
+pub const ONE_CELL: [&str; 11] = [
+    "measure",
+    "--vcpus",
+    "2",
+    "--route",
+    "memory",
+    "--target-state",
+    "spin",
+    "--observe",
+    "guest",
+    "--references",
+    "none",
+];
+
 /// The KVM device.
 pub const DEVICE: &str = "/dev/kvm";
 

@@ -6,7 +6,7 @@ mod fixture;
 
 use kipi::sandbox::ThreadKind;
 use kipi::sandbox::allowed::{ENTRIES, Entry};
-use kipi_tests::{Ran, Running, binary, document, hypervisor, kipi, run_tests, skip, test, turn, wait_until};
+use kipi_tests::{ONE_CELL, Ran, Running, binary, document, hypervisor, kipi, run_tests, skip, test, turn, wait_until};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -17,28 +17,11 @@ fn main() -> std::process::ExitCode {
     run_tests()
 }
 
-/// One cell on two vCPUs, and nothing beside it.
-const ONE_CELL: [&str; 13] = [
-    "measure",
-    "--vcpus",
-    "2",
-    "--route",
-    "memory",
-    "--target-state",
-    "spin",
-    "--observe",
-    "guest",
-    "--native",
-    "none",
-    "--references",
-    "none",
-];
-
 /// Runs on real vCPUs, or says why not.
 fn measure(more: &[&str]) -> Option<Ran> {
     let _turn = turn();
     hypervisor()?;
-    Some(kipi(ONE_CELL.iter().chain(more)))
+    Some(kipi(ONE_CELL.iter().chain(&["--native", "none"]).chain(more)))
 }
 
 /// What /proc/PID/status says of a sandbox.
@@ -91,7 +74,9 @@ fn a_run_has_a_sandbox_and_vcpus_have_a_narrower_one() {
     if hypervisor().is_none() {
         return;
     }
-    let mut running = Running::start(Command::new(binary()).args(ONE_CELL).args(["--rounds", "100000", "--json", "-"]));
+    let mut running = Running::start(
+        Command::new(binary()).args(ONE_CELL).args(["--native", "none", "--rounds", "100000", "--json", "-"]),
+    );
     let tasks = format!("/proc/{}/task", running.id());
     let mut seen = BTreeMap::new();
     wait_until("a vCPU's thread runs", || {

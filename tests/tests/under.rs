@@ -4,7 +4,7 @@
 mod fixture;
 
 use fixture::log;
-use kipi_tests::{Ran, assert_valid, document, kipi, run_tests, test};
+use kipi_tests::{ONE_CELL, Ran, assert_valid, document, kipi, run_tests, test};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::PathBuf;
@@ -43,25 +43,8 @@ impl Vmms {
     /// With `native` as `--native`.
     fn measure_beside(&self, native: &str, more: &[&str]) -> (Ran, Value) {
         let json = self.place("run.json");
-        let usual = [
-            "measure",
-            "--vcpus",
-            "2",
-            "--route",
-            "memory",
-            "--target-state",
-            "spin",
-            "--observe",
-            "guest",
-            "--native",
-            native,
-            "--references",
-            "none",
-            "--rounds",
-            "20",
-            "--json",
-        ];
-        let ran = kipi(usual.iter().chain([&json.to_str().expect("a plain path")]).chain(more));
+        let usual = ["--native", native, "--rounds", "20", "--json"];
+        let ran = kipi(ONE_CELL.iter().chain(&usual).chain([&json.to_str().expect("a plain path")]).chain(more));
         let document = document(&fs::read_to_string(&json).unwrap_or_else(|error| panic!("{error}: {ran:?}")));
         (ran, document)
     }
