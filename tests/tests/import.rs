@@ -3,7 +3,7 @@
 #[path = "../../vmm/src/standalone/fixture.rs"]
 mod fixture;
 
-use fixture::{Writer, begin, boot, log};
+use fixture::{Writer, begin, begin_with, boot, log};
 use guest_stub::abi::Status;
 use kipi_standalone::records::Record;
 use kipi_tests::{Ran, Running, assert_valid, binary, document, kipi, run_tests, test};
@@ -141,6 +141,21 @@ fn a_cell_of_which_nothing_came_fails_the_import() {
     let ran = Log::new(&writer.log).import(&[]);
     assert_eq!(ran.status, Some(1), "{ran:?}");
     assert!(ran.complaint().ends_with("no round of memory, all-but-self, spin, 2 vCPUs, guest counts"), "{ran:?}");
+}
+
+#[test]
+fn a_run_of_which_nothing_can_be_measured_says_why() {
+    let mut writer = Writer::default();
+    begin_with(&mut writer, 1, "", false);
+    writer.record(&Record::End { blocks: 0 });
+    let log = Log::new(&writer.log);
+    let json = log.place("run.json");
+    let ran = log.import(&["--json", json.to_str().expect("a plain path")]);
+    assert_eq!((ran.status, ran.stdout.as_str()), (Some(2), ""), "{ran:?}");
+    let reason = "memory, all-but-self, halt, 2 vCPUs, guest: a halted processor polls nothing";
+    assert!(ran.complaint().ends_with(&format!("nothing can be measured: {reason}")), "{ran:?}");
+    let document = document(&fs::read_to_string(&json).expect("it is written all the same"));
+    assert_eq!(document["skipped"][0]["reason"], "a halted processor polls nothing");
 }
 
 #[test]

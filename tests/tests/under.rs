@@ -3,7 +3,8 @@
 #[path = "../../vmm/src/standalone/fixture.rs"]
 mod fixture;
 
-use fixture::log;
+use fixture::{Writer, begin, begin_with, log};
+use kipi_standalone::records::Record;
 use kipi_tests::{ONE_CELL, Ran, assert_valid, document, kipi, run_tests, test};
 use serde_json::{Value, json};
 use std::fs;
@@ -132,6 +133,36 @@ fn the_others_can_be_the_only_ones() {
     assert!(!ran.stdout.contains("under kipi:"), "{ran:?}");
     let boots = fs::read_to_string(vmms.place("boots")).expect("boots");
     assert_eq!(boots.lines().count(), 2, "{boots}");
+}
+
+#[test]
+fn a_vmm_under_which_nothing_can_be_measured_says_why() {
+    let vmms = Vmms::new();
+    let mut writer = Writer::default();
+    begin_with(&mut writer, 1, "KVMKVMKVM", false);
+    writer.record(&Record::End { blocks: 0 });
+    fs::write(vmms.place("boot.log"), &writer.log).expect("a log");
+    let (ran, document) = vmms.measure(&["--under-only", "--boots", "1", "--under", &vmms.halting()]);
+    assert_eq!((ran.status, ran.stdout.as_str()), (Some(2), ""), "{ran:?}");
+    let complaint = ran.complaint();
+    assert!(complaint.contains("nothing can be measured: memory, all-but-self, halt, "), "{ran:?}");
+    assert!(complaint.ends_with("under halting: a halted processor polls nothing"), "{ran:?}");
+    assert_eq!(document["skipped"][0]["reason"], "a halted processor polls nothing");
+}
+
+/// That others are skipped is not why.
+#[test]
+fn a_cell_of_which_nothing_came_fails_the_run() {
+    let vmms = Vmms::new();
+    let mut writer = Writer::default();
+    begin(&mut writer, 1, "KVMKVMKVM");
+    writer.record(&Record::End { blocks: 2 });
+    fs::write(vmms.place("boot.log"), &writer.log).expect("a log");
+    let (ran, document) = vmms.measure(&["--under-only", "--boots", "1", "--under", &vmms.halting()]);
+    assert_eq!((ran.status, ran.stderr.as_str()), (Some(1), ""), "{ran:?}");
+    assert!(ran.stdout.contains("PARTIAL") && ran.stdout.contains("2 blocks are missing"), "{ran:?}");
+    let why = "under halting: no round of x2apic, all-but-self, spin, 2 vCPUs, guest counts";
+    assert_eq!(document["error"], why, "{document}");
 }
 
 #[test]

@@ -5,6 +5,7 @@
 use crate::config::{CellId, Change, Refused};
 use crate::experiment::machine;
 use crate::guest::session;
+use crate::results::measurement::Skipped;
 use crate::vm::image;
 use crate::{config, experiment, native, vm};
 use std::borrow::Cow;
@@ -50,6 +51,16 @@ pub(super) fn refusals(refused: &[Refused]) -> String {
         }
     }
     reasons.join("; ")
+}
+
+/// The same of what a machine has said itself, whose options are its own: each reason once, with the first combination that has it.
+pub(super) fn skipped(skipped: &[Skipped]) -> String {
+    let reasons = Skipped::by_reason(skipped).into_iter().filter_map(|(reason, combinations)| {
+        let (first, others) = combinations.split_first()?;
+        let others = if others.is_empty() { String::new() } else { format!(" and {} more", others.len()) };
+        Some(format!("{}{others}: {reason}", first.id))
+    });
+    reasons.collect::<Vec<_>>().join("; ")
 }
 
 /// A choice as it is typed.

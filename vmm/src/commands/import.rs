@@ -1,6 +1,6 @@
 //! `kipi import`.
 
-use super::measure::{is_clean, status_of, without_rounds, write_reports, write_results};
+use super::measure::{impossible, is_clean, status_of, without_rounds, write_reports, write_results};
 use super::outputs::{any_is_stdout, nobody_reads};
 use super::progress::Shown;
 use super::status::{Failure, Status, complain};
@@ -77,6 +77,9 @@ pub fn run(options: &Import) -> Result<Status, Failure> {
     ));
     if let Some(error) = error.map(anyhow::Error::from).filter(|error| !nobody_reads(error)) {
         complain(&format!("{name}: {}", hints::line(error.as_ref())));
+    } else if let Some(impossible) = impossible(&measurement).filter(|_| run.cells().is_empty()) {
+        status = Status::BadInput;
+        complain(&format!("{name}: {impossible}"));
     } else if let Some(wrong) = wrong(run, &measurement) {
         status = Status::Failed;
         complain(&format!("{name}: {wrong}"));
@@ -130,11 +133,11 @@ fn wrong(run: &RecordedRun, measurement: &Measurement) -> Option<String> {
     if !is_clean(measurement) {
         return Some("calls went wrong: see the integrity column".to_owned());
     }
-    if measurement.error.is_some() && run.boots().iter().any(|boot| boot.end == End::GaveUp) {
+    let gave_up = run.boots().iter().any(|boot| boot.end == End::GaveUp);
+    if measurement.error.is_some() && (gave_up || measurement.cells.is_empty()) {
         return measurement.error.clone();
     }
-    let has_none = |cell: &CellId| !measurement.cells.iter().any(|measured| measured.id == *cell);
-    let without = without_rounds(measurement).map(|cell| cell.id).or_else(|| run.cells().into_iter().find(has_none));
+    let without = without_rounds(measurement).map(|cell| cell.id).or_else(|| recorded::lost_cell(run, measurement));
     without.map(|cell| format!("no round of {cell} counts"))
 }
 

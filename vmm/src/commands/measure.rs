@@ -280,9 +280,11 @@ pub fn run(options: &Measure, start: ProcessStart) -> Result<Status, Failure> {
         measurement.error = Some(violation);
     }
 
-    let status = status_of(&measurement, error.as_ref(), options.strict);
-    let status = if status == Status::Good { of_others } else { status };
-    let began = began(status, &measurement);
+    let status = status_of(&measurement, error.as_ref(), options.strict).or(of_others);
+    let is_loud = status != Status::Good && of_others == Status::Good;
+    let impossible = impossible(&measurement).filter(|_| status == Status::Good);
+    let status = impossible.as_ref().map_or(status, |_| Status::BadInput);
+    let began = impossible.is_some() || began(status, &measurement);
     // Samples that could not be written once are told once.
     let samples_failed = matches!(error, Some(experiment::Error::Samples(_)));
     let csv = csv.filter(|_| !samples_failed);
@@ -296,10 +298,10 @@ pub fn run(options: &Measure, start: ProcessStart) -> Result<Status, Failure> {
         if samples_failed {
             return Ok(status);
         }
-    } else if let Some(wrong) = wrong(&measurement, status != Status::Good && of_others == Status::Good) {
+    } else if let Some(wrong) = impossible.or_else(|| wrong(&measurement, is_loud)) {
         complain(&wrong);
     }
-    written.map_err(|error| Failure::new(if status == Status::Good { Status::Failed } else { status }, error))?;
+    written.map_err(|error| Failure::new(status.or(Status::Failed), error))?;
     Ok(status)
 }
 
@@ -360,6 +362,12 @@ pub(super) fn without_rounds(measurement: &Measurement) -> Option<&Cell> {
     measurement.asked().find(|cell| cell.rounds == 0)
 }
 
+/// Why nothing of what was asked for could be measured, where it is known; `None`: something was.
+pub(super) fn impossible(measurement: &Measurement) -> Option<String> {
+    let is_nothing = measurement.asked().next().is_none() && !measurement.skipped.is_empty();
+    is_nothing.then(|| format!("nothing can be measured: {}", hints::skipped(&measurement.skipped)))
+}
+
 /// Why a cell has no numbers, none of its calls having gone wrong.
 pub(super) fn nothing_counts(cell: &Cell) -> String {
     let Cell { id, not_in_state, rounds_asked, .. } = cell;
@@ -395,8 +403,8 @@ pub(super) fn write_results(
         json::write(measurement, &mut output)?;
         Ok(output.commit()?)
     });
-    // Without a cell there is nothing to show that the error's line does not say.
-    let silent = to_stdout || measurement.cells.is_empty();
+    // Without a cell and a warning there is nothing to show that the error's line does not say.
+    let silent = to_stdout || measurement.cells.is_empty() && measurement.warnings.is_empty();
     let table = if silent { Ok(()) } else { print(&text::render(measurement, terminal_width(), details)) };
     unless_nobody_reads(csv.and(json).and(table))
 }
@@ -506,6 +514,28 @@ mod tests {
         assert!(line.ends_with("of 40 rounds, none counts: in 40, a target was not in state halt"), "{line}");
         measurement.cells.push(empty);
         assert_eq!(status_of(&measurement, None, false), Status::Failed);
+    }
+
+    #[test]
+    fn where_nothing_could_be_measured_every_reason_is_told_once() {
+        let skipped = |route, state, reason| fixture::skipped(route, state, reason);
+        let no_x2apic = "no x2APIC mode";
+        let mut measurement = Measurement {
+            skipped: vec![
+                skipped("x2apic", "user", no_x2apic),
+                skipped("x2apic", "halt", no_x2apic),
+                skipped("memory", "halt", "a halted processor polls nothing"),
+            ],
+            ..fixture::measurement()
+        };
+        assert_eq!(impossible(&measurement), None, "something was measured");
+        measurement.cells.iter_mut().for_each(|cell| cell.beside = true);
+        let line = impossible(&measurement).expect("what nobody has asked for is nothing");
+        assert!(line.starts_with("nothing can be measured: x2apic, all-but-self, user, "), "{line}");
+        assert!(line.contains(" and 1 more: no x2APIC mode; memory, "), "{line}");
+        assert!(line.ends_with(": a halted processor polls nothing"), "{line}");
+        measurement.skipped.clear();
+        assert_eq!(impossible(&measurement), None, "no reason is known");
     }
 
     #[test]

@@ -80,6 +80,11 @@ impl Status {
         }
     }
 
+    /// The other one, if this one is good.
+    pub(super) fn or(self, other: Self) -> Self {
+        if self == Self::Good { other } else { self }
+    }
+
     /// An error's status, where the machine could not be had.
     pub(super) fn of_vm(error: &vm::Error) -> Self {
         if error.is_host_limit() { Self::HostCannot } else { Self::BadInput }

@@ -42,6 +42,11 @@ pub fn import(run: &RecordedRun, log: &str, observer: &mut Observer<'_>) -> (Mea
     (measurement, error)
 }
 
+/// A cell of a run of which the document has nothing, since no block of it is whole.
+pub fn lost_cell(run: &RecordedRun, imported: &Measurement) -> Option<CellId> {
+    run.cells().into_iter().find(|id| !imported.cells.iter().any(|cell| cell.id == *id))
+}
+
 /// A run that is read block by block.
 struct Replay<'l> {
     run: &'l RecordedRun,

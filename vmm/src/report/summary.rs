@@ -273,7 +273,7 @@ fn power(power: &Power) -> Vec<Fact> {
 
 /// Combinations that cannot be measured here, by reason.
 fn not_measured(skipped: &[Skipped]) -> Option<String> {
-    let reasons = by_reason(skipped);
+    let reasons = Skipped::by_reason(skipped);
     let all = count(skipped.len(), "combination");
     let counted = |(reason, of): &(&str, Vec<&Skipped>)| format!("{} ({reason})", of.len());
     match reasons.as_slice() {
@@ -281,18 +281,6 @@ fn not_measured(skipped: &[Skipped]) -> Option<String> {
         [(reason, _)] => Some(format!("{all} ({reason})")),
         several => Some(format!("{all}: {}", several.iter().map(counted).collect::<Vec<_>>().join(", "))),
     }
-}
-
-/// Combinations by the reason for which they cannot be measured, each reason in the place where it first came up.
-pub(super) fn by_reason(skipped: &[Skipped]) -> Vec<(&str, Vec<&Skipped>)> {
-    let mut reasons: Vec<(&str, Vec<&Skipped>)> = Vec::new();
-    for combination in skipped {
-        match reasons.iter_mut().find(|(reason, _)| *reason == combination.reason) {
-            Some((_, combinations)) => combinations.push(combination),
-            None => reasons.push((&combination.reason, vec![combination])),
-        }
-    }
-    reasons
 }
 
 /// Combinations in the words of the command line: as the product of their lists where they are one, else one by one.

@@ -453,6 +453,20 @@ pub struct Cell {
     pub times_own_vmm: Vec<Times>,
 }
 
+impl Skipped {
+    /// Combinations by the reason for which they cannot be measured, each reason in the place where it first came up.
+    pub fn by_reason(skipped: &[Self]) -> Vec<(&str, Vec<&Self>)> {
+        let mut reasons: Vec<(&str, Vec<&Self>)> = Vec::new();
+        for combination in skipped {
+            match reasons.iter_mut().find(|(reason, _)| *reason == combination.reason) {
+                Some((_, combinations)) => combinations.push(combination),
+                None => reasons.push((&combination.reason, vec![combination])),
+            }
+        }
+        reasons
+    }
+}
+
 impl Measurement {
     /// Whether cells ran under other VMMs, too.
     pub fn has_other_vmms(&self) -> bool {

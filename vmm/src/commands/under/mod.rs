@@ -215,6 +215,7 @@ fn add(measurement: &mut Measurement, vmm: &Vmm, run: &RecordedRun, mut samples:
     let mut observer =
         Observer { progress: &mut progress, samples: Some(&mut sink), started: None, details: None, repeats: None };
     let (imported, error) = recorded::import(run, vmm.name.name(), &mut observer);
+    let lost = recorded::lost_cell(run, &imported).map(|cell| format!("no round of {cell} counts"));
     measurement.cells.extend(imported.cells.into_iter().map(|mut cell| {
         cell.id.under = under;
         cell
@@ -227,7 +228,7 @@ fn add(measurement: &mut Measurement, vmm: &Vmm, run: &RecordedRun, mut samples:
         imported.skipped.into_iter().map(|Skipped { id, reason }| Skipped { id: CellId { under, ..id }, reason }),
     );
     measurement.warnings.extend(imported.warnings.into_iter().map(of_name));
-    if let Some(why) = error.map(|error| error.to_string()).or(imported.error) {
+    if let Some(why) = error.map(|error| error.to_string()).or(imported.error).or(lost) {
         measurement.partial = true;
         measurement.error.get_or_insert_with(|| of_name(why));
     }

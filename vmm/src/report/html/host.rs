@@ -1,7 +1,7 @@
 //! Where the measurement was taken, and what a reader must know about it.
 
-use crate::report::summary::{by_reason, facts, machine, products, standalone};
-use crate::results::measurement::Measurement;
+use crate::report::summary::{facts, machine, products, standalone};
+use crate::results::measurement::{Measurement, Skipped};
 use maud::{Markup, html};
 
 /// What is asked before numbers are trusted.
@@ -44,7 +44,7 @@ pub(super) fn warnings(measurement: &Measurement) -> Markup {
             @if measurement.warnings.is_empty() && measurement.skipped.is_empty() { p { "None." } }
             ul {
                 @for warning in &measurement.warnings { li { (warning) } }
-                @for (reason, combinations) in by_reason(&measurement.skipped) {
+                @for (reason, combinations) in Skipped::by_reason(&measurement.skipped) {
                     li { "Not measured: " (reason) ul { @for product in products(&combinations) { li { (product) } } } }
                 }
             }

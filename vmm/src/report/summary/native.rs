@@ -1,10 +1,9 @@
 //! What interrupting a busy vCPU costs in the host's own IPIs, or calling it, in calls between the host's own threads.
 
-use super::by_reason;
 use crate::config::routes;
 use crate::report::{tables, units};
 use crate::results::count::count;
-use crate::results::measurement::{Cell, Measurement};
+use crate::results::measurement::{Cell, Measurement, Skipped};
 use crate::results::metric::MetricName;
 use crate::results::times::Times;
 use guest_stub::abi::TargetState;
@@ -82,7 +81,7 @@ fn busy(cell: &Cell) -> Option<Busy> {
 
 /// How many cells have no native counterpart, by reason.
 fn undivided(measurement: &Measurement) -> Option<String> {
-    let reasons = by_reason(&measurement.undivided);
+    let reasons = Skipped::by_reason(&measurement.undivided);
     let of_reason = |(reason, cells): &(&str, Vec<_>)| format!("{} ({reason})", count(cells.len(), "cell"));
     let told: Vec<String> = reasons.iter().map(of_reason).collect();
     (!told.is_empty()).then(|| format!("no × native of {}", told.join(", ")))

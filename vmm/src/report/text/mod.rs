@@ -4,12 +4,12 @@
 
 pub(super) mod table;
 
-use super::summary::{self, Fact, by_reason, products};
+use super::summary::{self, Fact, products};
 use super::tables;
 use super::wrap::{hang, list, wrap};
 use crate::results::count::count;
 use crate::results::cpu_list::ranges;
-use crate::results::measurement::{Host, Measurement};
+use crate::results::measurement::{Host, Measurement, Skipped};
 use std::collections::BTreeSet;
 
 /// Warnings that are printed without details, the first ones.
@@ -115,7 +115,7 @@ fn standalone(host: &Host, width: usize) -> Option<String> {
 
 /// Each combination that cannot be measured here, below its reason.
 fn skipped(measurement: &Measurement, width: usize) -> Option<String> {
-    let reasons = by_reason(&measurement.skipped);
+    let reasons = Skipped::by_reason(&measurement.skipped);
     let title = format!("Not measured here ({})", count(measurement.skipped.len(), "combination"));
     let mut lines = vec![wrap(&title, width, 2)];
     for (reason, combinations) in &reasons {
