@@ -158,6 +158,28 @@ fn a_run_of_which_nothing_can_be_measured_says_why() {
     assert_eq!(document["skipped"][0]["reason"], "a halted processor polls nothing");
 }
 
+/// It may be the only copy of a measurement on another machine.
+#[test]
+fn the_log_itself_is_never_replaced() {
+    let bytes = log(1, 2);
+    let log = Log::new(&bytes);
+    fs::hard_link(log.place("serial.log"), log.place("hard.json")).expect("a link");
+    std::os::unix::fs::symlink("serial.log", log.place("soft.json")).expect("a link");
+    for option in ["--json", "--csv", "--html", "--bmf"] {
+        for name in ["serial.log", "hard.json", "soft.json"] {
+            let place = log.place(name);
+            let ran = log.import(&[option, place.to_str().expect("a plain path")]);
+            assert_eq!((ran.status, ran.stdout.as_str()), (Some(2), ""), "{ran:?}");
+            assert!(ran.complaint().contains("which is read, are the same file (write to another one)"), "{ran:?}");
+        }
+    }
+    let mut command = Command::new("sh");
+    command.args(["-c", r#"exec "$0" import - --csv serial.log < serial.log"#]).arg(binary());
+    let ran = Running::start(command.current_dir(log.directory.path())).finish();
+    assert_eq!(ran.status, Some(2), "{ran:?}");
+    assert_eq!(fs::read(log.place("serial.log")).expect("the log"), bytes);
+}
+
 #[test]
 fn what_is_no_log_is_refused() {
     let refused = |path: &Path, what: &str| {

@@ -45,10 +45,11 @@ pub struct Import {
 /// A log that cannot be read or has no run in it, or a result that cannot be written.
 pub fn run(options: &Import) -> Result<Status, Failure> {
     let name = options.log.display().to_string();
-    let log::Log { boots, faults } = log::read(&read(&options.log)?);
+    let path = path(&options.log);
+    let log::Log { boots, faults } = log::read(&read(path)?);
     let runs = runs::of(boots);
     let chosen = choose(&name, &runs, options.run, faults.lines().next()).map_err(Failure::bad_input)?;
-    let outputs = options.outputs.open()?;
+    let outputs = options.outputs.open_beside(path)?;
     let to_stdout = any_is_stdout(outputs.each_ref());
     let [json, csv, html, prometheus, bmf] = outputs;
     let mut csv = csv.map(CsvWriter::new).transpose().map_err(Failure::failed)?;
@@ -90,15 +91,19 @@ pub fn run(options: &Import) -> Result<Status, Failure> {
     Ok(status)
 }
 
-fn read(log: &Path) -> Result<Vec<u8>, Failure> {
-    let path = if log == Path::new("-") { Path::new("/dev/stdin") } else { log };
+/// Where a log of this name is.
+fn path(log: &Path) -> &Path {
+    if log == Path::new("-") { Path::new("/dev/stdin") } else { log }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, Failure> {
     bounded::read(path, MOST_BYTES).map_err(|error| {
         let why = match error {
             bounded::Error::Io(error) => error,
             bounded::Error::Endless(kind) => io::Error::other(format!("it is a {kind}, not a file or a pipe")),
             bounded::Error::TooLarge => io::Error::other(format!("it has more than {} MiB", MOST_BYTES >> 20)),
         };
-        Failure::bad_input(anyhow::anyhow!("{}: {why}", log.display()))
+        Failure::bad_input(anyhow::anyhow!("{}: {why}", path.display()))
     })
 }
 

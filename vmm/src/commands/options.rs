@@ -1,13 +1,13 @@
 //! The options that several commands have in common.
 
-use super::outputs::open_all;
+use super::outputs::{open_all, open_all_beside};
 use super::status::Failure;
 use super::values;
 use crate::config::{self, Call, Config, Observe, Pin};
 use crate::report::output::Output;
 use clap::Args;
 use guest_stub::abi::{Wait, Worker};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// `--settle` where nothing is said.
@@ -80,8 +80,20 @@ impl Outputs {
     /// # Errors
     /// As [`open_all`].
     pub(super) fn open(&self) -> Result<[Option<Output>; 5], Failure> {
+        open_all(self.named())
+    }
+
+    /// The same for a command that reads `input`, which none of them may replace.
+    ///
+    /// # Errors
+    /// As [`open_all_beside`].
+    pub(super) fn open_beside(&self, input: &Path) -> Result<[Option<Output>; 5], Failure> {
+        open_all_beside(&[&[input.to_owned()]], self.named())
+    }
+
+    fn named(&self) -> [(&'static str, &Option<PathBuf>); 5] {
         let Self { json, csv, html, prometheus, bmf } = self;
-        open_all([("--json", json), ("--csv", csv), ("--html", html), ("--prometheus", prometheus), ("--bmf", bmf)])
+        [("--json", json), ("--csv", csv), ("--html", html), ("--prometheus", prometheus), ("--bmf", bmf)]
     }
 }
 
