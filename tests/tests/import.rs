@@ -5,7 +5,8 @@ mod fixture;
 
 use fixture::{Writer, begin, begin_with, boot, log};
 use guest_stub::abi::Status;
-use kipi_standalone::records::Record;
+use kipi_standalone::lines::{self, Line};
+use kipi_standalone::records::{Record, RecordOf};
 use kipi_tests::{Ran, Running, assert_valid, binary, document, kipi, run_tests, test};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -103,6 +104,32 @@ fn a_log_that_is_cut_off_gives_what_is_whole() {
     assert_eq!(ran.status, Some(0), "{ran:?}");
     assert!(ran.complaint().ends_with("the log ends before the run does: what is whole of it was used"), "{ran:?}");
     assert!(ran.stdout.contains("PARTIAL: the run ended early"), "{}", ran.stdout);
+}
+
+#[test]
+fn a_line_that_is_there_twice_costs_nothing() {
+    let bytes = log(1, 2);
+    let mut lines: Vec<&[u8]> = bytes.split_inclusive(|&byte| byte == b'\n').collect();
+    lines.insert(20, lines[19]);
+    let ran = Log::new(&lines.concat()).import(&[]);
+    assert_eq!((ran.status, ran.stderr.as_str()), (Some(0), ""), "{ran:?}");
+    assert!(ran.stdout.contains("log line 21 repeats an earlier one: passed over"), "{}", ran.stdout);
+    assert!(!ran.stdout.contains("PARTIAL"), "{}", ran.stdout);
+}
+
+#[test]
+fn where_nothing_counts_the_damage_is_told_all_the_same() {
+    let bytes = log(1, 2);
+    let is_lost = |line: &[u8]| {
+        let mut parts = lines::decode(line);
+        parts.any(|part| matches!(part, Line::Record(_, RecordOf::Samples { vcpu: 1, .. })))
+    };
+    let left: Vec<u8> =
+        bytes.split_inclusive(|&byte| byte == b'\n').filter(|line| !is_lost(line)).flatten().copied().collect();
+    let ran = Log::new(&left).import(&["--details"]);
+    assert_eq!(ran.status, Some(1), "{ran:?}");
+    assert!(ran.complaint().ends_with(" counts"), "{ran:?}");
+    assert!(ran.stdout.contains("1's rounds 0 to 5: left out"), "{}", ran.stdout);
 }
 
 #[test]

@@ -93,7 +93,7 @@ impl Draft {
         }
     }
 
-    /// Adds a record but [`RecordOf::Start`], which begins another boot.
+    /// Adds a record. [`RecordOf::Start`] says nothing that is not known.
     ///
     /// # Errors
     /// What it says cannot be: it is left out.

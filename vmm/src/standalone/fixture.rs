@@ -6,6 +6,8 @@ use kipi_standalone::records::{RECORDS_VERSION, Record, in_batches};
 
 /// Cycles from a round to the next one.
 const ROUND: u64 = 100_000;
+/// Cycles from a boot to the next one.
+const BOOT: u64 = 1_000_000_000_000;
 /// How long a call takes, in cycles, and so in half nanoseconds.
 pub(crate) const ROUND_TRIP: u64 = 20_000;
 pub(crate) const KHZ: u64 = 2_000_000;
@@ -17,6 +19,8 @@ pub(crate) const WARMUP: u32 = 2;
 pub(crate) struct Writer {
     pub(crate) log: Vec<u8>,
     pub(crate) sequence: u32,
+    /// Boots that have begun. Each has time stamps of its own.
+    pub(crate) boots: u64,
 }
 
 impl Writer {
@@ -43,7 +47,8 @@ impl Writer {
             missing_count: missing.map_or(0, |_| 3),
         });
         for vcpu in 0..2 {
-            let samples = (0..rounds).map(|round| sample(vcpu, round, number));
+            let boot = self.boots;
+            let samples = (0..rounds).map(|round| sample(boot, vcpu, round, number));
             in_batches(samples, |first, samples| {
                 self.record(&Record::Samples { block: number, vcpu, first, samples });
             });
@@ -52,8 +57,8 @@ impl Writer {
 }
 
 /// A call of two vCPUs, one of which is in state `spin`.
-fn sample(vcpu: u32, round: u32, block: u32) -> Sample {
-    let t0 = 1_000_000_000 + ROUND * u64::from(2000 * block + round);
+fn sample(boot: u64, vcpu: u32, round: u32, block: u32) -> Sample {
+    let t0 = BOOT * boot + ROUND * u64::from(2000 * block + round);
     let common = Sample { generation: 4 * (round + 1), result: vcpu.into(), ..Sample::default() };
     match vcpu {
         0 => Sample {
@@ -77,9 +82,16 @@ pub(crate) fn begin(writer: &mut Writer, turns: u32, hypervisor: &str) {
 /// The same, of a machine that can measure none of these cells unless it `has_cells`.
 pub(crate) fn begin_with(writer: &mut Writer, turns: u32, hypervisor: &str, has_cells: bool) {
     writer.sequence = 0;
+    writer.boots += 1;
     writer.log.extend(b"\x1b[2JSeaBIOS (version 1.16)\r\nBooting from ROM..\r\n");
     let command_line = "route=x2apic,memory state=spin";
-    writer.record(&Record::Start { abi: RECORDS_VERSION, version: "0.1.0", run: 7, door: "pvh", command_line });
+    writer.record(&Record::Start {
+        abi: RECORDS_VERSION,
+        version: "0.1.0",
+        run: writer.boots,
+        door: "pvh",
+        command_line,
+    });
     writer.record(&Record::Platform {
         cpu: "Made Up CPU",
         hypervisor,
@@ -106,7 +118,14 @@ pub(crate) fn begin_with(writer: &mut Writer, turns: u32, hypervisor: &str, has_
     let reason = "a halted processor polls nothing";
     writer.record(&Record::Skipped { call, route: "memory", destination, state: "halt", reason });
     writer.log.extend(b"2 processors are up\n");
-    writer.record(&Record::Exchange { partner: 1, made: 512, sent: 1_000, answered: 1_060, received: 1_100 });
+    let start = BOOT * writer.boots - 1_000;
+    writer.record(&Record::Exchange {
+        partner: 1,
+        made: 512,
+        sent: start,
+        answered: start + 60,
+        received: start + 100,
+    });
     writer.record(&Record::Stamps { differences: &[40, 42, 44] });
     writer.record(&Record::Instructions { differences: &[64, 64, 96] });
 }

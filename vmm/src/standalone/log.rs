@@ -3,6 +3,7 @@
 use super::boot::{Boot, Image};
 use super::draft::Draft;
 use super::faults::Faults;
+use super::order::{Found, Order};
 use crate::results::count::count;
 use kipi_standalone::lines::{self, Line};
 use kipi_standalone::records::{OwnedRecord, RECORDS_VERSION, RecordOf};
@@ -21,13 +22,15 @@ pub struct Log {
 
 /// Reads a log.
 pub fn read(log: &[u8]) -> Log {
-    let mut reader = Reader { log: Log::default(), draft: None, next: 0, damaged: 0, is_lost: false };
+    let mut reader = Reader { log: Log::default(), boot: None, is_lost: false };
     for (number, line) in (1..).zip(log.split(|&byte| byte == b'\n')) {
         for part in lines::decode(line) {
             match part {
                 Line::Record(sequence, record) => reader.record(number, sequence, record),
                 Line::Damaged(damage) => {
-                    reader.damaged += 1;
+                    if let Some((_, order)) = &mut reader.boot {
+                        order.add_damaged();
+                    }
                     reader.faults().add(format_args!("log line {number} is damaged: {damage}"));
                 }
                 Line::Other(_) => {}
@@ -40,11 +43,8 @@ pub fn read(log: &[u8]) -> Log {
 
 struct Reader {
     log: Log,
-    draft: Option<Draft>,
-    /// The sequence number that comes next.
-    next: u32,
-    /// Damaged lines since the last record, which have sequence numbers, too.
-    damaged: u32,
+    /// The boot that is read, and its records.
+    boot: Option<(Draft, Order)>,
     /// It has been told that records belong to no boot.
     is_lost: bool,
 }
@@ -52,53 +52,47 @@ struct Reader {
 impl Reader {
     /// Where what is wrong is told.
     fn faults(&mut self) -> &mut Faults {
-        match &mut self.draft {
-            Some(draft) => &mut draft.faults,
+        match &mut self.boot {
+            Some((draft, _)) => &mut draft.faults,
             None => &mut self.log.faults,
         }
     }
 
     fn record(&mut self, line: usize, sequence: u32, record: OwnedRecord) {
-        if let RecordOf::Start { abi, version, door, command_line, .. } = record {
+        let is_again = self.boot.as_ref().is_some_and(|(_, order)| order.is_first_again(sequence, &record));
+        if let (RecordOf::Start { abi, version, door, command_line, .. }, false) = (&record, is_again) {
             self.close();
-            (self.next, self.damaged, self.is_lost) = (sequence.wrapping_add(1), 0, false);
-            if abi == RECORDS_VERSION {
-                self.draft = Some(Draft::new(line, Image { version, door, command_line }));
-            } else {
+            self.is_lost = *abi != RECORDS_VERSION;
+            if self.is_lost {
                 self.log.faults.add(format_args!(
                     "the boot from log line {line} on has records of version {abi}, of kipi {version}; this kipi reads version \
                      {RECORDS_VERSION}: left out"
                 ));
-                self.is_lost = true;
+            } else {
+                let [version, door, command_line] = [version, door, command_line].map(String::clone);
+                let draft = Draft::new(line, Image { version, door, command_line });
+                self.boot = Some((draft, Order::new(line, sequence, record)));
             }
             return;
         }
-        if sequence < self.next && self.draft.is_some() {
-            // Another boot, of which the first record is lost: what it measures is not known.
-            self.close();
-        }
-        let Some(draft) = &mut self.draft else {
-            if !self.is_lost {
-                self.log.faults.add(format_args!("the boot around log line {line} lacks its first record: left out"));
-                self.is_lost = true;
-            }
-            return;
+        let of_another = match &mut self.boot {
+            Some((_, order)) => order.add(line, sequence, record).err(),
+            None => Some(line),
         };
-        let lost = (sequence - self.next).saturating_sub(self.damaged);
-        if lost > 0 {
-            let lines = format!("{} {}", count(lost, "line"), if lost == 1 { "is" } else { "are" });
-            draft.faults.add(format_args!("{lines} missing before log line {line}"));
-        }
-        (self.next, self.damaged) = (sequence.wrapping_add(1), 0);
-        if let Err(what) = draft.add(record) {
-            draft.faults.add(format_args!("log line {line} tells of what cannot be, {what}: left out"));
+        let Some(line) = of_another else { return };
+        // The first record is lost: what it measures is not known.
+        self.close();
+        if !self.is_lost {
+            self.log.faults.add(format_args!("the boot around log line {line} lacks its first record: left out"));
+            self.is_lost = true;
         }
     }
 
     /// Ends the boot, if there is one.
     fn close(&mut self) {
-        let Some(draft) = self.draft.take() else { return };
+        let Some((mut draft, order)) = self.boot.take() else { return };
         let line = draft.line;
+        fill(&mut draft, order);
         match draft.finish() {
             Ok(_) if self.log.boots.len() >= MOST_BOOTS => {
                 self.log
@@ -109,6 +103,26 @@ impl Reader {
             Err(lack) => {
                 self.log.faults.add(format_args!("the boot from log line {line} on lacks {lack}: left out"));
             }
+        }
+    }
+}
+
+/// Makes a boot of its records.
+fn fill(draft: &mut Draft, order: Order) {
+    let (records, told) = order.finish();
+    for text in told {
+        draft.faults.add(text);
+    }
+    let mut next = None;
+    for (sequence, Found { line, record, damaged }) in records {
+        let lost = next.map_or(0, |next: u32| sequence - next).saturating_sub(damaged);
+        if lost > 0 {
+            let lines = format!("{} {}", count(lost, "line"), if lost == 1 { "is" } else { "are" });
+            draft.faults.add(format_args!("{lines} missing before log line {line}"));
+        }
+        next = Some(sequence.saturating_add(1));
+        if let Err(what) = draft.add(record) {
+            draft.faults.add(format_args!("log line {line} tells of what cannot be, {what}: left out"));
         }
     }
 }

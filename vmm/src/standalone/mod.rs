@@ -11,6 +11,7 @@ mod faults;
 pub mod image;
 pub mod iso;
 pub mod log;
+mod order;
 pub mod runs;
 
 #[cfg(test)]

@@ -65,6 +65,78 @@ fn a_line_that_is_lost_shows_by_its_number() {
     assert_eq!(log.boots[0].blocks.len(), 5);
 }
 
+/// The log's lines, and which of them are a boot's first record.
+fn lines_of(log: &[u8]) -> (Vec<&[u8]>, Vec<usize>) {
+    let lines: Vec<&[u8]> = log.split_inclusive(|&byte| byte == b'\n').collect();
+    let is_start =
+        |&at: &usize| lines::decode(lines[at]).any(|part| matches!(part, Line::Record(_, RecordOf::Start { .. })));
+    let starts = (0..lines.len()).filter(is_start).collect();
+    (lines, starts)
+}
+
+fn is_record(line: &[u8]) -> bool {
+    lines::decode(line).any(|part| matches!(part, Line::Record(..)))
+}
+
+/// What was measured in each boot.
+fn measured(log: &Log) -> Vec<(usize, End, usize)> {
+    log.boots.iter().map(|boot| (boot.blocks.len(), boot.end, boot.exchanges.len())).collect()
+}
+
+#[test]
+fn a_line_that_is_there_twice_counts_once() {
+    let bytes = log(2, 2);
+    let (lines, _) = lines_of(&bytes);
+    let whole = measured(&read(&bytes));
+    for (index, line) in lines.iter().enumerate() {
+        let twice = [&lines[..=index], &lines[index..]].concat().concat();
+        let log = read(&twice);
+        assert_eq!(measured(&log), whole, "line {}", index + 1);
+        let told = format!("log line {} repeats an earlier one: passed over", index + 2);
+        assert_eq!(faults(&log), if is_record(line) { vec![told] } else { Vec::new() });
+    }
+    let all = read(&lines.iter().flat_map(|line| [*line, *line]).collect::<Vec<_>>().concat());
+    assert_eq!(measured(&all), whole);
+    let told = faults(&all);
+    assert!(
+        told.len() == 2 && told[0].ends_with(" lines repeat earlier ones, log line 6 first: passed over"),
+        "{told:?}"
+    );
+}
+
+#[test]
+fn a_line_that_stands_behind_the_next_is_put_back() {
+    let bytes = log(2, 2);
+    let (lines, starts) = lines_of(&bytes);
+    let whole = read(&bytes);
+    for index in 0..lines.len() - 1 {
+        let mut swapped = lines.clone();
+        swapped.swap(index, index + 1);
+        let log = read(&swapped.concat());
+        let records = is_record(lines[index]) && is_record(lines[index + 1]);
+        if starts.contains(&index) {
+            // Which boot's the line before the first record is cannot be known.
+            assert!(log.boots.len() == 1 && !faults(&log).is_empty(), "line {}", index + 1);
+        } else {
+            assert_eq!(measured(&log), measured(&whole), "line {}", index + 1);
+            let told = format!("log line {} stands behind later ones: put back", index + 2);
+            assert_eq!(faults(&log), if records { vec![told] } else { Vec::new() });
+        }
+    }
+}
+
+#[test]
+fn a_line_far_behind_its_place_is_taken_for_another_boots() {
+    let bytes = log(1, 3);
+    let (mut lines, _) = lines_of(&bytes);
+    let moved = lines.remove(line_of(&bytes, |record| matches!(record, RecordOf::Exchange { .. })) - 1);
+    let end = lines.len();
+    lines.insert(end, moved);
+    let log = read(&lines.concat());
+    assert_eq!(log.boots[0].exchanges.len(), 0);
+    assert!(faults(&log)[0].contains(&format!("the boot around log line {} lacks its first record", end + 1)));
+}
+
 #[test]
 fn a_log_that_is_cut_off_has_its_whole_blocks() {
     let bytes = log(1, 3);
@@ -172,14 +244,15 @@ fn mutations() -> impl Strategy<Value = Vec<(usize, u8)>> {
 proptest! {
     #[test]
     fn no_damage_makes_more_of_a_log(changes in mutations(), cuts in any::<[usize; 2]>()) {
-        let mut bytes = log(2, 2);
+        // Two boots with the same stamps: which of them a block is of makes no difference.
+        let mut bytes = [log(1, 2), log(1, 2)].concat();
         for (at, byte) in changes {
             let length = bytes.len();
             bytes[at % length] = byte;
         }
         let cuts = cuts.map(|cut| cut % bytes.len());
         bytes.drain(cuts[0].min(cuts[1])..cuts[0].max(cuts[1]));
-        let whole = read(&log(2, 2));
+        let whole = read(&log(1, 2));
         for boot in read(&bytes).boots {
             for (key, block) in boot.blocks {
                 prop_assert!(whole.boots.iter().any(|other| other.blocks.get(&key) == Some(&block)), "{key:?}");
