@@ -106,6 +106,17 @@ fn a_log_that_is_cut_off_gives_what_is_whole() {
     assert!(ran.stdout.contains("PARTIAL: the run ended early"), "{}", ran.stdout);
 }
 
+/// As two logs have it that overlap, or a log and its copy.
+#[test]
+fn a_boot_that_is_pasted_again_counts_once_and_makes_no_interval() {
+    let one = log(1, 2);
+    let [pasted, single] = [Log::new(&one.repeat(5)), Log::new(&one)].map(|log| log.document("run.json"));
+    assert_eq!((&pasted["config"]["boots"], &pasted["cells"]), (&1.into(), &single["cells"]));
+    let warnings = pasted["warnings"].as_array().expect("warnings");
+    assert_eq!(warnings.len(), 4);
+    assert!(warnings.iter().all(|it| it.as_str().is_some_and(|it| it.ends_with("once more: it counts once"))));
+}
+
 #[test]
 fn a_line_that_is_there_twice_costs_nothing() {
     let bytes = log(1, 2);

@@ -12,8 +12,8 @@ use crate::host::bounded;
 use crate::report::csv::CsvWriter;
 use crate::results::measurement::Measurement;
 use crate::standalone::boot::End;
-use crate::standalone::log;
 use crate::standalone::runs::{self, RecordedRun};
+use crate::standalone::{copies, log};
 use clap::Args;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -46,7 +46,7 @@ pub struct Import {
 pub fn run(options: &Import) -> Result<Status, Failure> {
     let name = options.log.display().to_string();
     let path = path(&options.log);
-    let log::Log { boots, faults } = log::read(&read(path)?);
+    let log::Log { boots, faults } = copies::left_out(log::read(&read(path)?));
     let runs = runs::of(boots);
     let chosen = choose(&name, &runs, options.run, faults.lines().next()).map_err(Failure::bad_input)?;
     let outputs = options.outputs.open_beside(path)?;

@@ -12,6 +12,8 @@ use std::time::Duration;
 /// A boot of which enough is whole to measure by.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Boot {
+    /// The log line that it begins on.
+    pub line: usize,
     /// What the image says of itself.
     pub image: Image,
     /// What it ran on.

@@ -222,6 +222,7 @@ impl Draft {
             }
         }
         Ok(Boot {
+            line: self.line,
             image: self.image,
             platform,
             tsc,

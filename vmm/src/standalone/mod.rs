@@ -4,6 +4,7 @@
 #![deny(clippy::wildcard_enum_match_arm)]
 
 pub mod boot;
+pub mod copies;
 mod draft;
 pub mod efi;
 mod fat;
