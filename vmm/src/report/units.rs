@@ -3,6 +3,9 @@
 /// Units and their length in ns, in ascending order.
 const UNITS: [(&str, f64); 4] = [("ns", 1.0), ("µs", 1e3), ("ms", 1e6), ("s", 1e9)];
 
+/// How far apart the ends of a ratio's interval are if it says nothing.
+const VAGUE: f64 = 1000.0;
+
 /// A time in ns with three significant digits in the unit that suits it: `842 ns`, `12.3 µs`, `-1.20 ms`.
 ///
 /// Below 1 ns three decimals are kept (`0.125 ns`). A value that is no number is shown as what it is (`NaN ns`).
@@ -11,10 +14,16 @@ pub fn time(ns: f64) -> String {
     format!("{} {name}", digits(ns / length))
 }
 
-/// Two times in ns as a range in one unit, the larger one's: `11.9–12.8 µs`; `-0.120 to 1.20 µs` if one is negative.
+/// Two times in ns as a range in one unit, the larger one's, `11.9–12.8 µs`, or where the other one would have fewer than three digits
+/// in it, in a unit each, `3.41 µs–16.1 ms`; `-0.120 to 1.20 µs` if one is negative.
 pub fn range(low: f64, high: f64) -> String {
     let (name, length) = unit(low.abs().max(high.abs()));
     let dash = if low < 0.0 || high < 0.0 { " to " } else { "–" };
+    let smaller = low.abs().min(high.abs());
+    // Below 1 ns there is no smaller unit.
+    if length > 1.0 && smaller > 0.0 && smaller / length < 0.0995 {
+        return format!("{}{dash}{}", time(low), time(high));
+    }
     format!("{}{dash}{} {name}", digits(low / length), digits(high / length))
 }
 
@@ -48,9 +57,27 @@ pub fn ratio(value: f64) -> String {
     without_negative_zero(format!("{value:.3}"))
 }
 
-/// How many times as much, with three significant digits: `11.1`.
+/// How many times as much, with three significant digits: `11.1`, `0.0260`, `2.60e-5`.
 pub fn times(value: f64) -> String {
-    digits(value)
+    let scientific = format!("{value:.2e}");
+    // Of what is no number, and of zero, there is none.
+    let exponent = scientific.split_once('e').and_then(|(_, exponent)| exponent.parse::<i32>().ok()).unwrap_or(0);
+    match usize::try_from(-exponent) {
+        Ok(0) | Err(_) => digits(value),
+        Ok(places @ 1..=4) => format!("{value:.*}", places + 2),
+        Ok(_) => scientific,
+    }
+}
+
+/// The ends of how many times as much: `36.0–39.0`. If they are a factor of 1000 or more apart, not even the order of magnitude is
+/// known, and no end says anything.
+pub fn times_range([low, high]: [f64; 2]) -> String {
+    if is_vague([low, high]) { "not known".to_owned() } else { format!("{}–{}", times(low), times(high)) }
+}
+
+/// Whether an interval of a ratio says nothing of the ratio.
+pub fn is_vague([low, high]: [f64; 2]) -> bool {
+    low < high && high >= VAGUE * low
 }
 
 /// A fraction as a percentage: `25 %`.

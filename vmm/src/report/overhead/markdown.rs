@@ -1,6 +1,6 @@
 //! An overhead as GitHub's and GitLab's Markdown.
 
-use super::{about_intervals, added, consequence};
+use super::{about_figures, added, consequence};
 use crate::report::comparison::{Unit, describe, literal};
 use crate::report::units;
 use crate::results::overhead::{Overhead, OverheadRow};
@@ -14,7 +14,7 @@ pub(super) fn render(overhead: &Overhead) -> String {
     lines.push(format!("- base: {}", literal(&describe(base, Unit::Run))));
     lines.push(format!("- new: {}", literal(&describe(new, Unit::Run))));
     lines.extend(differences.iter().map(|it| format!("- differs: {}", literal(&format!("{it}{}", consequence(it))))));
-    lines.extend(about_intervals(cells).into_iter().map(|text| format!("- {text}")));
+    lines.extend(about_figures(cells).into_iter().map(|text| format!("- {text}")));
     lines.extend(missing("base", only_in_base).into_iter().chain(missing("new side", only_in_new)));
     lines.extend(warnings.iter().map(|warning| format!("- warning: {}", literal(warning))));
     if !cells.is_empty() {
@@ -27,8 +27,7 @@ pub(super) fn render(overhead: &Overhead) -> String {
 }
 
 fn row(row: &OverheadRow) -> String {
-    let interval =
-        row.ci95.map_or_else(|| "–".to_owned(), |[low, high]| format!("{}–{}", units::times(low), units::times(high)));
+    let interval = row.ci95.map_or_else(|| "–".to_owned(), units::times_range);
     let [base, new] = [row.base_ns, row.new_ns].map(units::time);
     format!("| {} | {base} | {new} | {} | {} | {interval} |", named(&row.id), added(row), units::times(row.ratio))
 }

@@ -7,7 +7,11 @@ use super::comparison::Format;
 use super::json::{self, JsonError};
 use super::units;
 use crate::results::comparison::Difference;
+use crate::results::count::count;
 use crate::results::overhead::{IntervalOf, Overhead, OverheadRow};
+
+/// By what factor a ratio is off that of the medians if that is to be told.
+const UNLIKE: f64 = 1.25;
 
 /// The overhead in this format, in lines of at most `width` columns where people read it; it ends in a newline. `None`: it is not told
 /// in this format.
@@ -37,8 +41,8 @@ fn consequence(difference: &Difference) -> String {
     follows.to_owned()
 }
 
-/// What the rows' intervals hold.
-fn about_intervals(rows: &[OverheadRow]) -> Vec<String> {
+/// What the rows' figures are, as far as it does not show.
+fn about_figures(rows: &[OverheadRow]) -> Vec<String> {
     let has = |of: Option<IntervalOf>| rows.iter().any(|row| row.interval_of == of);
     let told = [
         (Some(IntervalOf::Runs), "95 %: intervals of the ratio, with runs as what varies"),
@@ -49,7 +53,28 @@ fn about_intervals(rows: &[OverheadRow]) -> Vec<String> {
         ),
         (None, "No interval: a run of fewer than five boots (name several runs a side, or measure more boots)"),
     ];
-    told.into_iter().filter(|(of, _)| has(*of)).map(|(_, text)| text.to_owned()).collect()
+    let vague = rows.iter().filter_map(|row| row.ci95).any(units::is_vague).then(|| {
+        "not known: the ends of the interval are a factor of 1000 or more apart (measure more boots, or name more runs a side)"
+            .to_owned()
+    });
+    let of_intervals = told.into_iter().filter(|(of, _)| has(*of)).map(|(_, text)| text.to_owned());
+    of_intervals.chain(vague).chain(unlike(rows)).collect()
+}
+
+/// Where the ratio is not that of the two times beside it.
+fn unlike(rows: &[OverheadRow]) -> Option<String> {
+    let is_unlike = |row: &&OverheadRow| {
+        let off = row.new_ns / row.base_ns / row.ratio;
+        off.max(1.0 / off) > UNLIKE
+    };
+    let rows = rows.iter().filter(is_unlike).count();
+    (rows > 0).then(|| {
+        format!(
+            "times the base: of the means of the runs' logarithms, while base and new are medians of runs; where runs differ much, as \
+             in {}, it is not new in base",
+            count(rows, "row")
+        )
+    })
 }
 
 /// `+74.0 µs`.

@@ -24,6 +24,20 @@ fn a_row_has_both_times_what_is_added_and_how_many_times_as_long_it_takes() {
 }
 
 #[test]
+fn figures_that_could_be_misread_are_explained() {
+    let plain = told(&overhead(), Format::Text);
+    assert!(!plain.contains("not known") && !plain.contains("logarithms"), "{plain}");
+    let mut overhead = overhead();
+    (overhead.cells[0].ratio, overhead.cells[0].ci95) = (0.00223, Some([0.000_01, 58.3]));
+    for format in [Format::Text, Format::Markdown] {
+        let told = told(&overhead, format).split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(told.contains("0.00223") && !told.contains("58.3"), "{told}");
+        assert!(told.contains("not known: the ends of the interval are a factor of 1000 or more apart"), "{told}");
+        assert!(told.contains("where runs differ much, as in 1 row, it is not new in base"), "{told}");
+    }
+}
+
+#[test]
 fn what_is_meaningless_says_why_and_the_way_out() {
     let mut overhead = overhead();
     overhead.cells.clear();

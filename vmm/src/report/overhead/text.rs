@@ -1,6 +1,6 @@
 //! An overhead on the terminal: the sides, in what their machines differ, and a row for each cell.
 
-use super::{about_intervals, added, consequence};
+use super::{about_figures, added, consequence};
 use crate::report::comparison::{Unit, describe};
 use crate::report::table::{Column, Table, Value};
 use crate::report::tables::{add_keys, name_of};
@@ -62,7 +62,7 @@ fn rows(rows: &[OverheadRow]) -> Table {
         column("times the base", "p50", 0, |row| Value::Times(row.ratio)),
         column("times the base", "95 %", 1, |row| Value::or_missing(row.ci95.map(Value::TimesRange))),
     ]);
-    table.notes = about_intervals(rows);
+    table.notes = about_figures(rows);
     table
 }
 

@@ -36,8 +36,8 @@ fn verdict(measurement: &Measurement) -> Option<String> {
         1 => String::new(),
         several => format!(", the fastest of {several}"),
     };
-    let of = match times.ci95 {
-        Some([low, high]) => format!("{}–{}", units::times(low), units::times(high)),
+    let of = match times.ci95.filter(|&ends| !units::is_vague(ends)) {
+        Some(ends) => units::times_range(ends),
         None => format!("of {}", count(times.pairs, "pair")),
     };
     let Times { own_ns, divisor_ns, .. } = **times;

@@ -51,12 +51,17 @@ fn time_hides_no_number_that_is_none() {
 }
 
 #[test]
-fn range_has_one_unit() {
+fn range_has_one_unit_while_both_ends_keep_their_digits() {
     assert_eq!(range(11_900.0, 12_800.0), "11.9–12.8 µs");
     assert_eq!(range(991_000.0, 1_010_000.0), "0.991–1.01 ms");
     assert_eq!(range(0.0, 842.0), "0–842 ns");
     assert_eq!(range(-120.0, 1_200.0), "-0.120 to 1.20 µs");
-    assert_eq!(range(-5_000.0, -10.0), "-5.00 to -0.010 µs");
+    assert_eq!(range(3_410.0, 16_100_000.0), "3.41 µs–16.1 ms");
+    assert_eq!(range(99_400.0, 1_000_000.0), "99.4 µs–1.00 ms");
+    assert_eq!(range(99_600.0, 1_000_000.0), "0.100–1.00 ms");
+    assert_eq!(range(-5_000.0, -10.0), "-5.00 µs to -10.0 ns");
+    assert_eq!(range(-10.0, 5_000.0), "-10.0 ns to 5.00 µs");
+    assert_eq!(range(0.01, 842.0), "0.010–842 ns");
 }
 
 #[test]
@@ -89,6 +94,36 @@ fn share_is_a_percentage() {
 fn ratio_has_three_decimals() {
     assert_eq!(ratio(0.98249), "0.982");
     assert_eq!(ratio(1.0), "1.000");
+}
+
+#[test]
+fn times_have_three_digits_however_few_they_are() {
+    for (value, text) in [
+        (1234.0, "1234"),
+        (37.46, "37.5"),
+        (1.0, "1.00"),
+        (0.9996, "1.00"),
+        (0.75, "0.750"),
+        (0.099_96, "0.100"),
+        (0.026_04, "0.0260"),
+        (0.002_184, "0.00218"),
+        (0.000_218_4, "0.000218"),
+        (0.000_021_84, "2.18e-5"),
+        (0.0, "0"),
+        (f64::NAN, "NaN"),
+    ] {
+        assert_eq!(times(value), text);
+    }
+}
+
+#[test]
+fn an_interval_whose_ends_say_nothing_is_said_to_be_so() {
+    assert_eq!(times_range([0.0155, 0.0304]), "0.0155–0.0304");
+    assert_eq!(times_range([0.9, 899.0]), "0.900–899");
+    for vague in [[0.002, 4.47e7], [0.0, 583.0], [0.9, 900.0], [1e-20, 7.96e30]] {
+        assert_eq!(times_range(vague), "not known", "{vague:?}");
+    }
+    assert_eq!(times_range([0.0, 0.0]), "0–0");
 }
 
 #[test]
