@@ -1,7 +1,9 @@
 use super::*;
 use crate::report::check::fixture::{HOSTILE, TAMED};
 use crate::report::wrap::width_of;
+use crate::results::fixture::id;
 use crate::results::overhead::fixture::overhead;
+use guest_stub::abi::cell::Under;
 use pulldown_cmark::{Event, Options, Parser};
 
 fn told(overhead: &Overhead, format: Format) -> String {
@@ -21,6 +23,19 @@ fn a_row_has_both_times_what_is_added_and_how_many_times_as_long_it_takes() {
     assert!(text.contains("differs  tsc: 2596.094 MHz → 2000.000 MHz (times compare, cycles do not)"), "{text}");
     assert!(text.contains("Only the base has 1 cell: ") && text.contains("No interval: a run of fewer"), "{text}");
     assert!(!text.contains("NOT COMPARABLE"));
+}
+
+#[test]
+fn what_only_one_side_has_is_named_among_its_own() {
+    let mut overhead = overhead();
+    for row in &mut overhead.cells {
+        row.id.under = Under::named("qemu");
+    }
+    let text = told(&overhead, Format::Text);
+    assert!(text.contains("Only the base has 1 cell: xapic user\n"), "no VMM of kipi's was near it: {text}");
+    overhead.only_in_new = vec![id("memory", "spin")];
+    let text = told(&overhead, Format::Text);
+    assert!(text.contains("Only the new side has 1 cell: kipi memory spin\n"), "{text}");
 }
 
 #[test]

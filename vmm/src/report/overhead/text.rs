@@ -69,14 +69,22 @@ fn rows(rows: &[OverheadRow]) -> Table {
 /// The cells that a side lacks.
 fn missing(overhead: &Overhead, width: usize) -> Option<String> {
     let Overhead { cells, only_in_base, only_in_new, .. } = overhead;
-    let all: Vec<CellId> =
-        cells.iter().map(|row| row.id).chain(only_in_base.iter().chain(only_in_new).copied()).collect();
-    let told = |side: &str, ids: &[CellId]| {
+    let divided: Vec<CellId> = cells.iter().map(|row| row.id).collect();
+    // Which VMM a cell ran under tells it apart from the others of its side alone: the image has run without kipi's, too.
+    let told = |side: &str, ids: &[CellId], [of_side, of_other]: [&[CellId]; 2]| {
+        let under = ids.first().and_then(|id| id.under);
+        let of_other = of_other.iter().map(|id| CellId { under, ..*id });
+        let all: Vec<CellId> = of_side.iter().copied().chain(of_other).collect();
         let names: Vec<String> = ids.iter().map(|id| name_of(id, &all.iter())).collect();
         let lead = format!("Only the {side} has {}:", count(ids.len(), "cell"));
         (!ids.is_empty()).then(|| list(&lead, &names, ",", width, 2))
     };
-    let lines: Vec<String> =
-        [told("base", only_in_base), told("new side", only_in_new)].into_iter().flatten().collect();
+    let lines: Vec<String> = [
+        told("base", only_in_base, [only_in_base, &[divided.as_slice(), only_in_new].concat()]),
+        told("new side", only_in_new, [&[divided.as_slice(), only_in_new].concat(), only_in_base]),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
     (!lines.is_empty()).then(|| lines.join("\n"))
 }

@@ -1,5 +1,6 @@
 //! What the tables of cells share: what tells the rows apart, columns of metrics, and what limits their trust.
 
+use crate::config::routes;
 use crate::report::table::{Column, Statistic, Table, Value};
 use crate::report::units;
 use crate::results::count::count;
@@ -12,6 +13,9 @@ use guest_stub::abi::cell::{Call, CellId, Under};
 
 /// A cell and its index in the document.
 pub(super) type Row<'a> = (usize, &'a Cell);
+
+/// What calls of threads ran under, in a VMM's place.
+const NO_VMM: &str = "no VM";
 
 /// Rounds are rarely different.
 const ROUNDS_RANK: u8 = 7;
@@ -103,7 +107,7 @@ pub(in crate::report) fn add_keys(table: &mut Table, ids: &[CellId]) {
     };
     // Defaults go without saying.
     if ids.iter().any(|id| id.under.is_some()) {
-        key("under", |id| id.under.map_or(OWN_VMM, Under::name));
+        key("under", vmm);
     }
     if ids.iter().any(|id| id.call != Call::Broadcast) {
         key("call", |id| id.call.name());
@@ -220,6 +224,12 @@ fn integrity(integrity: Integrity) -> Value {
     if faults.is_empty() { Value::text("ok") } else { Value::Items(faults) }
 }
 
+/// What a cell's calls ran under.
+fn vmm(id: &CellId) -> &'static str {
+    let own = if routes::of(id.route).is_native() { NO_VMM } else { OWN_VMM };
+    id.under.map_or(own, Under::name)
+}
+
 /// A cell's name among others: what tells it apart, and its route in any case.
 pub(in crate::report) fn name<'a>(cell: &Cell, others: &(impl Iterator<Item = &'a Cell> + Clone)) -> String {
     name_of(&cell.id, &others.clone().map(|other| &other.id))
@@ -230,7 +240,7 @@ pub(in crate::report) fn name_of<'a>(id: &CellId, others: &(impl Iterator<Item =
     let varies = |differs: &dyn Fn(&CellId) -> bool| others.clone().any(differs);
     let mut parts = Vec::new();
     if varies(&|other| other.under != id.under) {
-        parts.push(id.under.map_or(OWN_VMM, Under::name).to_owned());
+        parts.push(vmm(id).to_owned());
     }
     if varies(&|other| other.call != id.call) {
         parts.push(id.call.name().to_owned());

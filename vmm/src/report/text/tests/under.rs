@@ -52,6 +52,15 @@ fn nobody_looks_for_disturbances_under_another_vmm() {
 }
 
 #[test]
+fn a_native_row_ran_under_no_vmm() {
+    let mut measurement = run_under_two();
+    measurement.cells.push(Cell { id: id("native-rseq", "user"), ..cell("user", 9_000.0) });
+    let report = render(&measurement, WIDE, false);
+    let row = report.lines().find(|line| line.contains("native-rseq  user")).expect("a row");
+    assert!(row.starts_with("no VM "), "{report}");
+}
+
+#[test]
 fn exits_are_of_kipis_own_rows_and_it_is_said_why() {
     let mut measurement = run_under_two();
     for cell in measurement.cells.iter_mut().filter(|cell| cell.id.under.is_none()) {
