@@ -63,7 +63,9 @@ pub fn overhead(base: &[Run], new: &[Run], expected: &[Factor]) -> Overhead {
     }
     let of_new = ids(new);
     let like = |id: &CellId| CellId { under: divisor, ..*id };
-    overhead.cells = of_new.iter().filter_map(|id| row([base, new], [&like(id), id])).collect();
+    // A cell of the references, which nobody has asked for, divides nothing.
+    let both = of_new.iter().filter(|id| of_base.contains(&like(id)));
+    overhead.cells = both.filter_map(|id| row([base, new], [&like(id), id])).collect();
     overhead.only_in_new = of_new.iter().filter(|id| !of_base.contains(&like(id))).copied().collect();
     let divides = |id: &CellId| id.under != divisor || of_new.iter().any(|new| like(new) == *id);
     overhead.only_in_base = of_base.into_iter().filter(|id| !divides(id)).collect();
@@ -117,15 +119,17 @@ fn row([base, new]: [&[Run]; 2], [base_id, new_id]: [&CellId; 2]) -> Option<Over
 
 /// In what the machines differ, and what was measured on them. That other code ran makes a ratio meaningless.
 fn differences(base: &[Run], new: &[Run], expected: &[Factor]) -> Vec<Difference> {
-    type Fact = (&'static str, Option<Factor>, fn(&Measurement) -> String);
+    type Fact = (&'static str, Option<Factor>, fn(&Measurement) -> BTreeSet<String>);
     const FACTS: [Fact; 4] = [
-        ("cpu", None, |it| it.host.cpu.clone()),
-        ("processors", None, |it| it.host.cpus.len().to_string()),
-        ("kipi", Some(Factor::Kipi), |it| it.host.kipi.clone()),
-        ("worker", Some(Factor::Options), |it| format!("{} {}", it.config.worker, it.config.argument)),
+        ("cpu", None, cpus),
+        ("processors", None, |it| BTreeSet::from([it.host.cpus.len().to_string()])),
+        ("kipi", Some(Factor::Kipi), |it| BTreeSet::from([it.host.kipi.clone()])),
+        ("worker", Some(Factor::Options), |it| {
+            BTreeSet::from([format!("{} {}", it.config.worker, it.config.argument)])
+        }),
     ];
-    let values = |runs: &[Run], of: fn(&Measurement) -> String| -> Vec<String> {
-        runs.iter().map(|run| of(&run.measurement)).collect::<BTreeSet<_>>().into_iter().collect()
+    let values = |runs: &[Run], of: fn(&Measurement) -> BTreeSet<String>| -> Vec<String> {
+        runs.iter().flat_map(|run| of(&run.measurement)).collect::<BTreeSet<_>>().into_iter().collect()
     };
     let differ = FACTS.iter().filter_map(|&(name, refuses, of)| {
         let [base, new] = [values(base, of), values(new, of)];
@@ -139,6 +143,15 @@ fn differences(base: &[Run], new: &[Run], expected: &[Factor]) -> Vec<Difference
     differ.chain(frequencies(base, new)).collect()
 }
 
+/// The processors that the calls ran on: another VMM may show its guest one that the host has not got.
+fn cpus(measurement: &Measurement) -> BTreeSet<String> {
+    let shown = |under: Under| measurement.under.iter().find(|vmm| vmm.name == under.name()).map(|vmm| &vmm.cpu);
+    let of = |cell: &Cell| cell.id.under.and_then(shown).unwrap_or(&measurement.host.cpu).clone();
+    let cpus: BTreeSet<String> = measurement.asked().map(of).collect();
+    if cpus.is_empty() { BTreeSet::from([measurement.host.cpu.clone()]) } else { cpus }
+}
+
+/// `None`: they are the same, or a side that has measured nothing does not tell.
 fn frequencies(base: &[Run], new: &[Run]) -> Option<Difference> {
     let of = |runs: &[Run]| -> BTreeSet<u64> {
         let cells = runs.iter().flat_map(|run| run.measurement.asked());
@@ -150,7 +163,8 @@ fn frequencies(base: &[Run], new: &[Run]) -> Option<Difference> {
     };
     let are_same = base.iter().all(|&khz| has(&new, khz)) && new.iter().all(|&khz| has(&base, khz));
     let told = |all: BTreeSet<u64>| all.into_iter().map(|khz| format!("{:.3} MHz", khz as f64 / 1e3)).collect();
-    (!are_same).then(|| Difference {
+    let are_known = !base.is_empty() && !new.is_empty();
+    (are_known && !are_same).then(|| Difference {
         factor: "tsc".to_owned(),
         item: None,
         base: told(base),

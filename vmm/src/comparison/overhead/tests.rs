@@ -3,6 +3,7 @@ use crate::results::block::Block;
 use crate::results::fixture;
 use crate::results::measurement::Spread;
 use crate::results::metric::MetricName;
+use crate::results::standalone::OtherVmm;
 use std::collections::BTreeMap;
 
 /// A cell of so many boots, two blocks each, whose round trips are about so many ns.
@@ -82,6 +83,48 @@ fn each_vmm_is_divided_by_the_same_base() {
     let several = [run(vec![under("qemu", own.clone()), under("old", own)])];
     let found = overhead(&several, &base, &[]);
     assert!(found.cells.is_empty() && found.not_comparable[0].contains("under old, qemu"), "{found:?}");
+}
+
+/// What was measured beside, to know how the host drifts, is in the document as a cell, too.
+#[test]
+fn a_cell_that_nobody_has_asked_for_divides_nothing_on_either_side() {
+    let asked = cell("x2apic", "user", 2_000.0, 5);
+    let beside = Cell { beside: true, ..cell("x2apic", "spin", 9_000.0, 5) };
+    let one = [run(vec![asked.clone(), beside])];
+    let both = [metal(vec![asked, cell("x2apic", "spin", 8_000.0, 5)])];
+    let found = overhead(&one, &both, &[]);
+    let rows = |found: &Overhead| found.cells.iter().map(|row| row.id).collect::<Vec<_>>();
+    let [user, spin] = ["user", "spin"].map(|state| fixture::id("x2apic", state));
+    assert_eq!((rows(&found), found.only_in_new), (vec![user], vec![spin]));
+    let found = overhead(&both, &one, &[]);
+    assert_eq!((rows(&found), found.only_in_base), (vec![user], vec![spin]));
+}
+
+#[test]
+fn the_processor_is_that_which_the_calls_have_seen() {
+    let mut base = [metal(vec![cell("x2apic", "user", 2_000.0, 5)])];
+    base[0].measurement.host.cpu = "QEMU TCG CPU".to_owned();
+    let mut new = [run(vec![under("tcg", cell("x2apic", "user", 2_000.0, 5))])];
+    let standalone = base[0].measurement.host.standalone.clone().expect("an imported run");
+    new[0].measurement.under = vec![OtherVmm {
+        name: "tcg".to_owned(),
+        command: "vmm {kernel}".to_owned(),
+        hypervisor: None,
+        cpu: "QEMU TCG CPU".to_owned(),
+        standalone,
+    }];
+    let cpu = |new: &[Run]| overhead(&base, new, &[]).differences.into_iter().find(|it| it.factor == "cpu");
+    assert_eq!(cpu(&new), None);
+    new[0].measurement.cells.push(cell("x2apic", "user", 80_000.0, 5));
+    let own = new[0].measurement.host.cpu.clone();
+    assert_eq!(cpu(&new).map(|it| it.new), Some(vec![own, "QEMU TCG CPU".to_owned()]), "kipi's own are there, too");
+}
+
+#[test]
+fn a_side_without_a_cell_has_no_frequency_to_differ() {
+    let base = [metal(vec![cell("x2apic", "user", 2_000.0, 5)])];
+    let found = overhead(&base, &[run(Vec::new())], &[]);
+    assert!(found.differences.iter().all(|it| it.factor != "tsc"), "{found:?}");
 }
 
 #[test]
