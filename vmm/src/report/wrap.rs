@@ -55,13 +55,27 @@ pub(super) fn list(lead: &str, items: &[String], mark: &str, width: usize, inden
 /// White space at both ends is dropped.
 pub(crate) fn printable(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
-    for character in text.trim().chars() {
+    text.trim().chars().for_each(|character| push_printable(&mut line, character));
+    line
+}
+
+/// As [`printable`], of a page: its lines and tabs stay.
+pub(super) fn printable_page(text: &str) -> String {
+    let mut page = String::with_capacity(text.len());
+    for character in text.chars() {
         match character {
-            '\\' | '\'' | '"' | NO_BREAK => line.push(character),
-            other => line.extend(other.escape_debug()),
+            '\n' | '\t' => page.push(character),
+            other => push_printable(&mut page, other),
         }
     }
-    line
+    page
+}
+
+fn push_printable(text: &mut String, character: char) {
+    match character {
+        '\\' | '\'' | '"' | NO_BREAK => text.push(character),
+        other => text.extend(other.escape_debug()),
+    }
 }
 
 #[cfg(test)]
@@ -99,6 +113,7 @@ mod tests {
     #[test]
     fn what_cannot_be_printed_is_made_visible() {
         assert_eq!(printable(" as 'it' is: \"µ\" · \\ \t\n"), "as 'it' is: \"µ\" · \\");
+        assert_eq!(printable_page(" <p>\n\t\u{1b}[31mµ\r\n"), " <p>\n\t\\u{1b}[31mµ\\r\n");
         assert_eq!(wrap("a\u{1b}[31m\tb\nc", 80, 0), "a\\u{1b}[31m\\tb\\nc");
     }
 

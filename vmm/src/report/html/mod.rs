@@ -13,6 +13,7 @@ mod pictures;
 mod table;
 
 use super::summary;
+use super::wrap::printable_page;
 use super::{tables, units};
 use crate::results::count::count;
 use crate::results::detail::CellDetail;
@@ -84,7 +85,8 @@ fn page(title: &str, table: &str, body: &Markup) -> String {
             }
         }
     };
-    page.into_string() + "\n"
+    // Texts of documents may have anything in them, and markup needs no control characters.
+    printable_page(&page.into_string()) + "\n"
 }
 
 /// What was measured, in a few words.

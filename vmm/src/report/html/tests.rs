@@ -51,6 +51,18 @@ fn the_numbers_are_the_documents() {
 }
 
 #[test]
+fn texts_of_documents_bring_no_control_characters() {
+    let mut measurement = fixture::standalone();
+    measurement.host.cpu = "a\u{1b}[2J\u{7f}CPU\u{9b}\u{202e}".to_owned();
+    measurement.warnings.push("bell\u{7}".to_owned());
+    let page = render(&measurement, &[]);
+    assert!(page.contains(r"a\u{1b}[2J\u{7f}CPU\u{9b}\u{202e}") && page.contains(r"bell\u{7}"), "{page}");
+    assert!(!page.contains(|it: char| it.is_control() && it != '\n'), "{page}");
+    let plain = render(&fixture::measurement(), &[detail(), detail()]);
+    assert!(!plain.contains(r"\u{"), "the page's own characters stay as they are");
+}
+
+#[test]
 fn the_page_needs_nothing_else_and_runs_nothing() {
     let page = render(&fixture::measurement(), &[detail(), detail()]);
     for part in ["http:", "https:", "<script", "src=", "@import", "url("] {
