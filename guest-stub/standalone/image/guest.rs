@@ -73,7 +73,7 @@ impl Modes {
 /// Why the guest cannot run.
 #[derive(Debug)]
 pub(crate) enum Error {
-    Memory(space::NoMemory),
+    Memory { pages: u64, processors: usize },
     Trampoline,
     Guest,
 }
@@ -81,22 +81,14 @@ pub(crate) enum Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Memory(space::NoMemory { pages }) => {
-                write!(
-                    f,
-                    "no {} KiB of memory in one piece are left below 4 GiB: fewer processors (vcpus=) need less",
-                    pages * 4
-                )
+            Self::Memory { pages, processors } => {
+                let way_out =
+                    if *processors > 1 { "fewer processors (vcpus=) need less" } else { "this machine has too little" };
+                write!(f, "no {} KiB of memory in one piece are left below 4 GiB: {way_out}", pages * 4)
             }
             Self::Trampoline => f.write_str("no page below 1 MiB is usable, where processors start"),
             Self::Guest => f.write_str("the guest in this image is damaged"),
         }
-    }
-}
-
-impl From<space::NoMemory> for Error {
-    fn from(error: space::NoMemory) -> Self {
-        Self::Memory(error)
     }
 }
 
@@ -117,11 +109,12 @@ pub(crate) fn prepare(memory: &mut Map, ids: &Ids, plan: &Plan, modes: Modes, kh
     let header = guest.segment_data(&header).map_err(|_| Error::Guest)?;
     let (header, _) = ImageHeader::read_from_prefix(header).map_err(|_| Error::Guest)?;
     let page = trampoline_page(memory).ok_or(Error::Trampoline)?;
-    let mut space = Space::new(memory)?;
-    space.map_guest(&header, ids.count)?;
+    let no_memory = |space::NoMemory { pages }| Error::Memory { pages, processors: ids.count };
+    let mut space = Space::new(memory).map_err(no_memory)?;
+    space.map_guest(&header, ids.count).map_err(no_memory)?;
     // Where the trampoline turns paging on.
     if space.translate(page).is_none() {
-        space.map(page, page + PAGE, page, Access::Execute)?;
+        space.map(page, page + PAGE, page, Access::Execute).map_err(no_memory)?;
     }
     for segment in segments.iter().filter(|segment| segment.p_type == PT_LOAD) {
         let bytes = guest.segment_data(&segment).map_err(|_| Error::Guest)?;

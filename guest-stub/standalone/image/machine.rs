@@ -38,7 +38,10 @@ impl fmt::Display for Error {
                 f.write_str("the TSC's frequency is not known: neither CPUID, KVM's clock, PM timer nor PIT tell it")
             }
             Self::Ids => f.write_str("there are APIC ids above 254, and no x2APIC mode to reach them in"),
-            Self::Processors { asked, there } => write!(f, "vcpus={asked}: this machine has {there} processors"),
+            Self::Processors { asked, there } => {
+                let plural = if *there == 1 { "" } else { "s" };
+                write!(f, "vcpus={asked}: this machine has {there} processor{plural}")
+            }
             Self::StaysDisabled => f.write_str(
                 "this local APIC stays disabled once it is: measure route=xapic and the other routes in runs apart",
             ),
@@ -108,7 +111,7 @@ impl Machine {
         out.record(&Record::Tsc { khz, error_ppm, source });
         let brand = brand.text();
         out.print(format_args!(
-            "{brand} · {processors} processors of {listed} listed · TSC {khz} kHz ± {error_ppm} ppm ({source})\n"
+            "{brand} · processors: {processors} of {listed} listed · TSC {khz} kHz ± {error_ppm} ppm ({source})\n"
         ));
     }
 }

@@ -141,7 +141,8 @@ impl Run {
             let processors = self.processors;
             return self.fail(format_args!("{missing} of {processors} processors did not start"));
         }
-        self.out.print(format_args!("{} processors are up\n", self.processors));
+        let are = if self.processors == 1 { " is" } else { "s are" };
+        self.out.print(format_args!("{} processor{are} up\n", self.processors));
         Ok(())
     }
 
