@@ -45,9 +45,9 @@ pub enum Operation {
 impl fmt::Display for Operation {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
-            Self::Open | Self::Write => "write results to",
-            Self::Sync => "bring results to the disk as",
-            Self::Rename => "put the complete results in place as",
+            Self::Open | Self::Write => "write to",
+            Self::Sync => "bring to the disk",
+            Self::Rename => "put the complete file in place as",
         })
     }
 }
@@ -215,6 +215,10 @@ fn reason(error: &io::Error) -> String {
 fn way_out(output: &OutputError) -> String {
     let option = output.option;
     match output.error.kind() {
+        // /proc has no place for a file.
+        io::ErrorKind::NotFound if Path::new(&output.path).parent().is_some_and(Path::is_dir) => {
+            format!("no file can be created there: choose another {option} path")
+        }
         io::ErrorKind::NotFound => format!("create the directory or choose another {option} path"),
         io::ErrorKind::IsADirectory => format!("give {option} a file in it"),
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {

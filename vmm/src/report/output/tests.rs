@@ -73,7 +73,7 @@ fn a_name_taken_by_a_directory_meanwhile_is_an_error_and_leaves_no_temporary_fil
     fs::create_dir(&path).expect("the name is taken");
     let error = output.commit().expect_err("cannot rename over a directory");
     assert_eq!(error.operation, Operation::Rename);
-    assert!(error.to_string().starts_with(&format!("cannot put the complete results in place as {}", path.display())));
+    assert!(error.to_string().starts_with(&format!("cannot put the complete file in place as {}", path.display())));
     assert_eq!(names(directory.path()), ["x.json"]);
 }
 
@@ -81,8 +81,16 @@ fn a_name_taken_by_a_directory_meanwhile_is_an_error_and_leaves_no_temporary_fil
 fn a_missing_directory_is_named_before_anything_is_measured() {
     assert_eq!(
         refused(Path::new("/nope/x.json")),
-        "cannot write results to /nope/x.json: No such file or directory \
+        "cannot write to /nope/x.json: No such file or directory \
          (create the directory or choose another --json path)"
+    );
+}
+
+#[test]
+fn where_no_file_can_be_the_directory_is_not_missing() {
+    assert_eq!(
+        refused(Path::new("/proc/x.json")),
+        "cannot write to /proc/x.json: No such file or directory (no file can be created there: choose another --json path)"
     );
 }
 
@@ -90,7 +98,7 @@ fn a_missing_directory_is_named_before_anything_is_measured() {
 fn a_directory_is_no_file() {
     let directory = directory();
     let path = directory.path();
-    let message = |path: &str| format!("cannot write results to {path}: Is a directory (give --json a file in it)");
+    let message = |path: &str| format!("cannot write to {path}: Is a directory (give --json a file in it)");
     assert_eq!(refused(path), message(&path.display().to_string()));
     let slash = format!("{}/new/", path.display());
     assert_eq!(refused(Path::new(&slash)), message(&slash));
@@ -174,7 +182,7 @@ fn devices_are_written_and_not_replaced() {
 
 #[test]
 fn a_full_device_is_a_clear_error_when_flushed_and_when_written() {
-    let expected = "cannot write results to /dev/full: No space left on device \
+    let expected = "cannot write to /dev/full: No space left on device \
                     (free some space or choose another --json path)";
     let mut output = open(Path::new("/dev/full"));
     output.write_all(b"{}").expect("buffered");
