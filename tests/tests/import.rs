@@ -227,6 +227,8 @@ fn what_is_no_log_is_refused() {
     };
     let log = Log::new(b"SeaBIOS\r\nBooting from Hard Disk...\r\nLinux version 6.18\r\n");
     refused(&log.place("serial.log"), "serial.log: there is no run of the standalone image in it");
+    fs::write(log.place("run.json"), r#"{"schema": "kipi.measurement/1"}"#).expect("a file");
+    refused(&log.place("run.json"), "run.json: it is a document already (kipi.measurement/1), and no log");
     refused(&log.place("nothing.log"), "nothing.log: No such file");
     refused(Path::new("/dev/zero"), "/dev/zero: it is a character device, not a file or a pipe");
 }

@@ -146,15 +146,22 @@ pub(super) fn accept(file: &str, text: &[u8], allow_partial: bool) -> Result<Run
     Ok(Run { file, measurement })
 }
 
-fn parse(file: &str, text: &[u8]) -> Result<Measurement, Error> {
+/// The schema that a document says it has, if it says so.
+///
+/// # Errors
+/// It is not JSON.
+pub(super) fn schema(text: &[u8]) -> serde_json::Result<Option<String>> {
     #[derive(Deserialize)]
     struct Head {
         schema: Option<String>,
     }
-    let value: serde_json::Value =
-        serde_json::from_slice(text).map_err(|error| Error::NotJson(file.to_owned(), error))?;
-    let head = Head::deserialize(&value).ok().and_then(|head| head.schema);
-    match head {
+    let value: serde_json::Value = serde_json::from_slice(text)?;
+    Ok(Head::deserialize(&value).ok().and_then(|head| head.schema))
+}
+
+fn parse(file: &str, text: &[u8]) -> Result<Measurement, Error> {
+    let schema = schema(text).map_err(|error| Error::NotJson(file.to_owned(), error))?;
+    match schema {
         None => Err(Error::NotADocument(file.to_owned())),
         Some(schema) if schema != MEASUREMENT_SCHEMA => Err(Error::OtherSchema(file.to_owned(), schema)),
         // From the text once more: an error then has its line.

@@ -4,7 +4,7 @@ use super::measure::{impossible, is_clean, status_of, without_rounds, write_repo
 use super::outputs::{any_is_stdout, nobody_reads};
 use super::progress::Shown;
 use super::status::{Failure, Status, complain};
-use super::{hints, options, values};
+use super::{documents, hints, options, values};
 use crate::config::CellId;
 use crate::events::samples::Block;
 use crate::experiment::{Observer, RawSink, recorded};
@@ -12,11 +12,12 @@ use crate::host::bounded;
 use crate::report::csv::CsvWriter;
 use crate::results::measurement::Measurement;
 use crate::standalone::boot::End;
+use crate::standalone::faults::Faults;
 use crate::standalone::runs::{self, RecordedRun};
 use crate::standalone::{copies, log};
 use clap::Args;
-use std::io;
 use std::path::{Path, PathBuf};
+use std::{io, iter};
 
 /// The largest log that is read. A boot of default rounds on four processors has some 4 MiB.
 const MOST_BYTES: u64 = 1 << 29;
@@ -46,9 +47,15 @@ pub struct Import {
 pub fn run(options: &Import) -> Result<Status, Failure> {
     let name = options.log.display().to_string();
     let path = path(&options.log);
-    let log::Log { boots, faults } = copies::left_out(log::read(&read(path)?));
+    let bytes = read(path)?;
+    let log::Log { boots, faults } = copies::left_out(log::read(&bytes));
+    if let Some(schema) = documents::schema(&bytes).ok().flatten().filter(|_| boots.is_empty()) {
+        return Err(Failure::bad_input(anyhow::anyhow!(
+            "{name}: it is a document already ({schema}), and no log (kipi compare and kipi history read documents)"
+        )));
+    }
     let runs = runs::of(boots);
-    let chosen = choose(&name, &runs, options.run, faults.lines().next()).map_err(Failure::bad_input)?;
+    let chosen = choose(&name, &runs, options.run, &faults).map_err(Failure::bad_input)?;
     let outputs = options.outputs.open_beside(path)?;
     let to_stdout = any_is_stdout(outputs.each_ref());
     let [json, csv, html, prometheus, bmf] = outputs;
@@ -87,7 +94,7 @@ pub fn run(options: &Import) -> Result<Status, Failure> {
     } else if let Some(why) = &measurement.error {
         complain(&format!("{name}: {why}: what is whole of it was used"));
     }
-    written.map_err(|error| Failure::new(if status == Status::Good { Status::Failed } else { status }, error))?;
+    written.map_err(|error| Failure::new(status.or(Status::Failed), error))?;
     Ok(status)
 }
 
@@ -108,12 +115,13 @@ fn read(path: &Path) -> Result<Vec<u8>, Failure> {
 }
 
 /// The index of the run that is asked for; of the last one with a whole block, if none is.
-fn choose(log: &str, runs: &[RecordedRun], asked: Option<u32>, fault: Option<String>) -> anyhow::Result<usize> {
+fn choose(log: &str, runs: &[RecordedRun], asked: Option<u32>, faults: &Faults) -> anyhow::Result<usize> {
     let count = runs.len();
     match asked.map(|number| number as usize) {
         _ if count == 0 => {
-            let why = fault.map_or_else(String::new, |fault| format!(": {fault}"));
-            anyhow::bail!("{log}: there is no run of the standalone image in it{why}")
+            let nothing = "there is no run of the standalone image in it".to_owned();
+            let why: Vec<String> = iter::once(nothing).chain(faults.lines()).collect();
+            anyhow::bail!("{log}: {}", why.join("; "))
         }
         Some(number) if number > count => anyhow::bail!("{log}: there is no run {number} in it, but {count} (--run)"),
         Some(number) => Ok(number - 1),
@@ -163,16 +171,21 @@ mod tests {
     fn the_last_run_with_a_block_is_imported_unless_another_is_asked_for() {
         let runs = runs_of(&[1, 2, 1]);
         assert_eq!(runs.len(), 2);
-        let chosen = |asked| choose("a.log", &runs, asked, None);
+        let chosen = |asked| choose("a.log", &runs, asked, &Faults::default());
         assert_eq!((chosen(None).unwrap(), chosen(Some(1)).unwrap()), (1, 0));
         assert_eq!(chosen(Some(3)).unwrap_err().to_string(), "a.log: there is no run 3 in it, but 2 (--run)");
         let mut writer = Writer::default();
         fixture::boot(&mut writer, 1, "");
         begin(&mut writer, 2, "");
         let runs = runs::of(log::read(&writer.log).boots);
-        assert_eq!((runs.len(), choose("a.log", &runs, None, None).unwrap()), (2, 0));
-        let nothing = choose("a.log", &[], None, Some("log line 3 is damaged".to_owned())).unwrap_err().to_string();
-        assert_eq!(nothing, "a.log: there is no run of the standalone image in it: log line 3 is damaged");
+        assert_eq!((runs.len(), choose("a.log", &runs, None, &Faults::default()).unwrap()), (2, 0));
+        let mut writer = Writer::default();
+        begin(&mut writer, 1, "");
+        let lines = writer.log.split_inclusive(|&byte| byte == b'\n').enumerate();
+        let headless: Vec<u8> = lines.filter(|(index, _)| *index != 2).flat_map(|(_, line)| line.to_vec()).collect();
+        let nothing = choose("a.log", &[], None, &log::read(&headless).faults).unwrap_err().to_string();
+        let expected = "a.log: there is no run of the standalone image in it; the boot around log line 3 lacks its first record: left out";
+        assert_eq!(nothing, expected);
     }
 
     #[test]

@@ -8,7 +8,7 @@ pub mod copies;
 mod draft;
 pub mod efi;
 mod fat;
-mod faults;
+pub mod faults;
 pub mod image;
 pub mod iso;
 pub mod log;
