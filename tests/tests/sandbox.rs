@@ -124,12 +124,14 @@ fn another_vmm_has_the_rights_of_who_starts_kipi() {
     let folder = tempfile::tempdir().expect("a temporary directory");
     let place = |name: &str| folder.path().join(name).display().to_string();
     fs::write(place("boot.log"), fixture::log(1, 2)).expect("a log");
-    let [log, status] = ["boot.log", "status"].map(place);
+    let [log, status, json] = ["boot.log", "status", "run.json"].map(place);
     // A VMM that makes a file, which Landlock would refuse, reads its own state, and runs on.
     let vmm = format!(
-        "other=sh -c 'test -s {{kernel}} && cat /proc/self/status > {status} && cat {log} > {{serial}} && exec sleep 600'"
+        "other=sh -c 'test -s {{kernel}} && test -n \"{{append}}\" && cat /proc/self/status > {status} && cat {log} > {{serial}} && exec sleep 600'"
     );
-    let more = ["--rounds", "20", "--boots", "1", "--under", &vmm, "--json", &place("run.json")];
+    // What the log's image was asked for.
+    let plan = ["--route", "x2apic,msi", "--warmup", "2", "--deadline", "4000", "--rounds", "8", "--boots", "1"];
+    let more = [&plan[..], &["--under", &vmm, "--json", &json]].concat();
     let Some(ran) = measure(&more) else { return };
     assert_eq!((ran.status, ran.stderr.as_str()), (Some(0), ""), "{ran:?}");
     assert_eq!(lines_of(&fs::read_to_string(status).expect("it was run")).join("\n"), own_lines());

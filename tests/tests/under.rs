@@ -4,16 +4,22 @@
 mod fixture;
 
 use fixture::{Writer, begin, begin_with, log};
-use kipi_standalone::records::Record;
+use kipi_standalone::records::{RECORDS_VERSION, Record};
 use kipi_tests::{ONE_CELL, Ran, assert_valid, document, kipi, run_tests, test};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 fn main() -> std::process::ExitCode {
     run_tests()
 }
+
+/// What the log's image was asked for in each of its boots, as options beside those of one cell.
+const OF_LOG: [&str; 8] = ["--route", "x2apic,msi", "--warmup", "2", "--deadline", "4000", "--native", "none"];
+/// Rounds of each cell in one boot of the log.
+const ROUNDS: usize = 8;
 
 /// A VMM that writes a log of one boot, and one that ends at once.
 struct Vmms(TempDir);
@@ -31,21 +37,23 @@ impl Vmms {
 
     /// Writes the log, the boot's number to a file, and runs on, as a VMM does whose guest halts.
     fn halting(&self) -> String {
-        let [log, boots] = ["boot.log", "boots"].map(|name| self.place(name).display().to_string());
+        self.playing("halting", "boot.log")
+    }
+
+    /// The same of another file.
+    fn playing(&self, name: &str, log: &str) -> String {
+        let [log, boots] = [log, "boots"].map(|name| self.place(name).display().to_string());
         format!(
-            "halting=sh -c 'test -s {{kernel}} && echo {{append}} >> {boots} && cat {log} > {{serial}} && exec sleep 600'"
+            "{name}=sh -c 'test -s {{kernel}} && echo {{append}} >> {boots} && cat {log} > {{serial}} && exec sleep 600'"
         )
     }
 
-    fn measure(&self, more: &[&str]) -> (Ran, Value) {
-        self.measure_beside("none", more)
-    }
-
-    /// With `native` as `--native`.
-    fn measure_beside(&self, native: &str, more: &[&str]) -> (Ran, Value) {
+    /// In so many boots, each of which is to bring what the log has.
+    fn measure(&self, boots: usize, more: &[&str]) -> (Ran, Value) {
         let json = self.place("run.json");
-        let usual = ["--native", native, "--rounds", "20", "--json"];
-        let ran = kipi(ONE_CELL.iter().chain(&usual).chain([&json.to_str().expect("a plain path")]).chain(more));
+        let [rounds, boots] = [boots * ROUNDS, boots].map(|number| number.to_string());
+        let usual = ["--rounds", &rounds, "--boots", &boots, "--json", json.to_str().expect("a plain path")];
+        let ran = kipi(ONE_CELL.iter().chain(&OF_LOG).chain(&usual).chain(more));
         let document = document(&fs::read_to_string(&json).unwrap_or_else(|error| panic!("{error}: {ran:?}")));
         (ran, document)
     }
@@ -70,7 +78,7 @@ fn asked(document: &Value) -> impl Iterator<Item = &Value> {
 #[test]
 fn another_vmm_is_booted_in_turns_and_has_rows_of_its_own() {
     let vmms = Vmms::new();
-    let (ran, document) = vmms.measure(&["--boots", "3", "--under", &vmms.halting()]);
+    let (ran, document) = vmms.measure(3, &["--under", &vmms.halting()]);
     assert_eq!((ran.status, ran.stderr.as_str()), (Some(0), ""), "{ran:?}");
     assert_valid(&document);
     let of_other = rounds(&document).into_iter().filter(|(under, _)| *under == "halting");
@@ -78,19 +86,19 @@ fn another_vmm_is_booted_in_turns_and_has_rows_of_its_own() {
     assert_eq!(of_other.collect::<Vec<_>>(), [("halting", 24), ("halting", 24)]);
     assert!(rounds(&document).iter().any(|(under, rounds)| *under == "kipi" && *rounds > 0));
     let divided: Vec<&Value> = times(&document, "times_own_vmm").collect();
-    assert_eq!(divided.len(), 1, "kipi's own VMM has one of the two cells: {document}");
-    assert_eq!((&divided[0]["pairs"], &divided[0]["ci95"]), (&json!(3), &Value::Null), "boots");
-    assert!(divided[0]["ratio"].as_f64().is_some_and(|ratio| ratio > 0.0), "{document}");
+    assert_eq!(divided.len(), 2, "kipi's own VMM has both: {document}");
+    for times in divided {
+        assert_eq!((&times["pairs"], &times["ci95"]), (&json!(3), &Value::Null), "boots");
+        assert!(times["ratio"].as_f64().is_some_and(|ratio| ratio > 0.0), "{document}");
+    }
     assert_eq!(document["under"][0]["name"], "halting");
     assert!(document["under"][0]["command"].as_str().is_some_and(|line| line.contains("{serial}")), "as it was typed");
     let boots = fs::read_to_string(vmms.place("boots")).expect("boots");
     assert_eq!(boots.lines().count(), 3, "{boots}");
-    assert!(boots.lines().all(|plan| plan.contains("route=memory state=spin rounds=7 ")), "{boots}");
-    let text = kipi(
-        ["measure", "--vcpus", "2", "--route", "memory", "--target-state", "spin", "--rounds", "10", "--boots", "1"]
-            .iter()
-            .chain(&["--under", &vmms.halting()]),
-    );
+    assert!(boots.lines().all(|plan| plan.contains("route=memory,x2apic,msi state=spin rounds=8 ")), "{boots}");
+    let usual = ["measure", "--vcpus", "2", "--route", "memory,x2apic,msi", "--target-state", "spin", "--warmup", "2"];
+    let more = ["--deadline", "4000", "--rounds", "8", "--boots", "1", "--under", &vmms.halting()];
+    let text = kipi(usual.iter().chain(&more));
     assert!(text.stdout.contains("under ") && text.stdout.contains("\nhalting "), "{text:?}");
     assert!(text.stdout.contains("× kipi's VMM") && text.stdout.contains("native"), "{text:?}");
 }
@@ -99,8 +107,11 @@ fn another_vmm_is_booted_in_turns_and_has_rows_of_its_own() {
 #[test]
 fn where_kipis_own_vmm_cannot_run_the_others_are_measured_and_natively() {
     let vmms = Vmms::new();
-    let (ran, document) =
-        vmms.measure_beside("auto", &["--device", "/dev/null", "--boots", "2", "--under", &vmms.halting()]);
+    let usual = ["measure", "--vcpus", "2", "--route", "memory,x2apic,msi", "--target-state", "spin", "--warmup", "2"];
+    let more = ["--deadline", "4000", "--rounds", "16", "--boots", "2", "--device", "/dev/null"];
+    let json = vmms.place("run.json").display().to_string();
+    let ran = kipi(usual.iter().chain(&more).chain(&["--under", &vmms.halting(), "--json", &json]));
+    let document = document(&fs::read_to_string(&json).unwrap_or_else(|error| panic!("{error}: {ran:?}")));
     assert_eq!((ran.status, ran.stderr.as_str()), (Some(0), ""), "{ran:?}");
     assert_valid(&document);
     assert!(asked(&document).all(|cell| cell["under"] == "halting"), "{document}");
@@ -114,7 +125,8 @@ fn where_kipis_own_vmm_cannot_run_the_others_are_measured_and_natively() {
             .iter()
             .any(|it| it.as_str().is_some_and(|it| it.starts_with(why)))
     );
-    assert_eq!(document["skipped"][0]["route"], "memory", "{document}");
+    let skipped = document["skipped"].as_array().expect("skipped").iter();
+    assert!(skipped.clone().any(|it| it["route"] == "memory" && it.get("under").is_none()), "{document}");
     assert_eq!(times(&document, "times_own_vmm").count(), 0);
     assert!(times(&document, "times_native").count() > 0, "the host's own calls need no KVM: {document}");
     let alone = kipi(["measure", "--device", "/dev/null", "--route", "memory", "--target-state", "spin"]);
@@ -124,7 +136,7 @@ fn where_kipis_own_vmm_cannot_run_the_others_are_measured_and_natively() {
 #[test]
 fn the_others_can_be_the_only_ones() {
     let vmms = Vmms::new();
-    let (ran, document) = vmms.measure(&["--under-only", "--boots", "2", "--under", &vmms.halting()]);
+    let (ran, document) = vmms.measure(2, &["--under-only", "--under", &vmms.halting()]);
     assert_eq!((ran.status, ran.stderr.as_str()), (Some(0), ""), "{ran:?}");
     assert_valid(&document);
     assert_eq!(rounds(&document), [("halting", 16), ("halting", 16)], "and nothing natively, where that is so asked");
@@ -142,12 +154,12 @@ fn a_vmm_under_which_nothing_can_be_measured_says_why() {
     begin_with(&mut writer, 1, "KVMKVMKVM", false);
     writer.record(&Record::End { blocks: 0 });
     fs::write(vmms.place("boot.log"), &writer.log).expect("a log");
-    let (ran, document) = vmms.measure(&["--under-only", "--boots", "1", "--under", &vmms.halting()]);
+    let (ran, document) = vmms.measure(1, &["--under-only", "--under", &vmms.halting()]);
     assert_eq!((ran.status, ran.stdout.as_str()), (Some(2), ""), "{ran:?}");
     let complaint = ran.complaint();
-    assert!(complaint.contains("nothing can be measured: memory, all-but-self, halt, "), "{ran:?}");
-    assert!(complaint.ends_with("under halting: a halted processor polls nothing"), "{ran:?}");
-    assert_eq!(document["skipped"][0]["reason"], "a halted processor polls nothing");
+    assert!(complaint.contains("nothing can be measured: x2apic, all-but-self, spin, "), "{ran:?}");
+    assert!(complaint.contains("under halting and 1 more: this made up machine has no such route; msi, "), "{ran:?}");
+    assert_eq!(document["skipped"][0]["reason"], "this made up machine has no such route");
 }
 
 /// That others are skipped is not why.
@@ -158,7 +170,7 @@ fn a_cell_of_which_nothing_came_fails_the_run() {
     begin(&mut writer, 1, "KVMKVMKVM");
     writer.record(&Record::End { blocks: 2 });
     fs::write(vmms.place("boot.log"), &writer.log).expect("a log");
-    let (ran, document) = vmms.measure(&["--under-only", "--boots", "1", "--under", &vmms.halting()]);
+    let (ran, document) = vmms.measure(1, &["--under-only", "--under", &vmms.halting()]);
     assert_eq!((ran.status, ran.stderr.as_str()), (Some(1), ""), "{ran:?}");
     assert!(ran.stdout.contains("PARTIAL") && ran.stdout.contains("2 blocks are missing"), "{ran:?}");
     let why = "under halting: no round of x2apic, all-but-self, spin, 2 vCPUs, guest counts";
@@ -168,8 +180,8 @@ fn a_cell_of_which_nothing_came_fails_the_run() {
 #[test]
 fn what_fails_under_one_vmm_is_said_and_takes_nothing_from_the_others() {
     let vmms = Vmms::new();
-    let failing = "failing=sh -c 'echo no such machine >&2; exit 3' {kernel}";
-    let (ran, document) = vmms.measure(&["--boots", "2", "--under", failing, "--under", &vmms.halting()]);
+    let failing = "failing=sh -c 'echo no such machine >&2; exit 3' {kernel} {append}";
+    let (ran, document) = vmms.measure(2, &["--under", failing, "--under", &vmms.halting()]);
     assert_eq!(ran.status, Some(1), "{ran:?}");
     let why = "under failing: it ended before the image did (exit status: 3): no such machine";
     assert!(ran.stderr.contains(why), "{ran:?}");
@@ -196,4 +208,33 @@ fn a_vmm_that_cannot_be_started_so_is_refused() {
     }
     let only = kipi(["measure", "--under-only"]);
     assert!(only.status == Some(2) && only.complaint().contains("--under <VMM"), "{only:?}");
+}
+
+/// What is wrong with one VMM, and how often it was booted for that.
+fn fault(vmms: &Vmms, log: &[u8]) -> (String, usize) {
+    fs::write(vmms.place("other.log"), log).expect("a log");
+    let began = Instant::now();
+    let (ran, document) = vmms.measure(2, &["--under-only", "--under", &vmms.playing("other", "other.log")]);
+    assert!(began.elapsed() < Duration::from_secs(50), "the image's silence is not waited for");
+    assert_eq!((ran.status, &document["partial"]), (Some(1), &json!(true)), "{ran:?}");
+    let boots = fs::read_to_string(vmms.place("boots")).expect("boots");
+    (ran.complaint().to_owned(), boots.lines().count())
+}
+
+#[test]
+fn an_image_that_gives_up_before_it_measures_ends_its_vmm_at_once_with_its_words() {
+    let mut writer = Writer::default();
+    writer.record(&Record::Start { abi: RECORDS_VERSION, version: "0.1.0", run: 7, door: "pvh", command_line: "" });
+    writer.record(&Record::Text { text: "vcpus=2: this machine has 1" });
+    writer.record(&Record::End { blocks: 0 });
+    let (complaint, boots) = fault(&Vmms::new(), &writer.log);
+    let why = "under other: the image has given up: vcpus=2: this machine has 1";
+    assert!(complaint.contains(why) && boots == 1, "{boots} boots: {complaint}");
+}
+
+#[test]
+fn a_plan_that_was_not_asked_for_is_not_taken() {
+    let (complaint, boots) = fault(&Vmms::new(), &log(1, 3));
+    let why = "under other: the image measures with rounds=12 instead of rounds=8: its command line lacks {append}";
+    assert!(complaint.contains(why) && boots == 1, "{boots} boots: {complaint}");
 }

@@ -76,6 +76,8 @@ pub(crate) fn run(door: Door, information: u64) -> ! {
         Ok(ready) => start(out, ready, power),
         Err(error) => {
             out.say(format_args!("{error}"));
+            // Whoever waits for the image need not wait any longer.
+            out.record(&Record::End { blocks: 0 });
             power::end(power, false);
             cpu::halt()
         }

@@ -192,7 +192,7 @@ mod tests {
     fn what_is_left_out_is_named() {
         let runs = runs_of(&[1, 2]);
         let told: Vec<String> = left_out(&runs, 1).collect();
-        let expected = "the log has another run, of 2 whole blocks (bare metal, route=x2apic,memory state=spin): --run 1 imports it";
+        let expected = "the log has another run, of 2 whole blocks (bare metal, route=x2apic,memory,msi state=spin): --run 1 imports it";
         assert_eq!(told, [expected]);
     }
 }

@@ -1,10 +1,11 @@
 //! One boot of the standalone image under another VMM: what it has written to its serial line.
 
 use super::super::processes::signal_group;
+use super::telling::{Fault, Telling};
 use super::template::{Filling, Template};
 use crate::standalone::image;
-use kipi_standalone::lines::{self, Line};
-use kipi_standalone::records::RecordOf;
+use kipi_standalone::lines;
+use kipi_standalone::plan::Plan;
 use rustix::process::Signal;
 use serde_json::json;
 use std::fs::{self, File};
@@ -49,6 +50,9 @@ pub(super) enum Error {
         /// Its last line of standard error.
         said: String,
     },
+    /// What the image tells.
+    #[error("{0}")]
+    Told(#[from] Fault),
     /// Nothing came for a minute.
     #[error("the image has written nothing for {} s", SILENCE.as_secs())]
     Silent,
@@ -81,14 +85,14 @@ impl Files {
     }
 }
 
-/// Boots the image once under a VMM, and ends that when the image has, or when it `is_to_stop`.
+/// Boots the image once under a VMM, with a plan and its words, and ends that when the image has, or when it `is_to_stop`.
 pub(super) fn run(
     template: &Template,
     files: &Files,
-    words: &str,
-    vcpus: usize,
+    (plan, words): (&Plan, &str),
     is_to_stop: &mut dyn FnMut() -> bool,
 ) -> Result<Booted, Error> {
+    let vcpus = plan.vcpus(1) as usize;
     let serial = files.folder.path().join("serial");
     let config = files.folder.path().join("config.json");
     let errors = files.folder.path().join("errors");
@@ -107,7 +111,8 @@ pub(super) fn run(
         .spawn()
         .map_err(|source| Error::Run { program: line[0].clone(), source })?;
     let mut vmm = Vmm(child);
-    let mut log = Log { file: File::open(&serial).map_err(Error::Files)?, bytes: Vec::new(), looked: 0 };
+    let file = File::open(&serial).map_err(Error::Files)?;
+    let mut log = Log { file, bytes: Vec::new(), looked: 0, telling: Telling::of(plan) };
     let mut heard = Instant::now();
     loop {
         // Before the look at the log, which then has all that it has written.
@@ -115,7 +120,7 @@ pub(super) fn run(
         if log.read().map_err(Error::Files)? {
             heard = Instant::now();
         }
-        if log.has_end() {
+        if log.has_end()? {
             return Ok(Booted::Log(log.bytes));
         }
         if is_to_stop() {
@@ -152,6 +157,7 @@ struct Log {
     bytes: Vec<u8>,
     /// Up to where it was looked for the end: whole lines.
     looked: usize,
+    telling: Telling,
 }
 
 impl Log {
@@ -162,12 +168,16 @@ impl Log {
     }
 
     /// Whether the image has written its last record.
-    fn has_end(&mut self) -> bool {
+    fn has_end(&mut self) -> Result<bool, Fault> {
         let fresh = &self.bytes[self.looked..];
         let whole = fresh.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
-        let has_end = lines::decode(&fresh[..whole]).any(|line| matches!(line, Line::Record(_, RecordOf::End { .. })));
         self.looked += whole;
-        has_end
+        for line in lines::decode(&fresh[..whole]) {
+            if self.telling.hear(line)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 }
 

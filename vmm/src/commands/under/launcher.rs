@@ -8,6 +8,7 @@
 use super::super::interrupts::INTERRUPTED;
 use super::Vmm;
 use super::boot::{self, Booted, Files};
+use kipi_standalone::plan::Plan;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use std::fs::File;
@@ -48,11 +49,11 @@ pub(super) struct Launcher {
 }
 
 impl Launcher {
-    /// Forks it. This process must have one thread.
+    /// Forks it, with a plan and its words. This process must have one thread.
     ///
     /// # Errors
     /// It cannot be forked, or cannot write the files that boots need.
-    pub(super) fn fork(vmms: &[Vmm], words: &str, vcpus: usize) -> Result<Self, Error> {
+    pub(super) fn fork(vmms: &[Vmm], plan: (&Plan, &str)) -> Result<Self, Error> {
         let (ours, theirs) = UnixStream::pair().map_err(Error::Fork)?;
         let [ours, theirs] = [ours, theirs].map(|socket| File::from(OwnedFd::from(socket)));
         // SAFETY: no other thread runs, which the caller keeps: no lock is held that nobody in the child would let go.
@@ -61,7 +62,7 @@ impl Launcher {
             0 => {
                 drop(ours);
                 // Should it panic, the other side sees that it has ended.
-                let _ = catch_unwind(AssertUnwindSafe(|| serve(theirs, vmms, words, vcpus)));
+                let _ = catch_unwind(AssertUnwindSafe(|| serve(theirs, vmms, plan)));
                 // SAFETY: ends the process, whose values have been dropped, without what the parent does at its own exit.
                 unsafe { libc::_exit(0) }
             }
@@ -131,7 +132,7 @@ impl Answer {
 }
 
 /// The launcher's whole life.
-fn serve(mut socket: File, vmms: &[Vmm], words: &str, vcpus: usize) {
+fn serve(mut socket: File, vmms: &[Vmm], plan: (&Plan, &str)) {
     // It has just been forked, and leads no group: this cannot fail.
     let _ = rustix::process::setpgid(None, None);
     let files = match Files::new() {
@@ -151,7 +152,7 @@ fn serve(mut socket: File, vmms: &[Vmm], words: &str, vcpus: usize) {
             END => return,
             number => {
                 let Some(vmm) = vmms.get(number as usize) else { return };
-                let booted = boot::run(&vmm.template, &files, words, vcpus, &mut || is_to_stop(&socket));
+                let booted = boot::run(&vmm.template, &files, plan, &mut || is_to_stop(&socket));
                 said = match booted {
                     Ok(Booted::Log(log)) => answer(&mut socket, Answer::LOG, &log),
                     Ok(Booted::Interrupted(log)) => answer(&mut socket, Answer::INTERRUPTED, &log),

@@ -4,6 +4,7 @@ mod boot;
 mod launcher;
 mod own;
 mod presets;
+mod telling;
 mod template;
 
 pub(super) use own::Plan;
@@ -101,16 +102,16 @@ impl Others {
                 );
             }
         }
-        let &[vcpus] = config.vcpus.as_slice() else {
+        if config.vcpus.len() != 1 {
             anyhow::bail!("--under: one number of vCPUs at a time (--vcpus)");
-        };
+        }
         if config.idle_before.iter().any(Option::is_some) || !config.waits.iter().all(Wait::is_spin) {
             anyhow::bail!("--under: the standalone image has no plan for --idle-before or --wait park: leave them out");
         }
         let boots = *config.boots.get_or_insert(BOOTS);
         let words = words(config, boots);
-        plan::parse(&words).map_err(|error| anyhow::anyhow!("--under: {error}"))?;
-        let launcher = Launcher::fork(vmms, &words, vcpus).map_err(|error| anyhow::anyhow!("--under: {error}"))?;
+        let plan = plan::parse(&words).map_err(|error| anyhow::anyhow!("--under: {error}"))?;
+        let launcher = Launcher::fork(vmms, (&plan, &words)).map_err(|error| anyhow::anyhow!("--under: {error}"))?;
         let vmms = vmms.iter().map(|vmm| Other { vmm: vmm.clone(), log: Vec::new(), failed: None }).collect();
         Ok(Some(Self { vmms, launcher, boots, done: 0, first: None, without_own: None }))
     }
