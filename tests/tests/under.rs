@@ -198,6 +198,7 @@ fn a_vmm_that_cannot_be_started_so_is_refused() {
     for (arguments, needle) in [
         (["--under", "qemu", "--under", "qemu"], "is not the only VMM of that name"),
         (["--under", "vmm -append {append}", "--rounds", "10"], "it has no {kernel}"),
+        (["--under", "vmm -kernel {kernel}", "--rounds", "10"], "it has no {append}"),
         (["--under", "qemu", "--wait", "park"], "leave them out"),
         (["--under", "qemu", "--vcpus", "2,4"], "one number of vCPUs"),
         (["--under", "qemu", "--calibrate", "3"], "cannot be used with"),

@@ -275,8 +275,8 @@ mod tests {
         let named = |text| parse(text).map(|vmm| vmm.name.name());
         assert_eq!(named("qemu"), Ok("qemu"));
         assert_eq!(named("old=qemu-microvm"), Ok("old"));
-        assert_eq!(named("/opt/bin/vmm --kernel={kernel}"), Ok("vmm"));
-        assert_eq!(named("mine=/opt/bin/vmm --kernel={kernel}"), Ok("mine"));
+        assert_eq!(named("/opt/bin/vmm --kernel={kernel} {append}"), Ok("vmm"));
+        assert_eq!(named("mine=/opt/bin/vmm --kernel={kernel} {append}"), Ok("mine"));
         let error = parse("pigeon").unwrap_err();
         assert!(error.contains("{kernel}") && error.contains("qemu-microvm"), "{error}");
     }

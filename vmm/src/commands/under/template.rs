@@ -45,6 +45,9 @@ pub(super) enum Error {
     /// The image cannot get there.
     #[error("it has no {{kernel}}, where the image's file goes, nor {{config}}")]
     NoKernel,
+    /// The image would not know what to measure.
+    #[error("it has no {{append}}, where the plan's words go, nor {{config}}: the image would measure something else")]
+    NoAppend,
     /// There is no such place.
     #[error("it has {0}, and kipi fills in {{kernel}}, {{append}}, {{serial}}, {{vcpus}} and {{config}}")]
     Unknown(String),
@@ -80,7 +83,14 @@ impl Template {
         if let Some(unknown) = template.words.iter().find_map(|word| unknown(word)) {
             return Err(Error::Unknown(unknown.to_owned()));
         }
-        if template.has(Place::Kernel) || template.has(Place::Config) { Ok(template) } else { Err(Error::NoKernel) }
+        let lacks = |place| !template.has(place) && !template.has(Place::Config);
+        if lacks(Place::Kernel) {
+            return Err(Error::NoKernel);
+        }
+        if lacks(Place::Append) {
+            return Err(Error::NoAppend);
+        }
+        Ok(template)
     }
 
     fn has(&self, place: Place) -> bool {
@@ -169,8 +179,10 @@ mod tests {
         assert_eq!(error("qemu '-kernel {kernel}"), Error::Quotes);
         assert_eq!(error("  "), Error::Empty);
         assert_eq!(error("qemu -append {append}"), Error::NoKernel);
+        assert_eq!(error("qemu -kernel {kernel} -append rounds=20"), Error::NoAppend);
         assert_eq!(error("qemu -kernel {kernle}"), Error::Unknown("{kernle}".to_owned()));
+        assert!(Template::parse("firecracker --config-file {config}").is_ok(), "both are in there");
         // JSON is no place.
-        assert!(Template::parse("vmm --config '{\"kernel\": \"{kernel}\"}'").is_ok());
+        assert!(Template::parse("vmm --config '{\"kernel\": \"{kernel}\", \"line\": \"{append}\"}'").is_ok());
     }
 }
