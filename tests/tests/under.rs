@@ -239,3 +239,18 @@ fn a_plan_that_was_not_asked_for_is_not_taken() {
     let why = "under other: the image measures with rounds=12 instead of rounds=8: its command line lacks {append}";
     assert!(complaint.contains(why) && boots == 1, "{boots} boots: {complaint}");
 }
+
+#[test]
+fn what_a_vmm_has_started_is_ended_with_it_in_whatever_session_it_is() {
+    let vmms = Vmms::new();
+    let [log, orphan] = ["boot.log", "orphan"].map(|name| vmms.place(name).display().to_string());
+    let script = format!(
+        "setsid sh -c \"echo \\$\\$ > {orphan}; exec sleep 600\" & until test -s {orphan}; do sleep 0.01; done; cat {log} > {{serial}}; \
+         exec sleep 600"
+    );
+    let vmm = format!("leaving=sh -c '{script}' {{kernel}} {{append}}");
+    let (ran, _) = vmms.measure(1, &["--under-only", "--under", &vmm]);
+    assert_eq!((ran.status, ran.stderr.as_str()), (Some(0), ""), "{ran:?}");
+    let pid = fs::read_to_string(orphan).expect("it was started");
+    assert!(!fs::exists(format!("/proc/{}", pid.trim())).expect("/proc"), "it runs on: {pid}");
+}

@@ -1,6 +1,7 @@
 //! One boot of the standalone image under another VMM: what it has written to its serial line.
 
 use super::super::processes::signal_group;
+use super::orphans;
 use super::telling::{Fault, Telling};
 use super::template::{Filling, Template};
 use crate::standalone::image;
@@ -193,5 +194,6 @@ impl Drop for Vmm {
         }
         signal_group(&self.0, Signal::KILL);
         let _ = self.0.wait();
+        orphans::end();
     }
 }

@@ -3,11 +3,13 @@
 //!
 //! The two speak over a pair of sockets. The launcher is told a VMM's number, to stop, or to end, in four bytes; it answers each
 //! number, and at first its own start, with a tag, a length and so many bytes. It ends what it has started when it is told to, and
-//! when the other side is gone. It is in a process group of its own: a terminal's Ctrl-C reaches this process, which tells it.
+//! when the other side is gone; also processes that have left the VMM's group, whose parent it is once their own has ended. It is in a
+//! process group of its own: a terminal's Ctrl-C reaches this process, which tells it.
 
 use super::super::interrupts::INTERRUPTED;
 use super::Vmm;
 use super::boot::{self, Booted, Files};
+use super::orphans;
 use kipi_standalone::plan::Plan;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -135,10 +137,10 @@ impl Answer {
 fn serve(mut socket: File, vmms: &[Vmm], plan: (&Plan, &str)) {
     // It has just been forked, and leads no group: this cannot fail.
     let _ = rustix::process::setpgid(None, None);
-    let files = match Files::new() {
+    let files = match orphans::adopt().and_then(|()| Files::new()) {
         Ok(files) => files,
         Err(error) => {
-            let error = format!("cannot write files for other VMMs: {error}");
+            let error = format!("cannot make ready for other VMMs: {error}");
             // Nobody hears it any more.
             let _ = answer(&mut socket, Answer::FAILED, error.as_bytes());
             return;

@@ -2,6 +2,7 @@
 
 mod boot;
 mod launcher;
+mod orphans;
 mod own;
 mod presets;
 mod telling;
