@@ -233,6 +233,13 @@ fn an_output_that_standard_output_was_redirected_to() {
 }
 
 #[test]
+fn plans_that_a_standalone_image_would_not_follow() {
+    refused(&["image", "-", "rounds=5", "rounds=6"], BAD_INPUT, &["rounds is there twice"]);
+    refused(&["image", "-", "state=user rounds=5", "target-state=halt"], BAD_INPUT, &["target-state is there twice"]);
+    refused(&["image", "-", "bogus=3"], BAD_INPUT, &["there is no word bogus=3"]);
+}
+
+#[test]
 fn guest_images_that_cannot_be_read() {
     refused(&["--guest", "/nonexistent/guest"], BAD_INPUT, &["guest image", "/nonexistent/guest", "--guest"]);
     refused(&["--guest", "/"], BAD_INPUT, &["guest image /", "--guest"]);

@@ -41,6 +41,11 @@ impl Console {
         })
     }
 
+    /// Whether it is one of Linux's names.
+    pub(super) fn is_linux(value: &str) -> bool {
+        value.starts_with("ttyS")
+    }
+
     /// The one that a command line chooses, whether or not the rest of it is understood: to tell what is not, it must be known where.
     pub fn chosen_by(command_line: &str) -> Self {
         let values = command_line.split_ascii_whitespace().filter_map(|word| word.strip_prefix("console="));

@@ -124,9 +124,20 @@ fn the_console_is_known_where_the_rest_is_not_understood() {
 }
 
 #[test]
-fn the_last_of_two_words_counts() {
-    let plan = parse("rounds=5 state=spin\trounds=6\n target-state=halt").expect("each is a word");
-    assert_eq!((plan.rounds, plan.target_states), (6, Chosen::of(&[TargetState::Halt])));
+fn a_word_that_is_there_twice_is_refused() {
+    assert_eq!(error("rounds=5 state=spin\trounds=6"), "rounds is there twice: leave one out");
+    assert_eq!(error("rounds=5 rounds=5"), "rounds is there twice: leave one out");
+    assert_eq!(error("state=spin\n target-state=halt"), "target-state is there twice: leave one out");
+    assert_eq!(error("argument=5 spin-cycles=6"), "spin-cycles is there twice: leave one out");
+    assert_eq!(error("console=com1 console=com2"), "console is there twice: leave one out");
+}
+
+#[test]
+fn a_console_that_a_vmm_adds_for_linux_is_no_repetition() {
+    for line in ["console=com2 console=ttyS0", "console=ttyS0 console=com2", "console=ttyS0 console=ttyS1"] {
+        let last = line.rsplit_once('=').expect("a word").1;
+        assert_eq!(Some(parse(line).expect(line).console), Console::of(last), "{line}");
+    }
 }
 
 #[test]

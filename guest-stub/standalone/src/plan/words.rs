@@ -20,6 +20,8 @@ pub enum Error<'a> {
         /// What there is.
         expected: Expected,
     },
+    /// It is there twice, or by both of its names.
+    Repeated(&'static str),
 }
 
 /// The values of a word.
@@ -36,8 +38,9 @@ impl fmt::Display for Error<'_> {
         match self {
             Self::Key(key) => {
                 write!(f, "there is no word {key}; there are ")?;
-                list(f, |number| Some(KEYS.get(number)?.0))
+                list(f, |number| keys().nth(number))
             }
+            Self::Repeated(key) => write!(f, "{key} is there twice: leave one out"),
             Self::Value { key, value, expected } => {
                 write!(f, "{key} cannot be {value:?}; ")?;
                 match expected {
@@ -61,20 +64,25 @@ fn list(f: &mut fmt::Formatter<'_>, name: impl Fn(usize) -> Option<&'static str>
     Ok(())
 }
 
-/// Reads a command line. Where a word is there twice, the last one counts. Words that boot loaders and VMMs add for Linux are ignored.
+/// Reads a command line, of which each word is there once. Words that boot loaders and VMMs add for Linux are ignored.
 ///
 /// # Errors
-/// [`Error`], for the first word that is not understood.
+/// [`Error`], for the first word that is not understood or is there again.
 pub fn parse(command_line: &str) -> Result<Plan, Error<'_>> {
     let mut plan = Plan::default();
+    let mut seen = [false; KEYS.len()];
     for (number, word) in command_line.split_ascii_whitespace().enumerate() {
         let (key, value) = word.split_once('=').unwrap_or((word, ""));
         // GRUB and QEMU may give the image's own name first.
         if is_for_linux(key) || number == 0 && key.contains('/') {
             continue;
         }
-        let &(key, set) = KEYS.iter().find(|(name, _)| *name == key).ok_or(Error::Key(word))?;
+        let (place, key, set) = find(key).ok_or(Error::Key(word))?;
         set(&mut plan, value).map_err(|(value, expected)| Error::Value { key, value, expected })?;
+        // VMMs may add Linux's console to the one that was asked for.
+        if !Console::is_linux(value) && core::mem::replace(&mut seen[place], true) {
+            return Err(Error::Repeated(key));
+        }
     }
     Ok(plan)
 }
@@ -92,24 +100,35 @@ type Set = for<'a> fn(&mut Plan, &'a str) -> Result<(), Wrong<'a>>;
 /// What was given, and what there is instead.
 type Wrong<'a> = (&'a str, Expected);
 
-/// Every word, and how its value is read.
-const KEYS: &[(&str, Set)] = &[
-    ("call", |plan, value| names(value).map(|calls| plan.calls = calls)),
-    ("route", |plan, value| names(value).map(|routes| plan.routes = routes)),
-    ("destination", |plan, value| names(value).map(|destinations| plan.destinations = destinations)),
-    ("target-state", |plan, value| names(value).map(|states| plan.target_states = states)),
-    ("state", |plan, value| names(value).map(|states| plan.target_states = states)),
-    ("rounds", |plan, value| number(value, 1..=10_000_000).map(|rounds| plan.rounds = rounds)),
-    ("warmup", |plan, value| number(value, 0..=1000).map(|warmup| plan.warmup = warmup)),
-    ("blocks", |plan, value| number(value, 1..=10_000_000).map(|blocks| plan.blocks = Some(blocks))),
-    ("vcpus", |plan, value| number(value, 1..=MAX_VCPUS as u64).map(|vcpus| plan.vcpus = Some(vcpus))),
-    ("worker", |plan, value| name(value).map(|worker| plan.worker = worker)),
-    ("argument", |plan, value| number(value, 0..=10_000_000_000).map(|argument| plan.argument = Some(argument))),
-    ("spin-cycles", |plan, value| number(value, 0..=10_000_000_000).map(|cycles| plan.argument = Some(cycles))),
-    ("settle", |plan, value| number(value, 0..=1_000_000).map(|us| plan.settle_us = us)),
-    ("deadline", |plan, value| number(value, 1..=600_000).map(|ms| plan.deadline_ms = ms)),
-    ("end", |plan, value| name(value).map(|end| plan.end = end)),
-    ("console", |plan, value| console(value).map(|console| plan.console = console)),
+/// The word of this name: which one it is, and how its value is read.
+fn find(name: &str) -> Option<(usize, &'static str, Set)> {
+    let mut words = KEYS.iter().enumerate();
+    words.find_map(|(place, (names, set))| Some((place, *names.iter().find(|key| **key == name)?, *set)))
+}
+
+/// The names of all words.
+fn keys() -> impl Iterator<Item = &'static str> {
+    KEYS.iter().flat_map(|(names, _)| names.iter().copied())
+}
+
+/// Every word by its names, and how its value is read.
+const KEYS: &[(&[&str], Set)] = &[
+    (&["call"], |plan, value| names(value).map(|calls| plan.calls = calls)),
+    (&["route"], |plan, value| names(value).map(|routes| plan.routes = routes)),
+    (&["destination"], |plan, value| names(value).map(|destinations| plan.destinations = destinations)),
+    (&["target-state", "state"], |plan, value| names(value).map(|states| plan.target_states = states)),
+    (&["rounds"], |plan, value| number(value, 1..=10_000_000).map(|rounds| plan.rounds = rounds)),
+    (&["warmup"], |plan, value| number(value, 0..=1000).map(|warmup| plan.warmup = warmup)),
+    (&["blocks"], |plan, value| number(value, 1..=10_000_000).map(|blocks| plan.blocks = Some(blocks))),
+    (&["vcpus"], |plan, value| number(value, 1..=MAX_VCPUS as u64).map(|vcpus| plan.vcpus = Some(vcpus))),
+    (&["worker"], |plan, value| name(value).map(|worker| plan.worker = worker)),
+    (&["argument", "spin-cycles"], |plan, value| {
+        number(value, 0..=10_000_000_000).map(|argument| plan.argument = Some(argument))
+    }),
+    (&["settle"], |plan, value| number(value, 0..=1_000_000).map(|us| plan.settle_us = us)),
+    (&["deadline"], |plan, value| number(value, 1..=600_000).map(|ms| plan.deadline_ms = ms)),
+    (&["end"], |plan, value| name(value).map(|end| plan.end = end)),
+    (&["console"], |plan, value| console(value).map(|console| plan.console = console)),
 ];
 
 /// What has names.
