@@ -1,12 +1,12 @@
 # The machines that the image is started on, and how: each is a function machine_NAME that sets `command`, whose console is
 # $run/serial, `image`, the format of the file that it starts, and, where they are not the usual ones, `good`, the status that it
-# ends with, and `expected`, how many cells it measures.
+# ends with, and `expected`, how many cells it measures; or `told`, why it is to give up.
 # shellcheck shell=bash
 # shellcheck disable=SC2034,SC2154 # a part of `run`: the parts share their variables
 
 # In the order that they are started in.
 readonly machines=(pc q35 microvm no-x2apic processors disc stick pxe uefi uefi-disc uefi-stick bochs bochs-xapic
-    bochs-old)
+    bochs-old wrong-word long-line no-clock)
 
 # What --help says of each.
 about() {
@@ -25,6 +25,9 @@ about() {
     bochs) echo "Bochs, with the ISO file as its disc, and four processors" ;;
     bochs-xapic) echo "the same, in xAPIC mode" ;;
     bochs-old) echo "Bochs with processors that have no x2APIC mode" ;;
+    wrong-word) echo "a pc whose command line has a word that there is not, and ends by isa-debug-exit even so" ;;
+    long-line) echo "the same with a command line that is too long" ;;
+    no-clock) echo "a microvm without a clock, which ends by a reset register even so" ;;
     esac
 }
 
@@ -134,3 +137,19 @@ bochs() {
 machine_bochs() { bochs 4 corei7_skylake_x route=x2apic,memory; }
 machine_bochs-xapic() { bochs 4 corei7_skylake_x route=xapic,memory; }
 machine_bochs-old() { bochs 2 corei5_lynnfield_750; }
+
+# A machine on which the image gives up: it says $1, and ends as the command line of the other arguments asks for.
+giving_up() {
+    told=$1 image=elf
+    qemu 2 "$(best_cpu)" pc -kernel "$run/image.elf" -append "${*:2}"
+    good=35
+}
+
+machine_wrong-word() { giving_up 'there is no word bogus=3' "${plan[@]}" bogus=3 end=qemu; }
+# Words for Linux, which the image passes over, are the only ones that may be there several times.
+machine_long-line() { giving_up 'the command line has more than 2048 bytes' end=qemu "$(printf 'panic=1 %.0s' {1..300})"; }
+machine_no-clock() {
+    told="the TSC's frequency is not known" image=elf
+    qemu 2 qemu64 microvm,isa-serial=on,pit=off,pic=off,rtc=off -kernel "$run/image.elf" -append "${plan[*]} end=acpi"
+    good=0
+}

@@ -16,11 +16,11 @@ use crate::words;
 use core::arch::asm;
 use core::fmt;
 use guest_stub::abi::{self, area};
-use kipi_standalone::boot::Found;
+use kipi_standalone::boot::{self, Found};
 use kipi_standalone::memory::Physical;
-use kipi_standalone::plan::{self, Plan};
+use kipi_standalone::plan::{self, End, Plan};
 use kipi_standalone::records::{RECORDS_VERSION, Record, clip};
-use kipi_standalone::{multiboot2, pvh};
+use kipi_standalone::{acpi, multiboot2, pvh};
 
 /// Memory by its physical address, as the start code maps it.
 struct Low;
@@ -43,6 +43,7 @@ enum Error<'a> {
     Pvh(pvh::Error),
     Multiboot2(multiboot2::Error),
     Efi(kipi_standalone::efi::Error),
+    CommandLine,
     Plan(plan::Error<'a>),
     Machine(machine::Error),
     Pending,
@@ -55,6 +56,9 @@ impl fmt::Display for Error<'_> {
             Self::Pvh(error) => error.fmt(f),
             Self::Multiboot2(error) => error.fmt(f),
             Self::Efi(error) => error.fmt(f),
+            Self::CommandLine => {
+                write!(f, "the command line has more than {} bytes: what it ends with is lost", boot::LONGEST)
+            }
             Self::Plan(error) => error.fmt(f),
             Self::Machine(error) => error.fmt(f),
             Self::Pending => {
@@ -71,7 +75,7 @@ pub(crate) fn run(door: Door, information: u64) -> ! {
     let command_line = found.as_ref().map(|found| found.command_line.clone()).unwrap_or_default();
     let command_line = words::of(&command_line);
     let mut out = open(door, command_line);
-    let mut power = Power::Halt;
+    let mut power = Power::of(End::chosen_by(command_line), None).unwrap_or(Power::Halt);
     match found.and_then(|found| prepare(found, door, command_line, &mut out, &mut power)) {
         Ok(ready) => start(out, ready, power),
         Err(error) => {
@@ -113,7 +117,8 @@ struct Ready {
     machine: Machine,
 }
 
-/// Prepares everything, and says what it finds. `power`: what is to happen at the end, as soon as that is known.
+/// Prepares everything, and says what it finds. `power`: what is to happen at the end, as far as it is known without ACPI's tables; and
+/// as soon as they are found, by them.
 fn prepare<'a>(
     mut found: Found,
     door: Door,
@@ -130,14 +135,18 @@ fn prepare<'a>(
         door: door.name(),
         command_line: clip(command_line, 300),
     });
-    let plan = plan::parse(command_line).map_err(Error::Plan)?;
-    let mut machine = Machine::look(found.rsdp, found.memory.bytes() / 1024, &Low).map_err(Error::Machine)?;
-    match Power::of(plan.end, machine.fixed()) {
+    let tables = acpi::find(found.rsdp, &Low);
+    match Power::of(End::chosen_by(command_line), machine::fixed(&tables)) {
         Some(wanted) => *power = wanted,
         None => out.say(format_args!(
             "end=acpi: ACPI's FADT has no reset register in a port or in memory below 4 GiB: the machine halts at the end"
         )),
     }
+    if found.command_line.is_truncated() {
+        return Err(Error::CommandLine);
+    }
+    let plan = plan::parse(command_line).map_err(Error::Plan)?;
+    let mut machine = Machine::look(tables, found.memory.bytes() / 1024).map_err(Error::Machine)?;
     let modes = machine.follow(&plan).map_err(Error::Machine)?;
     machine.tell(out);
     if !quiet::make(machine.tables.as_ref().ok(), &Low) {

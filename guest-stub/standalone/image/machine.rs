@@ -7,7 +7,6 @@ use crate::out::{Out, Sink};
 use crate::platform;
 use core::fmt;
 use kipi_standalone::acpi::{self, Fixed, Tables};
-use kipi_standalone::memory::Physical;
 use kipi_standalone::plan::{Offers, Plan};
 use kipi_standalone::records::{Record, clip};
 
@@ -49,10 +48,14 @@ impl fmt::Display for Error {
     }
 }
 
+/// What the FADT says.
+pub(crate) fn fixed(tables: &Result<Tables, acpi::Error>) -> Option<&Fixed> {
+    tables.as_ref().ok()?.fixed.as_ref().ok()
+}
+
 impl Machine {
-    /// Looks around. `rsdp` is where ACPI's is, and `memory_kib` how much of memory is usable.
-    pub(crate) fn look(rsdp: Option<u64>, memory_kib: u64, memory: &impl Physical) -> Result<Self, Error> {
-        let tables = acpi::find(rsdp, memory);
+    /// Looks around, in ACPI's tables first. `memory_kib` is how much of memory is usable.
+    pub(crate) fn look(tables: Result<Tables, acpi::Error>, memory_kib: u64) -> Result<Self, Error> {
         let mut ids = Ids::of(platform::apic_id());
         if let Ok(tables) = &tables {
             tables.processors.ids().iter().for_each(|&id| ids.add(id));
@@ -67,15 +70,9 @@ impl Machine {
         if !offers.x2apic && !offers.xapic {
             return Err(Error::Ids);
         }
-        let fixed = tables.as_ref().ok().and_then(|tables| tables.fixed.as_ref().ok());
-        let timer = fixed.and_then(|fixed| fixed.timer.as_ref()).map(|timer| timer.port);
+        let timer = fixed(&tables).and_then(|fixed| fixed.timer.as_ref()).map(|timer| timer.port);
         let frequency = frequency::find(timer).ok_or(Error::Frequency)?;
         Ok(Self { tables, ids, offers, frequency, listed, memory_kib })
-    }
-
-    /// What the FADT says.
-    pub(crate) fn fixed(&self) -> Option<&Fixed> {
-        self.tables.as_ref().ok()?.fixed.as_ref().ok()
     }
 
     /// Leaves out the processors that do not take part. The modes that the others' local APICs are brought into.

@@ -20,7 +20,7 @@ pub struct Found {
 }
 
 /// The most bytes of a command line that are kept.
-const LONGEST: usize = 2048;
+pub const LONGEST: usize = 2048;
 
 /// A command line.
 #[derive(Debug, Clone)]

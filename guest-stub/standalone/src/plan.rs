@@ -74,6 +74,18 @@ impl End {
             Self::Halt => "halt",
         }
     }
+
+    /// The one that a command line chooses, whether or not the rest of it is understood: a machine that nothing is measured on ends
+    /// as well.
+    pub fn chosen_by(command_line: &str) -> Self {
+        let of_name = |value| Self::ALL.iter().copied().find(|end| end.name() == value);
+        values_of("end=", command_line).filter_map(of_name).next_back().unwrap_or(Self::Halt)
+    }
+}
+
+/// What a command line gives a word, as often as it is there.
+fn values_of<'l>(word: &'static str, command_line: &'l str) -> impl DoubleEndedIterator<Item = &'l str> {
+    command_line.split_ascii_whitespace().filter_map(move |each| each.strip_prefix(word))
 }
 
 impl Default for Plan {

@@ -48,8 +48,7 @@ impl Console {
 
     /// The one that a command line chooses, whether or not the rest of it is understood: to tell what is not, it must be known where.
     pub fn chosen_by(command_line: &str) -> Self {
-        let values = command_line.split_ascii_whitespace().filter_map(|word| word.strip_prefix("console="));
-        values.filter_map(Self::of).next_back().unwrap_or(Self::COM1)
+        super::values_of("console=", command_line).filter_map(Self::of).next_back().unwrap_or(Self::COM1)
     }
 }
 

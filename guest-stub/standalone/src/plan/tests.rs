@@ -141,6 +141,13 @@ fn a_console_that_a_vmm_adds_for_linux_is_no_repetition() {
 }
 
 #[test]
+fn the_end_is_known_where_the_rest_is_not_understood() {
+    assert_eq!(End::chosen_by("rounds=20 bogus=3 end=qemu"), End::Qemu);
+    assert_eq!(End::chosen_by("end=reset rounds=x end=acpi end=pigeon"), End::Acpi);
+    assert_eq!([End::chosen_by(""), End::chosen_by("xend=reset end")], [End::Halt; 2]);
+}
+
+#[test]
 fn words_for_linux_are_ignored() {
     let by_loaders = "/boot/kipi.elf BOOT_IMAGE=/boot/kipi.elf virtio_mmio.device=512@0xfeb00e00:12 pci=off reboot=k panic=1 \
                       nomodule 8250.nr_uarts=0 i8042.noaux root=/dev/vda ro rounds=7";
