@@ -66,6 +66,11 @@ impl Format {
 /// # Errors
 /// A plan that the image would not understand, or a file that cannot be written.
 pub fn run(options: &Image) -> Result<Status, Failure> {
+    if let Some(word) = options.file.to_str().filter(|file| plan::is_word(file)) {
+        let missing =
+            anyhow::anyhow!("FILE is missing before {word}, which is a word of the plan (./{word} is a file)");
+        return Err(Failure::bad_input(missing));
+    }
     let words = options.plan.join(" ");
     let plan = plan::parse(&words).map_err(|error| Failure::bad_input(anyhow::anyhow!("{error}")))?;
     let image = if words.is_empty() {

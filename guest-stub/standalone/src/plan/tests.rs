@@ -148,6 +148,12 @@ fn the_end_is_known_where_the_rest_is_not_understood() {
 }
 
 #[test]
+fn a_word_is_told_from_a_files_name() {
+    assert!(["rounds=20", "state=", "spin-cycles=x"].into_iter().all(is_word));
+    assert!(!["kipi.elf", "./rounds=20", "round=20", "rounds", "-", ""].into_iter().any(is_word));
+}
+
+#[test]
 fn words_for_linux_are_ignored() {
     let by_loaders = "/boot/kipi.elf BOOT_IMAGE=/boot/kipi.elf virtio_mmio.device=512@0xfeb00e00:12 pci=off reboot=k panic=1 \
                       nomodule 8250.nr_uarts=0 i8042.noaux root=/dev/vda ro rounds=7";

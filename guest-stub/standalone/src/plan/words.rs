@@ -111,6 +111,11 @@ fn keys() -> impl Iterator<Item = &'static str> {
     KEYS.iter().flat_map(|(names, _)| names.iter().copied())
 }
 
+/// Whether a text begins as a word of a plan does.
+pub fn is_word(text: &str) -> bool {
+    text.split_once('=').is_some_and(|(name, _)| find(name).is_some())
+}
+
 /// Every word by its names, and how its value is read.
 const KEYS: &[(&[&str], Set)] = &[
     (&["call"], |plan, value| names(value).map(|calls| plan.calls = calls)),
