@@ -202,6 +202,7 @@ fn a_vmm_that_cannot_be_started_so_is_refused() {
         (["--under", "qemu", "--wait", "park"], "leave them out"),
         (["--under", "qemu", "--vcpus", "2,4"], "one number of vCPUs"),
         (["--under", "qemu", "--calibrate", "3"], "cannot be used with"),
+        (["--under=qemu", "--under-only", "--exits", "--rounds=9"], "cannot be used with"),
     ] {
         let ran = kipi(["measure"].iter().chain(&arguments));
         assert_eq!(ran.status, Some(2), "{arguments:?}: {ran:?}");

@@ -92,7 +92,7 @@ pub struct Measure {
     #[arg(long, value_name = "auto|none", value_parser = values::auto(), action = ArgAction::Set, default_value = "auto")]
     native: bool,
     /// Measure what single exits cost, too, in every turn: CPUID, MSRs, ports, memory-mapped registers, ICR, EOI, HLT
-    #[arg(long)]
+    #[arg(long, conflicts_with = "under_only")]
     exits: bool,
     /// Rounds before each block that are thrown away
     #[arg(long, value_name = "W", default_value_t = 3, value_parser = values::count(0..=1000_u32))]
