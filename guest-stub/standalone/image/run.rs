@@ -65,6 +65,10 @@ impl Run {
     pub(crate) fn new(mut out: Out<Console>, plan: Plan, offers: Offers, khz: u64, power: Power) -> Self {
         let mut cells = [None; CELLS];
         let mut count = 0;
+        if let Some((asked, made)) = plan.other_blocks() {
+            let most = RING_SAMPLES - plan.warmup as usize;
+            out.say(format_args!("blocks={asked}: it is {made} instead, each of 1 to {most} rounds"));
+        }
         out.record(&plan.record(offers));
         for planned in plan.cells(offers) {
             let (cell, reason) = match planned {

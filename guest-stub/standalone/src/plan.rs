@@ -137,6 +137,12 @@ impl Plan {
         schedule::divide(rounds, warmup, wanted)
     }
 
+    /// How many blocks were asked for, and how many there are, if these are others: a block has a round at least, and no more than a
+    /// sample ring holds.
+    pub fn other_blocks(&self) -> Option<(u32, usize)> {
+        self.blocks.map(|asked| (asked, self.blocks().len())).filter(|&(asked, made)| asked as usize != made)
+    }
+
     /// What is the same for all cells, as a record.
     pub fn record(&self, offers: Offers) -> Record<'static> {
         Record::Plan {

@@ -245,6 +245,14 @@ fn blocks_are_as_many_as_asked_for_where_the_rounds_allow_it() {
 }
 
 #[test]
+fn it_is_known_where_there_are_not_as_many_blocks_as_asked_for() {
+    let other = |line| parse(line).expect(line).other_blocks();
+    assert_eq!(["", "rounds=10 blocks=3", "rounds=20 blocks=20"].map(other), [None; 3]);
+    assert_eq!(other("rounds=20 blocks=50"), Some((50, 20)));
+    assert_eq!(other("rounds=2042 blocks=1"), Some((1, 2)));
+}
+
+#[test]
 fn the_record_says_what_is_measured() {
     let plan = parse("worker=spin settle=7 rounds=10 blocks=3 deadline=5").expect("each is a word");
     let expected = Record::Plan {
