@@ -1,6 +1,7 @@
 //! A measurement and a trace made up for tests, small enough to know by heart.
 
 use super::cpu_list::CpuList;
+use super::disturbance::{Disturbance, Kind};
 use super::exit_cost::ExitCost;
 use super::integrity::Integrity;
 use super::measurement::{
@@ -156,6 +157,12 @@ pub(crate) fn observed_cell() -> Cell {
 /// Exits of one reason.
 pub(crate) fn exits(source: Source, reason: &str, initiator: f64, per_target: f64) -> Exits {
     Exits { source, reason: reason.to_owned(), initiator, per_target }
+}
+
+/// A wait of vCPU 1 for CPU 1.
+pub(crate) fn disturbance() -> Disturbance {
+    let kind = Kind::WaitedForCpu;
+    Disturbance { kind, amount: 4e6, unit: kind.unit(), vcpu: Some(1), cpu: Some(1) }
 }
 
 /// A combination to all but self of 2 vCPUs that was skipped.

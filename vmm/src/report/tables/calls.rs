@@ -4,7 +4,7 @@ use super::cells::{Row, Shown, is_idle_asked, measured, rows, shown};
 use super::{exits, halts, host_cpu, times};
 use crate::config::routes;
 use crate::report::table::Statistic::{Interval, Max, P50, P99};
-use crate::report::table::{Column, Table};
+use crate::report::table::{Column, Kind, Table};
 use crate::results::measurement::Measurement;
 use crate::results::metric::MetricName;
 use guest_stub::abi::cell::{Call, Observe};
@@ -27,6 +27,13 @@ const COLUMNS: [Shown; 11] = [
 /// A latency is what people come for first.
 const HOST_CPU_RANK: u8 = 5;
 
+/// The columns of numbers that are never left out where rows are of several VMMs, whose names need room: how they compare. That calls
+/// went wrong must be read in any case.
+const SPARED_BESIDE_VMMS: [&str; 3] = ["round trip p50", "× kipi's VMM p50", "integrity"];
+/// The other ones that are never left out elsewhere go last, and of those the last one first: that the machine was never quiet is in
+/// the head, too.
+const BESIDE_VMMS_RANK: u8 = 1;
+
 /// Every cell of the guest's vantage that was asked for.
 pub(super) fn table(measurement: &Measurement) -> Option<Table> {
     let rows = rows(measurement, |cell| cell.id.observe == Observe::Guest && !cell.beside);
@@ -37,6 +44,9 @@ pub(super) fn table(measurement: &Measurement) -> Option<Table> {
     insert_behind(&mut table, "round trip", columns);
     if measurement.has_other_vmms() {
         table.columns.extend(exits::column(&rows));
+        let spared =
+            |column: &&mut Column| column.kind != Kind::Key && !SPARED_BESIDE_VMMS.contains(&column.title().as_str());
+        table.columns.iter_mut().filter(spared).for_each(|column| column.rank = column.rank.max(BESIDE_VMMS_RANK));
     }
     table.columns.extend(host_cpu::column(&rows, HOST_CPU_RANK));
     if is_idle_asked {

@@ -3,15 +3,13 @@
 use super::{default_run, line};
 use crate::report::text::render;
 use crate::results::block::Block;
-use crate::results::disturbance::{Disturbance, Kind};
+use crate::results::fixture::disturbance;
 use crate::results::measurement::Cell;
 use crate::results::quiet::Quiet;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A cell of the default run, of which `disturbed` of ten blocks were disturbed.
 fn disturb(cell: &mut Cell, disturbed: usize) {
-    let kind = Kind::WaitedForCpu;
-    let waited = Disturbance { kind, amount: 4e6, unit: kind.unit(), vcpu: Some(1), cpu: Some(1) };
     let block = |number: usize| Block {
         number: 0,
         boot: 0,
@@ -19,7 +17,7 @@ fn disturb(cell: &mut Cell, disturbed: usize) {
         metrics: BTreeMap::new(),
         halt: None,
         host_cpu: None,
-        disturbances: if number < disturbed { vec![waited] } else { Vec::new() },
+        disturbances: if number < disturbed { vec![disturbance()] } else { Vec::new() },
     };
     cell.blocks = (0..10).map(block).collect();
 }

@@ -1,11 +1,12 @@
 //! Rows under other VMMs, beside those of kipi's own.
 
 use super::*;
-use crate::results::fixture::times_native;
+use crate::results::block::Block;
+use crate::results::fixture::{disturbance, times_native};
 use crate::results::quiet::Quiet;
 use crate::results::times::{METRICS, Times};
 use guest_stub::abi::cell::Under;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The default run's cells of the guest's vantage, and the same under another VMM, which take a fifth more.
 fn run_under_two() -> Measurement {
@@ -78,4 +79,44 @@ fn details_have_the_other_metrics_by_pairs_of_boots() {
     let rows: Vec<&str> = table.lines().take_while(|line| !line.is_empty()).collect();
     assert!(rows.iter().any(|row| row.contains("start skew")) && rows.iter().any(|row| row.contains(" pairs ")));
     assert!(rows.iter().all(|row| !row.contains("divided by")), "there is one: {rows:#?}");
+}
+
+/// In the widest state of the machine, of cells and of names that a VMM usually has.
+#[test]
+fn several_vmms_have_a_table_in_80_columns_whatever_the_state_of_the_machine_is() {
+    let mut measurement = run_under_two();
+    for cell in &mut measurement.cells {
+        let own = cell.metrics[&MetricName::RoundTrip].p50;
+        cell.times_native = vec![times_native(MetricName::RoundTrip, own, own / 123.0)];
+        cell.rounds = cell.rounds_asked - 1;
+        if cell.id.under.is_none() {
+            cell.exits = vec![exits(Source::Stats, "exits", 2.0, 1.5)];
+            cell.never_quiet = true;
+            let block = Block {
+                number: 0,
+                boot: 0,
+                rounds: 50,
+                metrics: BTreeMap::new(),
+                halt: None,
+                host_cpu: None,
+                disturbances: vec![disturbance()],
+            };
+            cell.blocks = vec![block; 60];
+        }
+    }
+    measurement.quiet = Some(Quiet::of_cells(&measurement.cells, BTreeSet::new()));
+    let wide = render(&measurement, WIDE, false);
+    assert!(wide.contains("60 of 60, NEVER QUIET"), "{wide}");
+    let mut wrong = measurement.clone();
+    wrong.cells[0].integrity = Integrity { lost: 2, timed_out: 1, ..Integrity::default() };
+    for (measurement, kept) in [(&measurement, "start skew"), (&wrong, "integrity")] {
+        let report = render(measurement, 80, false);
+        let row = line(&report, "qemu-microvm  x2apic  user");
+        assert!(row.contains("119 µs") && row.contains(" 1.20"), "{report}");
+        let (header, _) = report.split_once("\nkipi ").expect("rows");
+        assert!(header.contains("× kipi's VMM") && header.contains("\nunder "), "{report}");
+        assert!(header.contains(kept) && widest(&report) <= 80, "{kept}: {report}");
+        assert!(report.contains("Not shown (--json)"), "{report}");
+        assert!(report.contains("NEVER QUIET"), "in the head: {report}");
+    }
 }
