@@ -192,7 +192,8 @@ fn collect(mut pipe: impl Read + Send + 'static) -> JoinHandle<String> {
 /// # Panics
 /// If it cannot be built, does not start, or hangs.
 pub fn kipi<S: AsRef<std::ffi::OsStr>>(arguments: impl IntoIterator<Item = S>) -> Ran {
-    Running::start(Command::new(binary()).args(arguments)).finish()
+    // Reports are as wide for everybody.
+    Running::start(Command::new(binary()).args(arguments).env_remove("COLUMNS")).finish()
 }
 
 /// Waits until `condition` holds.

@@ -48,6 +48,21 @@ impl Log {
 }
 
 #[test]
+fn what_is_no_terminal_is_as_wide_as_the_environment_says() {
+    let log = Log::new(&log(1, 2));
+    let widest = |columns: &str| {
+        let mut import = Command::new(binary());
+        let ran = Running::start(import.arg("import").arg(log.place("serial.log")).env("COLUMNS", columns)).finish();
+        assert_eq!(ran.status, Some(0), "{ran:?}");
+        ran.stdout.lines().map(|line| line.chars().count()).max().expect("a report")
+    };
+    assert!(widest("60") <= 60 && widest("200") > 80);
+    for nothing in ["", "0", "wide"] {
+        assert!((61..=80).contains(&widest(nothing)), "{nothing:?}");
+    }
+}
+
+#[test]
 fn a_log_becomes_the_ordinary_table_and_document() {
     let log = Log::new(&log(5, 2));
     let ran = log.import(&[]);

@@ -104,8 +104,14 @@ pub(super) fn unless_nobody_reads(written: anyhow::Result<()>) -> anyhow::Result
     written.or_else(|error| if nobody_reads(&error) { Ok(()) } else { Err(error) })
 }
 
-/// Columns of the terminal that standard output is; a file or a pipe has none, and a reader who cannot be asked.
+/// Columns of the terminal that standard output is; a file or a pipe has none, and a reader who may have said it: `COLUMNS`, as in
+/// POSIX's environment.
 pub(super) fn terminal_width() -> usize {
     let size = rustix::termios::tcgetwinsize(io::stdout()).ok();
-    size.map(|size| size.ws_col.into()).filter(|&columns| columns > 0).unwrap_or(UNKNOWN_WIDTH)
+    let said = || std::env::var("COLUMNS").ok()?.parse().ok();
+    size.map(|size| size.ws_col.into())
+        .filter(|&columns| columns > 0)
+        .or_else(said)
+        .filter(|&columns| columns > 0)
+        .unwrap_or(UNKNOWN_WIDTH)
 }
