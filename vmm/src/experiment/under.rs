@@ -3,14 +3,16 @@
 
 use super::times_native::{quotient, relative_interval};
 use crate::config::{CellId, divisors};
+use crate::results::count::count;
 use crate::results::measurement::{Cell, Measurement, Skipped};
 use crate::results::metric::MetricName;
+use crate::results::standalone::OWN_VMM;
 use crate::results::times::{METRICS, Times};
 use crate::statistics::bootstrap::Boots;
 use crate::statistics::drift::Drift;
 use crate::statistics::order::{Observation, Quantile, Sample};
 use crate::statistics::ratio::Measured;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Divides each cell under another VMM by those that it has among the others; that one is divided by no native cell has the reason that
 /// the same cell has under kipi's own.
@@ -42,6 +44,30 @@ pub fn divide(measurement: &mut Measurement) {
     for (cell, [native, own]) in measurement.cells.iter_mut().zip(divided) {
         (cell.times_native, cell.times_own_vmm) = (native, own);
     }
+    // A reader of the quotients needs it before all others.
+    measurement.warnings.splice(0..0, uneven(&measurement.cells));
+}
+
+/// That quotients are of all blocks of the one cell, and of the undisturbed ones of the other, if some are; once for all of them.
+fn uneven(cells: &[Cell]) -> Option<String> {
+    let by = |of: fn(&Cell) -> &[Times]| -> BTreeSet<CellId> {
+        let of_others = cells.iter().filter(|cell| cell.id.under.is_some());
+        of_others.flat_map(of).map(|times| times.divisor).collect()
+    };
+    let [own, native] = [by(|cell| &cell.times_own_vmm), by(|cell| &cell.times_native)];
+    let divisors = || cells.iter().filter(|cell| own.contains(&cell.id) || native.contains(&cell.id));
+    let left_out: usize = divisors().map(|cell| cell.blocks.len() - cell.counted_blocks().count()).sum();
+    let all: usize = divisors().map(|cell| cell.blocks.len()).sum();
+    let quotients = [(own, format!("× {OWN_VMM}'s VMM")), (native, "× native".to_owned())];
+    let quotients: Vec<String> = quotients.into_iter().filter(|(by, _)| !by.is_empty()).map(|(_, name)| name).collect();
+    (left_out > 0).then(|| {
+        format!(
+            "{} may be too large in rows under other VMMs: {left_out} of the divisors' {} were disturbed and are left out; under \
+             other VMMs nobody looks, and all blocks count",
+            quotients.join(" and "),
+            count(all, "block")
+        )
+    })
 }
 
 fn times<'c>(cell: &Cell, divisors: impl Iterator<Item = &'c Cell>) -> Vec<Times> {

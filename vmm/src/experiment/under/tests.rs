@@ -85,3 +85,23 @@ fn what_no_native_call_is_like_is_said_of_each_vmm() {
     let ids: Vec<CellId> = measurement.undivided.iter().map(|it| it.id).collect();
     assert_eq!(ids, [own_id, under_id]);
 }
+
+#[test]
+fn quotients_of_cells_whose_disturbed_blocks_are_left_out_are_warned_of_once() {
+    let cells = || [None, Some("a"), Some("b")].map(|under| cell(under, "x2apic", "user", &DRIFTING)).to_vec();
+    assert_eq!(divided(cells()).warnings, fixture::measurement().warnings, "nothing was disturbed");
+    let mut disturbed = cells();
+    for block in &mut disturbed[0].blocks[..2] {
+        block.disturbances.push(fixture::disturbance());
+    }
+    let warnings = divided(disturbed.clone()).warnings;
+    let told = warnings.iter().filter(|warning| warning.contains("2 of the divisors' 6 blocks were disturbed"));
+    assert_eq!(told.count(), 1, "{warnings:?}");
+    assert!(warnings[0].starts_with("× kipi's VMM may be too large in rows under"), "{warnings:?}");
+    // Of a cell that was never quiet, all blocks count, too.
+    disturbed[0].never_quiet = true;
+    assert_eq!(divided(disturbed.clone()).warnings, fixture::measurement().warnings);
+    disturbed.truncate(1);
+    disturbed[0].never_quiet = false;
+    assert_eq!(divided(disturbed).warnings, fixture::measurement().warnings, "nothing is divided by it");
+}
