@@ -60,8 +60,7 @@ fn between(measurement: &Measurement) -> String {
 /// Why these cells have no interval.
 fn too_few(measurement: &Measurement, cells: &[&Cell]) -> String {
     let needed = u64::try_from(MIN_BOOTS).unwrap_or(u64::MAX);
-    let boots = |cell: &&Cell| cell.counted_blocks().map(|block| block.boot).collect::<BTreeSet<_>>().len();
-    let most = cells.iter().map(boots).max().unwrap_or(0);
+    let most = cells.iter().map(|cell| boots(cell)).max().unwrap_or(0);
     let config = &measurement.config;
     let ended_early = measurement.partial || cells.iter().any(|cell| cell.rounds < cell.rounds_asked);
     let remedy = match (ended_early, config.boots < needed, config.rounds < needed) {
@@ -73,6 +72,16 @@ fn too_few(measurement: &Measurement, cells: &[&Cell]) -> String {
         (false, true, false) => format!(" (--boots {MIN_BOOTS} or more)"),
     };
     format!("an interval needs blocks of {MIN_BOOTS} boots, and there were {most}{remedy}")
+}
+
+/// How many boots a cell's blocks are of. Those that were measured again, after all others, have a boot of their own, which is none of
+/// those that were asked for.
+fn boots(cell: &Cell) -> usize {
+    let first = |number: u32| cell.blocks.iter().filter(|block| block.number == number).map(|block| block.boot).min();
+    let counted = || cell.counted_blocks();
+    let own: BTreeSet<u32> = counted().map(|block| block.boot).collect();
+    let replaced: BTreeSet<Option<u32>> = counted().map(|block| first(block.number)).collect();
+    own.len().min(replaced.len())
 }
 
 #[cfg(test)]
@@ -153,6 +162,22 @@ mod tests {
         assert_eq!(answer(&few_rounds).unwrap(), format!("{needs} 3 (--rounds 5 or more)"));
         let partial = Measurement { partial: true, ..all(2) };
         assert_eq!(answer(&partial).unwrap(), format!("{needs} 2"), "nothing helps but to let it end");
+    }
+
+    #[test]
+    fn a_boot_of_blocks_that_are_measured_again_is_none_that_was_asked_for() {
+        let mut run = measured(usize::MAX, 1);
+        let disturbed = |number, boot| Block { number, disturbances: vec![fixture::disturbance()], ..block(boot) };
+        for cell in &mut run.cells {
+            let again = |number| Block { number, ..block(number + 1) };
+            cell.blocks = vec![block(0), disturbed(1, 0), disturbed(2, 0), again(1), again(2)];
+        }
+        assert!(answer(&run).unwrap().ends_with("and there were 1 (--boots 5 or more)"));
+        for cell in &mut run.cells {
+            cell.blocks = (0..5).map(|boot| disturbed(boot, boot)).collect();
+            cell.blocks.extend((0..5).map(|number| Block { number, ..block(5) }));
+        }
+        assert!(answer(&run).unwrap().contains("and there were 1"), "what counts is of the one");
     }
 
     #[test]
