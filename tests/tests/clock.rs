@@ -11,7 +11,7 @@ use kipi::guest::session::{Error, Limits, Session};
 use kipi::results::metric::MetricName;
 use kipi::statistics::clock_error::{ClockError, Comparisons};
 use kipi::statistics::metrics;
-use kipi::statistics::stages::{Path, offered};
+use kipi::statistics::stages::Path;
 use kipi::vm::{Hypervisor, VmConfig};
 use kipi_tests::{HANG, NEVER, hypervisor, machine, run_tests, skip, test, turn};
 use std::time::Duration;
@@ -113,7 +113,7 @@ fn assert_compared_on_one_clock(pin: &'static [usize]) {
             assert!(largest < FAR as f64 / 2.0, "{spec:?}: {metric:?} is up to {largest} cycles");
         }
         for path in block.rounds.iter().map(Path::critical) {
-            let (costs, _) = path.costs(offered(std::iter::once(&path)));
+            let (costs, _) = path.costs(path.stages());
             let largest = costs.iter().flatten().map(|cost| cost.unsigned_abs()).max();
             assert!(largest.is_some_and(|cost| cost < u128::from(FAR.unsigned_abs()) / 2), "{spec:?}: {path:?}");
         }

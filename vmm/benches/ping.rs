@@ -204,6 +204,6 @@ fn print_pair(call: &Measured, ping: &Measured) {
 
 /// NaN of nothing.
 fn median(values: Vec<f64>) -> f64 {
-    let sample = Sample::new(values.into_iter().map(|value| Observation { value, block: 0 }).collect());
+    let sample = Sample::new(values.into_iter().map(|value| Observation::one(value, 0)).collect());
     sample.map_or(f64::NAN, |sample| sample.quantile(Quantile::P50))
 }

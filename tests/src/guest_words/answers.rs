@@ -113,7 +113,7 @@ fn check_block(block: &Block, spec: &BlockSpec, report: &Report) {
     }
     for &metric in MetricName::ALL {
         let Some(sample) = metrics::sample(metric, &[&block.rounds]) else { continue };
-        let values: Vec<f64> = sample.values().collect();
+        let values: Vec<f64> = sample.values().map(|(value, _)| value).collect();
         assert!(values.iter().all(|value| value.is_finite()), "{metric:?}: {values:?}");
         assert!(values.is_sorted(), "{metric:?}: {values:?}");
         assert!(values.contains(&sample.quantile(Quantile::P99)), "{metric:?}: p99 was never measured");

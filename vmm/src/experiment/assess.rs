@@ -2,11 +2,13 @@
 
 use super::collected::{Collected, sources};
 use super::instruments::frequency;
+use super::kept::{self, Portion, Totals};
 use super::traced::Traced;
 use crate::config::routes;
 use crate::config::{self, Config};
 use crate::events::recording::Recording;
 use crate::events::samples::{Block, Round};
+use crate::results::block;
 use crate::results::exit_cost::ExitCost;
 use crate::results::halts::CellWakeups;
 use crate::results::histogram::Histogram;
@@ -16,11 +18,9 @@ use crate::results::source::Source;
 use crate::results::stage::Breakdown;
 use crate::results::topology::Topology;
 use crate::statistics::bootstrap::{self, Boots};
-use crate::statistics::breakdown::Ways;
 use crate::statistics::distances;
 use crate::statistics::documents;
 use crate::statistics::drift::Drift;
-use crate::statistics::exits;
 use crate::statistics::halts::ByRegime;
 use crate::statistics::host_cpu;
 use crate::statistics::metrics;
@@ -45,50 +45,51 @@ impl Collected {
         let of_stamps = instruments.clock.of_cell(&self.id, self.has_host_stamps());
         let clock = instruments.clock.of_cell(&self.id, self.has_host_stamps() || self.has_events());
         let khz = frequency(clock.tsc_khz);
-        let mut integrity = self.elsewhere;
-        let traced = || self.traced.iter().flat_map(|traced| &traced.blocks);
-        let swept = self.by_initiator.iter().map(|(_, block)| block);
-        self.blocks.iter().chain(swept).for_each(|block| integrity.add(block.integrity));
-        self.traced.iter().for_each(|traced| integrity.add(traced.integrity));
         // What two sources have seen is the kernel's: the last one of a name counts.
         let mut by_source: Vec<&Traced> = self.traced.iter().collect();
         by_source.sort_by_key(|traced| traced.source);
         let of_events = by_source.into_iter().flat_map(|traced| {
-            let boots = boots(traced.blocks.iter().map(|block| block.boot), drift);
-            traced
-                .of_events
-                .iter()
-                .map(move |(&metric, values)| (metric, order::Sample::new(values.clone()), boots.clone()))
+            let portions = traced.counted.portions();
+            let boots = boots(portions.iter().map(|portion| portion.boot), drift);
+            let sample = move |metric| kept::sample(metric, (0..).zip(portions.iter().copied()));
+            MetricName::OF_EVENTS.iter().map(move |&metric| (metric, sample(metric), boots.clone()))
         });
+        let never_quiet = self.is_never_quiet();
         let counted = self.counted();
-        let boots = boots(counted.iter().map(|block| block.boot), drift);
-        let rounds: Vec<&[Round]> = counted.iter().map(|block| block.rounds.as_slice()).collect();
-        let round_trips = metrics::sample(MetricName::RoundTrip, &rounds)
-            .map(|sample| Histogram::of(sample.values().map(|cycles| metrics::nanoseconds(cycles, khz))));
-        // One at a time: of millions of rounds, all of them together are hundreds of megabytes.
-        let samples = MetricName::ALL.iter().filter_map(|&metric| Some((metric, metrics::sample(metric, &rounds)?)));
-        let worker = metrics::shortest_worker(&rounds).map(|cycles| metrics::nanoseconds(cycles, khz));
+        let totals = self.totals();
+        let boots = boots(counted.iter().map(|portion| portion.boot), drift);
+        let numbered = || (0..).zip(counted.iter().copied());
+        let nanoseconds = |cycles| metrics::nanoseconds(cycles, khz);
+        let round_trips = kept::sample(MetricName::RoundTrip, numbered()).map(|sample| {
+            Histogram::of_counted(sample.values().map(|(cycles, count)| (nanoseconds(cycles), count as u64)))
+        });
+        let samples = MetricName::ALL.iter().filter_map(|&metric| Some((metric, kept::sample(metric, numbered())?)));
+        let worker = totals.shortest_worker.map(nanoseconds);
         let targets = config::targets(&self.id);
-        let with_exits: Vec<&Block> = counted.iter().copied().chain(traced()).collect();
+        let mut exits = totals.exits.clone();
+        self.traced.iter().for_each(|traced| exits.merge(&traced.counted.totals.exits));
+        let blocks: Vec<block::Block> = self.blocks.iter().map(|block| documents::block(block, khz)).collect();
+        let is_counted = |block: &&block::Block| never_quiet || block.disturbances.is_empty();
+        let deliveries: Vec<_> = counted.iter().map(|portion| &portion.deliveries).collect();
         Some(Cell {
             id: self.id,
             beside: self.is_beside,
-            rounds: counted.iter().map(|block| block.whole_rounds()).sum(),
+            rounds: blocks.iter().filter(is_counted).map(|block| block.rounds).sum(),
             rounds_asked: config.rounds as u64,
-            not_in_state: counted.iter().map(|block| block.not_in_state).sum(),
-            integrity,
+            not_in_state: totals.not_in_state,
+            integrity: self.integrity(),
             clock,
-            exits: exits::per_call(&with_exits, targets),
-            breakdown: breakdown(self, costs, khz),
-            halt: halt(self, khz),
-            host_cpu: host_cpu::of_cell(&counted, targets, &boots),
+            exits: exits.per_call(targets),
+            breakdown: breakdown(self, &totals, costs, khz),
+            halt: halt(self, totals.by_regime, khz),
+            host_cpu: host_cpu::of_cell(&kept::cpu_times(numbered()).collect::<Vec<_>>(), targets, &boots),
             observer_effect: observer_effect(config, self, khz),
             by_initiator: self
                 .by_initiator
                 .iter()
                 .map(|(initiator, block)| by_initiator(*initiator, block, khz))
                 .collect(),
-            by_distance: distances::by_distance(&rounds, &boots, khz, |initiator, target| {
+            by_distance: distances::by_distance(&deliveries, &boots, khz, |initiator, target| {
                 let [initiator, target] = [initiator, target].map(|vcpu| config::cpu_of(&config.pin, vcpu));
                 Some(topology.label(initiator?, target?))
             }),
@@ -100,8 +101,8 @@ impl Collected {
                 })
                 .collect(),
             round_trips,
-            blocks: self.blocks.iter().map(|block| documents::block(block, targets, khz)).collect(),
-            never_quiet: self.is_never_quiet(),
+            blocks,
+            never_quiet,
             // Of other cells' blocks as well.
             times_native: Vec::new(),
             times_own_vmm: Vec::new(),
@@ -114,12 +115,12 @@ pub(super) fn boots(of_block: impl Iterator<Item = u32>, drift: &Drift) -> Boots
     Boots { of_block: of_block.collect(), drift: drift.clone() }
 }
 
-/// Where pairs of blocks come from, by their turn: the boot of the first of these blocks. What the host's drift does to both
+/// Where pairs of blocks come from, by their turn: the boot of the first of these portions. What the host's drift does to both
 /// blocks of a pair leaves their ratio alone.
-pub(super) fn boots_of_turns(blocks: &[&Block]) -> Boots {
+pub(super) fn boots_of_turns(portions: &[&Portion]) -> Boots {
     let mut of_turn = BTreeMap::new();
-    for block in blocks {
-        of_turn.entry(block.number).or_insert(block.boot);
+    for portion in portions {
+        of_turn.entry(portion.turn).or_insert(portion.boot);
     }
     // A turn without one of these blocks has no pair.
     let turns = of_turn.last_key_value().map_or(0, |(&last, _)| last + 1);
@@ -133,7 +134,7 @@ pub(super) fn boots_of_turns(blocks: &[&Block]) -> Boots {
 pub(super) fn deliveries<'a>(rounds: impl Iterator<Item = &'a Round>) -> BTreeMap<usize, order::Summary> {
     let mut by_target: BTreeMap<usize, Vec<Observation>> = BTreeMap::new();
     for (vcpu, value) in rounds.flat_map(metrics::deliveries) {
-        by_target.entry(vcpu).or_default().push(Observation { value, block: 0 });
+        by_target.entry(vcpu).or_default().push(Observation::one(value, 0));
     }
     by_target.into_iter().filter_map(|(vcpu, values)| Some((vcpu, order::Sample::new(values)?.summary()))).collect()
 }
@@ -152,31 +153,21 @@ fn by_initiator(initiator: usize, block: &Block, khz: NonZeroU64) -> measurement
 }
 
 /// Where the calls' time went, by the source that sees most.
-fn breakdown(cell: &Collected, costs: &[ExitCost], khz: NonZeroU64) -> Option<Breakdown> {
+fn breakdown(cell: &Collected, totals: &Totals, costs: &[ExitCost], khz: NonZeroU64) -> Option<Breakdown> {
     let recorded = cell.traced.iter().filter(|traced| Recording::by(traced.source).has_events());
     let of_source = recorded.filter_map(|traced| {
         let local_apics = routes::of(cell.id.route).local_apics()?;
-        let parts = traced.parts.priced(costs, local_apics, khz).unwrap_or_default();
-        Some(Breakdown { parts, ..traced.ways.breakdown(khz)? })
+        let parts = traced.counted.parts.priced(costs, local_apics, khz).unwrap_or_default();
+        Some(Breakdown { parts, ..traced.counted.totals.ways.breakdown(khz)? })
     });
-    let sees_most = of_source.max_by_key(|found| found.stages.len());
-    if sees_most.is_some() {
-        return sees_most;
-    }
-    let mut ways = Ways::default();
-    cell.counted()
-        .into_iter()
-        .for_each(|block| ways.add(Ways::of(block, routes::of(cell.id.route).sends_from_guest())));
-    ways.breakdown(khz)
+    of_source.max_by_key(|found| found.stages.len()).or_else(|| totals.ways.breakdown(khz))
 }
 
 /// How the targets were woken: by the kernel's events where they were recorded, else by KVM's counters.
-fn halt(cell: &Collected, khz: NonZeroU64) -> Option<CellWakeups> {
-    let by_rounds = cell.traced.iter().find_map(|traced| traced.by_regime.to_document(Source::Kernel, khz));
+fn halt(cell: &Collected, mut by_blocks: ByRegime, khz: NonZeroU64) -> Option<CellWakeups> {
+    let by_rounds = cell.traced.iter().find_map(|traced| traced.counted.by_regime.to_document(Source::Kernel, khz));
     by_rounds.or_else(|| {
-        let mut by_blocks = ByRegime::default();
-        let traced = cell.traced.iter().flat_map(|traced| &traced.blocks);
-        cell.counted().into_iter().chain(traced).for_each(|block| by_blocks.add_block(block));
+        cell.traced.iter().for_each(|traced| by_blocks.merge(&traced.counted.totals.by_regime));
         by_blocks.to_document(Source::Stats, khz)
     })
 }
@@ -185,16 +176,15 @@ fn halt(cell: &Collected, khz: NonZeroU64) -> Option<CellWakeups> {
 fn observer_effect(config: &Config, cell: &Collected, khz: NonZeroU64) -> Vec<ObserverEffect> {
     // The blocks of one turn are a pair, and so is what was measured in place of them; where disturbed blocks count, a turn has
     // all of its blocks.
-    let round_trips = |blocks: &[&Block]| metrics::sample_by_turn(MetricName::RoundTrip, blocks);
+    let round_trips = |portions: &[&Portion]| kept::sample_by_turn(MetricName::RoundTrip, portions);
     let p50 = |sample: &order::Sample| metrics::nanoseconds(sample.quantile(Quantile::P50), khz);
     let counted = cell.counted();
     let off = round_trips(&counted);
     let boots = boots_of_turns(&counted);
     let effect = |(source, unavailable): &(Source, Option<String>)| {
         let traced = cell.traced.iter().find(|traced| traced.source == *source);
-        let on = traced.and_then(|traced| round_trips(&traced.blocks.iter().collect::<Vec<_>>()));
+        let on = traced.and_then(|traced| round_trips(&traced.counted.portions()));
         let ratio = on.as_ref().zip(off.as_ref()).and_then(|(on, off)| bootstrap::ratio_of_medians(on, off, &boots));
-        let lost = |traced: &Traced| traced.blocks.iter().map(|block| block.lost + block.dropped).sum();
         ObserverEffect {
             source: *source,
             unavailable: unavailable.clone(),
@@ -202,7 +192,7 @@ fn observer_effect(config: &Config, cell: &Collected, khz: NonZeroU64) -> Vec<Ob
             off_ns: on.as_ref().and(off.as_ref()).map(p50),
             ratio: ratio.map(|ratio| ratio.value),
             ci95: ratio.and_then(|ratio| ratio.interval),
-            lost: traced.map_or(0, lost),
+            lost: traced.map_or(0, |traced| traced.counted.lost),
             disturbances: traced.map_or_else(Vec::new, |traced| traced.disturbances.clone()),
             never_quiet: traced.is_some_and(|traced| traced.never_quiet),
         }

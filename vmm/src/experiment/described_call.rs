@@ -7,13 +7,13 @@ use crate::results::stage::Stage;
 use crate::results::trace::{self, Call, Which};
 use crate::statistics::metrics::nanoseconds;
 use crate::statistics::order::Quantile;
-use crate::statistics::stages::{Path, offered};
+use crate::statistics::stages::Path;
 use std::num::NonZeroU64;
 
 /// Which rounds are shown, and why: the only one, or the median and the worst.
 pub(super) fn choose(rounds: &[&Round]) -> Vec<(Which, usize)> {
     let mut order: Vec<usize> = (0..rounds.len()).collect();
-    order.sort_by_key(|&number| Path::critical(rounds[number]).round_trip());
+    order.sort_by_cached_key(|&number| Path::critical(rounds[number]).round_trip());
     match order.as_slice() {
         [] => Vec::new(),
         [only] => vec![(Which::Only, *only)],
@@ -33,7 +33,7 @@ pub(super) fn describe(
     let round = rounds[number];
     let after = |tsc: u64, from: u64| nanoseconds((i128::from(tsc) - i128::from(from)) as f64, khz);
     let path = Path::critical(round);
-    let (costs, remainder) = path.costs(offered(std::iter::once(&path)));
+    let (costs, remainder) = path.costs(path.stages());
     let stages = Stage::OF_ROUND_TRIP.into_iter().zip(costs).filter_map(|(stage, cost)| {
         Some(trace::Stage { stage, end_ns: after(path.end(stage)?, round.t0), cost_ns: nanoseconds(cost? as f64, khz) })
     });

@@ -14,6 +14,7 @@ mod described_event;
 mod detail;
 mod exit_costs;
 mod instruments;
+mod kept;
 pub mod machine;
 mod machines;
 pub mod native;

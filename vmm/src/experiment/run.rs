@@ -3,6 +3,7 @@
 use super::collected::Collected;
 use super::exit_costs::{self, Priced};
 use super::instruments::Effort;
+use super::kept::Keeping;
 use super::machine::{self, Machine};
 use super::machines::Machines;
 use super::pace::Pace;
@@ -151,6 +152,8 @@ impl<M: Machine, B: FnMut(MachineSpec) -> Result<M, machine::Error>> Run<'_, '_,
         }
         let sizes = self.config.sizes(self.rounds, self.boots);
         self.blocks = sizes.len();
+        let keeping = Keeping::of(self.rounds, self.blocks, self.boots, self.observer.details.is_some());
+        self.cells.iter_mut().for_each(|cell| cell.keep_as(keeping));
         let total = sizes.len() * self.cells.iter().map(Collected::kinds).sum::<usize>();
         let mut disturbed = Vec::new();
         let start = Instant::now();
@@ -175,7 +178,7 @@ impl<M: Machine, B: FnMut(MachineSpec) -> Result<M, machine::Error>> Run<'_, '_,
                         disturbed.push(planned);
                     }
                     if let Some(block) = block {
-                        self.keep(planned, block, Collected::add)?;
+                        self.keep(planned, &block, Collected::add)?;
                     }
                 }
             }
@@ -236,7 +239,7 @@ impl<M: Machine, B: FnMut(MachineSpec) -> Result<M, machine::Error>> Run<'_, '_,
                     if !block.is_quiet() {
                         disturbed.push(planned);
                     }
-                    self.keep(planned, block, Collected::add_again)?;
+                    self.keep(planned, &block, Collected::add_again)?;
                 }
             }
         }
@@ -285,13 +288,13 @@ impl<M: Machine, B: FnMut(MachineSpec) -> Result<M, machine::Error>> Run<'_, '_,
     }
 
     /// Adds a block to its cell, and hands its samples on if the metrics are made of them.
-    fn keep(&mut self, planned: Planned, block: Block, add: fn(&mut Collected, usize, Block)) -> Result<(), Error> {
+    fn keep(&mut self, planned: Planned, block: &Block, add: fn(&mut Collected, usize, &Block)) -> Result<(), Error> {
         let collected = &mut self.cells[planned.cell];
         if planned.kind == 0
             && let Some(samples) = &mut self.observer.samples
         {
             let khz = self.machines.last(&collected.id).map_or(0, Machine::tsc_khz);
-            samples(&collected.id, &block, khz)?;
+            samples(&collected.id, block, khz)?;
         }
         add(collected, planned.kind, block);
         Ok(())

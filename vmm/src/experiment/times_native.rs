@@ -3,8 +3,8 @@
 use super::assess::boots_of_turns;
 use super::collected::Collected;
 use super::instruments::frequency;
+use super::kept::{self, Portion};
 use crate::config::{CellId, divisors};
-use crate::events::samples::Block;
 use crate::results::host_cpu::CpuTimesNative;
 use crate::results::measurement::{CellClock, Instruments};
 use crate::results::metric::MetricName;
@@ -94,26 +94,32 @@ fn why_there_is_no_pair(cell: &Collected, divisor: &Collected) -> Option<String>
     Some(format!("no turn in which neither it nor {route} was disturbed"))
 }
 
+/// The host's CPU time, the blocks told apart by their turns.
+fn cpu_by_turn(portions: &[&Portion]) -> Option<Sample> {
+    host_cpu::sample(kept::cpu_times(portions.iter().map(|portion| (portion.turn, *portion))))
+}
+
 /// The blocks of two cells that nothing disturbed and that were measured in the same turns, of which there is at least one; those
 /// measured again included.
 struct Pairs<'c> {
     divisor: CellId,
     turns: BTreeSet<u32>,
-    blocks: [Vec<&'c Block>; 2],
+    portions: [Vec<&'c Portion>; 2],
     clocks: [CellClock; 2],
 }
 
 impl<'c> Pairs<'c> {
     fn of(cells: [&'c Collected; 2], clocks: [CellClock; 2]) -> Option<Self> {
-        let quiet = cells.map(|cell| cell.blocks.iter().filter(|block| block.is_quiet() && !block.rounds.is_empty()));
-        let [own, other] = quiet.clone().map(|blocks| blocks.map(|block| block.number).collect::<BTreeSet<u32>>());
+        let quiet = cells.map(|cell| cell.quiet_portions().filter(|portion| portion.has_rounds).collect::<Vec<_>>());
+        let [own, other] =
+            quiet.each_ref().map(|portions| portions.iter().map(|portion| portion.turn).collect::<BTreeSet<u32>>());
         let turns: BTreeSet<u32> = &own & &other;
-        let blocks = quiet.map(|blocks| blocks.filter(|block| turns.contains(&block.number)).collect());
-        (!turns.is_empty()).then_some(Self { divisor: cells[1].id, turns, blocks, clocks })
+        let portions = quiet.map(|it| it.into_iter().filter(|portion| turns.contains(&portion.turn)).collect());
+        (!turns.is_empty()).then_some(Self { divisor: cells[1].id, turns, portions, clocks })
     }
 
     fn divide(&self, metric: MetricName) -> Option<Times> {
-        let [own, other] = self.blocks.each_ref().map(|blocks| metrics::sample_by_turn(metric, blocks));
+        let [own, other] = self.portions.each_ref().map(|portions| kept::sample_by_turn(metric, portions));
         let samples = [own?, other?];
         let [own, divisor] = [0, 1].map(|which: usize| {
             let CellClock { tsc_khz, error_ns } = self.clocks[which];
@@ -121,14 +127,14 @@ impl<'c> Pairs<'c> {
             Measured { median, error: metric.clock_error(error_ns, None).unwrap_or(0.0) }
         });
         // Of cycles of two clocks.
-        let interval = || relative_interval(&samples, &self.boots(|blocks| metrics::sample_by_turn(metric, blocks)));
+        let interval = || relative_interval(&samples, &self.boots(|portions| kept::sample_by_turn(metric, portions)));
         Some(quotient(metric, self.divisor, self.turns.len(), [own, divisor], interval))
     }
 
     fn divide_cpu(&self) -> Option<CpuTimesNative> {
-        let [own, divisor] = self.blocks.each_ref().map(|blocks| host_cpu::numbered_sample(blocks));
+        let [own, divisor] = self.portions.each_ref().map(|portions| cpu_by_turn(portions));
         let (own, divisor) = (own?, divisor?);
-        let found = bootstrap::ratio_of_medians(&own, &divisor, &self.boots(host_cpu::numbered_sample))?;
+        let found = bootstrap::ratio_of_medians(&own, &divisor, &self.boots(cpu_by_turn))?;
         Some(CpuTimesNative {
             divisor: self.divisor,
             pairs: self.turns.len() as u64,
@@ -140,18 +146,18 @@ impl<'c> Pairs<'c> {
     }
 
     /// Where the pairs come from, whose ratios drift as those of these samples do.
-    fn boots(&self, sample: impl Fn(&[&Block]) -> Option<Sample>) -> Boots {
-        Boots { drift: Drift::of_cells(&[self.ratios(sample)]), ..boots_of_turns(&self.blocks[0]) }
+    fn boots(&self, sample: impl Fn(&[&Portion]) -> Option<Sample>) -> Boots {
+        Boots { drift: Drift::of_cells(&[self.ratios(sample)]), ..boots_of_turns(&self.portions[0]) }
     }
 
     /// The ratio of the medians of each turn, by rising turn.
-    fn ratios(&self, sample: impl Fn(&[&Block]) -> Option<Sample>) -> Vec<(u32, f64)> {
-        let median_in = |turn: u32, blocks: &[&Block]| {
-            let of_turn: Vec<&Block> = blocks.iter().copied().filter(|block| block.number == turn).collect();
+    fn ratios(&self, sample: impl Fn(&[&Portion]) -> Option<Sample>) -> Vec<(u32, f64)> {
+        let median_in = |turn: u32, portions: &[&Portion]| {
+            let of_turn: Vec<&Portion> = portions.iter().copied().filter(|portion| portion.turn == turn).collect();
             sample(&of_turn).map(|sample| sample.quantile(Quantile::P50))
         };
         let ratio = |&turn: &u32| {
-            let [own, divisor] = self.blocks.each_ref().map(|blocks| median_in(turn, blocks));
+            let [own, divisor] = self.portions.each_ref().map(|portions| median_in(turn, portions));
             divisor.filter(|&divisor| divisor > 0.0).and_then(|divisor| Some((turn, own? / divisor)))
         };
         self.turns.iter().filter_map(ratio).collect()

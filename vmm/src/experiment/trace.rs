@@ -15,7 +15,7 @@ use crate::results::quiet::Quiet;
 use crate::results::source;
 use crate::results::trace::{self, TRACE_SCHEMA, Trace};
 use crate::statistics::breakdown::Ways;
-use crate::statistics::exits;
+use crate::statistics::exits::ExitTotals;
 use guest_stub::abi::Worker;
 
 /// What is to be traced.
@@ -48,10 +48,11 @@ pub fn run(plan: &Plan, machine: &mut impl Machine) -> Result<Trace, machine::Er
     let Clocks { clock, .. } = Clocks::of(machine, Effort::Full)?;
     let (blocks, given_up) = run_blocks(plan, machine)?;
     let mut integrity = Integrity::default();
-    let mut ways = Ways::default();
+    let (mut ways, mut exits) = (Ways::default(), ExitTotals::default());
     for block in &blocks {
         integrity.add(block.integrity);
-        ways.add(Ways::of(block, routes::of(plan.cell.route).sends_from_guest()));
+        ways.add(block, routes::of(plan.cell.route).sends_from_guest());
+        exits.add(block);
     }
     let rounds: Vec<&Round> = blocks.iter().flat_map(|block| &block.rounds).collect();
     let mut warnings = machine.warnings();
@@ -75,7 +76,7 @@ pub fn run(plan: &Plan, machine: &mut impl Machine) -> Result<Trace, machine::Er
         clock: clock.of_cell(&plan.cell, routes::of(plan.cell.route).is_host() || plan.recording.has_events()),
         calls: described.collect(),
         breakdown: ways.breakdown(khz),
-        exits: exits::per_call(&blocks.iter().collect::<Vec<_>>(), config::targets(&plan.cell)),
+        exits: exits.per_call(config::targets(&plan.cell)),
         quiet: machine
             .unknown_disturbances()
             .map(|unknown| Quiet::of_blocks(plan.cell, blocks.iter().map(|block| &*block.disturbances), unknown)),

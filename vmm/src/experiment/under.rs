@@ -102,13 +102,13 @@ fn pairs(metric: MetricName, cells: [&Cell; 2]) -> Vec<[Vec<f64>; 2]> {
 fn interval(pairs: &[[Vec<f64>; 2]]) -> Option<[f64; 2]> {
     let sample = |which: usize| {
         let of_pair = |(block, pair): (u32, &[Vec<f64>; 2])| {
-            pair[which].iter().map(|&value| Observation { value, block }).collect::<Vec<_>>()
+            pair[which].iter().map(|&value| Observation::one(value, block)).collect::<Vec<_>>()
         };
         Sample::new((0..).zip(pairs).flat_map(of_pair).collect())
     };
     let samples = [sample(0)?, sample(1)?];
     let median = |values: &[f64]| {
-        let values = values.iter().map(|&value| Observation { value, block: 0 });
+        let values = values.iter().map(|&value| Observation::one(value, 0));
         Some(Sample::new(values.collect())?.quantile(Quantile::P50))
     };
     let ratio = |(pair, [own, divisor]): (u32, &[Vec<f64>; 2])| {

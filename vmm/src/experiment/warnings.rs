@@ -4,9 +4,9 @@ use super::collected::Collected;
 use super::machine::Machine;
 use super::machines::Machines;
 use crate::config::{CellId, Config, Observe, routes};
-use crate::events::samples::Block;
 use crate::results::count::count;
 use crate::results::ran_on::RanOn;
+use crate::statistics::digest::{self, Precision};
 use guest_stub::abi::TargetState;
 use std::collections::BTreeSet;
 
@@ -19,14 +19,14 @@ pub(super) fn all<M: Machine, B>(config: &Config, machines: &Machines<M, B>, cel
     warnings.extend(refused_sources(config));
     warnings.extend(nobody_halts(config).map(str::to_owned));
     warnings.extend(delay(config));
+    warnings.extend(cells.iter().find_map(|cell| buckets(cell.precision())));
     for cell in cells {
         warnings.extend(given_up(cell));
         warnings.extend(lost_events(cell));
         // Of a native cell that others are divided by, its count is enough.
         if !cell.is_beside {
-            let counted = cell.blocks.iter().map(Block::whole_rounds).sum();
-            let elsewhere = cell.blocks.iter().map(|block| block.not_in_state).sum();
-            warnings.extend(not_in_state(&cell.id, counted, elsewhere));
+            let counted = cell.blocks.iter().map(|block| block.rounds).sum();
+            warnings.extend(not_in_state(&cell.id, counted, cell.not_in_state()));
         }
     }
     // Each boot of a machine says the same.
@@ -69,6 +69,17 @@ fn delay(config: &Config) -> Option<String> {
     Some(format!("calls {whose} were lengthened by {percent} % of their round trip on purpose (--inject)"))
 }
 
+/// Where quantiles are not exact.
+fn buckets(precision: Precision) -> Option<String> {
+    let percent = digest::ERROR * 100.0;
+    (precision == Precision::Buckets).then(|| {
+        format!(
+            "of more than {} rounds a cell, values are counted in buckets: quantiles are within {percent:.1} % (--csv has every value)",
+            digest::MOST_EXACT
+        )
+    })
+}
+
 fn host_shares_a_cpu(config: &Config, cells: &[Collected]) -> Option<String> {
     let host_calls = cells.iter().map(|cell| cell.id).filter(|id| routes::of(id.route).is_host());
     let most = host_calls.map(|id| id.vcpus).max()?;
@@ -109,7 +120,7 @@ fn given_up(cell: &Collected) -> Option<String> {
 
 fn lost_events(cell: &Collected) -> impl Iterator<Item = String> + '_ {
     cell.traced.iter().filter_map(|traced| {
-        let lost: u64 = traced.blocks.iter().map(|block| block.lost + block.dropped).sum();
+        let lost = traced.counted.lost;
         let (source, route, state) = (traced.source.name(), cell.id.route.name(), cell.id.target_state.name());
         (lost > 0).then(|| {
             format!("source {source} has lost {} of {route} {state}: its calls may lack some", count(lost, "event"))

@@ -33,11 +33,23 @@ pub struct Curve {
 impl Curve {
     /// That of `values`, in ascending order.
     pub fn of(metric: MetricName, values: &[f64]) -> Self {
-        let n = values.len();
-        let not_positive = values.partition_point(|&value| value <= 0.0);
+        Self::of_counted(metric, values.iter().map(|&value| (value, 1)))
+    }
+
+    /// As [`Self::of`], of values that there are so many of, in ascending order.
+    pub fn of_counted(metric: MetricName, values: impl Iterator<Item = (f64, usize)>) -> Self {
+        // Each with how many there are up to it.
+        let mut n = 0;
+        let up_to = values.map(|(value, count)| {
+            n += count;
+            (value, n)
+        });
+        let values: Vec<(f64, usize)> = up_to.collect();
+        let not_positive = values.iter().rev().find(|(value, _)| *value <= 0.0).map_or(0, |&(_, up_to)| up_to);
         let wanted = n.min(MOST_POINTS);
         let rank = |point: usize| if wanted < 2 { 0 } else { point * (n - 1) / (wanted - 1) };
-        let points = (0..wanted).map(rank).map(|rank| (values[rank], (rank + 1) as f64 / n as f64)).collect();
+        let value = |rank: usize| values[values.partition_point(|&(_, up_to)| up_to <= rank)].0;
+        let points = (0..wanted).map(rank).map(|rank| (value(rank), (rank + 1) as f64 / n as f64)).collect();
         Self { metric, n, not_positive, points }
     }
 }

@@ -27,11 +27,16 @@ fn is_zero(count: &u64) -> bool {
 impl Histogram {
     /// Of these values, in ns.
     pub fn of(values: impl IntoIterator<Item = f64>) -> Self {
+        Self::of_counted(values.into_iter().map(|value| (value, 1)))
+    }
+
+    /// As [`Self::of`], of values that there are so many of.
+    pub fn of_counted(values: impl IntoIterator<Item = (f64, u64)>) -> Self {
         let mut histogram = Self::default();
-        for value in values {
+        for (value, count) in values {
             match bucket_of(value) {
-                Some(bucket) => *histogram.buckets.entry(bucket).or_default() += 1,
-                None => histogram.not_positive += 1,
+                Some(bucket) => *histogram.buckets.entry(bucket).or_default() += count,
+                None => histogram.not_positive += count,
             }
         }
         histogram

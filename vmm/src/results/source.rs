@@ -22,6 +22,9 @@ pub enum Source {
 }
 
 impl Source {
+    /// All sources, in order.
+    pub const ALL: [Self; 4] = [Self::Guest, Self::Stats, Self::Vmm, Self::Kernel];
+
     /// The name in documents and reports.
     pub fn name(self) -> &'static str {
         self.into()

@@ -19,7 +19,7 @@ use crate::config::MIN_BOOTS;
 use guest_stub::random::SplitMix64;
 use statrs::distribution::{ContinuousCDF, Normal, StudentsT};
 use std::array;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Resamples of a bootstrap. One less than a round number, so that the 2.5 % and 97.5 % ranks lie equally far from the
 /// ends.
@@ -44,16 +44,16 @@ impl Sample {
     /// 95 % intervals (low, high) of `quantiles`, each end a value of the sample, and so in the domain of its values; `None`
     /// if the values come from fewer than [`MIN_BOOTS`] boots. Blocks without a value are not drawn.
     pub fn intervals<const N: usize>(&self, quantiles: [Quantile; N], boots: &Boots) -> Option<[[f64; 2]; N]> {
-        let blocks = Blocks::of(&self.0);
+        let blocks = Blocks::of(self);
         let draws = Draws::of(&blocks.numbers, boots)?;
-        let starts = quantiles.map(|quantile| blocks.start(quantile));
+        let starts = quantiles.map(|quantile| blocks.start(self, quantile));
         let mut positions = [(); N].map(|()| Vec::with_capacity(RESAMPLES));
         for weights in draws.resamples() {
             for (start, positions) in starts.iter().zip(&mut positions) {
                 positions.push(blocks.position(start, &weights));
             }
         }
-        let values: Vec<f64> = self.values().collect();
+        let values: Vec<f64> = self.values().map(|(value, _)| value).collect();
         let stretch = draws.stretch(&boots.drift);
         Some(array::from_fn(|which| {
             let positions = &mut positions[which];
@@ -80,21 +80,19 @@ pub fn ratio_of_medians(numerator: &Sample, denominator: &Sample, boots: &Boots)
     if below <= 0.0 {
         return None;
     }
-    let is_in = |sample: &Sample, block| sample.0.iter().any(|observation| observation.block == block);
-    let mut pairs: Vec<u32> = numerator.0.iter().map(|observation| observation.block).collect();
-    pairs.sort_unstable();
-    pairs.dedup();
-    pairs.retain(|&block| is_in(denominator, block));
+    let blocks = |sample: &Sample| sample.0.iter().map(|observation| observation.block).collect::<BTreeSet<u32>>();
+    let pairs: Vec<u32> = blocks(numerator).intersection(&blocks(denominator)).copied().collect();
     let value = above / below;
     let Some(draws) = Draws::of(&pairs, boots) else {
         return Some(Ratio { value, interval: None });
     };
     let of_pairs = |sample: &Sample| {
-        Sample(sample.0.iter().filter(|observation| pairs.contains(&observation.block)).copied().collect())
+        let is_of_pair = |observation: &&Observation| pairs.binary_search(&observation.block).is_ok();
+        Sample(sample.0.iter().filter(is_of_pair).copied().collect())
     };
     let samples = [of_pairs(numerator), of_pairs(denominator)];
-    let blocks = samples.each_ref().map(|sample| Blocks::of(&sample.0));
-    let starts = blocks.each_ref().map(|blocks| blocks.start(Quantile::P50));
+    let blocks = samples.each_ref().map(Blocks::of);
+    let starts = [0, 1].map(|which: usize| blocks[which].start(&samples[which], Quantile::P50));
     let median = |which: usize, weights: &[usize]| -> f64 {
         samples[which].0[blocks[which].position(&starts[which], weights)].value
     };
@@ -167,8 +165,8 @@ fn stretched(values: &[f64], estimate: f64, [low, high]: [f64; 2], factor: f64) 
 struct Blocks {
     /// The number of each block.
     numbers: Vec<u32>,
-    /// The block of each value, in the order of the values.
-    of_value: Vec<usize>,
+    /// The block of each value, in the order of the values, and how many it stands for.
+    of_value: Vec<(usize, usize)>,
     /// Values in each block.
     sizes: Vec<usize>,
 }
@@ -182,20 +180,19 @@ struct Start {
 }
 
 impl Blocks {
-    fn of(observations: &[Observation]) -> Self {
+    fn of(Sample(observations): &Sample) -> Self {
         let mut numbers: Vec<u32> = observations.iter().map(|observation| observation.block).collect();
         numbers.sort_unstable();
         numbers.dedup();
-        let of_value: Vec<usize> = observations
-            .iter()
-            .map(|observation| numbers.partition_point(|&number| number < observation.block))
-            .collect();
+        let place = |block: u32| numbers.partition_point(|&number| number < block);
+        let of_value: Vec<(usize, usize)> =
+            observations.iter().map(|observation| (place(observation.block), observation.count as usize)).collect();
         let sizes = count(&of_value, numbers.len());
         Self { numbers, of_value, sizes }
     }
 
-    fn start(&self, quantile: Quantile) -> Start {
-        let position = quantile.rank(self.of_value.len()) - 1;
+    fn start(&self, sample: &Sample, quantile: Quantile) -> Start {
+        let position = sample.position(quantile.rank(sample.n()));
         Start { quantile, position, before: count(&self.of_value[..position], self.sizes.len()) }
     }
 
@@ -203,7 +200,10 @@ impl Blocks {
     /// Blocks differ in size, so the rank is that among the values that the resample really has.
     fn position(&self, start: &Start, weights: &[usize]) -> usize {
         let rank = start.quantile.rank(dot(&self.sizes, weights));
-        let weight = |position: usize| weights[self.of_value[position]];
+        let weight = |position: usize| {
+            let (block, count) = self.of_value[position];
+            weights[block] * count
+        };
         let mut position = start.position;
         let mut before = dot(&start.before, weights);
         while before >= rank {
@@ -218,11 +218,11 @@ impl Blocks {
     }
 }
 
-/// How many of `blocks` are each of 0, 1, … up to `count`.
-fn count(blocks: &[usize], count: usize) -> Vec<usize> {
-    let mut counts = vec![0; count];
-    for &block in blocks {
-        counts[block] += 1;
+/// How many `values` are of each of so many blocks.
+fn count(values: &[(usize, usize)], blocks: usize) -> Vec<usize> {
+    let mut counts = vec![0; blocks];
+    for &(block, count) in values {
+        counts[block] += count;
     }
     counts
 }

@@ -7,18 +7,22 @@ use crate::events::samples::{Block, Round};
 use crate::events::stays::Keep;
 use crate::results::source::Source;
 use crate::results::stage::{Accelerated, Breakdown, Stage, StageCost};
+use crate::statistics::digest::{Digest, Precision};
 use crate::statistics::metrics::nanoseconds;
-use crate::statistics::order::{Observation, Sample};
-use crate::statistics::stages::{Path, offered};
-use std::collections::BTreeSet;
+use crate::statistics::stages::{self, Path, STAGES};
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU64;
 
-/// The ways through a block's calls, and what their sends cost in exits.
+/// The ways through many calls, and what their sends cost in exits.
 #[derive(Debug, Clone, Default)]
 pub struct Ways {
-    paths: Vec<Path>,
+    precision: Precision,
+    calls: u64,
     /// The rounds that these are of.
     rounds: u64,
+    round_trips: i128,
+    /// What the stages cost in calls that have the same ones.
+    costs: BTreeMap<[bool; STAGES], [Cost; STAGES]>,
     sources: BTreeSet<Source>,
     sends: u64,
     sends_without_exit: u64,
@@ -26,54 +30,95 @@ pub struct Ways {
     can_tell: bool,
 }
 
+/// What a stage cost many calls, in cycles.
+#[derive(Debug, Clone)]
+struct Cost {
+    sum: i128,
+    each: Digest,
+}
+
 impl Ways {
-    /// Those of a block's rounds. `sends` says whether a call of this kind sends an interrupt from the guest.
-    pub fn of(block: &Block, sends: bool) -> Self {
-        let mut ways = Self {
-            paths: block.rounds.iter().map(Path::critical).collect(),
+    /// Without a call; what stages cost is kept so.
+    pub fn new(precision: Precision) -> Self {
+        Self { precision, ..Self::default() }
+    }
+
+    /// Adds a block's rounds. `sends` says whether a call of this kind sends an interrupt from the guest.
+    pub fn add(&mut self, block: &Block, sends: bool) {
+        let mut of_block = Self {
+            calls: block.rounds.len() as u64,
             rounds: block.whole_rounds(),
             sources: sources(block.recording),
             can_tell: sends && block.recording.kernel && block.lost == 0,
-            ..Self::default()
+            ..Self::new(self.precision)
         };
-        if ways.can_tell {
-            ways.can_tell = block.rounds.iter().any(is_seen_by_kvm);
-            ways.sends = block.rounds.len() as u64;
-            ways.sends_without_exit = block.rounds.iter().filter(|round| !exits_to_send(round)).count() as u64;
+        if of_block.can_tell {
+            of_block.can_tell = block.rounds.iter().any(is_seen_by_kvm);
+            of_block.sends = block.rounds.len() as u64;
+            of_block.sends_without_exit = block.rounds.iter().filter(|round| !exits_to_send(round)).count() as u64;
         }
-        ways
+        of_block.add_costs(&block.rounds);
+        self.merge(&of_block);
     }
 
-    /// Adds another block's.
-    pub fn add(&mut self, other: Self) {
-        self.can_tell = if self.paths.is_empty() { other.can_tell } else { self.can_tell && other.can_tell };
-        self.paths.extend(other.paths);
+    fn add_costs(&mut self, rounds: &[Round]) {
+        let mut of_calls: BTreeMap<[bool; STAGES], [Vec<i128>; STAGES]> = BTreeMap::new();
+        for path in rounds.iter().map(Path::critical) {
+            self.round_trips += path.round_trip();
+            let stages = path.stages();
+            // A call that had all stages that others of its kind have.
+            let (of_path, _) = path.costs(stages);
+            let costs = of_calls.entry(stages).or_default();
+            costs.iter_mut().zip(of_path).for_each(|(costs, cost)| costs.extend(cost));
+        }
+        let new = || Cost { sum: 0, each: Digest::new(self.precision) };
+        for (stages, costs) in of_calls {
+            let all = self.costs.entry(stages).or_insert_with(|| std::array::from_fn(|_| new()));
+            for (all, costs) in all.iter_mut().zip(costs) {
+                all.sum += costs.iter().sum::<i128>();
+                all.each.add(costs.iter().map(|&cost| cost as f64));
+            }
+        }
+    }
+
+    /// Adds other blocks'.
+    pub fn merge(&mut self, other: &Self) {
+        self.can_tell = if self.calls == 0 { other.can_tell } else { self.can_tell && other.can_tell };
+        self.calls += other.calls;
         self.rounds += other.rounds;
-        self.sources.extend(other.sources);
+        self.round_trips += other.round_trips;
+        self.sources.extend(&other.sources);
         self.sends += other.sends;
         self.sends_without_exit += other.sends_without_exit;
+        for (&stages, costs) in &other.costs {
+            let new = || std::array::from_fn(|_| Cost { sum: 0, each: Digest::new(self.precision) });
+            let all = self.costs.entry(stages).or_insert_with(new);
+            for (all, cost) in all.iter_mut().zip(costs) {
+                all.sum += cost.sum;
+                all.each.merge(&cost.each);
+            }
+        }
     }
 
     /// The stages of all of them; `None` if there are none.
     pub fn breakdown(&self, khz: NonZeroU64) -> Option<Breakdown> {
-        let calls = NonZeroU64::new(self.paths.len() as u64)?;
-        let offered = offered(self.paths.iter());
-        let mut costs: [Vec<i128>; Stage::OF_ROUND_TRIP.len()] = Default::default();
-        let (mut remainder, mut round_trip) = (0, 0);
-        for path in &self.paths {
-            let (of_path, left) = path.costs(offered);
-            costs.iter_mut().zip(of_path).for_each(|(costs, cost)| costs.extend(cost));
-            remainder += left;
-            round_trip += path.round_trip();
+        let calls = NonZeroU64::new(self.calls)?;
+        let mut offered = [false; STAGES];
+        self.costs.keys().for_each(|stages| offered.iter_mut().zip(stages).for_each(|(all, one)| *all |= one));
+        let mut costs: [Vec<&Cost>; STAGES] = Default::default();
+        for (&stages, of_calls) in &self.costs {
+            let is_told = stages::told(stages, offered);
+            let told = costs.iter_mut().zip(of_calls).zip(is_told).filter(|(_, is_told)| *is_told);
+            told.for_each(|((costs, cost), _)| costs.push(cost));
         }
+        let told: i128 = costs.iter().flatten().map(|cost| cost.sum).sum();
         let mean = |sum: i128| nanoseconds(sum as f64, khz) / calls.get() as f64;
         let stages = Stage::OF_ROUND_TRIP.iter().zip(&costs).filter_map(|(stage, costs)| {
-            let observations = costs.iter().map(|&cost| Observation { value: cost as f64, block: 0 }).collect();
-            let summary = Sample::new(observations)?.summary();
+            let summary = Digest::sample(costs.iter().map(|cost| (0, &cost.each)))?.summary();
             Some(StageCost {
                 stage: *stage,
                 n: summary.n as u64,
-                mean_ns: mean(costs.iter().sum()),
+                mean_ns: mean(costs.iter().map(|cost| cost.sum).sum()),
                 min_ns: nanoseconds(summary.min, khz),
                 p50_ns: nanoseconds(summary.p50, khz),
                 max_ns: nanoseconds(summary.max, khz),
@@ -83,8 +128,8 @@ impl Ways {
             sources: self.sources.iter().copied().collect(),
             rounds: self.rounds,
             stages: stages.collect(),
-            remainder_ns: mean(remainder),
-            round_trip_ns: mean(round_trip),
+            remainder_ns: mean(self.round_trips - told),
+            round_trip_ns: mean(self.round_trips),
             accelerated: self.can_tell.then_some(Accelerated { sends: self.sends_without_exit, of: self.sends }),
             parts: Vec::new(),
         })
@@ -144,7 +189,7 @@ mod tests {
     fn accelerated(blocks: &[Block]) -> Option<Accelerated> {
         let mut ways = Ways::default();
         for block in blocks {
-            ways.add(Ways::of(block, true));
+            ways.add(block, true);
         }
         ways.breakdown(KHZ)?.accelerated
     }
@@ -164,8 +209,9 @@ mod tests {
 
     #[test]
     fn means_add_up_to_the_round_trip() {
-        let mut ways = Ways::of(&block(&[exit(1050, 0x7C)]), true);
-        ways.add(Ways::of(&block(&[]), true));
+        let mut ways = Ways::default();
+        ways.add(&block(&[exit(1050, 0x7C)]), true);
+        ways.add(&block(&[]), true);
         let breakdown = ways.breakdown(KHZ).unwrap();
         let sum: f64 = breakdown.stages.iter().map(|stage| stage.mean_ns).sum();
         assert_eq!(breakdown.rounds, 2);

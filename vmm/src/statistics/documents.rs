@@ -3,12 +3,13 @@
 use super::bootstrap::Boots;
 use super::halts;
 use super::host_cpu;
-use super::metrics::{self, nanoseconds};
+use super::metrics::nanoseconds;
 use super::order::{Observation, Quantile, Sample, Summary};
 use crate::events::samples;
 use crate::results::block::Block;
 use crate::results::measurement::Spread;
 use crate::results::metric::{Intervals, Metric, MetricName, Unit};
+use std::collections::BTreeMap;
 use std::num::NonZeroU64;
 
 impl MetricName {
@@ -56,21 +57,28 @@ pub(super) fn metric(
     }
 }
 
-/// One block of a cell whose calls have so many targets, as the measurement document has it.
-pub fn block(block: &samples::Block, targets: usize, tsc_khz: NonZeroU64) -> Block {
-    let rounds = block.rounds.as_slice();
-    let metrics = metrics::collect(&[rounds]).into_iter();
+/// One block of a cell whose calls have so many targets, with these samples, as the measurement document has it, but in cycles.
+pub fn block_in_cycles(block: &samples::Block, metrics: &BTreeMap<MetricName, Sample>, targets: usize) -> Block {
     Block {
         number: block.number,
         boot: block.boot,
         rounds: block.whole_rounds(),
-        metrics: metrics
-            .map(|(name, sample)| (name, to_spread(&sample, |value| name.convert(value, tsc_khz))))
-            .collect(),
+        metrics: metrics.iter().map(|(&name, sample)| (name, to_spread(sample, |cycles| cycles))).collect(),
         halt: block.wakeups.map(halts::block),
-        host_cpu: host_cpu::of_block(block, targets),
+        host_cpu: block.cpu.map(|cpu| host_cpu::of_block(cpu, targets)),
         disturbances: block.disturbances.clone(),
     }
+}
+
+/// The same in each metric's unit.
+pub fn block(in_cycles: &Block, tsc_khz: NonZeroU64) -> Block {
+    let mut block = in_cycles.clone();
+    for (name, Spread { n: _, min, p50, p99, max }) in &mut block.metrics {
+        for value in [min, p50, p99, max] {
+            *value = name.convert(*value, tsc_khz);
+        }
+    }
+    block
 }
 
 fn to_spread(sample: &Sample, convert: impl Fn(f64) -> f64) -> Spread {
@@ -81,6 +89,6 @@ fn to_spread(sample: &Sample, convert: impl Fn(f64) -> f64) -> Spread {
 
 /// The spread, in ns, of a cost that was measured in cycles; `None` if it was not measured once.
 pub fn spread(cycles: &[i64], tsc_khz: NonZeroU64) -> Option<Spread> {
-    let observations = cycles.iter().map(|&cycles| Observation { value: cycles as f64, block: 0 });
+    let observations = cycles.iter().map(|&cycles| Observation::one(cycles as f64, 0));
     Some(to_spread(&Sample::new(observations.collect())?, |cycles| nanoseconds(cycles, tsc_khz)))
 }

@@ -13,12 +13,12 @@ use std::num::NonZeroU64;
 /// Cost and mean of an act, in ns, of the blocks that count, whose boots are told by their place. `None`: there is nothing in them.
 pub fn cost(blocks: &[&ActBlock], boots: &Boots, khz: NonZeroU64) -> Option<(Metric, f64)> {
     let of_block = |(block, place): (&&ActBlock, u32)| {
-        let observation = move |&cycles: &i64| Observation { value: cycles as f64, block: place };
+        let observation = move |&cycles: &i64| Observation::one(cycles as f64, place);
         block.cycles.iter().map(observation).collect::<Vec<_>>()
     };
     let sample = Sample::new(blocks.iter().zip(0..).flat_map(of_block).collect())?;
     let ns = |cycles: f64| nanoseconds(cycles, khz);
-    let mean = sample.values().sum::<f64>() / sample.values().len() as f64;
+    let mean = sample.values().map(|(value, count)| value * count as f64).sum::<f64>() / sample.n() as f64;
     // One clock took all stamps.
     Some((documents::metric(Unit::Ns, &sample, boots, Some(0.0), ns), ns(mean)))
 }

@@ -1,7 +1,8 @@
 //! Rounds by how KVM woke their halted targets.
 
+use super::digest::{Digest, Precision};
 use super::metrics::{deliveries, difference, nanoseconds};
-use super::order::{Observation, Quantile, Sample};
+use super::order::Quantile;
 use crate::events::event::EventKind;
 use crate::events::kernel::Point;
 use crate::events::samples::{Block, Round};
@@ -14,6 +15,7 @@ use std::num::NonZeroU64;
 /// The rounds of a cell by regime, as one source tells them apart.
 #[derive(Debug, Clone, Default)]
 pub struct ByRegime {
+    precision: Precision,
     regimes: BTreeMap<Regime, Rounds>,
     /// Wake-ups that ended a poll, and others.
     polled: u64,
@@ -21,35 +23,57 @@ pub struct ByRegime {
 }
 
 /// The rounds of one regime, their times in cycles.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 struct Rounds {
+    n: u64,
     blocks: u64,
-    round_trips: Vec<f64>,
-    deliveries: Vec<f64>,
+    round_trips: Digest,
+    deliveries: Digest,
 }
 
 impl Rounds {
-    fn add(&mut self, round: &Round) {
-        self.round_trips.push(difference(round.t2, round.t0));
-        self.deliveries.extend(deliveries(round).map(|(_, delivery)| delivery));
+    fn new(precision: Precision) -> Self {
+        Self { n: 0, blocks: 0, round_trips: Digest::new(precision), deliveries: Digest::new(precision) }
+    }
+
+    /// Adds those of a block.
+    fn add(&mut self, rounds: &[&Round]) {
+        self.n += rounds.len() as u64;
+        self.blocks += 1;
+        self.round_trips.add(rounds.iter().map(|round| difference(round.t2, round.t0)));
+        let deliveries = rounds.iter().flat_map(|round| deliveries(round)).map(|(_, delivery)| delivery);
+        self.deliveries.add(deliveries.collect::<Vec<f64>>().into_iter());
+    }
+
+    fn merge(&mut self, other: &Self) {
+        self.n += other.n;
+        self.blocks += other.blocks;
+        self.round_trips.merge(&other.round_trips);
+        self.deliveries.merge(&other.deliveries);
     }
 }
 
 impl ByRegime {
+    /// Without a round; times are kept so.
+    pub fn new(precision: Precision) -> Self {
+        Self { precision, ..Self::default() }
+    }
+
+    fn of(&mut self, regime: Regime) -> &mut Rounds {
+        self.regimes.entry(regime).or_insert_with(|| Rounds::new(self.precision))
+    }
+
     /// Adds a block whose kernel events were recorded, round by round.
     pub fn add_rounds(&mut self, rounds: &[Round]) {
-        let mut of_block: BTreeMap<Regime, Rounds> = BTreeMap::new();
+        let mut of_block: BTreeMap<Regime, Vec<&Round>> = BTreeMap::new();
         for round in rounds {
             let wakeups: Vec<Option<bool>> = round.targets().map(|(vcpu, a)| has_slept(round, vcpu, a)).collect();
             self.polled += wakeups.iter().filter(|wakeup| **wakeup == Some(false)).count() as u64;
             self.blocked += wakeups.iter().filter(|wakeup| **wakeup == Some(true)).count() as u64;
-            of_block.entry(of_round(&wakeups)).or_default().add(round);
+            of_block.entry(of_round(&wakeups)).or_default().push(round);
         }
         for (regime, rounds) in of_block {
-            let all = self.regimes.entry(regime).or_default();
-            all.blocks += 1;
-            all.round_trips.extend(rounds.round_trips);
-            all.deliveries.extend(rounds.deliveries);
+            self.of(regime).add(&rounds);
         }
     }
 
@@ -59,9 +83,16 @@ impl ByRegime {
         let Some(wakeups) = block.wakeups.filter(|_| !block.rounds.is_empty()) else { return };
         self.polled += wakeups.polled;
         self.blocked += wakeups.blocked;
-        let all = self.regimes.entry(Regime::of_block(wakeups.polled, wakeups.blocked)).or_default();
-        all.blocks += 1;
-        block.rounds.iter().for_each(|round| all.add(round));
+        self.of(Regime::of_block(wakeups.polled, wakeups.blocked)).add(&block.rounds.iter().collect::<Vec<_>>());
+    }
+
+    /// Adds those of other blocks.
+    pub fn merge(&mut self, other: &Self) {
+        self.polled += other.polled;
+        self.blocked += other.blocked;
+        for (&regime, rounds) in &other.regimes {
+            self.of(regime).merge(rounds);
+        }
     }
 
     /// As the document has it, by `source`; `None`: no wake-up is known.
@@ -73,7 +104,7 @@ impl ByRegime {
         let regimes = self.regimes.iter().filter_map(|(&regime, rounds)| {
             Some(OfRegime {
                 regime,
-                rounds: rounds.round_trips.len() as u64,
+                rounds: rounds.n,
                 blocks: rounds.blocks,
                 round_trip_p50_ns: median(&rounds.round_trips, khz)?,
                 delivery_p50_ns: median(&rounds.deliveries, khz),
@@ -83,9 +114,8 @@ impl ByRegime {
     }
 }
 
-fn median(cycles: &[f64], khz: NonZeroU64) -> Option<f64> {
-    let sample = Sample::new(cycles.iter().map(|&value| Observation { value, block: 0 }).collect())?;
-    Some(nanoseconds(sample.quantile(Quantile::P50), khz))
+fn median(cycles: &Digest, khz: NonZeroU64) -> Option<f64> {
+    Some(nanoseconds(Digest::sample([(0, cycles)].into_iter())?.quantile(Quantile::P50), khz))
 }
 
 /// Whether the thread of a target that arrived at `a` had slept when its HLT ended; `None`: the end was not recorded.

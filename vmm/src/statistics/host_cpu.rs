@@ -2,7 +2,7 @@
 
 use super::bootstrap::Boots;
 use super::order::{Observation, Quantile, Sample};
-use crate::events::samples::{Block, CpuTime};
+use crate::events::samples::CpuTime;
 use crate::host::watch::Modes;
 use crate::results::host_cpu::{BlockHostCpu, CpuModes, HostCpu};
 
@@ -10,12 +10,12 @@ use crate::results::host_cpu::{BlockHostCpu, CpuModes, HostCpu};
 const METHOD: &str = "the threads' CPU clocks (clock_gettime), read before the first round that counts and after the last one; modes \
                       by utime, stime and guest_time of /proc/self/task/TID/stat";
 
-/// That of a cell whose rounds have so many targets, made of these blocks; `None`: the clocks were read in none.
-pub fn of_cell(blocks: &[&Block], targets: usize, boots: &Boots) -> Option<HostCpu> {
+/// That of a cell whose rounds have so many targets, made of what blocks of these numbers had; `None`: the clocks were read in none.
+pub fn of_cell(blocks: &[(u32, CpuTime)], targets: usize, boots: &Boots) -> Option<HostCpu> {
     let of_blocks: Vec<(u32, BlockHostCpu)> =
-        (0..).zip(blocks).filter_map(|(number, block)| Some((number, of_block(block, targets)?))).collect();
+        blocks.iter().map(|&(number, cpu)| (number, of_block(cpu, targets))).collect();
     let sample = |of: fn(&BlockHostCpu) -> f64| {
-        Sample::new(of_blocks.iter().map(|(block, cpu)| Observation { value: of(cpu), block: *block }).collect())
+        Sample::new(of_blocks.iter().map(|(block, cpu)| Observation::one(of(cpu), *block)).collect())
     };
     let median = |of: fn(&BlockHostCpu) -> f64| Some(sample(of)?.quantile(Quantile::P50));
     let total = sample(|cpu| cpu.total_ns)?;
@@ -31,26 +31,24 @@ pub fn of_cell(blocks: &[&Block], targets: usize, boots: &Boots) -> Option<HostC
     })
 }
 
-/// The time of all threads a round, ns, of these blocks, numbered by their turns; `None`: the clocks were read in none.
-pub fn numbered_sample(blocks: &[&Block]) -> Option<Sample> {
-    let total = |block: &&Block| Some(Observation { value: of_block(block, 1)?.total_ns, block: block.number });
-    Sample::new(blocks.iter().filter_map(total).collect())
+/// The time of all threads a round, ns, of what blocks of these numbers had; `None`: the clocks were read in none.
+pub fn sample(blocks: impl Iterator<Item = (u32, CpuTime)>) -> Option<Sample> {
+    Sample::new(blocks.map(|(number, cpu)| Observation::one(of_block(cpu, 1).total_ns, number)).collect())
 }
 
 /// That of a block whose rounds have so many targets.
-pub fn of_block(block: &Block, targets: usize) -> Option<BlockHostCpu> {
-    let cpu = block.cpu?;
+pub fn of_block(cpu: CpuTime, targets: usize) -> BlockHostCpu {
     let a_round = |ns: u64| ns as f64 / cpu.rounds.max(1) as f64;
-    Some(BlockHostCpu {
+    BlockHostCpu {
         total_ns: a_round(cpu.total_ns()),
         initiator_ns: a_round(cpu.initiator_ns),
         per_target_ns: a_round(cpu.targets_ns) / targets.max(1) as f64,
         wall_ns: a_round(cpu.wall_ns),
-    })
+    }
 }
 
-fn modes(blocks: &[&Block]) -> Option<CpuModes> {
-    let of_blocks = blocks.iter().filter_map(|block| block.cpu).map(|CpuTime { modes, .. }| modes);
+fn modes(blocks: &[(u32, CpuTime)]) -> Option<CpuModes> {
+    let of_blocks = blocks.iter().map(|(_, cpu)| cpu.modes);
     let sum =
         of_blocks.map(|modes| modes.ok_or(())).try_fold(Modes::default(), |sum, modes| modes.map(|it| sum.plus(it)));
     let sum = sum.ok().filter(|sum| sum.total_ns() > 0)?;
@@ -68,21 +66,20 @@ mod tests {
     use super::*;
     use crate::statistics::drift::Drift;
 
-    fn block(boot: u32, initiator_ns: u64, targets_ns: u64, modes: Option<Modes>) -> Block {
-        let cpu = CpuTime { initiator_ns, targets_ns, others_ns: 10, modes, ..CpuTime::of_rounds(10, 2_000) };
-        Block { boot, cpu: Some(cpu), ..Block::default() }
+    fn block(number: u32, initiator_ns: u64, targets_ns: u64, modes: Option<Modes>) -> (u32, CpuTime) {
+        (number, CpuTime { initiator_ns, targets_ns, others_ns: 10, modes, ..CpuTime::of_rounds(10, 2_000) })
     }
 
-    fn of(blocks: &[Block], targets: usize) -> Option<HostCpu> {
-        let boots = Boots { of_block: blocks.iter().map(|block| block.boot).collect(), drift: Drift::none() };
-        of_cell(&blocks.iter().collect::<Vec<_>>(), targets, &boots)
+    /// Of blocks with a boot each.
+    fn of(blocks: &[(u32, CpuTime)], targets: usize) -> Option<HostCpu> {
+        of_cell(blocks, targets, &Boots { of_block: (0..5).collect(), drift: Drift::none() })
     }
 
     const TICKS: Modes = Modes { guest_ns: 60, user_ns: 0, kernel_ns: 20 };
 
     #[test]
     fn a_cell_has_the_median_of_its_blocks() {
-        let blocks: Vec<Block> =
+        let blocks: Vec<(u32, CpuTime)> =
             (0..5).map(|boot| block(boot, 1_000 + u64::from(boot), 600, (boot != 2).then_some(TICKS))).collect();
         let cpu = of(&blocks, 3).expect("clocks were read");
         assert_eq!((cpu.total_ns, cpu.initiator_ns, cpu.per_target_ns, cpu.wall_ns), (161.2, 100.2, 20.0, 200.0));
@@ -95,9 +92,9 @@ mod tests {
     }
 
     #[test]
-    fn a_cell_without_clocks_says_nothing_and_blocks_without_are_left_out() {
-        assert_eq!(of(&[Block::default()], 1), None);
-        let cpu = of(&[Block::default(), block(1, 500, 400, Some(TICKS))], 1).expect("one has");
+    fn a_cell_without_clocks_says_nothing() {
+        assert_eq!(of(&[], 1), None);
+        let cpu = of(&[block(1, 500, 400, Some(TICKS))], 1).expect("one has");
         assert_eq!((cpu.total_ns, cpu.per_target_ns), (91.0, 40.0));
         let nothing = of(&[block(0, 1, 1, Some(Modes::default()))], 1).expect("clocks were read");
         assert_eq!(nothing.modes, None, "not one tick");

@@ -4,9 +4,10 @@
 //! overflow, and are never clamped: a senseless stamp gives a senseless value that is seen in `min`, `max` and
 //! `negative`.
 
-use crate::events::samples::{Block, Participant, Round};
+use crate::events::samples::{Participant, Round};
 use crate::results::metric::MetricName;
 use crate::results::stage::Stage;
+use crate::statistics::digest::{Digest, Precision};
 use crate::statistics::order::{self, Observation, Sample};
 use crate::statistics::stages::Path;
 use std::collections::{BTreeMap, BTreeSet};
@@ -46,17 +47,6 @@ impl MetricName {
     }
 }
 
-/// What a block's rounds have of each metric that needs recorded events: for blocks whose events are not kept.
-pub fn of_events(rounds: &[Round], block: u32) -> Vec<(MetricName, Observation)> {
-    let mut observations = Vec::new();
-    for metric in MetricName::OF_EVENTS {
-        for round in rounds {
-            metric.measure(round, |value| observations.push((metric, Observation { value, block })));
-        }
-    }
-    observations
-}
-
 /// The values of every metric that these blocks of one cell's rounds have, in cycles, a ratio, or cycles a vCPU. A
 /// metric without a value is left out.
 pub fn collect(blocks: &[&[Round]]) -> BTreeMap<MetricName, Sample> {
@@ -65,20 +55,10 @@ pub fn collect(blocks: &[&[Round]]) -> BTreeMap<MetricName, Sample> {
 
 /// As [`collect`], of one metric; `None`: it has no value.
 pub fn sample(metric: MetricName, blocks: &[&[Round]]) -> Option<Sample> {
-    numbered_sample(metric, (0..).zip(blocks.iter().copied()))
-}
-
-/// As [`sample`], of blocks that are told apart by their turns: those of one turn count as one.
-pub fn sample_by_turn(metric: MetricName, blocks: &[&Block]) -> Option<Sample> {
-    numbered_sample(metric, blocks.iter().map(|block| (block.number, block.rounds.as_slice())))
-}
-
-/// As [`sample`], of blocks that have these numbers; those of one number count as one.
-fn numbered_sample<'r>(metric: MetricName, blocks: impl Iterator<Item = (u32, &'r [Round])>) -> Option<Sample> {
     let mut observations = Vec::new();
-    for (block, rounds) in blocks {
-        for round in rounds {
-            metric.measure(round, |value| observations.push(Observation { value, block }));
+    for (block, rounds) in (0..).zip(blocks) {
+        for round in *rounds {
+            metric.measure(round, |value| observations.push(Observation::one(value, block)));
         }
     }
     Sample::new(observations)
@@ -104,6 +84,22 @@ fn skew(stamps: impl Iterator<Item = u64>) -> Option<u64> {
 /// a − t0 of each target, in cycles.
 pub fn deliveries(round: &Round) -> impl Iterator<Item = (usize, f64)> + '_ {
     round.targets().map(|(vcpu, a)| (vcpu, difference(a, round.t0)))
+}
+
+/// Deliveries, in cycles, by who sent and whom to; the host is nobody.
+pub type Deliveries = BTreeMap<(Option<usize>, usize), Digest>;
+
+/// Adds those of a block's rounds.
+pub fn add_deliveries(all: &mut Deliveries, rounds: &[Round], precision: Precision) {
+    let mut of_block: BTreeMap<(Option<usize>, usize), Vec<f64>> = BTreeMap::new();
+    for round in rounds {
+        for (target, value) in deliveries(round) {
+            of_block.entry((round.initiator, target)).or_default().push(value);
+        }
+    }
+    for (pair, values) in of_block {
+        all.entry(pair).or_insert_with(|| Digest::new(precision)).add(values.into_iter());
+    }
 }
 
 /// How long each target had been in HLT at t0, in cycles.
@@ -161,13 +157,13 @@ fn overlap(participants: &[Participant]) -> Option<f64> {
 }
 
 /// The shortest mean time of a round's workers that is any, in cycles.
-pub fn shortest_worker(blocks: &[&[Round]]) -> Option<f64> {
+pub fn shortest_worker(rounds: &[Round]) -> Option<f64> {
     let mean = |round: &Round| {
         let times = round.participants.iter().filter_map(|each| Some(difference(each.x?, each.w?)));
         let total: f64 = times.sum();
         total / round.participants.len() as f64
     };
-    blocks.iter().copied().flatten().map(mean).filter(|&mean| mean > 0.0).min_by(f64::total_cmp)
+    rounds.iter().map(mean).filter(|&mean| mean > 0.0).min_by(f64::total_cmp)
 }
 
 fn skew_slope(round: &Round) -> Option<f64> {

@@ -1,4 +1,5 @@
-//! From samples and events to numbers: order statistics ([`order`]) and their intervals ([`bootstrap`]), the metrics
+//! From samples and events to numbers: order statistics ([`order`]) and their intervals ([`bootstrap`]), of values that
+//! are kept in little room ([`digest`]), the metrics
 //! ([`metrics`]) and their form in documents ([`documents`]), where a call's time went ([`stages`], [`breakdown`]) and how much
 //! of it exits explain ([`parts`]), its [`exits`] and what one of them costs ([`exit_costs`]), how its targets were woken
 //! ([`halts`]), how far its deliveries went ([`distances`]), what it took of the host's CPUs ([`host_cpu`]), and how far the clocks
@@ -12,6 +13,7 @@ mod chance;
 pub mod change;
 pub mod change_points;
 pub mod clock_error;
+pub mod digest;
 pub mod distances;
 pub mod documents;
 pub mod drift;

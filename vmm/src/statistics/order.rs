@@ -34,13 +34,22 @@ impl Quantile {
     }
 }
 
-/// One measured value.
+/// One measured value, or several of one block that are taken for it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Observation {
     /// The value, finite, in any unit.
     pub value: f64,
     /// Number of the block that it was measured in.
     pub block: u32,
+    /// For how many values it stands, itself included.
+    pub count: u32,
+}
+
+impl Observation {
+    /// A value that stands for itself.
+    pub const fn one(value: f64, block: u32) -> Self {
+        Self { value, block, count: 1 }
+    }
 }
 
 /// Quantiles of a sample, in the unit of its values.
@@ -75,21 +84,35 @@ impl Sample {
         (!observations.is_empty()).then_some(Self(observations))
     }
 
-    /// The values, smallest first.
-    pub fn values(&self) -> impl ExactSizeIterator<Item = f64> + '_ {
-        self.0.iter().map(|observation| observation.value)
+    /// The values, smallest first, each with how many it stands for.
+    pub fn values(&self) -> impl ExactSizeIterator<Item = (f64, usize)> + '_ {
+        self.0.iter().map(|observation| (observation.value, observation.count as usize))
+    }
+
+    /// How many values there are.
+    pub fn n(&self) -> usize {
+        counted(&self.0)
     }
 
     /// The value at the nearest rank of `quantile`.
     pub fn quantile(&self, quantile: Quantile) -> f64 {
-        self.0[quantile.rank(self.0.len()) - 1].value
+        self.0[self.position(quantile.rank(self.n()))].value
+    }
+
+    /// Where the value of this rank, counted from 1, is.
+    pub(super) fn position(&self, rank: usize) -> usize {
+        let reached = |up_to: &mut usize, observation: &Observation| {
+            *up_to += observation.count as usize;
+            Some(*up_to)
+        };
+        self.0.iter().scan(0, reached).take_while(|&up_to| up_to < rank).count()
     }
 
     /// Number of values, quantiles and extremes.
     pub fn summary(&self) -> Summary {
         Summary {
-            n: self.0.len(),
-            negative: self.0.partition_point(|observation| observation.value < 0.0),
+            n: self.n(),
+            negative: counted(&self.0[..self.0.partition_point(|observation| observation.value < 0.0)]),
             min: self.0[0].value,
             p50: self.quantile(Quantile::P50),
             p90: self.quantile(Quantile::P90),
@@ -98,6 +121,10 @@ impl Sample {
             max: self.0[self.0.len() - 1].value,
         }
     }
+}
+
+fn counted(observations: &[Observation]) -> usize {
+    observations.iter().map(|observation| observation.count as usize).sum()
 }
 
 /// The Theil–Sen slope of y over x: the median of the slopes between all pairs of `points` (x, y), finite, that differ

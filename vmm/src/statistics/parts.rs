@@ -33,6 +33,18 @@ impl Parts {
         block.rounds.iter().for_each(|round| self.add_round(round, block.x2apic));
     }
 
+    /// Adds those of other blocks.
+    pub fn merge(&mut self, other: &Self) {
+        self.calls += other.calls;
+        self.cycles.iter_mut().zip(&other.cycles).for_each(|(all, cycles)| *all += cycles);
+        for (all, exits) in self.exits.iter_mut().zip(&other.exits) {
+            for (kind, counts) in exits {
+                let sums = all.entry(*kind).or_default();
+                sums.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
+            }
+        }
+    }
+
     fn add_round(&mut self, round: &Round, x2apic: bool) {
         let path = Path::critical(round);
         let [Some(entry), Some(gate), Some(worker), Some(done)] = ENDS.map(|stage| path.end(stage)) else { return };

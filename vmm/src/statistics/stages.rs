@@ -13,6 +13,9 @@ use crate::events::samples::{Participant, Round};
 use crate::results::stage::Stage;
 use guest_stub::abi::{VECTOR_IPI, VECTOR_PING};
 
+/// Stages of a round trip.
+pub const STAGES: usize = Stage::OF_ROUND_TRIP.len();
+
 /// A way through a call: from its send to its end over one target.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Path {
@@ -21,7 +24,7 @@ pub struct Path {
     /// The send.
     pub t0: u64,
     /// When each of [`Stage::OF_ROUND_TRIP`] had ended.
-    pub ends: [Option<u64>; Stage::OF_ROUND_TRIP.len()],
+    pub ends: [Option<u64>; STAGES],
     /// The target's EOI, which nobody waits for.
     pub eoi: Option<u64>,
     /// The target's return to the guest after it.
@@ -72,21 +75,22 @@ impl Path {
         i128::from(self.end(Stage::Done).unwrap_or(self.t0)) - i128::from(self.t0)
     }
 
+    /// Which of [`Stage::OF_ROUND_TRIP`] it has.
+    pub fn stages(&self) -> [bool; STAGES] {
+        self.ends.map(|end| end.is_some())
+    }
+
     /// What each of [`Stage::OF_ROUND_TRIP`] cost, in cycles, where `offered` says which stages these calls have, and what is left.
     /// A stage is `None` where this call lacks it, or its beginning: that time is in the remainder. A call without a kick
     /// did not need one, and its next stage begins where the kick would have.
-    pub fn costs(
-        &self,
-        offered: [bool; Stage::OF_ROUND_TRIP.len()],
-    ) -> ([Option<i128>; Stage::OF_ROUND_TRIP.len()], i128) {
-        let mut costs = [None; Stage::OF_ROUND_TRIP.len()];
-        let mut begin = Some(self.t0);
-        for (index, cost) in costs.iter_mut().enumerate().filter(|(index, _)| offered[*index]) {
-            let end = self.ends[index];
-            if end.is_none() && index == Stage::Kick as usize {
-                continue;
-            }
-            *cost = begin.zip(end).map(|(begin, end)| i128::from(end) - i128::from(begin));
+    pub fn costs(&self, offered: [bool; STAGES]) -> ([Option<i128>; STAGES], i128) {
+        let mut costs = [None; STAGES];
+        let mut begin = self.t0;
+        for (index, is_told) in
+            told(self.stages(), offered).into_iter().enumerate().filter(|(index, _)| offered[*index])
+        {
+            let Some(end) = self.ends[index] else { continue };
+            costs[index] = is_told.then(|| i128::from(end) - i128::from(begin));
             begin = end;
         }
         let remainder = self.round_trip() - costs.iter().flatten().sum::<i128>();
@@ -94,11 +98,19 @@ impl Path {
     }
 }
 
-/// Which stages some of these calls have.
-pub fn offered<'a>(paths: impl Iterator<Item = &'a Path>) -> [bool; Stage::OF_ROUND_TRIP.len()] {
-    paths.fold([false; Stage::OF_ROUND_TRIP.len()], |offered, path| {
-        std::array::from_fn(|index| offered[index] || path.ends[index].is_some())
-    })
+/// Of which stages a call that has `stages` tells what they cost, among calls that have those that are `offered`: those that it has, and
+/// the beginning of.
+pub fn told(stages: [bool; STAGES], offered: [bool; STAGES]) -> [bool; STAGES] {
+    let mut told = [false; STAGES];
+    let mut has_begin = true;
+    for (index, is_told) in told.iter_mut().enumerate().filter(|(index, _)| offered[*index]) {
+        if !stages[index] && index == Stage::Kick as usize {
+            continue;
+        }
+        *is_told = has_begin && stages[index];
+        has_begin = stages[index];
+    }
+    told
 }
 
 /// What other sources saw on the way from a send to an arrival.

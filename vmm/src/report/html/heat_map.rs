@@ -148,7 +148,7 @@ fn by_label(places: &Places<'_>, cell: &Cell) -> Markup {
     for from in &cell.by_initiator {
         for target in &from.targets {
             let Some(label) = places.label(from.initiator, target.vcpu) else { continue };
-            medians.entry(label).or_default().push(Observation { value: target.p50_ns, block: 0 });
+            medians.entry(label).or_default().push(Observation::one(target.p50_ns, 0));
         }
     }
     let told = |(label, medians): (Label, Vec<Observation>)| {

@@ -69,7 +69,7 @@ impl Going {
         for block in 0..2 * BOOTS {
             let centre = 100.0 + self.block(block % 2 == 0);
             let values: Vec<f64> = (0..10).map(|_| centre + normal(&mut self.random)).collect();
-            observations.extend(values.iter().map(|&value| Observation { value, block }));
+            observations.extend(values.iter().map(|&value| Observation::one(value, block)));
             medians.push((
                 block,
                 Sample::new(observations[observations.len() - 10..].to_vec()).unwrap().quantile(Quantile::P50),
@@ -187,7 +187,7 @@ impl Pair {
             {
                 let centre = centre * (1.0 + 0.1 * self.common) * (1.0 + 0.02 * normal(&mut self.random));
                 let noise: Vec<f64> = (0..10).map(|_| centre * (1.0 + 0.01 * normal(&mut self.random))).collect();
-                let of_block: Vec<_> = noise.into_iter().map(|value| Observation { value, block }).collect();
+                let of_block: Vec<_> = noise.into_iter().map(|value| Observation::one(value, block)).collect();
                 *median = Sample::new(of_block.clone()).unwrap().quantile(Quantile::P50);
                 values.extend(of_block);
             }

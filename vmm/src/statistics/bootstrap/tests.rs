@@ -10,7 +10,7 @@ fn sample(values: &[f64]) -> Sample {
 
 fn blocked(blocks: &[&[f64]]) -> Sample {
     let observations = (0..).zip(blocks).flat_map(|(block, values)| values.iter().map(move |&value| (value, block)));
-    Sample::new(observations.map(|(value, block)| Observation { value, block }).collect()).expect("values")
+    Sample::new(observations.map(|(value, block)| Observation::one(value, block)).collect()).expect("values")
 }
 
 /// So many boots, each of so many blocks, on a host that does not drift.
@@ -107,7 +107,7 @@ fn too_few_boots_have_no_interval() {
 #[test]
 fn blocks_are_told_apart_by_any_number() {
     let numbered = |step: u32| {
-        let observations = (0..60_u32).map(|i| Observation { value: f64::from(i * 7 % 60), block: i / 10 * step });
+        let observations = (0..60_u32).map(|i| Observation::one(f64::from(i * 7 % 60), i / 10 * step));
         let sample = Sample::new(observations.collect()).unwrap();
         sample.intervals([Quantile::P50], &Boots { of_block: (0..60).collect(), drift: Drift::none() })
     };
@@ -145,7 +145,7 @@ fn run(random: &mut SplitMix64, variances: Variances) -> Sample {
         let of_boot = around(variances.boot);
         for block in 2 * boot..2 * boot + 2 {
             let of_block = of_boot + around(variances.block);
-            observations.extend((0..11).map(|_| Observation { value: of_block + around(variances.value), block }));
+            observations.extend((0..11).map(|_| Observation::one(of_block + around(variances.value), block)));
         }
     }
     Sample::new(observations).expect("values")
@@ -212,7 +212,7 @@ proptest! {
 fn drifting(centre: f64) -> Sample {
     let values = (0..80_u32).map(|index| {
         let block = index / 10;
-        Observation { value: centre * (1.0 + f64::from(block)) + f64::from(index % 10), block }
+        Observation::one(centre * (1.0 + f64::from(block)) + f64::from(index % 10), block)
     });
     Sample::new(values.collect()).unwrap()
 }
@@ -227,9 +227,9 @@ fn a_ratio_of_medians_is_not_fooled_by_a_drift_that_both_share() {
 
 #[test]
 fn a_ratio_of_few_blocks_or_of_no_time_promises_nothing() {
-    let few = Sample::new(vec![Observation { value: 3.0, block: 0 }]).unwrap();
-    let half = Sample::new(vec![Observation { value: 1.5, block: 0 }]).unwrap();
+    let few = Sample::new(vec![Observation::one(3.0, 0)]).unwrap();
+    let half = Sample::new(vec![Observation::one(1.5, 0)]).unwrap();
     assert_eq!(ratio_of_medians(&few, &half, &boots(1, 1)), Some(Ratio { value: 2.0, interval: None }));
-    let zero = Sample::new(vec![Observation { value: 0.0, block: 0 }]).unwrap();
+    let zero = Sample::new(vec![Observation::one(0.0, 0)]).unwrap();
     assert_eq!(ratio_of_medians(&few, &zero, &boots(1, 1)), None);
 }

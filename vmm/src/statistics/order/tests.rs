@@ -4,7 +4,7 @@ use super::*;
 use proptest::prelude::*;
 
 fn sample(values: &[f64]) -> Sample {
-    Sample::new(values.iter().map(|&value| Observation { value, block: 0 }).collect()).expect("values")
+    Sample::new(values.iter().map(|&value| Observation::one(value, 0)).collect()).expect("values")
 }
 
 #[test]

@@ -34,7 +34,7 @@ fn traced(events: &[Event]) -> Round {
 }
 
 fn costs(path: &Path) -> (Vec<(&'static str, i128)>, i128) {
-    let (costs, remainder) = path.costs(offered(std::iter::once(path)));
+    let (costs, remainder) = path.costs(path.stages());
     let named = Stage::OF_ROUND_TRIP.iter().zip(costs).filter_map(|(stage, cost)| Some((stage.name(), cost?)));
     (named.collect(), remainder)
 }
@@ -101,7 +101,7 @@ fn what_one_call_lacks_is_its_remainder() {
     let whole = Path::critical(&traced(&stock()));
     let without_entry: Vec<Event> = stock().into_iter().filter(|event| event.tsc != 1250).collect();
     let lacking = Path::critical(&traced(&without_entry));
-    let (costs, remainder) = lacking.costs(offered([&whole, &lacking].into_iter()));
+    let (costs, remainder) = lacking.costs(whole.stages());
     assert_eq!((costs[Stage::Entry as usize], costs[Stage::Arrival as usize]), (None, None));
     assert_eq!(remainder, 250, "from the kick to the arrival");
 }
