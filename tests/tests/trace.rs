@@ -20,7 +20,14 @@ fn trace(vcpus: &str, arguments: &[&str]) -> Trace {
     let value: Value = serde_json::from_str(&ran.stdout).expect("JSON");
     let schema = serde_json::from_str(include_str!("../../resources/trace.schema.json")).expect("the schema is JSON");
     jsonschema::validator_for(&schema).expect("a schema").validate(&value).expect("the document keeps to its schema");
-    serde_json::from_value(value).expect("a trace")
+    let trace: Trace = serde_json::from_value(value).expect("a trace");
+    assert!(trace.command[1..].starts_with(&["trace", "--vcpus", vcpus].map(str::to_owned)), "{:?}", trace.command);
+    assert!(
+        trace.date.as_ref().is_some_and(|date| date.ends_with('Z')) && trace.host.key.is_some(),
+        "{:?}",
+        trace.date
+    );
+    trace
 }
 
 fn is_recorded(trace: &Trace, source: &str) -> bool {

@@ -2,7 +2,9 @@
 
 use super::ab::{self, Ab};
 use super::options::{self, default_vcpus};
-use super::outputs::{any_is_stdout, nobody_reads, print, terminal_width, unless_nobody_reads, write_text};
+use super::outputs::{
+    any_is_stdout, command_line, nobody_reads, print, terminal_width, unless_nobody_reads, write_text,
+};
 use super::progress::Shown;
 use super::status::{Failure, Status, complain};
 use super::values::{self, Choice, chosen};
@@ -261,7 +263,7 @@ pub fn run(options: &Measure, start: ProcessStart) -> Result<Status, Failure> {
         machines::boot(&kvm, &config, &image, machine, tracer.clone())
     };
     let (mut measurement, error) = experiment::run(&config, &cells, &refused, boot, &mut observer);
-    measurement.command = std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
+    measurement.command = command_line();
     let of_others = others.map_or(Status::Good, |mut others| {
         if error.is_none() {
             others.finish(&message);

@@ -104,6 +104,11 @@ pub(super) fn unless_nobody_reads(written: anyhow::Result<()>) -> anyhow::Result
     written.or_else(|error| if nobody_reads(&error) { Ok(()) } else { Err(error) })
 }
 
+/// The command line, as documents have it.
+pub(super) fn command_line() -> Vec<String> {
+    std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect()
+}
+
 /// Columns of the terminal that standard output is; a file or a pipe has none, and a reader who may have said it: `COLUMNS`, as in
 /// POSIX's environment.
 pub(super) fn terminal_width() -> usize {

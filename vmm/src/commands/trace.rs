@@ -1,7 +1,7 @@
 //! `kipi trace`.
 
 use super::options;
-use super::outputs::{any_is_stdout, open_all, print, terminal_width, unless_nobody_reads, write_text};
+use super::outputs::{any_is_stdout, command_line, open_all, print, terminal_width, unless_nobody_reads, write_text};
 use super::status::{Failure, Status};
 use super::{confined, interrupts, machines, values};
 use crate::config::routes::{self, Route};
@@ -126,6 +126,7 @@ pub fn run(options: &Trace) -> Result<Status, Failure> {
     let plan = Plan { cell, rounds, warmup, worker, argument, recording };
     let mut source = machines::boot(&kvm, &config, &image, MachineSpec::of(&cell), tracer)?;
     let mut trace = experiment::trace::run(&plan, &mut source)?;
+    trace.command = command_line();
     trace.config.pin.clone_from(&config.pin);
     trace.sandbox = sandbox::state();
     // The look takes a trace instance, of which a process has one at a time.

@@ -10,6 +10,7 @@ use crate::events::recording::Recording;
 use crate::events::samples::{Block, Round};
 use crate::events::stays::Keep;
 use crate::guest::blocks::BlockSpec;
+use crate::host;
 use crate::results::integrity::Integrity;
 use crate::results::quiet::Quiet;
 use crate::results::source;
@@ -39,11 +40,12 @@ const BLOCK: usize = 200;
 const PATIENCE: usize = 5;
 
 /// Traces the calls on `machine`, and describes those whose round trips are the median and the largest. The document's host,
-/// sources and pins are the caller's to fill in. A call that is given up ends the trace, and is counted.
+/// command line, sources and pins are the caller's to fill in. A call that is given up ends the trace, and is counted.
 ///
 /// # Errors
 /// As [`Machine::run_block`].
 pub fn run(plan: &Plan, machine: &mut impl Machine) -> Result<Trace, machine::Error> {
+    let started = host::unix_time();
     let khz = frequency(machine.tsc_khz());
     let Clocks { clock, .. } = Clocks::of(machine, Effort::Full)?;
     let (blocks, given_up) = run_blocks(plan, machine)?;
@@ -67,7 +69,9 @@ pub fn run(plan: &Plan, machine: &mut impl Machine) -> Result<Trace, machine::Er
         choose(&rounds).into_iter().map(|(which, number)| describe(which, number, &rounds, at_once, khz, &exit_names));
     Ok(Trace {
         schema: TRACE_SCHEMA.to_owned(),
-        host: crate::host::describe(),
+        date: started.and_then(host::date),
+        command: Vec::new(),
+        host: host::describe(),
         config: config(plan),
         sources: sources(plan, &blocks),
         rounds: blocks.iter().map(Block::whole_rounds).sum(),

@@ -282,6 +282,8 @@ pub(crate) fn trace() -> Trace {
     let stage = |stage, end_ns, cost_ns| trace::Stage { stage, end_ns, cost_ns };
     Trace {
         schema: TRACE_SCHEMA.to_owned(),
+        date: None,
+        command: Vec::new(),
         host: host(),
         config: trace::TraceConfig {
             id: id("x2apic", "halt"),

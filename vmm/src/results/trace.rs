@@ -22,6 +22,12 @@ pub struct Trace {
     /// Name and version of this document's schema: `kipi.trace/1`.
     #[schemars(extend("const" = "kipi.trace/1"))]
     pub schema: String,
+    /// When it began: RFC 3339, in UTC, to the millisecond.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub date: Option<String>,
+    /// The command line that it was recorded with, word by word; a word that is not UTF-8 has U+FFFD in it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub command: Vec<String>,
     /// Where it was recorded.
     pub host: Host,
     /// What was asked for.
