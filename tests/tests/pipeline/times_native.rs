@@ -119,7 +119,7 @@ fn only_undisturbed_blocks_are_paired() {
     };
     assert_eq!(
         (undivided.id, undivided.reason.as_str()),
-        (guest.id, "no turn in which neither it nor native-rseq was disturbed")
+        (guest.id, "never quiet in one turn with native-rseq")
     );
     assert_valid(&outcome.document);
 }

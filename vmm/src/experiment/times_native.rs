@@ -91,7 +91,7 @@ fn why_there_is_no_pair(cell: &Collected, divisor: &Collected) -> Option<String>
     if divisor.blocks.is_empty() {
         return divisor.silences.first().map(|silence| format!("{route} failed: {silence}"));
     }
-    Some(format!("no turn in which neither it nor {route} was disturbed"))
+    Some(format!("never quiet in one turn with {route}"))
 }
 
 /// The host's CPU time, the blocks told apart by their turns.

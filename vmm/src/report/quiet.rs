@@ -7,8 +7,10 @@ use crate::results::disturbance::{Kind, Unit};
 use crate::results::quiet::{Cause, Quiet, Verdict};
 use guest_stub::abi::cell::CellId;
 
-/// Causes that are named, those of most blocks.
+/// Causes that are named in the head, those of most blocks.
 const MOST_CAUSES: usize = 3;
+/// Causes that are named with their blocks.
+const MOST_EXPLAINED: usize = 2;
 
 /// Whether the machine was quiet, or what disturbed how many blocks of which cells: with as many causes as fit into a line of
 /// `width` columns, but one at least. `name` names a cell.
@@ -53,8 +55,8 @@ fn disturbed_cells(quiet: &Quiet) -> Vec<CellId> {
 /// What disturbed how many blocks, by how much, and what is not known; `None`: there is nothing to say. `name` names a cell.
 pub(super) fn causes(quiet: &Quiet, name: &dyn Fn(CellId) -> String) -> Option<String> {
     let Quiet { causes, unknown, .. } = quiet;
-    let mut told: Vec<String> = causes.iter().take(MOST_CAUSES).map(|cause| of_cause(cause, name)).collect();
-    if let Some(others @ 1..) = causes.len().checked_sub(MOST_CAUSES) {
+    let mut told: Vec<String> = causes.iter().take(MOST_EXPLAINED).map(|cause| of_cause(cause, name)).collect();
+    if let Some(others @ 1..) = causes.len().checked_sub(MOST_EXPLAINED) {
         told.push(format!("and {} (--json)", count(others, "other cause")));
     }
     if told.is_empty() {
@@ -69,11 +71,11 @@ fn count_blocks(blocks: u64) -> String {
     count(usize::try_from(blocks).unwrap_or(usize::MAX), "block")
 }
 
-/// `vCPU 0 waited for CPU 0 (12 blocks of x2apic user, up to 4.00 ms)`.
+/// `vCPU 0 waited for CPU 0 (12 blocks of x2apic user, up to 4.00 ms)`; the head counts several cells.
 fn of_cause(cause: &Cause, name: &dyn Fn(CellId) -> String) -> String {
-    let of_cells = match cause.cells.as_slice() {
-        [only] => name(*only),
-        several => count(several.len(), "cell"),
+    let of_cell = match cause.cells.as_slice() {
+        [only] => format!(" of {}", name(*only)),
+        _ => String::new(),
     };
     let most = match cause.unit {
         // It was shorter than what is measured.
@@ -83,7 +85,7 @@ fn of_cause(cause: &Cause, name: &dyn Fn(CellId) -> String) -> String {
         Unit::Times if cause.most > 1.0 => format!(", up to {:.0} times", cause.most),
         Unit::Times => String::new(),
     };
-    format!("{} ({} of {of_cells}{most})", what_happened(cause), count_blocks(cause.blocks))
+    format!("{} ({}{of_cell}{most})", what_happened(cause), count_blocks(cause.blocks))
 }
 
 fn what_happened(cause: &Cause) -> String {
@@ -187,7 +189,7 @@ mod tests {
         let cells = [spin, of_blocks("halt", false, &[&[waited(5.0)]])];
         assert_eq!(verdict_of(&cells), "Quiet but for 3 of 4 blocks (2 of 2 cells): vCPU 0 waited for CPU 3");
         let causes = causes_of(&cells, &[]);
-        assert_eq!(causes.as_deref(), Some("vCPU 0 waited for CPU 3 (3 blocks of 2 cells, up to 5.00 ms)"));
+        assert_eq!(causes.as_deref(), Some("vCPU 0 waited for CPU 3 (3 blocks, up to 5.00 ms)"));
     }
 
     #[test]
@@ -207,13 +209,13 @@ mod tests {
     }
 
     #[test]
-    fn causes_beyond_the_first_three_are_counted_and_the_verdict_has_those_that_fit() {
+    fn causes_beyond_the_first_ones_are_counted_and_the_verdict_has_those_that_fit() {
         let all: Vec<Disturbance> =
             Kind::ALL.map(|kind| Disturbance { kind, unit: kind.unit(), amount: 2.0, vcpu: None, cpu: None }).to_vec();
         let cells = [of_blocks("spin", true, &[&all])];
         let causes = causes_of(&cells, &[]).expect("there are some");
         assert!(
-            causes.ends_with(&format!(", and {} other causes (--json)", Kind::ALL.len() - MOST_CAUSES)),
+            causes.ends_with(&format!(", and {} other causes (--json)", Kind::ALL.len() - MOST_EXPLAINED)),
             "{causes}"
         );
         let told = |width| {

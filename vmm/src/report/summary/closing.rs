@@ -19,7 +19,7 @@ pub(in crate::report) fn sentence(measurement: &Measurement) -> Option<String> {
     let name = |cell: &Cell| name(cell, &all);
     let loud = |cells: &[&Cell]| {
         let is_loud = cells.iter().any(|cell| cell.never_quiet);
-        if is_loud { "; the machine was never quiet meanwhile" } else { "" }
+        if is_loud { "; never quiet meanwhile" } else { "" }
     };
     let (price, noise) = (units::time(cost.p50), loud(&[cheapest]));
     if cheapest.id.call == Call::Ping {
@@ -103,7 +103,7 @@ mod tests {
         others[3].rounds = 0;
         assert_eq!(told(&others).expect("an answer"), one, "fewer vCPUs, wrong calls, and none");
         let loud = Cell { never_quiet: true, ..spin };
-        assert_eq!(told(&[loud]).expect("an answer"), format!("{one}; the machine was never quiet meanwhile"));
+        assert_eq!(told(&[loud]).expect("an answer"), format!("{one}; never quiet meanwhile"));
     }
 
     #[test]

@@ -66,7 +66,7 @@ fn platform(host: &Host) -> String {
     if let Some(platform) = host.standalone_platform() {
         return platform;
     }
-    let nested = if host.nested { "nested (this machine is virtual)" } else { "not nested" };
+    let nested = if host.nested { "nested (itself virtual)" } else { "not nested" };
     format!("Linux {} · KVM: {} · {nested}", host.kernel, host.kvm.join(", "))
 }
 

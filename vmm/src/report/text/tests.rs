@@ -62,7 +62,7 @@ fn head_says_where_it_was_measured() {
     assert_eq!(
         head,
         [
-            "kipi 0.1.0 · Linux 6.18.0 · KVM: kvm_amd · nested (this machine is virtual)",
+            "kipi 0.1.0 · Linux 6.18.0 · KVM: kvm_amd · nested (itself virtual)",
             "AMD EPYC 9B14 · CPUs 0-2,5 (4) · guest TSC 2600.000 MHz",
             "Quiet: not checked",
             ""
