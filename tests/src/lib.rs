@@ -21,14 +21,14 @@ use kipi::vm::Hypervisor;
 use object::{Object, ObjectSegment};
 use serde_json::Value;
 use std::fmt::Write as _;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-/// After this long a process hangs: it is killed, and its test fails.
+/// A process that writes nothing for so long hangs: it is killed, and its test fails. A whole suite on a busy machine takes longer.
 pub const HANG: Duration = Duration::from_mins(5);
 
 /// A command line of one cell on two vCPUs, without references.
@@ -115,7 +115,11 @@ pub struct Running {
     child: Child,
     stdout: JoinHandle<String>,
     stderr: JoinHandle<String>,
+    heard: Heard,
 }
+
+/// When a process last wrote something, which its readers say.
+type Heard = Arc<Mutex<Instant>>;
 
 impl Running {
     /// Starts `command` with both outputs piped and no input.
@@ -131,19 +135,20 @@ impl Running {
     /// # Panics
     /// If it does not start.
     pub fn start_unread(command: &mut Command) -> Self {
-        Self::start_for(command, |pipe| {
+        Self::start_for(command, |pipe, _| {
             drop(pipe);
             thread::spawn(String::new)
         })
     }
 
-    fn start_for(command: &mut Command, reader: impl FnOnce(ChildStdout) -> JoinHandle<String>) -> Self {
+    fn start_for(command: &mut Command, reader: impl FnOnce(ChildStdout, Heard) -> JoinHandle<String>) -> Self {
         // Backtraces on: a panic would not go unnoticed.
         command.env("RUST_BACKTRACE", "1").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?} does not start: {error}"));
-        let stdout = reader(child.stdout.take().expect("piped"));
-        let stderr = collect(child.stderr.take().expect("piped"));
-        Self { child, stdout, stderr }
+        let heard = Heard::new(Mutex::new(Instant::now()));
+        let stdout = reader(child.stdout.take().expect("piped"), Arc::clone(&heard));
+        let stderr = collect(child.stderr.take().expect("piped"), Arc::clone(&heard));
+        Self { child, stdout, stderr, heard }
     }
 
     /// The process id.
@@ -161,12 +166,12 @@ impl Running {
     /// # Panics
     /// If it hangs.
     pub fn finish(mut self) -> Ran {
-        let start = Instant::now();
         let status = loop {
             if let Some(status) = self.child.try_wait().expect("a child can be waited for") {
                 break status;
             }
-            if start.elapsed() > HANG {
+            let heard = *self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+            if heard.elapsed() > HANG {
                 // It may have ended in between.
                 let _ = self.child.kill();
                 panic!("the process hangs; standard error: {:?}", self.stderr.join());
@@ -178,11 +183,20 @@ impl Running {
     }
 }
 
-fn collect(mut pipe: impl Read + Send + 'static) -> JoinHandle<String> {
+fn collect(mut pipe: impl Read + Send + 'static, heard: Heard) -> JoinHandle<String> {
     thread::spawn(move || {
-        let mut bytes = Vec::new();
-        // What could be read is worth more than the reason why there is no more.
-        let _ = pipe.read_to_end(&mut bytes);
+        let (mut bytes, mut part) = (Vec::new(), [0; 8192]);
+        loop {
+            match pipe.read(&mut part) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                // What could be read is worth more than the reason why there is no more.
+                Ok(0) | Err(_) => break,
+                Ok(length) => {
+                    bytes.extend(&part[..length]);
+                    *heard.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+                }
+            }
+        }
         String::from_utf8_lossy(&bytes).into_owned()
     })
 }

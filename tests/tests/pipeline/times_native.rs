@@ -117,10 +117,7 @@ fn only_undisturbed_blocks_are_paired() {
     let [undivided] = outcome.document.undivided.as_slice() else {
         panic!("it says why: {:?}", outcome.document.undivided)
     };
-    assert_eq!(
-        (undivided.id, undivided.reason.as_str()),
-        (guest.id, "never quiet in one turn with native-rseq")
-    );
+    assert_eq!((undivided.id, undivided.reason.as_str()), (guest.id, "never quiet in one turn with native-rseq"));
     assert_valid(&outcome.document);
 }
 

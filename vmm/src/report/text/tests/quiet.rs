@@ -66,10 +66,10 @@ fn a_run_that_was_never_quiet_fits_on_one_screen() {
     }
     let unknown = BTreeSet::from([Kind::FrequencyLimited, Kind::ThermalThrottle]);
     measurement.quiet = Some(Quiet::of_cells(&measurement.cells, unknown));
-    let undivided = measurement.cells.iter().map(|cell| Skipped {
-        id: cell.id,
-        reason: "never quiet in one turn with native-rseq".to_owned(),
-    });
+    let undivided = measurement
+        .cells
+        .iter()
+        .map(|cell| Skipped { id: cell.id, reason: "never quiet in one turn with native-rseq".to_owned() });
     measurement.undivided = undivided.collect();
     measurement.warnings.push(
         "most blocks were disturbed, and would have taken less than half of the time on a quiet machine: the run ended after 24 of \
