@@ -5,7 +5,7 @@ mod fixture;
 
 use fixture::{Writer, begin, begin_with, log};
 use kipi_standalone::records::{RECORDS_VERSION, Record};
-use kipi_tests::{ONE_CELL, Ran, assert_valid, document, kipi, run_tests, test};
+use kipi_tests::{ONE_CELL, Ran, assert_valid, binary, document, kipi, run_tests, test};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::PathBuf;
@@ -151,7 +151,7 @@ fn the_others_can_be_the_only_ones() {
 fn a_vmm_under_which_nothing_can_be_measured_says_why() {
     let vmms = Vmms::new();
     let mut writer = Writer::default();
-    begin_with(&mut writer, 1, "KVMKVMKVM", false);
+    begin_with(&mut writer, 2, "KVMKVMKVM", false);
     writer.record(&Record::End { blocks: 0 });
     fs::write(vmms.place("boot.log"), &writer.log).expect("a log");
     let (ran, document) = vmms.measure(1, &["--under-only", "--under", &vmms.halting()]);
@@ -167,12 +167,12 @@ fn a_vmm_under_which_nothing_can_be_measured_says_why() {
 fn a_cell_of_which_nothing_came_fails_the_run() {
     let vmms = Vmms::new();
     let mut writer = Writer::default();
-    begin(&mut writer, 1, "KVMKVMKVM");
-    writer.record(&Record::End { blocks: 2 });
+    begin(&mut writer, 2, "KVMKVMKVM");
+    writer.record(&Record::End { blocks: 4 });
     fs::write(vmms.place("boot.log"), &writer.log).expect("a log");
     let (ran, document) = vmms.measure(1, &["--under-only", "--under", &vmms.halting()]);
     assert_eq!((ran.status, ran.stderr.as_str()), (Some(1), ""), "{ran:?}");
-    assert!(ran.stdout.contains("PARTIAL") && ran.stdout.contains("2 blocks are missing"), "{ran:?}");
+    assert!(ran.stdout.contains("PARTIAL") && ran.stdout.contains("4 blocks are missing"), "{ran:?}");
     let why = "under halting: no round of x2apic, all-but-self, spin, 2 vCPUs, guest counts";
     assert_eq!(document["error"], why, "{document}");
 }
@@ -215,6 +215,8 @@ fn a_vmm_that_cannot_be_started_so_is_refused() {
 /// What is wrong with one VMM, and how often it was booted for that.
 fn fault(vmms: &Vmms, log: &[u8]) -> (String, usize) {
     fs::write(vmms.place("other.log"), log).expect("a log");
+    // It may have to be built first.
+    binary();
     let began = Instant::now();
     let (ran, document) = vmms.measure(2, &["--under-only", "--under", &vmms.playing("other", "other.log")]);
     assert!(began.elapsed() < Duration::from_secs(50), "the image's silence is not waited for");
