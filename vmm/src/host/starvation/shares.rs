@@ -4,6 +4,13 @@ use super::ENOUGH;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+/// A thread that has less than one part in so many of the time has next to nothing of a CPU, though it gets [`ENOUGH`] again and again:
+/// as the least nice of many threads does.
+const FEW: u32 = 16;
+/// How often a thread's time is noted for that, and how many notes are kept.
+const NOTE: Duration = Duration::from_secs(1);
+const MOST_NOTES: usize = 600;
+
 /// What is read of a thread.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Reading {
@@ -32,6 +39,8 @@ struct Share {
     could: Duration,
     /// `could` by time, from the last time on that it has had enough since.
     course: VecDeque<(Duration, Duration)>,
+    /// The same, every [`NOTE`].
+    notes: VecDeque<(Duration, Duration)>,
 }
 
 impl Shares {
@@ -51,6 +60,7 @@ impl Shares {
         self.longest = Duration::ZERO;
         for share in self.threads.values_mut() {
             share.course = VecDeque::from([(self.now, share.could)]);
+            share.notes.clone_from(&share.course);
         }
     }
 
@@ -62,7 +72,8 @@ impl Shares {
 
 impl Share {
     fn new(now: Duration, last: Reading) -> Self {
-        Self { last, pending: Duration::ZERO, could: Duration::ZERO, course: VecDeque::from([(now, Duration::ZERO)]) }
+        let course = VecDeque::from([(now, Duration::ZERO)]);
+        Self { last, pending: Duration::ZERO, could: Duration::ZERO, notes: course.clone(), course }
     }
 
     /// The longest time, of those that end now or last, in which it did not have enough.
@@ -90,6 +101,22 @@ impl Share {
                 break;
             }
             self.course.pop_front();
+        }
+        longest.max(self.note(now))
+    }
+
+    /// The longest time up to now in which it had a small part of the time.
+    fn note(&mut self, now: Duration) -> Duration {
+        if self.notes.back().is_some_and(|&(last, _)| now.saturating_sub(last) < NOTE) {
+            return Duration::ZERO;
+        }
+        let is_few = |&&(since, could): &&(Duration, Duration)| {
+            self.could.saturating_sub(could) * FEW < now.saturating_sub(since)
+        };
+        let longest = self.notes.iter().find(is_few).map_or(Duration::ZERO, |&(since, _)| now.saturating_sub(since));
+        self.notes.push_back((now, self.could));
+        if self.notes.len() > MOST_NOTES {
+            self.notes.pop_front();
         }
         longest
     }

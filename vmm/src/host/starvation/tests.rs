@@ -40,6 +40,24 @@ fn half_a_cpu_takes_twice_as_long() {
     assert!((ms(10)..=ms(15)).contains(&longest(&half)), "{:?}", longest(&half));
 }
 
+/// The least nice of many threads: it gets enough, again and again, and little of the time.
+#[test]
+fn a_small_part_of_the_time_is_next_to_nothing() {
+    let parts = |one_in: u64| {
+        let step = |step: u64| {
+            let ran = step / one_in * 5;
+            (ran, step * 5 - ran, true)
+        };
+        longest(&(0..4_000).map(step).collect::<Vec<_>>())
+    };
+    assert!((ms(18_000)..=ms(20_000)).contains(&parts(100)), "{:?}", parts(100));
+    assert!(parts(8) <= ms(100), "{:?}", parts(8));
+    let rich_first: Vec<_> = (0..2_000).map(|step| (step * 5, 0, true)).collect();
+    let then_poor = (0..2_000).map(|step| (9_995 + step / 100 * 5, step * 5 - step / 100 * 5, true));
+    let both = longest(&rich_first.into_iter().chain(then_poor).collect::<Vec<_>>());
+    assert!((ms(8_000)..=ms(11_000)).contains(&both), "{both:?}");
+}
+
 #[test]
 fn what_was_taken_from_all_is_lacked_by_who_slept_too() {
     let mut shares = Shares::default();
