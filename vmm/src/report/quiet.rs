@@ -131,9 +131,9 @@ fn noun(kind: Kind) -> &'static str {
 mod tests {
     use super::*;
     use crate::results::disturbance::Disturbance;
-    use crate::results::fixture::{cell, id};
+    use crate::results::fixture::{block, cell, id};
     use crate::results::measurement::Cell;
-    use std::collections::{BTreeMap, BTreeSet};
+    use std::collections::BTreeSet;
 
     fn waited(ms: f64) -> Disturbance {
         Disturbance { kind: Kind::WaitedForCpu, amount: ms * 1e6, unit: Unit::Ns, vcpu: Some(0), cpu: Some(3) }
@@ -141,15 +141,7 @@ mod tests {
 
     /// A cell of these blocks, each with what disturbed it.
     fn of_blocks(state: &str, never_quiet: bool, blocks: &[&[Disturbance]]) -> Cell {
-        let block = |disturbances: &&[Disturbance]| crate::results::block::Block {
-            number: 0,
-            boot: 0,
-            rounds: 25,
-            metrics: BTreeMap::new(),
-            halt: None,
-            host_cpu: None,
-            disturbances: disturbances.to_vec(),
-        };
+        let block = |disturbances: &&[Disturbance]| block(0, 0, disturbances.to_vec());
         Cell { blocks: blocks.iter().map(block).collect(), never_quiet, ..cell(state, 1.0) }
     }
 

@@ -1,5 +1,6 @@
 //! A measurement and a trace made up for tests, small enough to know by heart.
 
+use super::block::Block;
 use super::cpu_list::CpuList;
 use super::disturbance::{Disturbance, Kind};
 use super::exit_cost::ExitCost;
@@ -157,6 +158,11 @@ pub(crate) fn observed_cell() -> Cell {
 /// Exits of one reason.
 pub(crate) fn exits(source: Source, reason: &str, initiator: f64, per_target: f64) -> Exits {
     Exits { source, reason: reason.to_owned(), initiator, per_target }
+}
+
+/// A block without a number of its cell's metrics, and what disturbed it.
+pub(crate) fn block(number: u32, boot: u32, disturbances: Vec<Disturbance>) -> Block {
+    Block { number, boot, rounds: 50, metrics: BTreeMap::new(), halt: None, host_cpu: None, disturbances }
 }
 
 /// A wait of vCPU 1 for CPU 1.

@@ -90,18 +90,9 @@ mod tests {
     use crate::results::block::Block;
     use crate::results::fixture;
     use crate::results::metric::{BetweenRuns, Intervals, Scale};
-    use std::collections::BTreeMap;
 
     fn block(boot: u32) -> Block {
-        Block {
-            number: boot,
-            boot,
-            rounds: 10,
-            metrics: BTreeMap::new(),
-            halt: None,
-            host_cpu: None,
-            disturbances: Vec::new(),
-        }
+        fixture::block(boot, boot, Vec::new())
     }
 
     /// A measurement whose first `without` cells have no interval, in so many boots.
@@ -167,15 +158,15 @@ mod tests {
     #[test]
     fn a_boot_of_blocks_that_are_measured_again_is_none_that_was_asked_for() {
         let mut run = measured(usize::MAX, 1);
-        let disturbed = |number, boot| Block { number, disturbances: vec![fixture::disturbance()], ..block(boot) };
+        let disturbed = |number, boot| fixture::block(number, boot, vec![fixture::disturbance()]);
         for cell in &mut run.cells {
-            let again = |number| Block { number, ..block(number + 1) };
+            let again = |number| fixture::block(number, number + 1, Vec::new());
             cell.blocks = vec![block(0), disturbed(1, 0), disturbed(2, 0), again(1), again(2)];
         }
         assert!(answer(&run).unwrap().ends_with("and there were 1 (--boots 5 or more)"));
         for cell in &mut run.cells {
             cell.blocks = (0..5).map(|boot| disturbed(boot, boot)).collect();
-            cell.blocks.extend((0..5).map(|number| Block { number, ..block(5) }));
+            cell.blocks.extend((0..5).map(|number| fixture::block(number, 5, Vec::new())));
         }
         assert!(answer(&run).unwrap().contains("and there were 1"), "what counts is of the one");
     }

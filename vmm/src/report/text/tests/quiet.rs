@@ -2,26 +2,17 @@
 
 use super::{default_run, line};
 use crate::report::text::render;
-use crate::results::block::Block;
 use crate::results::disturbance::{Disturbance, Kind};
-use crate::results::fixture::disturbance;
+use crate::results::fixture::{block, disturbance};
 use crate::results::measurement::{Cell, Skipped};
 use crate::results::quiet::Quiet;
 use guest_stub::abi::cell::Observe;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 /// A cell of the default run, of which `disturbed` of ten blocks were disturbed.
 fn disturb(cell: &mut Cell, disturbed: usize) {
-    let block = |number: usize| Block {
-        number: 0,
-        boot: 0,
-        rounds: 50,
-        metrics: BTreeMap::new(),
-        halt: None,
-        host_cpu: None,
-        disturbances: if number < disturbed { vec![disturbance()] } else { Vec::new() },
-    };
-    cell.blocks = (0..10).map(block).collect();
+    let disturbances = |number: usize| if number < disturbed { vec![disturbance()] } else { Vec::new() };
+    cell.blocks = (0..10).map(|number| block(0, 0, disturbances(number))).collect();
 }
 
 #[test]

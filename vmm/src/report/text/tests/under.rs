@@ -1,12 +1,11 @@
 //! Rows under other VMMs, beside those of kipi's own.
 
 use super::*;
-use crate::results::block::Block;
-use crate::results::fixture::{disturbance, times_native};
+use crate::results::fixture::{block, disturbance, times_native};
 use crate::results::quiet::Quiet;
 use crate::results::times::{METRICS, Times};
 use guest_stub::abi::cell::Under;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 /// The default run's cells of the guest's vantage, and the same under another VMM, which take a fifth more.
 fn run_under_two() -> Measurement {
@@ -92,16 +91,7 @@ fn several_vmms_have_a_table_in_80_columns_whatever_the_state_of_the_machine_is(
         if cell.id.under.is_none() {
             cell.exits = vec![exits(Source::Stats, "exits", 2.0, 1.5)];
             cell.never_quiet = true;
-            let block = Block {
-                number: 0,
-                boot: 0,
-                rounds: 50,
-                metrics: BTreeMap::new(),
-                halt: None,
-                host_cpu: None,
-                disturbances: vec![disturbance()],
-            };
-            cell.blocks = vec![block; 60];
+            cell.blocks = vec![block(0, 0, vec![disturbance()]); 60];
         }
     }
     measurement.quiet = Some(Quiet::of_cells(&measurement.cells, BTreeSet::new()));
