@@ -1,7 +1,7 @@
 //! `kipi import`.
 
-use super::measure::{impossible, is_clean, status_of, without_rounds, write_reports, write_results};
-use super::outputs::{any_is_stdout, nobody_reads};
+use super::judgement::{impossible, is_clean, status_of, without_rounds};
+use super::outputs::{any_is_stdout, nobody_reads, write_reports, write_results};
 use super::progress::Shown;
 use super::status::{Failure, Status, complain};
 use super::{documents, hints, options, values};

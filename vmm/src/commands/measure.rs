@@ -1,10 +1,9 @@
 //! `kipi measure`.
 
 use super::ab::{self, Ab};
+use super::judgement::{began, impossible, status_of, wrong};
 use super::options::{self, default_vcpus};
-use super::outputs::{
-    any_is_stdout, command_line, nobody_reads, print, terminal_width, unless_nobody_reads, write_text,
-};
+use super::outputs::{any_is_stdout, command_line, nobody_reads, write_reports, write_results};
 use super::progress::Shown;
 use super::status::{Failure, Status, complain};
 use super::values::{self, Choice, chosen};
@@ -15,11 +14,6 @@ use crate::events::kernel::Detail;
 use crate::events::samples::Block;
 use crate::experiment::{self, Observer, RawSink, Repeats};
 use crate::report::csv::CsvWriter;
-use crate::report::output::{self, Output};
-use crate::report::{bmf, html, json, prometheus, text};
-use crate::results::detail::CellDetail;
-use crate::results::integrity::Integrity;
-use crate::results::measurement::{Cell, Measurement};
 use crate::results::source::Source;
 use crate::sandbox;
 use clap::{ArgAction, Args};
@@ -307,41 +301,6 @@ pub fn run(options: &Measure, start: ProcessStart) -> Result<Status, Failure> {
     Ok(status)
 }
 
-/// Writes page, Prometheus text and Bencher Metric Format, those that are asked for.
-pub(super) fn write_reports(
-    measurement: &Measurement,
-    details: &[CellDetail],
-    [html, prometheus, bmf]: [Option<Output>; 3],
-) -> anyhow::Result<()> {
-    write_text(html, || Ok(html::render(measurement, details)))
-        .and(write_text(prometheus, || Ok(prometheus::render(measurement)?)))
-        .and(write_text(bmf, || Ok(bmf::render(measurement)?)))
-}
-
-/// Whether something was measured, so that results are written.
-fn began(status: Status, measurement: &Measurement) -> bool {
-    match status {
-        // What cannot be had any more, such as a CPU that went offline, takes nothing from what was measured before.
-        Status::BadInput | Status::HostCannot => !measurement.cells.is_empty(),
-        Status::Good
-        | Status::Failed
-        | Status::Interrupted
-        | Status::NotComparable
-        | Status::Undecided
-        | Status::Skip
-        | Status::Stop => true,
-    }
-}
-
-/// What is wrong with the calls, or, if nothing is and it `is_loud`, with the machine.
-fn wrong(measurement: &Measurement, is_loud: bool) -> Option<String> {
-    if !is_clean(measurement) {
-        return Some("calls went wrong: see the integrity column".to_owned());
-    }
-    let loud = "the machine was never quiet for some cells (--strict): see the result's head";
-    without_rounds(measurement).map(nothing_counts).or_else(|| is_loud.then(|| loud.to_owned()))
-}
-
 /// What takes longer than a user expects, and why.
 fn told(repeats: &Repeats) -> String {
     let Repeats { disturbed, blocks, expected, limit } = repeats;
@@ -354,68 +313,10 @@ fn told(repeats: &Repeats) -> String {
     format!("{disturbed} of {blocks} blocks were disturbed, and are measured again, {time}")
 }
 
-/// Whether every call that was asked for went right.
-pub(super) fn is_clean(measurement: &Measurement) -> bool {
-    measurement.asked().all(|cell| cell.integrity == Integrity::default())
-}
-
-/// A cell that was asked for and has no numbers.
-pub(super) fn without_rounds(measurement: &Measurement) -> Option<&Cell> {
-    measurement.asked().find(|cell| cell.rounds == 0)
-}
-
-/// Why nothing of what was asked for could be measured, where it is known; `None`: something was.
-pub(super) fn impossible(measurement: &Measurement) -> Option<String> {
-    let is_nothing = measurement.asked().next().is_none() && !measurement.skipped.is_empty();
-    is_nothing.then(|| format!("nothing can be measured: {}", hints::skipped(&measurement.skipped)))
-}
-
-/// Why a cell has no numbers, none of its calls having gone wrong.
-pub(super) fn nothing_counts(cell: &Cell) -> String {
-    let Cell { id, not_in_state, rounds_asked, .. } = cell;
-    let why = match not_in_state {
-        0 => "none was completed".to_owned(),
-        _ => format!("in {not_in_state}, a target was not in state {}", id.target_state.name()),
-    };
-    format!("{id}: of {rounds_asked} rounds, none counts: {why}")
-}
-
-pub(super) fn status_of(measurement: &Measurement, error: Option<&experiment::Error>, strict: bool) -> Status {
-    // Those of repetitions included.
-    let never_quiet = measurement.quiet.as_ref().is_some_and(|quiet| !quiet.never_quiet.is_empty());
-    let is_loud = strict && (never_quiet || measurement.asked().any(Cell::uses_disturbed_blocks));
-    match error {
-        Some(experiment::Error::Machine(error)) => Status::of_machine(error),
-        Some(experiment::Error::Samples(error)) if output::is_broken_pipe(error) => Status::Good,
-        None if is_clean(measurement) && !is_loud && without_rounds(measurement).is_none() => Status::Good,
-        Some(experiment::Error::Samples(_)) | None => Status::Failed,
-    }
-}
-
-/// Writes everything that was asked for; the first error is returned when all has been tried.
-pub(super) fn write_results(
-    measurement: &Measurement,
-    json: Option<Output>,
-    csv: Option<CsvWriter<Output>>,
-    to_stdout: bool,
-    details: bool,
-) -> anyhow::Result<()> {
-    let csv = csv.map_or(Ok(()), |csv| Ok(csv.finish()?.commit()?));
-    let json = json.map_or(Ok(()), |mut output| {
-        json::write(measurement, &mut output)?;
-        Ok(output.commit()?)
-    });
-    // Without a cell and a warning there is nothing to show that the error's line does not say.
-    let silent = to_stdout || measurement.cells.is_empty() && measurement.warnings.is_empty();
-    let table = if silent { Ok(()) } else { print(&text::render(measurement, terminal_width(), details)) };
-    unless_nobody_reads(csv.and(json).and(table))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::commands::tests::parse;
-    use crate::results::fixture;
     use guest_stub::abi::{Wait, Worker};
 
     fn config(arguments: &[&str]) -> Config {
@@ -488,56 +389,6 @@ mod tests {
     fn rounds_that_were_asked_for_are_made_however_long_they_take() {
         let config = config(&["--rounds", "500"]);
         assert_eq!((config.rounds, config.limit_time), (500, false));
-    }
-
-    #[test]
-    fn a_cell_that_nobody_asked_for_decides_nothing() {
-        let mut measurement = fixture::measurement();
-        let wrong = |beside| Cell {
-            beside,
-            never_quiet: true,
-            integrity: Integrity { timed_out: 1, ..Integrity::default() },
-            ..fixture::cell("user", 7_000.0)
-        };
-        measurement.cells.push(wrong(true));
-        assert_eq!(status_of(&measurement, None, true), Status::Good);
-        measurement.cells.push(wrong(false));
-        assert_eq!(status_of(&measurement, None, false), Status::Failed);
-    }
-
-    #[test]
-    fn a_cell_without_a_round_fails_and_says_why() {
-        let mut measurement = fixture::measurement();
-        assert_eq!(status_of(&measurement, None, false), Status::Good);
-        let empty = Cell { rounds: 0, rounds_asked: 40, not_in_state: 40, ..fixture::cell("halt", 7_000.0) };
-        measurement.cells.push(Cell { beside: true, ..empty.clone() });
-        assert_eq!(status_of(&measurement, None, false), Status::Good, "nobody has asked for it");
-        let line = nothing_counts(&empty);
-        assert!(line.ends_with("of 40 rounds, none counts: in 40, a target was not in state halt"), "{line}");
-        measurement.cells.push(empty);
-        assert_eq!(status_of(&measurement, None, false), Status::Failed);
-    }
-
-    #[test]
-    fn where_nothing_could_be_measured_every_reason_is_told_once() {
-        let skipped = |route, state, reason| fixture::skipped(route, state, reason);
-        let no_x2apic = "no x2APIC mode";
-        let mut measurement = Measurement {
-            skipped: vec![
-                skipped("x2apic", "user", no_x2apic),
-                skipped("x2apic", "halt", no_x2apic),
-                skipped("memory", "halt", "a halted processor polls nothing"),
-            ],
-            ..fixture::measurement()
-        };
-        assert_eq!(impossible(&measurement), None, "something was measured");
-        measurement.cells.iter_mut().for_each(|cell| cell.beside = true);
-        let line = impossible(&measurement).expect("what nobody has asked for is nothing");
-        assert!(line.starts_with("nothing can be measured: x2apic, all-but-self, user, "), "{line}");
-        assert!(line.contains(" and 1 more: no x2APIC mode; memory, "), "{line}");
-        assert!(line.ends_with(": a halted processor polls nothing"), "{line}");
-        measurement.skipped.clear();
-        assert_eq!(impossible(&measurement), None, "no reason is known");
     }
 
     #[test]

@@ -17,6 +17,7 @@ pub mod history;
 pub mod image;
 pub mod import;
 mod interrupts;
+mod judgement;
 mod machines;
 pub mod measure;
 mod options;

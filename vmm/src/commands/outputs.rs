@@ -3,9 +3,12 @@
 use super::documents;
 use super::status::Failure;
 use crate::experiment;
-use crate::report::json;
+use crate::report::csv::CsvWriter;
 use crate::report::output::{self, Output, Place};
 use crate::report::wrap::UNKNOWN_WIDTH;
+use crate::report::{bmf, html, json, prometheus, text};
+use crate::results::detail::CellDetail;
+use crate::results::measurement::Measurement;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
@@ -119,4 +122,34 @@ pub(super) fn terminal_width() -> usize {
         .or_else(said)
         .filter(|&columns| columns > 0)
         .unwrap_or(UNKNOWN_WIDTH)
+}
+
+/// Writes page, Prometheus text and Bencher Metric Format, those that are asked for.
+pub(super) fn write_reports(
+    measurement: &Measurement,
+    details: &[CellDetail],
+    [html, prometheus, bmf]: [Option<Output>; 3],
+) -> anyhow::Result<()> {
+    write_text(html, || Ok(html::render(measurement, details)))
+        .and(write_text(prometheus, || Ok(prometheus::render(measurement)?)))
+        .and(write_text(bmf, || Ok(bmf::render(measurement)?)))
+}
+
+/// Writes everything that was asked for; the first error is returned when all has been tried.
+pub(super) fn write_results(
+    measurement: &Measurement,
+    json: Option<Output>,
+    csv: Option<CsvWriter<Output>>,
+    to_stdout: bool,
+    details: bool,
+) -> anyhow::Result<()> {
+    let csv = csv.map_or(Ok(()), |csv| Ok(csv.finish()?.commit()?));
+    let json = json.map_or(Ok(()), |mut output| {
+        json::write(measurement, &mut output)?;
+        Ok(output.commit()?)
+    });
+    // Without a cell and a warning there is nothing to show that the error's line does not say.
+    let silent = to_stdout || measurement.cells.is_empty() && measurement.warnings.is_empty();
+    let table = if silent { Ok(()) } else { print(&text::render(measurement, terminal_width(), details)) };
+    unless_nobody_reads(csv.and(json).and(table))
 }

@@ -6,7 +6,8 @@ mod keys;
 mod other;
 
 use super::interrupts::{self, INTERRUPTED};
-use super::measure::{Measure, nothing_counts};
+use super::judgement::nothing_counts;
+use super::measure::Measure;
 use super::outputs::{any_is_stdout, open_all, print, terminal_width, write_text};
 use super::processes::{self, Ended};
 use super::progress::Progress;
