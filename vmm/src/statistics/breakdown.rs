@@ -71,10 +71,8 @@ impl Ways {
             let costs = of_calls.entry(stages).or_default();
             costs.iter_mut().zip(of_path).for_each(|(costs, cost)| costs.extend(cost));
         }
-        let new = || Cost { sum: 0, each: Digest::new(self.precision) };
         for (stages, costs) in of_calls {
-            let all = self.costs.entry(stages).or_insert_with(|| std::array::from_fn(|_| new()));
-            for (all, costs) in all.iter_mut().zip(costs) {
+            for (all, costs) in self.costs_of(stages).iter_mut().zip(costs) {
                 all.sum += costs.iter().sum::<i128>();
                 all.each.add(costs.iter().map(|&cost| cost as f64));
             }
@@ -91,13 +89,18 @@ impl Ways {
         self.sends += other.sends;
         self.sends_without_exit += other.sends_without_exit;
         for (&stages, costs) in &other.costs {
-            let new = || std::array::from_fn(|_| Cost { sum: 0, each: Digest::new(self.precision) });
-            let all = self.costs.entry(stages).or_insert_with(new);
-            for (all, cost) in all.iter_mut().zip(costs) {
+            for (all, cost) in self.costs_of(stages).iter_mut().zip(costs) {
                 all.sum += cost.sum;
                 all.each.merge(&cost.each);
             }
         }
+    }
+
+    /// What calls of these stages have cost up to now.
+    fn costs_of(&mut self, stages: [bool; STAGES]) -> &mut [Cost; STAGES] {
+        let precision = self.precision;
+        let new = || std::array::from_fn(|_| Cost { sum: 0, each: Digest::new(precision) });
+        self.costs.entry(stages).or_insert_with(new)
     }
 
     /// The stages of all of them; `None` if there are none.
