@@ -228,7 +228,7 @@ fn fault(vmms: &Vmms, log: &[u8]) -> (String, usize) {
 #[test]
 fn an_image_that_gives_up_before_it_measures_ends_its_vmm_at_once_with_its_words() {
     let mut writer = Writer::default();
-    writer.record(&Record::Start { abi: RECORDS_VERSION, version: "0.1.0", run: 7, door: "pvh", command_line: "" });
+    writer.record(&Record::Start { abi: RECORDS_VERSION, version: "0.1.0", door: "pvh", command_line: "" });
     writer.record(&Record::Text { text: "vcpus=2: this machine has 1" });
     writer.record(&Record::End { blocks: 0 });
     let (complaint, boots) = fault(&Vmms::new(), &writer.log);

@@ -102,7 +102,7 @@ fn open(door: Door, command_line: &str) -> Out<Console> {
     let wanted = plan::Console::chosen_by(command_line);
     let console = Console::open(wanted);
     let there = console.outputs();
-    let mut out = Out::new(console);
+    let mut out = Out::first(console, cpu::tsc());
     out.print(format_args!("\nkipi {}, standalone image, started by {}\n", env!("CARGO_PKG_VERSION"), door.name()));
     if wanted.serial != there.serial {
         out.print(format_args!("kipi: {wanted} does not answer: this is {there}\n"));
@@ -131,7 +131,6 @@ fn prepare<'a>(
     out.record(&Record::Start {
         abi: RECORDS_VERSION,
         version: env!("CARGO_PKG_VERSION"),
-        run: cpu::tsc(),
         door: door.name(),
         command_line: clip(command_line, 300),
     });

@@ -29,9 +29,12 @@ mod trampoline;
 mod words;
 
 use core::panic::PanicInfo;
+use kipi_standalone::records::Record;
 
 #[panic_handler]
 fn panic(info: &PanicInfo<'_>) -> ! {
-    out::Out::new(console::Console::last()).say(format_args!("{info}"));
+    let mut out = out::Out::next(console::Console::last());
+    out.say(format_args!("{info}"));
+    out.record(&Record::End { blocks: 0 });
     cpu::halt()
 }

@@ -3,23 +3,34 @@
 use crate::console::Console;
 use core::cell::UnsafeCell;
 use core::fmt::{self, Write as _};
-use kipi_standalone::lines::{self, LINE};
+use core::sync::atomic::{AtomicU32, Ordering};
+use kipi_standalone::lines::{self, LINE, Place};
 use kipi_standalone::records::{Record, TEXT_BYTES, clip};
 
-/// Where bytes go, and the number of the next record.
+/// The number of this boot, and that of its next record, whoever writes that: one processor at a time.
+static BOOT: AtomicU32 = AtomicU32::new(0);
+static NEXT: AtomicU32 = AtomicU32::new(0);
+
+/// Where bytes go.
 pub(crate) struct Out<W> {
     to: W,
-    sequence: u32,
 }
 
 impl Out<Console> {
-    pub(crate) fn new(console: Console) -> Self {
-        Self { to: console, sequence: 0 }
+    /// The boot's first one. `tsc`: now, which no boot near it in a log says, too.
+    pub(crate) fn first(console: Console, tsc: u64) -> Self {
+        BOOT.store((tsc ^ tsc >> 32) as u32, Ordering::Relaxed);
+        Self { to: console }
+    }
+
+    /// One that goes on where another one was.
+    pub(crate) fn next(console: Console) -> Self {
+        Self { to: console }
     }
 
     /// From now on everything is kept, until it is flushed to the console.
     pub(crate) fn buffered(self) -> (Out<Buffer>, Console) {
-        (Out { to: Buffer { length: 0 }, sequence: self.sequence }, self.to)
+        (Out { to: Buffer { length: 0 } }, self.to)
     }
 }
 
@@ -87,10 +98,10 @@ impl<W: Sink> Out<W> {
     pub(crate) fn record(&mut self, record: &Record<'_>) {
         let mut line = [0; LINE];
         // A record that is too long is missed by its number.
-        if let Ok(line) = lines::encode(self.sequence, record, &mut line) {
+        let place = Place { boot: BOOT.load(Ordering::Relaxed), line: NEXT.fetch_add(1, Ordering::Relaxed) };
+        if let Ok(line) = lines::encode(place, record, &mut line) {
             self.to.put(line);
         }
-        self.sequence = self.sequence.wrapping_add(1);
     }
 
     /// Text for people that whoever reads the log must have, too.

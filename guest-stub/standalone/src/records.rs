@@ -9,7 +9,7 @@ pub use packed::{BATCH, Packed, in_batches, unpack};
 use serde::{Deserialize, Serialize};
 
 /// The version of this file, as [`RecordOf::Start`] gives it.
-pub const RECORDS_VERSION: u32 = 1;
+pub const RECORDS_VERSION: u32 = 2;
 
 /// Bytes that the texts of one record may have together to fit on a line, whatever its numbers are.
 pub const TEXT_BYTES: usize = 400;
@@ -33,8 +33,6 @@ pub enum RecordOf<Text, Differences, Samples> {
         abi: u32,
         /// kipi's version.
         version: Text,
-        /// A number that tells runs apart that one log holds.
-        run: u64,
         /// How the image was started: `pvh`, `multiboot2` or `efi`.
         door: Text,
         /// The command line as it was given, cut off where it is too long ([`clip`]).

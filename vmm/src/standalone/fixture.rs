@@ -1,7 +1,7 @@
 //! Logs made up for tests, by the image's own encoder.
 
 use guest_stub::abi::{Sample, Status, Worker, sample_flags};
-use kipi_standalone::lines::{self, LINE};
+use kipi_standalone::lines::{self, LINE, Place};
 use kipi_standalone::records::{RECORDS_VERSION, Record, in_batches};
 
 /// Cycles from a round to the next one.
@@ -20,13 +20,14 @@ pub(crate) struct Writer {
     pub(crate) log: Vec<u8>,
     pub(crate) sequence: u32,
     /// Boots that have begun. Each has time stamps of its own.
-    pub(crate) boots: u64,
+    pub(crate) boots: u32,
 }
 
 impl Writer {
     pub(crate) fn record(&mut self, record: &Record<'_>) {
         let mut line = [0; LINE];
-        self.log.extend(lines::encode(self.sequence, record, &mut line).expect("it fits"));
+        let place = Place { boot: self.boots, line: self.sequence };
+        self.log.extend(lines::encode(place, record, &mut line).expect("it fits"));
         self.sequence += 1;
     }
 
@@ -57,8 +58,8 @@ impl Writer {
 }
 
 /// A call of two vCPUs, one of which is in state `spin`.
-fn sample(boot: u64, vcpu: u32, round: u32, block: u32) -> Sample {
-    let t0 = BOOT * boot + ROUND * u64::from(2000 * block + round);
+fn sample(boot: u32, vcpu: u32, round: u32, block: u32) -> Sample {
+    let t0 = BOOT * u64::from(boot) + ROUND * u64::from(2000 * block + round);
     let common = Sample { generation: 4 * (round + 1), result: vcpu.into(), ..Sample::default() };
     match vcpu {
         0 => Sample {
@@ -85,13 +86,7 @@ pub(crate) fn begin_with(writer: &mut Writer, turns: u32, hypervisor: &str, has_
     writer.boots += 1;
     writer.log.extend(b"\x1b[2JSeaBIOS (version 1.16)\r\nBooting from ROM..\r\n");
     let command_line = "route=x2apic,memory,msi state=spin";
-    writer.record(&Record::Start {
-        abi: RECORDS_VERSION,
-        version: "0.1.0",
-        run: writer.boots,
-        door: "pvh",
-        command_line,
-    });
+    writer.record(&Record::Start { abi: RECORDS_VERSION, version: "0.1.0", door: "pvh", command_line });
     writer.record(&Record::Platform {
         cpu: "Made Up CPU",
         hypervisor,
@@ -123,7 +118,7 @@ pub(crate) fn begin_with(writer: &mut Writer, turns: u32, hypervisor: &str, has_
     let reason = "it is kipi's VMM that sends these messages";
     writer.record(&Record::Skipped { call, route: "msi", destination, state, reason });
     writer.log.extend(b"2 processors are up\n");
-    let start = BOOT * writer.boots - 1_000;
+    let start = BOOT * u64::from(writer.boots) - 1_000;
     writer.record(&Record::Exchange {
         partner: 1,
         made: 512,

@@ -5,7 +5,7 @@ use super::draft::Draft;
 use super::faults::Faults;
 use super::order::{Found, Order};
 use crate::results::count::count;
-use kipi_standalone::lines::{self, Line};
+use kipi_standalone::lines::{self, Line, Place};
 use kipi_standalone::records::{OwnedRecord, RECORDS_VERSION, RecordOf};
 
 /// The most boots that are read.
@@ -26,7 +26,7 @@ pub fn read(log: &[u8]) -> Log {
     for (number, line) in (1..).zip(log.split(|&byte| byte == b'\n')) {
         for part in lines::decode(line) {
             match part {
-                Line::Record(sequence, record) => reader.record(number, sequence, record),
+                Line::Record(place, record) => reader.record(number, place, record),
                 Line::Damaged(damage) => {
                     if let Some((_, order)) = &mut reader.boot {
                         order.add_damaged();
@@ -58,8 +58,8 @@ impl Reader {
         }
     }
 
-    fn record(&mut self, line: usize, sequence: u32, record: OwnedRecord) {
-        let is_again = self.boot.as_ref().is_some_and(|(_, order)| order.is_first_again(sequence, &record));
+    fn record(&mut self, line: usize, place: Place, record: OwnedRecord) {
+        let is_again = self.boot.as_ref().is_some_and(|(_, order)| order.is_first_again(place, &record));
         if let (RecordOf::Start { abi, version, door, command_line, .. }, false) = (&record, is_again) {
             self.close();
             self.is_lost = *abi != RECORDS_VERSION;
@@ -71,12 +71,12 @@ impl Reader {
             } else {
                 let [version, door, command_line] = [version, door, command_line].map(String::clone);
                 let draft = Draft::new(line, Image { version, door, command_line });
-                self.boot = Some((draft, Order::new(line, sequence, record)));
+                self.boot = Some((draft, Order::new(line, place, record)));
             }
             return;
         }
         let of_another = match &mut self.boot {
-            Some((_, order)) => order.add(line, sequence, record).err(),
+            Some((_, order)) => order.add(line, place, record).err(),
             None => Some(line),
         };
         let Some(line) = of_another else { return };

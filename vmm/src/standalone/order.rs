@@ -1,6 +1,7 @@
-//! A boot's records in the order in which they were written, by the numbers of their lines. A line that a log has twice counts once, and
+//! A boot's records in the order in which they were written, by the places of their lines. A line that a log has twice counts once, and
 //! one that stands behind later ones is put back: terminals, and what collects their output, do either.
 
+use kipi_standalone::lines::Place;
 use kipi_standalone::records::OwnedRecord;
 use std::collections::BTreeMap;
 use std::mem;
@@ -18,6 +19,7 @@ pub(super) struct Found {
 
 /// Records while a boot is read.
 pub(super) struct Order {
+    boot: u32,
     records: BTreeMap<u32, Found>,
     /// The number after the largest one.
     next: u32,
@@ -33,9 +35,10 @@ pub(super) struct Order {
 
 impl Order {
     /// That of a boot with this first record.
-    pub(super) fn new(line: usize, number: u32, first: OwnedRecord) -> Self {
+    pub(super) fn new(line: usize, Place { boot, line: number }: Place, first: OwnedRecord) -> Self {
         let found = Found { line, record: first, damaged: 0 };
         Self {
+            boot,
             records: BTreeMap::from([(number, found)]),
             next: number.saturating_add(1),
             damaged: 0,
@@ -46,8 +49,12 @@ impl Order {
     }
 
     /// Whether this is the first record once more, and nothing has followed it yet.
-    pub(super) fn is_first_again(&self, number: u32, record: &OwnedRecord) -> bool {
-        self.records.len() == 1 && self.records.get(&number).is_some_and(|found| found.record == *record)
+    pub(super) fn is_first_again(&self, place: Place, record: &OwnedRecord) -> bool {
+        self.records.len() == 1 && self.has(place, record)
+    }
+
+    fn has(&self, Place { boot, line }: Place, record: &OwnedRecord) -> bool {
+        self.boot == boot && self.records.get(&line).is_some_and(|found| found.record == *record)
     }
 
     /// Tells of a damaged line.
@@ -59,13 +66,14 @@ impl Order {
     ///
     /// # Errors
     /// It is another boot's: the line on which that begins.
-    pub(super) fn add(&mut self, line: usize, number: u32, record: OwnedRecord) -> Result<(), usize> {
+    pub(super) fn add(&mut self, line: usize, place: Place, record: OwnedRecord) -> Result<(), usize> {
         let damaged = mem::take(&mut self.damaged);
-        if self.records.get(&number).is_some_and(|found| found.record == record) {
+        if self.has(place, &record) {
             self.repeated_last.push(line);
             return Ok(());
         }
-        if self.records.contains_key(&number) || self.next.saturating_sub(number) > MOST_BACK {
+        let Place { boot, line: number } = place;
+        if self.boot != boot || self.records.contains_key(&number) || self.next.saturating_sub(number) > MOST_BACK {
             return Err(mem::take(&mut self.repeated_last).first().copied().unwrap_or(line));
         }
         if number < self.next {

@@ -1,6 +1,6 @@
 //! Lines of a log, which may be anything: records, what else was written there, and records that something has happened to.
 
-use super::{CRC, DIGITS, LINE, PREFIX, RECORD};
+use super::{CRC, DIGITS, LINE, PLACE, PREFIX, Place, RECORD};
 use crate::records::{BATCH, DIFFERENCES, OwnedRecord, RecordOf};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
@@ -9,8 +9,8 @@ use core::fmt;
 /// A part of a line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Line<'a> {
-    /// A record, and its sequence number.
-    Record(u32, OwnedRecord),
+    /// A record, and its place.
+    Record(Place, OwnedRecord),
     /// It begins as a record does, and is none.
     Damaged(Damage),
     /// Something else than a record, of at least one character that is not blank.
@@ -50,7 +50,7 @@ pub fn decode(log: &[u8]) -> impl Iterator<Item = Line<'_>> {
             let found = if let Some(frame) = rest.strip_prefix(PREFIX) {
                 let frame = &frame[..part_len(frame)];
                 let (line, used) = match read(frame) {
-                    Ok((sequence, record, used)) => (Line::Record(sequence, record), used),
+                    Ok((place, record, used)) => (Line::Record(place, record), used),
                     Err(damage) => (Line::Damaged(damage), frame.len()),
                 };
                 rest = &rest[PREFIX.len() + used..];
@@ -76,7 +76,7 @@ fn part_len(bytes: &[u8]) -> usize {
 }
 
 /// A record from what follows its prefix, and how many bytes of that it is.
-fn read(frame: &[u8]) -> Result<(u32, OwnedRecord, usize), Damage> {
+fn read(frame: &[u8]) -> Result<(Place, OwnedRecord, usize), Damage> {
     let mut text = [0; LINE];
     let (mut length, mut used) = (0, 0);
     // The second blank comes before the checksum, which ends with its last digit.
@@ -96,21 +96,24 @@ fn read(frame: &[u8]) -> Result<(u32, OwnedRecord, usize), Damage> {
     let text = &text[..length];
     let (summed, checksum) = text.split_at_checked(length.saturating_sub(DIGITS + 1)).ok_or(Damage::Cut)?;
     let checksum = checksum.strip_prefix(b" ").and_then(number).ok_or(Damage::Cut)?;
-    let (sequence, payload) = summed.split_at_checked(DIGITS).ok_or(Damage::Cut)?;
-    let sequence = number(sequence).ok_or(Damage::Cut)?;
-    let payload = payload.strip_prefix(b" ").ok_or(Damage::Cut)?;
     if CRC.checksum(summed) != checksum {
         return Err(Damage::Checksum);
     }
+    // A place of another length is another version's.
+    let (place, payload) = summed.split_at_checked(PLACE).ok_or(Damage::Unknown)?;
+    let (boot, line) = place.split_at(DIGITS);
+    let number_of = |digits| number(digits).ok_or(Damage::Unknown);
+    let place = Place { boot: number_of(boot)?, line: number_of(line)? };
+    let payload = payload.strip_prefix(b" ").ok_or(Damage::Unknown)?;
     let mut bytes = [0; RECORD];
     let length = STANDARD_NO_PAD.decode_slice(payload, &mut bytes).map_err(|_| Damage::Unknown)?;
     match postcard::take_from_bytes(&bytes[..length]) {
-        Ok((record, [])) if is_within_limits(&record) => Ok((sequence, record, used)),
+        Ok((record, [])) if is_within_limits(&record) => Ok((place, record, used)),
         Ok(_) | Err(_) => Err(Damage::Unknown),
     }
 }
 
-/// Eight hexadecimal digits, as [`hex`](super::hex) writes them.
+/// Hexadecimal digits, as [`hex`](super::hex) writes them.
 fn number(digits: &[u8]) -> Option<u32> {
     let digits: &[u8; DIGITS] = digits.try_into().ok()?;
     digits.iter().try_fold(0, |number, &digit| {

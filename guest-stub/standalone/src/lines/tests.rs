@@ -8,8 +8,13 @@ use guest_stub::abi::Sample;
 use proptest::collection;
 use proptest::prelude::*;
 
-fn line(sequence: u32, record: &OwnedRecord) -> Vec<u8> {
-    encode(sequence, record, &mut [0xAA; LINE]).expect("it fits").to_vec()
+/// The line of so high a number of some boot.
+fn place(line: u32) -> Place {
+    Place { boot: 0x3F9C_02D1, line }
+}
+
+fn line(number: u32, record: &OwnedRecord) -> Vec<u8> {
+    encode(place(number), record, &mut [0xAA; LINE]).expect("it fits").to_vec()
 }
 
 fn decoded(log: &[u8]) -> Vec<Line<'_>> {
@@ -17,10 +22,10 @@ fn decoded(log: &[u8]) -> Vec<Line<'_>> {
 }
 
 /// Whatever has happened to a line, the record is as it was, or there is none.
-fn assert_that_nothing_else_is_read(damaged: &[u8], sequence: u32, record: &OwnedRecord) {
+fn assert_that_nothing_else_is_read(damaged: &[u8], number: u32, record: &OwnedRecord) {
     for part in decode(damaged) {
-        if let Line::Record(read_sequence, read) = part {
-            assert_eq!((read_sequence, &read), (sequence, record), "{}", String::from_utf8_lossy(damaged));
+        if let Line::Record(read_place, read) = part {
+            assert_eq!((read_place, &read), (place(number), record), "{}", String::from_utf8_lossy(damaged));
         }
     }
 }
@@ -32,14 +37,14 @@ fn text(text: &str) -> OwnedRecord {
 #[test]
 fn lines_are_as_they_were_agreed_on() {
     let mut buffer = [0; LINE];
-    let mut line = |sequence, record| {
-        let line = encode(sequence, &record, &mut buffer).expect("it fits");
+    let mut line = |number, record| {
+        let line = encode(place(number), &record, &mut buffer).expect("it fits");
         String::from_utf8(line.to_vec()).expect("it is ASCII")
     };
-    let start = Record::Start { abi: 1, version: "0.1.0", run: 300, door: "pvh", command_line: "rounds=50" };
-    assert_eq!(line(0, start), "~kipi 00000000 AAEFMC4xLjCsAgNwdmgJcm91bmRzPTUw 19e07dc6\r\n");
-    assert_eq!(line(0x1A2B, Record::End { blocks: 27 }), "~kipi 00001a2b DBs 1350e887\r\n");
-    assert_eq!(line(u32::MAX, Record::Stamps { differences: &[24; 3] }), "~kipi ffffffff BwMYGBg fec74327\r\n");
+    let start = Record::Start { abi: 2, version: "0.1.0", door: "pvh", command_line: "rounds=50" };
+    assert_eq!(line(0, start), "~kipi 3f9c02d100000000 AAIFMC4xLjADcHZoCXJvdW5kcz01MA b340b58a\r\n");
+    assert_eq!(line(0x1A2B, Record::End { blocks: 27 }), "~kipi 3f9c02d100001a2b DBs b5ad03da\r\n");
+    assert_eq!(line(u32::MAX, Record::Stamps { differences: &[24; 3] }), "~kipi 3f9c02d1ffffffff BwMYGBg fcb03234\r\n");
 }
 
 #[test]
@@ -50,11 +55,10 @@ fn the_checksum_is_that_of_zip() {
 #[test]
 fn the_longest_records_fit() {
     let long = "x".repeat(TEXT_BYTES);
-    let (abi, run) = (u32::MAX, u64::MAX);
-    let start =
-        OwnedRecord::Start { abi, version: String::new(), run, door: String::new(), command_line: long.clone() };
-    let stamps = OwnedRecord::Stamps { differences: vec![u64::MAX; DIFFERENCES] };
     let most = u32::MAX;
+    let start =
+        OwnedRecord::Start { abi: most, version: String::new(), door: String::new(), command_line: long.clone() };
+    let stamps = OwnedRecord::Stamps { differences: vec![u64::MAX; DIFFERENCES] };
     let mut longest = vec![start, text(&long), stamps];
     let far = |round| if round % 2 == 0 { 1 << 62 } else { 3 << 62 };
     let extreme = |round| {
@@ -67,13 +71,13 @@ fn the_longest_records_fit() {
     });
     assert!(longest.len() > 3 + 20 / BATCH);
     for record in longest {
-        assert_eq!(decoded(&line(most, &record)), [Line::Record(most, record)]);
+        assert_eq!(decoded(&line(most, &record)), [Line::Record(place(most), record)]);
     }
 }
 
 #[test]
 fn a_record_that_is_longer_than_a_line_is_refused() {
-    let longest = (0..LINE).find(|&length| encode(0, &text(&"x".repeat(length)), &mut [0; LINE]).is_err());
+    let longest = (0..LINE).find(|&length| encode(place(0), &text(&"x".repeat(length)), &mut [0; LINE]).is_err());
     assert_eq!(longest, Some(RECORD - 3 + 1), "a tag and a length of two bytes come before the text");
     assert_eq!(line(0, &text(&"x".repeat(RECORD - 3))).len(), LINE);
 }
@@ -104,10 +108,10 @@ fn what_others_write_around_a_record_is_told_apart() {
         [
             Line::Other(b"SeaBIOS (version 1.16)\r"),
             Line::Other(b"\x1b[2J\0"),
-            Line::Record(3, record.clone()),
+            Line::Record(place(3), record.clone()),
             Line::Other(b"\0Booting"),
             Line::Other(b"[  0.1] x "),
-            Line::Record(3, record),
+            Line::Record(place(3), record),
             Line::Other(b"~kip"),
         ]
     );
@@ -118,28 +122,33 @@ fn a_record_whose_line_end_is_lost_does_not_take_the_next_one_with_it() {
     let (first, second) = (text("one"), text("two"));
     let (a, b) = (line(1, &first), line(2, &second));
     let joined = [&a[..a.len() - 2], &b].concat();
-    assert_eq!(decoded(&joined), [Line::Record(1, first), Line::Record(2, second.clone())]);
+    assert_eq!(decoded(&joined), [Line::Record(place(1), first), Line::Record(place(2), second.clone())]);
     let cut = [&a[..a.len() - 6], &b].concat();
-    assert_eq!(decoded(&cut), [Line::Damaged(Damage::Cut), Line::Record(2, second)]);
+    assert_eq!(decoded(&cut), [Line::Damaged(Damage::Cut), Line::Record(place(2), second)]);
 }
 
 #[test]
 fn each_damage_is_named() {
     let whole = String::from_utf8(line(1, &text("one"))).expect("it is ASCII");
-    let framed = |payload: &str| {
-        let summed = format!("00000001 {payload}");
+    let at = |place: &str, payload: &str| {
+        let summed = format!("{place} {payload}");
         format!("~kipi {summed} {:08x}\r\n", CRC.checksum(summed.as_bytes()))
     };
+    let framed = |payload: &str| at("3f9c02d100000001", payload);
     let too_many = [10, 0, 0, 0, 9].into_iter().chain([0; 9 * 9]).collect::<Vec<u8>>();
     let cases = [
         (whole[..20].into(), Damage::Cut),
-        (whole.replace("00000001", "0000001"), Damage::Cut),
-        (whole.replace("00000001", "0000000A"), Damage::Cut),
+        (whole.replace("00000001", "0000001"), Damage::Checksum),
+        (whole.replace("00000001", "0000000A"), Damage::Checksum),
         (whole.replace("00000001", "0000 001"), Damage::Cut),
         (whole.replace("00000001", "0000.001"), Damage::Cut),
         (whole.replace("00000001", "00000002"), Damage::Checksum),
-        (format!("~kipi 00000001 {}\n", "A".repeat(LINE)), Damage::TooLong),
+        (format!("~kipi 3f9c02d100000001 {}\n", "A".repeat(LINE)), Damage::TooLong),
         (framed(""), Damage::Unknown),
+        // The places of another version.
+        (at("00000001", "DBs"), Damage::Unknown),
+        (at("3F9C02D100000001", "DBs"), Damage::Unknown),
+        (at("3f9c02d1000000010", "DBs"), Damage::Unknown),
         // A record that this version has not got, half a number, something after the record, bits after the last byte.
         (framed(&STANDARD_NO_PAD.encode([13])), Damage::Unknown),
         (framed(&STANDARD_NO_PAD.encode([12, 0x80])), Damage::Unknown),
@@ -157,10 +166,11 @@ fn each_damage_is_named() {
 
 proptest! {
     #[test]
-    fn every_record_comes_back_from_its_line(sequence: u32, record in records()) {
-        let line = line(sequence, &record);
+    fn every_record_comes_back_from_its_line(boot: u32, number: u32, record in records()) {
+        let place = Place { boot, line: number };
+        let line = encode(place, &record, &mut [0xAA; LINE]).expect("it fits").to_vec();
         prop_assert!(line.len() <= LINE && line.is_ascii() && line.ends_with(b"\r\n"));
-        prop_assert_eq!(decoded(&line), [Line::Record(sequence, record)]);
+        prop_assert_eq!(decoded(&line), [Line::Record(place, record)]);
     }
 
     #[test]
@@ -199,7 +209,7 @@ proptest! {
             let at = PREFIX.len() + place.index(line.len() - PREFIX.len());
             line.insert(at, if control == b'\n' { b'\r' } else { control });
         }
-        prop_assert_eq!(decoded(&line), [Line::Record(5, record)]);
+        prop_assert_eq!(decoded(&line), [Line::Record(place(5), record)]);
     }
 
     #[test]
@@ -212,12 +222,12 @@ proptest! {
         parts in collection::vec(prop_oneof!["[ -}]{0,30}\r\n", "~kipi [0-9a-f]{0,9}( [A-Za-z]{0,9}){0,2}\n"], 0..6), record in records()
     ) {
         let mut log: Vec<u8> = Vec::new();
-        for (sequence, part) in (0..).zip(&parts) {
+        for (number, part) in (0..).zip(&parts) {
             log.extend_from_slice(part.as_bytes());
-            log.extend_from_slice(&line(sequence, &record));
+            log.extend_from_slice(&line(number, &record));
         }
-        let read = decode(&log).filter_map(|part| if let Line::Record(sequence, read) = part { Some((sequence, read)) } else { None });
-        let expected = (0..).zip(&parts).map(|(sequence, _)| (sequence, record.clone()));
+        let read = decode(&log).filter_map(|part| if let Line::Record(place, read) = part { Some((place, read)) } else { None });
+        let expected = (0..).zip(&parts).map(|(number, _)| (place(number), record.clone()));
         prop_assert_eq!(read.collect::<Vec<_>>(), expected.collect::<Vec<_>>());
     }
 }

@@ -3,7 +3,7 @@
 
 use guest_stub::abi::Worker;
 use guest_stub::abi::cell::CellId;
-use kipi_standalone::lines::Line;
+use kipi_standalone::lines::{Line, Place};
 use kipi_standalone::plan::{Offers, Plan, Planned};
 use kipi_standalone::records::RecordOf;
 use std::collections::BTreeSet;
@@ -29,8 +29,8 @@ pub(super) struct Telling {
     has_plan: bool,
     /// The last text.
     text: Option<String>,
-    /// The number that the next record has if none is lost; `None`: one is.
-    next: Option<u32>,
+    /// The place of the next record if none is lost; `None`: one is, or none has come.
+    next: Option<Place>,
 }
 
 impl Telling {
@@ -50,7 +50,7 @@ impl Telling {
             told: BTreeSet::new(),
             has_plan: false,
             text: None,
-            next: Some(0),
+            next: None,
         }
     }
 
@@ -59,19 +59,20 @@ impl Telling {
     /// # Errors
     /// It is to be.
     pub(super) fn hear(&mut self, line: Line<'_>) -> Result<bool, Fault> {
-        let (number, record) = match line {
-            Line::Record(number, record) => (number, record),
+        let (place, record) = match line {
+            Line::Record(place, record) => (place, record),
             Line::Damaged(_) => {
                 self.next = None;
                 return Ok(false);
             }
             Line::Other(_) => return Ok(false),
         };
-        self.next = self.next.filter(|&next| next == number).map(|next| next.wrapping_add(1));
+        let next = Place { line: place.line.wrapping_add(1), ..place };
+        self.next = self.next.filter(|&expected| expected == place).map(|_| next);
         match record {
             // Of a VMM that boots the image once more, too.
             RecordOf::Start { .. } => {
-                (self.next, self.has_plan, self.text) = (Some(number.wrapping_add(1)), false, None);
+                (self.next, self.has_plan, self.text) = (Some(next), false, None);
                 self.told.clear();
             }
             RecordOf::Text { text } => self.text = Some(text),

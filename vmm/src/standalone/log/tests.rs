@@ -125,6 +125,30 @@ fn a_line_that_stands_behind_the_next_is_put_back() {
     }
 }
 
+/// Of two boots' lines without some that lie together, the second one's first among them, the first boot's are read, and those alone.
+fn assert_that_a_hole_makes_no_boot_of_two([first_turns, second_turns]: [u32; 2]) {
+    let mut writer = Writer::default();
+    boot(&mut writer, first_turns, "KVMKVMKVM");
+    boot(&mut writer, second_turns, "KVMKVMKVM");
+    let (lines, starts) = lines_of(&writer.log);
+    for first in starts[0] + 1..=starts[1] {
+        let alone = measured(&read(&lines[..first].concat()));
+        for last in starts[1]..lines.len() {
+            let log = read(&[&lines[..first], &lines[last + 1..]].concat().concat());
+            let told = format!("without lines {} to {}: {:?}", first + 1, last + 1, faults(&log));
+            assert_eq!(measured(&log), alone, "{told}");
+            let is_second_there = lines[last + 1..].iter().any(|line| is_record(line));
+            let is_said = faults(&log).iter().any(|fault| fault.ends_with("lacks its first record: left out"));
+            assert_eq!(is_said, is_second_there, "{told}");
+        }
+    }
+}
+
+#[test]
+fn a_hole_makes_no_boot_of_two() {
+    [[1, 2], [2, 1]].into_iter().for_each(assert_that_a_hole_makes_no_boot_of_two);
+}
+
 #[test]
 fn a_line_far_behind_its_place_is_taken_for_another_boots() {
     let bytes = log(1, 3);
@@ -187,7 +211,7 @@ fn a_boot_without_a_plan_is_left_out() {
 #[test]
 fn why_an_image_did_not_get_to_its_plan_is_told() {
     let mut writer = Writer::default();
-    writer.record(&Record::Start { abi: RECORDS_VERSION, version: "0.1.0", run: 0, door: "pvh", command_line: "x" });
+    writer.record(&Record::Start { abi: RECORDS_VERSION, version: "0.1.0", door: "pvh", command_line: "x" });
     writer.record(&Record::Text { text: "no word 'x'" });
     let told = read(&writer.log).faults.lines().last();
     assert_eq!(
@@ -199,12 +223,15 @@ fn why_an_image_did_not_get_to_its_plan_is_told() {
 #[test]
 fn records_of_another_version_are_not_guessed_at() {
     let mut writer = Writer::default();
-    writer.record(&Record::Start { abi: 9, version: "7.0.0", run: 0, door: "pvh", command_line: "" });
+    writer.record(&Record::Start { abi: 9, version: "7.0.0", door: "pvh", command_line: "" });
     writer.record(&Record::End { blocks: 0 });
     let log = read(&writer.log);
     assert_eq!(
         faults(&log),
-        ["the boot from log line 1 on has records of version 9, of kipi 7.0.0; this kipi reads version 1: left out"]
+        [format!(
+            "the boot from log line 1 on has records of version 9, of kipi 7.0.0; this kipi reads version {RECORDS_VERSION}: \
+             left out"
+        )]
     );
 }
 

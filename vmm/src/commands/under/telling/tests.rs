@@ -15,7 +15,7 @@ fn heard(words: &str, log: &[u8]) -> Result<Vec<bool>, String> {
 
 fn start(writer: &mut Writer) {
     let command_line = "vcpus=2";
-    writer.record(&Record::Start { abi: RECORDS_VERSION, version: "0.1.0", run: 7, door: "pvh", command_line });
+    writer.record(&Record::Start { abi: RECORDS_VERSION, version: "0.1.0", door: "pvh", command_line });
 }
 
 #[test]
