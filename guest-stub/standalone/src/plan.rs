@@ -8,7 +8,7 @@ mod words;
 pub use chosen::Chosen;
 pub use console::Console;
 pub use refusals::{Offers, refuse};
-pub use words::{Error, is_word, parse};
+pub use words::{Error, is_word, parse, passed_over};
 
 use crate::records::Record;
 use crate::schedule;

@@ -72,6 +72,11 @@ pub fn run(options: &Image) -> Result<Status, Failure> {
         return Err(Failure::bad_input(missing));
     }
     let words = options.plan.join(" ");
+    if let Some(word) = plan::passed_over(&words) {
+        let other =
+            anyhow::anyhow!("{word} is no word of a plan: the image would pass over it, as over a boot loader's");
+        return Err(Failure::bad_input(other));
+    }
     let plan = plan::parse(&words).map_err(|error| Failure::bad_input(anyhow::anyhow!("{error}")))?;
     let image = if words.is_empty() {
         STANDALONE.to_vec()

@@ -168,6 +168,7 @@ fn what_is_not_understood_is_named_with_what_there_is() {
          argument, spin-cycles, settle, deadline, end, console"
     );
     assert_eq!(error("rounds=5 /boot/kipi")[..30], *"there is no word /boot/kipi; t");
+    assert_eq!(error("/rounds=5")[..28], *"there is no word /rounds=5; ", "it is no path");
     assert_eq!(
         error("state=halt,sleep"),
         "state cannot be \"sleep\"; there are spin, user, halt, masked, preempted, out"

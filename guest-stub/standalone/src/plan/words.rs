@@ -72,11 +72,10 @@ pub fn parse(command_line: &str) -> Result<Plan, Error<'_>> {
     let mut plan = Plan::default();
     let mut seen = [false; KEYS.len()];
     for (number, word) in command_line.split_ascii_whitespace().enumerate() {
-        let (key, value) = word.split_once('=').unwrap_or((word, ""));
-        // GRUB and QEMU may give the image's own name first.
-        if is_for_linux(key) || number == 0 && key.contains('/') {
+        if is_passed_over(number, word) {
             continue;
         }
+        let (key, value) = word.split_once('=').unwrap_or((word, ""));
         let (place, key, set) = find(key).ok_or(Error::Key(word))?;
         set(&mut plan, value).map_err(|(value, expected)| Error::Value { key, value, expected })?;
         // VMMs may add Linux's console to the one that was asked for.
@@ -85,6 +84,20 @@ pub fn parse(command_line: &str) -> Result<Plan, Error<'_>> {
         }
     }
     Ok(plan)
+}
+
+/// The first word that [`parse`] ignores.
+pub fn passed_over(command_line: &str) -> Option<&str> {
+    let mut words = command_line.split_ascii_whitespace().enumerate();
+    words.find_map(|(number, word)| is_passed_over(number, word).then_some(word))
+}
+
+/// Whether a word, of this number in its command line, is not for the image: Linux's, or the image's own name, which GRUB and QEMU may
+/// give first.
+fn is_passed_over(number: usize, word: &str) -> bool {
+    let key = word.split_once('=').map_or(word, |(key, _)| key);
+    let is_path = || word.rsplit_once('/').is_some_and(|(_, name)| !is_word(name));
+    is_for_linux(key) || number == 0 && is_path()
 }
 
 /// GRUB's BOOT_IMAGE; the devices that QEMU's microvm and Firecracker announce, and whatever else is a module's; Firecracker's
