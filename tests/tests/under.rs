@@ -19,7 +19,7 @@ fn main() -> std::process::ExitCode {
 /// What the log's image was asked for in each of its boots, as options beside those of one cell.
 const OF_LOG: [&str; 8] = ["--route", "x2apic,msi", "--warmup", "2", "--deadline", "4000", "--native", "none"];
 /// Rounds of each cell in one boot of the log.
-const ROUNDS: usize = 8;
+const ROUNDS: usize = 20;
 
 /// A VMM that writes a log of one boot, and one that ends at once.
 struct Vmms(TempDir);
@@ -27,7 +27,7 @@ struct Vmms(TempDir);
 impl Vmms {
     fn new() -> Self {
         let vmms = Self(tempfile::tempdir().expect("a directory for temporary files"));
-        fs::write(vmms.place("boot.log"), log(1, 2)).expect("a log");
+        fs::write(vmms.place("boot.log"), log(1, 5)).expect("a log");
         vmms
     }
 
@@ -82,8 +82,8 @@ fn another_vmm_is_booted_in_turns_and_has_rows_of_its_own() {
     assert_eq!((ran.status, ran.stderr.as_str()), (Some(0), ""), "{ran:?}");
     assert_valid(&document);
     let of_other = rounds(&document).into_iter().filter(|(under, _)| *under == "halting");
-    // A boot of the log has two blocks of four rounds, of two cells.
-    assert_eq!(of_other.collect::<Vec<_>>(), [("halting", 24), ("halting", 24)]);
+    // A boot of the log has five blocks of four rounds, of two cells.
+    assert_eq!(of_other.collect::<Vec<_>>(), [("halting", 60), ("halting", 60)]);
     assert!(rounds(&document).iter().any(|(under, rounds)| *under == "kipi" && *rounds > 0));
     let divided: Vec<&Value> = times(&document, "times_own_vmm").collect();
     assert_eq!(divided.len(), 2, "kipi's own VMM has both: {document}");
@@ -95,9 +95,9 @@ fn another_vmm_is_booted_in_turns_and_has_rows_of_its_own() {
     assert!(document["under"][0]["command"].as_str().is_some_and(|line| line.contains("{serial}")), "as it was typed");
     let boots = fs::read_to_string(vmms.place("boots")).expect("boots");
     assert_eq!(boots.lines().count(), 3, "{boots}");
-    assert!(boots.lines().all(|plan| plan.contains("route=memory,x2apic,msi state=spin rounds=8 ")), "{boots}");
+    assert!(boots.lines().all(|plan| plan.contains("route=memory,x2apic,msi state=spin rounds=20 ")), "{boots}");
     let usual = ["measure", "--vcpus", "2", "--route", "memory,x2apic,msi", "--target-state", "spin", "--warmup", "2"];
-    let more = ["--deadline", "4000", "--rounds", "8", "--boots", "1", "--under", &vmms.halting()];
+    let more = ["--deadline", "4000", "--rounds", "20", "--boots", "1", "--under", &vmms.halting()];
     let text = kipi(usual.iter().chain(&more));
     assert!(text.stdout.contains("under ") && text.stdout.contains("\nhalting "), "{text:?}");
     assert!(text.stdout.contains("× kipi's VMM") && text.stdout.contains("native"), "{text:?}");
@@ -108,7 +108,7 @@ fn another_vmm_is_booted_in_turns_and_has_rows_of_its_own() {
 fn where_kipis_own_vmm_cannot_run_the_others_are_measured_and_natively() {
     let vmms = Vmms::new();
     let usual = ["measure", "--vcpus", "2", "--route", "memory,x2apic,msi", "--target-state", "spin", "--warmup", "2"];
-    let more = ["--deadline", "4000", "--rounds", "16", "--boots", "2", "--device", "/dev/null"];
+    let more = ["--deadline", "4000", "--rounds", "40", "--boots", "2", "--device", "/dev/null"];
     let json = vmms.place("run.json").display().to_string();
     let ran = kipi(usual.iter().chain(&more).chain(&["--under", &vmms.halting(), "--json", &json]));
     let document = document(&fs::read_to_string(&json).unwrap_or_else(|error| panic!("{error}: {ran:?}")));
@@ -139,7 +139,7 @@ fn the_others_can_be_the_only_ones() {
     let (ran, document) = vmms.measure(2, &["--under-only", "--under", &vmms.halting()]);
     assert_eq!((ran.status, ran.stderr.as_str()), (Some(0), ""), "{ran:?}");
     assert_valid(&document);
-    assert_eq!(rounds(&document), [("halting", 16), ("halting", 16)], "and nothing natively, where that is so asked");
+    assert_eq!(rounds(&document), [("halting", 40), ("halting", 40)], "and nothing natively, where that is so asked");
     let skipped = document["skipped"].as_array().expect("skipped");
     assert!(skipped.iter().all(|it| it["under"] == "halting"), "nobody has asked for kipi's own: {document}");
     assert!(!ran.stdout.contains("under kipi:"), "{ran:?}");
@@ -151,7 +151,7 @@ fn the_others_can_be_the_only_ones() {
 fn a_vmm_under_which_nothing_can_be_measured_says_why() {
     let vmms = Vmms::new();
     let mut writer = Writer::default();
-    begin_with(&mut writer, 2, "KVMKVMKVM", false);
+    begin_with(&mut writer, 5, "KVMKVMKVM", false);
     writer.record(&Record::End { blocks: 0 });
     fs::write(vmms.place("boot.log"), &writer.log).expect("a log");
     let (ran, document) = vmms.measure(1, &["--under-only", "--under", &vmms.halting()]);
@@ -167,12 +167,12 @@ fn a_vmm_under_which_nothing_can_be_measured_says_why() {
 fn a_cell_of_which_nothing_came_fails_the_run() {
     let vmms = Vmms::new();
     let mut writer = Writer::default();
-    begin(&mut writer, 2, "KVMKVMKVM");
-    writer.record(&Record::End { blocks: 4 });
+    begin(&mut writer, 5, "KVMKVMKVM");
+    writer.record(&Record::End { blocks: 10 });
     fs::write(vmms.place("boot.log"), &writer.log).expect("a log");
     let (ran, document) = vmms.measure(1, &["--under-only", "--under", &vmms.halting()]);
     assert_eq!((ran.status, ran.stderr.as_str()), (Some(1), ""), "{ran:?}");
-    assert!(ran.stdout.contains("PARTIAL") && ran.stdout.contains("4 blocks are missing"), "{ran:?}");
+    assert!(ran.stdout.contains("PARTIAL") && ran.stdout.contains("10 blocks are missing"), "{ran:?}");
     let why = "under halting: no round of x2apic, all-but-self, spin, 2 vCPUs, guest counts";
     assert_eq!(document["error"], why, "{document}");
 }
@@ -239,7 +239,7 @@ fn an_image_that_gives_up_before_it_measures_ends_its_vmm_at_once_with_its_words
 #[test]
 fn a_plan_that_was_not_asked_for_is_not_taken() {
     let (complaint, boots) = fault(&Vmms::new(), &log(1, 3));
-    let why = "under other: the image measures with rounds=12 instead of rounds=8: its command line lacks {append}";
+    let why = "under other: the image measures with rounds=12 instead of rounds=20: its command line lacks {append}";
     assert!(complaint.contains(why) && boots == 1, "{boots} boots: {complaint}");
 }
 

@@ -22,7 +22,7 @@ pub(super) enum Fault {
 
 /// What has been told of one boot.
 pub(super) struct Telling {
-    settings: [String; 7],
+    settings: [String; 8],
     /// Combinations that were asked for, by their names.
     asked: BTreeSet<String>,
     told: BTreeSet<String>,
@@ -122,9 +122,9 @@ fn name(names: [&str; 4]) -> String {
     names.join(" ")
 }
 
-/// What a plan's record says, as words. Into how many blocks rounds are divided is the image's own affair.
-fn settings<T, D, S>(record: &RecordOf<T, D, S>) -> [String; 7] {
-    let RecordOf::Plan { vcpus, rounds, warmup, worker, argument, settle_ns, deadline_ms, .. } = record else {
+/// What a plan's record says, as words.
+fn settings<T, D, S>(record: &RecordOf<T, D, S>) -> [String; 8] {
+    let RecordOf::Plan { vcpus, rounds, warmup, blocks, worker, argument, settle_ns, deadline_ms } = record else {
         return Default::default();
     };
     let worker = Worker::from_wire(*worker).map_or("?", Worker::name);
@@ -132,6 +132,7 @@ fn settings<T, D, S>(record: &RecordOf<T, D, S>) -> [String; 7] {
         format!("vcpus={vcpus}"),
         format!("rounds={rounds}"),
         format!("warmup={warmup}"),
+        format!("blocks={blocks}"),
         format!("worker={worker}"),
         format!("argument={argument}"),
         format!("settle={}", settle_ns / 1_000),
