@@ -6,7 +6,7 @@ mod fixture;
 use fixture::{Writer, begin, begin_with, boot, log};
 use guest_stub::abi::Status;
 use kipi_standalone::lines::{self, Line};
-use kipi_standalone::records::{Record, RecordOf};
+use kipi_standalone::records::{RECORDS_VERSION, Record, RecordOf};
 use kipi_tests::{Ran, Running, assert_valid, binary, document, kipi, run_tests, test};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -211,6 +211,39 @@ fn a_run_of_which_nothing_can_be_measured_says_why() {
     assert_eq!(document["skipped"][0]["reason"], "this made up machine has no such route");
 }
 
+/// It is no boot of the run, of which nothing is wrong.
+#[test]
+fn an_image_that_gave_up_before_it_measured_fails_the_import() {
+    let mut writer = Writer::default();
+    boot(&mut writer, 2, "");
+    writer.sequence = 0;
+    writer.boots += 1;
+    writer.record(&Record::Start { abi: RECORDS_VERSION, version: "0.1.0", door: "pvh", command_line: "bogus=3" });
+    writer.record(&Record::Text { text: "there is no word bogus=3" });
+    writer.record(&Record::End { blocks: 0 });
+    let line = writer.log.split(|&byte| byte == b'\n').count() - 3;
+    boot(&mut writer, 2, "");
+    let ran = Log::new(&writer.log).import(&[]);
+    assert_eq!(ran.status, Some(1), "{ran:?}");
+    let why = format!("the image gave up in the boot from log line {line} on: there is no word bogus=3");
+    assert!(ran.complaint().ends_with(&why), "{ran:?}");
+    assert!(ran.stdout.contains("on bare metal"), "{}", ran.stdout);
+}
+
+/// A hole swallows one boot's end and the next one's beginning, and the numbers of the lines go on.
+#[test]
+fn two_halves_of_boots_are_no_boot() {
+    let mut writer = Writer::default();
+    boot(&mut writer, 2, "");
+    let first = writer.log.len();
+    boot(&mut writer, 2, "");
+    let (middle, rest) = (first * 2 / 3, first + first * 2 / 3);
+    let ran = Log::new(&[&writer.log[..middle], &writer.log[rest..]].concat()).import(&[]);
+    assert_eq!(ran.status, Some(0), "{ran:?}");
+    assert!(ran.complaint().ends_with("the log ends before the run does: what is whole of it was used"), "{ran:?}");
+    assert!(ran.stdout.contains("lacks its first record: left out"), "{}", ran.stdout);
+}
+
 /// It may be the only copy of a measurement on another machine.
 #[test]
 fn the_log_itself_is_never_replaced() {
@@ -241,9 +274,19 @@ fn what_is_no_log_is_refused() {
         assert!(ran.complaint().contains(what), "{ran:?}");
     };
     let log = Log::new(b"SeaBIOS\r\nBooting from Hard Disk...\r\nLinux version 6.18\r\n");
-    refused(&log.place("serial.log"), "serial.log: there is no run of the standalone image in it");
+    let nothing = "serial.log: there is no run of the standalone image in it; ";
+    refused(&log.place("serial.log"), &format!("{nothing}no line of it begins with ~kipi as its records do"));
+    let wrapped: Vec<u8> = fixture::log(1, 2).chunks(80).flat_map(|row| [row, b"\n"].concat()).collect();
+    fs::write(log.place("serial.log"), wrapped).expect("a file");
+    refused(&log.place("serial.log"), &format!("{nothing}log line "));
+    let ran = kipi([Path::new("import"), &log.place("serial.log")]);
+    assert!(ran.complaint().len() < 400 && ran.complaint().ends_with(" more"), "{ran:?}");
     fs::write(log.place("run.json"), r#"{"schema": "kipi.measurement/1"}"#).expect("a file");
     refused(&log.place("run.json"), "run.json: it is a document already (kipi.measurement/1), and no log");
     refused(&log.place("nothing.log"), "nothing.log: No such file");
+    fs::write(log.place("serial.log"), fixture::log(1, 2)).expect("a file");
+    let compared = kipi([Path::new("compare"), &log.place("serial.log"), Path::new("--new"), &log.place("run.json")]);
+    assert_eq!(compared.status, Some(2), "{compared:?}");
+    assert!(compared.complaint().contains("it is a log of the standalone image: kipi import "), "{compared:?}");
     refused(Path::new("/dev/zero"), "/dev/zero: it is a character device, not a file or a pipe");
 }

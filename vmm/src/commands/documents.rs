@@ -5,6 +5,7 @@ use crate::comparison::references::Choice;
 use crate::host::bounded;
 use crate::results::measurement::{Cell, MEASUREMENT_SCHEMA, Measurement, Spread};
 use crate::results::metric::MetricName;
+use kipi_standalone::lines;
 use serde::Deserialize;
 use std::fs;
 use std::io;
@@ -34,6 +35,9 @@ pub enum Error {
     /// What is no JSON.
     #[error("{0}: it is no JSON: {1}")]
     NotJson(String, serde_json::Error),
+    /// What the standalone image has written.
+    #[error("{0}: it is a log of the standalone image: kipi import {0} --json FILE makes a document of it")]
+    Log(String),
     /// JSON that is no document of kipi's.
     #[error("{0}: it is no document of kipi measure --json (it has no \"schema\")")]
     NotADocument(String),
@@ -160,7 +164,10 @@ pub(super) fn schema(text: &[u8]) -> serde_json::Result<Option<String>> {
 }
 
 fn parse(file: &str, text: &[u8]) -> Result<Measurement, Error> {
-    let schema = schema(text).map_err(|error| Error::NotJson(file.to_owned(), error))?;
+    let schema = schema(text).map_err(|error| {
+        let is_log = text.windows(lines::PREFIX.len()).any(|bytes| bytes == lines::PREFIX);
+        if is_log { Error::Log(file.to_owned()) } else { Error::NotJson(file.to_owned(), error) }
+    })?;
     match schema {
         None => Err(Error::NotADocument(file.to_owned())),
         Some(schema) if schema != MEASUREMENT_SCHEMA => Err(Error::OtherSchema(file.to_owned(), schema)),

@@ -1,6 +1,6 @@
 //! `kipi import`.
 
-use super::judgement::{impossible, is_clean, status_of, without_rounds};
+use super::judgement::{is_clean, judge, status_of, without_rounds};
 use super::outputs::{any_is_stdout, nobody_reads, write_reports, write_results};
 use super::progress::Shown;
 use super::status::{Failure, Status, complain};
@@ -16,11 +16,14 @@ use crate::standalone::faults::Faults;
 use crate::standalone::runs::{self, RecordedRun};
 use crate::standalone::{copies, log};
 use clap::Args;
+use std::io;
 use std::path::{Path, PathBuf};
-use std::{io, iter};
 
 /// The largest log that is read. A boot of default rounds on four processors has some 4 MiB.
 const MOST_BYTES: u64 = 1 << 29;
+
+/// Faults that a line names.
+const MOST_TOLD: usize = 2;
 
 /// Options of `kipi import`.
 #[derive(Debug, Clone, Args)]
@@ -48,7 +51,7 @@ pub fn run(options: &Import) -> Result<Status, Failure> {
     let name = options.log.display().to_string();
     let path = path(&options.log);
     let bytes = read(path)?;
-    let log::Log { boots, faults } = copies::left_out(log::read(&bytes));
+    let log::Log { boots, faults, gave_up } = copies::left_out(log::read(&bytes));
     if let Some(schema) = documents::schema(&bytes).ok().flatten().filter(|_| boots.is_empty()) {
         return Err(Failure::bad_input(anyhow::anyhow!(
             "{name}: it is a document already ({schema}), and no log (kipi compare and kipi history read documents)"
@@ -77,7 +80,9 @@ pub fn run(options: &Import) -> Result<Status, Failure> {
     bar.end();
     measurement.warnings.extend(faults.lines().chain(left_out(&runs, chosen)));
 
-    let mut status = status_of(&measurement, error.as_ref(), false);
+    let status = status_of(&measurement, error.as_ref(), false);
+    let wrong = wrong(run, &measurement, gave_up);
+    let (status, impossible) = judge(wrong.as_ref().map_or(status, |_| status.or(Status::Failed)), &measurement);
     let written = write_results(&measurement, json, csv, to_stdout, options.details).and(write_reports(
         &measurement,
         &details,
@@ -85,11 +90,7 @@ pub fn run(options: &Import) -> Result<Status, Failure> {
     ));
     if let Some(error) = error.map(anyhow::Error::from).filter(|error| !nobody_reads(error)) {
         complain(&format!("{name}: {}", hints::line(error.as_ref())));
-    } else if let Some(impossible) = impossible(&measurement).filter(|_| run.cells().is_empty()) {
-        status = Status::BadInput;
-        complain(&format!("{name}: {impossible}"));
-    } else if let Some(wrong) = wrong(run, &measurement) {
-        status = Status::Failed;
+    } else if let Some(wrong) = wrong.or(impossible) {
         complain(&format!("{name}: {wrong}"));
     } else if let Some(why) = &measurement.error {
         complain(&format!("{name}: {why}: what is whole of it was used"));
@@ -119,9 +120,14 @@ fn choose(log: &str, runs: &[RecordedRun], asked: Option<u32>, faults: &Faults) 
     let count = runs.len();
     match asked.map(|number| number as usize) {
         _ if count == 0 => {
-            let nothing = "there is no run of the standalone image in it".to_owned();
-            let why: Vec<String> = iter::once(nothing).chain(faults.lines()).collect();
-            anyhow::bail!("{log}: {}", why.join("; "))
+            let why = if faults.is_empty() {
+                "no line of it begins with ~kipi as its records do: is it that machine's serial line, as text of 8 bits? (115,200 baud, no \
+                 parity)"
+                    .to_owned()
+            } else {
+                faults.first(MOST_TOLD)
+            };
+            anyhow::bail!("{log}: there is no run of the standalone image in it; {why}")
         }
         Some(number) if number > count => anyhow::bail!("{log}: there is no run {number} in it, but {count} (--run)"),
         Some(number) => Ok(number - 1),
@@ -141,17 +147,20 @@ fn left_out(runs: &[RecordedRun], chosen: usize) -> impl Iterator<Item = String>
     })
 }
 
-/// What went wrong in the run, if something did; that the log lacks some of it is not that.
-fn wrong(run: &RecordedRun, measurement: &Measurement) -> Option<String> {
+/// What went wrong in the run, if something did, or in a boot that is none of it since the image `gave_up` on that log line; that the
+/// log lacks some of it is not that.
+fn wrong(run: &RecordedRun, measurement: &Measurement, gave_up: Option<(usize, String)>) -> Option<String> {
     if !is_clean(measurement) {
         return Some("calls went wrong: see the integrity column".to_owned());
     }
-    let gave_up = run.boots().iter().any(|boot| boot.end == End::GaveUp);
-    if measurement.error.is_some() && (gave_up || measurement.cells.is_empty()) {
+    let has_ended = run.boots().iter().any(|boot| boot.end == End::GaveUp);
+    if measurement.error.is_some() && (has_ended || measurement.cells.is_empty()) {
         return measurement.error.clone();
     }
     let without = without_rounds(measurement).map(|cell| cell.id).or_else(|| recorded::lost_cell(run, measurement));
-    without.map(|cell| format!("no round of {cell} counts"))
+    let without = without.map(|cell| format!("no round of {cell} counts"));
+    without
+        .or_else(|| gave_up.map(|(line, why)| format!("the image gave up in the boot from log line {line} on: {why}")))
 }
 
 #[cfg(test)]

@@ -53,8 +53,16 @@ pub(super) fn without_rounds(measurement: &Measurement) -> Option<&Cell> {
     measurement.asked().find(|cell| cell.rounds == 0)
 }
 
+/// The status with what nobody could have measured: if that is all, what was asked for is bad, and why.
+pub(super) fn judge(status: Status, measurement: &Measurement) -> (Status, Option<String>) {
+    match impossible(measurement).filter(|_| status == Status::Good) {
+        Some(why) => (Status::BadInput, Some(why)),
+        None => (status, None),
+    }
+}
+
 /// Why nothing of what was asked for could be measured, where it is known; `None`: something was.
-pub(super) fn impossible(measurement: &Measurement) -> Option<String> {
+fn impossible(measurement: &Measurement) -> Option<String> {
     let is_nothing = measurement.asked().next().is_none() && !measurement.skipped.is_empty();
     is_nothing.then(|| format!("nothing can be measured: {}", hints::skipped(&measurement.skipped)))
 }

@@ -1,7 +1,7 @@
 //! `kipi measure`.
 
 use super::ab::{self, Ab};
-use super::judgement::{began, impossible, status_of, wrong};
+use super::judgement::{began, judge, status_of, wrong};
 use super::options::{self, default_vcpus};
 use super::outputs::{any_is_stdout, command_line, nobody_reads, write_reports, write_results};
 use super::progress::Shown;
@@ -278,8 +278,7 @@ pub fn run(options: &Measure, start: ProcessStart) -> Result<Status, Failure> {
 
     let status = status_of(&measurement, error.as_ref(), options.strict).or(of_others);
     let is_loud = status != Status::Good && of_others == Status::Good;
-    let impossible = impossible(&measurement).filter(|_| status == Status::Good);
-    let status = impossible.as_ref().map_or(status, |_| Status::BadInput);
+    let (status, impossible) = judge(status, &measurement);
     let began = impossible.is_some() || began(status, &measurement);
     // Samples that could not be written once are told once.
     let samples_failed = matches!(error, Some(experiment::Error::Samples(_)));

@@ -14,7 +14,7 @@ type Key = (CellId, u32, u64);
 
 /// The log with each boot once: of several copies, the one that has most blocks stays.
 pub fn left_out(log: Log) -> Log {
-    let Log { boots, mut faults } = log;
+    let Log { boots, mut faults, gave_up } = log;
     let mut kept: Vec<Boot> = Vec::new();
     let mut known: BTreeMap<Key, usize> = BTreeMap::new();
     for boot in boots {
@@ -36,7 +36,7 @@ pub fn left_out(log: Log) -> Log {
             *original = boot;
         }
     }
-    Log { boots: kept, faults }
+    Log { boots: kept, faults, gave_up }
 }
 
 /// The blocks that have a round.
@@ -56,7 +56,7 @@ mod tests {
 
     /// Logs one after the other, each boot once: how many blocks each has, and what was said.
     fn read(logs: &[&[u8]]) -> (Vec<usize>, Vec<String>) {
-        let Log { boots, faults } = left_out(log::read(&logs.concat()));
+        let Log { boots, faults, .. } = left_out(log::read(&logs.concat()));
         (boots.iter().map(|boot| boot.blocks.len()).collect(), faults.lines().collect())
     }
 

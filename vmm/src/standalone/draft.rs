@@ -12,6 +12,7 @@ use guest_stub::abi::{Destination, MASK_WORDS, MAX_VCPUS, RING_SAMPLES, Report, 
 use guest_stub::mask;
 use kipi_standalone::records::{OwnedRecord, RecordOf, unpack};
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 /// As many as `kipi measure --boots` takes, of two blocks each.
@@ -37,6 +38,32 @@ pub(super) struct Draft {
     /// How many blocks it had.
     end: Option<u32>,
     pub(super) faults: Faults,
+}
+
+/// Why a boot is none that can be measured by.
+#[derive(Debug, Clone)]
+pub(super) struct Lack {
+    /// Whose record is not there.
+    of: &'static str,
+    /// The image's last text.
+    text: Option<String>,
+    /// The image has ended the boot.
+    pub(super) has_ended: bool,
+}
+
+impl Lack {
+    /// Why the image has ended the boot, as it says.
+    pub(super) fn said(self) -> String {
+        self.text.unwrap_or_else(|| "it does not say why".to_owned())
+    }
+}
+
+impl fmt::Display for Lack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the record of its {}", self.of)?;
+        // Where the image did not get that far, it says why.
+        self.text.as_ref().map_or(Ok(()), |text| write!(f, " (the image says: {text})"))
+    }
 }
 
 /// A block while its samples are read.
@@ -190,10 +217,9 @@ impl Draft {
     ///
     /// # Errors
     /// What it lacks.
-    pub(super) fn finish(mut self) -> Result<Boot, String> {
-        // Where the image did not get that far, it says why.
-        let told = self.texts.last().map_or_else(String::new, |text| format!(" (the image says: {text})"));
-        let lacks = |what: &str| format!("the record of its {what}{told}");
+    pub(super) fn finish(mut self) -> Result<Boot, Lack> {
+        let lack = Lack { of: "", text: self.texts.last().cloned(), has_ended: self.end.is_some() };
+        let lacks = |of| Lack { of, ..lack.clone() };
         let platform = self.platform.take().ok_or_else(|| lacks("platform"))?;
         let tsc = self.tsc.take().ok_or_else(|| lacks("time stamp counter"))?;
         let plan = self.plan.ok_or_else(|| lacks("plan"))?;

@@ -26,6 +26,14 @@ impl Faults {
         self.told.is_empty()
     }
 
+    /// The first ones, in one line, and how many others there are.
+    pub fn first(&self, most: usize) -> String {
+        let (first, others) = self.told.split_at(most.min(self.told.len()));
+        let others = others.len() + self.more;
+        let more = (others > 0).then(|| format!("and {others} more"));
+        first.iter().cloned().chain(more).collect::<Vec<_>>().join("; ")
+    }
+
     /// Each fault, and the number of those that are left out.
     pub fn lines(&self) -> impl Iterator<Item = String> + '_ {
         let more = (self.more > 0).then(|| format!("the log has {} more faults", self.more));
@@ -44,5 +52,7 @@ mod tests {
         (1..=20).for_each(|line| faults.add(format_args!("line {line}")));
         let lines: Vec<String> = faults.lines().collect();
         assert_eq!((lines.len(), lines[0].as_str(), lines[16].as_str()), (17, "line 1", "the log has 4 more faults"));
+        assert_eq!(faults.first(2), "line 1; line 2; and 18 more");
+        assert_eq!(faults.first(16), format!("{}; and 4 more", lines[..16].join("; ")));
     }
 }

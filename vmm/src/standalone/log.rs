@@ -18,6 +18,8 @@ pub struct Log {
     pub boots: Vec<Boot>,
     /// What is in none of them.
     pub faults: Faults,
+    /// The first boot that the image has ended before it told what it was to measure, which is none of them: its line, and why.
+    pub gave_up: Option<(usize, String)>,
 }
 
 /// Reads a log.
@@ -102,6 +104,8 @@ impl Reader {
             Ok(boot) => self.log.boots.push(boot),
             Err(lack) => {
                 self.log.faults.add(format_args!("the boot from log line {line} on lacks {lack}: left out"));
+                let gave_up = lack.has_ended.then(|| (line, lack.said()));
+                self.log.gave_up = self.log.gave_up.take().or(gave_up);
             }
         }
     }

@@ -55,14 +55,14 @@ pub(super) fn parse(text: &str) -> Result<Vmm, String> {
 
 fn vmm(name: &str, line: &str) -> Result<Vmm, String> {
     let template = Template::parse(line).map_err(|error| told(line, &error))?;
-    let name =
-        Under::named(name).ok_or_else(|| format!("'{name}' is no name: 1 to 64 bytes, without control characters"))?;
+    let name = Under::named(name)
+        .ok_or_else(|| format!("'{}' is no name: 1 to 64 bytes, without control characters", name.escape_debug()))?;
     Ok(Vmm { name, template })
 }
 
 fn told(line: &str, error: &template::Error) -> String {
     let names: Vec<&str> = presets::ALL.iter().map(|preset| preset.name).collect();
-    format!("'{line}' is no command line for a VMM: {error} (or name one of {})", names.join(", "))
+    format!("'{}' is no command line for a VMM: {error} (or name one of {})", line.escape_debug(), names.join(", "))
 }
 
 /// The other VMMs of a measurement, and what they have brought.
@@ -177,7 +177,8 @@ impl Others {
         for Other { vmm, log, failed } in self.vmms {
             let name = vmm.name;
             let of_name = |text: String| format!("under {}: {text}", name.name());
-            let log::Log { boots, faults } = log::read(&log);
+            // Of an image that gives up, its own boot has told: it is booted no more.
+            let log::Log { boots, faults, gave_up: _ } = log::read(&log);
             let runs = runs::of(boots);
             if let Some(failed) = &failed {
                 complain(&of_name(failed.clone()));
