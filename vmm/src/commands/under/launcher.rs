@@ -13,6 +13,7 @@ use super::orphans;
 use kipi_standalone::plan::Plan;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
+use std::env;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
@@ -140,7 +141,11 @@ fn serve(mut socket: File, vmms: &[Vmm], plan: (&Plan, &str)) {
     let files = match orphans::adopt().and_then(|()| Files::new()) {
         Ok(files) => files,
         Err(error) => {
-            let error = format!("cannot make ready for other VMMs: {error}");
+            let folder = env::temp_dir();
+            let error = format!(
+                "cannot make ready for other VMMs in {} (TMPDIR names another folder): {error}",
+                folder.display()
+            );
             // Nobody hears it any more.
             let _ = answer(&mut socket, Answer::FAILED, error.as_bytes());
             return;

@@ -39,8 +39,8 @@ pub(super) enum Error {
     /// A quotation mark without its other one, or a backslash at the end.
     #[error("its quotation marks do not match")]
     Quotes,
-    /// There is nothing in it.
-    #[error("it is empty")]
+    /// There is no program in it.
+    #[error("it names no program")]
     Empty,
     /// The image cannot get there.
     #[error("it has no {{kernel}}, where the image's file goes, nor {{config}}")]
@@ -76,7 +76,7 @@ impl Template {
     /// Every variant.
     pub(super) fn parse(line: &str) -> Result<Self, Error> {
         let words = shlex::split(line).ok_or(Error::Quotes)?;
-        if words.is_empty() {
+        if words.first().is_none_or(String::is_empty) {
             return Err(Error::Empty);
         }
         let template = Self { words };
@@ -178,6 +178,7 @@ mod tests {
         let error = |line: &str| Template::parse(line).unwrap_err();
         assert_eq!(error("qemu '-kernel {kernel}"), Error::Quotes);
         assert_eq!(error("  "), Error::Empty);
+        assert_eq!(error("'' {kernel} {append}"), Error::Empty);
         assert_eq!(error("qemu -append {append}"), Error::NoKernel);
         assert_eq!(error("qemu -kernel {kernel} -append rounds=20"), Error::NoAppend);
         assert_eq!(error("qemu -kernel {kernle}"), Error::Unknown("{kernle}".to_owned()));
