@@ -67,7 +67,10 @@ impl Verdict {
             Self::Overdue { reason, within, starved } => {
                 let starved = starved.or_else(|| starvation.map(Starvation::longest));
                 match starved {
-                    Some(starved) if starved * IN_TURN < within => Self::Failed(reason),
+                    Some(starved) if starved * IN_TURN < within => Self::Failed(format!(
+                        "{reason} (no thread lacked a CPU for longer than {} ms)",
+                        starved.as_millis()
+                    )),
                     Some(_) | None => Self::Overdue { reason, within, starved },
                 }
             }
@@ -118,7 +121,9 @@ mod tests {
 
     #[test]
     fn who_had_a_cpu_and_was_late_has_failed() {
-        assert!(matches!(decided(100, 10), Verdict::Failed(reason) if reason == "late"));
+        assert!(
+            matches!(decided(100, 10), Verdict::Failed(reason) if reason == "late (no thread lacked a CPU for longer than 10 ms)")
+        );
         assert!(matches!(decided(100, 49), Verdict::Failed(_)));
     }
 

@@ -52,8 +52,8 @@ impl Starvation {
         sampler.shares.forget();
     }
 
-    /// The longest time since [`Self::begin`] within which some thread had less than [`ENOUGH`] of a CPU, or a sixteenth of the time, and
-    /// was not asleep either.
+    /// The longest time since [`Self::begin`] within which some thread had less than [`ENOUGH`] of a CPU, and was not asleep either; or
+    /// a sixteenth of the time, or of what it was ready for.
     pub fn longest(&self) -> Duration {
         let mut sampler = lock(&self.sampler);
         sampler.look();

@@ -4,8 +4,9 @@ use super::ENOUGH;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-/// A thread that has less than one part in so many of the time has next to nothing of a CPU, though it gets [`ENOUGH`] again and again:
-/// as the least nice of many threads does.
+/// A thread that has less than one part in so many of the time has next to nothing of a CPU, though it gets [`ENOUGH`] again and again,
+/// as the least nice of many threads does. Of one that sleeps in between, since others do not get to what it waits for, it is a part
+/// of the time that it was ready for.
 const FEW: u32 = 16;
 /// How often a thread's time is noted for that, and how many notes are kept.
 const NOTE: Duration = Duration::from_secs(1);
@@ -39,8 +40,30 @@ struct Share {
     could: Duration,
     /// `could` by time, from the last time on that it has had enough since.
     course: VecDeque<(Duration, Duration)>,
-    /// The same, every [`NOTE`].
-    notes: VecDeque<(Duration, Duration)>,
+    /// What it had had, every [`NOTE`].
+    notes: VecDeque<Note>,
+}
+
+/// What a thread has had up to a time.
+#[derive(Debug, Clone, Copy)]
+struct Note {
+    at: Duration,
+    could: Duration,
+    ran: Duration,
+    waited: Duration,
+}
+
+impl Note {
+    /// Whether a thread had next to nothing from this note to that one: of the time, or, if it was ready for a sixteenth of it, of that.
+    fn is_followed_by_few(self, now: Self) -> bool {
+        let [time, could, ran, waited] = [
+            now.at.saturating_sub(self.at),
+            now.could.saturating_sub(self.could),
+            now.ran.saturating_sub(self.ran),
+            now.waited.saturating_sub(self.waited),
+        ];
+        could * FEW < time || (waited * FEW >= time && ran * FEW < ran + waited)
+    }
 }
 
 impl Shares {
@@ -60,7 +83,7 @@ impl Shares {
         self.longest = Duration::ZERO;
         for share in self.threads.values_mut() {
             share.course = VecDeque::from([(self.now, share.could)]);
-            share.notes.clone_from(&share.course);
+            share.notes = VecDeque::from([share.note(self.now)]);
         }
     }
 
@@ -73,7 +96,9 @@ impl Shares {
 impl Share {
     fn new(now: Duration, last: Reading) -> Self {
         let course = VecDeque::from([(now, Duration::ZERO)]);
-        Self { last, pending: Duration::ZERO, could: Duration::ZERO, notes: course.clone(), course }
+        let mut share = Self { last, pending: Duration::ZERO, could: Duration::ZERO, course, notes: VecDeque::new() };
+        share.notes.push_back(share.note(now));
+        share
     }
 
     /// The longest time, of those that end now or last, in which it did not have enough.
@@ -102,19 +127,22 @@ impl Share {
             }
             self.course.pop_front();
         }
-        longest.max(self.note(now))
+        longest.max(self.few(now))
     }
 
-    /// The longest time up to now in which it had a small part of the time.
-    fn note(&mut self, now: Duration) -> Duration {
-        if self.notes.back().is_some_and(|&(last, _)| now.saturating_sub(last) < NOTE) {
+    fn note(&self, at: Duration) -> Note {
+        Note { at, could: self.could, ran: self.last.ran, waited: self.last.waited + self.pending }
+    }
+
+    /// The longest time up to now in which it had a small part of what it could have used.
+    fn few(&mut self, now: Duration) -> Duration {
+        if self.notes.back().is_some_and(|last| now.saturating_sub(last.at) < NOTE) {
             return Duration::ZERO;
         }
-        let is_few = |&&(since, could): &&(Duration, Duration)| {
-            self.could.saturating_sub(could) * FEW < now.saturating_sub(since)
-        };
-        let longest = self.notes.iter().find(is_few).map_or(Duration::ZERO, |&(since, _)| now.saturating_sub(since));
-        self.notes.push_back((now, self.could));
+        let note = self.note(now);
+        let since = self.notes.iter().find(|since| since.is_followed_by_few(note));
+        let longest = since.map_or(Duration::ZERO, |since| now.saturating_sub(since.at));
+        self.notes.push_back(note);
         if self.notes.len() > MOST_NOTES {
             self.notes.pop_front();
         }

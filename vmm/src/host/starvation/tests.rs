@@ -58,6 +58,29 @@ fn a_small_part_of_the_time_is_next_to_nothing() {
     assert!((ms(8_000)..=ms(11_000)).contains(&both), "{both:?}");
 }
 
+/// Threads that get on by turns: who is not next sleeps, and who is waits for a CPU.
+#[test]
+fn a_small_part_of_what_it_was_ready_for_is_next_to_nothing() {
+    let in_turn = |one_in: u64| {
+        let step = |step: u64| {
+            // Ready for a fifth of the time, of which it has so small a part.
+            let ready = step / 5 * 5;
+            let ran = ready / one_in;
+            (ran, ready - ran, step % 5 == 0)
+        };
+        longest(&(0..4_000).map(step).collect::<Vec<_>>())
+    };
+    assert!((ms(18_000)..=ms(20_000)).contains(&in_turn(100)), "{:?}", in_turn(100));
+    assert!(in_turn(8) <= ms(200), "{:?}", in_turn(8));
+}
+
+/// It waits for a moment whenever it wakes, and is ready for less than a sixteenth of the time.
+#[test]
+fn who_sleeps_nearly_all_of_the_time_lacks_nothing() {
+    let step = |step: u64| (0, step / 40 * 5, step % 40 == 0);
+    assert!(longest(&(0..4_000).map(step).collect::<Vec<_>>()) <= ms(300));
+}
+
 #[test]
 fn what_was_taken_from_all_is_lacked_by_who_slept_too() {
     let mut shares = Shares::default();
