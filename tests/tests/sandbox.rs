@@ -52,6 +52,15 @@ fn a_forbidden_call_ends_the_run_in_one_line_and_what_was_measured_is_written() 
     assert!(document["cells"][0]["rounds"].as_u64().is_some_and(|rounds| rounds > 0), "{document}");
 }
 
+/// vCPUs are kept on CPUs while clocks are compared, and machines of several sizes and kinds are booted.
+#[test]
+fn options_that_change_what_kipi_does_work_inside() {
+    for more in [&["--pin", "none"][..], &["--observe", "all", "--wait", "spin,park"], &["--halt-poll", "0"]] {
+        let Some(ran) = measure(&[&["--rounds", "10", "--boots", "2"], more].concat()) else { return };
+        assert_eq!((ran.status, ran.stderr.as_str()), (Some(0), ""), "{more:?}: {ran:?}");
+    }
+}
+
 #[test]
 fn a_run_without_a_sandbox_says_so_everywhere() {
     let folder = tempfile::tempdir().expect("a temporary directory");
@@ -123,14 +132,14 @@ fn filters(status: &str) -> Option<u32> {
 fn another_vmm_has_the_rights_of_who_starts_kipi() {
     let folder = tempfile::tempdir().expect("a temporary directory");
     let place = |name: &str| folder.path().join(name).display().to_string();
-    fs::write(place("boot.log"), fixture::log(1, 2)).expect("a log");
+    fs::write(place("boot.log"), fixture::log(1, 5)).expect("a log");
     let [log, status, json] = ["boot.log", "status", "run.json"].map(place);
     // A VMM that makes a file, which Landlock would refuse, reads its own state, and runs on.
     let vmm = format!(
         "other=sh -c 'test -s {{kernel}} && test -n \"{{append}}\" && cat /proc/self/status > {status} && cat {log} > {{serial}} && exec sleep 600'"
     );
     // What the log's image was asked for.
-    let plan = ["--route", "x2apic,msi", "--warmup", "2", "--deadline", "4000", "--rounds", "8", "--boots", "1"];
+    let plan = ["--route", "x2apic,msi", "--warmup", "2", "--deadline", "4000", "--rounds", "20", "--boots", "1"];
     let more = [&plan[..], &["--under", &vmm, "--json", &json]].concat();
     let Some(ran) = measure(&more) else { return };
     assert_eq!((ran.status, ran.stderr.as_str()), (Some(0), ""), "{ran:?}");

@@ -126,7 +126,13 @@ pub const ENTRIES: &[Entry] = &[
         kinds: WORKERS,
         why: "builds with debug assertions look whether what they close is open",
     },
-    Entry { calls: calls!(sched_setaffinity), only: Only::OneOf(0, &[0]), kinds: ALL, why: "a thread pins itself" },
+    Entry { calls: calls!(sched_setaffinity), only: Only::OneOf(0, &[0]), kinds: WORKERS, why: "a thread pins itself" },
+    Entry {
+        calls: calls!(sched_setaffinity),
+        only: Only::Always,
+        kinds: &[Main],
+        why: "pins itself, and vCPUs that nobody has pinned while their clocks are compared",
+    },
     Entry {
         calls: calls!(pread64),
         only: Only::Always,
