@@ -91,6 +91,26 @@ fn a_limit_of_processes_is_named() {
     assert!(line.contains("Resource temporarily unavailable") && line.contains("ulimit -u"), "{line}");
 }
 
+/// As a full disk: what was measured is shown, and one line says what is lost.
+#[test]
+fn a_limit_of_file_sizes_is_named() {
+    let _turn = turn();
+    if hypervisor().is_none() {
+        return;
+    }
+    let directory = tempfile::tempdir().expect("a directory for temporary files");
+    for option in ["--json", "--csv", "--html"] {
+        let file = directory.path().join("result");
+        let mut command = limited("--fsize=2000", binary());
+        command.args(ONE_CELL).args(["--vcpus", "2", "--target-state", "spin", "--rounds", "60", option]).arg(&file);
+        let ran = Running::start(&mut command).finish();
+        assert_eq!(ran.status, Some(1), "{option}: {ran:?}");
+        let line = ran.complaint();
+        assert!(line.contains("File too large") && line.contains("ulimit -f"), "{option}: {line}");
+        assert!(ran.stdout.contains("none of 60 calls lost") && !file.exists(), "{option}: {ran:?}");
+    }
+}
+
 /// Keeps a process's threads of this name on a CPU until the process ends.
 fn keep_on(running: &mut Running, name: &str, cpu: usize) {
     let mut only = CpuSet::new();

@@ -4,11 +4,13 @@ use kipi::commands::measure::ProcessStart;
 use kipi::commands::status::Status;
 use kipi::commands::{self, Command, bisect_step, check, compare, doctor, history, image, import, measure, trace};
 use kipi::events::kernel::tracefs;
+use kipi::report::output;
 use kipi::sandbox;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let start = ProcessStart::now();
+    output::fail_beyond_size_limit();
     let cli = match commands::parse() {
         Ok(cli) => cli,
         Err(error) => return commands::end_parsing(&error).into(),

@@ -1,9 +1,11 @@
 //! Where results go: standard output, a device, or a file that appears whole or not at all.
 
 mod place;
+mod size_limit;
 mod unfinished;
 
 pub use place::Place;
+pub use size_limit::fail_beyond_size_limit;
 pub use unfinished::remove_unfinished;
 
 use place::{FilePlace, Target};
@@ -222,11 +224,12 @@ fn way_out(output: &OutputError) -> String {
         io::ErrorKind::NotFound => format!("create the directory or choose another {option} path"),
         io::ErrorKind::IsADirectory => format!("give {option} a file in it"),
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-            format!("choose a {option} path that you may write")
+            format!("choose a {option} path in a folder that you may write to")
         }
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             format!("free some space or choose another {option} path")
         }
+        io::ErrorKind::FileTooLarge => format!("raise the limit (ulimit -f) or choose another {option} path"),
         io::ErrorKind::BrokenPipe => "its reader went away".to_owned(),
         _ => format!("choose another {option} path"),
     }

@@ -123,7 +123,7 @@ fn write_protection_is_respected() {
     let path = directory.path().join("x.json");
     fs::write(&path, "old").expect("file");
     fs::set_permissions(&path, Permissions::from_mode(0o444)).expect("mode");
-    assert!(refused(&path).contains("Permission denied (choose a --json path that you may write)"));
+    assert!(refused(&path).contains("Permission denied (choose a --json path in a folder that you may write to)"));
     fs::set_permissions(directory.path(), Permissions::from_mode(0o555)).expect("mode");
     let message = refused(&directory.path().join("y.json"));
     fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).expect("mode, so that it can be removed");
