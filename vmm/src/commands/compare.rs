@@ -1,6 +1,6 @@
 //! `kipi compare`.
 
-use super::outputs::{any_is_stdout, open_all_beside, print, terminal_width, write_text};
+use super::outputs::{any_is_stdout, open_all_beside, print, terminal_width, together, write_text};
 use super::status::{Failure, Status};
 use super::{documents, values};
 use crate::comparison::differences::Factor;
@@ -89,7 +89,7 @@ pub fn run(options: &Compare) -> Result<Status, Failure> {
         .map_err(Failure::failed)?;
     let printed = if any_is_stdout([&prometheus]) { Ok(()) } else { print(&text) };
     let written = write_text(prometheus, || Ok(report::comparison::render_prometheus(&comparison)?));
-    printed.and(written).map_err(Failure::failed)?;
+    together([printed, written]).map_err(Failure::failed)?;
     Ok(Status::of_comparison(comparison.verdict, options.decide))
 }
 

@@ -1,6 +1,6 @@
 //! `kipi history`.
 
-use super::outputs::{any_is_stdout, open_all_beside, print, terminal_width, unless_nobody_reads, write_text};
+use super::outputs::{any_is_stdout, open_all_beside, print, terminal_width, together, write_text};
 use super::status::{Failure, Status};
 use super::{documents, values};
 use crate::comparison::history::{Time, follow};
@@ -48,7 +48,7 @@ pub fn run(options: &Options) -> Result<Status, Failure> {
     dated.sort_by(|((one, _), _), ((other, _), _)| one.total_cmp(other));
     let (times, runs): (Vec<Time>, Vec<Run>) = dated.into_iter().unzip();
     let history = follow(&runs, &times, options.reference);
-    unless_nobody_reads(write_results(&history, html, json)).map_err(Failure::failed)?;
+    write_results(&history, html, json).map_err(Failure::failed)?;
     Ok(Status::Good)
 }
 
@@ -64,7 +64,7 @@ fn time(run: &Run) -> anyhow::Result<Time> {
     Ok((since.as_secs_f64(), TimeBy::File))
 }
 
-/// Writes everything that was asked for; the first error is returned when all has been tried.
+/// Writes everything that was asked for.
 fn write_results(history: &History, html: Option<Output>, json: Option<Output>) -> anyhow::Result<()> {
     let to_stdout = any_is_stdout([&html, &json]);
     let json = json.map_or(Ok(()), |mut output| {
@@ -73,5 +73,5 @@ fn write_results(history: &History, html: Option<Output>, json: Option<Output>) 
     });
     let html = write_text(html, || Ok(report::html::history::render(history)));
     let text = if to_stdout { Ok(()) } else { print(&report::history::render(history, terminal_width())) };
-    json.and(html).and(text)
+    together([json, html, text])
 }

@@ -1,7 +1,7 @@
 //! `kipi import`.
 
 use super::judgement::{is_clean, judge, status_of, without_rounds};
-use super::outputs::{any_is_stdout, nobody_reads, write_reports, write_results};
+use super::outputs::{any_is_stdout, nobody_reads, together, write_reports, write_results};
 use super::progress::Shown;
 use super::status::{Failure, Status, complain};
 use super::{documents, hints, options, values};
@@ -83,11 +83,10 @@ pub fn run(options: &Import) -> Result<Status, Failure> {
     let status = status_of(&measurement, error.as_ref(), false);
     let wrong = wrong(run, &measurement, gave_up);
     let (status, impossible) = judge(wrong.as_ref().map_or(status, |_| status.or(Status::Failed)), &measurement);
-    let written = write_results(&measurement, json, csv, to_stdout, options.details).and(write_reports(
-        &measurement,
-        &details,
-        [html, prometheus, bmf],
-    ));
+    let written = together([
+        write_results(&measurement, json, csv, to_stdout, options.details),
+        write_reports(&measurement, &details, [html, prometheus, bmf]),
+    ]);
     if let Some(error) = error.map(anyhow::Error::from).filter(|error| !nobody_reads(error)) {
         complain(&format!("{name}: {}", hints::line(error.as_ref())));
     } else if let Some(wrong) = wrong.or(impossible) {

@@ -3,7 +3,7 @@
 use super::ab::{self, Ab};
 use super::judgement::{began, judge, status_of, wrong};
 use super::options::{self, default_vcpus};
-use super::outputs::{any_is_stdout, command_line, nobody_reads, write_reports, write_results};
+use super::outputs::{any_is_stdout, command_line, nobody_reads, together, write_reports, write_results};
 use super::progress::Shown;
 use super::status::{Failure, Status, complain};
 use super::values::{self, Choice, chosen};
@@ -286,7 +286,7 @@ pub fn run(options: &Measure, start: ProcessStart) -> Result<Status, Failure> {
     // A run that never began leaves alone what an earlier one has written.
     let written = if began { write_results(&measurement, json, csv, to_stdout, options.details) } else { Ok(()) };
     let reports = [html, prometheus, bmf].map(|output| output.filter(|_| began));
-    let written = written.and(write_reports(&measurement, &details, reports));
+    let written = together([written, write_reports(&measurement, &details, reports)]);
     if let Some(error) = error.map(anyhow::Error::from).filter(|error| !nobody_reads(error)) {
         complain(&hints::line(error.as_ref()));
         // A full disk, too, is told once, and not of each document.

@@ -107,6 +107,15 @@ pub(super) fn unless_nobody_reads(written: anyhow::Result<()>) -> anyhow::Result
     written.or_else(|error| if nobody_reads(&error) { Ok(()) } else { Err(error) })
 }
 
+/// What became of several results, all of which have been tried: each that is lost is named, in one line; that nobody reads one any
+/// more is no error.
+pub(super) fn together<const N: usize>(written: [anyhow::Result<()>; N]) -> anyhow::Result<()> {
+    let mut errors = written.into_iter().filter_map(|written| unless_nobody_reads(written).err());
+    let Some(first) = errors.next() else { return Ok(()) };
+    let others: Vec<String> = errors.map(|error| error.to_string()).collect();
+    Err(if others.is_empty() { first } else { anyhow::anyhow!("{first}; {}", others.join("; ")) })
+}
+
 /// The command line, as documents have it.
 pub(super) fn command_line() -> Vec<String> {
     std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect()
@@ -130,12 +139,14 @@ pub(super) fn write_reports(
     details: &[CellDetail],
     [html, prometheus, bmf]: [Option<Output>; 3],
 ) -> anyhow::Result<()> {
-    write_text(html, || Ok(html::render(measurement, details)))
-        .and(write_text(prometheus, || Ok(prometheus::render(measurement)?)))
-        .and(write_text(bmf, || Ok(bmf::render(measurement)?)))
+    together([
+        write_text(html, || Ok(html::render(measurement, details))),
+        write_text(prometheus, || Ok(prometheus::render(measurement)?)),
+        write_text(bmf, || Ok(bmf::render(measurement)?)),
+    ])
 }
 
-/// Writes everything that was asked for; the first error is returned when all has been tried.
+/// Writes samples, document and table, those that are asked for.
 pub(super) fn write_results(
     measurement: &Measurement,
     json: Option<Output>,
@@ -151,5 +162,5 @@ pub(super) fn write_results(
     // Without a cell and a warning there is nothing to show that the error's line does not say.
     let silent = to_stdout || measurement.cells.is_empty() && measurement.warnings.is_empty();
     let table = if silent { Ok(()) } else { print(&text::render(measurement, terminal_width(), details)) };
-    unless_nobody_reads(csv.and(json).and(table))
+    together([csv, json, table])
 }

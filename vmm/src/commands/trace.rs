@@ -1,7 +1,7 @@
 //! `kipi trace`.
 
 use super::options;
-use super::outputs::{any_is_stdout, command_line, open_all, print, terminal_width, unless_nobody_reads, write_text};
+use super::outputs::{any_is_stdout, command_line, open_all, print, terminal_width, together, write_text};
 use super::status::{Failure, Status};
 use super::{confined, interrupts, machines, values};
 use crate::config::routes::{self, Route};
@@ -135,15 +135,14 @@ pub fn run(options: &Trace) -> Result<Status, Failure> {
     trace.sources.extend(sources.into_iter().filter_map(|(source, refusal)| {
         Some(results::trace::Recorder { source, unavailable: Some(refusal?), lost: 0 })
     }));
-    let written = write_results(&trace, json, perfetto);
-    unless_nobody_reads(written).map_err(Failure::failed)?;
+    write_results(&trace, json, perfetto).map_err(Failure::failed)?;
     if trace.calls.is_empty() {
         return Err(Failure::failed(anyhow::anyhow!("no call can be shown: {}", trace.warnings.join("; "))));
     }
     Ok(if trace.integrity == Integrity::default() { Status::Good } else { Status::Failed })
 }
 
-/// Writes everything that was asked for; the first error is returned when all has been tried.
+/// Writes everything that was asked for.
 fn write_results(trace: &results::trace::Trace, json: Option<Output>, perfetto: Option<Output>) -> anyhow::Result<()> {
     let to_stdout = any_is_stdout([&json, &perfetto]);
     let json = json.map_or(Ok(()), |mut output| {
@@ -152,5 +151,5 @@ fn write_results(trace: &results::trace::Trace, json: Option<Output>, perfetto: 
     });
     let perfetto = write_text(perfetto, || Ok(report::trace::perfetto::render(trace)?));
     let text = if to_stdout { Ok(()) } else { print(&report::trace::text::render(trace, terminal_width())) };
-    json.and(perfetto).and(text)
+    together([json, perfetto, text])
 }
