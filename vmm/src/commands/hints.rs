@@ -10,10 +10,13 @@ use crate::vm::image;
 use crate::{config, experiment, native, vm};
 use std::borrow::Cow;
 use std::error::Error;
+use std::io;
 
 const DOCTOR: &str = "run 'kipi doctor' for what this host offers";
 const OTHER_CPUS: &str = "name CPUs that are online and allowed by --pin, or none by --pin none";
 const MORE_PROCESSES: &str = "KVM needs a thread of its own, which the limit of processes may forbid: raise ulimit -u";
+pub(super) const TOO_FEW_THREADS: &str =
+    "a limit of processes or threads is reached: raise ulimit -u, or the cgroup's pids.max";
 const FEWER_VCPUS: &str = "pass a smaller --vcpus";
 
 /// The whole line.
@@ -141,6 +144,7 @@ fn of_vm(error: &vm::Error) -> Option<Cow<'static, str>> {
         vm::Error::NotPinned { .. } => Some(OTHER_CPUS),
         vm::Error::NoWideApicIds(_) => Some("pass --vcpus 254 or less"),
         vm::Error::Guest(error) => of_image(error),
+        vm::Error::System { source, .. } if source.kind() == io::ErrorKind::WouldBlock => Some(TOO_FEW_THREADS),
         vm::Error::System { .. } | vm::Error::Paging(_) => None,
     };
     hint.map(Cow::Borrowed)

@@ -1,9 +1,11 @@
 //! Signals: requests to stop (Ctrl-C, SIGTERM, SIGHUP), and what tells that the process was stopped (SIGCONT).
 
+use super::hints::TOO_FEW_THREADS;
 use super::status::{Failure, Status};
 use crate::events::kernel::tracefs;
 use crate::host::watch::count_continues;
 use crate::report::output;
+use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use vmm_sys_util::signal::{block_signal, unblock_signal};
@@ -42,12 +44,25 @@ pub(super) fn handle() -> Result<(), Failure> {
             std::process::exit(Status::Interrupted as i32);
         }
     })
-    .map_err(|error| Failure::failed(anyhow::anyhow!("cannot install the handler of Ctrl-C: {error}")))?;
+    .map_err(|error| Failure::new(Status::HostCannot, anyhow::anyhow!("{}", told(&error))))?;
     // Those that were held.
     for signal in REQUESTS {
         let _ = unblock_signal(signal);
     }
     Ok(())
+}
+
+/// The system's reason for refusing the handler, which has a thread of its own.
+fn told(error: &ctrlc::Error) -> String {
+    match error {
+        ctrlc::Error::System(system) if system.kind() == io::ErrorKind::WouldBlock => {
+            format!("cannot start the thread that hears of Ctrl-C: {system} ({TOO_FEW_THREADS})")
+        }
+        ctrlc::Error::System(system) => format!("cannot install the handler of Ctrl-C: {system}"),
+        ctrlc::Error::NoSuchSignal(_) | ctrlc::Error::MultipleHandlers => {
+            format!("cannot install the handler of Ctrl-C: {error}")
+        }
+    }
 }
 
 /// The requests to stop so far.
