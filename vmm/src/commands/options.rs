@@ -100,7 +100,8 @@ impl Outputs {
 /// What keeps a guest that has taken kipi over from the host.
 #[derive(Debug, Clone, Args)]
 pub(super) struct Sandbox {
-    /// Run without the sandbox that keeps a guest that has taken kipi over from the host. Each result says so
+    /// Run without the sandbox that keeps a guest that has taken kipi over from the host. Each result says so, but for samples (CSV) and
+    /// Bencher Metric Format, which have no place for it
     #[arg(long)]
     pub(super) no_sandbox: bool,
     /// Let the thread of that vCPU, in the order in which they start, try a system call that its sandbox forbids

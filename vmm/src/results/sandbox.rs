@@ -36,6 +36,17 @@ pub enum State {
     Off,
 }
 
+impl State {
+    /// Its name in documents.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::On => "on",
+            Self::Partly => "partly",
+            Self::Off => "off",
+        }
+    }
+}
+
 impl Sandbox {
     /// None.
     pub fn off() -> Self {

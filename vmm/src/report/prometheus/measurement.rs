@@ -33,6 +33,7 @@ fn of_run(measurement: &Measurement) -> Vec<Gauge> {
         ("microcode", host.microcode.clone().unwrap_or_default()),
         ("kvm", host.kvm.join(",")),
         ("nested", host.nested.to_string()),
+        ("sandbox", measurement.sandbox.as_ref().map_or_else(String::new, |sandbox| sandbox.state.name().to_owned())),
     ];
     let quiet = |count: fn(&Quiet) -> u64| -> Vec<(Labels, f64)> {
         measurement.quiet.iter().map(|quiet| (Labels::new(), count(quiet) as f64)).collect()

@@ -68,7 +68,7 @@ pub fn render(trace: &Trace) -> serde_json::Result<String> {
     }
     let document = json!({
         "displayTimeUnit": "ns",
-        "otherData": {"kipi": trace.host.kipi, "kernel": trace.host.kernel, "route": trace.config.id.route.name(), "clock_error_ns": trace.clock.error_ns},
+        "otherData": {"kipi": trace.host.kipi, "kernel": trace.host.kernel, "route": trace.config.id.route.name(), "clock_error_ns": trace.clock.error_ns, "sandbox": trace.sandbox.as_ref().map(|sandbox| sandbox.state.name())},
         "traceEvents": events,
     });
     serde_json::to_string(&document).map(|text| text + "\n")

@@ -2,6 +2,7 @@ use super::super::reader::{Family, Sample, read};
 use super::*;
 use crate::results::disturbance::Kind;
 use crate::results::fixture;
+use crate::results::sandbox::Sandbox;
 use guest_stub::abi::act::Act;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -45,7 +46,8 @@ fn the_host_is_in_the_labels_of_one_sample() {
     let mut measurement = fixture::measurement();
     measurement.host.cpu = "AMD \"EPYC\"\\ 9B14\n".to_owned();
     let cpu = measurement.host.cpu.clone();
-    let labels = [("kernel", "6.18.0"), ("kvm", "kvm_amd"), ("cpu", &cpu)];
+    measurement.sandbox = Some(Sandbox::off());
+    let labels = [("kernel", "6.18.0"), ("kvm", "kvm_amd"), ("cpu", &cpu), ("sandbox", "off")];
     is(&families(&measurement), "kipi_run_info", &labels, 1.0);
 }
 
