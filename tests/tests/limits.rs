@@ -111,6 +111,37 @@ fn a_limit_of_file_sizes_is_named() {
     }
 }
 
+/// As a container's `--volume FILE:FILE`: no other file can take its name.
+#[test]
+fn a_file_that_is_mounted_is_written_into() {
+    let directory = tempfile::tempdir().expect("a directory for temporary files");
+    let [outside, inside] = ["outside", "inside"].map(|name| directory.path().join(name));
+    for file in [&outside, &inside] {
+        fs::write(file, "what was there before").expect("a file");
+    }
+    let mounted = |program: &str| {
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "sh", "-c", &format!("mount --bind \"$1\" \"$2\" && {program}")]);
+        Running::start(command.arg(binary()).args([&outside, &inside])).finish()
+    };
+    if mounted("true").status != Some(0) {
+        skip("nothing can be mounted here");
+        return;
+    }
+    let usual = "exec \"$0\" measure --vcpus 2 --route memory --target-state spin --native none --rounds 20";
+    let commands = ["exec \"$0\" image \"$2\" rounds=5".to_owned(), format!("{usual} --json \"$2\"")];
+    let _turn = turn();
+    for command in commands.iter().take(if hypervisor().is_some() { 2 } else { 1 }) {
+        let ran = mounted(command);
+        assert_eq!((ran.status, ran.stderr.as_str()), (Some(0), ""), "{command}: {ran:?}");
+        let written = fs::read(&outside).expect("it is there");
+        assert!(written.starts_with(b"\x7fELF") || written.starts_with(b"{"), "{command}");
+        assert_eq!(fs::read(&inside).expect("it is there"), b"what was there before");
+        let names = fs::read_dir(directory.path()).expect("a directory").count();
+        assert_eq!(names, 2, "{command}: something is left");
+    }
+}
+
 /// Keeps a process's threads of this name on a CPU until the process ends.
 fn keep_on(running: &mut Running, name: &str, cpu: usize) {
     let mut only = CpuSet::new();
