@@ -60,7 +60,7 @@ impl Builder {
         Self { tsc_deadline: Some(offered), ..self }
     }
 
-    /// The signal that gets threads out of the guest: [`Signal::first_real_time`] without this.
+    /// The signal that gets threads out of the guest: [`Signal::user`] without this.
     #[must_use]
     pub fn signal(self, signal: Signal) -> Self {
         Self { signal: Some(signal), ..self }
@@ -76,7 +76,7 @@ impl Builder {
             Some(offered) => offered,
             None => deadline_probe::deadlines_exit(kvm, &supported)?,
         };
-        let signal = self.signal.map_or_else(Signal::first_real_time, Ok)?;
+        let signal = self.signal.map_or_else(Signal::user, Ok)?;
         let mut made = Vec::with_capacity(self.ids.len());
         for &id in &self.ids {
             let fd = vm.create_vcpu(id.into()).map_err(Error::of(Operation::CreateVcpu))?;

@@ -12,7 +12,7 @@ use std::ptr::{NonNull, null_mut};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::thread::Thread;
-use vmm_sys_util::signal::{SIGRTMIN, register_signal_handler};
+use vmm_sys_util::signal::register_signal_handler;
 
 /// What a vCPU thread is asked to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,12 +60,13 @@ impl Signal {
         Ok(Self(number))
     }
 
-    /// The first real-time signal, which C libraries leave to programs.
+    /// SIGUSR1. It arrives however full the queue of signals is (RLIMIT_SIGPENDING); a real-time signal is refused then (EAGAIN, tgkill(2)),
+    /// and the vCPU would stay in the guest.
     ///
     /// # Errors
     /// As [`Signal::install`].
-    pub fn first_real_time() -> Result<Self, Error> {
-        Self::install(SIGRTMIN())
+    pub fn user() -> Result<Self, Error> {
+        Self::install(libc::SIGUSR1)
     }
 }
 
@@ -229,7 +230,7 @@ mod tests {
         // A file stands for the vCPU, and a page of it for its `kvm_run`.
         let file = tempfile::tempfile().unwrap();
         file.set_len(PAGE as u64).unwrap();
-        let kick = Kick::new(file.as_raw_fd(), Signal::first_real_time().unwrap()).unwrap();
+        let kick = Kick::new(file.as_raw_fd(), Signal::user().unwrap()).unwrap();
         let immediate_exit = || kick.run_page.immediate_exit().load(Ordering::Relaxed);
         assert_eq!((kick.request(), immediate_exit()), (Request::Run, 0));
         kick.ask(Request::Pause);

@@ -126,7 +126,7 @@ pub(super) fn create_vcpus(fd: &VmFd, hypervisor: &Hypervisor, config: &VmConfig
     let ids = (0..count).map(|index| config.ids.of(index, count));
     match config.local_apics {
         LocalApics::Kernel => {
-            let signal = Signal::first_real_time()?;
+            let signal = Signal::user()?;
             let vcpus = ids.map(|id| {
                 let vcpu = fd.create_vcpu(id.into()).map_err(kvm_error("KVM_CREATE_VCPU"))?;
                 let mut entries = match config.interface {

@@ -33,7 +33,7 @@ pub(super) fn reach_kvm(kvm: &Kvm, entries: &[kvm_cpuid_entry2]) -> Result<bool,
     let quirk = [KVM_X86_QUIRK_FIX_HYPERCALL_INSN.into(), 0, 0, 0];
     let _ = vm.enable_cap(&kvm_enable_cap { cap: KVM_CAP_DISABLE_QUIRKS2, args: quirk, ..Default::default() });
     let mut trial = Trial::new(vm, entries, &code(cpuid::has_vmmcall(entries)))?;
-    let kick = Kick::new(trial.vcpu.as_raw_fd(), Signal::first_real_time()?)?;
+    let kick = Kick::new(trial.vcpu.as_raw_fd(), Signal::user()?)?;
     let (sender, ended) = channel();
     let vcpu = &mut trial.vcpu;
     let answer = thread::scope(|scope| {
