@@ -17,6 +17,7 @@ const OTHER_CPUS: &str = "name CPUs that are online and allowed by --pin, or non
 const MORE_PROCESSES: &str = "KVM needs a thread of its own, which the limit of processes may forbid: raise ulimit -u";
 pub(super) const TOO_FEW_THREADS: &str =
     "a limit of processes or threads is reached: raise ulimit -u, or the cgroup's pids.max";
+const MORE_FILES: &str = "raise the limit of open files, ulimit -n: 'kipi doctor' says how many a machine needs";
 const FEWER_VCPUS: &str = "pass a smaller --vcpus";
 
 /// The whole line.
@@ -137,6 +138,7 @@ fn of_vm(error: &vm::Error) -> Option<Cow<'static, str>> {
             Some("load kvm_intel or kvm_amd, enable virtualisation in the firmware, or pass --device")
         }
         vm::Error::Forbidden(_) => Some("in a container, start it with --device /dev/kvm"),
+        vm::Error::Kvm { source, .. } if source.raw_os_error() == Some(libc::EMFILE) => Some(MORE_FILES),
         vm::Error::Open { .. } | vm::Error::Kvm { .. } | vm::Error::Vcpu(_) => Some(DOCTOR),
         vm::Error::NotKvm { .. } => Some("pass --device /dev/kvm"),
         vm::Error::NoIrqchip => Some("use --route vmm, or another host"),
