@@ -9,6 +9,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread;
+use std::time::Duration;
 
 fn main() -> std::process::ExitCode {
     run_tests()
@@ -231,6 +233,36 @@ fn end_by(signal: Signal, instances: &Path) -> (Ran, PathBuf) {
     let (running, own) = long_trace(instances);
     send(signal, &running);
     (running.finish(), own)
+}
+
+/// Whoever stops a long one has what was traced until then.
+#[test]
+fn an_interrupted_trace_is_written() {
+    let _turn = turn();
+    if hypervisor().is_none() {
+        return;
+    }
+    let directory = tempfile::tempdir().expect("a directory for temporary files");
+    let json = directory.path().join("trace.json");
+    let until_a_block_is_done = [1, 4, 16, 64].into_iter().find_map(|seconds| {
+        let mut command = Command::new(binary());
+        command.args(["trace", "--vcpus", "2", "--route", "xapic", "--source", "vmm", "--rounds", "10000"]);
+        // Each round takes a millisecond or so, however fast the host is.
+        let running =
+            Running::start(command.args(["--worker", "spin", "--spin-cycles", "4000000", "--json"]).arg(&json));
+        thread::sleep(Duration::from_secs(seconds));
+        send(Signal::INT, &running);
+        let ran = running.finish();
+        assert_eq!(ran.status, Some(130), "{ran:?}");
+        json.exists().then_some(ran)
+    });
+    let ran = until_a_block_is_done.expect("a block takes less than a minute");
+    let document: Value = serde_json::from_str(&fs::read_to_string(&json).expect("a trace")).expect("JSON");
+    let rounds = document["rounds"].as_u64().expect("a count");
+    assert!((1..10_000).contains(&rounds), "{rounds}");
+    assert!(ran.stdout.contains("interrupted: ") && ran.stdout.contains(" of 10000 rounds"), "{ran:?}");
+    let warnings = document["warnings"].as_array().expect("warnings");
+    assert!(warnings.iter().any(|it| it == &format!("interrupted: {rounds} of 10000 rounds")), "{warnings:?}");
 }
 
 #[test]

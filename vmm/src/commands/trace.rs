@@ -1,9 +1,10 @@
 //! `kipi trace`.
 
+use super::interrupts::{self, INTERRUPTED};
 use super::options;
 use super::outputs::{any_is_stdout, command_line, open_all, print, terminal_width, together, write_text};
 use super::status::{Failure, Status};
-use super::{confined, interrupts, machines, values};
+use super::{confined, machines, values};
 use crate::config::routes::{self, Route};
 use crate::config::{self, Call, CellId, Config, HostOffers, MachineSpec, calls};
 use crate::events::kernel::Detail;
@@ -19,6 +20,7 @@ use crate::{experiment, report, results};
 use clap::Args;
 use guest_stub::abi::{Destination, TargetState, Wait};
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 
 /// Options of `kipi trace`.
 #[derive(Debug, Args)]
@@ -138,6 +140,10 @@ pub fn run(options: &Trace) -> Result<Status, Failure> {
     write_results(&trace, json, perfetto).map_err(Failure::failed)?;
     if trace.calls.is_empty() {
         return Err(Failure::failed(anyhow::anyhow!("no call can be shown: {}", trace.warnings.join("; "))));
+    }
+    // Relaxed: a flag, and nothing is published with it.
+    if INTERRUPTED.load(Ordering::Relaxed) {
+        return Ok(Status::Interrupted);
     }
     Ok(if trace.integrity == Integrity::default() { Status::Good } else { Status::Failed })
 }

@@ -46,6 +46,13 @@ pub struct GivenUp {
     pub block: Block,
 }
 
+impl Error {
+    /// Whether the user wants to stop.
+    pub fn is_interruption(&self) -> bool {
+        matches!(self, Self::Virtual(session::Error::Interrupted) | Self::Native(native::Error::Interrupted))
+    }
+}
+
 impl From<session::Error> for Error {
     fn from(error: session::Error) -> Self {
         if let session::Error::GivenUp(given_up) = error {

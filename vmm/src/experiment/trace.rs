@@ -11,6 +11,7 @@ use crate::events::samples::{Block, Round};
 use crate::events::stays::Keep;
 use crate::guest::blocks::BlockSpec;
 use crate::host;
+use crate::results::count::count;
 use crate::results::integrity::Integrity;
 use crate::results::quiet::Quiet;
 use crate::results::source;
@@ -40,7 +41,8 @@ const BLOCK: usize = 200;
 const PATIENCE: usize = 5;
 
 /// Traces the calls on `machine`, and describes those whose round trips are the median and the largest. The document's host,
-/// command line, sources and pins are the caller's to fill in. A call that is given up ends the trace, and is counted.
+/// command line, sources and pins are the caller's to fill in. A call that is given up ends the trace, and is counted; a user who
+/// wants to stop ends it with the rounds until then, if there are any.
 ///
 /// # Errors
 /// As [`Machine::run_block`].
@@ -90,7 +92,7 @@ pub fn run(plan: &Plan, machine: &mut impl Machine) -> Result<Trace, machine::Er
     })
 }
 
-/// Runs blocks until there are enough rounds, or a call is given up: then with the reason.
+/// Runs blocks until there are enough rounds, a call is given up, or the user wants to stop: then with the reason.
 fn run_blocks(plan: &Plan, machine: &mut impl Machine) -> Result<(Vec<Block>, Option<String>), machine::Error> {
     let mut blocks: Vec<Block> = Vec::new();
     let mut missing = plan.rounds;
@@ -101,6 +103,10 @@ fn run_blocks(plan: &Plan, machine: &mut impl Machine) -> Result<(Vec<Block>, Op
             Err(machine::Error::GivenUp(given_up)) => {
                 blocks.push(given_up.block);
                 return Ok((blocks, Some(format!("a call was given up: {}", given_up.silence))));
+            }
+            Err(error) if error.is_interruption() && blocks.iter().any(|block| !block.rounds.is_empty()) => {
+                let made = plan.rounds - missing;
+                return Ok((blocks, Some(format!("interrupted: {made} of {}", count(plan.rounds, "round")))));
             }
             Err(error) => return Err(error),
         };
