@@ -32,6 +32,9 @@ fn answer(quiet: &Quiet, cells: usize, name: &dyn Fn(CellId) -> String) -> Strin
         several => format!("{} of {}", several.len(), count(cells, "cell")),
     };
     match quiet.verdict {
+        Verdict::Quiet if quiet.unknown.contains(&Kind::WaitedForCpu) => {
+            format!("Not known to be quiet: {} are not seen here", noun(Kind::WaitedForCpu))
+        }
         Verdict::Quiet => format!("Quiet: none of {blocks} was disturbed"),
         Verdict::DisturbedBlocksLeftOut => {
             format!("Quiet but for {} of {blocks} ({}): ", quiet.disturbed, of_cells(&disturbed_cells(quiet)))
@@ -169,6 +172,8 @@ mod tests {
         assert_eq!(causes_of(&cells, &[]), None);
         let unknown = causes_of(&cells, &[Kind::Steal, Kind::ThermalThrottle]);
         assert_eq!(unknown.as_deref(), Some("none; not known here: steal time, thermal throttling"));
+        let blind = verdict(&quiet_of(&cells, &[Kind::WaitedForCpu, Kind::Steal]), 1, &state, 80);
+        assert_eq!(blind, "Not known to be quiet: waits for a CPU are not seen here");
     }
 
     #[test]
