@@ -239,6 +239,7 @@ fn plans_that_a_standalone_image_would_not_follow() {
     refused(&["image", "rounds=20", "state=user"], BAD_INPUT, &[missing]);
     refused(&["image", "-", "rounds=5", "rounds=6"], BAD_INPUT, &["rounds is there twice"]);
     refused(&["image", "-", "state=user rounds=5", "target-state=halt"], BAD_INPUT, &["target-state is there twice"]);
+    refused(&["measure", "--threshold", "5"], BAD_INPUT, &["--ab"]);
     refused(&["image", "-", "bogus=3"], BAD_INPUT, &["there is no word bogus=3"]);
     refused(&["image", "-", "/rounds=5"], BAD_INPUT, &["there is no word /rounds=5"]);
     for other in ["/boot/kipi.elf", "root=/dev/sda", "kvm.rounds=5"] {

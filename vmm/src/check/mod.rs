@@ -118,12 +118,12 @@ fn in_guest() -> impl Iterator<Item = Route> {
     routes::those(|route| !route.is_native())
 }
 
-/// The tests whose name contains one of `filters`, or all but the hostile guests if there is none; but for those that contain
-/// one of `skips`.
+/// The tests whose name contains one of `filters`, in any case, or all but the hostile guests if there is none; but for those that
+/// contain one of `skips`.
 pub fn matching(filters: &[String], skips: &[String]) -> Vec<Test> {
     let chosen = |test: &Test| {
         let name = test.name();
-        let contains = |text: &String| name.contains(text.as_str());
+        let contains = |text: &String| name.contains(&text.to_ascii_lowercase());
         let asked =
             if filters.is_empty() { !matches!(test.subject, Subject::Hostile) } else { filters.iter().any(contains) };
         asked && !skips.iter().any(contains)

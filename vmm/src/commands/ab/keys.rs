@@ -115,7 +115,7 @@ impl FromStr for Contrast {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let (name, values) = text.split_once('=').unwrap_or((text, ""));
-        let Some(key) = KEYS.iter().find(|key| key.name == name) else {
+        let Some(key) = KEYS.iter().find(|key| key.name.eq_ignore_ascii_case(name)) else {
             let offered = KEYS.iter().filter(|key| key.is_offered).map(|key| key.name);
             return Err(format!("it can set {}", offered.collect::<Vec<_>>().join(", ")));
         };

@@ -8,7 +8,7 @@ mod other;
 use super::interrupts::{self, INTERRUPTED};
 use super::judgement::nothing_counts;
 use super::measure::Measure;
-use super::outputs::{any_is_stdout, open_all, print, terminal_width, write_text};
+use super::outputs::{any_is_stdout, open_all, print, terminal_width, together, write_text};
 use super::processes::{self, Ended};
 use super::progress::Progress;
 use super::status::{Failure, Status, complain};
@@ -48,16 +48,19 @@ pub(super) struct Ab {
     /// Compare two settings, boot by boot in turns (A B B A): halt-poll=0,200000, pin=0-1,none, guest=OLD,NEW, latency=0,100 or
     /// settle=10,50. --boots pairs of boots, or as many as --seconds take, of --rounds each [default: 20, and as many as take 10 s, or
     /// 30 s if anything is undecided then; 50]
-    #[arg(long, value_name = "KEY=A,B", conflicts_with_all = NOT_WITH)]
+    #[arg(long, value_name = "KEY=A,B", conflicts_with_all = NOT_WITH, group = SIDES)]
     ab: Option<Contrast>,
     /// Compare this kipi with another build, boot by boot in turns; the other is the base
-    #[arg(long, value_name = "KIPI", conflicts_with_all = NOT_WITH, conflicts_with = "ab")]
+    #[arg(long, value_name = "KIPI", conflicts_with_all = NOT_WITH, conflicts_with = "ab", group = SIDES)]
     ab_exec: Option<PathBuf>,
-    /// With --ab, the change that matters. One of less than half of it is never called a change, and what is certain to be less is the
+    /// With --ab or --ab-exec, the change that matters. One of less than half of it is never called a change, and what is certain to be less is the
     /// same
-    #[arg(long, value_name = "PERCENT", value_parser = values::percentage, default_value = "2%")]
+    #[arg(long, value_name = "PERCENT", value_parser = values::percentage, default_value = "2%", requires = SIDES)]
     threshold: f64,
 }
+
+/// The group of options that name the sides.
+const SIDES: &str = "sides";
 
 /// Options of a run that stands alone.
 const NOT_WITH: [&str; 9] = ["csv", "html", "prometheus", "bmf", "calibrate", "trace", "exits", "details", "under"];
@@ -83,7 +86,7 @@ pub(super) fn run(options: &Measure) -> Result<Status, Failure> {
     };
     let render = |format| Ok(report::comparison::render(&comparison, format, terminal_width())?);
     let printed = if any_is_stdout([&json]) { Ok(()) } else { render(Format::Text).and_then(|text| print(&text)) };
-    printed.and(write_text(json, || render(Format::Json))).map_err(Failure::failed)?;
+    together([printed, write_text(json, || render(Format::Json))]).map_err(Failure::failed)?;
     let status =
         if comparison.interrupted { Status::Interrupted } else { Status::of_comparison(comparison.verdict, false) };
     if let Some(without_rounds) = without_rounds.filter(|_| !comparison.interrupted) {

@@ -39,7 +39,7 @@ pub(super) const ALL: &[Preset] = &[
 
 /// The one of this name.
 pub(super) fn find(name: &str) -> Option<&'static Preset> {
-    ALL.iter().find(|preset| preset.name == name)
+    ALL.iter().find(|preset| preset.name.eq_ignore_ascii_case(name))
 }
 
 #[cfg(test)]

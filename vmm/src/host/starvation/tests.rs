@@ -66,7 +66,7 @@ fn a_small_part_of_what_it_was_ready_for_is_next_to_nothing() {
             // Ready for a fifth of the time, of which it has so small a part.
             let ready = step / 5 * 5;
             let ran = ready / one_in;
-            (ran, ready - ran, step % 5 == 0)
+            (ran, ready - ran, step.is_multiple_of(5))
         };
         longest(&(0..4_000).map(step).collect::<Vec<_>>())
     };
@@ -77,7 +77,7 @@ fn a_small_part_of_what_it_was_ready_for_is_next_to_nothing() {
 /// It waits for a moment whenever it wakes, and is ready for less than a sixteenth of the time.
 #[test]
 fn who_sleeps_nearly_all_of_the_time_lacks_nothing() {
-    let step = |step: u64| (0, step / 40 * 5, step % 40 == 0);
+    let step = |step: u64| (0, step / 40 * 5, step.is_multiple_of(40));
     assert!(longest(&(0..4_000).map(step).collect::<Vec<_>>()) <= ms(300));
 }
 
