@@ -68,6 +68,10 @@ fn too_few(measurement: &Measurement, cells: &[&Cell]) -> String {
         (false, true, _) if measurement.host.standalone.is_some() => {
             format!(" (a log may hold all boots of a run: boot the image {MIN_BOOTS} times or more)")
         }
+        // Fewer boots than the rounds allow were asked for.
+        (false, true, true) if config.boots < config.rounds => {
+            format!(" (--rounds {MIN_BOOTS} --boots {MIN_BOOTS}, or more of each)")
+        }
         (false, true, true) => format!(" (--rounds {MIN_BOOTS} or more)"),
         (false, true, false) => format!(" (--boots {MIN_BOOTS} or more)"),
     };
@@ -151,6 +155,8 @@ mod tests {
         let mut few_rounds = all(3);
         few_rounds.config.rounds = 3;
         assert_eq!(answer(&few_rounds).unwrap(), format!("{needs} 3 (--rounds 5 or more)"));
+        few_rounds.config.boots = 1;
+        assert!(answer(&few_rounds).unwrap().ends_with(" (--rounds 5 --boots 5, or more of each)"));
         let partial = Measurement { partial: true, ..all(2) };
         assert_eq!(answer(&partial).unwrap(), format!("{needs} 2"), "nothing helps but to let it end");
     }
