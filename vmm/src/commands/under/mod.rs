@@ -16,6 +16,7 @@ use super::status::{Failure, Status, complain};
 use crate::config::{CellId, Config, MachineSpec};
 use crate::events::samples::Block;
 use crate::experiment::{self, Observer, RawSink, recorded};
+use crate::report::wrap::printable;
 use crate::results::count::count;
 use crate::results::measurement::{Measurement, Skipped};
 use crate::results::standalone::{OWN_VMM, OtherVmm};
@@ -56,13 +57,13 @@ pub(super) fn parse(text: &str) -> Result<Vmm, String> {
 fn vmm(name: &str, line: &str) -> Result<Vmm, String> {
     let template = Template::parse(line).map_err(|error| told(line, &error))?;
     let name = Under::named(name)
-        .ok_or_else(|| format!("'{}' is no name: 1 to 64 bytes, without control characters", name.escape_debug()))?;
+        .ok_or_else(|| format!("'{}' is no name: 1 to 64 bytes, without control characters", printable(name)))?;
     Ok(Vmm { name, template })
 }
 
 fn told(line: &str, error: &template::Error) -> String {
     let names: Vec<&str> = presets::ALL.iter().map(|preset| preset.name).collect();
-    format!("'{}' is no command line for a VMM: {error} (or name one of {})", line.escape_debug(), names.join(", "))
+    format!("'{}' is no command line for a VMM: {error} (or name one of {})", printable(line), names.join(", "))
 }
 
 /// The other VMMs of a measurement, and what they have brought.
