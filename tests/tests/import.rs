@@ -3,10 +3,10 @@
 #[path = "../../vmm/src/standalone/fixture.rs"]
 mod fixture;
 
-use fixture::{Writer, begin, begin_with, boot, log};
+use fixture::{Writer, begin, begin_with, boot, log, start};
 use guest_stub::abi::Status;
 use kipi_standalone::lines::{self, Line};
-use kipi_standalone::records::{RECORDS_VERSION, Record, RecordOf};
+use kipi_standalone::records::{Record, RecordOf};
 use kipi_tests::{Ran, Running, assert_valid, binary, document, kipi, run_tests, test};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -216,9 +216,7 @@ fn a_run_of_which_nothing_can_be_measured_says_why() {
 fn an_image_that_gave_up_before_it_measured_fails_the_import() {
     let mut writer = Writer::default();
     boot(&mut writer, 2, "");
-    writer.sequence = 0;
-    writer.boots += 1;
-    writer.record(&Record::Start { abi: RECORDS_VERSION, version: "0.1.0", door: "pvh", command_line: "bogus=3" });
+    start(&mut writer, "bogus=3");
     writer.record(&Record::Text { text: "there is no word bogus=3" });
     writer.record(&Record::End { blocks: 0 });
     let line = writer.log.split(|&byte| byte == b'\n').count() - 3;

@@ -3,8 +3,8 @@
 #[path = "../../vmm/src/standalone/fixture.rs"]
 mod fixture;
 
-use fixture::{Writer, begin, begin_with, log};
-use kipi_standalone::records::{RECORDS_VERSION, Record};
+use fixture::{Writer, begin, begin_with, log, start};
+use kipi_standalone::records::Record;
 use kipi_tests::{ONE_CELL, Ran, assert_valid, binary, document, kipi, run_tests, test};
 use serde_json::{Value, json};
 use std::fs;
@@ -228,7 +228,7 @@ fn fault(vmms: &Vmms, log: &[u8]) -> (String, usize) {
 #[test]
 fn an_image_that_gives_up_before_it_measures_ends_its_vmm_at_once_with_its_words() {
     let mut writer = Writer::default();
-    writer.record(&Record::Start { abi: RECORDS_VERSION, version: "0.1.0", door: "pvh", command_line: "" });
+    start(&mut writer, "");
     writer.record(&Record::Text { text: "vcpus=2: this machine has 1" });
     writer.record(&Record::End { blocks: 0 });
     let (complaint, boots) = fault(&Vmms::new(), &writer.log);

@@ -41,7 +41,7 @@ pub(super) struct Draft {
 }
 
 /// Why a boot is none that can be measured by.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Lack {
     /// Whose record is not there.
     of: &'static str,
@@ -218,8 +218,7 @@ impl Draft {
     /// # Errors
     /// What it lacks.
     pub(super) fn finish(mut self) -> Result<Boot, Lack> {
-        let lack = Lack { of: "", text: self.texts.last().cloned(), has_ended: self.end.is_some() };
-        let lacks = |of| Lack { of, ..lack.clone() };
+        let lacks = |of| Lack { of, text: self.texts.last().cloned(), has_ended: self.end.is_some() };
         let platform = self.platform.take().ok_or_else(|| lacks("platform"))?;
         let tsc = self.tsc.take().ok_or_else(|| lacks("time stamp counter"))?;
         let plan = self.plan.ok_or_else(|| lacks("plan"))?;

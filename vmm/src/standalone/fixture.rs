@@ -75,6 +75,13 @@ fn sample(boot: u32, vcpu: u32, round: u32, block: u32) -> Sample {
     }
 }
 
+/// The first record of a boot that was given these words.
+pub(crate) fn start(writer: &mut Writer, command_line: &str) {
+    writer.sequence = 0;
+    writer.boots += 1;
+    writer.record(&Record::Start { abi: RECORDS_VERSION, version: "0.1.0", door: "pvh", command_line });
+}
+
 /// The beginning of a boot that has two cells, of so many blocks of four rounds each; and one that is skipped.
 pub(crate) fn begin(writer: &mut Writer, turns: u32, hypervisor: &str) {
     begin_with(writer, turns, hypervisor, true);
@@ -82,11 +89,8 @@ pub(crate) fn begin(writer: &mut Writer, turns: u32, hypervisor: &str) {
 
 /// The same, of a machine that can measure none of these cells unless it `has_cells`.
 pub(crate) fn begin_with(writer: &mut Writer, turns: u32, hypervisor: &str, has_cells: bool) {
-    writer.sequence = 0;
-    writer.boots += 1;
     writer.log.extend(b"\x1b[2JSeaBIOS (version 1.16)\r\nBooting from ROM..\r\n");
-    let command_line = "route=x2apic,memory,msi state=spin";
-    writer.record(&Record::Start { abi: RECORDS_VERSION, version: "0.1.0", door: "pvh", command_line });
+    start(writer, "route=x2apic,memory,msi state=spin");
     writer.record(&Record::Platform {
         cpu: "Made Up CPU",
         hypervisor,

@@ -1,5 +1,5 @@
 use super::super::boot::End;
-use super::super::fixture::{KHZ, Writer, begin, boot, log};
+use super::super::fixture::{KHZ, Writer, begin, boot, log, start};
 use super::super::runs;
 use super::*;
 use guest_stub::abi::Status;
@@ -211,7 +211,7 @@ fn a_boot_without_a_plan_is_left_out() {
 #[test]
 fn why_an_image_did_not_get_to_its_plan_is_told() {
     let mut writer = Writer::default();
-    writer.record(&Record::Start { abi: RECORDS_VERSION, version: "0.1.0", door: "pvh", command_line: "x" });
+    start(&mut writer, "x");
     writer.record(&Record::Text { text: "no word 'x'" });
     let told = read(&writer.log).faults.lines().last();
     assert_eq!(

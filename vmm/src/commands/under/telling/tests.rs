@@ -1,8 +1,8 @@
 use super::*;
-use crate::standalone::fixture::{Writer, begin, log};
+use crate::standalone::fixture::{Writer, begin, log, start};
 use kipi_standalone::lines;
 use kipi_standalone::plan;
-use kipi_standalone::records::{RECORDS_VERSION, Record};
+use kipi_standalone::records::Record;
 
 /// What the fixture's image is told.
 const WORDS: &str = "route=x2apic,memory,msi state=spin rounds=20 warmup=2 vcpus=2";
@@ -11,11 +11,6 @@ const WORDS: &str = "route=x2apic,memory,msi state=spin rounds=20 warmup=2 vcpus
 fn heard(words: &str, log: &[u8]) -> Result<Vec<bool>, String> {
     let mut telling = Telling::of(&plan::parse(words).expect("a plan"));
     lines::decode(log).map(|line| telling.hear(line).map_err(|fault| fault.to_string())).collect()
-}
-
-fn start(writer: &mut Writer) {
-    let command_line = "vcpus=2";
-    writer.record(&Record::Start { abi: RECORDS_VERSION, version: "0.1.0", door: "pvh", command_line });
 }
 
 #[test]
@@ -27,7 +22,7 @@ fn a_boot_of_the_plan_that_was_asked_for_is_over_with_its_last_record() {
 #[test]
 fn an_image_that_gives_up_before_it_has_a_plan_is_quoted() {
     let mut writer = Writer::default();
-    start(&mut writer);
+    start(&mut writer, "vcpus=2");
     writer.record(&Record::Text { text: "end=acpi: there is no reset register" });
     writer.record(&Record::Text { text: "vcpus=2: this machine has 1" });
     assert_eq!(heard(WORDS, &writer.log), Ok(vec![false; 3]), "what it says need not be the end");
