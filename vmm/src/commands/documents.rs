@@ -31,7 +31,7 @@ pub enum Error {
     Pattern(String, glob::PatternError),
     /// What cannot be read.
     #[error("{0}: {1}")]
-    Read(String, io::Error),
+    Read(String, bounded::Error),
     /// What is no JSON.
     #[error("{0}: it is no JSON: {1}")]
     NotJson(String, serde_json::Error),
@@ -98,7 +98,7 @@ pub(super) fn files(names: &[PathBuf]) -> Result<Vec<PathBuf>, Error> {
         let said = name.display().to_string();
         if name.is_dir() {
             let entries = fs::read_dir(name).and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect());
-            let entries: Vec<PathBuf> = entries.map_err(|error| Error::Read(said.clone(), error))?;
+            let entries: Vec<PathBuf> = entries.map_err(|error| Error::Read(said.clone(), error.into()))?;
             let mut found: Vec<PathBuf> = entries.into_iter().filter(|path| is_json(path)).collect();
             found.sort();
             files.extend((!found.is_empty()).then_some(found).ok_or(Error::Empty(said))?);
@@ -107,7 +107,7 @@ pub(super) fn files(names: &[PathBuf]) -> Result<Vec<PathBuf>, Error> {
         } else if said.contains(['*', '?', '[']) {
             let paths = glob::glob(&said).map_err(|error| Error::Pattern(said.clone(), error))?;
             let found = paths.collect::<Result<Vec<_>, _>>();
-            let found = found.map_err(|error| Error::Read(said.clone(), error.into()))?;
+            let found = found.map_err(|error| Error::Read(said.clone(), io::Error::from(error).into()))?;
             files.extend((!found.is_empty()).then_some(found).ok_or(Error::Missing(said))?);
         } else {
             return Err(Error::Missing(said));
@@ -122,14 +122,7 @@ fn is_json(path: &Path) -> bool {
 
 fn read_one(path: &Path, allow_partial: bool) -> Result<Run, Error> {
     let file = path.display().to_string();
-    let text = bounded::read(path, MOST_BYTES).map_err(|error| {
-        let why = match error {
-            bounded::Error::Io(error) => error,
-            bounded::Error::Endless(kind) => io::Error::other(format!("it is a {kind}, not a file or a pipe")),
-            bounded::Error::TooLarge => io::Error::other(format!("it has more than {} MiB", MOST_BYTES >> 20)),
-        };
-        Error::Read(file.clone(), why)
-    })?;
+    let text = bounded::read(path, MOST_BYTES).map_err(|error| Error::Read(file.clone(), error))?;
     accept(&file, &text, allow_partial)
 }
 

@@ -154,9 +154,7 @@ fn of_vm(error: &vm::Error) -> Option<Cow<'static, str>> {
 
 fn of_image(error: &image::Error) -> Option<&'static str> {
     match error {
-        image::Error::Read { .. } | image::Error::NotAFile { .. } | image::Error::TooLarge(_) => {
-            Some("leave --guest away to use the one that kipi was built with")
-        }
+        image::Error::Read { .. } => Some("leave --guest away to use the one that kipi was built with"),
         image::Error::Elf(_)
         | image::Error::Layout(_)
         | image::Error::NotKipi { .. }

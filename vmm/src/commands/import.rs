@@ -16,7 +16,6 @@ use crate::standalone::faults::Faults;
 use crate::standalone::runs::{self, RecordedRun};
 use crate::standalone::{copies, log};
 use clap::Args;
-use std::io;
 use std::path::{Path, PathBuf};
 
 /// The largest log that is read. A boot of default rounds on four processors has some 4 MiB.
@@ -50,7 +49,8 @@ pub struct Import {
 pub fn run(options: &Import) -> Result<Status, Failure> {
     let name = options.log.display().to_string();
     let path = path(&options.log);
-    let bytes = read(path)?;
+    let bytes = bounded::read(path, MOST_BYTES)
+        .map_err(|error| Failure::bad_input(anyhow::anyhow!("{}: {error}", path.display())))?;
     let log::Log { boots, faults, gave_up } = copies::left_out(log::read(&bytes));
     if let Some(schema) = documents::schema(&bytes).ok().flatten().filter(|_| boots.is_empty()) {
         return Err(Failure::bad_input(anyhow::anyhow!(
@@ -101,17 +101,6 @@ pub fn run(options: &Import) -> Result<Status, Failure> {
 /// Where a log of this name is.
 fn path(log: &Path) -> &Path {
     if log == Path::new("-") { Path::new("/dev/stdin") } else { log }
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, Failure> {
-    bounded::read(path, MOST_BYTES).map_err(|error| {
-        let why = match error {
-            bounded::Error::Io(error) => error,
-            bounded::Error::Endless(kind) => io::Error::other(format!("it is a {kind}, not a file or a pipe")),
-            bounded::Error::TooLarge => io::Error::other(format!("it has more than {} MiB", MOST_BYTES >> 20)),
-        };
-        Failure::bad_input(anyhow::anyhow!("{}: {why}", path.display()))
-    })
 }
 
 /// The index of the run that is asked for; of the last one with a whole block, if none is.

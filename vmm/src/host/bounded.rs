@@ -4,22 +4,20 @@ use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::Path;
+use thiserror::Error;
 
 /// Why a file was not read.
-#[derive(Debug)]
+#[derive(Debug, Error)]
 pub enum Error {
     /// The system's reason.
-    Io(io::Error),
+    #[error(transparent)]
+    Io(#[from] io::Error),
     /// It is something whose end need not come: which.
+    #[error("it is a {0}, not a file or a pipe")]
     Endless(&'static str),
-    /// It has more bytes than it may.
-    TooLarge,
-}
-
-impl From<io::Error> for Error {
-    fn from(error: io::Error) -> Self {
-        Self::Io(error)
-    }
+    /// It has more bytes than it may, which is so many.
+    #[error("it has more than {} MiB", .0 >> 20)]
+    TooLarge(u64),
 }
 
 /// The bytes of a file or a pipe, if they are no more than `most`.
@@ -39,5 +37,5 @@ pub fn read(path: &Path, most: u64) -> Result<Vec<u8>, Error> {
     }
     let mut bytes = Vec::new();
     File::open(path)?.take(most + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > most { Err(Error::TooLarge) } else { Ok(bytes) }
+    if bytes.len() as u64 > most { Err(Error::TooLarge(most)) } else { Ok(bytes) }
 }

@@ -6,7 +6,7 @@ use crate::host::bounded;
 use guest_stub::abi::{self, ImageHeader};
 use linux_loader::loader::{Elf, KernelLoader as _};
 use object::{Object, ObjectSymbol, SymbolKind};
-use std::io::{self, Cursor};
+use std::io::Cursor;
 use std::path::{Path, PathBuf};
 use thiserror::Error;
 use vm_memory::GuestMemoryMmap;
@@ -18,25 +18,14 @@ pub static EMBEDDED: &[u8] = include_bytes!(env!("KIPI_GUEST_IMAGE"));
 /// Why an image cannot be used.
 #[derive(Debug, Error)]
 pub enum Error {
-    /// The file cannot be read.
+    /// The file cannot be read to its end.
     #[error("cannot read guest image {}: {source}", path.display())]
     Read {
         /// The file.
         path: PathBuf,
-        /// The system's reason.
-        source: io::Error,
+        /// Why not.
+        source: bounded::Error,
     },
-    /// It is no file that an image could be read from to its end.
-    #[error("cannot read guest image {}: it is a {kind}, not a file or a pipe", path.display())]
-    NotAFile {
-        /// What was named.
-        path: PathBuf,
-        /// What it is.
-        kind: &'static str,
-    },
-    /// No image of this VMM's guest is as large.
-    #[error("guest image {} is too large: an image has at most {} MiB", .0.display(), MAX_BYTES >> 20)]
-    TooLarge(PathBuf),
     /// It is not an ELF file, or one that this machine cannot run.
     #[error("guest image is not a loadable ELF file: {0} (build it with this kipi's guest-stub)")]
     Elf(String),
@@ -90,14 +79,7 @@ pub struct Loaded {
 /// # Errors
 /// Every variant.
 pub fn read(path: &Path) -> Result<Vec<u8>, Error> {
-    let image = bounded::read(path, MAX_BYTES).map_err(|error| {
-        let path = path.to_owned();
-        match error {
-            bounded::Error::Io(source) => Error::Read { path, source },
-            bounded::Error::Endless(kind) => Error::NotAFile { path, kind },
-            bounded::Error::TooLarge => Error::TooLarge(path),
-        }
-    })?;
+    let image = bounded::read(path, MAX_BYTES).map_err(|source| Error::Read { path: path.to_owned(), source })?;
     parse(&image)?;
     Ok(image)
 }

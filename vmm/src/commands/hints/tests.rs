@@ -70,7 +70,8 @@ fn each_error_comes_with_its_way_out() {
     for (error, expected) in vm_errors() {
         assert_eq!(line(&error), expected);
     }
-    let read = image::Error::Read { path: PathBuf::from("/g"), source: io::ErrorKind::NotFound.into() };
+    let source = io::Error::from(io::ErrorKind::NotFound).into();
+    let read = image::Error::Read { path: PathBuf::from("/g"), source };
     let expected = "cannot read guest image /g: entity not found (leave --guest away to use the one that kipi was \
                     built with)";
     assert_eq!(line(&read), expected);

@@ -5,7 +5,7 @@ use object::LittleEndian;
 use object::elf;
 use proptest::prelude::*;
 use std::fs::File;
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::os::fd::AsRawFd as _;
 use std::os::unix::net::UnixListener;
 use vm_memory::{Bytes as _, GuestAddress};
@@ -141,11 +141,11 @@ fn a_segment_is_where_the_memory_map_has_one() {
 #[test]
 fn what_is_not_a_file_is_not_read() {
     let kind = |path: &str| read(Path::new(path)).unwrap_err();
-    assert!(matches!(kind("/dev/zero"), Error::NotAFile { kind: "character device", .. }));
+    assert!(matches!(kind("/dev/zero"), Error::Read { source: bounded::Error::Endless("character device"), .. }));
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("socket");
     let _listening = UnixListener::bind(&path).unwrap();
-    assert!(matches!(read(&path), Err(Error::NotAFile { kind: "socket", .. })));
+    assert!(matches!(read(&path), Err(Error::Read { source: bounded::Error::Endless("socket"), .. })));
 }
 
 #[test]
@@ -154,7 +154,7 @@ fn a_file_is_read_up_to_a_limit() {
     let path = directory.path().join("guest");
     // Sparse: a hole takes no room on the disk.
     File::create(&path).unwrap().set_len(24 << 30).unwrap();
-    assert!(matches!(read(&path), Err(Error::TooLarge(_))));
+    assert!(matches!(read(&path), Err(Error::Read { source: bounded::Error::TooLarge(_), .. })));
     std::fs::write(&path, EMBEDDED).unwrap();
     assert_eq!(read(&path).unwrap(), EMBEDDED);
 }
