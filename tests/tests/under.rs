@@ -116,7 +116,7 @@ fn where_kipis_own_vmm_cannot_run_the_others_are_measured_and_natively() {
     assert_valid(&document);
     assert!(asked(&document).all(|cell| cell["under"] == "halting"), "{document}");
     assert_eq!(document["partial"], false);
-    let why = "under kipi: nothing is measured: /dev/null is not a KVM device";
+    let why = "under kipi: nothing is measured: cannot use KVM: /dev/null is not KVM's device";
     assert!(ran.stdout.contains("WARNING       under kipi: nothing is measured: "), "{ran:?}");
     assert!(
         document["warnings"]

@@ -6,7 +6,7 @@ use crate::config::{CellId, Change, Refused};
 use crate::experiment::machine;
 use crate::guest::session;
 use crate::results::measurement::Skipped;
-use crate::vm::image;
+use crate::vm::{device, image};
 use crate::{config, experiment, native, vm};
 use std::borrow::Cow;
 use std::error::Error;
@@ -133,14 +133,9 @@ fn of_native(error: &native::Error) -> Option<&'static str> {
 
 fn of_vm(error: &vm::Error) -> Option<Cow<'static, str>> {
     let hint = match error {
-        vm::Error::NoPermission { path, way_in } => return Some(way_in.advice(path).into()),
-        vm::Error::NoDevice(_) | vm::Error::NoDriver(_) => {
-            Some("load kvm_intel or kvm_amd, enable virtualisation in the firmware, or pass --device")
-        }
-        vm::Error::Forbidden(_) => Some("in a container, start it with --device /dev/kvm"),
+        vm::Error::Device(error) => return Some(of_device(error)),
         vm::Error::Kvm { source, .. } if source.raw_os_error() == Some(libc::EMFILE) => Some(MORE_FILES),
-        vm::Error::Open { .. } | vm::Error::Kvm { .. } | vm::Error::Vcpu(_) => Some(DOCTOR),
-        vm::Error::NotKvm { .. } => Some("pass --device /dev/kvm"),
+        vm::Error::Kvm { .. } | vm::Error::Vcpu(_) => Some(DOCTOR),
         vm::Error::NoIrqchip => Some("use --route vmm, or another host"),
         vm::Error::TooManyVcpus { .. } | vm::Error::Memory { .. } => Some(FEWER_VCPUS),
         vm::Error::NotPinned { .. } => Some(OTHER_CPUS),
@@ -150,6 +145,19 @@ fn of_vm(error: &vm::Error) -> Option<Cow<'static, str>> {
         vm::Error::System { .. } | vm::Error::Paging(_) => None,
     };
     hint.map(Cow::Borrowed)
+}
+
+fn of_device(error: &device::Error) -> Cow<'static, str> {
+    error.way_out().unwrap_or(Cow::Borrowed(match error {
+        device::Error::Absent { .. } | device::Error::NoDriver { .. } => {
+            "load kvm_intel or kvm_amd, enable virtualisation in the firmware, or pass --device"
+        }
+        device::Error::Denied { .. }
+        | device::Error::Forbidden { .. }
+        | device::Error::NotKvm { .. }
+        | device::Error::ApiVersion { .. }
+        | device::Error::Io { .. } => DOCTOR,
+    }))
 }
 
 fn of_image(error: &image::Error) -> Option<&'static str> {

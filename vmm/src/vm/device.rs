@@ -2,13 +2,18 @@
 
 use kvm_bindings::KVM_API_VERSION;
 use kvm_ioctls::Kvm;
+use rustix::fs::major;
+use std::borrow::Cow;
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-/// Why a device cannot be used. Each names the device; the way out depends on the host.
+/// The major number of KVM's device among others: linux/major.h.
+const MISC_MAJOR: u32 = 10;
+
+/// Why a device cannot be used. Each names the device.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// There is no such file.
@@ -65,53 +70,39 @@ pub enum Error {
     },
 }
 
-/// What lets a process open a device whose file's mode keeps it out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum WayIn {
-    /// Its group may open it.
-    JoinGroup,
-    /// Its group may not, or is root's.
-    OpenToGroup,
-    /// Its group has no number in this process's user namespace: nobody here can join it.
-    KeepGroup,
-}
-
-impl WayIn {
-    /// Of the device's file.
-    pub(super) fn of(device: &Path) -> Self {
-        fs::metadata(device).map_or(Self::OpenToGroup, |file| Self::of_file(file.mode(), file.gid()))
-    }
-
-    /// Of a file with this mode and group.
-    pub fn of_file(mode: u32, group: u32) -> Self {
-        const GROUP_READ_WRITE: u32 = 0o060;
-        const ROOT: u32 = 0;
-        // user_namespaces(7): what /proc/sys/kernel/overflowgid is unless somebody changes it.
-        const OVERFLOW: u32 = 65534;
-        match group {
-            OVERFLOW => Self::KeepGroup,
-            ROOT => Self::OpenToGroup,
-            _ if mode & GROUP_READ_WRITE == GROUP_READ_WRITE => Self::JoinGroup,
-            _ => Self::OpenToGroup,
+impl Error {
+    /// What to do; `None` where that depends on the host.
+    pub fn way_out(&self) -> Option<Cow<'static, str>> {
+        match self {
+            Self::Denied { path, mode, group, .. } => Some(way_in(path, *mode, *group)),
+            Self::Forbidden { .. } => Some("in a container, start it with --device /dev/kvm".into()),
+            Self::NotKvm { .. } => Some("pass --device /dev/kvm, which is its usual place".into()),
+            Self::ApiVersion { .. } => Some("use a kernel from 2.6.22 on".into()),
+            Self::Absent { .. } | Self::NoDriver { .. } | Self::Io { .. } => None,
         }
     }
+}
 
-    /// What to do.
-    pub fn advice(self, device: &Path) -> String {
-        match self {
-            Self::JoinGroup => {
-                "sudo usermod -aG kvm $USER, then log in again; in a container, add the device's group".to_owned()
-            }
-            Self::OpenToGroup => {
-                let device = device.display();
-                format!(
-                    "run as root, or let the group kvm in: sudo chgrp kvm {device} && sudo chmod g+rw {device} && sudo \
-                     usermod -aG kvm $USER, then log in again"
-                )
-            }
-            Self::KeepGroup => "the device's group is unknown in this user namespace: run outside of it, or have the \
-                                container keep the caller's groups (podman: --group-add keep-groups)"
-                .to_owned(),
+/// What lets a process open a device whose file, of this mode and group, keeps it out.
+fn way_in(device: &Path, mode: u32, group: u32) -> Cow<'static, str> {
+    const GROUP_READ_WRITE: u32 = 0o060;
+    const ROOT: u32 = 0;
+    // user_namespaces(7): what /proc/sys/kernel/overflowgid is unless somebody changes it. Nobody here can join that group.
+    const OVERFLOW: u32 = 65534;
+    match group {
+        OVERFLOW => "the device's group is unknown in this user namespace: run outside of it, or have the container keep the caller's \
+                     groups (podman: --group-add keep-groups)"
+            .into(),
+        group if group != ROOT && mode & GROUP_READ_WRITE == GROUP_READ_WRITE => {
+            "sudo usermod -aG kvm $USER, then log in again; in a container, add the device's group".into()
+        }
+        _ => {
+            let device = device.display();
+            format!(
+                "run as root, or let the group kvm in: sudo chgrp kvm {device} && sudo chmod g+rw {device} && sudo usermod -aG kvm \
+                 $USER, then log in again"
+            )
+            .into()
         }
     }
 }
@@ -145,7 +136,9 @@ fn open_character_device(device: &Path) -> Result<Kvm, Error> {
             Error::Denied { path: path(), mode: metadata.mode() & 0o7777, owner: metadata.uid(), group: metadata.gid() }
         }
         libc::EPERM => Error::Forbidden { path: path() },
-        libc::ENODEV | libc::ENXIO => Error::NoDriver { path: path() },
+        libc::ENODEV | libc::ENXIO if major(metadata.rdev()) == MISC_MAJOR => Error::NoDriver { path: path() },
+        // A terminal that this process does not have, a drive without a medium.
+        libc::ENODEV | libc::ENXIO => Error::NotKvm { path: path() },
         errno => Error::Io { path: path(), source: io::Error::from_raw_os_error(errno) },
     })
 }
@@ -169,5 +162,7 @@ mod tests {
     fn another_device_is_not_kvms() {
         let error = open(Path::new("/dev/null")).expect_err("not KVM");
         assert_eq!(error.to_string(), "/dev/null is not KVM's device");
+        // A test may have a terminal, or none, as which opening it is ENXIO.
+        assert!(matches!(open(Path::new("/dev/tty")), Err(Error::NotKvm { .. })));
     }
 }

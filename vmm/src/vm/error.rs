@@ -1,47 +1,15 @@
 //! Why a virtual machine could not be made.
 
-use super::device::WayIn;
-use super::{image, paging};
+use super::{device, image, paging};
 use std::io;
-use std::path::PathBuf;
 use thiserror::Error;
 
 /// Why a virtual machine could not be made.
 #[derive(Debug, Error)]
 pub enum Error {
-    /// There is no KVM device.
-    #[error("no KVM here: {} does not exist", .0.display())]
-    NoDevice(PathBuf),
-    /// The device's file is there, and no driver answers.
-    #[error("no KVM here: {} is there, but no driver stands behind it", .0.display())]
-    NoDriver(PathBuf),
-    /// The mode of the device's file keeps this process out.
-    #[error("no permission to use {}", path.display())]
-    NoPermission {
-        /// The device.
-        path: PathBuf,
-        /// What may let this process in.
-        way_in: WayIn,
-    },
-    /// Something other than the mode of the device's file keeps this process out: a container's device rules.
-    #[error("no permission to use {}, whatever its file mode", .0.display())]
-    Forbidden(PathBuf),
-    /// The device cannot be opened for another reason.
-    #[error("cannot open {}: {source}", path.display())]
-    Open {
-        /// The device.
-        path: PathBuf,
-        /// The system's reason.
-        source: io::Error,
-    },
-    /// The device is not KVM's, or is one from before 2007.
-    #[error("{} is not a KVM device: its API version is {version}, not 12", path.display())]
-    NotKvm {
-        /// The device.
-        path: PathBuf,
-        /// What KVM_GET_API_VERSION returned.
-        version: i32,
-    },
+    /// KVM's device cannot be used.
+    #[error("cannot use KVM: {0}")]
+    Device(#[from] device::Error),
     /// The local APIC would have to be emulated by us.
     #[error("this KVM has no in-kernel irqchip (KVM_CAP_IRQCHIP is 0), which this route needs")]
     NoIrqchip,

@@ -1,19 +1,14 @@
 //! KVM, opened and found usable.
 
-use super::device::WayIn;
+use super::device;
 use super::error::{Error, kvm_error};
 use super::hypercall_probe;
 use guest_stub::abi;
 use kipi_kvm_apic::{cpuid, deadline_probe};
 use kvm_bindings::{KVM_MAX_CPUID_ENTRIES, kvm_cpuid_entry2};
 use kvm_ioctls::Kvm;
-use std::ffi::CString;
-use std::io;
 use std::path::Path;
 use std::sync::OnceLock;
-
-/// The version that every KVM has had since 2007.
-const API_VERSION: i32 = 12;
 
 /// KVM, opened and found usable.
 #[derive(Debug)]
@@ -28,21 +23,9 @@ impl Hypervisor {
     /// Opens the KVM device at `path`.
     ///
     /// # Errors
-    /// [`Error::NoDevice`], [`Error::NoDriver`], [`Error::NoPermission`], [`Error::Forbidden`], [`Error::Open`], [`Error::NotKvm`].
+    /// [`Error::Device`], [`Error::Kvm`].
     pub fn open(path: &Path) -> Result<Self, Error> {
-        let name = CString::new(path.as_os_str().as_encoded_bytes())
-            .map_err(|error| Error::Open { path: path.to_owned(), source: error.into() })?;
-        let kvm = Kvm::new_with_path(name).map_err(|error| match error.errno() {
-            libc::ENOENT => Error::NoDevice(path.to_owned()),
-            libc::ENODEV | libc::ENXIO => Error::NoDriver(path.to_owned()),
-            libc::EACCES => Error::NoPermission { path: path.to_owned(), way_in: WayIn::of(path) },
-            libc::EPERM => Error::Forbidden(path.to_owned()),
-            errno => Error::Open { path: path.to_owned(), source: io::Error::from_raw_os_error(errno) },
-        })?;
-        let version = kvm.get_api_version();
-        if version != API_VERSION {
-            return Err(Error::NotKvm { path: path.to_owned(), version });
-        }
+        let kvm = device::open(path)?;
         let cpuid = kvm.get_supported_cpuid(KVM_MAX_CPUID_ENTRIES).map_err(kvm_error("KVM_GET_SUPPORTED_CPUID"))?;
         Ok(Self {
             kvm,
@@ -102,6 +85,6 @@ mod tests {
         let error = Hypervisor::open(Path::new("/nonexistent/kvm")).unwrap_err();
         assert!(error.to_string().contains("/nonexistent/kvm does not exist"), "{error}");
         let error = Hypervisor::open(Path::new("/dev/null")).unwrap_err();
-        assert!(error.to_string().contains("/dev/null is not a KVM device"), "{error}");
+        assert!(error.to_string().contains("/dev/null is not KVM's device"), "{error}");
     }
 }

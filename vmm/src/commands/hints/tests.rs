@@ -1,7 +1,6 @@
 use super::*;
 use crate::config::routes::Route;
 use crate::config::{Call, HostOffers, Observe};
-use crate::vm::device::WayIn;
 use guest_stub::abi::{Destination, TargetState};
 use std::io;
 use std::path::PathBuf;
@@ -10,36 +9,42 @@ fn vm_errors() -> Vec<(vm::Error, &'static str)> {
     let path = || PathBuf::from("/dev/kvm");
     vec![
         (
-            vm::Error::NoDevice(path()),
-            "no KVM here: /dev/kvm does not exist (load kvm_intel or kvm_amd, enable virtualisation in the firmware, \
+            device::Error::Absent { path: path() }.into(),
+            "cannot use KVM: /dev/kvm does not exist (load kvm_intel or kvm_amd, enable virtualisation in the firmware, \
              or pass --device)",
         ),
         (
-            vm::Error::NoDriver(PathBuf::from("/dev/tty")),
-            "no KVM here: /dev/tty is there, but no driver stands behind it (load kvm_intel or kvm_amd, enable \
+            device::Error::NoDriver { path: path() }.into(),
+            "cannot use KVM: /dev/kvm is there, but no driver stands behind it (load kvm_intel or kvm_amd, enable \
              virtualisation in the firmware, or pass --device)",
         ),
         (
-            vm::Error::NoPermission { path: path(), way_in: WayIn::JoinGroup },
-            "no permission to use /dev/kvm (sudo usermod -aG kvm $USER, then log in again; in a container, add the \
-             device's group)",
+            device::Error::Denied { path: path(), mode: 0o660, owner: 0, group: 107 }.into(),
+            "cannot use KVM: /dev/kvm: permission denied (mode 0660, owner 0, group 107) (sudo usermod -aG kvm $USER, \
+             then log in again; in a container, add the device's group)",
         ),
         (
-            vm::Error::NoPermission { path: path(), way_in: WayIn::OpenToGroup },
-            "no permission to use /dev/kvm (run as root, or let the group kvm in: sudo chgrp kvm /dev/kvm && sudo \
-             chmod g+rw /dev/kvm && sudo usermod -aG kvm $USER, then log in again)",
+            device::Error::Denied { path: path(), mode: 0o600, owner: 0, group: 0 }.into(),
+            "cannot use KVM: /dev/kvm: permission denied (mode 0600, owner 0, group 0) (run as root, or let the group \
+             kvm in: sudo chgrp kvm /dev/kvm && sudo chmod g+rw /dev/kvm && sudo usermod -aG kvm $USER, then log in \
+             again)",
         ),
         (
-            vm::Error::Forbidden(path()),
-            "no permission to use /dev/kvm, whatever its file mode (in a container, start it with --device /dev/kvm)",
+            device::Error::Forbidden { path: path() }.into(),
+            "cannot use KVM: /dev/kvm: opening it is not permitted, whatever its file mode (in a container, start it \
+             with --device /dev/kvm)",
         ),
         (
-            vm::Error::Open { path: path(), source: io::ErrorKind::IsADirectory.into() },
-            "cannot open /dev/kvm: is a directory (run 'kipi doctor' for what this host offers)",
+            device::Error::Io { path: path(), source: io::ErrorKind::NotADirectory.into() }.into(),
+            "cannot use KVM: /dev/kvm: not a directory (run 'kipi doctor' for what this host offers)",
         ),
         (
-            vm::Error::NotKvm { path: path(), version: 9 },
-            "/dev/kvm is not a KVM device: its API version is 9, not 12 (pass --device /dev/kvm)",
+            device::Error::NotKvm { path: PathBuf::from("/dev/tty") }.into(),
+            "cannot use KVM: /dev/tty is not KVM's device (pass --device /dev/kvm, which is its usual place)",
+        ),
+        (
+            device::Error::ApiVersion { path: path(), version: 9 }.into(),
+            "cannot use KVM: /dev/kvm: KVM's API version is 9, and kipi needs 12 (use a kernel from 2.6.22 on)",
         ),
         (
             vm::Error::NoIrqchip,

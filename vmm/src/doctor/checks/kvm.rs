@@ -4,8 +4,9 @@ use crate::results::acceleration::{Acceleration, AccelerationState};
 use crate::results::doctor::{Check, Group, Verdict};
 use crate::results::doctor::{GuestCpuid, Offer};
 use crate::results::host::{Facts, Virtualization};
-use crate::vm::device::{Error, WayIn};
+use crate::vm::device::Error;
 use crate::vm::offers::Capability;
+use std::borrow::Cow;
 
 /// What a capability means: what its presence gives, what its absence costs, and how bad that is.
 struct Meaning {
@@ -99,14 +100,17 @@ pub(super) fn device(host: &Facts, offer: &Result<Offer, Error>) -> Check {
 }
 
 fn way_out(host: &Facts, error: &Error) -> String {
-    match error {
-        Error::Absent { .. } | Error::NoDriver { .. } => driver_needed(host).to_owned(),
-        Error::Denied { path, mode, group, .. } => WayIn::of_file(*mode, *group).advice(path),
-        Error::Forbidden { .. } => "in a container, start it with --device /dev/kvm".to_owned(),
-        Error::NotKvm { .. } => "name KVM's device, usually /dev/kvm".to_owned(),
-        Error::ApiVersion { .. } => "use a kernel from 2.6.22 on".to_owned(),
-        Error::Io { .. } => "see what the kernel says: sudo dmesg | grep -i kvm".to_owned(),
-    }
+    error.way_out().map_or_else(
+        || match error {
+            Error::Absent { .. } | Error::NoDriver { .. } => driver_needed(host).to_owned(),
+            Error::Denied { .. }
+            | Error::Forbidden { .. }
+            | Error::NotKvm { .. }
+            | Error::ApiVersion { .. }
+            | Error::Io { .. } => "see what the kernel says: sudo dmesg | grep -i kvm".to_owned(),
+        },
+        Cow::into_owned,
+    )
 }
 
 /// How to get a driver for the device. The flags count as well as the modules: a kernel with both vendors' modules
