@@ -1,6 +1,6 @@
 //! `kipi history`.
 
-use super::outputs::{any_is_stdout, open_all_beside, print, terminal_width, together, write_text};
+use super::outputs::{any_is_stdout, open_all_beside, print, terminal_width, together, write, write_text};
 use super::status::{Failure, Status};
 use super::{documents, values};
 use crate::comparison::history::{Time, follow};
@@ -67,10 +67,7 @@ fn time(run: &Run) -> anyhow::Result<Time> {
 /// Writes everything that was asked for.
 fn write_results(history: &History, html: Option<Output>, json: Option<Output>) -> anyhow::Result<()> {
     let to_stdout = any_is_stdout([&html, &json]);
-    let json = json.map_or(Ok(()), |mut output| {
-        json::write_history(history, &mut output)?;
-        Ok(output.commit()?)
-    });
+    let json = write(json, |output| json::write_history(history, output));
     let html = write_text(html, || Ok(report::html::history::render(history)));
     let text = if to_stdout { Ok(()) } else { print(&report::history::render(history, terminal_width())) };
     together([json, html, text])

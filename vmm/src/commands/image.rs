@@ -1,6 +1,6 @@
 //! `kipi image`.
 
-use super::outputs::{open_all, unless_nobody_reads};
+use super::outputs::{open_all, write};
 use super::status::{Failure, Status};
 use super::values;
 use crate::standalone::image::{self, STANDALONE};
@@ -92,8 +92,6 @@ pub fn run(options: &Image) -> Result<Status, Failure> {
         }
     };
     let [output] = open_all([("FILE", &Some(options.file.clone()))])?;
-    let Some(mut output) = output else { return Ok(Status::Good) };
-    let written = output.write_all(&file).map_err(anyhow::Error::from);
-    unless_nobody_reads(written.and_then(|()| Ok(output.commit()?))).map_err(Failure::failed)?;
+    write(output, |output| output.write_all(&file)).map_err(Failure::failed)?;
     Ok(Status::Good)
 }

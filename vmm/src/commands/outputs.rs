@@ -69,12 +69,18 @@ pub(super) fn any_is_stdout<const N: usize>(outputs: [&Option<Output>; N]) -> bo
     outputs.into_iter().flatten().any(Output::is_stdout)
 }
 
-/// Writes a whole document to an output, if there is one; that nobody reads it any more is no error.
-pub(super) fn write_text(output: Option<Output>, text: impl FnOnce() -> anyhow::Result<String>) -> anyhow::Result<()> {
+/// Writes a document to an output, if there is one; that nobody reads it any more is no error.
+pub(super) fn write<E: Into<anyhow::Error>>(
+    output: Option<Output>,
+    document: impl FnOnce(&mut Output) -> Result<(), E>,
+) -> anyhow::Result<()> {
     let Some(mut output) = output else { return Ok(()) };
-    let text = text()?;
-    let written = output.write_all(text.as_bytes()).map_err(anyhow::Error::from);
-    unless_nobody_reads(written.and_then(|()| Ok(output.commit()?)))
+    unless_nobody_reads(document(&mut output).map_err(E::into).and_then(|()| Ok(output.commit()?)))
+}
+
+/// The same, of a text.
+pub(super) fn write_text(output: Option<Output>, text: impl FnOnce() -> anyhow::Result<String>) -> anyhow::Result<()> {
+    write(output, |output| Ok::<_, anyhow::Error>(output.write_all(text()?.as_bytes())?))
 }
 
 /// Prints to standard output; that nobody reads it any more is no error.
@@ -103,14 +109,13 @@ pub(super) fn nobody_reads(error: &anyhow::Error) -> bool {
 }
 
 /// What became of results: that nobody reads them any more is no error.
-pub(super) fn unless_nobody_reads(written: anyhow::Result<()>) -> anyhow::Result<()> {
+fn unless_nobody_reads(written: anyhow::Result<()>) -> anyhow::Result<()> {
     written.or_else(|error| if nobody_reads(&error) { Ok(()) } else { Err(error) })
 }
 
-/// What became of several results, all of which have been tried: each that is lost is named, in one line; that nobody reads one any
-/// more is no error.
+/// What became of several results, all of which have been tried: each that is lost is named, in one line.
 pub(super) fn together<const N: usize>(written: [anyhow::Result<()>; N]) -> anyhow::Result<()> {
-    let mut errors = written.into_iter().filter_map(|written| unless_nobody_reads(written).err());
+    let mut errors = written.into_iter().filter_map(Result::err);
     let Some(first) = errors.next() else { return Ok(()) };
     let others: Vec<String> = errors.map(|error| error.to_string()).collect();
     Err(if others.is_empty() { first } else { anyhow::anyhow!("{first}; {}", others.join("; ")) })
@@ -154,11 +159,8 @@ pub(super) fn write_results(
     to_stdout: bool,
     details: bool,
 ) -> anyhow::Result<()> {
-    let csv = csv.map_or(Ok(()), |csv| Ok(csv.finish()?.commit()?));
-    let json = json.map_or(Ok(()), |mut output| {
-        json::write(measurement, &mut output)?;
-        Ok(output.commit()?)
-    });
+    let csv = unless_nobody_reads(csv.map_or(Ok(()), |csv| Ok(csv.finish()?.commit()?)));
+    let json = write(json, |output| json::write(measurement, output));
     // Without a cell and a warning there is nothing to show that the error's line does not say.
     let silent = to_stdout || measurement.cells.is_empty() && measurement.warnings.is_empty();
     let table = if silent { Ok(()) } else { print(&text::render(measurement, terminal_width(), details)) };

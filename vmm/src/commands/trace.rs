@@ -2,7 +2,7 @@
 
 use super::interrupts::{self, INTERRUPTED};
 use super::options;
-use super::outputs::{any_is_stdout, command_line, open_all, print, terminal_width, together, write_text};
+use super::outputs::{any_is_stdout, command_line, open_all, print, terminal_width, together, write, write_text};
 use super::status::{Failure, Status};
 use super::{confined, machines, values};
 use crate::config::routes::{self, Route};
@@ -151,10 +151,7 @@ pub fn run(options: &Trace) -> Result<Status, Failure> {
 /// Writes everything that was asked for.
 fn write_results(trace: &results::trace::Trace, json: Option<Output>, perfetto: Option<Output>) -> anyhow::Result<()> {
     let to_stdout = any_is_stdout([&json, &perfetto]);
-    let json = json.map_or(Ok(()), |mut output| {
-        json::write_trace(trace, &mut output)?;
-        Ok(output.commit()?)
-    });
+    let json = write(json, |output| json::write_trace(trace, output));
     let perfetto = write_text(perfetto, || Ok(report::trace::perfetto::render(trace)?));
     let text = if to_stdout { Ok(()) } else { print(&report::trace::text::render(trace, terminal_width())) };
     together([json, perfetto, text])
