@@ -98,11 +98,12 @@ pub fn end_parsing(error: &clap::Error) -> Status {
 fn one_line(error: &clap::Error, command: Option<&str>) -> String {
     let text = error.to_string();
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-    let body: Vec<&str> =
-        lines.take_while(|line| !line.starts_with("For more information") && !line.starts_with("Usage:")).collect();
-    let body = body.join(" ");
+    let body = lines.take_while(|line| !line.starts_with("For more information") && !line.starts_with("Usage:"));
+    let joined = body.map(|line| if line.starts_with("tip:") { format!("; {line}") } else { format!(" {line}") });
+    let body = joined.collect::<String>();
+    let body = body.trim_start();
     let help = command.map_or_else(|| "kipi --help".to_owned(), |command| format!("kipi {command} --help"));
-    format!("{} (see '{help}')", body.strip_prefix("error: ").unwrap_or(&body))
+    format!("{} (see '{help}')", body.strip_prefix("error: ").unwrap_or(body))
 }
 
 #[cfg(test)]
@@ -125,9 +126,11 @@ mod tests {
             (vec!["--vcpus", "5000"], vec!["'5000'", "--vcpus", "1..=1024"]),
             (vec!["--vcpus", "x"], vec!["'x'", "--vcpus"]),
             (vec!["--vcpus", "8-2"], vec!["'8-2'", "--vcpus", "write 2-8"]),
-            (vec!["--vcpus", "2-"], vec!["'2-'", "--vcpus", "whole number"]),
+            (vec!["--vcpus", "2-"], vec!["'2-'", "--vcpus", "such as 4, 2-8 or all"]),
+            (vec!["--vcpus", "2..4"], vec!["'2..4'", "--vcpus", "such as 4, 2-8 or all"]),
+            (vec!["--vcpus", "2-x"], vec!["'2-x'", "--vcpus", "such as 4, 2-8 or all"]),
             (vec!["--rounds", "1e-1"], vec!["'1e-1'", "--rounds", "10k"]),
-            (vec!["trace", "--vcpus", "2-4"], vec!["'2-4'", "--vcpus"]),
+            (vec!["trace", "--vcpus", "2-4"], vec!["'2-4'", "--vcpus", "such as 4 or all"]),
             (vec!["--route", "pigeon"], vec!["'pigeon'", "--route", "xapic", "x2apic", "memory"]),
             (vec!["--destination", "some"], vec!["'some'", "--destination", "all-but-self"]),
             (vec!["--target-state", "idle"], vec!["'idle'", "--target-state", "halt"]),
@@ -136,6 +139,7 @@ mod tests {
             (vec!["measure", "--rounds", "0"], vec!["'0'", "--rounds"]),
             (vec!["--prometheus", "kipi.txt"], vec!["'kipi.txt'", "--prometheus", "textfile collector", ".prom"]),
             (vec!["dance"], vec!["'dance'"]),
+            (vec!["--round", "5"], vec!["unexpected argument '--round' found; tip: ", "'--rounds'"]),
         ] {
             let line = one_line(&parse(&arguments).unwrap_err(), None);
             assert!(!line.contains('\n'), "{line}");

@@ -94,15 +94,16 @@ impl Vcpus {
 
 /// One number of vCPUs: `4`, or `all`.
 pub(in crate::commands) fn vcpus() -> impl TypedValueParser<Value = Vcpus> {
-    one_or_all
+    |text: &str| one_or_all(text, |text: &str| one(text, "4 or all"))
 }
 
 /// An item of a list of numbers of vCPUs: `4`, `2-8`, or `all`.
 pub(in crate::commands) fn vcpus_of_list() -> impl TypedValueParser<Value = Vcpus> {
     |text: &str| {
+        let item = |text: &str| one(text, "4, 2-8 or all");
         let ends = text.split_once('-').filter(|(first, last)| !first.is_empty() && !last.is_empty());
-        let Some((first, last)) = ends else { return one_or_all(text) };
-        let (low, high) = (one(first)?, one(last)?);
+        let Some((first, last)) = ends else { return one_or_all(text, item) };
+        let (low, high) = (item(first)?, item(last)?);
         if low > high {
             return Err(format!("{low} is more than {high} (write {last}-{first})"));
         }
@@ -110,13 +111,13 @@ pub(in crate::commands) fn vcpus_of_list() -> impl TypedValueParser<Value = Vcpu
     }
 }
 
-fn one_or_all(text: &str) -> Result<Vcpus, String> {
+fn one_or_all(text: &str, one: impl Fn(&str) -> Result<u16, String>) -> Result<Vcpus, String> {
     if text.eq_ignore_ascii_case(ALL) { Ok(Vcpus::All) } else { one(text).map(|number| Vcpus::Each(number..=number)) }
 }
 
-fn one(text: &str) -> Result<u16, String> {
+fn one(text: &str, forms: &str) -> Result<u16, String> {
     let most = u16::try_from(abi::MAX_VCPUS).unwrap_or(u16::MAX);
-    let number = number(text)?;
+    let number = number(text).map_err(|_| format!("it is no number of vCPUs such as {forms}"))?;
     let fits = u16::try_from(number).ok().filter(|number| (1..=most).contains(number));
     fits.ok_or_else(|| format!("{number} is not in 1..={most}"))
 }
