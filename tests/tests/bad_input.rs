@@ -92,6 +92,12 @@ fn devices_that_are_not_kvm() {
     refused(&["measure", "--device", missing], HOST_CANNOT, &[missing]);
 }
 
+#[test]
+fn a_vmm_that_is_not_there_is_missed_before_anything_is_measured() {
+    let line = "no-such-vmm --kernel {kernel} {append}";
+    refused(&["--under", line], BAD_INPUT, &["--under no-such-vmm", "there is no program no-such-vmm", "install it"]);
+}
+
 /// Another user's kipi, and a device that is closed to it: permission bits do not stop root.
 #[test]
 fn a_device_without_permission() {

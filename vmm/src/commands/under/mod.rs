@@ -91,7 +91,7 @@ impl Others {
     /// there is no other VMM.
     ///
     /// # Errors
-    /// Names that are not told apart, options that the image has no words for, and files that cannot be written.
+    /// Names that are not told apart, programs that are not there, options that the image has no words for, and files that cannot be written.
     pub(super) fn of(vmms: &[Vmm], config: &mut Config) -> anyhow::Result<Option<Self>> {
         if vmms.is_empty() {
             return Ok(None);
@@ -113,6 +113,15 @@ impl Others {
         let boots = *config.boots.get_or_insert(BOOTS);
         let words = words(config, boots);
         let plan = plan::parse(&words).map_err(|error| anyhow::anyhow!("--under: {error}"))?;
+        for vmm in vmms {
+            if let Some(program) = vmm.template.missing_program() {
+                anyhow::bail!(
+                    "--under {}: there is no program {} (install it, or pass a command line with its file)",
+                    vmm.name.name(),
+                    printable(program)
+                );
+            }
+        }
         let launcher = Launcher::fork(vmms, (&plan, &words)).map_err(|error| anyhow::anyhow!("--under: {error}"))?;
         let vmms = vmms.iter().map(|vmm| Other { vmm: vmm.clone(), log: Vec::new(), failed: None }).collect();
         Ok(Some(Self { vmms, launcher, boots, done: 0, first: None, without_own: None }))

@@ -108,6 +108,12 @@ impl Template {
         Path::new(program).file_name().and_then(|name| name.to_str()).unwrap_or(program)
     }
 
+    /// The program, as it was typed, if there is none that could be run by that name.
+    pub(super) fn missing_program(&self) -> Option<&str> {
+        let program = self.words[0].as_str();
+        which::which(program).is_err().then_some(program)
+    }
+
     /// Program and arguments.
     pub(super) fn fill(&self, filling: &Filling<'_>) -> Vec<String> {
         let value = |place| match place {
@@ -171,6 +177,16 @@ mod tests {
             ]
         );
         assert_eq!((template.program(), template.has_serial()), ("qemu", true));
+    }
+
+    #[test]
+    fn a_program_is_looked_for_where_it_would_be_run() {
+        let is_missing = |program: &str| {
+            let template = Template::parse(&format!("{program} {{kernel}} {{append}}")).unwrap();
+            template.missing_program().map(|missing| assert_eq!(missing, program)).is_some()
+        };
+        assert!(!is_missing("sh") && !is_missing("/bin/sh"));
+        assert!(is_missing("no-such-vmm") && is_missing("/etc/passwd") && is_missing("/bin"));
     }
 
     #[test]
