@@ -2,16 +2,25 @@
 
 use arbitrary::{Arbitrary as _, Unstructured};
 use guest_stub::random::SplitMix64;
+use kipi::sandbox::{self, Files};
 use kipi_tests::guest_words::act::{Act, Place, Port, ReportedBlock, Width};
 use kipi_tests::guest_words::{Done, Script, play};
 use kipi_tests::{run_tests, test};
+use std::sync::atomic::AtomicBool;
 
+/// What a forbidden system call would end: its line and the status of this program say that there was one.
+static STOP: AtomicBool = AtomicBool::new(false);
+
+/// As kipi's own threads, these are in the sandbox when they come to what a guest has written.
 fn main() -> std::process::ExitCode {
+    sandbox::enter(&Files::default(), &STOP);
     run_tests()
 }
 
-/// Bytes that a script is made of: some 60 acts.
+/// Bytes that a script is made of: some 60 acts, which [`LONG`] holds it to.
 const BYTES: usize = 1024;
+/// Acts of a script on average, at least: what an act leaves behind is to meet others.
+const LONG: u64 = 40;
 /// Acts where nothing else is said.
 const ACTS: u64 = 20_000;
 
@@ -21,12 +30,15 @@ fn whatever_guests_do_has_an_answer() {
     let wanted = std::env::var("KIPI_GUEST_ACTS").map_or(ACTS, |acts| acts.parse().expect("KIPI_GUEST_ACTS: a number"));
     let mut random = SplitMix64(20_261_127);
     let mut done = Done::default();
+    let mut scripts = 0;
     while done.acts < wanted {
+        scripts += 1;
         let bytes: Vec<u8> = (0..BYTES / 8).flat_map(|_| random.next().to_le_bytes()).collect();
         let script = Script::arbitrary(&mut Unstructured::new(&bytes)).expect("any bytes are a script");
         done += play(&script);
     }
-    println!("{done:?}");
+    println!("{scripts} scripts: {done:?}, sandbox {:?}", sandbox::state());
+    assert!(done.acts / scripts >= LONG, "{scripts} scripts: {done:?}");
     // What chance never brings about is not tested.
     let Done { acts: _, interrupts, reports, believed, rounds, lines } = done;
     assert!([interrupts, reports, believed, rounds, lines].iter().all(|&count| count > 0), "{done:?}");
