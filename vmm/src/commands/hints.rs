@@ -26,7 +26,7 @@ pub(super) fn line(error: &(dyn Error + 'static)) -> String {
         let allowed = config::cpu_list(allowed);
         return format!("--pin names CPU {cpu}, which this process may not use (it may use {allowed})");
     }
-    match hint(error) {
+    match hint(error).or_else(|| lacks_files(error).then_some(Cow::Borrowed(MORE_FILES))) {
         Some(hint) => format!("{error} ({hint})"),
         None => error.to_string(),
     }
@@ -94,6 +94,12 @@ fn hint(error: &(dyn Error + 'static)) -> Option<Cow<'static, str>> {
         (Some(experiment::Error::Machine(error)), _) | (_, Some(error)) => of_machine(error),
         (Some(experiment::Error::Samples(_)) | None, None) => None,
     }
+}
+
+/// Whether a limit of open files is the reason, wherever it was met.
+fn lacks_files(error: &(dyn Error + 'static)) -> bool {
+    let errno = error.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error);
+    errno == Some(libc::EMFILE) || error.source().is_some_and(lacks_files)
 }
 
 fn of_machine(error: &machine::Error) -> Option<Cow<'static, str>> {

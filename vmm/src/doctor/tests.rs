@@ -177,7 +177,7 @@ fn room_for_vcpus() {
     assert_eq!(cpus.verdict, Verdict::Limited);
     assert!(cpus.detail.starts_with("4 for 600 vCPUs"));
     let files = check(&doctor, "open files");
-    assert_eq!((files.verdict, files.detail.as_str()), (Verdict::Ready, "1024, raised by kipi: 3632 needed"));
+    assert_eq!((files.verdict, files.detail.as_str()), (Verdict::Ready, "1024, raised by kipi: 7264 needed"));
     assert_eq!(check(&doctor, "MAX_VCPUS").verdict, Verdict::Missing);
     assert_eq!(check(&doctor, "MAX_VCPU_ID").verdict, Verdict::Ready);
     assert_eq!(check(&doctor, "NR_VCPUS").verdict, Verdict::Limited);
@@ -186,7 +186,7 @@ fn room_for_vcpus() {
 
     let strict = Facts { open_files: OpenFiles { soft: Some(16), hard: Some(16) }, ..host() };
     let doctor = diagnose_for(1025, strict, Ok(offer_of(&[])));
-    assert!(check(&doctor, "open files").advice.as_deref().is_some_and(|advice| advice.contains("-Hn 6182")));
+    assert!(check(&doctor, "open files").advice.as_deref().is_some_and(|advice| advice.contains("-Hn 12364")));
     assert_eq!(check(&doctor, "guest").verdict, Verdict::Missing);
 }
 

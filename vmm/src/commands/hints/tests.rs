@@ -1,6 +1,7 @@
 use super::*;
 use crate::config::routes::Route;
 use crate::config::{Call, HostOffers, Observe};
+use crate::events::kernel::{self, tracefs};
 use guest_stub::abi::{Destination, TargetState};
 use std::io;
 use std::path::PathBuf;
@@ -83,6 +84,15 @@ fn each_error_comes_with_its_way_out() {
     assert_eq!(line(&vm::Error::Guest(read)), expected);
     let pin = config::Error::NoSuchCpu { cpu: 99, allowed: vec![2, 3] };
     assert_eq!(line(&pin), "--pin names CPU 99, which this process may not use (it may use 2,3)");
+}
+
+#[test]
+fn a_limit_of_open_files_is_named_wherever_it_was_met() {
+    let source = io::Error::from_raw_os_error(libc::EMFILE);
+    let file = tracefs::Error::File { operation: "write to", file: "trace_on".to_owned(), source };
+    let error = machine::Error::from(session::Error::from(kernel::Error::from(file)));
+    let told = line(&experiment::Error::from(error));
+    assert!(told.ends_with(&format!(" ({MORE_FILES})")), "{told}");
 }
 
 #[test]

@@ -7,10 +7,13 @@ use crate::results::host::Facts;
 use crate::vm::offers::Capability;
 use guest_stub::abi::MAX_VCPUS;
 
+/// Machines that are there at once, where a measurement has cells of several kinds of machine.
+const MACHINES: u64 = 2;
 /// Files that each vCPU keeps open: the vCPU itself, its statistics, and what the scheduler says about its thread, in four.
-const FILES_PER_VCPU: u64 = 6;
-/// Files that kipi keeps open besides: standard streams, the device, the VM, reports, and some to spare.
-const FILES_BESIDES: u64 = 32;
+const FILES_PER_VCPU: u64 = 6 * MACHINES;
+/// Files that kipi keeps open besides: standard streams, the device, VMs, idle states, reports, the threads of native cells. All routes
+/// with all sources held 76, 81, 129, 225 and 514 files of 2, 4, 8, 16 and 40 vCPUs at most.
+const FILES_BESIDES: u64 = 64;
 
 /// The most vCPUs of one virtual machine: what KVM allows and what kipi's guest has room for.
 pub(in crate::doctor) fn most_vcpus(offer: &Offer) -> usize {
