@@ -3,9 +3,11 @@
 
 use super::{Sink, printable};
 use crate::results::check::{Finished, Head, Outcome, Summary};
+use crate::results::count::count;
 use quick_junit::{NonSuccessKind, Property, Report, SerializeError, TestCase, TestCaseStatus, TestSuite};
 use std::io::{self, Write};
 use std::mem;
+use std::time::Duration;
 
 /// The name of the one suite.
 const SUITE: &str = "kipi check";
@@ -47,9 +49,19 @@ impl<W: Write> Sink for Junit<W> {
     fn end(&mut self, summary: &Summary) -> io::Result<()> {
         let mut suite = mem::replace(&mut self.suite, TestSuite::new(SUITE));
         suite.set_time(summary.duration);
-        // Without these a run that was cut short would look like a complete one.
         let (interrupted, not_run) = (summary.interrupted.to_string(), summary.not_run.to_string());
         suite.add_properties([property("interrupted", &interrupted), property("not-run", &not_run)]);
+        // Without it a run that was cut short would be green: CI servers pass over properties.
+        if summary.interrupted {
+            let status = unsuccessful(
+                NonSuccessKind::Error,
+                "interrupted",
+                &format!("interrupted: {} not run", count(summary.not_run, "test")),
+            );
+            let mut case = TestCase::new("interrupted", status);
+            case.set_time(Duration::ZERO);
+            suite.add_test_case(case);
+        }
         let mut report = Report::new("kipi");
         report.set_time(summary.duration).add_test_suite(suite);
         // By way of a string: the crate's own error hides the writer's.

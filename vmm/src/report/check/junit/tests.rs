@@ -120,7 +120,9 @@ fn an_interrupted_run_is_a_whole_document_that_says_so() {
     let text = xml(&head(), &[passed], &Summary { interrupted: true, not_run: 2, ..summary() });
     let report = read(&text);
     let [suite] = report.test_suites.as_slice() else { panic!("one suite") };
-    assert_eq!((report.tests, suite.tests, suite.failures), (1, 1, 0));
+    assert_eq!((report.tests, suite.tests, suite.failures, suite.errors), (2, 2, 0, 1), "{text}");
+    assert!(text.contains(r#"<error message="interrupted: 2 tests not run" type="interrupted">"#), "{text}");
+    assert_schemas_hold(&text);
     assert_eq!(value_of(suite, "seed"), Some("123"));
     assert_eq!((value_of(suite, "interrupted"), value_of(suite, "not-run")), (Some("true"), Some("2")));
 }
