@@ -20,7 +20,7 @@ pub struct Image {
     #[arg(value_name = "FILE")]
     file: PathBuf,
     /// What the image measures where its boot loader gives it no command line: route=…, destination=…, state=…, rounds=… and
-    /// others, each with values as of kipi measure's options
+    /// others, each with values as of kipi measure's options, in lower case, and numbers in digits
     #[arg(value_name = "WORD=VALUE[,VALUE..]")]
     plan: Vec<String>,
 }
