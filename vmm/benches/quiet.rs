@@ -159,6 +159,7 @@ fn ensure_idle(run: &Measurement) -> anyhow::Result<()> {
     let Quiet { verdict, blocks, disturbed, causes, .. } = quiet(run)?;
     match verdict {
         Verdict::Quiet | Verdict::DisturbedBlocksLeftOut => Ok(()),
+        Verdict::NotKnown => bail!("this machine does not tell when threads wait for a CPU, which the bench is about"),
         Verdict::NeverQuiet => bail!(
             "this machine is loaded, and the bench needs one that is idle: without its neighbour, {disturbed} of {blocks} blocks \
              of a run were disturbed, most of them by {}",

@@ -5,12 +5,14 @@ use super::status::Status;
 use crate::experiment;
 use crate::report::output;
 use crate::results::measurement::{Cell, Measurement};
+use crate::results::quiet::Verdict;
 
-/// The exit status. `strict`: a cell that was never quiet fails.
+/// The exit status. `strict`: a cell that was never quiet fails, and so does a run of which that is not known.
 pub(super) fn status_of(measurement: &Measurement, error: Option<&experiment::Error>, strict: bool) -> Status {
     // Those of repetitions included.
     let never_quiet = measurement.quiet.as_ref().is_some_and(|quiet| !quiet.never_quiet.is_empty());
-    let is_loud = strict && (never_quiet || measurement.asked().any(Cell::uses_disturbed_blocks));
+    let may_be_loud = never_quiet || is_not_known(measurement) || measurement.asked().any(Cell::uses_disturbed_blocks);
+    let is_loud = strict && may_be_loud;
     match error {
         Some(experiment::Error::Machine(error)) => Status::of_machine(error),
         Some(experiment::Error::Samples(error)) if output::is_broken_pipe(error) => Status::Good,
@@ -24,8 +26,16 @@ pub(super) fn wrong(measurement: &Measurement, is_loud: bool) -> Option<String> 
     if !is_clean(measurement) {
         return Some("calls went wrong: see the integrity column".to_owned());
     }
-    let loud = "the machine was never quiet for some cells (--strict): see the result's head";
+    let loud = if is_not_known(measurement) {
+        "whether the machine was quiet is not known (--strict): see the result's head"
+    } else {
+        "the machine was never quiet for some cells (--strict): see the result's head"
+    };
     without_rounds(measurement).map(nothing_counts).or_else(|| is_loud.then(|| loud.to_owned()))
+}
+
+fn is_not_known(measurement: &Measurement) -> bool {
+    measurement.quiet.as_ref().is_some_and(|quiet| quiet.verdict == Verdict::NotKnown)
 }
 
 /// Whether something was measured, so that results are written.
@@ -80,8 +90,10 @@ pub(super) fn nothing_counts(cell: &Cell) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::results::disturbance::Kind;
     use crate::results::fixture;
     use crate::results::integrity::Integrity;
+    use crate::results::quiet::Quiet;
 
     #[test]
     fn a_cell_that_nobody_asked_for_decides_nothing() {
@@ -96,6 +108,21 @@ mod tests {
         assert_eq!(status_of(&measurement, None, true), Status::Good);
         measurement.cells.push(wrong(false));
         assert_eq!(status_of(&measurement, None, false), Status::Failed);
+    }
+
+    #[test]
+    fn what_nobody_can_see_is_not_quiet() {
+        let mut measurement = fixture::measurement();
+        let quiet = |unknown: &[Kind]| Quiet::of_cells(&measurement.cells, unknown.iter().copied().collect());
+        let [seen, blind] = [quiet(&[Kind::Steal]), quiet(&[Kind::WaitedForCpu])];
+        measurement.quiet = Some(seen);
+        assert_eq!(status_of(&measurement, None, true), Status::Good);
+        measurement.quiet = Some(blind);
+        assert_eq!(
+            (status_of(&measurement, None, true), status_of(&measurement, None, false)),
+            (Status::Failed, Status::Good)
+        );
+        assert!(wrong(&measurement, true).is_some_and(|line| line.contains("is not known (--strict)")));
     }
 
     #[test]

@@ -100,8 +100,8 @@ pub struct Measure {
     /// Print everything: stages, exits, both vantages, what the instruments cost
     #[arg(long)]
     details: bool,
-    /// End with status 1 if a cell was never quiet: too few of its blocks were undisturbed, although they were measured again; with
-    /// --ab, which measures none again, if it was not in most boots of a side
+    /// End with status 1 if a cell was never quiet: too few of its blocks were undisturbed, although they were measured again, or it is
+    /// not known whether they were; with --ab, which measures none again, if it was not in most boots of a side
     #[arg(long)]
     pub(super) strict: bool,
     #[command(flatten)]

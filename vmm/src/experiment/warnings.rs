@@ -158,7 +158,7 @@ mod tests {
             vcpu,
             pin: Some(vcpu),
             cpus: [vcpu, cpu].into(),
-            affinity_changed: cpu != vcpu,
+            affinity_changed: Some(cpu != vcpu),
         };
         assert_eq!(moved(&[of(0, 0), of(1, 1)]), None);
         let one = "vCPU 1 ran on CPUs 0-1, pinned to CPU 1, with its affinity changed";

@@ -32,9 +32,7 @@ fn answer(quiet: &Quiet, cells: usize, name: &dyn Fn(CellId) -> String) -> Strin
         several => format!("{} of {}", several.len(), count(cells, "cell")),
     };
     match quiet.verdict {
-        Verdict::Quiet if quiet.unknown.contains(&Kind::WaitedForCpu) => {
-            format!("Not known to be quiet: {} are not seen here", noun(Kind::WaitedForCpu))
-        }
+        Verdict::NotKnown => format!("Not known to be quiet: {} are not seen here", noun(Kind::WaitedForCpu)),
         Verdict::Quiet => format!("Quiet: none of {blocks} was disturbed"),
         Verdict::DisturbedBlocksLeftOut => {
             format!("Quiet but for {} of {blocks} ({}): ", quiet.disturbed, of_cells(&disturbed_cells(quiet)))

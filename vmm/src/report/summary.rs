@@ -363,7 +363,7 @@ mod tests {
             vcpu,
             pin: Some(vcpu),
             cpus: cpus.iter().copied().collect(),
-            affinity_changed: false,
+            affinity_changed: Some(false),
         };
         let with = |ran_on| moved(&Measurement { ran_on, ..fixture::measurement() });
         assert_eq!(with(vec![of(0, &[0]), of(1, &[1])]), None);

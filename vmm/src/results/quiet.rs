@@ -31,6 +31,8 @@ pub struct Quiet {
 pub enum Verdict {
     /// No block was disturbed.
     Quiet,
+    /// None was seen to be, but this machine does not tell when threads wait for a CPU.
+    NotKnown,
     /// Some were; all figures are made of the others.
     DisturbedBlocksLeftOut,
     /// Figures of some cells are made of disturbed blocks.
@@ -131,6 +133,7 @@ impl Quiet {
         self.causes.sort_by_key(|cause| std::cmp::Reverse(weight(cause)));
         self.verdict = match (self.never_quiet.as_slice(), self.disturbed) {
             ([_, ..], _) => Verdict::NeverQuiet,
+            ([], 0) if self.unknown.contains(&Kind::WaitedForCpu) => Verdict::NotKnown,
             ([], 0) => Verdict::Quiet,
             ([], _) => Verdict::DisturbedBlocksLeftOut,
         };

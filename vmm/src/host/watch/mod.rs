@@ -71,7 +71,7 @@ impl Watch {
         let vcpus = threads.iter().filter(|(thread, _)| thread.vcpu.is_some());
         let cpus = vcpus.flat_map(|(_, files)| files.read(&mut buffer).allowed_cpus.unwrap_or_default()).collect();
         let ran_on = threads.iter().filter_map(|(thread, _)| {
-            Some(RanOn { vcpu: thread.vcpu?, pin: thread.pin, cpus: BTreeSet::new(), affinity_changed: false })
+            Some(RanOn { vcpu: thread.vcpu?, pin: thread.pin, cpus: BTreeSet::new(), affinity_changed: Some(false) })
         });
         let ran_on = ran_on.collect();
         let mut watch = Self {
@@ -147,11 +147,10 @@ impl Watch {
         for (((thread, _), (before, after)), ran_on) in vcpus.zip(&mut self.ran_on) {
             let has_run = before.times.is_none() || before.times != after.times;
             ran_on.cpus.extend(after.last_cpu.filter(|_| has_run));
-            ran_on.affinity_changed |= match (thread.pin, &after.allowed_cpus) {
-                (Some(pin), Some(allowed)) => *allowed != [pin],
-                (None, Some(_)) => self.baseline.is_affinity_changed(*thread, after),
-                (_, None) => false,
-            };
+            ran_on.saw_affinity(after.allowed_cpus.as_ref().map(|allowed| match thread.pin {
+                Some(pin) => *allowed != [pin],
+                None => self.baseline.is_affinity_changed(*thread, after),
+            }));
         }
     }
 

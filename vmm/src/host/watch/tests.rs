@@ -445,9 +445,9 @@ fn where_a_vcpu_ran_is_told_and_whether_somebody_changed_where_it_may() {
         (cpus.iter().copied().collect::<Vec<_>>(), *affinity_changed)
     };
     let ran_ns = THREAD.ran_ns + 1_000;
-    assert_eq!(ran_on(Recorded { ran_ns, ..THREAD }), (vec![1], false));
-    assert_eq!(ran_on(Recorded { ran_ns, cpu: 0, allowed: "0-1", ..THREAD }), (vec![0], true));
-    assert_eq!(ran_on(Recorded { cpu: 0, ..THREAD }), (vec![], false), "it slept, and had run there before");
+    assert_eq!(ran_on(Recorded { ran_ns, ..THREAD }), (vec![1], Some(false)));
+    assert_eq!(ran_on(Recorded { ran_ns, cpu: 0, allowed: "0-1", ..THREAD }), (vec![0], Some(true)));
+    assert_eq!(ran_on(Recorded { cpu: 0, ..THREAD }), (vec![], Some(false)), "it slept, and had run there before");
 }
 
 #[test]
