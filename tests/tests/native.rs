@@ -3,7 +3,8 @@
 use guest_stub::abi::{Destination, TargetState};
 use kipi::config::routes::Route;
 use kipi::guest::session::Limits;
-use kipi::results::measurement::{Cell, LocalApics, Measurement};
+use kipi::results::machine::LocalApics;
+use kipi::results::measurement::{Cell, Measurement};
 use kipi::results::metric::MetricName;
 use kipi_tests::{Ran, boot, document, hypervisor, kipi, machine, run_tests, test, turn};
 use rustix::thread::{CpuSet, sched_getaffinity};

@@ -14,7 +14,8 @@
 
 use anyhow::{Context, bail};
 use kipi::commands::status::Status;
-use kipi::results::measurement::{Host, Measurement};
+use kipi::results::measurement::Measurement;
+use kipi::results::measurement::host::Host;
 use std::io::Read;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};

@@ -7,7 +7,8 @@
 mod measured;
 
 use kipi::config::routes::Route;
-use kipi::results::measurement::{Cell, Instruments, Measurement};
+use kipi::results::instruments::Instruments;
+use kipi::results::measurement::{Cell, Measurement};
 use kipi::results::metric::MetricName;
 use std::collections::BTreeMap;
 

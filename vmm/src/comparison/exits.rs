@@ -3,7 +3,8 @@
 use super::{Run, disturbed};
 use crate::report::units;
 use crate::results::comparison::{Finding, FindingKind, Severity};
-use crate::results::measurement::{Cell, Exits};
+use crate::results::exits::Exits;
+use crate::results::measurement::Cell;
 use crate::results::source::Source;
 use crate::statistics::change::{Difference, Set};
 use guest_stub::abi::cell::CellId;

@@ -3,7 +3,7 @@
 
 use super::Run;
 use crate::results::comparison::Hosts;
-use crate::results::measurement::Host;
+use crate::results::measurement::host::Host;
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 

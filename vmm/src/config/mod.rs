@@ -16,7 +16,7 @@ pub mod sources;
 pub mod target_states;
 pub mod waits;
 
-pub use crate::results::measurement::{Interface, LocalApics};
+pub use crate::results::machine::{Interface, LocalApics};
 pub use guest_stub::abi::cell::{Call, CellId, Observe};
 pub use host_offers::{HostOffers, Need};
 pub use pin::{Error, Pin, cpu_of, resolve_pin};

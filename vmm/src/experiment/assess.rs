@@ -12,8 +12,11 @@ use crate::results::block;
 use crate::results::exit_cost::ExitCost;
 use crate::results::halts::CellWakeups;
 use crate::results::histogram::Histogram;
-use crate::results::measurement::{self, Cell, Instruments, ObserverEffect};
+use crate::results::initiators::{ByInitiator, DeliveryTo};
+use crate::results::instruments::Instruments;
+use crate::results::measurement::Cell;
 use crate::results::metric::MetricName;
+use crate::results::observer_effect::ObserverEffect;
 use crate::results::source::Source;
 use crate::results::stage::Breakdown;
 use crate::results::topology::Topology;
@@ -139,12 +142,10 @@ pub(super) fn deliveries<'a>(rounds: impl Iterator<Item = &'a Round>) -> BTreeMa
     by_target.into_iter().filter_map(|(vcpu, values)| Some((vcpu, order::Sample::new(values)?.summary()))).collect()
 }
 
-fn by_initiator(initiator: usize, block: &Block, khz: NonZeroU64) -> measurement::ByInitiator {
-    let target = |(vcpu, summary): (usize, order::Summary)| measurement::DeliveryTo {
-        vcpu,
-        p50_ns: metrics::nanoseconds(summary.p50, khz),
-    };
-    measurement::ByInitiator {
+fn by_initiator(initiator: usize, block: &Block, khz: NonZeroU64) -> ByInitiator {
+    let target =
+        |(vcpu, summary): (usize, order::Summary)| DeliveryTo { vcpu, p50_ns: metrics::nanoseconds(summary.p50, khz) };
+    ByInitiator {
         initiator,
         rounds: block.whole_rounds(),
         targets: deliveries(block.rounds.iter()).into_iter().map(target).collect(),

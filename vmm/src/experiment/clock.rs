@@ -2,7 +2,7 @@
 
 use super::instruments::{Effort, frequency};
 use super::machine::{self, Machine};
-use crate::results::measurement::Clock;
+use crate::results::clock::Clock;
 use crate::statistics::clock_error::{ClockError, Comparisons};
 use crate::statistics::metrics;
 

@@ -2,7 +2,8 @@
 
 use super::collected::Collected;
 use crate::config::{self, Config};
-use crate::results::measurement::{MeasurementConfig, Skipped};
+use crate::results::measurement::Skipped;
+use crate::results::measurement::config::MeasurementConfig;
 use guest_stub::abi::{Destination, TargetState, Wait};
 
 pub(super) fn skipped(refused: &config::Refused) -> Skipped {

@@ -3,7 +3,9 @@
 use super::clock::LOOKS;
 use super::machine::{self, Machine};
 use crate::config::MachineSpec;
-use crate::results::measurement::{Clock, Instruments, Spread};
+use crate::results::clock::Clock;
+use crate::results::instruments::Instruments;
+use crate::results::measurement::Spread;
 use crate::statistics::documents;
 use guest_stub::abi::command::TIMED_INSTRUCTIONS;
 use std::num::NonZeroU64;

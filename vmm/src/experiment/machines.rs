@@ -6,7 +6,7 @@ use super::machine::{self, Machine};
 use crate::config::{CellId, MachineSpec};
 use crate::host::watch::Baseline;
 use crate::results::disturbance::Kind;
-use crate::results::measurement::Instruments;
+use crate::results::instruments::Instruments;
 use crate::results::ran_on::RanOn;
 use std::collections::BTreeSet;
 use std::collections::btree_map::{BTreeMap, Entry};

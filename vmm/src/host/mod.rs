@@ -19,7 +19,7 @@ pub use crate::results::cpu_list::parse as parse_cpu_list;
 pub use machine::Machine;
 
 use crate::results::host::{Facts, Tsc, VENDOR_MODULES, Virtualization};
-use crate::results::measurement::Host;
+use crate::results::measurement::host::Host;
 use crate::results::power::Power;
 use jiff::{SignedDuration, SignedDurationRound, Timestamp, Unit};
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,6 +1,6 @@
 //! What single exits cost, in the measurement document.
 
-use super::measurement::LocalApics;
+use super::machine::LocalApics;
 use super::metric::Metric;
 use super::reference::ReferenceBlock;
 use guest_stub::abi::act::Act;

@@ -1,14 +1,17 @@
 //! A measurement and a trace made up for tests, small enough to know by heart.
 
 use super::block::Block;
+use super::clock::{CellClock, Clock};
 use super::cpu_list::CpuList;
 use super::disturbance::{Disturbance, Kind};
 use super::exit_cost::ExitCost;
+use super::exits::Exits;
+use super::instruments::Instruments;
 use super::integrity::Integrity;
-use super::measurement::{
-    Cell, CellClock, Clock, Exits, Host, Instruments, Interface, IntervalScope, LocalApics, MEASUREMENT_SCHEMA,
-    Measurement, MeasurementConfig, Skipped, Spread,
-};
+use super::machine::{Interface, LocalApics};
+use super::measurement::config::MeasurementConfig;
+use super::measurement::host::Host;
+use super::measurement::{Cell, IntervalScope, MEASUREMENT_SCHEMA, Measurement, Skipped, Spread};
 use super::metric::{Intervals, Metric, MetricName, Unit};
 use super::power::Power;
 use super::source::Source;

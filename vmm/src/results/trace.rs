@@ -1,7 +1,9 @@
 //! The trace of a few broadcast calls as a document: what `--json` writes and every other report renders.
 
+use super::clock::CellClock;
+use super::exits::Exits;
 use super::integrity::Integrity;
-use super::measurement::{CellClock, Exits, Host};
+use super::measurement::host::Host;
 use super::quiet::Quiet;
 use super::ran_on::RanOn;
 use super::sandbox::Sandbox;

@@ -1,7 +1,7 @@
 //! Exits a call.
 
 use crate::events::samples::{Block, ExitCount, Exits};
-use crate::results::measurement::Exits as ExitsPerCall;
+use crate::results::exits::Exits as ExitsPerCall;
 use crate::results::source::Source;
 use std::collections::BTreeMap;
 

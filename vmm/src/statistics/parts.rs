@@ -9,7 +9,7 @@ use super::metrics::nanoseconds;
 use super::stages::Path;
 use crate::events::samples::{Block, Round};
 use crate::results::exit_cost::ExitCost;
-use crate::results::measurement::LocalApics;
+use crate::results::machine::LocalApics;
 use crate::results::stage::{Part, PartExits, Stage};
 use guest_stub::abi::act::Act;
 use std::collections::BTreeMap;

@@ -22,7 +22,7 @@ mod xapic;
 use super::host_offers::{HostOffers, Need};
 use super::refusal::Change;
 use super::{Call, Interface, MachineSpec};
-use crate::results::measurement::LocalApics;
+use crate::results::machine::LocalApics;
 use guest_stub::abi::TargetState;
 
 pub use guest_stub::abi::GuestRoute;

@@ -3,7 +3,7 @@ use crate::report::table::{Statistic, Value};
 use crate::results::detail::{Arrival, Curve};
 use crate::results::disturbance::{Disturbance, Kind};
 use crate::results::fixture;
-use crate::results::measurement::{ByInitiator, DeliveryTo};
+use crate::results::initiators::{ByInitiator, DeliveryTo};
 
 fn detail() -> CellDetail {
     CellDetail {

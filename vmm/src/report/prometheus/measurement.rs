@@ -1,8 +1,9 @@
 //! A measurement as gauges: one for each statistic of a metric, with a sample for each cell.
 
 use super::{Gauge, Labels, encode, labels, truth};
+use crate::results::exits::Exits;
 use crate::results::integrity::Integrity;
-use crate::results::measurement::{Cell, Exits, Measurement};
+use crate::results::measurement::{Cell, Measurement};
 use crate::results::metric::{Metric, MetricName, Unit};
 use crate::results::quiet::Quiet;
 use crate::results::times::Times;

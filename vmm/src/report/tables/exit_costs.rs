@@ -66,7 +66,7 @@ mod tests {
     use super::*;
     use crate::report::text::table::print;
     use crate::results::fixture::{exit_cost, measurement};
-    use crate::results::measurement::LocalApics;
+    use crate::results::machine::LocalApics;
     use guest_stub::abi::act::Act;
 
     fn text(costs: Vec<ExitCost>) -> Option<String> {

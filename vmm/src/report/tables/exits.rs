@@ -4,7 +4,8 @@ use super::cells::{Row, rows_of, table as of_rows};
 use crate::config;
 use crate::report::table::{Column, Table, Value};
 use crate::report::units;
-use crate::results::measurement::{Exits, Measurement};
+use crate::results::exits::Exits;
+use crate::results::measurement::Measurement;
 use crate::results::source::Source;
 use std::collections::BTreeSet;
 

@@ -2,7 +2,9 @@
 
 use crate::report::table::{Column, Table, Value};
 use crate::report::units;
-use crate::results::measurement::{Instruments, LocalApics, Measurement, Spread};
+use crate::results::instruments::Instruments;
+use crate::results::machine::LocalApics;
+use crate::results::measurement::{Measurement, Spread};
 use crate::results::standalone::OWN_VMM;
 use guest_stub::abi::cell::Under;
 use std::collections::BTreeMap;

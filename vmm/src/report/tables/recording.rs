@@ -2,7 +2,8 @@
 
 use super::cells::{rows_of, table as of_rows};
 use crate::report::table::{Column, Table, Value};
-use crate::results::measurement::{Measurement, ObserverEffect};
+use crate::results::measurement::Measurement;
+use crate::results::observer_effect::ObserverEffect;
 
 const TITLE: &str = "What recording costs: the same rounds with each source and with none, block by block in turn";
 

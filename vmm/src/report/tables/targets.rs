@@ -3,7 +3,8 @@
 use super::cells::{rows, table as of_rows};
 use crate::config::{self, MachineSpec};
 use crate::report::table::{Column, Table, Value};
-use crate::results::measurement::{Cell, Instruments, Measurement};
+use crate::results::instruments::Instruments;
+use crate::results::measurement::{Cell, Measurement};
 use crate::results::metric::MetricName;
 use guest_stub::abi::cell::{Call, Observe};
 use std::collections::BTreeSet;

@@ -9,7 +9,8 @@ use super::tables;
 use super::wrap::{hang, list, wrap};
 use crate::results::count::count;
 use crate::results::cpu_list::ranges;
-use crate::results::measurement::{Host, Measurement, Skipped};
+use crate::results::measurement::host::Host;
+use crate::results::measurement::{Measurement, Skipped};
 use std::collections::BTreeSet;
 
 /// Warnings that are printed without details, the first ones.
