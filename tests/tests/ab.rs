@@ -1,6 +1,7 @@
 //! `kipi measure --ab` and `--ab-exec` on real vCPUs: two settings, or two builds, in turns.
 
-use kipi::results::comparison::{Comparison, FindingKind, Overall, Verdict};
+use kipi::results::comparison::finding::FindingKind;
+use kipi::results::comparison::{Comparison, Overall, Verdict};
 use kipi_tests::{Ran, binary, hypervisor, kipi, run_tests, test, turn};
 
 fn main() -> std::process::ExitCode {

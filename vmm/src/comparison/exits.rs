@@ -2,7 +2,7 @@
 
 use super::{Run, disturbed};
 use crate::report::units;
-use crate::results::comparison::{Finding, FindingKind, Severity};
+use crate::results::comparison::finding::{Finding, FindingKind, Severity};
 use crate::results::exits::Exits;
 use crate::results::measurement::Cell;
 use crate::results::source::Source;

@@ -4,7 +4,7 @@ use super::kinds::Kind;
 use super::mixture::Mixture;
 use super::{Run, each_once, exits};
 use crate::results::acceleration::{AccelerationState, Feature};
-use crate::results::comparison::{Finding, FindingKind, Severity};
+use crate::results::comparison::finding::{Finding, FindingKind, Severity};
 use crate::results::integrity::Integrity;
 use crate::results::measurement::Cell;
 use guest_stub::abi::cell::CellId;

@@ -8,7 +8,7 @@ use super::Run;
 use super::references::Pairs;
 use super::rules::ERROR_RATE;
 use super::values::{Observed, observe};
-use crate::results::comparison::Outlier;
+use crate::results::comparison::side::Outlier;
 use crate::statistics::order::middle;
 use crate::statistics::outliers::{FEWEST, outliers};
 use guest_stub::abi::cell::CellId;

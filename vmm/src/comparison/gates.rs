@@ -6,7 +6,8 @@
 use super::kinds::Kind;
 use super::rules::FEWEST_RUNS;
 use super::{Run, disturbed};
-use crate::results::comparison::{Gate, Open, OpenReason, Verdict};
+use crate::results::comparison::gate::Gate;
+use crate::results::comparison::{Open, OpenReason, Verdict};
 use crate::results::histogram::Histogram;
 use crate::statistics::change::{Difference, Set};
 use guest_stub::abi::cell::CellId;

@@ -2,7 +2,7 @@
 //! that has more runs on one side than on the other would look like a change otherwise.
 
 use super::Run;
-use crate::results::comparison::Hosts;
+use crate::results::comparison::side::Hosts;
 use crate::results::measurement::host::Host;
 use std::borrow::Cow;
 use std::collections::BTreeSet;

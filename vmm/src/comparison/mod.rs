@@ -23,10 +23,10 @@ pub mod rules;
 mod topology;
 mod values;
 
-use crate::results::comparison::{
-    COMPARISON_SCHEMA, Comparison, Difference, Finding, FindingKind, Overall, Row, Settings, Severity, Side, SideHost,
-    Verdict,
-};
+use crate::results::comparison::finding::{Finding, FindingKind, Severity};
+use crate::results::comparison::row::Row;
+use crate::results::comparison::side::{Side, SideHost};
+use crate::results::comparison::{COMPARISON_SCHEMA, Comparison, Difference, Overall, Settings, Verdict};
 use crate::results::measurement::Measurement;
 use guest_stub::abi::cell::CellId;
 use rules::Rules;

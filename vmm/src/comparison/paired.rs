@@ -5,9 +5,8 @@ use super::kinds::Kind;
 use super::rows::Needed;
 use super::rules::ERROR_RATE;
 use super::{Run, Times, disturbed, each_once, findings, overall, side, values};
-use crate::results::comparison::{
-    COMPARISON_SCHEMA, Change, Comparison, Difference, Open, OpenReason, Role, Row, Settings, Verdict,
-};
+use crate::results::comparison::row::{Change, Role, Row};
+use crate::results::comparison::{COMPARISON_SCHEMA, Comparison, Difference, Open, OpenReason, Settings, Verdict};
 use crate::results::measurement::Cell;
 use crate::statistics::holm;
 use crate::statistics::order::middle;

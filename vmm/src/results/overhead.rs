@@ -3,7 +3,8 @@
 //!
 //! Times are in nanoseconds; intervals are `[low, high]`, of 95 %.
 
-use super::comparison::{Difference, Side};
+use super::comparison::Difference;
+use super::comparison::side::Side;
 use guest_stub::abi::cell::CellId;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

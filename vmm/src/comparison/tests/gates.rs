@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::comparison::gates::Limit;
-use crate::results::comparison::Gate;
+use crate::results::comparison::gate::Gate;
 
 /// Runs whose first cell has 1000 round trips of 100 µs, of which so many of each run take ten times as long.
 fn with_tail(mut runs: Vec<Run>, tail: impl Fn(u16) -> u16) -> Vec<Run> {

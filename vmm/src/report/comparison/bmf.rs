@@ -2,7 +2,8 @@
 
 use crate::report::bmf::{Benchmarks, Figure, LATENCY, Measures, encode};
 use crate::report::json::JsonError;
-use crate::results::comparison::{Comparison, Row, Verdict};
+use crate::results::comparison::row::Row;
+use crate::results::comparison::{Comparison, Verdict};
 
 /// The benchmark of the whole comparison, which no cell is named like.
 const WHOLE: &str = "kipi compare";
@@ -38,8 +39,8 @@ fn whole(comparison: &Comparison) -> Measures {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::results::comparison::Change;
     use crate::results::comparison::fixture::comparison;
+    use crate::results::comparison::row::Change;
     use serde_json::{Value, json};
 
     #[test]

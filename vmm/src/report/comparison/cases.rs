@@ -2,7 +2,10 @@
 
 use super::text::{Unit, limit, why};
 use crate::report::units;
-use crate::results::comparison::{Change, Comparison, Finding, Gate, Open, Overall, Row, Severity, Verdict};
+use crate::results::comparison::finding::{Finding, Severity};
+use crate::results::comparison::gate::Gate;
+use crate::results::comparison::row::{Change, Row};
+use crate::results::comparison::{Comparison, Open, Overall, Verdict};
 
 /// What a harness counts as one test.
 #[derive(Debug)]

@@ -98,7 +98,7 @@ pub fn render_prometheus(comparison: &Comparison) -> Result<String, RenderError>
 /// A comparison whose texts, all of which documents may bring along, could break a report.
 #[cfg(test)]
 fn hostile(text: &str) -> Comparison {
-    use crate::results::comparison::Hosts;
+    use crate::results::comparison::side::Hosts;
 
     let mut comparison = crate::results::comparison::fixture::comparison();
     let mut texts: Vec<&mut String> = vec![&mut comparison.kipi];

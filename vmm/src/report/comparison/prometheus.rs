@@ -2,9 +2,11 @@
 
 use super::text::quantile;
 use crate::report::prometheus::{Gauge, Labels, encode, labels, truth};
-use crate::results::comparison::{
-    Change, Comparison, FindingKind, Gate, Hosts, Outlier, Overall, Row, SideHost, Verdict,
-};
+use crate::results::comparison::finding::FindingKind;
+use crate::results::comparison::gate::Gate;
+use crate::results::comparison::row::{Change, Row};
+use crate::results::comparison::side::{Hosts, Outlier, SideHost};
+use crate::results::comparison::{Comparison, Overall, Verdict};
 use std::fmt;
 
 /// The document.

@@ -5,10 +5,11 @@ use crate::report::tables::{add_keys, name_of, separate};
 use crate::report::text::{table, warnings};
 use crate::report::units;
 use crate::report::wrap::{hang, list, wrap};
-use crate::results::comparison::{
-    Change, Comparison, Difference, Finding, Gate, Hosts, Open, OpenReason, Outlier, Overall, Row, Severity, Side,
-    Verdict,
-};
+use crate::results::comparison::finding::{Finding, Severity};
+use crate::results::comparison::gate::Gate;
+use crate::results::comparison::row::{Change, Row};
+use crate::results::comparison::side::{Hosts, Outlier, Side};
+use crate::results::comparison::{Comparison, Difference, Open, OpenReason, Overall, Verdict};
 use crate::results::count::count;
 use crate::results::standalone::kernel_name;
 use guest_stub::abi::cell::CellId;

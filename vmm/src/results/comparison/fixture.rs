@@ -1,9 +1,10 @@
 //! A comparison made up for tests: every verdict, every kind of finding.
 
-use super::{
-    COMPARISON_SCHEMA, Change, Comparison, Difference, Finding, FindingKind, Gate, Open, OpenReason, Outlier, Overall,
-    Role, Row, Settings, Severity, Side, SideHost, Verdict,
-};
+use super::finding::{Finding, FindingKind, Severity};
+use super::gate::Gate;
+use super::row::{Change, Role, Row};
+use super::side::{Outlier, Side, SideHost};
+use super::{COMPARISON_SCHEMA, Comparison, Difference, Open, OpenReason, Overall, Settings, Verdict};
 use crate::results::fixture::id;
 use crate::results::metric::MetricName;
 

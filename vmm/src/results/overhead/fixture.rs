@@ -1,7 +1,8 @@
 //! An overhead made up for tests.
 
 use super::{IntervalOf, OVERHEAD_SCHEMA, Overhead, OverheadRow};
-use crate::results::comparison::{Difference, Side, SideHost};
+use crate::results::comparison::Difference;
+use crate::results::comparison::side::{Side, SideHost};
 use crate::results::fixture::id;
 
 /// A cell that takes 37.5 times as long under KVM, one that takes less and has no interval, and one that only the base has.

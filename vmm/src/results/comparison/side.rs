@@ -1,0 +1,83 @@
+//! Whose runs are compared: the two sides, and the hosts that they were measured on.
+
+use crate::results::standalone::kernel_name;
+use guest_stub::abi::cell::CellId;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// One of the two sets.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Side {
+    /// The files, in the order of their runs.
+    pub files: Vec<String>,
+    /// How many runs.
+    pub runs: u64,
+    /// Where they were measured: an entry for each combination of what follows.
+    pub hosts: Vec<SideHost>,
+    /// Runs, of at least ten on hosts of one processor model and kernel, that are not as the others.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub outliers: Vec<Outlier>,
+}
+
+/// A run that is not as the others on hosts of its kind, in one cell.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Outlier {
+    /// Its file.
+    pub file: String,
+    /// Processor model name of its kind.
+    pub cpu: String,
+    /// Kernel release of its kind.
+    pub kernel: String,
+    /// How many runs of its kind have the cell.
+    pub group: u64,
+    /// The cell.
+    #[serde(flatten)]
+    pub id: CellId,
+    /// How much more what is judged of the cell (its time in its reference's) is than the median of its kind, a fraction.
+    pub change: f64,
+}
+
+/// A host that some runs of a side were measured on.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SideHost {
+    /// Processor model name.
+    pub cpu: String,
+    /// Kernel release, as `uname -r`; `none` where the standalone image ran.
+    pub kernel: String,
+    /// KVM's vendor modules.
+    pub kvm: Vec<String>,
+    /// What the standalone image ran on, where it measured: `standalone image under KVMKVMKVM`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub standalone: Option<String>,
+    /// Version of the kipi that measured.
+    pub kipi: String,
+    /// How many runs.
+    pub runs: u64,
+}
+
+/// Hosts of a kind, where a side has several.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Hosts {
+    /// Processor model name.
+    pub cpu: String,
+    /// Kernel release, as `uname -r`; `null`: the sides' kernels differ.
+    pub kernel: Option<String>,
+}
+
+/// `AMD EPYC 9B14, Linux 6.18.0`.
+impl fmt::Display for Hosts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.cpu)?;
+        self.kernel.as_ref().map_or(Ok(()), |kernel| write!(f, ", {}", kernel_name(kernel)))
+    }
+}
+
+/// What something is called, behind the hosts where there are several kinds of them: `AMD EPYC 9B14: x2apic, all-but-self, …`.
+pub(super) fn name_on(hosts: Option<&Hosts>, what: &dyn fmt::Display) -> String {
+    hosts.map_or_else(|| what.to_string(), |hosts| format!("{hosts}: {what}"))
+}
