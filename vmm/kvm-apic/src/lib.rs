@@ -60,4 +60,6 @@ pub use builder::{Builder, Machine};
 pub use error::{Error, Operation};
 pub use irqchip::Irqchip;
 pub use kick::{Kick, Request, Signal};
-pub use vcpu::{Ended, Exit, Served, Step, Vcpu};
+pub use vcpu::serve::Served;
+pub use vcpu::step::Step;
+pub use vcpu::{Ended, Exit, Vcpu};
