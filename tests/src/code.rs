@@ -1,6 +1,8 @@
 //! The code of the guest image as it was built, for tests that follow it instruction by instruction.
 
-use iced_x86::{Decoder, DecoderOptions, FlowControl, Instruction};
+use iced_x86::{
+    Decoder, DecoderOptions, FlowControl, Instruction, InstructionInfoFactory, OpAccess, Register, UsedMemory,
+};
 use kipi::vm::image::EMBEDDED;
 use object::read::elf::ElfFile64;
 use object::{LittleEndian, Object, ObjectSection, ObjectSymbol};
@@ -15,7 +17,7 @@ pub fn image() -> ElfFile64<'static, LittleEndian> {
 }
 
 /// The address of each of its symbols.
-pub fn symbols() -> BTreeMap<String, u64> {
+fn symbols() -> BTreeMap<String, u64> {
     let image = image();
     let named = image.symbols().filter_map(|symbol| Some((symbol.name().ok()?.to_owned(), symbol.address())));
     named.collect()
@@ -56,6 +58,13 @@ pub fn instruction_at(ip: u64) -> Instruction {
     let offset = ip.checked_sub(text).and_then(|offset| usize::try_from(offset).ok());
     let code = offset.and_then(|offset| bytes.get(offset..)).unwrap_or_else(|| panic!("{ip:#x} is not in the text"));
     Decoder::with_ip(64, code, ip, DecoderOptions::NONE).decode()
+}
+
+/// Whether an instruction stores to memory outside of the stack.
+pub fn stores(instruction: &Instruction) -> bool {
+    let mut info = InstructionInfoFactory::new();
+    let is_store = |it: &UsedMemory| it.access() == OpAccess::Write && it.base() != Register::RSP;
+    info.info(instruction).used_memory().iter().any(is_store)
 }
 
 /// The number of instructions on the shortest way from `from` to one that `is_end`, that one included.

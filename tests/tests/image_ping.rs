@@ -1,8 +1,8 @@
 //! The way of a ping through the guest image as it was built: what the sender and the target execute between its two stamps.
 
 use guest_stub::abi::{Destination, GuestRoute};
-use iced_x86::{Instruction, InstructionInfoFactory, Mnemonic, OpAccess, Register, UsedMemory};
-use kipi_tests::code::{instruction_at, no_callee, shortest_way, symbol, symbols};
+use iced_x86::{Instruction, Mnemonic};
+use kipi_tests::code::{demangled, instruction_at, no_callee, shortest_way, stores, symbol};
 use kipi_tests::{run_tests, test};
 
 fn main() -> std::process::ExitCode {
@@ -53,19 +53,10 @@ fn way(route: GuestRoute, destination: Destination) -> Result<(&'static str, Mne
     })
 }
 
-/// Whether an instruction stores to memory outside of the stack.
-fn stores(instruction: &Instruction) -> bool {
-    let mut info = InstructionInfoFactory::new();
-    let is_store = |it: &UsedMemory| it.access() == OpAccess::Write && it.base() != Register::RSP;
-    info.info(instruction).used_memory().iter().any(is_store)
-}
-
 /// Instructions of the sender from its first stamp to its last one, both included, by way of the send.
 fn sender(way: &str, send: Mnemonic) -> usize {
     let name = format!("kipi_guest::ping::sender::window::<kipi_guest::ping::way::{way}>");
-    let is_window = |symbol: &str| format!("{:#}", rustc_demangle::demangle(symbol)) == name;
-    let symbols = symbols();
-    let mut window = *symbols.iter().find(|(symbol, _)| is_window(symbol)).unwrap_or_else(|| panic!("no {name}")).1;
+    let mut window = *demangled().get(&name).unwrap_or_else(|| panic!("no {name}"));
     let is_stamp = |it: &Instruction| it.mnemonic() == Mnemonic::Rdtsc;
     while !is_stamp(&instruction_at(window)) {
         window = instruction_at(window).next_ip();
