@@ -220,11 +220,11 @@ impl Window {
         Aborted { generation, missing, resent: record.is_resent() }
     }
 
-    /// The call's deadline has passed in the middle of the worker: every worker has as long again.
+    /// The call's deadline has passed in the middle of the worker: every worker has as long again, and [`LEAST_GRACE`].
     #[cold]
     #[inline(never)]
     fn wait_for_overstayers(&self, generation: Generation, targets: &impl Targets) {
-        let until = tsc::now().wrapping_add(self.cycles);
+        let until = tsc::now().wrapping_add(self.cycles.max(LEAST_GRACE));
         let mut late = None;
         targets.all(|slot| {
             let done = polling::poll_until(until, || slot.is_done(generation));
@@ -238,6 +238,10 @@ impl Window {
         }
     }
 }
+
+/// TSC cycles, half a second or more, that a worker has to return beyond the deadline: where that is short, a target whose CPU was
+/// taken away meanwhile has done nothing wrong.
+const LEAST_GRACE: u64 = 1 << 31;
 
 /// The worker of an initiator that is no participant: all others are spared the question.
 extern "sysv64" fn takes_no_part(_: usize) -> usize {
