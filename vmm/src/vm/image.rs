@@ -6,6 +6,7 @@ use crate::host::bounded;
 use guest_stub::abi::{self, ImageHeader};
 use linux_loader::loader::{Elf, KernelLoader as _};
 use object::{Object, ObjectSymbol, SymbolKind};
+use std::borrow::Cow;
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
 use thiserror::Error;
@@ -139,9 +140,24 @@ pub fn symbolise(image: &[u8], address: u64) -> Option<String> {
         .filter(|symbol| symbol.name().is_ok_and(|name| !name.is_empty()))
         .filter(|symbol| address - symbol.address() < symbol.size().max(UNSIZED))
         .max_by_key(|symbol| (symbol.address(), symbol.size()))?;
-    let name = rustc_demangle::demangle(symbol.name().ok()?);
     // The alternate form leaves the hash out.
-    Some(format!("{name:#}+{:#x}", address - symbol.address()))
+    let name = format!("{:#}", rustc_demangle::demangle(symbol.name().ok()?));
+    Some(format!("{}+{:#x}", shortened(&name), address - symbol.address()))
+}
+
+/// A name that fits into a line: that of a generic function may have thousands of characters, and that of somebody else's image
+/// millions. Its beginning and its end tell which one it is.
+fn shortened(name: &str) -> Cow<'_, str> {
+    const HEAD: usize = 100;
+    const TAIL: usize = 59;
+    match name.chars().count().checked_sub(HEAD + TAIL + 1) {
+        None | Some(0) => name.into(),
+        Some(more) => {
+            let head: String = name.chars().take(HEAD).collect();
+            let tail: String = name.chars().skip(HEAD + 1 + more).collect();
+            format!("{head}…{tail}").into()
+        }
+    }
 }
 
 #[cfg(test)]

@@ -139,6 +139,20 @@ fn a_segment_is_where_the_memory_map_has_one() {
 }
 
 #[test]
+fn a_name_of_any_length_fits_into_a_line() {
+    let of = |length: usize| ('a'..='z').cycle().take(length).collect::<String>();
+    for length in [0, 1, 160] {
+        assert_eq!(shortened(&of(length)), of(length));
+    }
+    for length in [161, 162, 1_454, 100_000] {
+        let (whole, short) = (of(length), shortened(&of(length)).into_owned());
+        assert_eq!(short.chars().count(), 160, "{length}");
+        let (head, tail) = short.split_once('…').unwrap();
+        assert!(whole.starts_with(head) && whole.ends_with(tail), "{length}: {short}");
+    }
+}
+
+#[test]
 fn what_is_not_a_file_is_not_read() {
     let kind = |path: &str| read(Path::new(path)).unwrap_err();
     assert!(matches!(kind("/dev/zero"), Error::Read { source: bounded::Error::Endless("character device"), .. }));
