@@ -128,7 +128,7 @@ pub trait Machine {
         None
     }
 
-    /// Where its vCPUs' threads ran; empty: nobody has looked, or it has no vCPUs.
+    /// Where its vCPUs' threads ran, or those that native calls are of; empty: nobody has looked.
     fn ran_on(&self) -> Vec<RanOn> {
         Vec::new()
     }

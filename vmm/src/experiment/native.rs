@@ -15,6 +15,7 @@ use crate::host::watch::{Baseline, Thread, Watch};
 use crate::native::{self, Rounds, Sent, Taken, Threads};
 use crate::results::disturbance::Kind;
 use crate::results::integrity::Integrity;
+use crate::results::ran_on::RanOn;
 use crate::statistics::clock_error::{self, Ahead, ClockError, Comparisons};
 use guest_stub::abi::{Destination, Worker};
 use rustix::thread::gettid;
@@ -138,6 +139,10 @@ impl Machine for NativeMachine<'_> {
 
     fn unknown_disturbances(&self) -> Option<BTreeSet<Kind>> {
         Some(self.watch.unknown())
+    }
+
+    fn ran_on(&self) -> Vec<RanOn> {
+        self.watch.ran_on().to_vec()
     }
 
     fn compare_with(&mut self, baseline: &mut Baseline) {

@@ -1,11 +1,11 @@
-//! Where the threads of vCPUs really ran.
+//! Where the threads of vCPUs, and those of native calls, really ran.
 
 use super::cpu_list::ranges;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
-/// Where the thread of a vCPU was found, on all machines of the run that have this vCPU.
+/// Where the thread of a vCPU was found, on all machines of the run that have this vCPU: a native call's thread of this number is one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RanOn {
@@ -73,7 +73,9 @@ mod tests {
     fn an_affinity_is_unchanged_if_all_say_so() {
         let after = |seen: &[Option<bool>]| {
             let mut ran_on = RanOn { vcpu: 1, pin: None, cpus: BTreeSet::new(), affinity_changed: Some(false) };
-            seen.iter().for_each(|&changed| ran_on.saw_affinity(changed));
+            for &changed in seen {
+                ran_on.saw_affinity(changed);
+            }
             ran_on.affinity_changed
         };
         assert_eq!(after(&[Some(false), Some(false)]), Some(false));
