@@ -7,6 +7,7 @@ mod fixture;
 use kipi::sandbox::ThreadKind;
 use kipi::sandbox::allowed::{ENTRIES, Entry};
 use kipi_tests::{ONE_CELL, Ran, Running, binary, document, hypervisor, kipi, run_tests, skip, test, turn, wait_until};
+use rustix::process::{Pid, Signal, kill_process};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -93,12 +94,13 @@ fn a_run_has_a_sandbox_and_vcpus_have_a_narrower_one() {
         let filters = |name: &str| seen.get(name).and_then(|status| filters(status));
         running.has_ended() || filters("vcpu0") > filters("kipi")
     });
-    rustix::process::kill_process(
-        rustix::process::Pid::from_raw(running.id().cast_signed()).expect("a process"),
-        rustix::process::Signal::INT,
-    )
-    .expect("one's own child");
+    // Of the signal of a forbidden call, too, if somebody sends it: no call was made.
+    for signal in [Signal::SYS, Signal::INT] {
+        let process = Pid::from_raw(running.id().cast_signed()).expect("a process");
+        kill_process(process, signal).expect("one's own child");
+    }
     let ran = running.finish();
+    assert!(ran.status == Some(130) && !ran.stderr.contains("forbids"), "{ran:?}");
     assert_eq!(document(&ran.stdout)["sandbox"]["state"], sandbox_here(), "{}", ran.stderr);
     for (name, status) in &seen {
         let lines = lines_of(status).join("\n");

@@ -26,6 +26,9 @@ const MOST: u32 = 1000;
 /// README's table of exit statuses: something went wrong.
 const FAILED: i32 = 1;
 
+/// `si_code` of a signal that a filter has sent (asm-generic/siginfo.h).
+const SYS_SECCOMP: libc::c_int = 1;
+
 /// Handles SIGSYS.
 pub(super) fn handle(stop: &'static AtomicBool) -> Result<(), String> {
     let _ = STOP.set(stop);
@@ -43,7 +46,12 @@ pub fn violation() -> Option<String> {
 }
 
 /// Runs in a signal handler: no allocation, no lock.
-extern "C" fn on_violation(_: libc::c_int, _: *mut libc::siginfo_t, context: *mut libc::c_void) {
+extern "C" fn on_violation(_: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
+    // SAFETY: the handler is installed with SA_SIGINFO, so that the kernel passes this, which is the handler's until it returns.
+    if unsafe { (*info).si_code } != SYS_SECCOMP {
+        // Somebody has sent the signal: no system call was made.
+        return;
+    }
     // SAFETY: the handler is installed with SA_SIGINFO, so that the kernel passes a context of this type, which is this thread's until
     // the handler returns.
     let registers = unsafe { &mut (*context.cast::<libc::ucontext_t>()).uc_mcontext.gregs };
