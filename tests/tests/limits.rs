@@ -86,7 +86,7 @@ fn a_limit_of_processes_is_named() {
         skip("this KVM starts no thread of its own");
         return;
     };
-    assert_eq!(refused.status, Some(1), "{refused:?}");
+    assert_eq!(refused.status, Some(4), "{refused:?}");
     let line = refused.complaint();
     assert!(line.contains("Resource temporarily unavailable") && line.contains("ulimit -u"), "{line}");
 }

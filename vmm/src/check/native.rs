@@ -10,6 +10,7 @@ use crate::experiment::machine::{self, Machine};
 use crate::experiment::native::NativeMachine;
 use crate::guest::blocks::BlockSpec;
 use crate::guest::session::Limits;
+use crate::native;
 use crate::results::count::count;
 use crate::statistics::clock_error::Comparisons;
 use guest_stub::abi::{Destination, Worker};
@@ -143,8 +144,9 @@ impl From<machine::Error> for Verdict {
     fn from(error: machine::Error) -> Self {
         match error {
             machine::Error::Virtual(error) => error.into(),
-            machine::Error::Native(crate::native::Error::Interrupted) => Self::Interrupted,
+            machine::Error::Native(native::Error::Interrupted) => Self::Interrupted,
             machine::Error::GivenUp(_) => Self::overdue(DEADLINE / 2, error.to_string()),
+            machine::Error::Native(native::Error::NotStarted { .. }) => Self::Skipped(error.to_string()),
             machine::Error::Native(_) | machine::Error::NotRecorded => Self::Failed(error.to_string()),
         }
     }

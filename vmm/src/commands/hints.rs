@@ -16,7 +16,7 @@ const DOCTOR: &str = "run 'kipi doctor' for what this host offers";
 const OTHER_CPUS: &str = "name CPUs that are online and allowed by --pin, or none by --pin none";
 const MORE_PROCESSES: &str = "KVM needs a thread of its own, which the limit of processes may forbid: raise ulimit -u";
 pub(super) const TOO_FEW_THREADS: &str =
-    "a limit of processes or threads is reached: raise ulimit -u, or the cgroup's pids.max";
+    "a limit of processes, threads or memory is reached: raise ulimit -u or -v, or the cgroup's pids.max";
 const MORE_FILES: &str = "raise the limit of open files, ulimit -n: 'kipi doctor' says how many a machine needs";
 const FEWER_VCPUS: &str = "pass a smaller --vcpus";
 
@@ -131,6 +131,7 @@ fn of_native(error: &native::Error) -> Option<&'static str> {
     match error {
         native::Error::NotPinned { .. } => Some(OTHER_CPUS),
         native::Error::Membarrier { .. } | native::Error::Rseq(_) | native::Error::Futex(_) => Some(DOCTOR),
+        native::Error::NotStarted { source, .. } if source.kind() == io::ErrorKind::WouldBlock => Some(TOO_FEW_THREADS),
         native::Error::NotStarted { .. } => Some(FEWER_VCPUS),
         native::Error::Alone => Some("pass --vcpus 2 or more"),
         native::Error::Gone(_) | native::Error::Interrupted => None,
@@ -141,6 +142,7 @@ fn of_vm(error: &vm::Error) -> Option<Cow<'static, str>> {
     let hint = match error {
         vm::Error::Device(error) => return Some(of_device(error)),
         vm::Error::Kvm { source, .. } if source.raw_os_error() == Some(libc::EMFILE) => Some(MORE_FILES),
+        vm::Error::Kvm { source, .. } if source.kind() == io::ErrorKind::WouldBlock => Some(MORE_PROCESSES),
         vm::Error::Kvm { .. } | vm::Error::Vcpu(_) => Some(DOCTOR),
         vm::Error::NoIrqchip => Some("use --route vmm, or another host"),
         vm::Error::TooManyVcpus { .. } | vm::Error::Memory { .. } => Some(FEWER_VCPUS),

@@ -43,7 +43,7 @@ impl Status {
     pub(super) fn of_command(name: &str) -> &'static [Self] {
         match name {
             "compare" => &[Self::Good, Self::Failed, Self::BadInput, Self::NotComparable, Self::Undecided],
-            "image" => &[Self::Good, Self::Failed, Self::BadInput, Self::HostCannot],
+            "image" | "doctor" => &[Self::Good, Self::Failed, Self::BadInput, Self::HostCannot],
             "import" | "history" => &[Self::Good, Self::Failed, Self::BadInput],
             "bisect-step" => &[Self::Good, Self::Failed, Self::Skip, Self::Stop, Self::Interrupted],
             "measure" => {
@@ -116,6 +116,7 @@ impl Status {
         match error {
             session::Error::Interrupted => Self::Interrupted,
             session::Error::Vm(error) => Self::of_vm(error),
+            session::Error::Stopped { exit, .. } if exit.errno() == Some(libc::EAGAIN) => Self::HostCannot,
             session::Error::BugCheck(_)
             | session::Error::Stopped { .. }
             | session::Error::GivenUp(_)

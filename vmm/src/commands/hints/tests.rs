@@ -160,6 +160,8 @@ fn what_threads_lack_comes_with_its_way_out() {
         "thread 1 cannot be pinned to CPU 99: Invalid argument (os error 22) (name CPUs that are online and allowed by --pin, \
          or none by --pin none)"
     );
+    let too_few = native::Error::NotStarted { thread: 1, source: io::ErrorKind::WouldBlock.into() };
+    assert!(of(too_few).ends_with(&format!("({TOO_FEW_THREADS})")));
     assert_eq!(of(native::Error::Alone), "a thread alone interrupts nobody (pass --vcpus 2 or more)");
     assert_eq!(of(native::Error::Interrupted), "interrupted");
 }
