@@ -164,6 +164,38 @@ fn two_outputs_in_one_place() {
     assert!(!Path::new(file).exists());
 }
 
+/// What a shell makes of kipi's standard streams.
+fn with_streams(arguments: &str, streams: &str) -> Ran {
+    let line = format!("exec \"$0\" {arguments} {streams}");
+    Running::start(Command::new("sh").args(["-c", &line]).arg(binary())).finish()
+}
+
+#[test]
+fn results_do_not_replace_what_a_standard_stream_was_sent_to() {
+    let directory = tempfile::tempdir().expect("a directory for temporary files");
+    let file = directory.path().join("out").display().to_string();
+    for (stream, name) in [(">", "standard output"), ("2>", "standard error")] {
+        let ran = with_streams(&format!("--device /nonexistent/kvm --json '{file}'"), &format!("{stream}'{file}'"));
+        let said = fs::read_to_string(&file).expect("the file") + &ran.stderr;
+        assert_eq!(ran.status, Some(BAD_INPUT), "{ran:?}");
+        assert!(said.contains(&format!("kipi: {name} and --json {file} are the same file (")), "{said}");
+    }
+    let both = with_streams("image - rounds=1", &format!(">'{file}' 2>&1"));
+    assert_eq!(both.status, Some(0), "standard output is what was asked for: {both:?}");
+}
+
+#[test]
+fn a_standard_output_that_is_closed_is_told() {
+    for arguments in ["doctor", "--help", "measure --json -", "check --list"] {
+        let ran = with_streams(arguments, ">&-");
+        assert_eq!(ran.status, Some(BAD_INPUT), "{arguments}: {ran:?}");
+        assert_eq!(ran.complaint(), "kipi: standard output is closed (open it: >/dev/null drops what is printed)");
+    }
+    assert_eq!(with_streams("--version", ">/dev/null").status, Some(0));
+    // To git bisect run, 2 would be a bad version.
+    assert_eq!(with_streams("bisect-step", ">&-").status, Some(128));
+}
+
 #[test]
 fn two_outputs_in_one_place_under_two_names() {
     let directory = tempfile::tempdir().expect("a directory for temporary files");

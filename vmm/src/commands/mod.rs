@@ -86,12 +86,22 @@ pub fn parse() -> Result<Cli, clap::Error> {
 /// Ends a command line that cannot be run: help and version are asked for, everything else is a usage error.
 pub fn end_parsing(error: &clap::Error) -> Status {
     if error.use_stderr() {
-        let command = std::env::args().nth(1).filter(|first| help::command().find_subcommand(first).is_some());
-        status::complain(&one_line(error, command.as_deref()));
-        // To git bisect run, 2 would be a bad version.
-        return if command.is_some_and(|command| command == "bisect-step") { Status::Stop } else { Status::BadInput };
+        return refuse(&one_line(error, subcommand().as_deref()));
     }
     outputs::printed(error.print()).map_or_else(|error| Failure::failed(error).report(), |()| Status::Good)
+}
+
+/// Ends what cannot be run, with the reason on standard error.
+pub fn refuse(why: &str) -> Status {
+    status::complain(why);
+    // To git bisect run, 2 would be a bad version.
+    if subcommand().is_some_and(|command| command == "bisect-step") { Status::Stop } else { Status::BadInput }
+}
+
+/// The subcommand of this process's command line, if it begins with one.
+fn subcommand() -> Option<String> {
+    let first = std::env::args_os().nth(1)?.into_string().ok()?;
+    help::command().find_subcommand(&first).is_some().then_some(first)
 }
 
 /// A usage error, of the options of `command` if there is one, as one line.

@@ -41,8 +41,8 @@ fn open<const N: usize>(
         }
         places[index] = Some(place);
     }
-    if let Some(place) = places.iter().flatten().find(|place| place.replaces_stdout()) {
-        anyhow::bail!("standard output and {} are the same file (give them different files)", place.as_typed());
+    if let Some((place, stream)) = places.iter().flatten().find_map(|place| Some((place, place.replaces()?))) {
+        anyhow::bail!("{stream} and {} are the same file (give them different files)", place.as_typed());
     }
     for names in inputs {
         for input in documents::files(names)? {

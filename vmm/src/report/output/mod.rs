@@ -191,6 +191,7 @@ fn whole_file(place: FilePlace) -> io::Result<Sink> {
     unfinished::collect(directory);
     let file = Unfinished::new_in(directory)?;
     if let Some(existing) = existing {
+        file.set_owner(existing.uid(), existing.gid());
         file.set_permissions(existing.permissions())?;
     }
     Ok(Sink::Whole(Box::new((BufWriter::new(file), place))))

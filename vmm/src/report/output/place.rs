@@ -93,11 +93,16 @@ impl Place {
         file.is_some_and(|file| self.file == FileId::Existing(Inode::of(&file)))
     }
 
-    /// Whether this is the file that standard output was redirected to: a commit would replace it, and what was printed
-    /// there would be lost.
-    pub fn replaces_stdout(&self) -> bool {
-        let stdout = stdout_metadata().ok().filter(Metadata::is_file);
-        !self.is_stdout() && stdout.is_some_and(|stdout| self.file == FileId::Existing(Inode::of(&stdout)))
+    /// The standard stream that was redirected to this file, if one was: a commit would replace it, and what was printed there would
+    /// be lost.
+    pub fn replaces(&self) -> Option<&'static str> {
+        let is_here = |stream: io::Result<Metadata>| {
+            let file = stream.ok().filter(Metadata::is_file);
+            file.is_some_and(|file| self.file == FileId::Existing(Inode::of(&file)))
+        };
+        let streams = [("standard output", stdout_metadata()), ("standard error", metadata_of(io::stderr()))];
+        let is_replaced = matches!(self.target, Target::File(_));
+        streams.into_iter().find_map(|(name, stream)| (is_replaced && is_here(stream)).then_some(name))
     }
 
     /// The option and what it was given, as they were typed.
@@ -107,7 +112,11 @@ impl Place {
 }
 
 fn stdout_metadata() -> io::Result<Metadata> {
-    File::from(io::stdout().as_fd().try_clone_to_owned()?).metadata()
+    metadata_of(io::stdout())
+}
+
+fn metadata_of(stream: impl AsFd) -> io::Result<Metadata> {
+    File::from(stream.as_fd().try_clone_to_owned()?).metadata()
 }
 
 fn stdout() -> io::Result<(Target, FileId)> {

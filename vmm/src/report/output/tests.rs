@@ -231,3 +231,21 @@ fn a_descriptor_is_written_and_not_replaced() {
     assert_eq!(fs::metadata(&path).expect("file").ino(), file.metadata().expect("descriptor").ino());
     assert_eq!(fs::read(&path).expect("file"), b"{}");
 }
+
+#[test]
+fn a_file_stays_its_owners() {
+    const SOMEBODY: u32 = 1234;
+    let directory = directory();
+    let path = directory.path().join("x.json");
+    fs::write(&path, "old").expect("file");
+    if std::os::unix::fs::chown(&path, Some(SOMEBODY), Some(SOMEBODY)).is_err() {
+        return; // Only root may give a file away.
+    }
+    fs::set_permissions(&path, Permissions::from_mode(0o600)).expect("mode");
+    let mut output = open(&path);
+    output.write_all(b"new").expect("written");
+    output.commit().expect("committed");
+    let file = fs::metadata(&path).expect("the file");
+    assert_eq!((file.uid(), file.gid(), file.mode() & 0o777), (SOMEBODY, SOMEBODY, 0o600));
+    assert_eq!(fs::read(&path).expect("the file"), b"new");
+}

@@ -11,7 +11,7 @@ use std::fs::{self, File, Metadata, OpenOptions, Permissions};
 use std::io::{self, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use tempfile::{NamedTempFile, TempPath};
@@ -69,6 +69,11 @@ impl Unfinished {
         })?;
         let (file, name) = made.into_parts();
         Ok(Self { file, name: Some(name) })
+    }
+
+    /// Whoever may not give a file away keeps it.
+    pub(super) fn set_owner(&self, user: u32, group: u32) {
+        let _ = fchown(&self.file, Some(user), Some(group));
     }
 
     pub(super) fn set_permissions(&self, permissions: Permissions) -> io::Result<()> {
