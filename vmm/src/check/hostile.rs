@@ -49,10 +49,10 @@ pub(super) fn check(suite: &Suite<'_>, route: Route) -> Result<Detail, Verdict> 
         let name = match ended {
             Ok(Ended::Returned) => "returned",
             Ok(Ended::Silent) => "fell silent",
-            Err(Error::BugCheck(_)) => "bug checks",
+            Err(Error::BugCheck(_)) => "stopped by a bug check",
             Err(Error::Stopped { .. }) => "stopped",
             Err(Error::Interrupted) => return Err(Verdict::Interrupted),
-            Err(Error::BadReport(_) | Error::Memory(_)) => "bad reports",
+            Err(Error::BadReport(_) | Error::Memory(_)) => "ended with a bad report",
             Err(error) => return Err(error.into()),
         };
         *endings.entry(name).or_default() += 1;

@@ -40,7 +40,7 @@ pub enum Format {
 #[derive(Debug, Args)]
 pub struct Check {
     /// Name the tests instead of running them
-    #[arg(long)]
+    #[arg(long, conflicts_with = "format")]
     list: bool,
     /// Run the tests whose name contains TEXT; may be given again, for more of them
     #[arg(long, value_name = "TEXT", conflicts_with = "soak")]
@@ -152,8 +152,8 @@ fn head(suite: &Suite<'_>, planned: usize) -> Head {
     let facts = host::read_facts(&host::Sources::system());
     Head {
         kipi: env!("CARGO_PKG_VERSION").to_owned(),
+        kvm: facts.kvm().join(", "),
         kernel: facts.kernel,
-        kvm: facts.kvm_modules.join(", "),
         cpu: facts.cpu.unwrap_or_else(|| "unknown processor".to_owned()),
         cpus: suite.cpus,
         seed: suite.seed,

@@ -1,9 +1,10 @@
 //! What a user sees while a command works: a line on a terminal, which is gone when it ends.
 
 use clap::Args;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use std::borrow::Cow;
 use std::cell::Cell;
+use std::fmt;
 use std::io::{self, IsTerminal};
 
 /// Whether anything is shown.
@@ -70,10 +71,23 @@ impl Progress {
         let size = rustix::termios::tcgetwinsize(io::stderr()).ok();
         let columns = size.map(|size| size.ws_col).filter(|&columns| columns > 0).unwrap_or(80);
         if self.columns.replace(columns) != columns {
-            let style = ProgressStyle::with_template(&template(columns, self.unit));
-            self.bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+            self.bar.set_style(style(columns, self.unit));
         }
     }
+}
+
+fn style(columns: u16, unit: &str) -> ProgressStyle {
+    let style = ProgressStyle::with_template(&template(columns, unit));
+    style.unwrap_or_else(|_| ProgressStyle::default_bar()).with_key("left", left)
+}
+
+/// How long the rest takes, once something is done to tell by.
+fn left(state: &ProgressState, line: &mut dyn fmt::Write) {
+    // What cannot be written is a line of a terminal.
+    let _ = match state.pos() {
+        0 => line.write_str("?"),
+        _ => write!(line, "{:#}", HumanDuration(state.eta())),
+    };
 }
 
 /// What fits into so many columns, so that something is left of what is done now.
@@ -81,8 +95,8 @@ fn template(columns: u16, unit: &str) -> String {
     match columns {
         ..=24 => "{pos}/{len}".to_owned(),
         25..=47 => "{pos}/{len} {wide_msg}".to_owned(),
-        48..=71 => format!("{{pos}}/{{len}} {unit}, {{eta}} left: {{wide_msg}}"),
-        72.. => format!("{{elapsed}} [{{bar:20}}] {{pos}}/{{len}} {unit}, {{eta}} left: {{wide_msg}}"),
+        48..=71 => format!("{{pos}}/{{len}} {unit}, {{left}} left: {{wide_msg}}"),
+        72.. => format!("{{elapsed}} [{{bar:20}}] {{pos}}/{{len}} {unit}, {{left}} left: {{wide_msg}}"),
     }
 }
 
@@ -142,8 +156,11 @@ mod tests {
             let terminal = Terminal(columns, Arc::default());
             let target = ProgressDrawTarget::term_like(Box::new(terminal.clone()));
             let bar = ProgressBar::with_draw_target(Some(708), target);
-            bar.set_style(ProgressStyle::with_template(&template(columns, "blocks")).expect("a template"));
+            bar.set_style(style(columns, "blocks"));
             bar.set_message("native-rseq all-but-self preempted");
+            bar.tick();
+            let before = terminal.1.lock().expect("nobody panics").clone();
+            assert_eq!(columns > 47, before.contains("? left"), "nothing is known yet: {before:?}");
             bar.set_position(600);
             bar.tick();
             let shown = terminal.1.lock().expect("nobody panics").trim_end().to_owned();

@@ -149,10 +149,6 @@ fn apic_flags(cpuinfo: &str) -> Option<BTreeSet<String>> {
 
 /// The part of the facts that belongs in a measurement.
 fn describe_facts(facts: &Facts, power: Power) -> Host {
-    let mut kvm: Vec<String> = facts.vendor_modules().map(str::to_owned).collect();
-    if kvm.is_empty() {
-        kvm.push("built-in or unknown".to_owned());
-    }
     Host {
         key: facts.key.clone(),
         kernel: facts.kernel.clone(),
@@ -161,7 +157,7 @@ fn describe_facts(facts: &Facts, power: Power) -> Host {
         command_line: facts.command_line.clone(),
         cpus: facts.allowed_cpus.clone(),
         topology: facts.topology.clone(),
-        kvm,
+        kvm: facts.kvm(),
         settings: facts.settings.clone(),
         apic_acceleration: Vec::new(),
         power,

@@ -96,6 +96,12 @@ impl Facts {
     pub fn vendor_modules(&self) -> impl Iterator<Item = &str> {
         self.kvm_modules.iter().map(String::as_str).filter(|module| VENDOR_MODULES.contains(module))
     }
+
+    /// What drives the KVM device, as results say it: the vendor modules, or `built-in or unknown`.
+    pub fn kvm(&self) -> Vec<String> {
+        let modules: Vec<String> = self.vendor_modules().map(str::to_owned).collect();
+        if modules.is_empty() { vec!["built-in or unknown".to_owned()] } else { modules }
+    }
 }
 
 /// A limit on open files. `null`: unlimited.

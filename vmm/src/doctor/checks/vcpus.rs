@@ -69,7 +69,10 @@ fn quota(host: &Facts, vcpus: usize) -> Option<Check> {
             Verdict::Limited,
             format!("the cgroup allows {quota:.2} CPUs' worth of time: busy vCPUs are frozen for part of every period"),
         )
-        .advise(format!("raise cpu.max of the cgroup to {} or more, or run outside of it", count(vcpus, "CPU"))),
+        .advise(format!(
+            "raise the cgroup's cpu.max (version 1: cpu.cfs_quota_us) to {} or more, or run outside of it",
+            count(vcpus, "CPU")
+        )),
     )
 }
 
