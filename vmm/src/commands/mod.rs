@@ -118,6 +118,8 @@ fn one_line(error: &clap::Error, command: Option<&str>) -> String {
 
 #[cfg(test)]
 mod tests {
+    mod told;
+
     use super::*;
 
     pub(super) fn parse(arguments: &[&str]) -> Result<Cli, clap::Error> {

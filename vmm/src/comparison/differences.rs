@@ -6,6 +6,7 @@ use crate::results::comparison::Difference;
 use crate::results::cpu_list::ranges;
 use crate::results::measurement::Measurement;
 use crate::results::measurement::config::MeasurementConfig;
+use guest_stub::abi::TargetState;
 use guest_stub::abi::cell::CellId;
 use std::collections::{BTreeMap, BTreeSet};
 use strum::{IntoStaticStr, VariantArray};
@@ -199,13 +200,15 @@ fn facts(measurement: &Measurement) -> BTreeMap<Subject, String> {
 /// and changes how sure a time is, not the time.
 fn options(config: &MeasurementConfig) -> Vec<(&'static str, String)> {
     let or_none = |value: Option<String>| value.unwrap_or_else(|| "none".to_owned());
+    // It changes times of that state alone, and documents of before say it of no other.
+    let out_us = config.out_us.filter(|_| config.target_states.iter().any(|state| state == TargetState::Out.name()));
     vec![
         ("worker", format!("{} {}", config.worker, config.argument)),
         ("rounds", config.seconds.map_or_else(|| config.rounds.to_string(), |seconds| format!("those of {seconds} s"))),
         ("warm-up", config.warmup.to_string()),
         ("latency", or_none(config.latency_us.map(|us| format!("{us} µs")))),
         ("halt-poll", or_none(config.halt_poll_ns.map(|ns| format!("{ns} ns")))),
-        ("out", or_none(config.out_us.map(|us| format!("{us} µs")))),
+        ("out", or_none(out_us.map(|us| format!("{us} µs")))),
     ]
 }
 

@@ -27,6 +27,8 @@ pub use refusal::{Change, Refusal};
 pub use routes::XAPIC_VCPUS;
 
 pub(crate) use pin::list as cpu_list;
+#[cfg(test)]
+pub(crate) use plan::tests::config as sample;
 
 use crate::results::source::Source;
 use guest_stub::abi::{Destination, TargetState, Wait, Worker};

@@ -9,7 +9,7 @@ use super::exits::Exits;
 use super::instruments::Instruments;
 use super::integrity::Integrity;
 use super::machine::{Interface, LocalApics};
-use super::measurement::config::MeasurementConfig;
+use super::measurement::config::{Deadline, MeasurementConfig};
 use super::measurement::host::Host;
 use super::measurement::{Cell, IntervalScope, MEASUREMENT_SCHEMA, Measurement, Skipped, Spread};
 use super::metric::{Intervals, Metric, MetricName, Unit};
@@ -216,7 +216,7 @@ fn config() -> MeasurementConfig {
         destinations: vec!["all-but-self".to_owned()],
         target_states: vec!["spin".to_owned(), "halt".to_owned()],
         idle_before_us: Vec::new(),
-        waits: Vec::new(),
+        waits: vec!["spin".to_owned()],
         observe: vec!["guest".to_owned()],
         trace: Vec::new(),
         rounds: 1_000,
@@ -229,6 +229,7 @@ fn config() -> MeasurementConfig {
         pin: Vec::new(),
         settle_us: Some(10),
         deadline_ms: None,
+        deadlines: vec![Deadline { vcpus: 2, ms: 4_200 }],
         device: Some("/dev/kvm".to_owned()),
         guest: None,
         references: Some(true),
@@ -240,7 +241,7 @@ fn config() -> MeasurementConfig {
         halt_poll_ns: None,
         injected_delay: None,
         injected_route: None,
-        out_us: None,
+        out_us: Some(200),
     }
 }
 

@@ -78,6 +78,18 @@ fn documents_of_before_lack_what_they_did_not_have() {
 }
 
 #[test]
+fn how_long_targets_are_out_is_compared_where_some_are() {
+    let [mut base, mut new] = [runs(2, 1), runs(2, 2)];
+    change(&mut base, |it| it.config.out_us = None);
+    assert_eq!(differences(&base, &new, &[]), [], "a document of before says it of no other state");
+    for side in [&mut base, &mut new] {
+        change(side, |it| it.config.target_states.push(TargetState::Out.name().to_owned()));
+    }
+    change(&mut base, |it| it.config.out_us = Some(300));
+    assert_eq!(differences(&base, &new, &[]), [named("options", Some("out"), false)]);
+}
+
+#[test]
 fn options_that_change_times_are_compared() {
     let [base, mut new] = [runs(2, 1), runs(2, 2)];
     change(&mut new, |it| {

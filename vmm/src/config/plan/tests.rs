@@ -17,7 +17,7 @@ const BY_IPI: &[Destination] = &[Destination::AllButSelf, Destination::All, Dest
 const WITH_IF: &[TargetState] =
     &[TargetState::Spin, TargetState::User, TargetState::Halt, TargetState::Preempted, TargetState::Out];
 
-pub(in crate::config) fn config() -> Config {
+pub(crate) fn config() -> Config {
     Config {
         device: PathBuf::from("/dev/kvm"),
         guest: None,
