@@ -79,6 +79,7 @@ impl Trace {
             calls: vec![self.call],
             destinations: vec![destination],
             waits: vec![self.wait],
+            trace: values::chosen(&self.source).into_iter().map(|source| (source, None)).collect(),
             target_states: vec![self.target_state.unwrap_or_else(|| usual_state(cell, offers))],
             rounds: self.rounds as usize,
             warmup: self.warmup as usize,
@@ -108,34 +109,30 @@ pub fn run(options: &Trace) -> Result<Status, Failure> {
     let image = machines::image(options.machine.guest.as_deref())?;
     let kvm = machines::Kvm::at(&options.machine.device);
     let offers = kvm.open()?.offers_to(options.route.as_slice());
-    let config = options.to_config(machines::allowed_cpus(), offers).map_err(Failure::bad_input)?;
+    let mut config = options.to_config(machines::allowed_cpus(), offers).map_err(Failure::bad_input)?;
     let cell = machines::cells(&config, offers)?.0[0];
     let _latency = machines::limit_latency(&config)?;
     machines::raise_open_file_limit();
     interrupts::hold();
-    let recorders = values::chosen(&options.source);
-    let asked = |source| recorders.contains(&source);
-    let mut sources: Vec<_> = recorders.iter().map(|&source| (source, None)).collect();
-    let tracer = machines::open_tracer(&mut sources, Detail::Full);
+    let tracer = machines::open_tracer(&mut config.trace, Detail::Full);
     confined::enter(&options.sandbox, [json.as_ref(), perfetto.as_ref()]);
     interrupts::handle()?;
+    let asked = |asked| config.trace.iter().any(|&(source, _)| source == asked);
     let recording = Recording {
         stats: asked(Source::Stats),
         stays: if asked(Source::Vmm) { Keep::Everything } else { Keep::Nothing },
         kernel: tracer.is_some(),
     };
-    let Config { rounds, warmup, worker, argument, .. } = config;
-    let plan = Plan { cell, rounds, warmup, worker, argument, recording };
+    let plan = Plan { cell, config: &config, recording };
     let mut source = machines::boot(&kvm, &config, &image, MachineSpec::of(&cell), tracer)?;
     let mut trace = experiment::trace::run(&plan, &mut source)?;
     trace.command = command_line();
-    trace.config.pin.clone_from(&config.pin);
     trace.sandbox = sandbox::state();
     // The look takes a trace instance, of which a process has one at a time.
     drop(source);
     trace.host.apic_acceleration = machines::apic_acceleration(&kvm, [cell]);
-    trace.sources.extend(sources.into_iter().filter_map(|(source, refusal)| {
-        Some(results::trace::Recorder { source, unavailable: Some(refusal?), lost: 0 })
+    trace.sources.extend(config.trace.iter().filter_map(|(source, refusal)| {
+        Some(results::trace::Recorder { source: *source, unavailable: Some(refusal.clone()?), lost: 0 })
     }));
     write_results(&trace, json, perfetto).map_err(Failure::failed)?;
     if trace.calls.is_empty() {

@@ -4,7 +4,9 @@ use super::collected::Collected;
 use crate::config::{self, Config};
 use crate::results::measurement::Skipped;
 use crate::results::measurement::config::{Deadline, MeasurementConfig};
+use crate::results::trace::TraceConfig;
 use guest_stub::abi::Destination;
+use guest_stub::abi::cell::CellId;
 use std::time::Duration;
 
 pub(super) fn skipped(refused: &config::Refused) -> Skipped {
@@ -104,6 +106,28 @@ pub(super) fn describe(config: &Config, boots: usize) -> MeasurementConfig {
     }
 }
 
+/// The same of a trace of one cell's calls. That every option of `kipi trace` is in it is tested with the options.
+pub(super) fn describe_trace(cell: CellId, config: &Config) -> TraceConfig {
+    TraceConfig {
+        id: cell,
+        rounds: config.rounds as u64,
+        warmup: config.warmup as u64,
+        waits: config.waits.iter().map(|wait| wait.name().to_owned()).collect(),
+        trace: config.trace.iter().map(|(source, _)| *source).collect(),
+        worker: config.worker.name().to_owned(),
+        argument: Some(config.argument),
+        pin: config.pin.clone(),
+        settle_us: Some(microseconds(config.settle)),
+        deadline_ms: config.deadline.map(milliseconds),
+        deadlines: deadlines(config),
+        device: Some(config.device.display().to_string()),
+        guest: config.guest.as_ref().map(|guest| guest.display().to_string()),
+        latency_us: config.latency_us,
+        halt_poll_ns: config.halt_poll_ns,
+        out_us: Some(microseconds(config.out)),
+    }
+}
+
 /// The deadline that holds for each vCPU count.
 fn deadlines(config: &Config) -> Vec<Deadline> {
     config.vcpus.iter().map(|&vcpus| Deadline { vcpus, ms: milliseconds(config.deadline(vcpus)) }).collect()
@@ -120,7 +144,10 @@ fn microseconds(time: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::routes::Route;
     use crate::config::sample;
+    use crate::results::source::Source;
+    use guest_stub::abi::{TargetState, Wait};
 
     #[test]
     fn the_deadline_that_held_is_told_for_each_vcpu_count() {
@@ -134,6 +161,22 @@ mod tests {
         let told = describe(&Config { deadline: Some(Duration::from_millis(70)), ..own }, 1);
         assert_eq!(told.deadline_ms, Some(70));
         assert_eq!(told.deadlines, [2, 300].map(|vcpus| Deadline { vcpus, ms: 70 }));
+    }
+
+    #[test]
+    fn a_trace_tells_what_was_set_and_what_held() {
+        let config = Config {
+            settle: Duration::from_micros(25),
+            waits: vec![Wait::Park],
+            trace: vec![(Source::Kernel, Some("no permission".to_owned()))],
+            halt_poll_ns: Some(7),
+            ..sample()
+        };
+        let cell = CellId::broadcast(Route::X2Apic, Destination::AllButSelf, TargetState::Halt, 2);
+        let told = describe_trace(cell, &config);
+        assert_eq!((told.settle_us, told.halt_poll_ns, told.latency_us), (Some(25), Some(7), None));
+        assert_eq!((told.waits, told.trace), (vec!["park".to_owned()], vec![Source::Kernel]));
+        assert_eq!((told.deadline_ms, told.deadlines), (None, deadlines(&config)));
     }
 
     #[test]

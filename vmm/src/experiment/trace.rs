@@ -2,10 +2,11 @@
 
 use super::clock::Clocks;
 use super::described_call::{choose, describe};
+use super::described_config::describe_trace;
 use super::instruments::Effort;
 use super::instruments::frequency;
 use super::machine::{self, Machine};
-use crate::config::{self, CellId, routes};
+use crate::config::{self, CellId, Config, routes};
 use crate::events::recording::Recording;
 use crate::events::samples::{Block, Round};
 use crate::events::stays::Keep;
@@ -18,19 +19,14 @@ use crate::results::source;
 use crate::results::trace::{self, TRACE_SCHEMA, Trace};
 use crate::statistics::breakdown::Ways;
 use crate::statistics::exits::ExitTotals;
-use guest_stub::abi::Worker;
 
 /// What is to be traced.
 #[derive(Debug, Clone)]
-pub struct Plan {
+pub struct Plan<'c> {
     /// The call, and the machine.
     pub cell: CellId,
-    pub rounds: usize,
-    /// Rounds before each block that do not count.
-    pub warmup: usize,
-    pub worker: Worker,
-    /// Its argument.
-    pub argument: u64,
+    /// How calls are made, how many, and by whom.
+    pub config: &'c Config,
     /// Who records.
     pub recording: Recording,
 }
@@ -40,13 +36,13 @@ const BLOCK: usize = 200;
 /// Blocks in a row without a round that counts before it is given up.
 const PATIENCE: usize = 5;
 
-/// Traces the calls on `machine`, and describes those whose round trips are the median and the largest. The document's host,
-/// command line, sources and pins are the caller's to fill in. A call that is given up ends the trace, and is counted; a user who
+/// Traces the calls on `machine`, and describes those whose round trips are the median and the largest. The document's
+/// command line, sandbox and what it says of sources that could not record are the caller's to fill in. A call that is given up ends the trace, and is counted; a user who
 /// wants to stop ends it with the rounds until then, if there are any.
 ///
 /// # Errors
 /// As [`Machine::run_block`].
-pub fn run(plan: &Plan, machine: &mut impl Machine) -> Result<Trace, machine::Error> {
+pub fn run(plan: &Plan<'_>, machine: &mut impl Machine) -> Result<Trace, machine::Error> {
     let started = host::unix_time();
     let khz = frequency(machine.tsc_khz());
     let Clocks { clock, .. } = Clocks::of(machine, Effort::Full)?;
@@ -74,7 +70,7 @@ pub fn run(plan: &Plan, machine: &mut impl Machine) -> Result<Trace, machine::Er
         date: started.and_then(host::date),
         command: Vec::new(),
         host: host::describe(),
-        config: config(plan),
+        config: describe_trace(plan.cell, plan.config),
         sources: sources(plan, &blocks),
         rounds: blocks.iter().map(Block::whole_rounds).sum(),
         not_in_state: blocks.iter().map(|block| block.not_in_state).sum(),
@@ -93,9 +89,10 @@ pub fn run(plan: &Plan, machine: &mut impl Machine) -> Result<Trace, machine::Er
 }
 
 /// Runs blocks until there are enough rounds, a call is given up, or the user wants to stop: then with the reason.
-fn run_blocks(plan: &Plan, machine: &mut impl Machine) -> Result<(Vec<Block>, Option<String>), machine::Error> {
+fn run_blocks(plan: &Plan<'_>, machine: &mut impl Machine) -> Result<(Vec<Block>, Option<String>), machine::Error> {
     let mut blocks: Vec<Block> = Vec::new();
-    let mut missing = plan.rounds;
+    let asked = plan.config.rounds;
+    let mut missing = asked;
     let mut idle = 0;
     while missing > 0 && idle < PATIENCE {
         let block = match machine.run_block(&spec(plan, missing.min(BLOCK))) {
@@ -105,8 +102,8 @@ fn run_blocks(plan: &Plan, machine: &mut impl Machine) -> Result<(Vec<Block>, Op
                 return Ok((blocks, Some(format!("a call was given up: {}", given_up.silence))));
             }
             Err(error) if error.is_interruption() && blocks.iter().any(|block| !block.rounds.is_empty()) => {
-                let made = plan.rounds - missing;
-                return Ok((blocks, Some(format!("interrupted: {made} of {}", count(plan.rounds, "round")))));
+                let made = asked - missing;
+                return Ok((blocks, Some(format!("interrupted: {made} of {}", count(asked, "round")))));
             }
             Err(error) => return Err(error),
         };
@@ -117,29 +114,19 @@ fn run_blocks(plan: &Plan, machine: &mut impl Machine) -> Result<(Vec<Block>, Op
     Ok((blocks, None))
 }
 
-fn spec(plan: &Plan, rounds: usize) -> BlockSpec {
+fn spec(plan: &Plan<'_>, rounds: usize) -> BlockSpec {
     BlockSpec {
         cell: plan.cell,
         initiator: 0,
-        worker: plan.worker,
-        argument: plan.argument,
+        worker: plan.config.worker,
+        argument: plan.config.argument,
         recording: plan.recording,
-        warmup: plan.warmup,
+        warmup: plan.config.warmup,
         rounds,
     }
 }
 
-fn config(plan: &Plan) -> trace::TraceConfig {
-    trace::TraceConfig {
-        id: plan.cell,
-        rounds: plan.rounds as u64,
-        warmup: plan.warmup as u64,
-        worker: plan.worker.name().to_owned(),
-        pin: Vec::new(),
-    }
-}
-
-fn sources(plan: &Plan, blocks: &[Block]) -> Vec<trace::Recorder> {
+fn sources(plan: &Plan<'_>, blocks: &[Block]) -> Vec<trace::Recorder> {
     let source = |source, lost| trace::Recorder { source, unavailable: None, lost };
     let Recording { stats, kernel, .. } = plan.recording;
     let mut sources = vec![source(source::Source::Guest, 0)];

@@ -3,6 +3,7 @@
 use super::clock::CellClock;
 use super::exits::Exits;
 use super::integrity::Integrity;
+use super::measurement::config::Deadline;
 use super::measurement::host::Host;
 use super::quiet::Quiet;
 use super::ran_on::RanOn;
@@ -63,7 +64,7 @@ pub struct Trace {
     pub warnings: Vec<String>,
 }
 
-/// What was asked for, with defaults filled in.
+/// What was asked for, with defaults filled in. Every setting is there; what a document of before leaves out was not said yet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TraceConfig {
@@ -74,10 +75,43 @@ pub struct TraceConfig {
     pub rounds: u64,
     /// Rounds before them that are thrown away.
     pub warmup: u64,
+    /// How participants waited for each other: `spin` or `park`.
+    #[serde(default)]
+    pub waits: Vec<String>,
+    /// Who was to record events besides the guest; `sources` says who did.
+    #[serde(default)]
+    pub trace: Vec<source::Source>,
     /// The worker.
     pub worker: String,
+    /// The worker's argument.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub argument: Option<u64>,
     /// CPUs that vCPU threads are pinned to, in turn; empty: not pinned.
     pub pin: Vec<usize>,
+    /// Time between the targets' readiness and the send, µs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settle_us: Option<u64>,
+    /// The time after which a call was given up, ms, if one was set; `null`: it went by the vCPUs that share a CPU.
+    #[serde(default)]
+    pub deadline_ms: Option<u64>,
+    /// The time that held.
+    #[serde(default)]
+    pub deadlines: Vec<Deadline>,
+    /// The KVM device.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<String>,
+    /// The guest image's file; `null`: the one that kipi was built with.
+    #[serde(default)]
+    pub guest: Option<String>,
+    /// The longest time that CPUs may take to leave an idle state, µs (`/dev/cpu_dma_latency`); `null`: not limited.
+    #[serde(default)]
+    pub latency_us: Option<u32>,
+    /// The virtual machine's halt-polling limit, ns, if one was set; `null`: the host's.
+    #[serde(default)]
+    pub halt_poll_ns: Option<u32>,
+    /// How long an exit kept targets out of the guest in state `out`, µs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub out_us: Option<u64>,
 }
 
 /// A source of events.

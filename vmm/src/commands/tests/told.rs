@@ -71,6 +71,21 @@ const OF_MEASURE: &[(&str, Told)] = &[
     ("inject-forbidden-call", Command),
 ];
 
+const OF_TRACE: &[(&str, Told)] = &[
+    ("vcpus", Document("/config/vcpus")),
+    ("call", Document("/config/call")),
+    ("route", Document("/config/route")),
+    ("destination", Document("/config/destination")),
+    ("target-state", Document("/config/target_state")),
+    ("wait", Document("/config/waits")),
+    ("rounds", Document("/config/rounds")),
+    ("warmup", Document("/config/warmup")),
+    ("source", Document("/config/trace")),
+    ("perfetto", Command),
+    ("json", Command),
+    ("inject-forbidden-call", Command),
+];
+
 /// Finds every option of a command in its list, and each place of the list in the documents.
 fn find(command: &str, told: &[&[(&str, Told)]], document: &impl Serialize) {
     let all = help::command();
@@ -103,4 +118,12 @@ fn every_option_of_measure_is_told() {
         standalone: fixture::standalone().host.standalone.expect("of the image"),
     }];
     find("measure", &[&OF_CALLS, OF_MEASURE], &measurement);
+}
+
+#[test]
+fn every_option_of_trace_is_told() {
+    let mut trace = fixture::trace();
+    trace.command = vec!["kipi".to_owned()];
+    trace.sandbox = Some(Sandbox::off());
+    find("trace", &[&OF_CALLS, OF_TRACE], &trace);
 }
