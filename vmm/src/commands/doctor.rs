@@ -2,7 +2,7 @@
 
 use super::hints;
 use super::interrupts::INTERRUPTED;
-use super::outputs::{print, terminal_width};
+use super::outputs::{command_line, print, terminal_width};
 use super::status::{Failure, Status};
 use super::{machines, options, values};
 use crate::config::routes::{self, Route};
@@ -39,7 +39,8 @@ pub fn run(options: &Doctor) -> Result<Status, Failure> {
             |hypervisor| experiment::acceleration::find(hypervisor, host, vcpus, &INTERRUPTED),
         )
     };
-    let found = doctor::examine(&options.device, vcpus, &sources, accelerations, |route| probe(&kvm, route));
+    let mut found = doctor::examine(&options.device, vcpus, &sources, accelerations, |route| probe(&kvm, route));
+    found.command = command_line();
     let text = if options.json {
         report::doctor::render_json(&found).map_err(Failure::failed)?
     } else {

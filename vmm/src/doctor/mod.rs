@@ -17,7 +17,8 @@ use std::path::Path;
 /// Examines this host for a virtual machine of `vcpus_wanted` vCPUs on the KVM device `device`.
 ///
 /// `probe` makes one call over a route and says why it failed. No route is believed to work without it, and
-/// it is not called for a route that cannot work. `accelerations` says whether the processor accelerates local APICs.
+/// it is not called for a route that cannot work. `accelerations` says whether the processor accelerates local APICs. The document's
+/// command line is the caller's to fill in.
 pub fn examine(
     device: &Path,
     vcpus_wanted: usize,
@@ -25,11 +26,13 @@ pub fn examine(
     accelerations: impl FnOnce(&Facts) -> Vec<Acceleration>,
     probe: impl Fn(Route) -> Result<(), String>,
 ) -> Doctor {
+    let started = host::unix_time();
     let mut host = host::read_facts(sources);
     host.tracefs = host.tracefs.or_else(host::tracing::own_mount);
     let offer = offers::ask(device);
     let accelerations = if offer.is_ok() { accelerations(&host) } else { Vec::new() };
-    diagnose(device, vcpus_wanted, host, offer, accelerations, probe)
+    let found = diagnose(device, vcpus_wanted, host, offer, accelerations, probe);
+    Doctor { started, date: started.and_then(host::date), ..found }
 }
 
 /// The verdicts that follow from what was found.
@@ -47,6 +50,9 @@ fn diagnose(
     let fit = routes::those(routes::Spec::interrupts).any(ready);
     Doctor {
         schema: DOCTOR_SCHEMA.to_owned(),
+        started: None,
+        date: None,
+        command: Vec::new(),
         kipi: env!("CARGO_PKG_VERSION").to_owned(),
         device: Device { path: device.display().to_string(), status: status(&offer) },
         checks: checks::all(&host, &offer, &apic_acceleration, vcpus),

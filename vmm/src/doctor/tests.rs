@@ -96,6 +96,15 @@ fn a_good_host_is_ready_throughout() {
 }
 
 #[test]
+fn an_examination_says_when_it_was() {
+    let nowhere = Path::new("/nonexistent/kvm");
+    let doctor = examine(nowhere, 2, &Sources::system(), |_| Vec::new(), |_| Ok(()));
+    assert!(doctor.started.is_some(), "the clock stands after 1970");
+    assert_eq!(doctor.date, doctor.started.and_then(host::date));
+    assert!(doctor.date.is_some());
+}
+
+#[test]
 fn a_route_is_ready_only_if_its_probe_succeeded() {
     let asked = RefCell::new(Vec::new());
     let probe = |route| {

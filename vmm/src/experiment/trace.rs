@@ -36,9 +36,9 @@ const BLOCK: usize = 200;
 /// Blocks in a row without a round that counts before it is given up.
 const PATIENCE: usize = 5;
 
-/// Traces the calls on `machine`, and describes those whose round trips are the median and the largest. The document's
-/// command line, sandbox and what it says of sources that could not record are the caller's to fill in. A call that is given up ends the trace, and is counted; a user who
-/// wants to stop ends it with the rounds until then, if there are any.
+/// Traces the calls on `machine`, and describes those whose round trips are the median and the largest. The document's command line,
+/// its sandbox, and what it says of sources that could not record are the caller's to fill in. A call that is given up ends the trace,
+/// and is counted; a user who wants to stop ends it with the rounds until then, if there are any.
 ///
 /// # Errors
 /// As [`Machine::run_block`].

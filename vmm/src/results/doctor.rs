@@ -21,6 +21,15 @@ pub struct Doctor {
     /// Name and version of this document's schema: `kipi.doctor/1`.
     #[schemars(extend("const" = "kipi.doctor/1"))]
     pub schema: String,
+    /// When the examination began: seconds since 1970-01-01 00:00 UTC, to the millisecond.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started: Option<f64>,
+    /// The same as a date: RFC 3339, in UTC, to the millisecond.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub date: Option<String>,
+    /// The command line that asked for it, word by word; a word that is not UTF-8 has U+FFFD in it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub command: Vec<String>,
     /// Version of kipi.
     pub kipi: String,
     /// Facts about the machine.

@@ -1,6 +1,7 @@
 //! Every option reaches a document: whoever adds one says here where.
 
 use super::help;
+use crate::doctor;
 use crate::results::sandbox::Sandbox;
 use crate::results::standalone::OtherVmm;
 use crate::results::{comparison, fixture};
@@ -126,4 +127,12 @@ fn every_option_of_trace_is_told() {
     trace.command = vec!["kipi".to_owned()];
     trace.sandbox = Some(Sandbox::off());
     find("trace", &[&OF_CALLS, OF_TRACE], &trace);
+}
+
+#[test]
+fn every_option_of_doctor_is_told() {
+    let mut doctor = doctor::sample();
+    doctor.command = vec!["kipi".to_owned()];
+    let own = [("vcpus", Document("/vcpus")), ("device", Document("/device/path")), ("json", Command)];
+    find("doctor", &[&own], &doctor);
 }
