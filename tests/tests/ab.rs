@@ -2,6 +2,7 @@
 
 use kipi::results::comparison::finding::FindingKind;
 use kipi::results::comparison::{Comparison, Overall, Verdict};
+use kipi::results::sandbox::State;
 use kipi_tests::{Ran, binary, hypervisor, kipi, run_tests, test, turn};
 
 fn main() -> std::process::ExitCode {
@@ -30,10 +31,29 @@ fn two_settings_are_measured_in_pairs_of_boots() {
         (&*setting.base, &*setting.new, setting.allowed),
         (&["0".to_owned()][..], &["1000".to_owned()][..], true)
     );
+    for side in [&found.base, &found.new] {
+        let sandboxes = side.sandboxes.iter();
+        assert_eq!(sandboxes.map(|it| it.runs).sum::<u64>(), 4, "each boot says what its sandbox was: {side:?}");
+        assert!(side.sandboxes.iter().all(|it| it.state != State::Off), "{side:?}");
+    }
     let [row] = &found.cells[..] else { panic!("one cell: {found:?}") };
     // Of four pairs, 2 of 16 patterns are as far from no change as can be: more than 1 %.
     assert_eq!((row.verdict, row.raw.interval, found.verdict), (Verdict::Undecided, None, Overall::Undecided));
     assert!(row.base_ns > 0.0 && row.new_ns > 0.0, "{row:?}");
+}
+
+#[test]
+fn boots_without_sandbox_are_told() {
+    let _turn = turn();
+    let other = binary().to_str().expect("a plain path");
+    for sides in [["--ab", "halt-poll=0,1000"], ["--ab-exec", other]] {
+        let options = [&sides[..], &["--target-state", "user", "--boots", "2", "--no-sandbox"]].concat();
+        let Some((_, found)) = compared(&options) else { return };
+        for side in [&found.base, &found.new] {
+            let [sandbox] = side.sandboxes.as_slice() else { panic!("{side:?}") };
+            assert_eq!((sandbox.state, sandbox.runs), (State::Off, 2), "{side:?}");
+        }
+    }
 }
 
 #[test]

@@ -88,19 +88,21 @@ fn step(options: &BisectStep) -> Result<Status, Failure> {
                 Ended::Interrupted => return Ok(Status::Interrupted),
                 Ended::OutOfTime => {
                     let what = format!("undecided: the budget of {} s is spent{why}", options.budget);
-                    return conclude(Status::Skip, &what, &new, start);
+                    return conclude(Status::Skip, &what, [&base, &new], start);
                 }
             }
         }
         let comparison = comparison::compare(&base, &new, &rules);
         match comparison.verdict {
-            Overall::Worse => return conclude(Status::Failed, &what_is_worse(&comparison, &rules), &new, start),
-            Overall::NothingWorse => return conclude(Status::Good, nothing_worse(&rules), &new, start),
+            Overall::Worse => {
+                return conclude(Status::Failed, &what_is_worse(&comparison, &rules), [&base, &new], start);
+            }
+            Overall::NothingWorse => return conclude(Status::Good, nothing_worse(&rules), [&base, &new], start),
             Overall::NotComparable => return Err(Failure::new(Status::Stop, not_comparable(&comparison))),
             Overall::Undecided => why = why_undecided(&comparison, &rules),
         }
     }
-    conclude(Status::Skip, &format!("undecided: more runs would not decide it soon{why}"), &new, start)
+    conclude(Status::Skip, &format!("undecided: more runs would not decide it soon{why}"), [&base, &new], start)
 }
 
 /// A run that is none of those before: otherwise a program that writes one document again and again would decide.
@@ -124,11 +126,21 @@ fn ended_early(measurement: &Measurement) -> Option<Failure> {
 }
 
 /// The one line that it says.
-fn conclude(status: Status, what: &str, new: &[Run], start: Instant) -> Result<Status, Failure> {
+fn conclude(status: Status, what: &str, [base, new]: [&[Run]; 2], start: Instant) -> Result<Status, Failure> {
     let runs = count(new.len(), "run");
-    let line = format!("{what} ({runs} in {:.0} s)\n", start.elapsed().as_secs_f64());
+    let line = format!("{what} ({runs} in {:.0} s{})\n", start.elapsed().as_secs_f64(), without_sandbox(base, new));
     print(&line).map_err(Failure::failed)?;
     Ok(status)
+}
+
+/// That runs had no sandbox, or not all of it, behind what is said of them.
+fn without_sandbox(base: &[Run], new: &[Run]) -> String {
+    let sides = [("the base's", base), ("its own", new)];
+    let warnings = sides.map(|(whose, runs)| {
+        let warning = comparison::side(runs).sandbox_warning("run");
+        warning.map_or_else(String::new, |warning| format!("; {whose}: {warning}"))
+    });
+    warnings.concat()
 }
 
 /// The command line of a run: its result goes to this process.
@@ -190,6 +202,7 @@ mod tests {
     use crate::results::comparison::fixture::comparison;
     use crate::results::fixture;
     use crate::results::integrity::Integrity;
+    use crate::results::sandbox::Sandbox;
 
     #[test]
     fn a_run_that_ended_early_is_not_judged_unless_a_call_went_wrong() {
@@ -204,6 +217,20 @@ mod tests {
         assert!(format!("{failure:?}").contains("ended early: the machine did not start"), "{failure:?}");
         measurement.cells[0].integrity.lost = 1;
         assert!(ended_early(&measurement).is_none());
+    }
+
+    #[test]
+    fn a_side_without_sandbox_is_told() {
+        let run = |sandbox| {
+            let measurement = Measurement { sandbox, ..fixture::measurement() };
+            vec![Run { file: "run".to_owned(), measurement }]
+        };
+        assert_eq!(without_sandbox(&run(None), &[]), "");
+        let off = run(Some(Sandbox::off()));
+        assert_eq!(without_sandbox(&run(None), &off), "; its own: NO SANDBOX (--no-sandbox)");
+        let base = [off.clone(), run(None)].concat();
+        let both = "; the base's: NO SANDBOX (--no-sandbox) in 1 of 2 runs; its own: NO SANDBOX (--no-sandbox)";
+        assert_eq!(without_sandbox(&base, &off), both);
     }
 
     #[test]

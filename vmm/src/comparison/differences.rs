@@ -1,7 +1,7 @@
 //! In what the hosts and the settings of two sets of runs differ.
 
 use super::mixture::Mixture;
-use super::{Run, topology};
+use super::{Run, sandboxes, topology};
 use crate::results::comparison::Difference;
 use crate::results::cpu_list::ranges;
 use crate::results::measurement::Measurement;
@@ -62,7 +62,7 @@ const NOT_KNOWN: &str = "not known";
 /// One thing that may differ.
 type Subject = (Factor, Option<String>);
 
-/// All that differs between the sides, in the order of the factors; then where pairs of vCPUs are, and which cells are missing.
+/// All that differs between the sides, in the order of the factors; then where pairs of vCPUs are, which cells are missing, and the sandbox.
 pub(super) fn find(base: &[Run], new: &[Run], expected: &[Factor]) -> Vec<Difference> {
     let facts =
         |runs: &[Run]| -> Vec<BTreeMap<Subject, String>> { runs.iter().map(|run| facts(&run.measurement)).collect() };
@@ -87,7 +87,8 @@ pub(super) fn find(base: &[Run], new: &[Run], expected: &[Factor]) -> Vec<Differ
         })
     });
     let places = topology::find(base_runs, new_runs, expected);
-    found.chain(places).chain(no_longer_asked(base_runs, new_runs, expected)).collect()
+    let found = found.chain(places).chain(no_longer_asked(base_runs, new_runs, expected));
+    found.chain(sandboxes::difference(base_runs, new_runs)).collect()
 }
 
 /// Cells of the base that no new run was asked for.

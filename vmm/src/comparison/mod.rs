@@ -20,6 +20,7 @@ pub mod paired;
 pub mod references;
 mod rows;
 pub mod rules;
+mod sandboxes;
 mod topology;
 mod values;
 
@@ -136,7 +137,8 @@ fn overall(differences: &[Difference], findings: &[Finding], times: Times) -> Ov
     }
 }
 
-fn side(runs: &[Run]) -> Side {
+/// Whose runs they are, with no look at what they have measured.
+pub fn side(runs: &[Run]) -> Side {
     let mut hosts: BTreeMap<SideHost, u64> = BTreeMap::new();
     for Run { measurement: Measurement { host, .. }, .. } in runs {
         let (cpu, kernel, kvm, kipi) = (host.cpu.clone(), host.kernel.clone(), host.kvm.clone(), host.kipi.clone());
@@ -147,6 +149,7 @@ fn side(runs: &[Run]) -> Side {
         files: runs.iter().map(|run| run.file.clone()).collect(),
         runs: runs.len() as u64,
         hosts: hosts.into_iter().map(|(host, runs)| SideHost { runs, ..host }).collect(),
+        sandboxes: sandboxes::of(runs),
         outliers: Vec::new(),
     }
 }

@@ -5,7 +5,7 @@
 
 use super::differences::Factor;
 use super::rows::Side;
-use super::{Run, each_once, side};
+use super::{Run, each_once, sandboxes, side};
 use crate::results::comparison::Difference;
 use crate::results::count::count;
 use crate::results::measurement::{Cell, Measurement};
@@ -140,7 +140,7 @@ fn differences(base: &[Run], new: &[Run], expected: &[Factor]) -> Vec<Difference
         };
         (base != new).then(|| Difference { factor: factor.to_owned(), item, base, new, allowed })
     });
-    differ.chain(frequencies(base, new)).collect()
+    differ.chain(frequencies(base, new)).chain(sandboxes::difference(base, new)).collect()
 }
 
 /// The processors that the calls ran on: another VMM may show its guest one that the host has not got.

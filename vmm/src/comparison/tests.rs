@@ -19,6 +19,7 @@ mod disturbed;
 mod findings;
 mod gates;
 mod kinds;
+mod sandboxes;
 mod topology;
 
 /// The cells of each run, and their times, ns.

@@ -108,7 +108,7 @@ pub struct Settings {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Difference {
-    /// What it is, as `--expect` takes it.
+    /// What it is, as `--expect` takes it; or `sandbox`, which is told and forbids nothing.
     pub factor: String,
     /// Which one of it, where a factor has several: a KVM setting's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]

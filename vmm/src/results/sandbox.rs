@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use strum::VariantArray;
 
 /// The sandbox that kipi's process was in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -25,7 +26,7 @@ pub struct Sandbox {
 }
 
 /// Whether a sandbox was on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, VariantArray, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
     /// All of it.
@@ -37,6 +38,9 @@ pub enum State {
 }
 
 impl State {
+    /// All of them.
+    pub const ALL: &[Self] = Self::VARIANTS;
+
     /// Its name in documents.
     pub const fn name(self) -> &'static str {
         match self {
@@ -55,19 +59,21 @@ impl Sandbox {
 
     /// What a reader must know of it; `None`: nothing.
     pub fn warning(&self) -> Option<String> {
-        match self.state {
-            State::On => None,
-            State::Partly | State::Off => Some(self.to_string()),
-        }
+        warning(self.state, &self.missing)
+    }
+}
+
+/// What a reader must know of a sandbox in this state, without these parts; `None`: nothing.
+pub(super) fn warning(state: State, missing: &[String]) -> Option<String> {
+    match state {
+        State::On => None,
+        State::Partly => Some(format!("sandbox: in part, without {}", missing.join("; "))),
+        State::Off => Some("NO SANDBOX (--no-sandbox)".to_owned()),
     }
 }
 
 impl fmt::Display for Sandbox {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.state {
-            State::On => formatter.write_str("sandbox: on"),
-            State::Partly => write!(formatter, "sandbox: in part, without {}", self.missing.join("; ")),
-            State::Off => formatter.write_str("NO SANDBOX (--no-sandbox)"),
-        }
+        formatter.write_str(self.warning().as_deref().unwrap_or("sandbox: on"))
     }
 }

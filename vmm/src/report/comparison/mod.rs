@@ -98,12 +98,15 @@ pub fn render_prometheus(comparison: &Comparison) -> Result<String, RenderError>
 /// A comparison whose texts, all of which documents may bring along, could break a report.
 #[cfg(test)]
 fn hostile(text: &str) -> Comparison {
-    use crate::results::comparison::side::Hosts;
+    use crate::results::comparison::side::{Hosts, SideSandbox};
+    use crate::results::sandbox::State;
 
     let mut comparison = crate::results::comparison::fixture::comparison();
     let mut texts: Vec<&mut String> = vec![&mut comparison.kipi];
     for side in [&mut comparison.base, &mut comparison.new] {
+        side.sandboxes.push(SideSandbox { state: State::Partly, missing: vec![String::new()], runs: 1 });
         texts.extend(&mut side.files);
+        texts.extend(side.sandboxes.iter_mut().flat_map(|sandbox| &mut sandbox.missing));
         texts.extend(side.outliers.iter_mut().flat_map(|it| [&mut it.file, &mut it.cpu, &mut it.kernel]));
         for host in &mut side.hosts {
             texts.extend([&mut host.cpu, &mut host.kernel, &mut host.kipi]);

@@ -5,8 +5,9 @@ use crate::report::prometheus::{Gauge, Labels, encode, labels, truth};
 use crate::results::comparison::finding::FindingKind;
 use crate::results::comparison::gate::Gate;
 use crate::results::comparison::row::{Change, Row};
-use crate::results::comparison::side::{Hosts, Outlier, SideHost};
+use crate::results::comparison::side::{Hosts, Outlier, Side, SideHost};
 use crate::results::comparison::{Comparison, Overall, Verdict};
+use crate::results::sandbox::State;
 use std::fmt;
 
 /// The document.
@@ -35,6 +36,14 @@ fn of_whole(comparison: &Comparison) -> Vec<Gauge> {
             Overall::ALL.iter().map(|&it| verdict(it)).collect(),
         ),
         Gauge::new("kipi_compare_runs", "Runs of a side, by host", runs.collect()),
+        Gauge::new(
+            "kipi_compare_sandbox_runs",
+            "Runs of a side, by whether the sandbox was on, as far as their documents say it",
+            sides
+                .iter()
+                .flat_map(|(name, side)| State::ALL.iter().map(|&state| of_sandbox(name, side, state)))
+                .collect(),
+        ),
         Gauge::single("kipi_compare_undecided", "Rows and tails that are undecided", comparison.undecided as f64),
         Gauge::new(
             "kipi_compare_worse_findings",
@@ -53,6 +62,11 @@ fn of_host(side: &str, host: &SideHost) -> Labels {
         ("kvm", kvm.join(",")),
         ("kipi", kipi.clone()),
     ]
+}
+
+fn of_sandbox(name: &str, side: &Side, state: State) -> (Labels, f64) {
+    let runs: u64 = side.sandboxes.iter().filter(|sandbox| sandbox.state == state).map(|sandbox| sandbox.runs).sum();
+    (vec![("side", name.to_owned()), ("sandbox", state.name().to_owned())], runs as f64)
 }
 
 /// The hosts that a row or a tail is about, where there are several kinds of them.
@@ -144,6 +158,7 @@ mod tests {
             ("kipi_compare_tail_slower", "1"),
             ("kipi_compare_undecided", "3"),
             ("kipi_compare_runs", "20"),
+            ("kipi_compare_sandbox_runs", "20"),
             ("kipi_compare_worse_findings", "4"),
             ("kipi_compare_verdict", "1"),
         ] {
@@ -151,5 +166,8 @@ mod tests {
         }
         let verdict = families["kipi_compare_verdict"].samples.iter().find(|sample| sample.value > 0.5).unwrap();
         assert_eq!(verdict.labels["verdict"], "worse");
+        let sandboxes = &families["kipi_compare_sandbox_runs"].samples;
+        let on = sandboxes.iter().filter(|sample| sample.labels["sandbox"] == "on" && sample.value > 9.5).count();
+        assert_eq!((sandboxes.len(), on), (6, 2), "each state of each side");
     }
 }

@@ -105,7 +105,7 @@ impl Unit {
     }
 }
 
-/// Its runs, or boots, files and hosts.
+/// Its runs, or boots, files and hosts, and that some had no sandbox, or not all of it.
 pub(in crate::report) fn describe(side: &Side, unit: Unit) -> String {
     let hosts: Vec<String> = side
         .hosts
@@ -124,7 +124,8 @@ pub(in crate::report) fn describe(side: &Side, unit: Unit) -> String {
         [first, .., last] => format!("{first} to {last}"),
         files => files.join(""),
     };
-    format!("{}: {files} · {}", count(side.runs, unit.name()), hosts.join("; "))
+    let sandbox = side.sandbox_warning(unit.name()).map_or_else(String::new, |warning| format!(" · {warning}"));
+    format!("{}: {files} · {}{sandbox}", count(side.runs, unit.name()), hosts.join("; "))
 }
 
 fn differences(differences: &[Difference], width: usize) -> Option<String> {

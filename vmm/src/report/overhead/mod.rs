@@ -86,10 +86,15 @@ fn added(row: &OverheadRow) -> String {
 /// An overhead whose texts, all of which documents may bring along, could break a report.
 #[cfg(test)]
 fn hostile(text: &str) -> Overhead {
+    use crate::results::comparison::side::SideSandbox;
+    use crate::results::sandbox::State;
+
     let mut overhead = crate::results::overhead::fixture::overhead();
     let mut texts: Vec<&mut String> = vec![&mut overhead.kipi];
     for side in [&mut overhead.base, &mut overhead.new] {
+        side.sandboxes.push(SideSandbox { state: State::Partly, missing: vec![String::new()], runs: 1 });
         texts.extend(&mut side.files);
+        texts.extend(side.sandboxes.iter_mut().flat_map(|sandbox| &mut sandbox.missing));
         for host in &mut side.hosts {
             texts.extend([&mut host.cpu, &mut host.kernel, &mut host.kipi]);
             texts.extend(host.kvm.iter_mut().chain(&mut host.standalone));

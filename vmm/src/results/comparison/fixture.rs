@@ -3,10 +3,11 @@
 use super::finding::{Finding, FindingKind, Severity};
 use super::gate::Gate;
 use super::row::{Change, Role, Row};
-use super::side::{Outlier, Side, SideHost};
+use super::side::{Outlier, Side, SideHost, SideSandbox};
 use super::{COMPARISON_SCHEMA, Comparison, Difference, Open, OpenReason, Overall, Settings, Verdict};
 use crate::results::fixture::id;
 use crate::results::metric::MetricName;
+use crate::results::sandbox::State;
 
 /// Two kernels, ten runs each: one cell slower, one faster, one the same, two undecided; a reference that is the same and one that moved;
 /// a tail that grew and one that is undecided; findings of all kinds; a run that is not as the others.
@@ -72,6 +73,7 @@ fn side(directory: &str, kernel: &str) -> Side {
         files: (1..=10).map(|run| format!("{directory}/run-{run:02}.json")).collect(),
         runs: 10,
         hosts: vec![host],
+        sandboxes: vec![SideSandbox { state: State::On, missing: Vec::new(), runs: 10 }],
         outliers: Vec::new(),
     }
 }

@@ -1,5 +1,7 @@
 //! Whose runs are compared: the two sides, and the hosts that they were measured on.
 
+use crate::results::count::count;
+use crate::results::sandbox::{self, State};
 use crate::results::standalone::kernel_name;
 use guest_stub::abi::cell::CellId;
 use schemars::JsonSchema;
@@ -16,9 +18,38 @@ pub struct Side {
     pub runs: u64,
     /// Where they were measured: an entry for each combination of what follows.
     pub hosts: Vec<SideHost>,
+    /// In which sandboxes kipi was: an entry for each. Runs whose documents do not say it are in none.
+    #[serde(default)]
+    pub sandboxes: Vec<SideSandbox>,
     /// Runs, of at least ten on hosts of one processor model and kernel, that are not as the others.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub outliers: Vec<Outlier>,
+}
+
+impl Side {
+    /// What a reader must know of its sandboxes, of runs that are called `unit`; `None`: nothing.
+    pub fn sandbox_warning(&self, unit: &str) -> Option<String> {
+        let told = |of: &SideSandbox| {
+            let warning = sandbox::warning(of.state, &of.missing)?;
+            let all = count(usize::try_from(self.runs).unwrap_or(usize::MAX), unit);
+            Some(if of.runs < self.runs { format!("{warning} in {} of {all}", of.runs) } else { warning })
+        };
+        let warnings: Vec<String> = self.sandboxes.iter().filter_map(told).collect();
+        (!warnings.is_empty()).then(|| warnings.join("; "))
+    }
+}
+
+/// A sandbox that kipi was in, in some runs of a side.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SideSandbox {
+    /// Whether it was on.
+    pub state: State,
+    /// The parts that were not, and why.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<String>,
+    /// How many runs.
+    pub runs: u64,
 }
 
 /// A run that is not as the others on hosts of its kind, in one cell.

@@ -48,5 +48,5 @@ fn side(file: &str, standalone: Option<&str>) -> Side {
         kipi: "0.1.0".to_owned(),
         runs: 1,
     };
-    Side { files: vec![file.to_owned()], runs: 1, hosts: vec![host], outliers: Vec::new() }
+    Side { files: vec![file.to_owned()], runs: 1, hosts: vec![host], sandboxes: Vec::new(), outliers: Vec::new() }
 }
