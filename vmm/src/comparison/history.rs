@@ -4,7 +4,7 @@
 //! what it is of the reference's: a change of the host shows in both cells alike, and then in the time only.
 
 use super::values::{Observed, observe};
-use super::{Run, differences, references};
+use super::{Run, differences, references, side};
 use crate::results::count::count;
 use crate::results::history::{ChangeAt, Course, HISTORY_SCHEMA, History, HostChange, PastRun, Point, Series, TimeBy};
 use crate::results::metric::MetricName;
@@ -38,7 +38,8 @@ pub fn follow(runs: &[Run], times: &[Time], choice: Option<references::Choice>) 
 fn past(run: &Run, (time, time_by): Time) -> PastRun {
     let host = &run.measurement.host;
     let (cpu, kernel, kipi) = (host.cpu.clone(), host.kernel.clone(), host.kipi.clone());
-    PastRun { file: run.file.clone(), time, time_by, cpu, kernel, kipi }
+    let sandbox = run.measurement.sandbox.as_ref().map(|sandbox| sandbox.state);
+    PastRun { file: run.file.clone(), time, time_by, cpu, kernel, kipi, sandbox }
 }
 
 fn host_changes(runs: &[Run]) -> Vec<HostChange> {
@@ -120,6 +121,7 @@ fn warnings(runs: &[Run], times: &[Time]) -> Vec<String> {
             count(runs.len(), "run")
         ));
     }
+    warnings.extend(side(runs).sandbox_warning("run"));
     let went_wrong = |run: &&Run| run.measurement.cells.iter().any(|cell| !cell.integrity.is_clean());
     let wrong: Vec<&str> = runs.iter().filter(went_wrong).map(|run| run.file.as_str()).collect();
     if let Some(first) = wrong.first() {

@@ -4,6 +4,7 @@
 //! place in `runs`, from 0.
 
 use super::comparison::write_change;
+use super::sandbox::State;
 use guest_stub::abi::cell::CellId;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -48,6 +49,9 @@ pub struct PastRun {
     pub kernel: String,
     /// Version of the kipi that measured.
     pub kipi: String,
+    /// Whether kipi was in its sandbox; `null`: the document does not say.
+    #[serde(default)]
+    pub sandbox: Option<State>,
 }
 
 /// Who says when a run was.
@@ -168,6 +172,7 @@ pub(crate) mod fixture {
             cpu: "AMD EPYC".to_owned(),
             kernel: kernel(run).to_owned(),
             kipi: "0.1.0".to_owned(),
+            sandbox: Some(State::On),
         };
         let point = |run: usize, p50_ns: f64, ratio| Point {
             run,

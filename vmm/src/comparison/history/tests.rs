@@ -1,5 +1,6 @@
 use super::*;
 use crate::results::fixture;
+use crate::results::sandbox::{Sandbox, State};
 use guest_stub::abi::cell::Route;
 use guest_stub::random::SplitMix64;
 
@@ -107,4 +108,15 @@ fn a_large_change_is_found_in_as_few_runs_as_is_said() {
             .collect();
         assert_eq!(changes(Series::Raw, &values).len(), usize::from(is_found), "{count} runs");
     }
+}
+
+#[test]
+fn runs_without_sandbox_are_named() {
+    let (runs, times) = runs(3, |index, run| {
+        run.measurement.sandbox = (index == 1).then(Sandbox::off);
+    });
+    let history = follow(&runs, &times, None);
+    assert_eq!(history.runs.iter().map(|run| run.sandbox).collect::<Vec<_>>(), [None, Some(State::Off), None]);
+    let warning = "NO SANDBOX (--no-sandbox) in 1 of 3 runs";
+    assert!(history.warnings.iter().any(|it| it == warning), "{:?}", history.warnings);
 }
