@@ -177,6 +177,12 @@ fn is_restarted(here: usize, there: usize, interrupt: impl Fn() -> Result<(), Er
     }
 }
 
+/// Whether it is not. Other tests of this process interrupt its threads, too: who is restarted by this interrupt is so each time.
+fn is_left_alone(here: usize, there: usize, interrupt: impl Fn() -> Result<(), Error> + Sync) -> bool {
+    const TRIES: u32 = 100;
+    (0..TRIES).any(|_| !is_restarted(here, there, &interrupt))
+}
+
 #[test]
 fn one_cpu_is_interrupted_and_the_others_are_not() {
     let Some([here, there]) = two_cpus() else { return };
@@ -184,9 +190,9 @@ fn one_cpu_is_interrupted_and_the_others_are_not() {
     Barrier::Plain.register().expect("the kernel has it");
     Barrier::Rseq.register().expect("the kernel has it");
     assert!(is_restarted(here, there, || interrupt_one(number(here))));
-    assert!(!is_restarted(here, there, || interrupt_one(number(there))), "it was not its CPU");
+    assert!(is_left_alone(here, there, || interrupt_one(number(there))), "it was not its CPU");
     assert!(is_restarted(here, there, || Barrier::Rseq.interrupt_all()));
-    assert!(!is_restarted(here, there, || Barrier::Plain.interrupt_all()), "the plain one restarts nobody");
+    assert!(is_left_alone(here, there, || Barrier::Plain.interrupt_all()), "the plain one restarts nobody");
 }
 
 #[test]
