@@ -10,7 +10,7 @@ use kipi_tests::{ONE_CELL, Ran, Running, binary, document, hypervisor, kipi, run
 use rustix::process::{Pid, Signal, kill_process};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::Path;
 use std::process::Command;
 
@@ -107,6 +107,23 @@ fn a_run_has_a_sandbox_and_vcpus_have_a_narrower_one() {
         assert!(lines.contains("NoNewPrivs:\t1") && lines.contains("Seccomp:\t2"), "{name}: {lines}");
         assert!(lines.contains("CapEff:\t0000000000000000"), "{name}: {lines}");
     }
+}
+
+#[test]
+fn a_result_replaces_anothers_file_and_stays_theirs() {
+    const NOBODY: u32 = 65534;
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let json = folder.path().join("run.json");
+    fs::write(&json, "yesterday's").expect("a file");
+    if chown(&json, Some(NOBODY), Some(NOBODY)).is_err() {
+        skip("only root may give a file away");
+        return;
+    }
+    let Some(ran) = measure(&["--rounds", "20", "--json", json.to_str().expect("a plain path")]) else { return };
+    assert_eq!((ran.status, ran.stderr.as_str()), (Some(0), ""), "{ran:?}");
+    let found = document(&fs::read_to_string(&json).expect("the result"));
+    assert_eq!(found["sandbox"]["capabilities"], serde_json::json!(["CAP_FOWNER"]), "{}", found["sandbox"]);
+    assert_eq!(fs::metadata(&json).expect("the file").uid(), NOBODY);
 }
 
 /// A kernel without Landlock gives the rest.

@@ -14,10 +14,11 @@ pub(super) fn enter<const N: usize>(options: &options::Sandbox, outputs: [Option
         sandbox::leave_out();
         return;
     }
+    let anothers = outputs.into_iter().flatten().any(Output::replaces_anothers);
     let outputs = outputs.into_iter().flatten().filter_map(|output| output.directory().map(Path::to_owned)).collect();
     // Two settings in turns limit the CPUs' idle states again and again.
     let written = vec![latency::DEVICE.into()];
-    sandbox::enter(&Files { outputs, written, tracefs: tracing::place() }, &INTERRUPTED);
+    sandbox::enter(&Files { outputs, anothers, written, tracefs: tracing::place() }, &INTERRUPTED);
     if let Some(number) = options.inject_forbidden_call {
         sandbox::let_vcpu_try(number);
     }

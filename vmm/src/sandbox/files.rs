@@ -22,6 +22,8 @@ const KNOWN: ABI = ABI::V6;
 pub struct Files {
     /// Directories in which results get their names.
     pub outputs: Vec<PathBuf>,
+    /// Whether a result replaces a file of another owner's, which it stays.
+    pub anothers: bool,
     /// Files that are opened in the middle of a run, and written.
     pub written: Vec<PathBuf>,
     /// tracefs, and within it `instances`, where a trace instance is made, used and removed.
@@ -29,13 +31,14 @@ pub struct Files {
 }
 
 impl Files {
-    /// The capabilities without which results would not get their names: root's, in a directory that is somebody else's.
+    /// The capabilities without which results would not get their names: root's, in a directory that is somebody else's, or of a file
+    /// that is (fs.protected_hardlinks in proc_sys_fs(5)).
     pub(super) fn needed(&self) -> CapabilitySet {
         let is_own = |directory: &PathBuf| fs::metadata(directory).is_ok_and(|it| it.uid() == geteuid().as_raw());
-        if self.outputs.iter().all(is_own) {
-            CapabilitySet::empty()
-        } else {
-            CapabilitySet::DAC_OVERRIDE | CapabilitySet::FOWNER
+        match (self.outputs.iter().all(is_own), self.anothers) {
+            (true, false) => CapabilitySet::empty(),
+            (true, true) => CapabilitySet::FOWNER,
+            (false, _) => CapabilitySet::DAC_OVERRIDE | CapabilitySet::FOWNER,
         }
     }
 

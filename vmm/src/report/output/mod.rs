@@ -124,6 +124,15 @@ impl Output {
         }
     }
 
+    /// Whether it replaces a file of another owner's.
+    pub fn replaces_anothers(&self) -> bool {
+        let replaced = match &self.sink {
+            Sink::Stdout(_) | Sink::Direct(_) => None,
+            Sink::Whole(whole) => whole.1.existing.as_ref(),
+        };
+        replaced.is_some_and(|file| file.uid() != rustix::process::geteuid().as_raw())
+    }
+
     /// Completes the output: everything is written, a file is on the disk and has its name.
     ///
     /// # Errors
