@@ -10,7 +10,7 @@ use crate::halting;
 use crate::interrupts;
 use crate::processor::{self, Private};
 use crate::states;
-use guest_stub::rendezvous::{Delivery, Served};
+use guest_stub::rendezvous::{Delivery, LEAST_GRACE, Packet, Served};
 
 interrupts::nmi_entries! { nmi_entry => nmi }
 
@@ -29,7 +29,8 @@ extern "sysv64" fn nmi(frame: &mut Frame) {
 
 /// An NMI that no call asked for: the VMM's watchdog asks so whether a worker overstays its deadline here.
 pub(super) fn unrequested(private: &'static Private, frame: &Frame) {
-    let overdue = private.slot.packet().is_some_and(|packet| tsc::now() > packet.deadline());
+    let is_over = |packet: &Packet| tsc::now() > packet.deadline().saturating_add(LEAST_GRACE);
+    let overdue = private.slot.packet().is_some_and(is_over);
     if overdue && private.in_worker() {
         bugcheck::overstayed_at(frame.rip);
     }

@@ -13,7 +13,7 @@ use core::cell::Cell;
 use core::sync::atomic::Ordering;
 use guest_stub::abi::MASK_WORDS;
 use guest_stub::mask;
-use guest_stub::rendezvous::{self, Delivery, Generation, Outcome, Packet, Slot, Targets, Work};
+use guest_stub::rendezvous::{self, Delivery, Generation, LEAST_GRACE, Outcome, Packet, Slot, Targets, Work};
 pub(crate) use parked::Parked;
 use steps::InWindow;
 
@@ -238,10 +238,6 @@ impl Window {
         }
     }
 }
-
-/// TSC cycles, half a second or more, that a worker has to return beyond the deadline: where that is short, a target whose CPU was
-/// taken away meanwhile has done nothing wrong.
-const LEAST_GRACE: u64 = 1 << 31;
 
 /// The worker of an initiator that is no participant: all others are spared the question.
 extern "sysv64" fn takes_no_part(_: usize) -> usize {

@@ -21,6 +21,10 @@ mod sleeping;
 mod slot;
 mod target;
 
+/// TSC cycles, half a second or more, that a worker has to return beyond the deadline: where that is short, a target whose CPU was
+/// taken away meanwhile has done nothing wrong.
+pub const LEAST_GRACE: u64 = 1 << 31;
+
 pub use gathering::Gathering;
 pub use generation::{Generation, Generations};
 pub use initiator::{Initiator, Outcome, Targets, Until, call};

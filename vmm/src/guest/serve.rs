@@ -6,6 +6,7 @@ use super::silence::Silence;
 use crate::vcpu::interrupt::Injection;
 use guest_stub::abi::command::Serve;
 use guest_stub::abi::{Report, TargetState, UserPage, VECTOR_WAKE, Wait};
+use guest_stub::rendezvous::LEAST_GRACE;
 use std::mem::offset_of;
 use std::time::{Duration, Instant};
 
@@ -103,6 +104,7 @@ pub(super) fn wait_until_ready(session: &Session<'_>, rounds: u32, deadline: Dur
 
 /// What has become of vCPUs that did not answer the host.
 fn call_failed(session: &mut Session<'_>, error: host_call::Error) -> Error {
+    let has_begun = matches!(error, host_call::Error::Overstayed { .. });
     let (host_call::Error::Silent { missing, deadline } | host_call::Error::Overstayed { missing, deadline }) = error
     else {
         return error.into();
@@ -113,8 +115,17 @@ fn call_failed(session: &mut Session<'_>, error: host_call::Error) -> Error {
             return error;
         }
     }
+    // A worker that has begun may have lacked a CPU only.
+    if has_begun {
+        std::thread::sleep(grace(session.tsc_khz()));
+    }
     if let Err(error) = session.ask_watchdogs() {
         return error;
     }
     session.silent("broadcasting from the host", Silence::NoAnswer, deadline, missing, false)
+}
+
+/// What workers have beyond the deadline, and a little more, so that watchdogs find it over.
+fn grace(tsc_khz: u64) -> Duration {
+    Duration::from_millis(LEAST_GRACE / tsc_khz.max(1) + 10)
 }
