@@ -37,18 +37,20 @@ pub(super) fn reach_kvm(kvm: &Kvm, entries: &[kvm_cpuid_entry2]) -> Result<bool,
     let (sender, ended) = channel();
     let vcpu = &mut trial.vcpu;
     let answer = thread::scope(|scope| {
-        let guest = scope.spawn(|| {
+        let run = || {
             kick.thread_started();
             let answer = answer(vcpu, &kick);
             // The other side may have given up.
             let _ = sender.send(());
             answer
-        });
+        };
+        let guest = thread::Builder::new().spawn_scoped(scope, run)?;
         if ended.recv_timeout(PATIENCE).is_err() {
             kick.ask(Request::End);
         }
-        guest.join().ok().flatten()
+        Ok(guest.join().ok().flatten())
     });
+    let answer = answer.map_err(|source| Error::System { operation: "starting the thread of a trial", source })?;
     Ok(answer.is_some_and(|answer| answer != SEND_IPI))
 }
 
