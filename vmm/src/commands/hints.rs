@@ -155,17 +155,9 @@ fn of_vm(error: &vm::Error) -> Option<Cow<'static, str>> {
     hint.map(Cow::Borrowed)
 }
 
+/// Where the way out depends on the host, one command knows it.
 fn of_device(error: &device::Error) -> Cow<'static, str> {
-    error.way_out().unwrap_or(Cow::Borrowed(match error {
-        device::Error::Absent { .. } | device::Error::NoDriver { .. } => {
-            "load kvm_intel or kvm_amd, enable virtualisation in the firmware, or pass --device"
-        }
-        device::Error::Denied { .. }
-        | device::Error::Forbidden { .. }
-        | device::Error::NotKvm { .. }
-        | device::Error::ApiVersion { .. }
-        | device::Error::Io { .. } => DOCTOR,
-    }))
+    error.way_out().unwrap_or("run 'kipi doctor' for the way out, or pass --device".into())
 }
 
 fn of_image(error: &image::Error) -> Option<&'static str> {

@@ -11,13 +11,12 @@ fn vm_errors() -> Vec<(vm::Error, &'static str)> {
     vec![
         (
             device::Error::Absent { path: path() }.into(),
-            "cannot use KVM: /dev/kvm does not exist (load kvm_intel or kvm_amd, enable virtualisation in the firmware, \
-             or pass --device)",
+            "cannot use KVM: /dev/kvm does not exist (run 'kipi doctor' for the way out, or pass --device)",
         ),
         (
             device::Error::NoDriver { path: path() }.into(),
-            "cannot use KVM: /dev/kvm is there, but no driver stands behind it (load kvm_intel or kvm_amd, enable \
-             virtualisation in the firmware, or pass --device)",
+            "cannot use KVM: /dev/kvm is there, but no driver stands behind it (run 'kipi doctor' for the way out, or pass \
+             --device)",
         ),
         (
             device::Error::Denied { path: path(), mode: 0o660, owner: 0, group: 107 }.into(),
@@ -37,7 +36,7 @@ fn vm_errors() -> Vec<(vm::Error, &'static str)> {
         ),
         (
             device::Error::Io { path: path(), source: io::ErrorKind::NotADirectory.into() }.into(),
-            "cannot use KVM: /dev/kvm: not a directory (run 'kipi doctor' for what this host offers)",
+            "cannot use KVM: /dev/kvm: not a directory (run 'kipi doctor' for the way out, or pass --device)",
         ),
         (
             device::Error::NotKvm { path: PathBuf::from("/dev/tty") }.into(),
