@@ -85,8 +85,7 @@ impl From<session::Error> for Verdict {
         let reason = error.to_string();
         match error {
             Error::Interrupted => Self::Interrupted,
-            Error::Vm(error) if error.is_host_limit() => Self::Skipped(reason),
-            Error::Stopped { exit, .. } if exit.errno() == Some(libc::EAGAIN) => Self::Skipped(reason),
+            error if error.is_host_limit() => Self::Skipped(reason),
             Error::Silent(diagnosis) => Self::overdue(diagnosis.waited, reason),
             Error::GivenUp(given_up) => Self::overdue(given_up.diagnosis.waited, reason),
             Error::HostCall(

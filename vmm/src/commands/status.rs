@@ -116,7 +116,7 @@ impl Status {
         match error {
             session::Error::Interrupted => Self::Interrupted,
             session::Error::Vm(error) => Self::of_vm(error),
-            session::Error::Stopped { exit, .. } if exit.errno() == Some(libc::EAGAIN) => Self::HostCannot,
+            error if error.is_host_limit() => Self::HostCannot,
             session::Error::BugCheck(_)
             | session::Error::Stopped { .. }
             | session::Error::GivenUp(_)

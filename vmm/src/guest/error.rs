@@ -51,6 +51,24 @@ pub enum Error {
     Memory(#[from] vm_memory::GuestMemoryError),
 }
 
+impl Error {
+    /// Whether it is this host that cannot do it: KVM_RUN's EAGAIN, time and again, is a limit of processes.
+    pub fn is_host_limit(&self) -> bool {
+        match self {
+            Self::Vm(error) => error.is_host_limit(),
+            Self::Stopped { exit, .. } => exit.errno() == Some(libc::EAGAIN),
+            Self::Interrupted
+            | Self::BugCheck(_)
+            | Self::GivenUp(_)
+            | Self::Silent(_)
+            | Self::HostCall(_)
+            | Self::BadReport(_)
+            | Self::Trace(_)
+            | Self::Memory(_) => false,
+        }
+    }
+}
+
 /// A block that ended with a call that was given up.
 #[derive(Debug)]
 pub struct GivenUp {
