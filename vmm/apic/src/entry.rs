@@ -4,6 +4,7 @@
 //! tested without a hypervisor.
 
 use crate::inbox::Events;
+use crate::local::Highest;
 use crate::processor::{Activity, Processor};
 use crate::service::{Fetch, Service};
 use crate::timer::Now;
@@ -85,13 +86,23 @@ impl Nmis {
 /// What a vCPU's thread does next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Next {
-    /// Enters the guest.
-    Enter {
-        /// The guest is to be left when it can take an interrupt.
-        window: bool,
-    },
+    /// Enters the guest, for an interrupt that waits.
+    Enter(Wait),
     /// Sleeps, until something is left for this vCPU or its timer expires.
     Sleep,
+}
+
+/// What an interrupt waits for that is left for a vCPU which enters the guest. The guest can bring it about without an exit of its
+/// own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wait {
+    /// No interrupt waits, or it waits for the EOI of another, which is an exit.
+    Nothing,
+    /// The guest is to be left when it can take an interrupt (`kvm_run.request_interrupt_window`).
+    Window,
+    /// The TPR alone holds it back: the guest is to be left when it has lowered CR8. Where the hypervisor does not do that by itself
+    /// (KVM_EXIT_SET_TPR), somebody has to fetch the vCPU now and then.
+    LowerTpr,
 }
 
 /// What messages without a vector ask of the vCPU, in this order.
@@ -124,27 +135,33 @@ impl Processor {
             return Ok(Next::Sleep);
         }
         let requests = self.requests(service);
-        let Some(vector) = self.local.pending(requests) else { return Ok(Next::Enter { window: false }) };
+        let vector = match self.local.highest(requests) {
+            Highest::Pending(vector) => vector,
+            Highest::Held => return Ok(Next::Enter(Wait::LowerTpr)),
+            Highest::Nothing => return Ok(Next::Enter(Wait::Nothing)),
+        };
         // Whoever has sent this vector may have sent an NMI or INIT before: these are not overtaken. The look comes after the one that
         // has found the vector, and what is given is that vector, not a later one.
         let events_come_first = service.inbox(self.index()).has_events();
         if events_come_first || !vcpu.can_take_interrupt() || self.nmis(vcpu)?.come_first() {
-            return Ok(Next::Enter { window: true });
+            return Ok(Next::Enter(Wait::Window));
         }
         self.local.acknowledge(vector, requests);
         vcpu.interrupt(vector)?;
-        Ok(Next::Enter { window: self.is_interrupted(service) })
+        // All that waits and is no higher than this one waits for its EOI.
+        Ok(Next::Enter(if self.is_interrupted(service) { Wait::Window } else { Wait::Nothing }))
     }
 
     /// Whether nothing has come since [`Processor::prepare`] has said what comes next. The thread asks after it has said where it goes:
     /// what comes later finds it there.
     pub fn is_settled<F: Fetch>(&self, service: &Service<F>, next: Next) -> bool {
-        let waits_for_news = match next {
+        let has_news = match next {
             // What comes now is given when the window opens.
-            Next::Enter { window: true } => false,
-            Next::Enter { window: false } | Next::Sleep => true,
+            Next::Enter(Wait::Window) => false,
+            Next::Enter(Wait::LowerTpr) | Next::Sleep => self.has_news(service),
+            // One that is held back is news, too: nobody would fetch this vCPU when it lowers its TPR.
+            Next::Enter(Wait::Nothing) => self.local.highest(self.requests(service)) != Highest::Nothing,
         };
-        let has_news = waits_for_news && self.has_news(service);
         !has_news && !service.inbox(self.index()).has_events()
     }
 

@@ -76,7 +76,7 @@
 //!     let Ok(next) = processor.prepare(&service, &mut vcpu, &now);
 //!     // An embedder tells its timer thread processor.next_deadline() here, and hands CR8 to the vCPU.
 //!     let place = match next {
-//!         Next::Enter { .. } => Place::Guest, // kvm_run.request_interrupt_window = window
+//!         Next::Enter(_) => Place::Guest, // kvm_run.request_interrupt_window, if it is Wait::Window
 //!         Next::Sleep => Place::Parked,
 //!     };
 //!     // Says where it goes, looks whether something has come, and goes.

@@ -9,6 +9,7 @@ mod interrupts;
 mod state;
 
 pub(crate) use effects::Effect;
+pub(crate) use interrupts::Highest;
 pub use state::{GeneralProtection, LocalApic};
 
 #[cfg(test)]

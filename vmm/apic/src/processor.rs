@@ -226,11 +226,6 @@ impl Processor {
         self.local.pending(service.requests(self.index)).is_some()
     }
 
-    /// Whether it is the TPR alone that holds an interrupt back.
-    pub fn is_held_by_tpr<F: Fetch>(&self, service: &Service<F>) -> bool {
-        self.local.held_by_tpr(service.requests(self.index))
-    }
-
     pub(crate) fn requests<'a, F: Fetch>(&self, service: &'a Service<F>) -> Requests<'a> {
         service.requests(self.index)
     }

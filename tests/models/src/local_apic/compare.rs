@@ -8,6 +8,7 @@ use super::hypervisor::{Fault, Kvm};
 use super::operation::{Act, Operation};
 use super::reference::{self, Features};
 use kipi_apic::capabilities::{Capabilities, DeliveryStatus};
+use kipi_apic::entry::Next;
 use kipi_apic::ipi::{Delivery, Destination, Ipi};
 use kipi_apic::processor::{Processor, Setup};
 use kipi_apic::service::{Fetch, Service};
@@ -51,6 +52,8 @@ pub struct Pair {
     window: bool,
     /// The processor whose guest has not been left since.
     in_guest: Option<usize>,
+    /// Who has looked, and is about to go where it says.
+    going: [Option<Next>; CPUS.len()],
 }
 
 impl Default for Pair {
@@ -116,6 +119,7 @@ impl Pair {
             epoch: 0,
             window: false,
             in_guest: None,
+            going: [None; CPUS.len()],
         }
     }
 
@@ -127,6 +131,9 @@ impl Pair {
         let cpu = usize::from(operation.cpu) % CPUS.len();
         // Whatever else happens fetches whoever is in the guest.
         let in_guest = self.in_guest.take() == Some(cpu);
+        if !operation.act.is_sent() {
+            self.going[cpu] = None;
+        }
         match operation.act {
             Act::Execute(instruction) => self.execute(cpu, in_guest, instruction),
             Act::Look => self.look(cpu),
@@ -141,6 +148,7 @@ impl Pair {
             self.expect_equal_registers(cpu);
         }
         self.expect_equal(operation);
+        (0..CPUS.len()).for_each(|cpu| self.expect_nothing_overlooked(cpu));
     }
 
     /// Sends processor 0 an interrupt that the manual's does not get: for a test of the comparison.
@@ -173,6 +181,7 @@ impl Pair {
         self.service = service();
         self.processors = processors(&self.service);
         self.epoch = clock;
+        self.going = [None; CPUS.len()];
         for (cpu, saved) in saved.iter().enumerate() {
             let now = self.now(cpu);
             self.processors[cpu].restore(&self.service, saved, now);

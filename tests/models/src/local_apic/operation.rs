@@ -40,6 +40,16 @@ pub enum Act {
     Migrate(u32),
 }
 
+impl Act {
+    /// Whether it is something that is sent from outside: it happens to whom it is sent to, whatever `cpu` says.
+    pub const fn is_sent(self) -> bool {
+        match self {
+            Self::FromOutside { .. } | Self::Message { .. } => true,
+            Self::Execute(_) | Self::Look | Self::Pass(_) | Self::Migrate(_) => false,
+        }
+    }
+}
+
 /// An instruction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Arbitrary)]
 pub enum Instruction {

@@ -156,6 +156,42 @@ macro_rules! vcpu {
             });
         }
 
+        /// A sender leaves an interrupt for a vCPU whose TPR holds it back until the guest lowers that, without an exit. A thread that
+        /// has found such an interrupt before it enters the guest is fetched a little later, by a clock. It must not go in, if it
+        /// `looks_for_held` once more, where one has come since (`kipi_apic::entry`, `Wait::LowerTpr`).
+        pub(crate) fn check_held(looks_for_held: bool) {
+            loom::model(move || {
+                let vcpu = Arc::new(Vcpu::default());
+                let sender = {
+                    let vcpu = vcpu.clone();
+                    thread::spawn(move || vcpu.send(Deposit::Vector(0x51), Fault::None))
+                };
+                let mut is_lowered = false;
+                loop {
+                    vcpu.immediate_exit.store(0, Ordering::SeqCst);
+                    let is_held = vcpu.inbox.irr().highest().is_some();
+                    if is_held && is_lowered {
+                        break;
+                    }
+                    vcpu.inbox.presence().go(
+                        Place::Guest,
+                        &mut is_lowered,
+                        |is_lowered| {
+                            let has_come = vcpu.inbox.irr().highest().is_some();
+                            !(has_come && (*is_lowered || looks_for_held && !is_held))
+                        },
+                        |is_lowered| {
+                            *is_lowered = true;
+                            if !is_held {
+                                vcpu.kvm_run(Fault::None);
+                            }
+                        },
+                    );
+                }
+                sender.join().unwrap();
+            });
+        }
+
         /// A sender for each of `left`, and a vCPU's thread, which is in the guest between them, or asleep.
         pub(crate) fn check(fault: Fault, asleep: bool, left: &'static [Deposit]) {
             let mut builder = loom::model::Builder::new();

@@ -42,6 +42,11 @@ fn an_interrupt_overtakes_no_nmi_of_its_sender() {
 }
 
 #[test]
+fn an_interrupt_that_the_tpr_holds_back_reaches_a_vcpu_that_lowers_it_in_the_guest() {
+    check_held(true);
+}
+
+#[test]
 fn what_is_sent_to_a_local_apic_that_has_just_been_enabled_is_not_lost() {
     check_enable();
 }

@@ -30,6 +30,11 @@ fn a_thread_that_does_not_look_again_is_found() {
     caught(|| super::check_order(false), OVERTAKES);
 }
 
+#[test]
+fn a_thread_that_overlooks_what_its_tpr_holds_back_is_found() {
+    caught(|| super::check_held(false), HANG);
+}
+
 /// A mistake in the inbox, as `build.rs` makes it.
 macro_rules! mutant {
     ($test:ident, $mutation:ident, $check:ident($($argument:expr),*), $why:expr) => {

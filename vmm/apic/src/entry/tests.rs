@@ -3,7 +3,7 @@ use crate::addressing::Addressing;
 use crate::capabilities::{Capabilities, DeliveryStatus};
 use crate::ipi::{Delivery, Destination, Ipi};
 use crate::processor::Setup;
-use crate::registers::{APIC_BASE_MSR, ICR, SVR, SVR_ENABLE, TPR};
+use crate::registers::{APIC_BASE_MSR, EOI, ICR, SVR, SVR_ENABLE, TPR};
 use alloc::vec;
 use alloc::vec::Vec;
 use core::cell::Cell;
@@ -137,8 +137,9 @@ impl Machine {
     }
 }
 
-const ENTER: Next = Next::Enter { window: false };
-const WINDOW: Next = Next::Enter { window: true };
+const ENTER: Next = Next::Enter(Wait::Nothing);
+const WINDOW: Next = Next::Enter(Wait::Window);
+const HELD: Next = Next::Enter(Wait::LowerTpr);
 
 #[test]
 fn an_exit_is_completed_before_registers_are_set() {
@@ -254,6 +255,38 @@ fn what_comes_after_the_look_keeps_the_thread_out_of_the_guest() {
     assert!(machine.processor.is_settled(&machine.service, WINDOW), "it is given when the window opens");
     machine.send(Delivery::Nmi);
     assert!(!machine.processor.is_settled(&machine.service, WINDOW));
+}
+
+/// Vector 0x51's class, as a value of CR8.
+const CLASS: u64 = 5;
+
+#[test]
+fn who_runs_a_vcpu_is_told_that_its_tpr_holds_an_interrupt_back() {
+    let mut machine = Machine::new(true);
+    machine.processor.write_cr8(CLASS);
+    machine.send(Delivery::Fixed(0x51));
+    assert_eq!(machine.prepared(), (HELD, vec![]));
+    machine.send(Delivery::Fixed(0x61));
+    assert_eq!(machine.prepared(), (ENTER, vec![Interrupt(0x61)]), "0x51 waits for an EOI");
+    machine.store(EOI, 0);
+    machine.vcpu.can_take_interrupt = true;
+    assert_eq!(machine.prepared(), (HELD, vec![]), "0x51 waits for the TPR again");
+    machine.processor.write_cr8(CLASS - 1);
+    assert_eq!(machine.prepared(), (ENTER, vec![Interrupt(0x51)]));
+}
+
+/// Nobody fetches a vCPU that is in the guest for what it had not announced to wait for.
+#[test]
+fn what_the_tpr_holds_back_and_comes_after_the_look_keeps_the_thread_out_of_the_guest() {
+    let mut machine = Machine::new(true);
+    machine.processor.write_cr8(CLASS);
+    assert_eq!(machine.prepare(), ENTER);
+    machine.send(Delivery::Fixed(0x51));
+    assert!(!machine.processor.is_settled(&machine.service, ENTER));
+    assert_eq!(machine.prepare(), HELD);
+    assert!(machine.processor.is_settled(&machine.service, HELD), "whoever runs it looks at CR8");
+    machine.send(Delivery::Fixed(0x61));
+    assert!(!machine.processor.is_settled(&machine.service, HELD), "this one goes through");
 }
 
 #[test]

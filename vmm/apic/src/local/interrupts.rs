@@ -7,6 +7,17 @@ use crate::registers::{LVT_MASKED, errors};
 use crate::requests::Requests;
 use crate::timer::{Deadline, Now};
 
+/// The highest interrupt in the IRR, by what it waits for besides IF.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Highest {
+    /// There is none, or it waits for the EOI of one in service.
+    Nothing,
+    /// The TPR alone holds it back.
+    Held,
+    /// Nothing: the processor would be given this vector.
+    Pending(u8),
+}
+
 impl LocalApic {
     /// CR8: the TPR's class.
     pub fn cr8(&self) -> u64 {
@@ -36,17 +47,22 @@ impl LocalApic {
     /// The interrupt that the processor would be given now: the highest in the IRR, if it is above the processor's
     /// priority.
     pub(crate) fn pending(&self, requests: Requests<'_>) -> Option<u8> {
-        self.highest_request(requests).filter(|vector| vector >> 4 > self.ppr() >> 4)
+        match self.highest(requests) {
+            Highest::Pending(vector) => Some(vector),
+            Highest::Nothing | Highest::Held => None,
+        }
     }
 
-    /// Whether it is the TPR alone that holds an interrupt back.
-    pub(crate) fn held_by_tpr(&self, requests: Requests<'_>) -> bool {
+    /// What comes next (SDM Vol. 3A 12.8.3.1).
+    pub(crate) fn highest(&self, requests: Requests<'_>) -> Highest {
+        let highest = requests.irr.highest().filter(|_| self.was_enabled && self.mode() != Mode::Disabled);
         let in_service = self.in_service().unwrap_or(0) >> 4;
-        self.highest_request(requests).is_some_and(|vector| vector >> 4 > in_service && vector >> 4 <= self.tpr >> 4)
-    }
-
-    fn highest_request(&self, requests: Requests<'_>) -> Option<u8> {
-        requests.irr.highest().filter(|_| self.was_enabled && self.mode() != Mode::Disabled)
+        match highest {
+            Some(vector) if vector >> 4 <= in_service => Highest::Nothing,
+            Some(vector) if vector >> 4 <= self.tpr >> 4 => Highest::Held,
+            Some(vector) => Highest::Pending(vector),
+            None => Highest::Nothing,
+        }
     }
 
     /// The processor takes the interrupt on `vector`: it goes from the IRR to the ISR.

@@ -1,6 +1,6 @@
 use super::accesses::low;
 use super::state::{BASE_ENABLE, BASE_X2APIC};
-use super::{Effect, GeneralProtection, LocalApic};
+use super::{Effect, GeneralProtection, Highest, LocalApic};
 use crate::addressing::Mode;
 use crate::capabilities::{Capabilities, DeliveryStatus};
 use crate::icr::Unsent;
@@ -135,12 +135,12 @@ fn the_highest_vector_above_the_priority_comes_first() {
     assert_eq!(machine.pending(), Some(0xD1));
     machine.apic.set_cr8(14);
     assert_eq!(
-        (machine.pending(), machine.apic.held_by_tpr(machine.requests()), machine.apic.ppr()),
-        (None, true, 0xE0)
+        (machine.pending(), machine.apic.highest(machine.requests()), machine.apic.ppr()),
+        (None, Highest::Held, 0xE0)
     );
     machine.apic.set_cr8(5);
     assert_eq!(machine.acknowledge(), Some(0xD1));
-    assert!(!machine.apic.held_by_tpr(machine.requests()), "what is in service holds the rest");
+    assert_eq!(machine.apic.highest(machine.requests()), Highest::Nothing, "what is in service holds the rest");
 }
 
 #[test]

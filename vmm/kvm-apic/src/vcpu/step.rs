@@ -7,7 +7,7 @@ use crate::hypervisor::{Hypervisor, Left};
 use crate::irqchip::Shared;
 use crate::kick::{Kick, Request};
 use crate::tsc;
-use kipi_apic::entry::Next;
+use kipi_apic::entry::{Next, Wait};
 use kipi_apic::presence::Place;
 use kipi_apic::processor::Processor;
 use kipi_apic::registers::TSC_DEADLINE_MSR;
@@ -49,13 +49,13 @@ impl Vcpu {
                     self.write_tsc()?;
                     return Ok(Step::Asked(request));
                 }
-                (_, Left::Accessing | Left::Msr | Left::Reading | Left::Refused) => Some(Next::Enter { window: false }),
+                (_, Left::Accessing | Left::Msr | Left::Reading | Left::Refused) => Some(Next::Enter(Wait::Nothing)),
             };
             let Some(next) = next else { continue };
             // Whoever stops a vCPU finds it between two instructions, and an interrupt waits for the end of one that may fault. KVM
             // finishes it, and says anew whether the guest can take an interrupt.
             let only_finishes =
-                request != Request::Run || self.left == Left::Reading && next == (Next::Enter { window: true });
+                request != Request::Run || self.left == Left::Reading && next == Next::Enter(Wait::Window);
             if let Some(step) = self.enter(next, only_finishes, &mut stay)? {
                 return Ok(self.follow(step));
             }
@@ -74,9 +74,8 @@ impl Vcpu {
                 self.sleep();
                 Ok(None)
             }
-            Next::Enter { .. } => {
-                let held = !self.shared.exits_on_tpr() && self.processor.is_held_by_tpr(&self.shared.service);
-                self.set_deadline(held);
+            Next::Enter(wait) => {
+                self.set_deadline(wait == Wait::LowerTpr && !self.shared.exits_on_tpr());
                 Ok(Some(next))
             }
         }
@@ -94,7 +93,7 @@ impl Vcpu {
         X: FnOnce(VcpuExit<'_>) -> T,
     {
         let run = self.fd.get_kvm_run();
-        run.request_interrupt_window = (next == Next::Enter { window: true }).into();
+        run.request_interrupt_window = (next == Next::Enter(Wait::Window)).into();
         run.cr8 = self.processor.local().cr8();
         if only_finishes {
             self.kick.turn_back();

@@ -4,7 +4,7 @@ use super::{CPUS, Pair};
 use crate::local_apic::hypervisor::{Completion, Guest, Stay};
 use crate::local_apic::operation::Instruction;
 use crate::local_apic::reference::{End, Mode};
-use kipi_apic::entry::Next;
+use kipi_apic::entry::{Next, Wait};
 
 impl Pair {
     /// The processor's thread does what it does before an entry, and does not enter.
@@ -12,6 +12,26 @@ impl Pair {
         let next = self.prepare(cpu);
         let runs = self.manual.recognise(cpu);
         assert_eq!(next != Next::Sleep, runs, "processor {cpu} executes code");
+        self.going[cpu] = Some(next);
+    }
+
+    /// Whoever has looked, and then goes into the guest or to sleep, is not fetched for what came between the two. So it must not go,
+    /// unless an exit comes before the guest can take that, or somebody looks at its CR8.
+    pub(super) fn expect_nothing_overlooked(&self, cpu: usize) {
+        let Some(next) = self.going[cpu] else { return };
+        // A timer's interrupt fetches it in another way.
+        if self.is_overdue(cpu) || !self.processors[cpu].is_settled(&self.service, next) {
+            return;
+        }
+        let manual = &self.manual.cpus[cpu];
+        let is_overlooked = manual.init
+            || match next {
+                Next::Enter(Wait::Window) => false,
+                Next::Enter(Wait::LowerTpr) => manual.deliverable().is_some(),
+                Next::Enter(Wait::Nothing) => manual.waits_for_no_eoi(),
+                Next::Sleep => self.manual.clone().recognise(cpu),
+            };
+        assert!(!is_overlooked, "processor {cpu} goes, after {next:?}, and something has come");
     }
 
     fn prepare(&mut self, cpu: usize) -> Next {
@@ -27,9 +47,9 @@ impl Pair {
         const ENTRIES: usize = 64;
         let arrives = (0..ENTRIES).find_map(|_| match self.prepare(cpu) {
             Next::Sleep => Some(false),
-            Next::Enter { window } => {
-                self.window = window;
-                match self.vcpus[cpu].run(window) {
+            Next::Enter(wait) => {
+                self.window = wait == Wait::Window;
+                match self.vcpus[cpu].run(self.window) {
                     Stay::Executes => Some(true),
                     Stay::WindowOpen => None,
                 }

@@ -150,6 +150,12 @@ impl Cpu {
         (self.mode() != Mode::Disabled && highest / 16 > self.ppr() / 16).then_some(highest)
     }
 
+    /// Whether an interrupt waits that the end of no other one stands before: it comes with the TPR, or with IF (12.8.3.1).
+    pub fn waits_for_no_eoi(&self) -> bool {
+        let in_service = self.isr.last().map_or(0, |vector| vector / 16);
+        self.mode() != Mode::Disabled && self.irr.last().is_some_and(|vector| vector / 16 > in_service)
+    }
+
     /// 12.5.3.
     pub(super) fn error(&mut self, bit: u32) {
         if self.errors & 1 << bit == 0 {
