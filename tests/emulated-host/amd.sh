@@ -4,7 +4,7 @@
 
 host_memory=2048 host_boot_limit=180 host_time_limit=900 host_silence=30 host_space=64
 host_name='kvm_amd on QEMU TCG'
-host_modules='irqbypass ccp kvm kvm-amd'
+host_modules='rng-core irqbypass ccp kvm kvm-amd'
 host_emulator=qemu
 # QEMU's TSC is this machine's own. The kernel, which finds it slow to read, would give it up, and KVM would then change
 # the offset of a guest's TSC whenever a vCPU enters.

@@ -145,6 +145,8 @@ fetch_kernel() {
     dpkg-deb --fsys-tarfile "$archive" | tar -x -C "$kernel_folder" --wildcards './boot/vmlinuz-*' \
         '*/kernel/arch/x86/kvm/*' '*/irqbypass.ko*' '*/ccp.ko*' ||
         fail "$archive cannot be unpacked into $kernel_folder: is the disk full?"
+    # What ccp needs, which later kernels have built in.
+    dpkg-deb --fsys-tarfile "$archive" | tar -x -C "$kernel_folder" --wildcards '*/rng-core.ko*' 2>"$run/tar.log" || true
     rm -rf "$folder/apt/archives"
 }
 
