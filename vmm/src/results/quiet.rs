@@ -6,6 +6,7 @@ use guest_stub::abi::cell::CellId;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
+use strum::{IntoStaticStr, VariantArray};
 
 /// The answer of a whole run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -26,8 +27,9 @@ pub struct Quiet {
 }
 
 /// Whether figures can be trusted to be the machine's and not its other users'.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr, VariantArray, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum Verdict {
     /// No block was disturbed.
     Quiet,
@@ -37,6 +39,16 @@ pub enum Verdict {
     DisturbedBlocksLeftOut,
     /// Figures of some cells are made of disturbed blocks.
     NeverQuiet,
+}
+
+impl Verdict {
+    /// All of them.
+    pub const ALL: &[Self] = Self::VARIANTS;
+
+    /// Its name in documents.
+    pub fn name(self) -> &'static str {
+        self.into()
+    }
 }
 
 /// What happened to blocks in one place.

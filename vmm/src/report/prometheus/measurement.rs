@@ -5,7 +5,7 @@ use crate::results::exits::Exits;
 use crate::results::integrity::Integrity;
 use crate::results::measurement::{Cell, Measurement};
 use crate::results::metric::{Metric, MetricName, Unit};
-use crate::results::quiet::Quiet;
+use crate::results::quiet::{Quiet, Verdict};
 use crate::results::times::Times;
 use std::fmt;
 
@@ -56,9 +56,19 @@ fn of_run(measurement: &Measurement) -> Vec<Gauge> {
             "Combinations that were asked for and cannot be measured on this host",
             measurement.skipped.len() as f64,
         ),
+        Gauge::new(
+            "kipi_run_quiet",
+            "Whether the machine was quiet: 1 for the verdict that holds; not_known: it does not tell when threads wait for a CPU",
+            measurement.quiet.iter().flat_map(verdicts).collect(),
+        ),
         Gauge::new("kipi_run_blocks", "Blocks that were measured, repeated ones included", quiet(|it| it.blocks)),
         Gauge::new("kipi_run_disturbed_blocks", "Those of them that were disturbed", quiet(|it| it.disturbed)),
     ]
+}
+
+fn verdicts(quiet: &Quiet) -> impl Iterator<Item = (Labels, f64)> {
+    let holds = |&verdict: &Verdict| (vec![("verdict", verdict.name().to_owned())], truth(verdict == quiet.verdict));
+    Verdict::ALL.iter().map(holds)
 }
 
 fn of_cells(cells: &[Cell]) -> Vec<Gauge> {
@@ -67,7 +77,8 @@ fn of_cells(cells: &[Cell]) -> Vec<Gauge> {
         Gauge::new("kipi_rounds", "Rounds that count", of_each(|cell| cell.rounds as f64)),
         Gauge::new(
             "kipi_never_quiet",
-            "Whether too few of the cell's blocks were undisturbed: its figures are made of disturbed ones, too",
+            "Whether too few of the cell's blocks were undisturbed: its figures are made of disturbed ones, too; kipi_run_quiet says \
+             whether 0 can be trusted",
             of_each(|cell| truth(cell.never_quiet)),
         ),
         Gauge::new("kipi_wrong_calls", "Calls that went wrong", cells.iter().flat_map(wrong_calls).collect()),

@@ -5,6 +5,7 @@ use crate::report::{tables, units};
 use crate::results::count::count;
 use crate::results::measurement::{Cell, Measurement};
 use crate::results::metric::{Metric, MetricName};
+use crate::results::quiet::Verdict;
 use guest_stub::abi::cell::{Call, Observe};
 
 /// The sentence; `None`: no cell has an answer. It is about the largest machines, kipi's own where there are any, and of their broadcast
@@ -17,9 +18,11 @@ pub(in crate::report) fn sentence(measurement: &Measurement) -> Option<String> {
     let cost = cheapest.metrics.get(&MetricName::RoundTrip)?;
     let places = if routes::of(cheapest.id.route).is_native() { "thread" } else { "vCPU" };
     let name = |cell: &Cell| name(cell, &all);
-    let loud = |cells: &[&Cell]| {
-        let is_loud = cells.iter().any(|cell| cell.never_quiet);
-        if is_loud { "; never quiet meanwhile" } else { "" }
+    let is_blind = measurement.quiet.as_ref().is_some_and(|quiet| quiet.verdict == Verdict::NotKnown);
+    let loud = |cells: &[&Cell]| match cells.iter().any(|cell| cell.never_quiet) {
+        true => "; never quiet meanwhile",
+        false if is_blind => "; not known to be quiet meanwhile",
+        false => "",
     };
     let (price, noise) = (units::time(cost.p50), loud(&[cheapest]));
     if cheapest.id.call == Call::Ping {
@@ -73,7 +76,10 @@ fn name(cell: &Cell, all: &[&Cell]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::results::disturbance::Kind;
     use crate::results::fixture;
+    use crate::results::quiet::Quiet;
+    use std::collections::BTreeSet;
 
     fn cell(route: &str, state: &str, round_trip: f64, skew: f64) -> Cell {
         let mut cell = Cell { id: fixture::id(route, state), ..fixture::cell(state, round_trip) };
@@ -104,6 +110,18 @@ mod tests {
         assert_eq!(told(&others).expect("an answer"), one, "fewer vCPUs, wrong calls, and none");
         let loud = Cell { never_quiet: true, ..spin };
         assert_eq!(told(&[loud]).expect("an answer"), format!("{one}; never quiet meanwhile"));
+    }
+
+    #[test]
+    fn a_machine_that_is_not_known_to_be_quiet_is_no_quiet_one() {
+        let cells = vec![cell("x2apic", "halt", 5_000.0, 2_000.0)];
+        let of = |unknown| {
+            let quiet = Some(Quiet::of_cells(&cells, BTreeSet::from([unknown])));
+            sentence(&Measurement { cells: cells.clone(), quiet, ..fixture::measurement() }).expect("an answer")
+        };
+        let quiet = of(Kind::Steal);
+        assert!(quiet.ends_with(" a call"), "{quiet}");
+        assert_eq!(of(Kind::WaitedForCpu), format!("{quiet}; not known to be quiet meanwhile"));
     }
 
     #[test]

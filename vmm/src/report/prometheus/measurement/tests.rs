@@ -71,6 +71,20 @@ fn what_went_wrong_can_be_alerted_on() {
 }
 
 #[test]
+fn a_machine_that_is_not_known_to_be_quiet_is_told_apart() {
+    let mut measurement = fixture::measurement();
+    for (unknown, [quiet, not_known]) in [(Kind::Steal, [1.0, 0.0]), (Kind::WaitedForCpu, [0.0, 1.0])] {
+        measurement.quiet = Some(Quiet::of_cells(&measurement.cells, BTreeSet::from([unknown])));
+        let families = families(&measurement);
+        is(&families, "kipi_run_quiet", &[("verdict", "quiet")], quiet);
+        is(&families, "kipi_run_quiet", &[("verdict", "not_known")], not_known);
+        is(&families, "kipi_run_quiet", &[("verdict", "never_quiet")], 0.0);
+    }
+    measurement.quiet = None;
+    assert!(!families(&measurement).contains_key("kipi_run_quiet"), "nobody has looked");
+}
+
+#[test]
 fn exits_and_ratios_have_samples() {
     let mut measurement = fixture::measurement();
     measurement.exit_costs = vec![fixture::exit_cost(Act::Cpuid, 1_500.0)];
