@@ -8,9 +8,11 @@ use crate::results::host::Facts;
 use crate::results::topology::Topology;
 use std::fmt::Write as _;
 
-/// The key of a machine whose CPUs, all that are online, share this.
-pub(super) fn of(facts: &Facts, topology: &Topology) -> String {
-    format!("{:016x}", fnv_1a(text(facts, topology).as_bytes()))
+/// The key of a machine whose CPUs, all that are online, share this; `None`: /proc or /sys could not be read, and it would be another
+/// machine's.
+pub(super) fn of(facts: &Facts, topology: &Topology) -> Option<String> {
+    let is_read = facts.cpu.is_some() && facts.online_cpus.is_some();
+    is_read.then(|| format!("{:016x}", fnv_1a(text(facts, topology).as_bytes())))
 }
 
 /// What it is made of, a line each. A line that is added or changed changes every key.
@@ -48,6 +50,7 @@ fn fnv_1a(bytes: &[u8]) -> u64 {
 mod tests {
     use super::*;
     use crate::host::{Sources, read_facts};
+    use std::path::PathBuf;
 
     #[test]
     fn the_hash_is_the_published_one() {
@@ -80,5 +83,17 @@ mod tests {
             assert_ne!(key(&facts), key(&other));
         }
         assert_eq!(facts.key.as_ref().map(String::len), Some(16));
+    }
+
+    #[test]
+    fn a_machine_that_cannot_be_read_has_no_key() {
+        let hidden = || PathBuf::from("/nonexistent");
+        for sources in [
+            Sources { proc: hidden(), ..Sources::system() },
+            Sources { sys: hidden(), ..Sources::system() },
+            Sources { proc: hidden(), sys: hidden(), ..Sources::system() },
+        ] {
+            assert_eq!(read_facts(&sources).key, None, "{sources:?}");
+        }
     }
 }

@@ -137,7 +137,7 @@ pub fn read_facts(sources: &Sources) -> Facts {
         open_files: sources.machine.open_files,
     };
     let all_cpus = topology::read_topology(sources, facts.online_cpus.as_deref().unwrap_or(&facts.allowed_cpus));
-    Facts { key: Some(key::of(&facts, &all_cpus)), ..facts }
+    Facts { key: key::of(&facts, &all_cpus), ..facts }
 }
 
 /// Those of a processor's flags that tell of accelerated local APICs.

@@ -36,7 +36,8 @@ pub struct Tsc {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Facts {
-    /// As in the measurement document: the same on machines that are alike, whatever kernel and microcode they run.
+    /// As in the measurement document: the same on machines that are alike, whatever kernel and microcode they run; left
+    /// out where /proc or /sys could not be read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
     /// Kernel release, as `uname -r`.

@@ -13,7 +13,8 @@ use std::collections::BTreeMap;
 #[serde(deny_unknown_fields)]
 pub struct Host {
     /// The same on machines that are alike in processor model, hypervisor below, topology of the CPUs that are online, KVM's modules and
-    /// their parameters, whatever kernel and microcode they run: 16 hexadecimal digits. Left out where the standalone image ran.
+    /// their parameters, whatever kernel and microcode they run: 16 hexadecimal digits. Left out where the standalone image ran, and
+    /// where /proc or /sys could not be read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
     /// Kernel release, as `uname -r`; `none` where the standalone image ran, which needs no kernel.
