@@ -275,6 +275,8 @@ fn plans_that_a_standalone_image_would_not_follow() {
     let missing = "FILE is missing before rounds=20, which is a word of the plan (./rounds=20 is a file)";
     refused(&["image", "rounds=20"], BAD_INPUT, &[missing]);
     refused(&["image", "rounds=20", "state=user"], BAD_INPUT, &[missing]);
+    refused(&["image", "Rounds=20"], BAD_INPUT, &["FILE is missing before Rounds=20,"]);
+    refused(&["image", "help"], BAD_INPUT, &["kipi help image", "./help"]);
     refused(&["image", "-", "rounds=5", "rounds=6"], BAD_INPUT, &["rounds is there twice"]);
     refused(&["image", "-", "state=user rounds=5", "target-state=halt"], BAD_INPUT, &["target-state is there twice"]);
     refused(&["measure", "--threshold", "5"], BAD_INPUT, &["--ab"]);

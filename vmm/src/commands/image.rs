@@ -20,7 +20,7 @@ pub struct Image {
     #[arg(value_name = "FILE")]
     file: PathBuf,
     /// What the image measures where its boot loader gives it no command line: route=…, destination=…, state=…, rounds=… and
-    /// others, each with values as of kipi measure's options, in lower case, and numbers in digits
+    /// others, each with values as of kipi measure's options
     #[arg(value_name = "WORD=VALUE[,VALUE..]")]
     plan: Vec<String>,
 }
@@ -66,12 +66,16 @@ impl Format {
 /// # Errors
 /// A plan that the image would not understand, or a file that cannot be written.
 pub fn run(options: &Image) -> Result<Status, Failure> {
-    if let Some(word) = options.file.to_str().filter(|file| plan::is_word(file)) {
+    if options.file.as_os_str() == "help" {
+        let no_file = anyhow::anyhow!("help is no file to write: 'kipi help image' prints the help (./help is a file)");
+        return Err(Failure::bad_input(no_file));
+    }
+    if let Some(word) = options.file.to_str().filter(|file| plan::is_word(&values::words_of_image(file))) {
         let missing =
             anyhow::anyhow!("FILE is missing before {word}, which is a word of the plan (./{word} is a file)");
         return Err(Failure::bad_input(missing));
     }
-    let words = options.plan.join(" ");
+    let words = values::words_of_image(&options.plan.join(" "));
     if let Some(word) = plan::passed_over(&words) {
         let other =
             anyhow::anyhow!("{word} is no word of a plan: the image would pass over it, as over a boot loader's");

@@ -2,9 +2,11 @@
 
 mod counts;
 mod names;
+mod words;
 
 pub(super) use counts::{Vcpus, count, number, vcpus, vcpus_of_list};
 pub(super) use names::{Choice, chosen};
+pub(super) use words::words_of_image;
 
 use super::image;
 use crate::comparison::differences::Factor;

@@ -8,7 +8,7 @@ use std::ffi::OsStr;
 /// Stands for everything, of CPUs as of names.
 pub(super) const ALL: &str = "all";
 /// Stands for it, too: there is a destination whose name is `all`.
-const EVERY: &str = "every";
+pub(super) const EVERY: &str = "every";
 
 /// An item of a list of names.
 #[derive(Debug, Clone, PartialEq, Eq)]
