@@ -17,6 +17,9 @@ pub struct Doctor {
     /// Print JSON
     #[arg(long)]
     json: bool,
+    /// Print of the text only what is limited or missing: nothing where all is well
+    #[arg(short, long)]
+    quiet: bool,
     /// The number of vCPUs to judge by [default: as measure's]
     #[arg(long, value_name = "N", value_parser = values::vcpus())]
     vcpus: Option<values::Vcpus>,
@@ -43,6 +46,8 @@ pub fn run(options: &Doctor) -> Result<Status, Failure> {
     found.command = command_line();
     let text = if options.json {
         report::doctor::render_json(&found).map_err(Failure::failed)?
+    } else if options.quiet {
+        report::doctor::render_wants(&found, terminal_width())
     } else {
         report::doctor::render_text(&found, terminal_width())
     };

@@ -3,6 +3,7 @@
 use super::interrupts::{self, INTERRUPTED};
 use super::options;
 use super::outputs::{any_is_stdout, command_line, open_all, print, terminal_width, together, write, write_text};
+use super::progress::Shown;
 use super::status::{Failure, Status};
 use super::{confined, machines, values};
 use crate::config::routes::{self, Route};
@@ -62,6 +63,9 @@ pub struct Trace {
     /// Write the trace as JSON; - is standard output
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    // Tracing shows no progress: nothing is left to say less of, and scripts need not know.
+    #[command(flatten)]
+    shown: Shown,
     #[command(flatten)]
     machine: options::Machine,
 }

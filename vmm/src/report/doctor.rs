@@ -18,7 +18,7 @@ const ADVICE: &str = "-> ";
 
 /// One line of the text: a verdict or nothing, a name, a text, and what to do.
 struct Line<'a> {
-    verdict: &'static str,
+    verdict: Option<Verdict>,
     name: &'a str,
     detail: String,
     advice: Option<&'a str>,
@@ -26,18 +26,47 @@ struct Line<'a> {
 
 /// Renders the findings for people: plain text in lines of at most `width` columns.
 pub fn render_text(doctor: &Doctor, width: usize) -> String {
+    let mut text = String::new();
+    for (title, lines) in sections(doctor) {
+        section(&mut text, width, title, &lines);
+    }
+    push_line(&mut text, &wrap(&summary(doctor), width, 0));
+    text
+}
+
+/// The same, but only what is limited or missing: nothing where all is well.
+pub fn render_wants(doctor: &Doctor, width: usize) -> String {
+    let mut text = String::new();
+    for (title, mut lines) in sections(doctor) {
+        lines.retain(|line| matches!(line.verdict, Some(Verdict::Limited | Verdict::Missing)));
+        if !lines.is_empty() {
+            section(&mut text, width, title, &lines);
+        }
+    }
+    if doctor.is_fit() {
+        text.truncate(text.trim_end().len());
+        if !text.is_empty() {
+            text.push('\n');
+        }
+    } else {
+        push_line(&mut text, &wrap(&summary(doctor), width, 0));
+    }
+    text
+}
+
+/// What the text is made of, by its titles.
+fn sections(doctor: &Doctor) -> [(&'static str, Vec<Line<'_>>); 5] {
     let checks = |group| doctor.checks.iter().filter(move |check| check.group == group).map(of_check);
     let device = once(fact("path", doctor.device.path.clone()));
     let settings = once(fact("settings", settings(&doctor.host)));
-
-    let mut text = String::new();
-    section(&mut text, width, "Host", facts(&doctor.host).into_iter().chain(checks(Group::Host)));
-    section(&mut text, width, "KVM", device.chain(checks(Group::Kvm)).chain(settings));
-    section(&mut text, width, "vCPUs", once(fact("wanted", doctor.vcpus.to_string())).chain(checks(Group::Vcpus)));
-    section(&mut text, width, "Routes", doctor.routes.iter().map(of_route));
-    section(&mut text, width, "Tracing", checks(Group::Tracing));
-    push_line(&mut text, &wrap(&summary(doctor), width, 0));
-    text
+    let wanted = once(fact("wanted", doctor.vcpus.to_string()));
+    [
+        ("Host", facts(&doctor.host).into_iter().chain(checks(Group::Host)).collect()),
+        ("KVM", device.chain(checks(Group::Kvm)).chain(settings).collect()),
+        ("vCPUs", wanted.chain(checks(Group::Vcpus)).collect()),
+        ("Routes", doctor.routes.iter().map(of_route).collect()),
+        ("Tracing", checks(Group::Tracing).collect()),
+    ]
 }
 
 /// Renders the findings for programs: the document of schema `kipi.doctor/1`.
@@ -91,12 +120,12 @@ fn settings(host: &Facts) -> String {
 }
 
 fn fact(name: &str, detail: String) -> Line<'_> {
-    Line { verdict: "", name, detail, advice: None }
+    Line { verdict: None, name, detail, advice: None }
 }
 
 fn of_check(check: &Check) -> Line<'_> {
     Line {
-        verdict: word(check.verdict),
+        verdict: Some(check.verdict),
         name: &check.name,
         detail: check.detail.clone(),
         advice: check.advice.as_deref(),
@@ -104,7 +133,7 @@ fn of_check(check: &Check) -> Line<'_> {
 }
 
 fn of_route(route: &RouteVerdict) -> Line<'_> {
-    Line { verdict: word(route.verdict), name: &route.route, detail: route.reason.clone(), advice: None }
+    Line { verdict: Some(route.verdict), name: &route.route, detail: route.reason.clone(), advice: None }
 }
 
 const fn word(verdict: Verdict) -> &'static str {
@@ -115,11 +144,12 @@ const fn word(verdict: Verdict) -> &'static str {
     }
 }
 
-fn section<'a>(text: &mut String, width: usize, title: &str, lines: impl Iterator<Item = Line<'a>>) {
+fn section(text: &mut String, width: usize, title: &str, lines: &[Line<'_>]) {
     push_line(text, title);
     for Line { verdict, name, detail, advice } in lines {
+        let verdict = verdict.map_or("", word);
         let head = format!("  {verdict:<8}{name:<NAME_COLUMNS$} ");
-        push_line(text, &hang(&head, &detail, width, VERDICT_COLUMNS + NAME_COLUMNS + 1));
+        push_line(text, &hang(&head, detail, width, VERDICT_COLUMNS + NAME_COLUMNS + 1));
         if let Some(advice) = advice {
             let head = format!("{:VERDICT_COLUMNS$}{ADVICE}", "");
             push_line(text, &hang(&head, advice, width, VERDICT_COLUMNS + ADVICE.len()));
@@ -153,6 +183,20 @@ mod tests {
         for route in &doctor.routes {
             assert!(text.contains(&format!("{:<8}{}", word(route.verdict), route.route)));
         }
+    }
+
+    #[test]
+    fn what_is_wanting_is_all_that_is_told_of_it() {
+        let mut doctor = sample();
+        doctor.checks.iter_mut().for_each(|check| check.verdict = Verdict::Ready);
+        doctor.routes.iter_mut().for_each(|route| route.verdict = Verdict::Ready);
+        assert_eq!(render_wants(&doctor, 80), "");
+        let route = &mut doctor.routes[4];
+        (route.verdict, route.reason) = (Verdict::Missing, "why".to_owned());
+        let line = format!("Routes\n  missing {:<NAME_COLUMNS$} why\n", route.route);
+        assert_eq!(render_wants(&doctor, 80), line);
+        doctor.exit_status = 4;
+        assert_eq!(render_wants(&doctor, 80), format!("{line}\n{}\n", wrap(&summary(&doctor), 80, 0)));
     }
 
     #[test]

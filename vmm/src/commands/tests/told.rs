@@ -84,6 +84,7 @@ const OF_TRACE: &[(&str, Told)] = &[
     ("source", Document("/config/trace")),
     ("perfetto", Command),
     ("json", Command),
+    ("quiet", Command),
     ("inject-forbidden-call", Command),
 ];
 
@@ -133,6 +134,7 @@ fn every_option_of_trace_is_told() {
 fn every_option_of_doctor_is_told() {
     let mut doctor = doctor::sample();
     doctor.command = vec!["kipi".to_owned()];
-    let own = [("vcpus", Document("/vcpus")), ("device", Document("/device/path")), ("json", Command)];
+    let own =
+        [("vcpus", Document("/vcpus")), ("device", Document("/device/path")), ("json", Command), ("quiet", Command)];
     find("doctor", &[&own], &doctor);
 }
