@@ -220,6 +220,6 @@ fn a_vcpu_that_somebody_moves_is_told_with_where_it_ran() {
     let ran_on = measurement(&moved).ran_on;
     assert!(ran_on[1].affinity_changed == Some(true) && ran_on[1].cpus.contains(&first), "{ran_on:?}");
     assert!(!ran_on[0].was_moved(), "{ran_on:?}");
-    assert!(ran.stdout.contains("1 of 2 vCPUs did NOT STAY on their CPUs"), "{}", ran.stdout);
-    assert!(ran.stdout.contains("vCPU 1 ran on CPU"), "{}", ran.stdout);
+    assert!(ran.stdout.contains("1 of 2 threads did NOT STAY on their CPUs"), "{}", ran.stdout);
+    assert!(ran.stdout.contains("thread 1 ran on CPU"), "{}", ran.stdout);
 }

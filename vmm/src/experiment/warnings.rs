@@ -38,10 +38,10 @@ pub(super) fn all<M: Machine, B>(config: &Config, machines: &Machines<M, B>, cel
     warnings
 }
 
-/// Which vCPUs ran where they were not to: of some hundred, the first ones.
+/// Which threads, of vCPUs or of native calls, ran where they were not to: of some hundred, the first ones.
 fn moved(ran_on: &[RanOn]) -> Option<String> {
     const MOST: usize = 4;
-    let moved: Vec<&RanOn> = ran_on.iter().filter(|vcpu| vcpu.was_moved()).collect();
+    let moved: Vec<&RanOn> = ran_on.iter().filter(|thread| thread.was_moved()).collect();
     let mut told: Vec<String> = moved.iter().take(MOST).map(ToString::to_string).collect();
     if let Some(others @ 1..) = moved.len().checked_sub(MOST) {
         told.push(format!("and {others} more (ran_on of --json)"));
@@ -59,7 +59,11 @@ fn shared_cpus(config: &Config, most_vcpus: Option<usize>) -> Option<String> {
     let cpus = cpus(config);
     let most = most_vcpus.filter(|&vcpus| vcpus > cpus)?;
     let cpus = count(cpus, "CPU");
-    Some(format!("{most} vCPUs share {cpus}: a call waits for the host's scheduler, and the numbers tell about that"))
+    let is_native = config.routes.iter().all(|&route| routes::of(route).is_native());
+    let participants = if is_native { "threads" } else { "vCPUs" };
+    Some(format!(
+        "{most} {participants} share {cpus}: a call waits for the host's scheduler, and the numbers tell about that"
+    ))
 }
 
 fn delay(config: &Config) -> Option<String> {
@@ -142,7 +146,7 @@ fn not_in_state(id: &CellId, counted: u64, elsewhere: u64) -> Option<String> {
     Some(format!(
         "{rounds} of {}{route} {destination} {state}, {}{vantage}, {verb} not count: a target was not in state {state}",
         call.prefix(),
-        count(vcpus, "vCPU")
+        count(vcpus, routes::of(id.route).participant())
     ))
 }
 
@@ -153,7 +157,7 @@ mod tests {
     use guest_stub::abi::Destination;
 
     #[test]
-    fn vcpus_that_were_moved_are_named_with_where_they_ran() {
+    fn threads_that_were_moved_are_named_with_where_they_ran() {
         let of = |vcpu: usize, cpu: usize| RanOn {
             vcpu,
             pin: Some(vcpu),
@@ -161,7 +165,7 @@ mod tests {
             affinity_changed: Some(cpu != vcpu),
         };
         assert_eq!(moved(&[of(0, 0), of(1, 1)]), None);
-        let one = "vCPU 1 ran on CPUs 0-1, pinned to CPU 1, with its affinity changed";
+        let one = "thread 1 ran on CPUs 0-1, pinned to CPU 1, with its affinity changed";
         assert_eq!(moved(&[of(0, 0), of(1, 0)]).as_deref(), Some(one));
         let six: Vec<RanOn> = (0..6).map(|vcpu| of(vcpu, 9)).collect();
         assert!(moved(&six).is_some_and(|told| told.ends_with("; and 2 more (ran_on of --json)")));

@@ -2,6 +2,7 @@
 
 use super::units;
 use super::wrap::width_of;
+use crate::config::routes;
 use crate::results::count::count;
 use crate::results::disturbance::{Kind, Unit};
 use crate::results::quiet::{Cause, Quiet, Verdict};
@@ -90,7 +91,13 @@ fn of_cause(cause: &Cause, name: &dyn Fn(CellId) -> String) -> String {
 }
 
 fn what_happened(cause: &Cause) -> String {
-    let whose = cause.vcpu.map_or_else(|| "the host's thread".to_owned(), |vcpu| format!("vCPU {vcpu}"));
+    let is_native = |cell: &CellId| routes::of(cell.route).is_native();
+    let participant = match (cause.cells.iter().any(is_native), cause.cells.iter().all(is_native)) {
+        (false, _) => "vCPU",
+        (true, true) => "thread",
+        (true, false) => "vCPU or thread",
+    };
+    let whose = cause.vcpu.map_or_else(|| "the host's thread".to_owned(), |vcpu| format!("{participant} {vcpu}"));
     let cpu = cause.cpu.map_or_else(|| "a CPU".to_owned(), |cpu| format!("CPU {cpu}"));
     match cause.kind {
         Kind::WaitedForCpu => format!("{whose} waited for {cpu}"),
@@ -185,6 +192,15 @@ mod tests {
         assert_eq!(verdict_of(&cells), "Quiet but for 3 of 4 blocks (2 of 2 cells): vCPU 0 waited for CPU 3");
         let causes = causes_of(&cells, &[]);
         assert_eq!(causes.as_deref(), Some("vCPU 0 waited for CPU 3 (3 blocks, up to 5.00 ms)"));
+    }
+
+    #[test]
+    fn native_calls_have_threads_and_no_vcpus() {
+        let of_guest = of_blocks("user", false, &[&[waited(3.0)], &[]]);
+        let native = Cell { id: id("native-rseq", "user"), ..of_guest.clone() };
+        let whose = |cells: &[Cell]| verdict_of(cells).rsplit_once(": ").expect("a cause").1.to_owned();
+        assert_eq!(whose(std::slice::from_ref(&native)), "thread 0 waited for CPU 3");
+        assert_eq!(whose(&[native, of_guest]), "vCPU or thread 0 waited for CPU 3");
     }
 
     #[test]

@@ -52,8 +52,8 @@ pub(super) fn facts(measurement: &Measurement) -> Vec<Fact> {
 
 /// That vCPUs ran where they were not to, if they did; a warning says which, and where.
 pub(super) fn moved(measurement: &Measurement) -> Option<String> {
-    let moved = measurement.ran_on.iter().filter(|vcpu| vcpu.was_moved()).count();
-    (moved > 0).then(|| format!("{moved} of {} did NOT STAY on their CPUs", count(measurement.ran_on.len(), "vCPU")))
+    let moved = measurement.ran_on.iter().filter(|thread| thread.was_moved()).count();
+    (moved > 0).then(|| format!("{moved} of {} did NOT STAY on their CPUs", count(measurement.ran_on.len(), "thread")))
 }
 
 /// That the sandbox was not on, or not all of it.
@@ -97,7 +97,7 @@ mod tests {
     use crate::results::ran_on::RanOn;
 
     #[test]
-    fn vcpus_that_left_their_cpus_are_in_the_head() {
+    fn threads_that_left_their_cpus_are_in_the_head() {
         let of = |vcpu: usize, cpus: &[usize]| RanOn {
             vcpu,
             pin: Some(vcpu),
@@ -106,7 +106,7 @@ mod tests {
         };
         let with = |ran_on| moved(&Measurement { ran_on, ..fixture::measurement() });
         assert_eq!(with(vec![of(0, &[0]), of(1, &[1])]), None);
-        let one = "1 of 2 vCPUs did NOT STAY on their CPUs";
+        let one = "1 of 2 threads did NOT STAY on their CPUs";
         assert_eq!(with(vec![of(0, &[0]), of(1, &[0, 1])]).as_deref(), Some(one));
     }
 

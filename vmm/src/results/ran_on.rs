@@ -45,7 +45,7 @@ impl std::fmt::Display for RanOn {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let cpus: Vec<usize> = self.cpus.iter().copied().collect();
         let noun = if cpus.len() == 1 { "CPU" } else { "CPUs" };
-        write!(f, "vCPU {} ran on {noun} {}", self.vcpu, ranges(&cpus))?;
+        write!(f, "thread {} ran on {noun} {}", self.vcpu, ranges(&cpus))?;
         match self.pin {
             Some(pin) => write!(f, ", pinned to CPU {pin}"),
             None => f.write_str(", pinned to none"),
@@ -65,7 +65,7 @@ mod tests {
         assert!(RanOn { affinity_changed: Some(true), ..ran_on.clone() }.was_moved());
         ran_on.add(&RanOn { cpus: BTreeSet::from([0]), ..ran_on.clone() });
         assert!(ran_on.was_moved());
-        assert_eq!(ran_on.to_string(), "vCPU 1 ran on CPUs 0-1, pinned to CPU 1");
+        assert_eq!(ran_on.to_string(), "thread 1 ran on CPUs 0-1, pinned to CPU 1");
         assert!(!RanOn { pin: None, ..ran_on }.was_moved(), "it may run anywhere");
     }
 

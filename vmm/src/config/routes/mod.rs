@@ -218,6 +218,11 @@ impl Spec {
         self.runs == Runs::Natively
     }
 
+    /// What takes part in its calls.
+    pub fn participant(&self) -> &'static str {
+        if self.is_native() { "thread" } else { "vCPU" }
+    }
+
     /// Where the local APICs of its virtual machine are, if it has one.
     pub fn local_apics(&self) -> Option<LocalApics> {
         match self.runs {

@@ -16,7 +16,7 @@ pub(in crate::report) fn sentence(measurement: &Measurement) -> Option<String> {
     let round_trip = |cell: &&Cell| cell.metrics.get(&MetricName::RoundTrip).map_or(f64::INFINITY, |metric| metric.p50);
     let cheapest = *all.iter().min_by(|one, other| round_trip(one).total_cmp(&round_trip(other)))?;
     let cost = cheapest.metrics.get(&MetricName::RoundTrip)?;
-    let places = if routes::of(cheapest.id.route).is_native() { "thread" } else { "vCPU" };
+    let places = routes::of(cheapest.id.route).participant();
     let name = |cell: &Cell| name(cell, &all);
     let is_blind = measurement.quiet.as_ref().is_some_and(|quiet| quiet.verdict == Verdict::NotKnown);
     let loud = |cells: &[&Cell]| match cells.iter().any(|cell| cell.never_quiet) {

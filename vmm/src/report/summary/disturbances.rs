@@ -1,6 +1,7 @@
 //! Whether the machine was quiet, and what disturbed it.
 
 use super::asked;
+use crate::config::routes;
 use crate::report::{quiet, tables};
 use crate::results::count::count;
 use crate::results::measurement::Measurement;
@@ -14,8 +15,10 @@ pub(in crate::report) fn quiet(measurement: &Measurement, width: usize) -> Optio
     let name = |id| name(measurement, id);
     let own = measurement.asked().filter(|cell| cell.id.under.is_none()).count();
     let verdict = looked_at(measurement).map(|found| quiet::verdict(found, own, &name, width));
-    let shared =
-        shared_cpus(measurement).map(|(vcpus, cpus)| format!("{vcpus} vCPUs take turns on {}", count(cpus, "CPU")));
+    let is_native = measurement.asked().all(|cell| routes::of(cell.id.route).is_native());
+    let participants = if is_native { "threads" } else { "vCPUs" };
+    let shared = shared_cpus(measurement)
+        .map(|(vcpus, cpus)| format!("{vcpus} {participants} take turns on {}", count(cpus, "CPU")));
     (all > 0).then(|| match (shared, verdict) {
         (Some(shared), Some(verdict)) => format!("NOT QUIET: {shared}. Apart from that: {verdict}"),
         (Some(shared), None) => format!("NOT QUIET: {shared}"),

@@ -116,7 +116,9 @@ pub(in crate::report) fn add_keys(table: &mut Table, ids: &[CellId]) {
     key("destination", |id| id.destination.name());
     key("state", |id| id.target_state.name());
     let vcpus = ids.iter().map(|id| Value::Count(id.vcpus as u64)).collect();
-    separate(table, Column::number("", "vCPUs", 0, vcpus), |value| counted(value, "vCPU"));
+    let are_threads = ids.iter().all(|id| routes::of(id.route).is_native());
+    let (one, several) = if are_threads { ("thread", "threads") } else { ("vCPU", "vCPUs") };
+    separate(table, Column::number("", several, 0, vcpus), |value| counted(value, one));
     if ids.iter().any(|id| id.wait != Wait::Spin) {
         let values = ids.iter().map(|id| Value::text(id.wait.name())).collect();
         separate(table, Column::key("wait", values), |value| format!("wait {value}"));
@@ -258,7 +260,7 @@ pub(in crate::report) fn name_of<'a>(id: &CellId, others: &(impl Iterator<Item =
         parts.push(format!("{time} µs"));
     }
     if varies(&|other| other.vcpus != id.vcpus) {
-        parts.push(count(id.vcpus, "vCPU"));
+        parts.push(count(id.vcpus, routes::of(id.route).participant()));
     }
     if varies(&|other| other.wait != id.wait) {
         parts.push(id.wait.name().to_owned());
