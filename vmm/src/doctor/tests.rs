@@ -307,6 +307,18 @@ fn tracefs_needs_all_three() {
 }
 
 #[test]
+fn without_proc_nothing_of_root_is_missing() {
+    let tracefs = Some(Tracefs { path: None, readable: false, writable: false, kvm_events: None });
+    let perf = Perf { paranoid: None, privileged: None, access: None };
+    let doctor = diagnose_for(2, Facts { tracefs, perf, ..host() }, Ok(offer_of(&[])));
+    for name in ["tracefs", "perf"] {
+        let check = check(&doctor, name);
+        assert!(check.detail.contains("/proc") && check.verdict == Verdict::Missing, "{check:?}");
+        assert!(check.advice.as_ref().is_none_or(|advice| !advice.contains("root")), "{check:?}");
+    }
+}
+
+#[test]
 fn tracefs_that_kipi_can_mount_for_itself_will_do() {
     let tracefs = Some(Tracefs { path: None, readable: true, writable: true, kvm_events: Some(true) });
     let doctor = diagnose_for(2, Facts { tracefs, ..host() }, Ok(offer_of(&[])));

@@ -4,7 +4,7 @@ use crate::results::doctor::{Check, Group, Verdict};
 use crate::results::host::{Facts, PerfAccess, Tracefs};
 
 pub(super) fn checks(host: &Facts) -> Vec<Check> {
-    [Some(tracefs(host.tracefs.as_ref())), Some(perf(host)), lockdown(host)].into_iter().flatten().collect()
+    [Some(tracefs(host)), Some(perf(host)), lockdown(host)].into_iter().flatten().collect()
 }
 
 /// What is closed to root as well: of what kipi uses, tracefs and perf events (`lockdown_reasons` in security/security.c), by
@@ -18,8 +18,13 @@ fn lockdown(host: &Facts) -> Option<Check> {
     Some(check("lockdown", Verdict::Limited, detail).advise("boot with lockdown=integrity, or without Secure Boot"))
 }
 
-fn tracefs(tracefs: Option<&Tracefs>) -> Check {
-    let Some(Tracefs { path, readable, writable, kvm_events }) = tracefs else {
+/// Whether /proc can be read, by which kipi reaches what it mounts for itself.
+fn has_proc(host: &Facts) -> bool {
+    host.perf.privileged.is_some()
+}
+
+fn tracefs(host: &Facts) -> Check {
+    let Some(Tracefs { path, readable, writable, kvm_events }) = &host.tracefs else {
         return check(
             "tracefs",
             Verdict::Missing,
@@ -27,6 +32,14 @@ fn tracefs(tracefs: Option<&Tracefs>) -> Check {
         )
         .advise("run as root, or: sudo mount -t tracefs tracefs /sys/kernel/tracing");
     };
+    if path.is_none() && !readable && !has_proc(host) {
+        return check(
+            "tracefs",
+            Verdict::Missing,
+            "mounted nowhere, and kipi's own mount is not reached without /proc",
+        )
+        .advise("mount /proc, or: sudo mount -t tracefs tracefs /sys/kernel/tracing");
+    }
     let path = path.as_deref().unwrap_or("mounted nowhere, kipi mounts it for itself");
     match (readable, writable, kvm_events) {
         (true, true, Some(true)) => check("tracefs", Verdict::Ready, format!("{path}: writable, with KVM's events")),
@@ -44,7 +57,8 @@ fn tracefs(tracefs: Option<&Tracefs>) -> Check {
 
 fn perf(host: &Facts) -> Check {
     let Some(access) = host.perf.access else {
-        return check("perf", Verdict::Missing, "kernel.perf_event_paranoid cannot be read: no perf events here");
+        let why = if has_proc(host) { "no perf events here" } else { "/proc cannot be read" };
+        return check("perf", Verdict::Missing, format!("kernel.perf_event_paranoid cannot be read: {why}"));
     };
     let (verdict, words) = match access {
         PerfAccess::All => (Verdict::Ready, "everything, KVM's tracepoints included"),
