@@ -109,7 +109,9 @@ impl fmt::Display for Diagnosis {
         write!(f, "{}: ", self.operation)?;
         match self.silence {
             Silence::NeverArrived { round, generation } => {
-                write!(f, "round {round} (generation {generation}) did not come back within {ms} ms; never arrived")?;
+                write!(f, "round {round} (generation {generation}) did not come back within {ms} ms")?;
+                // Who it was may not be known.
+                f.write_str(if self.missing.is_empty() { "" } else { "; never arrived" })?;
             }
             Silence::NotInState { round } => write!(f, "not in their state within {ms} ms before round {round}")?,
             Silence::NoAnswer => write!(f, "no answer within {ms} ms")?,
@@ -127,7 +129,7 @@ impl fmt::Display for Diagnosis {
         for vcpu in missing.chain(others).take(SPELLED_OUT) {
             match self.places.get(vcpu) {
                 Some(Some((at, place))) => {
-                    write!(f, "; vCPU {vcpu} {} at {place}, IRQL {}", at.activity.name(), at.irql)?;
+                    write!(f, "; vCPU {vcpu} is {} at {place}, IRQL {}", at.activity.name(), at.irql)?;
                 }
                 // Nobody has looked, or it waits for a command outside the guest.
                 None => {}
@@ -157,7 +159,23 @@ mod tests {
         assert_eq!(
             diagnosis.to_string(),
             "broadcasting: round 3 (generation 16) did not come back within 300 ms; never arrived: vCPU 2; \
-             vCPU 2 halted at RIP 0x2000, IRQL 0; vCPU 1 running at RIP 0x1000, IRQL 14"
+             vCPU 2 is halted at RIP 0x2000, IRQL 0; vCPU 1 is running at RIP 0x1000, IRQL 14"
+        );
+    }
+
+    #[test]
+    fn where_nobody_is_known_to_be_missing_nobody_is_said_to_be() {
+        let at = VcpuState { rip: 0x1000, irql: 14, activity: Activity::Running };
+        let diagnosis = Diagnosis {
+            operation: "broadcasting",
+            silence: Silence::NeverArrived { round: 3, generation: 16 },
+            waited: Duration::from_millis(300),
+            missing: Vec::new(),
+            places: vec![None, Some((at, "RIP 0x1000".to_owned()))],
+        };
+        assert_eq!(
+            diagnosis.to_string(),
+            "broadcasting: round 3 (generation 16) did not come back within 300 ms; vCPU 1 is running at RIP 0x1000, IRQL 14"
         );
     }
 
