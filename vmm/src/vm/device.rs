@@ -123,7 +123,7 @@ pub(super) fn open(device: &Path) -> Result<Kvm, Error> {
 fn open_character_device(device: &Path) -> Result<Kvm, Error> {
     let path = || device.to_owned();
     let metadata = fs::metadata(device).map_err(|source| match source.kind() {
-        io::ErrorKind::NotFound => Error::Absent { path: path() },
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Error::Absent { path: path() },
         _ => Error::Io { path: path(), source },
     })?;
     // Opening a pipe would block, and opening a directory would tell something else than what is wrong.
@@ -155,6 +155,7 @@ mod tests {
         assert!(matches!(open(&absent), Err(Error::Absent { .. })));
         fs::write(&absent, "").expect("a file");
         assert!(matches!(open(&absent), Err(Error::NotKvm { .. })));
+        assert!(matches!(open(&absent.join("x")), Err(Error::Absent { .. })), "a file has none below it");
         assert!(matches!(open(directory.path()), Err(Error::NotKvm { .. })));
     }
 

@@ -227,6 +227,9 @@ fn reason(error: &io::Error) -> String {
 fn way_out(output: &OutputError) -> String {
     let option = output.option;
     match output.error.kind() {
+        io::ErrorKind::NotFound if place::names_directory(Path::new(&output.path)) => {
+            format!("it names a directory: create it, and give {option} a file in it")
+        }
         // /proc has no place for a file.
         io::ErrorKind::NotFound if Path::new(&output.path).parent().is_some_and(Path::is_dir) => {
             format!("no file can be created there: choose another {option} path")

@@ -159,10 +159,17 @@ fn find(path: &Path) -> io::Result<(Target, FileId)> {
     Err(Errno::LOOP.into())
 }
 
+/// Whether a path ends as a directory's does.
+pub(super) fn names_directory(path: &Path) -> bool {
+    path.as_os_str().as_bytes().ends_with(b"/")
+}
+
 /// The directory, without symbolic links, and the name in it.
 fn split(path: &Path) -> io::Result<(PathBuf, &OsStr)> {
-    let Some(name) = path.file_name().filter(|_| !path.as_os_str().as_bytes().ends_with(b"/")) else {
-        return Err(if path.as_os_str().is_empty() { Errno::NOENT } else { Errno::ISDIR }.into());
+    let Some(name) = path.file_name().filter(|_| !names_directory(path)) else {
+        // What is not there is no directory either.
+        fs::metadata(path)?;
+        return Err(Errno::ISDIR.into());
     };
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     Ok((fs::canonicalize(directory)?, name))

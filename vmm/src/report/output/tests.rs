@@ -100,8 +100,15 @@ fn a_directory_is_no_file() {
     let path = directory.path();
     let message = |path: &str| format!("cannot write to {path}: Is a directory (give --json a file in it)");
     assert_eq!(refused(path), message(&path.display().to_string()));
-    let slash = format!("{}/new/", path.display());
+    let slash = format!("{}/", path.display());
     assert_eq!(refused(Path::new(&slash)), message(&slash));
+    let new = format!("{}/new/", path.display());
+    assert_eq!(
+        refused(Path::new(&new)),
+        format!(
+            "cannot write to {new}: No such file or directory (it names a directory: create it, and give --json a file in it)"
+        )
+    );
     assert_eq!(refused(Path::new("..")), message(".."));
 }
 
