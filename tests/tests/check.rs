@@ -175,4 +175,8 @@ fn json_is_one_document() {
     assert_eq!(errors, Vec::<String>::new());
     assert_eq!((&document["head"]["seed"], &document["head"]["planned"]), (&10.into(), &1.into()));
     assert_eq!(document["tests"][0]["outcome"], "passed");
+    assert!(document["started"].is_number() && document["date"].is_string(), "{document}");
+    assert_eq!((&document["command"][1], &document["command"][3]), (&"check".into(), &"restriction/faults".into()));
+    assert_eq!(document["host"]["key"].as_str().map(str::len), Some(16));
+    assert_eq!(document["config"]["filter"], serde_json::json!(["restriction/faults"]));
 }

@@ -1,7 +1,7 @@
 //! `kipi check`.
 
 use super::interrupts::{self, INTERRUPTED};
-use super::outputs::{print, terminal_width};
+use super::outputs::{command_line, print, terminal_width};
 use super::progress::{Progress, Shown};
 use super::status::{Failure, Status};
 use super::{confined, machines, options, values};
@@ -9,12 +9,12 @@ use crate::check::{self, Suite, Test};
 use crate::config::{self, Pin};
 use crate::host;
 use crate::report::check::Sink;
-use crate::report::check::json::Json;
+use crate::report::check::json::{About, Json};
 use crate::report::check::junit::Junit;
 use crate::report::check::tap::{Tap, Version};
 use crate::report::check::text::Text;
 use crate::report::output;
-use crate::results::check::{Head, Summary};
+use crate::results::check::{CheckConfig, Head, Summary};
 use crate::sandbox;
 use crate::vm::Hypervisor;
 use clap::Args;
@@ -104,7 +104,7 @@ pub fn run(options: &Check) -> Result<Status, Failure> {
         Format::Tap => Box::new(Tap::new(stdout, Version::V13)),
         Format::Tap14 => Box::new(Tap::new(stdout, Version::V14)),
         Format::Junit => Box::new(Junit::new(stdout)),
-        Format::Json => Box::new(Json::new(stdout, host::unix_time().and_then(host::date))),
+        Format::Json => Box::new(Json::new(stdout, about(options, &pin))),
     };
     let progress = options.shown.progress("tests");
     match run_and_report(&suite, &tests, &progress, sink.as_mut()) {
@@ -145,6 +145,46 @@ fn status_of(summary: &Summary) -> Status {
         Summary { failed: 1.., .. } => Status::Failed,
         Summary { passed: 0, .. } => Status::HostCannot,
         Summary { .. } => Status::Good,
+    }
+}
+
+fn about(options: &Check, pin: &[usize]) -> About {
+    let started = host::unix_time();
+    About {
+        started,
+        date: started.and_then(host::date),
+        command: command_line(),
+        host: host::describe(),
+        config: describe(options, pin),
+    }
+}
+
+/// The options are taken apart field by field: whoever adds one is asked by the compiler where the document has it.
+fn describe(options: &Check, pin: &[usize]) -> CheckConfig {
+    let Check {
+        filter,
+        skip,
+        soak,
+        inject,
+        machine: options::Machine { device, guest },
+        // The head has seed and sandbox.
+        seed: _,
+        sandbox: _,
+        // As it was resolved.
+        pin: _,
+        // No verdict depends on them, and the command line has them.
+        list: _,
+        format: _,
+        shown: _,
+    } = options;
+    CheckConfig {
+        filter: filter.clone(),
+        skip: skip.clone(),
+        soak_minutes: *soak,
+        injected_fault: (*inject != Fault::Nothing).then(|| inject.name().to_owned()),
+        pin: pin.to_vec(),
+        device: device.display().to_string(),
+        guest: guest.as_ref().map(|guest| guest.display().to_string()),
     }
 }
 

@@ -1,5 +1,6 @@
 //! What a run of the suite came to.
 
+use super::measurement::host::Host;
 use super::sandbox::Sandbox;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -9,21 +10,53 @@ use std::time::Duration;
 pub const CHECK_SCHEMA: &str = "kipi.check/1";
 
 /// One run of `kipi check`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CheckRun {
     /// Name and version of this document's schema: `kipi.check/1`.
     #[schemars(extend("const" = "kipi.check/1"))]
     pub schema: String,
-    /// When the run began: RFC 3339, in UTC.
+    /// When the run began: seconds since 1970-01-01 00:00 UTC, to the millisecond.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started: Option<f64>,
+    /// The same as a date: RFC 3339, in UTC, to the millisecond.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub date: Option<String>,
+    /// The command line that asked for it, word by word; a word that is not UTF-8 has U+FFFD in it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub command: Vec<String>,
+    /// Where it ran.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<Host>,
+    /// What was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config: Option<CheckConfig>,
     /// What it was about.
     pub head: Head,
     /// The tests that have been run, or skipped, in their order.
     pub tests: Vec<Finished>,
     /// What it came to.
     pub summary: Summary,
+}
+
+/// What was asked for, with defaults filled in; the seed is in the head.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CheckConfig {
+    /// Of which texts a test's name was to contain one; empty: all tests but those of hostile guests.
+    pub filter: Vec<String>,
+    /// Of which texts it was to contain none.
+    pub skip: Vec<String>,
+    /// Calls under random disturbances instead, so many minutes; `null`: none.
+    pub soak_minutes: Option<u32>,
+    /// What the guest did wrong on purpose, to see whether that is found; `null`: nothing.
+    pub injected_fault: Option<String>,
+    /// CPUs that vCPU threads are pinned to, in turn; empty: not pinned.
+    pub pin: Vec<usize>,
+    /// The KVM device.
+    pub device: String,
+    /// The guest image's file; `null`: the one that kipi was built with.
+    pub guest: Option<String>,
 }
 
 /// Documents have times in seconds.

@@ -2,6 +2,7 @@
 
 use super::help;
 use crate::doctor;
+use crate::report::check::fixture as check;
 use crate::results::sandbox::Sandbox;
 use crate::results::standalone::OtherVmm;
 use crate::results::{comparison, fixture};
@@ -88,6 +89,22 @@ const OF_TRACE: &[(&str, Told)] = &[
     ("inject-forbidden-call", Command),
 ];
 
+const OF_CHECK: &[(&str, Told)] = &[
+    ("filter", Document("/config/filter")),
+    ("skip", Document("/config/skip")),
+    ("soak", Document("/config/soak_minutes")),
+    ("seed", Document("/head/seed")),
+    ("inject", Document("/config/injected_fault")),
+    ("pin", Document("/config/pin")),
+    ("device", Document("/config/device")),
+    ("guest", Document("/config/guest")),
+    ("no-sandbox", Document("/head/sandbox/state")),
+    ("list", Command),
+    ("format", Command),
+    ("quiet", Command),
+    ("inject-forbidden-call", Command),
+];
+
 /// Finds every option of a command in its list, and each place of the list in the documents.
 fn find(command: &str, told: &[&[(&str, Told)]], document: &impl Serialize) {
     let all = help::command();
@@ -137,4 +154,9 @@ fn every_option_of_doctor_is_told() {
     let own =
         [("vcpus", Document("/vcpus")), ("device", Document("/device/path")), ("json", Command), ("quiet", Command)];
     find("doctor", &[&own], &doctor);
+}
+
+#[test]
+fn every_option_of_check_is_told() {
+    find("check", &[OF_CHECK], &check::document());
 }

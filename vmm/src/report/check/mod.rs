@@ -45,9 +45,12 @@ fn counts(summary: &Summary) -> String {
 
 /// Runs made up for tests.
 #[cfg(test)]
-pub(super) mod fixture {
+pub(crate) mod fixture {
     use super::Sink;
-    use crate::results::check::{Finished, Head, Outcome, Summary};
+    use super::json::{About, Json};
+    use crate::results::check::{CheckConfig, Finished, Head, Outcome, Summary};
+    use crate::results::fixture;
+    use crate::results::sandbox::Sandbox;
     use std::time::Duration;
 
     /// What could break a report: line ends, TAP's and XML's own signs, a terminal's escapes, what XML forbids.
@@ -70,6 +73,24 @@ pub(super) mod fixture {
             seed: 123,
             planned: 3,
             sandbox: None,
+        }
+    }
+
+    pub(super) fn about() -> About {
+        About {
+            started: Some(1_764_230_400.0),
+            date: Some("2025-11-27T08:00:00.000Z".to_owned()),
+            command: ["kipi", "check", "--filter", "trap/"].map(str::to_owned).to_vec(),
+            host: fixture::measurement().host,
+            config: CheckConfig {
+                filter: vec!["trap/".to_owned()],
+                skip: Vec::new(),
+                soak_minutes: None,
+                injected_fault: None,
+                pin: vec![0, 1],
+                device: "/dev/kvm".to_owned(),
+                guest: None,
+            },
         }
     }
 
@@ -101,6 +122,14 @@ pub(super) mod fixture {
             interrupted: false,
             not_run: 0,
         }
+    }
+
+    /// The document of a run outside of any sandbox.
+    pub(crate) fn document() -> serde_json::Value {
+        let mut bytes = Vec::new();
+        let head = Head { sandbox: Some(Sandbox::off()), ..head() };
+        written(|writer| Json::new(writer, about()), &mut bytes, (&head, &tests(), &summary()));
+        serde_json::from_slice(&bytes).expect("JSON")
     }
 
     /// What a sink, made by `new`, writes about a run.
