@@ -61,13 +61,25 @@ impl Sandbox {
     pub fn warning(&self) -> Option<String> {
         warning(self.state, &self.missing)
     }
+
+    /// What it was, where a name says already what it is about: `on`.
+    pub fn extent(&self) -> String {
+        match self.state {
+            State::On | State::Off => self.state.name().to_owned(),
+            State::Partly => in_part(&self.missing),
+        }
+    }
+}
+
+fn in_part(missing: &[String]) -> String {
+    format!("in part, without {}", missing.join("; "))
 }
 
 /// What a reader must know of a sandbox in this state, without these parts; `None`: nothing.
 pub(super) fn warning(state: State, missing: &[String]) -> Option<String> {
     match state {
         State::On => None,
-        State::Partly => Some(format!("sandbox: in part, without {}", missing.join("; "))),
+        State::Partly => Some(format!("sandbox: {}", in_part(missing))),
         State::Off => Some("NO SANDBOX (--no-sandbox)".to_owned()),
     }
 }

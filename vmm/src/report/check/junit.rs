@@ -37,7 +37,7 @@ impl<W: Write> Sink for Junit<W> {
             property("cpus", &cpus),
             property("seed", &seed),
         ]);
-        self.suite.add_properties(head.sandbox.iter().map(|sandbox| property("sandbox", &sandbox.to_string())));
+        self.suite.add_properties(head.sandbox.iter().map(|sandbox| property("sandbox", &sandbox.extent())));
         Ok(())
     }
 

@@ -1,5 +1,6 @@
 use super::super::fixture::{HOSTILE, TAMED, head, summary, test, tests, written};
 use super::*;
+use crate::results::sandbox::{Sandbox, State};
 
 fn xml(head: &Head, tests: &[Finished], summary: &Summary) -> String {
     let mut bytes = Vec::new();
@@ -125,6 +126,17 @@ fn an_interrupted_run_is_a_whole_document_that_says_so() {
     assert_schemas_hold(&text);
     assert_eq!(value_of(suite, "seed"), Some("123"));
     assert_eq!((value_of(suite, "interrupted"), value_of(suite, "not-run")), (Some("true"), Some("2")));
+}
+
+#[test]
+fn the_sandbox_is_named_once() {
+    let partly = Sandbox { state: State::Partly, missing: vec!["seccomp: ENOSYS".to_owned()], ..Sandbox::off() };
+    let on = Sandbox { state: State::On, ..Sandbox::off() };
+    for (sandbox, told) in [(on, "on"), (partly, "in part, without seccomp: ENOSYS"), (Sandbox::off(), "off")] {
+        let text = xml(&Head { sandbox: Some(sandbox), ..head() }, &tests(), &summary());
+        assert_eq!(value_of(&read(&text).test_suites[0], "sandbox"), Some(told));
+        assert_eq!(text.matches("sandbox").count(), 1, "{text}");
+    }
 }
 
 #[test]
