@@ -248,7 +248,7 @@ impl Cell {
             Verdict::Overdue { reason, within, .. } => {
                 Verdict::Overdue { reason, within, starved: self.starved }.decided(None)
             }
-            Verdict::Failed(_) | Verdict::Skipped(_) | Verdict::Interrupted => verdict,
+            Verdict::Failed(_) | Verdict::Skipped(_) | Verdict::HostLimit(_) | Verdict::Interrupted => verdict,
         })
     }
 }

@@ -32,6 +32,7 @@ use crate::results::integrity::Integrity;
 use crate::vm::{ApicIds, Hypervisor, VmConfig};
 use guest_stub::abi::{Destination, Fault, TargetState};
 use guest_stub::random::SplitMix64;
+use std::error::Error;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -153,6 +154,8 @@ pub struct Suite<'a> {
     pub fault: Fault,
     /// The user wants to stop.
     pub interrupted: &'a AtomicBool,
+    /// The line that a user reads about an error.
+    pub explain: fn(&(dyn Error + 'static)) -> String,
     /// How many times as long as usual the short times of a test are: 1, and more where it is run again.
     pub stretch: u32,
 }
@@ -194,6 +197,7 @@ impl<'a> Suite<'a> {
                     (Outcome::Failed(reason), String::new())
                 }
                 Err(Verdict::Skipped(reason)) => (Outcome::Skipped(reason), String::new()),
+                Err(Verdict::HostLimit(error)) => (Outcome::Skipped((self.explain)(error.as_ref())), String::new()),
                 Err(Verdict::Interrupted) => {
                     summary.interrupted = true;
                     summary.not_run = tests.len() - number;
@@ -237,7 +241,10 @@ impl<'a> Suite<'a> {
                     let times = if run == 1 { "once".to_owned() } else { format!("{run} times") };
                     return Ok(format!("{detail}; undecided {times} before: {undecided}"));
                 }
-                Ok(_) | Err(Verdict::Failed(_) | Verdict::Skipped(_) | Verdict::Interrupted) => return verdict,
+                Ok(_)
+                | Err(Verdict::Failed(_) | Verdict::Skipped(_) | Verdict::HostLimit(_) | Verdict::Interrupted) => {
+                    return verdict;
+                }
             }
         }
         Err(Verdict::Skipped(format!("undecided in {MOST_RUNS} runs; in the last, {undecided}")))

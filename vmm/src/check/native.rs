@@ -146,7 +146,7 @@ impl From<machine::Error> for Verdict {
             machine::Error::Virtual(error) => error.into(),
             machine::Error::Native(native::Error::Interrupted) => Self::Interrupted,
             machine::Error::GivenUp(_) => Self::overdue(DEADLINE / 2, error.to_string()),
-            machine::Error::Native(native::Error::NotStarted { .. }) => Self::Skipped(error.to_string()),
+            machine::Error::Native(native::Error::NotStarted { .. }) => Self::HostLimit(Box::new(error)),
             machine::Error::Native(_) | machine::Error::NotRecorded => Self::Failed(error.to_string()),
         }
     }

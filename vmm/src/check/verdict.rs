@@ -1,5 +1,6 @@
 //! Why a test did not pass, and whether that is evidence.
 
+use crate::experiment::machine;
 use crate::guest::host_call;
 use crate::guest::session;
 use crate::host::starvation::Starvation;
@@ -22,6 +23,8 @@ pub enum Verdict {
     },
     /// It cannot be run here, for this reason.
     Skipped(String),
+    /// It cannot be run here: one of this host's limits is in the way.
+    HostLimit(Box<machine::Error>),
     /// The user wants to stop.
     Interrupted,
 }
@@ -45,7 +48,7 @@ impl Verdict {
     pub fn within(self, time: Duration) -> Self {
         match self {
             Self::Overdue { reason, within, starved } => Self::Overdue { reason, within: within.min(time), starved },
-            Self::Failed(_) | Self::Skipped(_) | Self::Interrupted => self,
+            Self::Failed(_) | Self::Skipped(_) | Self::HostLimit(_) | Self::Interrupted => self,
         }
     }
 
@@ -55,7 +58,7 @@ impl Verdict {
         match self {
             Self::Failed(reason) => Self::Failed(change(reason)),
             Self::Overdue { reason, within, starved } => Self::Overdue { reason: change(reason), within, starved },
-            Self::Skipped(_) | Self::Interrupted => self,
+            Self::Skipped(_) | Self::HostLimit(_) | Self::Interrupted => self,
         }
     }
 
@@ -74,7 +77,7 @@ impl Verdict {
                     Some(_) | None => Self::Overdue { reason, within, starved },
                 }
             }
-            Self::Failed(_) | Self::Skipped(_) | Self::Interrupted => self,
+            Self::Failed(_) | Self::Skipped(_) | Self::HostLimit(_) | Self::Interrupted => self,
         }
     }
 }
@@ -85,7 +88,7 @@ impl From<session::Error> for Verdict {
         let reason = error.to_string();
         match error {
             Error::Interrupted => Self::Interrupted,
-            error if error.is_host_limit() => Self::Skipped(reason),
+            error if error.is_host_limit() => Self::HostLimit(Box::new(error.into())),
             Error::Silent(diagnosis) => Self::overdue(diagnosis.waited, reason),
             Error::GivenUp(given_up) => Self::overdue(given_up.diagnosis.waited, reason),
             Error::HostCall(
@@ -110,6 +113,8 @@ impl From<session::Error> for Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::vm;
+    use std::io;
 
     fn ms(ms: u64) -> Duration {
         Duration::from_millis(ms)
@@ -131,6 +136,16 @@ mod tests {
     fn who_had_none_has_not() {
         assert!(matches!(decided(100, 50), Verdict::Overdue { .. }), "two such threads in turn take all of it");
         assert!(matches!(Verdict::overdue(ms(100), "late").decided(None), Verdict::Overdue { .. }), "nobody knows");
+    }
+
+    #[test]
+    fn a_hosts_limit_keeps_its_error() {
+        let source = io::Error::from_raw_os_error(libc::EAGAIN);
+        let error = session::Error::from(vm::Error::System { operation: "starting a vCPU's thread", source });
+        let told = error.to_string();
+        assert!(matches!(Verdict::from(error), Verdict::HostLimit(error) if error.to_string() == told));
+        let not_limit = session::Error::BadReport("no vCPU".to_owned());
+        assert!(matches!(Verdict::from(not_limit), Verdict::Failed(_)));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use super::interrupts::{self, INTERRUPTED};
 use super::outputs::{command_line, print, terminal_width};
 use super::progress::{Progress, Shown};
 use super::status::{Failure, Status};
-use super::{confined, machines, options, values};
+use super::{confined, hints, machines, options, values};
 use crate::check::{self, Suite, Test};
 use crate::config::{self, Pin};
 use crate::host;
@@ -96,6 +96,7 @@ pub fn run(options: &Check) -> Result<Status, Failure> {
         seed: options.seed.unwrap_or_else(random_seed),
         fault: options.inject,
         interrupted: &INTERRUPTED,
+        explain: hints::line,
         stretch: 1,
     };
     let stdout = io::stdout().lock();
