@@ -75,12 +75,20 @@ fn a_limit_of_processes_is_named() {
         fs::set_permissions(path, Permissions::from_mode(mode)).expect("one's own files");
     }
     // Which limit is too low for KVM's thread only: kipi has one for the signals, and one for each vCPU.
-    let with = |limit: u32| -> Ran {
+    let with = |limit: u32, arguments: &[&str]| -> Ran {
         let mut command = limited(&format!("--nproc={limit}"), &program);
-        command.uid(NOBODY).gid(NOBODY).args(ONE_CELL).arg("--device").arg(&device);
-        Running::start(command.args(["--vcpus", "2", "--target-state", "spin", "--rounds", "20"])).finish()
+        command.uid(NOBODY).gid(NOBODY).args(arguments).arg("--device").arg(&device);
+        Running::start(&mut command).finish()
     };
-    let ran: Vec<Ran> = (2..=8).map(with).collect();
+    // Four vCPUs, and four threads of the host that call them at once.
+    let callers = ["check", "--filter", "trap/4-initiators-everybody/vmm-host", "--format", "tap"];
+    for limit in 2..=12 {
+        let ran = with(limit, &callers);
+        assert!(matches!(ran.status, Some(0 | 4)) && ran.stderr.is_empty(), "{limit}: {ran:?}");
+        assert!(ran.status == Some(0) || ran.stdout.contains("ulimit -u"), "{limit}: {ran:?}");
+    }
+    let measure = [&ONE_CELL[..], &["--vcpus", "2", "--target-state", "spin", "--rounds", "20"]].concat();
+    let ran: Vec<Ran> = (2..=8).map(|limit| with(limit, &measure)).collect();
     assert!(ran.iter().any(|ran| ran.status == Some(0)), "{ran:?}");
     let Some(refused) = ran.iter().find(|ran| ran.stderr.contains("KVM_RUN")) else {
         skip("this KVM starts no thread of its own");

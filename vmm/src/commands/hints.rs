@@ -4,7 +4,7 @@
 
 use crate::config::{CellId, Change, Refused};
 use crate::experiment::machine;
-use crate::guest::session;
+use crate::guest::{host_call, session};
 use crate::results::measurement::Skipped;
 use crate::vm::{device, image};
 use crate::{config, experiment, native, vm};
@@ -115,6 +115,9 @@ fn of_session(error: &session::Error) -> Option<Cow<'static, str>> {
         session::Error::Vm(error) => of_vm(error),
         session::Error::Stopped { exit, .. } => {
             (exit.errno() == Some(libc::EAGAIN)).then_some(Cow::Borrowed(MORE_PROCESSES))
+        }
+        session::Error::HostCall(host_call::Error::NotStarted(source)) => {
+            (source.kind() == io::ErrorKind::WouldBlock).then_some(Cow::Borrowed(TOO_FEW_THREADS))
         }
         session::Error::Interrupted
         | session::Error::BugCheck(_)

@@ -52,16 +52,17 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether it is this host that cannot do it: KVM_RUN's EAGAIN, time and again, is a limit of processes.
+    /// Whether it is this host that cannot do it: KVM_RUN's EAGAIN, time and again, is a limit of processes, and so is that a thread
+    /// cannot be started.
     pub fn is_host_limit(&self) -> bool {
         match self {
             Self::Vm(error) => error.is_host_limit(),
             Self::Stopped { exit, .. } => exit.errno() == Some(libc::EAGAIN),
+            Self::HostCall(error) => matches!(error, host_call::Error::NotStarted(_)),
             Self::Interrupted
             | Self::BugCheck(_)
             | Self::GivenUp(_)
             | Self::Silent(_)
-            | Self::HostCall(_)
             | Self::BadReport(_)
             | Self::Trace(_)
             | Self::Memory(_) => false,
@@ -76,4 +77,17 @@ pub struct GivenUp {
     pub diagnosis: Diagnosis,
     /// The rounds before that call; its integrity counts the call.
     pub block: Block,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io;
+
+    #[test]
+    fn what_threads_lack_is_the_hosts_limit() {
+        let not_started = host_call::Error::NotStarted(io::Error::from_raw_os_error(libc::EAGAIN));
+        assert!(Error::from(not_started).is_host_limit());
+        assert!(!Error::from(host_call::Error::TooManyCallers).is_host_limit());
+    }
 }

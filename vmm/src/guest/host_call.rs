@@ -16,6 +16,9 @@ pub enum Error {
         /// How many there are.
         vcpus: usize,
     },
+    /// No thread can be had that calls.
+    #[error("starting a thread that calls: {0}")]
+    NotStarted(std::io::Error),
     /// All callers are taken.
     #[error("{HOST_CALLERS} threads are calling at once, which is the most (make fewer calls at a time)")]
     TooManyCallers,

@@ -10,7 +10,8 @@ use guest_stub::abi::{Set, Tally, UserPage};
 use guest_stub::plan::{Initiators, Plan, PlannedCall};
 use guest_stub::{mask, verify};
 use std::mem::offset_of;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread::{self, Builder, ScopedJoinHandle};
 use std::time::Duration;
 
 /// [`calls::run`](super::calls::run), where the host makes them.
@@ -40,23 +41,20 @@ fn make_calls(
     disturb: Disturb<'_>,
 ) -> Result<Vec<Tally>, host_call::Error> {
     let threads = spec.initiators.len();
-    let running = AtomicUsize::new(threads);
     let host = session.host_caller();
-    std::thread::scope(|scope| {
-        let started: Vec<_> = (0..threads)
-            .map(|rank| {
-                let running = &running;
-                scope.spawn(move || {
-                    let calls = HostCalls { host, spec, rank, vcpus: asked.len(), asked };
-                    let made = calls.make_all(&|vcpu| session.user_word(vcpu, offset_of!(UserPage, last_run)).ok());
-                    running.fetch_sub(1, Ordering::Relaxed);
-                    made
-                })
-            })
-            .collect();
-        while running.load(Ordering::Relaxed) > 0 {
+    thread::scope(|scope| {
+        let start = |rank| {
+            let make_all = move || {
+                let calls = HostCalls { host, spec, rank, vcpus: asked.len(), asked };
+                calls.make_all(&|vcpu| session.user_word(vcpu, offset_of!(UserPage, last_run)).ok())
+            };
+            Builder::new().spawn_scoped(scope, make_all)
+        };
+        // Where one cannot be started, those before it make their calls until the scope ends.
+        let started = (0..threads).map(start).collect::<Result<Vec<_>, _>>().map_err(host_call::Error::NotStarted)?;
+        while !started.iter().all(ScopedJoinHandle::is_finished) {
             disturb(session.vm());
-            std::thread::sleep(DISTURB);
+            thread::sleep(DISTURB);
         }
         started
             .into_iter()
@@ -92,7 +90,7 @@ impl HostCalls<'_> {
         let mut tally = Tally::default();
         for _ in 0..self.spec.calls {
             let PlannedCall { pause, members, argument } = plan.next_call();
-            std::thread::sleep(Duration::from_nanos(pause));
+            thread::sleep(Duration::from_nanos(pause));
             let these: Vec<usize> = mask::indices(&members).collect();
             let call = HostCall {
                 worker: self.spec.worker,

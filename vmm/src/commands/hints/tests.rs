@@ -161,6 +161,8 @@ fn what_threads_lack_comes_with_its_way_out() {
     );
     let too_few = native::Error::NotStarted { thread: 1, source: io::ErrorKind::WouldBlock.into() };
     assert!(of(too_few).ends_with(&format!("({TOO_FEW_THREADS})")));
+    let not_started = host_call::Error::NotStarted(io::ErrorKind::WouldBlock.into());
+    assert!(line(&session::Error::from(not_started)).ends_with(&format!("({TOO_FEW_THREADS})")));
     assert_eq!(of(native::Error::Alone), "a thread alone interrupts nobody (pass --vcpus 2 or more)");
     assert_eq!(of(native::Error::Interrupted), "interrupted");
 }
