@@ -123,6 +123,27 @@ fn a_limit_of_open_files_is_named() {
     assert_eq!(ran.status, Some(4), "{ran:?}");
     let line = ran.complaint();
     assert!(line.contains("Too many open files") && line.contains("ulimit -n"), "{line}");
+    let check = ["check", "--filter", "contract/completes/x2apic", "--format", "tap"];
+    let ran = Running::start(limited("--nofile=8", binary()).args(check)).finish();
+    assert_eq!(ran.status, Some(4), "{ran:?}");
+    let told = [ran.stdout.as_str(), ran.stderr.as_str()].concat();
+    assert!(told.contains("Too many open files") && told.contains("ulimit -n"), "{ran:?}");
+}
+
+/// Whether it is KVM or tracefs that finds none left.
+#[test]
+fn a_limit_of_open_files_ends_every_trace_the_same_way() {
+    let _turn = turn();
+    if hypervisor().is_none() {
+        return;
+    }
+    for limit in (8..=26).step_by(2) {
+        let ran = Running::start(limited(&format!("--nofile={limit}"), binary()).arg("trace")).finish();
+        if ran.status != Some(0) {
+            assert_eq!(ran.status, Some(4), "{limit}: {ran:?}");
+            assert!(ran.complaint().contains("ulimit -n"), "{limit}: {ran:?}");
+        }
+    }
 }
 
 /// As a full disk: what was measured is shown, and one line says what is lost.

@@ -53,18 +53,18 @@ pub enum Error {
 
 impl Error {
     /// Whether it is this host that cannot do it: KVM_RUN's EAGAIN, time and again, is a limit of processes, and so is that a thread
-    /// cannot be started.
+    /// cannot be started, or that no file is left for the kernel's events.
     pub fn is_host_limit(&self) -> bool {
         match self {
             Self::Vm(error) => error.is_host_limit(),
             Self::Stopped { exit, .. } => exit.errno() == Some(libc::EAGAIN),
             Self::HostCall(error) => matches!(error, host_call::Error::NotStarted(_)),
+            Self::Trace(error) => error.is_host_limit(),
             Self::Interrupted
             | Self::BugCheck(_)
             | Self::GivenUp(_)
             | Self::Silent(_)
             | Self::BadReport(_)
-            | Self::Trace(_)
             | Self::Memory(_) => false,
         }
     }
@@ -82,10 +82,18 @@ pub struct GivenUp {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::events::kernel::tracefs;
     use std::io;
 
     #[test]
-    fn what_threads_lack_is_the_hosts_limit() {
+    fn what_threads_or_files_lack_is_the_hosts_limit() {
+        let recording = |errno| {
+            let source = io::Error::from_raw_os_error(errno);
+            let file = tracefs::Error::File { operation: "write to", file: "buffer_size_kb".to_owned(), source };
+            Error::from(kernel::Error::from(file))
+        };
+        assert!(recording(libc::EMFILE).is_host_limit());
+        assert!(!recording(libc::EIO).is_host_limit());
         let not_started = host_call::Error::NotStarted(io::Error::from_raw_os_error(libc::EAGAIN));
         assert!(Error::from(not_started).is_host_limit());
         assert!(!Error::from(host_call::Error::TooManyCallers).is_host_limit());

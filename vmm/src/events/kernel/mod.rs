@@ -34,3 +34,20 @@ pub enum Error {
     #[error(transparent)]
     Page(#[from] page::Error),
 }
+
+impl Error {
+    /// Whether it is a limit of open files that keeps them away.
+    pub fn is_host_limit(&self) -> bool {
+        match self {
+            Self::Tracefs(tracefs::Error::Mount(error) | tracefs::Error::File { source: error, .. }) => {
+                matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
+            }
+            Self::Tracefs(tracefs::Error::NotPermitted(_))
+            | Self::NoKvm
+            | Self::NoTsc
+            | Self::NoInhibits
+            | Self::Incomplete(_)
+            | Self::Page(_) => false,
+        }
+    }
+}
