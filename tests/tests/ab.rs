@@ -26,6 +26,9 @@ fn two_settings_are_measured_in_pairs_of_boots() {
     let Some((ran, found)) = compared(&options) else { return };
     assert_eq!(ran.status, Some(0), "{ran:?}");
     assert_eq!((found.pairs, found.base.runs, found.new.runs), (Some(4), 4, 4));
+    assert!(found.started.is_some() && found.date.is_some(), "{found:?}");
+    assert!(found.command.iter().any(|word| word == "halt-poll=0,1000"), "{:?}", found.command);
+    assert_eq!(found.host.as_ref().and_then(|host| host.key.as_ref()).map(String::len), Some(16));
     let setting = found.differences.iter().find(|it| it.item.as_deref() == Some("halt-poll")).expect("what was set");
     assert_eq!(
         (&*setting.base, &*setting.new, setting.allowed),
@@ -49,6 +52,7 @@ fn boots_without_sandbox_are_told() {
     for sides in [["--ab", "halt-poll=0,1000"], ["--ab-exec", other]] {
         let options = [&sides[..], &["--target-state", "user", "--boots", "2", "--no-sandbox"]].concat();
         let Some((_, found)) = compared(&options) else { return };
+        assert!(found.host.is_some() && found.command.iter().any(|word| word == sides[1]), "{:?}", found.command);
         for side in [&found.base, &found.new] {
             let [sandbox] = side.sandboxes.as_slice() else { panic!("{side:?}") };
             assert_eq!((sandbox.state, sandbox.runs), (State::Off, 2), "{side:?}");

@@ -69,6 +69,10 @@ pub fn compare(base: &[Run], new: &[Run], rules: &Rules) -> Comparison {
     };
     Comparison {
         schema: COMPARISON_SCHEMA.to_owned(),
+        started: None,
+        date: None,
+        command: Vec::new(),
+        host: None,
         kipi: env!("CARGO_PKG_VERSION").to_owned(),
         base: Side { outliers: fleet::find(base, &pairs, rules.threshold), ..side(base) },
         new: Side { outliers: fleet::find(new, &pairs, rules.threshold), ..side(new) },

@@ -19,6 +19,7 @@ const MOST_PAIRS: f64 = 10_000.0;
 /// Compares two settings, of which every two runs of the same place were measured one after the other. `setting` is what was set
 /// differently; that anything else differs is told, and forbids nothing: it came in turns, too. If it is one of several looks at more
 /// and more pairs, `looks`, they are wrong together as rarely as one (Bonferroni's bound).
+/// When, where and by which command line they were measured is the caller's to fill in.
 ///
 /// Nothing is divided: a pair's runs have the host's drift in common.
 pub fn compare(base: &[Run], new: &[Run], setting: Difference, threshold: f64, looks: usize) -> Comparison {
@@ -33,6 +34,10 @@ pub fn compare(base: &[Run], new: &[Run], setting: Difference, threshold: f64, l
     let warnings = cells.is_empty().then(|| "the settings have no cell in common: no time is compared".to_owned());
     Comparison {
         schema: COMPARISON_SCHEMA.to_owned(),
+        started: None,
+        date: None,
+        command: Vec::new(),
+        host: None,
         kipi: env!("CARGO_PKG_VERSION").to_owned(),
         base: side(base),
         new: side(new),

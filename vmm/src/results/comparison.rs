@@ -9,6 +9,7 @@ pub mod gate;
 pub mod row;
 pub mod side;
 
+use crate::results::measurement::host::Host;
 use finding::{Finding, Severity};
 use gate::Gate;
 use row::Row;
@@ -28,6 +29,20 @@ pub struct Comparison {
     /// Name and version of this document's schema: `kipi.comparison/1`.
     #[schemars(extend("const" = "kipi.comparison/1"))]
     pub schema: String,
+    /// When the measurement of both settings began: seconds since 1970-01-01 00:00 UTC, to the millisecond; left out of comparisons of
+    /// runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started: Option<f64>,
+    /// The same as a date: RFC 3339, in UTC, to the millisecond.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub date: Option<String>,
+    /// The command line that both settings were measured with, word by word; a word that is not UTF-8 has U+FFFD in it. Left out of
+    /// comparisons of runs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub command: Vec<String>,
+    /// Where both settings were measured; left out of comparisons of runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<Host>,
     /// Version of the kipi that compared.
     pub kipi: String,
     /// What is compared with.

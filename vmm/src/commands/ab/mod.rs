@@ -8,7 +8,7 @@ mod other;
 use super::interrupts::{self, INTERRUPTED};
 use super::judgement::nothing_counts;
 use super::measure::Measure;
-use super::outputs::{any_is_stdout, open_all, print, terminal_width, together, write_text};
+use super::outputs::{any_is_stdout, command_line, open_all, print, terminal_width, together, write_text};
 use super::processes::{self, Ended};
 use super::progress::Progress;
 use super::status::{Failure, Status, complain};
@@ -16,6 +16,7 @@ use super::{confined, machines, values};
 use crate::comparison::{Run, paired};
 use crate::config::{CellId, Config, MIN_BOOTS, Refused};
 use crate::experiment::{self, Observer};
+use crate::host;
 use crate::report;
 use crate::report::comparison::Format;
 use crate::report::output::Output;
@@ -79,11 +80,16 @@ impl Ab {
 pub(super) fn run(options: &Measure) -> Result<Status, Failure> {
     let [json] = open_all([("--json", &options.outputs.json)])?;
     let rounds = options.rounds.map_or(ROUNDS, |rounds| rounds as usize);
-    let Compared { comparison, is_never_quiet, without_rounds } = match (&options.ab.ab, &options.ab.ab_exec) {
+    let (started, host) = (host::unix_time(), host::describe());
+    let Compared { mut comparison, is_never_quiet, without_rounds } = match (&options.ab.ab, &options.ab.ab_exec) {
         (Some(contrast), _) => settings(options, contrast, rounds, json.as_ref())?,
         (None, Some(other)) => builds(options, other, rounds)?,
         (None, None) => unreachable!("asked for"),
     };
+    comparison.started = started;
+    comparison.date = started.and_then(host::date);
+    comparison.command = command_line();
+    comparison.host = Some(host);
     let render = |format| Ok(report::comparison::render(&comparison, format, terminal_width())?);
     let printed = if any_is_stdout([&json]) { Ok(()) } else { render(Format::Text).and_then(|text| print(&text)) };
     together([printed, write_text(json, || render(Format::Json))]).map_err(Failure::failed)?;

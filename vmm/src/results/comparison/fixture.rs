@@ -14,6 +14,10 @@ use crate::results::sandbox::State;
 pub(crate) fn comparison() -> Comparison {
     Comparison {
         schema: COMPARISON_SCHEMA.to_owned(),
+        started: None,
+        date: None,
+        command: Vec::new(),
+        host: None,
         kipi: "0.1.0".to_owned(),
         base: side("base", "6.17.0"),
         new: Side { outliers: vec![outlier()], ..side("new", "6.18.0") },
