@@ -29,7 +29,7 @@ use crate::guest::session::{self, Disturb, Limits, Session};
 use crate::host::starvation::Starvation;
 use crate::results::check::{Finished, Outcome, Summary};
 use crate::results::integrity::Integrity;
-use crate::vm::{ApicIds, Hypervisor, VmConfig};
+use crate::vm::{ApicIds, Hypervisor, VmConfig, offers};
 use guest_stub::abi::{Destination, Fault, TargetState};
 use guest_stub::random::SplitMix64;
 use std::error::Error;
@@ -82,6 +82,11 @@ impl Test {
             Subject::Hostile => format!("hostile/{route}"),
             Subject::Soak(minute) => format!("soak/{}/{route}", minute + 1),
         }
+    }
+
+    /// Whether it boots a machine.
+    pub fn needs_kvm(&self) -> bool {
+        !routes::of(self.route).is_native()
     }
 }
 
@@ -140,8 +145,8 @@ pub fn soak(minutes: u32) -> Vec<Test> {
 /// What all tests of a run have in common.
 #[derive(Debug, Clone, Copy)]
 pub struct Suite<'a> {
-    /// KVM.
-    pub hypervisor: &'a Hypervisor,
+    /// KVM. `None`: only for tests that need none ([`Test::needs_kvm`]).
+    pub hypervisor: Option<&'a Hypervisor>,
     /// The guest.
     pub image: &'a [u8],
     /// CPUs to pin vCPUs to.
@@ -272,7 +277,12 @@ impl<'a> Suite<'a> {
 
     /// What this host offers to a route.
     fn offers_to(&self, route: Route) -> HostOffers {
-        self.hypervisor.offers_to(&[route])
+        self.hypervisor.map_or_else(offers::without_kvm, |hypervisor| hypervisor.offers_to(&[route]))
+    }
+
+    /// KVM, in tests that need it.
+    fn kvm(&self) -> &'a Hypervisor {
+        self.hypervisor.expect("who chose tests that need KVM has opened it")
     }
 
     /// Boots a machine whose calls have [`DEADLINE`].
@@ -307,7 +317,7 @@ impl<'a> Suite<'a> {
             tsc_shifts: &[],
         };
         let limits = Limits { deadline, settle: Duration::ZERO };
-        Session::boot(self.hypervisor, &config, limits, self.interrupted)
+        Session::boot(self.kvm(), &config, limits, self.interrupted)
     }
 
     /// Makes calls on a machine of `vcpus`, undisturbed.
@@ -355,6 +365,14 @@ fn of_integrity(integrity: &Integrity, reason: String) -> Verdict {
 mod tests {
     use super::*;
     use std::collections::BTreeSet;
+
+    #[test]
+    fn native_tests_need_no_kvm() {
+        let native = matching(&["native/".to_owned()], &[]);
+        assert!(!native.is_empty() && !native.iter().any(Test::needs_kvm));
+        assert!(!matching(&[], &["native/".to_owned()]).iter().any(|test| !test.needs_kvm()));
+        assert!(soak(1).iter().all(Test::needs_kvm));
+    }
 
     #[test]
     fn names_are_unique_and_can_be_picked() {

@@ -52,7 +52,7 @@ pub(super) fn check(suite: &Suite<'_>, minute: u32) -> Result<Detail, Verdict> {
 }
 
 fn random_spec(suite: &Suite<'_>, random: &mut SplitMix64, vcpus: usize) -> CallsSpec {
-    let offers = suite.hypervisor.offers();
+    let offers = suite.kvm().offers();
     let routes: Vec<Route> = routes::those(|route| route.interrupts() && route.lacks(offers).is_none()).collect();
     let sets = [Set::Everybody, Set::Random, Set::Disjoint, Set::Overlapping];
     let states = [TargetState::Spin, TargetState::User, TargetState::Halt];

@@ -84,12 +84,13 @@ pub fn run(options: &Check) -> Result<Status, Failure> {
     let cpus = machines::allowed_cpus();
     let pin = config::resolve_pin(options.pin.clone(), &cpus).map_err(Failure::bad_input)?;
     let image = machines::image(options.machine.guest.as_deref())?;
-    let hypervisor = Hypervisor::open(&options.machine.device)?;
+    let needs_kvm = tests.iter().any(Test::needs_kvm);
+    let hypervisor = needs_kvm.then(|| Hypervisor::open(&options.machine.device)).transpose()?;
     machines::raise_open_file_limit();
     confined::enter(&options.sandbox, []);
     interrupts::handle()?;
     let suite = Suite {
-        hypervisor: &hypervisor,
+        hypervisor: hypervisor.as_ref(),
         image: &image,
         pin: &pin,
         cpus: cpus.len(),

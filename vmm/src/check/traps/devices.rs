@@ -43,7 +43,7 @@ const FEWEST: u32 = 20;
 
 /// The local APIC's timer interrupts busy vCPUs.
 pub(super) fn timer(suite: &Suite<'_>, timer: Timer, spec: CallsSpec) -> Result<Detail, Verdict> {
-    if matches!(timer, Timer::Deadline(_)) && matches!(suite.hypervisor.tsc_deadlines_exit(), Ok(false)) {
+    if matches!(timer, Timer::Deadline(_)) && matches!(suite.kvm().tsc_deadlines_exit(), Ok(false)) {
         return Err(Verdict::Skipped(
             "this KVM loses what guests write to IA32_TSC_DEADLINE, against its MSR filter (known of kvm_intel: load it with \
              preemption_timer=0)"

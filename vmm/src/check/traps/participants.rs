@@ -73,7 +73,7 @@ pub(super) fn size(suite: &Suite<'_>, vcpus: usize, spec: CallsSpec) -> Result<D
     if let Some(refusal) = config::refuse(&cell, suite.offers_to(route)) {
         return Err(Verdict::Skipped(refusal.reason().to_owned()));
     }
-    let most = suite.hypervisor.max_vcpus();
+    let most = suite.kvm().max_vcpus();
     if vcpus > most {
         return Err(Verdict::Skipped(format!("this KVM allows {}", count(most, "vCPU"))));
     }
