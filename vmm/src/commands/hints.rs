@@ -6,7 +6,7 @@ use crate::config::{CellId, Change, Refused};
 use crate::experiment::machine;
 use crate::guest::{host_call, session};
 use crate::results::measurement::Skipped;
-use crate::vm::{device, image};
+use crate::vm::{Limit, device, image};
 use crate::{config, experiment, native, vm};
 use std::borrow::Cow;
 use std::error::Error;
@@ -142,20 +142,28 @@ fn of_native(error: &native::Error) -> Option<&'static str> {
 }
 
 fn of_vm(error: &vm::Error) -> Option<Cow<'static, str>> {
+    if let Some(limit) = error.limit() {
+        return Some(Cow::Borrowed(of_limit(limit)));
+    }
     let hint = match error {
         vm::Error::Device(error) => return Some(of_device(error)),
-        vm::Error::Kvm { source, .. } if source.raw_os_error() == Some(libc::EMFILE) => Some(MORE_FILES),
-        vm::Error::Kvm { source, .. } if source.kind() == io::ErrorKind::WouldBlock => Some(MORE_PROCESSES),
         vm::Error::Kvm { .. } | vm::Error::Vcpu(_) => Some(DOCTOR),
         vm::Error::NoIrqchip => Some("use --route vmm, or another host"),
         vm::Error::TooManyVcpus { .. } | vm::Error::Memory { .. } => Some(FEWER_VCPUS),
         vm::Error::NotPinned { .. } => Some(OTHER_CPUS),
         vm::Error::NoWideApicIds(_) => Some("pass --vcpus 254 or less"),
         vm::Error::Guest(error) => of_image(error),
-        vm::Error::System { source, .. } if source.kind() == io::ErrorKind::WouldBlock => Some(TOO_FEW_THREADS),
         vm::Error::System { .. } | vm::Error::Paging(_) => None,
     };
     hint.map(Cow::Borrowed)
+}
+
+fn of_limit(limit: Limit) -> &'static str {
+    match limit {
+        Limit::Files => MORE_FILES,
+        Limit::KvmThreads => MORE_PROCESSES,
+        Limit::Threads => TOO_FEW_THREADS,
+    }
 }
 
 /// Where the way out depends on the host, one command knows it.

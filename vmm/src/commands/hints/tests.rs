@@ -163,6 +163,10 @@ fn what_threads_lack_comes_with_its_way_out() {
     assert!(of(too_few).ends_with(&format!("({TOO_FEW_THREADS})")));
     let not_started = host_call::Error::NotStarted(io::ErrorKind::WouldBlock.into());
     assert!(line(&session::Error::from(not_started)).ends_with(&format!("({TOO_FEW_THREADS})")));
+    let refused = |errno| vm::Error::Kvm { operation: "KVM_CREATE_VM", source: io::Error::from_raw_os_error(errno) };
+    for (errno, hint) in [(libc::EAGAIN, MORE_PROCESSES), (libc::EMFILE, MORE_FILES), (libc::EINVAL, DOCTOR)] {
+        assert!(line(&refused(errno)).ends_with(&format!("({hint})")), "{errno}");
+    }
     assert_eq!(of(native::Error::Alone), "a thread alone interrupts nobody (pass --vcpus 2 or more)");
     assert_eq!(of(native::Error::Interrupted), "interrupted");
 }
