@@ -126,6 +126,29 @@ fn a_result_replaces_anothers_file_and_stays_theirs() {
     assert_eq!(fs::metadata(&json).expect("the file").uid(), NOBODY);
 }
 
+/// Landlock knows directories, and no paths: in the one that has come in its place, nothing may be written.
+#[test]
+fn a_result_follows_its_folder() {
+    let _turn = turn();
+    if hypervisor().is_none() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let [old, new] = ["old", "new"].map(|name| folder.path().join(name));
+    fs::create_dir(&old).expect("a folder");
+    let options = ["--native", "none", "--rounds", "100000", "--json"];
+    let mut running = Running::start(Command::new(binary()).args(ONE_CELL).args(options).arg(old.join("run.json")));
+    let tasks = format!("/proc/{}/task", running.id());
+    wait_until("a vCPU's thread runs", || running.has_ended() || threads(Path::new(&tasks)).contains_key("vcpu0"));
+    fs::rename(&old, &new).expect("one's own");
+    fs::create_dir(&old).expect("another one in its place");
+    let process = Pid::from_raw(running.id().cast_signed()).expect("a process");
+    kill_process(process, Signal::INT).expect("one's own child");
+    let ran = running.finish();
+    assert_eq!(ran.status, Some(130), "{ran:?}");
+    document(&fs::read_to_string(new.join("run.json")).expect("the result"));
+}
+
 /// A kernel without Landlock gives the rest.
 fn sandbox_here() -> &'static str {
     let names = fs::read_to_string("/sys/kernel/security/lsm").unwrap_or_else(|_| "landlock".to_owned());

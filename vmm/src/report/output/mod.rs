@@ -150,7 +150,7 @@ impl Output {
             let (writer, place) = *whole;
             let file = writer.into_inner().map_err(|error| failed(Operation::Write)(error.into_error()))?;
             file.sync().map_err(failed(Operation::Sync))?;
-            file.persist(&place.directory, &place.path).map_err(failed(Operation::Rename))?;
+            file.persist(place.name()).map_err(failed(Operation::Rename))?;
         }
         Ok(())
     }

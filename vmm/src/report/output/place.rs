@@ -45,6 +45,13 @@ pub(super) struct FilePlace {
     pub(super) existing: Option<Metadata>,
 }
 
+impl FilePlace {
+    /// In its directory.
+    pub(super) fn name(&self) -> &OsStr {
+        self.path.file_name().unwrap_or_default()
+    }
+}
+
 /// Tells a file from all others, whatever path leads to it.
 #[derive(Debug, PartialEq, Eq)]
 enum FileId {

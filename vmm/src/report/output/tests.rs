@@ -73,8 +73,26 @@ fn a_name_taken_by_a_directory_meanwhile_is_an_error_and_leaves_no_temporary_fil
     fs::create_dir(&path).expect("the name is taken");
     let error = output.commit().expect_err("cannot rename over a directory");
     assert_eq!(error.operation, Operation::Rename);
-    assert!(error.to_string().starts_with(&format!("cannot put the complete file in place as {}", path.display())));
+    let message = format!(
+        "cannot put the complete file in place as {}: Is a directory (give --json a file in it)",
+        path.display()
+    );
+    assert_eq!(error.to_string(), message);
     assert_eq!(names(directory.path()), ["x.json"]);
+}
+
+#[test]
+fn a_directory_that_is_moved_meanwhile_takes_its_file_along() {
+    let directory = directory();
+    let [old, new] = ["old", "new"].map(|name| directory.path().join(name));
+    fs::create_dir(&old).expect("a directory");
+    let mut output = open(&old.join("x"));
+    output.write_all(b"whole").expect("room");
+    fs::rename(&old, &new).expect("it is moved");
+    fs::create_dir(&old).expect("another one");
+    output.commit().expect("a file");
+    assert_eq!(fs::read_to_string(new.join("x")).expect("the file"), "whole");
+    assert_eq!([names(&old), names(&new)], [vec![], vec!["x".to_owned()]]);
 }
 
 #[test]

@@ -5,11 +5,12 @@
 //! name; a name without a lock is what a kill has left. `BOOT` is of the kernel's boot id, because locks of other machines may
 //! not be seen: on a network file system, or in a directory that virtual machines share.
 
-use rustix::fs::{AtFlags, CWD, FlockOperation, OFlags, flock, linkat};
-use rustix::io::retry_on_intr;
+use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags, flock, linkat};
+use rustix::io::{Errno, retry_on_intr};
+use std::ffi::OsStr;
 use std::fs::{self, File, Metadata, OpenOptions, Permissions};
 use std::io::{self, Write};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
@@ -42,33 +43,37 @@ pub(super) struct Unfinished {
     file: File,
     /// There is one only where the file system has no files without.
     name: Option<TempPath>,
+    directory: Directory,
+}
+
+/// The directory that a file is made in, and gets its name in. Somebody may move it meanwhile, and make another one in its place: a
+/// sandbox allows writing only in the first.
+#[derive(Debug)]
+struct Directory {
+    /// Where it is found, whatever it is called; without /proc, by its name.
+    path: PathBuf,
+    /// Keeps `path` good.
+    _opened: OwnedFd,
+}
+
+impl Directory {
+    fn open(path: &Path) -> io::Result<Self> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let opened = rustix::fs::open(path, flags, Mode::empty())?;
+        let by_descriptor = by_descriptor(&opened);
+        let path = if by_descriptor.exists() { by_descriptor } else { path.to_owned() };
+        Ok(Self { path, _opened: opened })
+    }
 }
 
 impl Unfinished {
     /// An empty file, with the mode that the umask leaves.
     pub(super) fn new_in(directory: &Path) -> io::Result<Self> {
+        let directory = Directory::open(directory)?;
         // Why it cannot have one without a name need not be told: if no file can be made there, the other one fails, too.
-        Self::unnamed_in(directory).or_else(|_| Self::named_in(directory))
-    }
-
-    fn unnamed_in(directory: &Path) -> io::Result<Self> {
-        let mut options = OpenOptions::new();
-        let file = options.read(true).write(true).mode(MODE).custom_flags(flags(OFlags::TMPFILE)).open(directory)?;
-        // By which it gets its name: /proc may not be mounted.
-        fs::metadata(by_descriptor(&file))?;
-        hold(&file);
-        Ok(Self { file, name: None })
-    }
-
-    fn named_in(directory: &Path) -> io::Result<Self> {
-        let made = name_in(directory, |path| {
-            let file = OpenOptions::new().read(true).write(true).create_new(true).mode(MODE).open(path)?;
-            hold(&file);
-            // Until it was locked, it looked like one that a kill has left.
-            if file.metadata()?.nlink() == 0 { Err(io::ErrorKind::AlreadyExists.into()) } else { Ok(file) }
-        })?;
-        let (file, name) = made.into_parts();
-        Ok(Self { file, name: Some(name) })
+        let made = unnamed_in(&directory.path).map(|file| (file, None));
+        let (file, name) = made.or_else(|_| named_in(&directory.path).map(|(file, name)| (file, Some(name))))?;
+        Ok(Self { file, name, directory })
     }
 
     /// Whoever may not give a file away keeps it.
@@ -84,20 +89,23 @@ impl Unfinished {
         self.file.sync_all()
     }
 
-    /// Puts the whole file in place of `path`, which is in its directory. A file that is mounted there, as containers have it, cannot be
-    /// replaced: it is written into.
-    pub(super) fn persist(self, directory: &Path, path: &Path) -> io::Result<()> {
-        let Self { file, name } = self;
+    /// Puts the whole file in place of what has the name `whole` in its directory. A file that is mounted there, as containers have it,
+    /// cannot be replaced: it is written into.
+    pub(super) fn persist(self, whole: &OsStr) -> io::Result<()> {
+        let Self { file, name, directory } = self;
         let link = |to: &Path| Ok(linkat(CWD, by_descriptor(&file), CWD, to, AtFlags::SYMLINK_FOLLOW)?);
         let name = match name {
             Some(name) => name,
-            None => name_in(directory, link)?.into_temp_path(),
+            None => name_in(&directory.path, link)?.into_temp_path(),
         };
+        let path = directory.path.join(whole);
         // The lock is let go when the name is gone.
-        match name.persist(path) {
-            Err(error) if error.error.kind() == io::ErrorKind::ResourceBusy => write_into(&file, path),
-            Err(error) => Err(error.error),
+        match name.persist(&path) {
             Ok(()) => Ok(()),
+            Err(error) if error.error.kind() == io::ErrorKind::ResourceBusy => write_into(&file, &path),
+            // A sandbox says that it must not be removed, before the kernel says what it is.
+            Err(_) if path.is_dir() => Err(Errno::ISDIR.into()),
+            Err(error) => Err(error.error),
         }
     }
 }
@@ -148,6 +156,25 @@ fn remove_unless_held(path: &Path) -> io::Result<()> {
     if id(file.metadata()?) == id(fs::symlink_metadata(path)?) { fs::remove_file(path) } else { Ok(()) }
 }
 
+fn unnamed_in(directory: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    let file = options.read(true).write(true).mode(MODE).custom_flags(flags(OFlags::TMPFILE)).open(directory)?;
+    // By which it gets its name: /proc may not be mounted.
+    fs::metadata(by_descriptor(&file))?;
+    hold(&file);
+    Ok(file)
+}
+
+fn named_in(directory: &Path) -> io::Result<(File, TempPath)> {
+    let made = name_in(directory, |path| {
+        let file = OpenOptions::new().read(true).write(true).create_new(true).mode(MODE).open(path)?;
+        hold(&file);
+        // Until it was locked, it looked like one that a kill has left.
+        if file.metadata()?.nlink() == 0 { Err(io::ErrorKind::AlreadyExists.into()) } else { Ok(file) }
+    })?;
+    Ok(made.into_parts())
+}
+
 /// Makes a file under a name that nothing has yet.
 fn name_in<F>(directory: &Path, make: impl FnMut(&Path) -> io::Result<F>) -> io::Result<NamedTempFile<F>> {
     let prefix = prefix_of_boot().unwrap_or_else(|| ".kipi-".to_owned());
@@ -167,7 +194,7 @@ fn hold(file: &File) {
     let _ = retry_on_intr(|| flock(file, FlockOperation::LockExclusive));
 }
 
-fn by_descriptor(file: &File) -> PathBuf {
+fn by_descriptor(file: &impl AsRawFd) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()))
 }
 

@@ -11,9 +11,16 @@ fn names(directory: &TempDir) -> Vec<String> {
     entries.map(|entry| entry.expect("entry").file_name().to_string_lossy().into_owned()).collect()
 }
 
+/// As where the file system has no files without a name.
+fn named(directory: &TempDir) -> Unfinished {
+    let directory = Directory::open(directory.path()).expect("it is there");
+    let (file, name) = named_in(&directory.path).expect("a file");
+    Unfinished { file, name: Some(name), directory }
+}
+
 /// With the file system's own files without a name, where it has them, and with the fallback.
 fn both(directory: &TempDir) -> [Unfinished; 2] {
-    [Unfinished::new_in(directory.path()), Unfinished::named_in(directory.path())].map(|made| made.expect("a file"))
+    [Unfinished::new_in(directory.path()).expect("a file"), named(directory)]
 }
 
 #[test]
@@ -23,10 +30,25 @@ fn it_appears_whole_and_alone() {
     for (index, mut unfinished) in both(&directory).into_iter().enumerate() {
         write!(unfinished, "{index}").expect("room");
         assert_ne!(fs::read_to_string(&path).ok(), Some(index.to_string()), "nothing is there before it is whole");
-        unfinished.persist(directory.path(), &path).expect("a file");
+        unfinished.persist("x".as_ref()).expect("a file");
         assert_eq!(fs::read_to_string(&path).expect("the file"), index.to_string());
     }
     assert_eq!(names(&directory), ["x"]);
+}
+
+#[test]
+fn it_follows_its_directory() {
+    let directory = directory();
+    let here = tempfile::tempdir_in(directory.path()).expect("a directory");
+    let moved = directory.path().join("moved");
+    let made = both(&here);
+    fs::rename(here.path(), &moved).expect("one's own");
+    fs::create_dir(here.path()).expect("another one in its place");
+    for (unfinished, name) in made.into_iter().zip(["x", "y"]) {
+        unfinished.persist(name.as_ref()).expect("a file");
+        assert!(moved.join(name).exists(), "it is where its directory is");
+    }
+    assert_eq!((names(&here), fs::read_dir(&moved).expect("a directory").count()), (vec![], 2));
 }
 
 #[test]
@@ -49,7 +71,7 @@ fn both_have_the_mode_of_an_ordinary_file() {
 fn a_kill_leaves_nothing_where_files_need_no_name() {
     let directory = directory();
     // Not every file system has them.
-    if let Ok(unfinished) = Unfinished::unnamed_in(directory.path()) {
+    if let Ok(unfinished) = unnamed_in(directory.path()) {
         assert_eq!(names(&directory), [""; 0]);
         drop(unfinished);
     }
@@ -58,10 +80,10 @@ fn a_kill_leaves_nothing_where_files_need_no_name() {
 #[test]
 fn what_the_living_hold_is_left_alone() {
     let directory = directory();
-    let unfinished = Unfinished::named_in(directory.path()).expect("a file");
+    let unfinished = named(&directory);
     collect(directory.path());
     assert_eq!(names(&directory).len(), 1);
-    unfinished.persist(directory.path(), &directory.path().join("x")).expect("a file");
+    unfinished.persist("x".as_ref()).expect("a file");
     collect(directory.path());
     assert_eq!(names(&directory), ["x"], "what is whole is not collected");
 }
@@ -70,8 +92,8 @@ fn what_the_living_hold_is_left_alone() {
 #[test]
 fn what_the_killed_held_is_collected() {
     let directory = directory();
-    let Unfinished { file, name } = Unfinished::named_in(directory.path()).expect("a file");
-    let left = name.expect("a name").keep().expect("it stays");
+    let (file, name) = named_in(directory.path()).expect("a file");
+    let left = name.keep().expect("it stays");
     // A bare `sleep`, so that nobody but the child has the descriptor.
     let mut maker = Command::new("sleep").arg("1000").stdin(Stdio::from(file)).spawn().expect("sleep starts");
     collect(directory.path());
